@@ -1,0 +1,146 @@
+"""Which cards the scheduler chose for a pod, and the annotation that carries it (`unigpu.dev/allocation`)."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unigpu import errors
+from unigpu.requests import Role
+from unigpu.units import GpuUuid, MiB, Percent
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One container's part of one card."""
+
+    gpu: GpuUuid
+    memory: MiB
+    """MiB granted, with percentages resolved; the card's whole memory for a whole card; 0 where memory isn't limited."""
+    cores: Percent
+    """Percent granted; 0 where compute isn't limited; 100 for a whole card."""
+    whole: bool = False
+    """Nobody else may be on the card."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A pod's cards on the node that it is bound to."""
+
+    node: str
+    containers: Mapping[str, Sequence[Share]]
+    """By container name, in the order in which the container sees the cards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What is taken of one card."""
+
+    memory: MiB = MiB(0)
+    cores: int = 0
+    shares: int = 0
+    whole: bool = False
+
+    def plus(self, other: "Use") -> "Use":
+        """Both at once."""
+        return Use(
+            MiB(self.memory + other.memory),
+            self.cores + other.cores,
+            self.shares + other.shares,
+            self.whole or other.whole,
+        )
+
+    def larger(self, other: "Use") -> "Use":
+        """One after the other: the larger of each."""
+        return Use(
+            MiB(max(self.memory, other.memory)),
+            max(self.cores, other.cores),
+            max(self.shares, other.shares),
+            self.whole or other.whole,
+        )
+
+
+def pod_use(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid, Use]:
+    """What the pod takes of each card: the larger of its init peak and the sum of the rest.
+
+    A sidecar that was started earlier runs beside every init container, so it counts in the peak too. Containers that
+    `roles` doesn't name count as main.
+    """
+    running: dict[GpuUuid, Use] = {}
+    peak: dict[GpuUuid, Use] = {}
+    for name, shares in allocation.containers.items():
+        if roles.get(name, Role.MAIN) is not Role.INIT:
+            _add(running, shares)
+    sidecars: dict[GpuUuid, Use] = {}
+    for name, shares in allocation.containers.items():
+        role = roles.get(name, Role.MAIN)
+        if role is Role.SIDECAR:
+            _add(sidecars, shares)
+        elif role is Role.INIT:
+            moment = dict(sidecars)
+            _add(moment, shares)
+            for gpu, use in moment.items():
+                peak[gpu] = peak.get(gpu, Use()).larger(use)
+    return {
+        gpu: running.get(gpu, Use()).larger(peak.get(gpu, Use())) for gpu in dict.fromkeys((*running, *peak))
+    }
+
+
+def _add(uses: dict[GpuUuid, Use], shares: Iterable[Share]) -> None:
+    for share in shares:
+        uses[share.gpu] = uses.get(share.gpu, Use()).plus(Use(share.memory, share.cores, 1, share.whole))
+
+
+def dump(allocation: Allocation) -> str:
+    """The annotation's text."""
+    document: dict[str, Any] = {
+        "version": VERSION,
+        "node": allocation.node,
+        "containers": {
+            name: [
+                {"gpu": share.gpu, "memory": share.memory, "cores": share.cores}
+                | ({"whole": True} if share.whole else {})
+                for share in shares
+            ]
+            for name, shares in allocation.containers.items()
+        },
+    }
+    return json.dumps(document, separators=(",", ":"))
+
+
+def load(text: str) -> Allocation:
+    """The reverse of `dump`.
+
+    Raises Malformed.
+    """
+    try:
+        document = json.loads(text)
+        if document["version"] != VERSION:
+            raise errors.Malformed(
+                f"allocation annotation has version {document['version']}; this is for {VERSION}"
+            )
+        allocation = Allocation(
+            node=str(document["node"]),
+            containers={
+                name: tuple(
+                    Share(
+                        GpuUuid(item["gpu"]),
+                        MiB(int(item["memory"])),
+                        Percent(int(item["cores"])),
+                        bool(item.get("whole", False)),
+                    )
+                    for item in shares
+                )
+                for name, shares in document["containers"].items()
+            },
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.Malformed(f"allocation annotation is not of the expected form: {error!r}") from error
+    for name, shares in allocation.containers.items():
+        twice = [gpu for gpu, count in Counter(share.gpu for share in shares).items() if count > 1]
+        if twice:
+            raise errors.Malformed(f"allocation annotation gives container {name} the card {twice[0]} twice")
+    return allocation

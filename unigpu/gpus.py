@@ -1,0 +1,76 @@
+"""A node's cards, and the annotation in which the node agent publishes them (`unigpu.dev/inventory`)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unigpu import errors
+from unigpu.units import GpuUuid, MiB
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One physical card."""
+
+    uuid: GpuUuid
+    index: int
+    """NVML's index on the node."""
+    minor: int
+    """Number of its device node, `/dev/nvidia<minor>`; often, but not always, the index."""
+    model: str
+    memory: MiB
+    """The card's whole memory, MiB."""
+    healthy: bool = True
+    links: Mapping[GpuUuid, int] = field(default_factory=dict)
+    """Quality of the link to other cards of the node, higher is better: number of NVLinks × 100, else 10 to 50 by how
+    near they are on PCIe. Absent: not known."""
+
+
+def dump(gpus: Sequence[Gpu]) -> str:
+    """The annotation's text."""
+    document = {
+        "version": VERSION,
+        "gpus": [
+            {
+                "uuid": gpu.uuid,
+                "index": gpu.index,
+                "minor": gpu.minor,
+                "model": gpu.model,
+                "memory": gpu.memory,
+                "healthy": gpu.healthy,
+                "links": dict(gpu.links),
+            }
+            for gpu in gpus
+        ],
+    }
+    return json.dumps(document, separators=(",", ":"))
+
+
+def load(text: str) -> tuple[Gpu, ...]:
+    """The reverse of `dump`.
+
+    Raises Malformed.
+    """
+    try:
+        document: Any = json.loads(text)
+        if document["version"] != VERSION:
+            raise errors.Malformed(
+                f"inventory annotation has version {document['version']}; this is for {VERSION}"
+            )
+        return tuple(
+            Gpu(
+                uuid=GpuUuid(item["uuid"]),
+                index=int(item["index"]),
+                minor=int(item["minor"]),
+                model=str(item["model"]),
+                memory=MiB(int(item["memory"])),
+                healthy=bool(item["healthy"]),
+                links={GpuUuid(other): int(quality) for other, quality in item["links"].items()},
+            )
+            for item in document["gpus"]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.Malformed(f"inventory annotation is not of the expected form: {error!r}") from error

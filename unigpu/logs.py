@@ -1,0 +1,44 @@
+"""One line for each decision: plain for people, JSON for machines, the same field names in both."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+_RESERVED = "unigpu_fields"
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = getattr(record, _RESERVED, {})
+        moment = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
+        words = " ".join(f"{key}={value}" for key, value in fields.items())
+        text = f"{moment} {record.levelname.lower():7} {record.getMessage()} {words}".rstrip()
+        return text + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        document: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, _RESERVED, {}),
+        }
+        if record.exc_info:
+            document["error"] = self.formatException(record.exc_info)
+        return json.dumps(document, default=str)
+
+
+def configure(*, as_json: bool, level: str = "info") -> None:
+    """Send all loggers to stderr, one line each. `level` is a name that logging knows, in any case."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if as_json else _Plain())
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+def event(logger: logging.Logger, what: str, level: int = logging.INFO, **fields: object) -> None:
+    """Log that something happened, with its inputs as fields."""
+    logger.log(level, what, extra={_RESERVED: fields})

@@ -1,0 +1,69 @@
+"""What a node's labels say about sharing: which requests it takes, and what is enforced on it."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from unigpu import names
+from unigpu.requests import Request
+
+
+class NodeMode(enum.StrEnum):
+    """Value of `unigpu.dev/mode`, or of Alibaba's `ack.node.gpu.schedule`."""
+
+    MIXED = "mixed"
+    """No label: shares and whole cards, memory and cores enforced."""
+    SHARE = "share"
+    """Shares, counted and not isolated: containers see the whole card."""
+    CGPU = "cgpu"
+    """Shares with memory isolation."""
+    CORE_MEM = "core_mem"
+    """Shares with memory and compute isolation."""
+    TOPOLOGY = "topology"
+    """Whole cards, chosen by their links."""
+    DEFAULT = "default"
+    """Whole cards."""
+
+
+WHOLE_CARDS_ONLY = frozenset({NodeMode.TOPOLOGY, NodeMode.DEFAULT})
+SHARES_ONLY = frozenset({NodeMode.SHARE, NodeMode.CGPU, NodeMode.CORE_MEM})
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """What libvgpu holds a container to."""
+
+    memory: bool
+    cores: bool
+
+
+def of_labels(labels: Mapping[str, str]) -> NodeMode:
+    """The node's mode. Our own label wins over Alibaba's; an unknown value counts as no label."""
+    for label in (names.LABEL_MODE, names.LABEL_ACK_SCHEDULE):
+        value = labels.get(label)
+        if value is not None:
+            try:
+                return NodeMode(value)
+            except ValueError:
+                continue
+    return NodeMode.MIXED
+
+
+def refusal(mode: NodeMode, request: Request) -> str | None:
+    """Why a node of this mode doesn't take the request, or None if it does."""
+    if mode in WHOLE_CARDS_ONLY and not request.whole:
+        return f"node gives whole cards only (mode {mode}), and a share is asked for"
+    if mode in SHARES_ONLY and request.whole:
+        return f"node gives shares only (mode {mode}), and whole cards are asked for"
+    return None
+
+
+def enforcement(mode: NodeMode, labels: Mapping[str, str], request: Request) -> Enforcement:
+    """What is enforced for this request on a node of this mode.
+
+    A whole card has nothing to enforce: nobody else is on it.
+    """
+    open_node = mode is NodeMode.SHARE or labels.get(names.LABEL_CGPU_DISABLE_ISOLATION) == "true"
+    if open_node or not request.isolated or request.whole:
+        return Enforcement(memory=False, cores=False)
+    return Enforcement(memory=True, cores=mode is not NodeMode.CGPU)

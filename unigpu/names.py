@@ -1,0 +1,94 @@
+"""Every name that crosses a boundary: resources, annotations, labels, environment variables, paths, ports, metrics.
+
+Nothing else in the project spells one of these strings. libvgpu's C header is generated from here
+(`make headers`), and the chart's tests compare what is rendered with it.
+"""
+
+from typing import Final
+
+DOMAIN: Final = "unigpu.dev"
+
+# Resources: the unified form. A container's limits; requests equal limits.
+RESOURCE_VGPU: Final = f"{DOMAIN}/vgpu"
+"""Number of GPUs of which the container gets a share; advertised by the device plugin as opaque slots."""
+RESOURCE_MEMORY: Final = f"{DOMAIN}/memory"
+"""MiB, total over the container's GPUs; in node status, without a device plugin."""
+RESOURCE_CORES: Final = f"{DOMAIN}/cores"
+"""Percent of one GPU, total over the container's GPUs; in node status, without a device plugin."""
+UNIFIED_RESOURCES: Final = (RESOURCE_VGPU, RESOURCE_MEMORY, RESOURCE_CORES)
+
+# Annotations of pods.
+ANNOTATION_REQUEST: Final = f"{DOMAIN}/request"
+"""What the webhook understood; see unigpu.requests."""
+ANNOTATION_ALLOCATION: Final = f"{DOMAIN}/allocation"
+"""Which GPUs the scheduler chose; see unigpu.allocations. Written with the binding, in one step."""
+ANNOTATION_LIMITS: Final = f"{DOMAIN}/limits"
+"""Limits that replace the request's while the pod runs."""
+
+# Annotations and labels of nodes.
+ANNOTATION_INVENTORY: Final = f"{DOMAIN}/inventory"
+"""The node's GPUs as the node agent sees them; see unigpu.gpus."""
+LABEL_MODE: Final = f"{DOMAIN}/mode"
+LABEL_ACK_SCHEDULE: Final = "ack.node.gpu.schedule"
+LABEL_ACK_PLACEMENT: Final = "ack.node.gpu.placement"
+LABEL_CGPU_DISABLE_ISOLATION: Final = "cgpu.disable.isolation"
+
+# Labels of objects.
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+
+SCHEDULER_NAME: Final = "unigpu-scheduler"
+SYSTEM_NAMESPACE: Final = "unigpu-system"
+
+# Environment of containers.
+ENV_MEMORY_LIMIT: Final = "CUDA_DEVICE_MEMORY_LIMIT"
+"""`300m`, `1g` or bytes, for every GPU; with `_<index>` for one. Tightens only."""
+ENV_CORE_LIMIT: Final = "CUDA_DEVICE_SM_LIMIT"
+"""Percent, for every GPU; with `_<index>` for one. Tightens only."""
+ENV_SHARED_CACHE: Final = "CUDA_DEVICE_MEMORY_SHARED_CACHE"
+"""File that programs without a policy share as their usage file."""
+ENV_LIBRARY_LOG: Final = "UNIGPU_LOG"
+"""libvgpu's messages on stderr: `error` (default), `info`, `debug`, `none`."""
+ENV_MANAGED: Final = "UNIGPU_MANAGED"
+"""Set by the node agent in every container that it serves: libvgpu then refuses to work without a policy."""
+ENV_SIM_DIR: Final = "UNIGPU_SIM_DIR"
+"""Folder of the simulator's state."""
+
+# Paths in containers.
+CONTAINER_ROOT: Final = "/usr/local/unigpu"
+CONTAINER_LIBRARY: Final = f"{CONTAINER_ROOT}/libvgpu.so"
+CONTAINER_POLICY: Final = f"{CONTAINER_ROOT}/policy"
+CONTAINER_USAGE: Final = f"{CONTAINER_ROOT}/usage"
+CONTAINER_PRELOAD: Final = "/etc/ld.so.preload"
+"""Not LD_PRELOAD: an image's or a user's own value of it is then never overwritten."""
+CONTAINER_DRIVER_FOLDERS: Final = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64")
+"""Where the dynamic linker of Debian's and of Red Hat's family looks without being told."""
+
+# Paths on nodes.
+NODE_ROOT: Final = "/var/lib/unigpu"
+NODE_CONTAINERS: Final = f"{NODE_ROOT}/containers"
+"""One folder a container: `<pod UID>/<container name>/` with `grant.json`, `policy` and `usage`."""
+NODE_LIBRARY: Final = f"{NODE_ROOT}/lib/libvgpu.so"
+NODE_CDI: Final = "/var/run/cdi"
+KUBELET_PLUGINS: Final = "/var/lib/kubelet/device-plugins"
+KUBELET_CHECKPOINT: Final = f"{KUBELET_PLUGINS}/kubelet_internal_checkpoint"
+KUBELET_POD_RESOURCES: Final = "/var/lib/kubelet/pod-resources/kubelet.sock"
+PLUGIN_SOCKET: Final = "unigpu.sock"
+
+CDI_KIND: Final = RESOURCE_VGPU
+"""A CDI device is named `unigpu.dev/vgpu=<slot>`."""
+
+# Ports, all inside pods.
+PORT_WEBHOOK: Final = 8443
+PORT_WEBHOOK_METRICS: Final = 8080
+PORT_EXTENDER: Final = 8888
+PORT_EXPORTER: Final = 9400
+PORT_PLUGIN_HEALTH: Final = 9401
+
+# Metrics.
+METRIC_MEMORY_USED: Final = "unigpu_container_memory_used_bytes"
+METRIC_MEMORY_LIMIT: Final = "unigpu_container_memory_limit_bytes"
+METRIC_MEMORY_REFUSED: Final = "unigpu_container_memory_refused_total"
+METRIC_CORES_LIMIT: Final = "unigpu_container_cores_limit_percent"
+METRIC_GPU_MEMORY_TOTAL: Final = "unigpu_gpu_memory_total_bytes"
+METRIC_GPU_MEMORY_USED: Final = "unigpu_gpu_memory_used_bytes"
+METRIC_GPU_MEMORY_GRANTED: Final = "unigpu_gpu_memory_granted_bytes"

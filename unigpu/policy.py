@@ -1,0 +1,143 @@
+"""The policy file: what a container may use, written by the node agent and mapped by libvgpu.
+
+Fixed layout, little endian, 4,096 bytes; `libvgpu/layout.h` has the same in C, and a test pins every offset. The writer
+changes it in place: sequence to odd, body, sequence to the next even number; a reader that sees an odd or a changed
+sequence reads again.
+
+    offset  size  field
+    0       4     magic "UGPL"
+    4       4     version
+    8       4     size of the file, bytes
+    12      4     sequence
+    16      4     number of cards
+    20      4     flags: bit 0 memory enforced, bit 1 cores enforced
+    24      4     compute policy: 0 unlimited, 1 hard, 2 soft
+    28      4     priority, 0 is high
+    64      128n  cards:  0 48 UUID, NUL padded · 48 8 memory limit, bytes, 0 none
+                          56 4 core share, percent, 0 none · 60 4 core ceiling, percent
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unigpu import errors
+from unigpu.allocations import Share
+from unigpu.modes import Enforcement
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import Bytes, GpuUuid, MiB, Percent, to_bytes
+
+MAGIC = int.from_bytes(b"UGPL", "little")
+VERSION = 1
+SIZE = 4096
+MAX_GPUS = 16
+HEADER = struct.Struct("<8I")
+SEQUENCE_OFFSET = 12
+CARDS_OFFSET = 64
+CARD_SIZE = 128
+CARD = struct.Struct("<48sQII")
+
+FLAG_MEMORY = 1
+FLAG_CORES = 2
+
+_COMPUTE = {ComputePolicy.UNLIMITED: 0, ComputePolicy.HARD: 1, ComputePolicy.SOFT: 2}
+_COMPUTE_BACK = {number: policy for policy, number in _COMPUTE.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CardLimit:
+    """What the container may use of one card."""
+
+    gpu: GpuUuid
+    memory: Bytes
+    """0: not limited."""
+    cores: Percent
+    """0: not limited."""
+    ceiling: Percent
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A container's limits."""
+
+    cards: Sequence[CardLimit]
+    memory_enforced: bool
+    cores_enforced: bool
+    compute: ComputePolicy = ComputePolicy.UNLIMITED
+    priority: int = 0
+
+
+def decide(request: Request, shares: Sequence[Share], enforced: Enforcement) -> Policy:
+    """The limits that follow from what was asked for, given and is enforced on the node."""
+    return Policy(
+        cards=tuple(
+            CardLimit(
+                gpu=share.gpu,
+                memory=to_bytes(MiB(share.memory)),
+                cores=share.cores,
+                ceiling=Percent(max(request.ceiling, share.cores)),
+            )
+            for share in shares
+        ),
+        memory_enforced=enforced.memory,
+        cores_enforced=enforced.cores and request.policy is not ComputePolicy.UNLIMITED,
+        compute=request.policy,
+        priority=request.priority,
+    )
+
+
+def pack(policy: Policy, sequence: int = 0) -> bytes:
+    """The file's content, with an even sequence.
+
+    Raises Malformed for more than 16 cards or a UUID that doesn't fit.
+    """
+    if len(policy.cards) > MAX_GPUS:
+        raise errors.Malformed(f"a container can have {MAX_GPUS} cards at most, not {len(policy.cards)}")
+    content = bytearray(SIZE)
+    flags = (FLAG_MEMORY if policy.memory_enforced else 0) | (FLAG_CORES if policy.cores_enforced else 0)
+    HEADER.pack_into(
+        content,
+        0,
+        MAGIC,
+        VERSION,
+        SIZE,
+        sequence,
+        len(policy.cards),
+        flags,
+        _COMPUTE[policy.compute],
+        policy.priority,
+    )
+    for position, card in enumerate(policy.cards):
+        uuid = card.gpu.encode()
+        if len(uuid) >= 48:
+            raise errors.Malformed(f"GPU UUID {card.gpu} is longer than 47 bytes")
+        CARD.pack_into(
+            content, CARDS_OFFSET + position * CARD_SIZE, uuid, card.memory, card.cores, card.ceiling
+        )
+    return bytes(content)
+
+
+def unpack(content: bytes) -> Policy:
+    """The reverse of `pack`.
+
+    Raises Malformed for another magic, version or size.
+    """
+    if len(content) != SIZE:
+        raise errors.Malformed(f"policy file has {len(content)} bytes, not {SIZE}")
+    magic, version, size, _, count, flags, compute, priority = HEADER.unpack_from(content)
+    if (magic, version, size) != (MAGIC, VERSION, SIZE) or count > MAX_GPUS or compute not in _COMPUTE_BACK:
+        raise errors.Malformed(
+            f"policy file is not of version {VERSION} (magic {magic:#x}, version {version})"
+        )
+    cards = []
+    for position in range(count):
+        uuid, memory, cores, ceiling = CARD.unpack_from(content, CARDS_OFFSET + position * CARD_SIZE)
+        text = GpuUuid(uuid.rstrip(b"\0").decode("ascii", "replace"))
+        cards.append(CardLimit(text, Bytes(memory), Percent(cores), Percent(ceiling)))
+    return Policy(
+        cards=tuple(cards),
+        memory_enforced=bool(flags & FLAG_MEMORY),
+        cores_enforced=bool(flags & FLAG_CORES),
+        compute=_COMPUTE_BACK[compute],
+        priority=priority,
+    )

@@ -1,0 +1,168 @@
+"""What a pod asks for, in the unified form, and the annotation that carries it (`unigpu.dev/request`)."""
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from unigpu import errors
+from unigpu.units import MiB, Percent
+
+VERSION = 1
+
+
+class ComputePolicy(enum.StrEnum):
+    """What the core share means while the card is busy, and while it is idle."""
+
+    HARD = "hard"
+    """The share is also the ceiling, on an idle GPU too."""
+    SOFT = "soft"
+    """The share is guaranteed; the ceiling may be higher."""
+    UNLIMITED = "unlimited"
+    """Not throttled."""
+
+
+class Role(enum.StrEnum):
+    """When a container runs, which decides whether its share adds to the pod's or overlaps with it."""
+
+    MAIN = "main"
+    INIT = "init"
+    """Ends before the main containers start."""
+    SIDECAR = "sidecar"
+    """An init container with restartPolicy Always: runs beside the main containers."""
+
+
+class Spread(enum.StrEnum):
+    """How to choose among cards, or nodes, that fit."""
+
+    BINPACK = "binpack"
+    SPREAD = "spread"
+    TOPOLOGY = "topology-aware"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One container's wish.
+
+    Exactly one of these says how much memory: `memory` above 0, `memory_percent` above 0, or `whole`; all absent means
+    that memory isn't limited (a share of compute alone).
+    """
+
+    gpus: int
+    """Number of different cards; at least 1."""
+    memory: MiB = MiB(0)
+    """MiB on each card."""
+    memory_percent: Percent = Percent(0)
+    """Percent of each card's memory; resolved when the card is known."""
+    cores: Percent = Percent(0)
+    """Guaranteed percent of each card; 0 is not limited."""
+    ceiling: Percent = Percent(0)
+    """Upper bound in percent while others idle; 0 means: as `cores`."""
+    policy: ComputePolicy = ComputePolicy.HARD
+    whole: bool = False
+    """Otherwise empty cards, all of each."""
+    isolated: bool = True
+    """False: counted in scheduling, not limited at run time (CGPU_DISABLE)."""
+    priority: int = 0
+    """0 is high; 1 yields to 0."""
+    role: Role = Role.MAIN
+    dialect: str = "unigpu"
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """The vendor's fields as the author wrote them: for people, and for the vendor's environment variables."""
+
+    @property
+    def total_memory(self) -> MiB:
+        """Value of `unigpu.dev/memory`: MiB over all cards; 0 where it depends on the card."""
+        return MiB(self.gpus * self.memory)
+
+    @property
+    def total_cores(self) -> int:
+        """Value of `unigpu.dev/cores`: percent of one card, over all cards; a whole card is 100."""
+        return self.gpus * (100 if self.whole else self.cores)
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What a pod says about the choice of cards. Empty tuples mean: no wish."""
+
+    gpu_policy: Spread | None = None
+    """None: the node's label, else the chart's default."""
+    node_policy: Spread | None = None
+    use_types: tuple[str, ...] = ()
+    """Case-insensitive parts of the model's name, any of which must be in it."""
+    avoid_types: tuple[str, ...] = ()
+    use_uuids: tuple[str, ...] = ()
+    avoid_uuids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodRequest:
+    """All GPU containers of a pod by name, and the pod's preferences."""
+
+    containers: Mapping[str, Request]
+    preferences: Preferences = Preferences()
+
+
+def dump(pod: PodRequest) -> str:
+    """The annotation's text: JSON with sorted keys, defaults left out."""
+    defaults = Request(gpus=0)
+    containers = {
+        name: {
+            key: (dict(value) if isinstance(value, Mapping) else value)
+            for key in Request.__slots__
+            if (value := getattr(request, key)) != getattr(defaults, key) or key == "dialect"
+        }
+        for name, request in pod.containers.items()
+    }
+    document: dict[str, Any] = {"version": VERSION, "containers": containers}
+    wishes = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key in Preferences.__slots__
+        if (value := getattr(pod.preferences, key))
+    }
+    if wishes:
+        document["preferences"] = wishes
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def load(text: str) -> PodRequest:
+    """The reverse of `dump`.
+
+    Raises Malformed with the place in the document.
+    """
+    try:
+        document = json.loads(text)
+        if document["version"] != VERSION:
+            raise errors.Malformed(
+                f"request annotation has version {document['version']}; this is for {VERSION}"
+            )
+        return PodRequest(
+            containers={name: _request(value) for name, value in document["containers"].items()},
+            preferences=_preferences(document.get("preferences", {})),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.Malformed(f"request annotation is not of the unified form: {error!r}") from error
+
+
+def _request(value: Mapping[str, Any]) -> Request:
+    fields = dict(value)
+    if "policy" in fields:
+        fields["policy"] = ComputePolicy(fields["policy"])
+    if "role" in fields:
+        fields["role"] = Role(fields["role"])
+    for key in ("gpus", "memory", "memory_percent", "cores", "ceiling", "priority"):
+        number = fields.get(key, 0)
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise ValueError(f"{key} is {number!r}, not a whole number of 0 or more")
+    request = Request(**fields)
+    if request.gpus < 1:
+        raise ValueError(f"gpus is {request.gpus}, not 1 or more")
+    return request
+
+
+def _preferences(value: Mapping[str, Any]) -> Preferences:
+    fields: dict[str, Any] = {
+        key: tuple(item) if isinstance(item, list) else Spread(item) for key, item in value.items()
+    }
+    return Preferences(**fields)

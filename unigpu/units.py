@@ -1,0 +1,33 @@
+"""Units that must not mix, as types, and the one way from one to the other."""
+
+from typing import NewType
+
+MiB = NewType("MiB", int)
+"""Mebibytes (2**20 bytes), the unit of `unigpu.dev/memory` and of everything that a person reads."""
+
+Bytes = NewType("Bytes", int)
+"""Bytes, the unit of the driver and of the policy and usage files."""
+
+Percent = NewType("Percent", int)
+"""Percent of one GPU's compute time; 100 is the whole card."""
+
+GpuUuid = NewType("GpuUuid", str)
+"""A GPU's UUID as NVML prints it: `GPU-` and 36 characters."""
+
+BYTES_PER_MIB = 1 << 20
+MIB_PER_GIB = 1 << 10
+
+
+def to_bytes(mib: MiB) -> Bytes:
+    """Bytes in that many MiB."""
+    return Bytes(mib * BYTES_PER_MIB)
+
+
+def to_mib(amount: Bytes) -> MiB:
+    """Whole MiB in that many bytes, rounded down."""
+    return MiB(amount // BYTES_PER_MIB)
+
+
+def gib(amount: int) -> MiB:
+    """MiB in that many GiB."""
+    return MiB(amount * MIB_PER_GIB)
