@@ -19,7 +19,7 @@ class Share:
 
     gpu: GpuUuid
     memory: MiB
-    """MiB granted, with percentages resolved; the card's whole memory for a whole card; 0 where memory isn't limited."""
+    """MiB granted, with percentages resolved; all of it for a whole card; 0 where it isn't limited."""
     cores: Percent
     """Percent granted; 0 where compute isn't limited; 100 for a whole card."""
     whole: bool = False
@@ -84,9 +84,7 @@ def pod_use(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid, 
             _add(moment, shares)
             for gpu, use in moment.items():
                 peak[gpu] = peak.get(gpu, Use()).larger(use)
-    return {
-        gpu: running.get(gpu, Use()).larger(peak.get(gpu, Use())) for gpu in dict.fromkeys((*running, *peak))
-    }
+    return {gpu: running.get(gpu, Use()).larger(peak.get(gpu, Use())) for gpu in dict.fromkeys((*running, *peak))}
 
 
 def _add(uses: dict[GpuUuid, Use], shares: Iterable[Share]) -> None:
@@ -119,9 +117,7 @@ def load(text: str) -> Allocation:
     try:
         document = json.loads(text)
         if document["version"] != VERSION:
-            raise errors.Malformed(
-                f"allocation annotation has version {document['version']}; this is for {VERSION}"
-            )
+            raise errors.Malformed(f"allocation annotation has version {document['version']}; this is for {VERSION}")
         allocation = Allocation(
             node=str(document["node"]),
             containers={

@@ -57,9 +57,7 @@ def load(text: str) -> tuple[Gpu, ...]:
     try:
         document: Any = json.loads(text)
         if document["version"] != VERSION:
-            raise errors.Malformed(
-                f"inventory annotation has version {document['version']}; this is for {VERSION}"
-            )
+            raise errors.Malformed(f"inventory annotation has version {document['version']}; this is for {VERSION}")
         return tuple(
             Gpu(
                 uuid=GpuUuid(item["uuid"]),

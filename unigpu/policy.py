@@ -111,9 +111,7 @@ def pack(policy: Policy, sequence: int = 0) -> bytes:
         uuid = card.gpu.encode()
         if len(uuid) >= 48:
             raise errors.Malformed(f"GPU UUID {card.gpu} is longer than 47 bytes")
-        CARD.pack_into(
-            content, CARDS_OFFSET + position * CARD_SIZE, uuid, card.memory, card.cores, card.ceiling
-        )
+        CARD.pack_into(content, CARDS_OFFSET + position * CARD_SIZE, uuid, card.memory, card.cores, card.ceiling)
     return bytes(content)
 
 
@@ -126,9 +124,7 @@ def unpack(content: bytes) -> Policy:
         raise errors.Malformed(f"policy file has {len(content)} bytes, not {SIZE}")
     magic, version, size, _, count, flags, compute, priority = HEADER.unpack_from(content)
     if (magic, version, size) != (MAGIC, VERSION, SIZE) or count > MAX_GPUS or compute not in _COMPUTE_BACK:
-        raise errors.Malformed(
-            f"policy file is not of version {VERSION} (magic {magic:#x}, version {version})"
-        )
+        raise errors.Malformed(f"policy file is not of version {VERSION} (magic {magic:#x}, version {version})")
     cards = []
     for position in range(count):
         uuid, memory, cores, ceiling = CARD.unpack_from(content, CARDS_OFFSET + position * CARD_SIZE)

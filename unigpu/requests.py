@@ -134,9 +134,7 @@ def load(text: str) -> PodRequest:
     try:
         document = json.loads(text)
         if document["version"] != VERSION:
-            raise errors.Malformed(
-                f"request annotation has version {document['version']}; this is for {VERSION}"
-            )
+            raise errors.Malformed(f"request annotation has version {document['version']}; this is for {VERSION}")
         return PodRequest(
             containers={name: _request(value) for name, value in document["containers"].items()},
             preferences=_preferences(document.get("preferences", {})),

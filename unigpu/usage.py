@@ -85,9 +85,7 @@ def unpack(content: bytes, cards: int, alive: Callable[[int], bool]) -> Usage:
     if magic == 0:
         return nothing
     if (magic, version) != (MAGIC, VERSION):
-        raise errors.Malformed(
-            f"usage file is not of version {VERSION} (magic {magic:#x}, version {version})"
-        )
+        raise errors.Malformed(f"usage file is not of version {VERSION} (magic {magic:#x}, version {version})")
     processes = []
     for slot in range(min(SLOT_COUNT, (len(content) - SLOTS_OFFSET) // SLOT_SIZE)):
         start = SLOTS_OFFSET + slot * SLOT_SIZE
@@ -99,7 +97,5 @@ def unpack(content: bytes, cards: int, alive: Callable[[int], bool]) -> Usage:
     totals = []
     for card in range(cards):
         _, peak, refused = _TOTAL.unpack_from(content, TOTALS_OFFSET + card * TOTAL_SIZE)
-        totals.append(
-            CardUsage(Bytes(sum(process.used[card] for process in processes)), Bytes(peak), refused)
-        )
+        totals.append(CardUsage(Bytes(sum(process.used[card] for process in processes)), Bytes(peak), refused))
     return Usage(tuple(totals), tuple(processes))
