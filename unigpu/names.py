@@ -39,6 +39,23 @@ LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 SCHEDULER_NAME: Final = "unigpu-scheduler"
 SYSTEM_NAMESPACE: Final = "unigpu-system"
 
+# Objects of the chart.
+SERVICE_WEBHOOK: Final = "unigpu-webhook"
+SECRET_WEBHOOK_TLS: Final = "unigpu-webhook-tls"
+WEBHOOK_CONFIGURATION: Final = "unigpu-webhook"
+"""Name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration."""
+ACCOUNT_SCHEDULER: Final = "unigpu-scheduler"
+ACCOUNT_NODE_AGENT: Final = "unigpu-node-agent"
+"""Service accounts that may write the platform's annotations."""
+
+# Vendors' fields that more than the dialect itself needs: keys of `Request.asked`, whose values are plain whole numbers
+# in the vendor's unit.
+DIALECT_ALIBABA: Final = "alibaba"
+ALIYUN_GPU_MEM: Final = "aliyun.com/gpu-mem"
+"""Units over all of the container's cards."""
+ALIYUN_GPU_COUNT: Final = "aliyun.com/gpu-count"
+"""Pod label: cards over which gpu-mem is spread."""
+
 # Environment of containers.
 ENV_MEMORY_LIMIT: Final = "CUDA_DEVICE_MEMORY_LIMIT"
 """`300m`, `1g` or bytes, for every GPU; with `_<index>` for one. Tightens only."""

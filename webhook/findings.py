@@ -1,0 +1,35 @@
+"""What is wrong with a pod, in words that its author can act on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason to refuse a pod."""
+
+    container: str
+    """Empty: the pod as a whole."""
+    field: str
+    value: str
+    why: str
+    """Completes "field = value: …"."""
+    accepted: str
+    """What would be accepted instead."""
+
+    def __str__(self) -> str:
+        where = f"container {_short(self.container)}" if self.container else "pod"
+        return f"{where}: {self.field} = {_short(self.value)}: {self.why}; accepted: {self.accepted}"
+
+
+def message(problems: Sequence[Problem]) -> str:
+    """The refusal as kubectl shows it: one line for each problem."""
+    if len(problems) == 1:
+        return str(problems[0])
+    return "\n".join([f"{len(problems)} problems:", *(f"  {problem}" for problem in problems)])
+
+
+def _short(text: str, length: int = 80) -> str:
+    """The API server passes any length on, and an event holds 1 KiB."""
+    shown = text if len(text) <= length else text[: length - 1] + "…"
+    return shown if shown.isprintable() and shown == shown.strip() and shown else repr(shown)

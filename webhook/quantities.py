@@ -1,0 +1,61 @@
+"""Kubernetes quantities of GPU resources: whole numbers, and amounts of memory.
+
+The API server sends quantities in canonical form, where 3000 reads `3k`; people and offline manifests write plain numbers.
+A binary suffix (`2Gi`) can only mean bytes, so in a field that counts memory it is taken as such.
+"""
+
+import re
+from fractions import Fraction
+
+from unigpu.units import BYTES_PER_MIB, MiB
+
+_QUANTITY = re.compile(r"([+-]?)([0-9]{1,30})(?:\.([0-9]{0,30}))?(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?[0-9]{1,2}))?")
+_BINARY = {letter + "i": 1024**power for power, letter in enumerate("KMGTPE", start=1)}
+_DECIMAL = {letter: Fraction(10) ** power for letter, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)}
+
+
+def parse(text: str) -> tuple[Fraction, bool]:
+    """The number, and whether it was written with a binary suffix.
+
+    Raises ValueError for what isn't a quantity.
+    """
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a Kubernetes quantity")
+    sign, whole, part, binary, decimal, exponent = match.groups()
+    number = Fraction(f"{whole}.{part or 0}")
+    if binary:
+        number *= _BINARY[binary]
+    elif decimal:
+        number *= _DECIMAL[decimal]
+    elif exponent:
+        number *= Fraction(10) ** int(exponent)
+    return (-number if sign == "-" else number), binary is not None
+
+
+def count(text: str) -> int:
+    """A whole number of 0 or more.
+
+    Raises ValueError with what is wrong.
+    """
+    number, _ = parse(text)
+    return _whole(number)
+
+
+def amount(text: str, unit: MiB) -> int:
+    """A whole number of units of memory; with a binary suffix, bytes that make whole units.
+
+    Raises ValueError with what is wrong.
+    """
+    number, binary = parse(text)
+    if binary:
+        number /= unit * BYTES_PER_MIB
+    return _whole(number)
+
+
+def _whole(number: Fraction) -> int:
+    if number.denominator != 1:
+        raise ValueError("it is not a whole number")
+    if number < 0:
+        raise ValueError("it is negative")
+    return number.numerator
