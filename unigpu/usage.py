@@ -1,17 +1,24 @@
 """The usage file: what a container's processes have taken, written by libvgpu and read by the exporter.
 
 Fixed layout, little endian; `libvgpu/layout.h` has the same in C, and a test pins every offset. All zero is a valid
-empty file, so the node agent only has to make it as long as it must be. A process that lives holds a POSIX write lock on
-the byte `LOCKS_OFFSET + slot` (past the end of the file, where nothing is stored); the kernel releases it when the
-process ends, however it ends, so that a reader in another pid namespace can tell the living from the dead.
+empty file, so the node agent only has to make it as long as it must be, and writable for every user of the container. A
+process that lives holds a POSIX write lock on the byte `LOCKS_OFFSET + slot` (past the end of the file, where nothing is
+stored); the kernel releases it when the process ends, however it ends, so that a reader in another pid namespace can
+tell the living from the dead.
 
     offset  size   field
     0       4      magic "UGUS", 0 before first use
     4       4      version
-    64      64     lock of the account: a process-shared robust mutex, libvgpu's alone
-    128     64n    cards' totals:  0 8 used · 8 8 highest used · 16 8 refused allocations, all bytes but the last
+    128     64n    cards' totals:  0 8 bytes in use · 8 8 last change: slot + 1 in the upper 16 bits, its number below
+                                   16 8 highest use, bytes · 24 8 refused allocations · 32 8 cost of a context, bytes
     4096    576n   process slots:  0 4 pid in the container · 4 4 state, 0 free, 1 taken · 8 8 start time, clock ticks
-                                   64 32n  cards: 0 8 bytes in use, contexts included
+                                   64 32n  cards: 0 8 bytes in use after an even change · 8 8 after an odd change
+                                                  16 8 number of the last change · 24 8 highest number known as counted
+
+A process changes its slot's number of bytes and the card's total in three steps, none of which needs a lock: it writes
+what it will have, then the change's number, then exchanges total and last change at once. Whoever changes the total next
+first notes the previous change as counted in its slot. So it is always known whether a dead process's last change is in
+the total, and its bytes can be given back exactly.
 """
 
 import struct
@@ -35,9 +42,9 @@ SIZE = SLOTS_OFFSET + SLOT_COUNT * SLOT_SIZE
 LOCKS_OFFSET = 1 << 30
 
 _HEADER = struct.Struct("<II")
-_TOTAL = struct.Struct("<QQQ")
+_TOTAL = struct.Struct("<5Q")
 _SLOT = struct.Struct("<IIQ")
-_WORD = struct.Struct("<Q")
+_CARD = struct.Struct("<4Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +99,15 @@ def unpack(content: bytes, cards: int, alive: Callable[[int], bool]) -> Usage:
         pid, state, _ = _SLOT.unpack_from(content, start)
         if state and alive(slot):
             words = range(start + SLOT_CARDS_OFFSET, start + SLOT_SIZE, SLOT_CARD_SIZE)
-            used = tuple(Bytes(_WORD.unpack_from(content, word)[0]) for word in words[:cards])
+            used = tuple(_used(content, word) for word in words[:cards])
             processes.append(ProcessUsage(slot, pid, used))
     totals = []
     for card in range(cards):
-        _, peak, refused = _TOTAL.unpack_from(content, TOTALS_OFFSET + card * TOTAL_SIZE)
+        _, _, peak, refused, _ = _TOTAL.unpack_from(content, TOTALS_OFFSET + card * TOTAL_SIZE)
         totals.append(CardUsage(Bytes(sum(process.used[card] for process in processes)), Bytes(peak), refused))
     return Usage(tuple(totals), tuple(processes))
+
+
+def _used(content: bytes, offset: int) -> Bytes:
+    after_even, after_odd, change, _ = _CARD.unpack_from(content, offset)
+    return Bytes(after_odd if change & 1 else after_even)

@@ -1,0 +1,69 @@
+"""The policy file: there and back, and what is refused."""
+
+import struct
+
+import pytest
+
+from unigpu import errors, modes, policy, requests
+from unigpu.allocations import Share
+from unigpu.units import Bytes, GpuUuid, MiB, Percent, gib, to_bytes
+
+FIRST = GpuUuid("GPU-11111111-2222-3333-4444-555555555555")
+SECOND = GpuUuid("GPU-66666666-7777-8888-9999-aaaaaaaaaaaa")
+CARD = policy.CardLimit(FIRST, to_bytes(gib(3)), Percent(30), Percent(60))
+
+
+@pytest.mark.parametrize("compute", list(requests.ComputePolicy))
+@pytest.mark.parametrize("memory_enforced", [True, False])
+@pytest.mark.parametrize("cores_enforced", [True, False])
+def test_there_and_back(compute: requests.ComputePolicy, memory_enforced: bool, cores_enforced: bool) -> None:
+    other = policy.CardLimit(SECOND, Bytes(0), Percent(0), Percent(0))
+    given = policy.Policy((CARD, other), memory_enforced, cores_enforced, compute, priority=1)
+    assert policy.unpack(policy.pack(given, sequence=8)) == given
+
+
+def test_the_sequence_is_where_the_layout_says() -> None:
+    content = policy.pack(policy.Policy((CARD,), True, True), sequence=6)
+    assert struct.unpack_from("<I", content, policy.SEQUENCE_OFFSET) == (6,)
+    assert len(content) == policy.SIZE
+
+
+def test_seventeen_cards_are_too_many() -> None:
+    with pytest.raises(errors.Malformed, match="16 cards at most, not 17"):
+        policy.pack(policy.Policy((CARD,) * 17, True, True))
+
+
+def test_a_uuid_must_fit() -> None:
+    long = policy.CardLimit(GpuUuid("GPU-" + "1" * 44), Bytes(1), Percent(0), Percent(0))
+    with pytest.raises(errors.Malformed, match="longer than 47"):
+        policy.pack(policy.Policy((long,), True, True))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "0 bytes"),
+        (bytes(policy.SIZE), "not of version"),
+        (struct.pack("<8I", policy.MAGIC, 2, policy.SIZE, 0, 0, 0, 0, 0).ljust(policy.SIZE, b"\0"), "not of version"),
+        (struct.pack("<8I", policy.MAGIC, 1, policy.SIZE, 0, 17, 0, 0, 0).ljust(policy.SIZE, b"\0"), "not of version"),
+        (struct.pack("<8I", policy.MAGIC, 1, policy.SIZE, 0, 0, 0, 9, 0).ljust(policy.SIZE, b"\0"), "not of version"),
+    ],
+)
+def test_foreign_files_are_refused(content: bytes, says: str) -> None:
+    with pytest.raises(errors.Malformed, match=says):
+        policy.unpack(content)
+
+
+@pytest.mark.parametrize(
+    ("compute", "node_enforces", "cores_enforced"),
+    [
+        (requests.ComputePolicy.HARD, True, True),
+        (requests.ComputePolicy.HARD, False, False),
+        (requests.ComputePolicy.UNLIMITED, True, False),
+    ],
+)
+def test_decide(compute: requests.ComputePolicy, node_enforces: bool, cores_enforced: bool) -> None:
+    request = requests.Request(gpus=1, memory=MiB(2560), cores=Percent(30), policy=compute)
+    given = policy.decide(request, [Share(FIRST, MiB(2560), Percent(30))], modes.Enforcement(True, node_enforces))
+    assert given.cards == (policy.CardLimit(FIRST, to_bytes(MiB(2560)), Percent(30), Percent(30)),)
+    assert (given.memory_enforced, given.cores_enforced) == (True, cores_enforced)

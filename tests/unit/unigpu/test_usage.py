@@ -1,0 +1,76 @@
+"""The usage file as the exporter reads it."""
+
+import struct
+
+import pytest
+
+from unigpu import errors, usage
+from unigpu.units import Bytes
+
+
+class File:
+    """A usage file made by hand."""
+
+    def __init__(self) -> None:
+        self.content = bytearray(usage.SIZE)
+        struct.pack_into("<II", self.content, 0, usage.MAGIC, usage.VERSION)
+
+    def total(self, card: int, used: int, peak: int, refused: int) -> None:
+        start = usage.TOTALS_OFFSET + card * usage.TOTAL_SIZE
+        struct.pack_into("<5Q", self.content, start, used, 1 << 48 | 1, peak, refused, 0)
+
+    def slot(self, slot: int, pid: int, *cards: tuple[int, int, int]) -> None:
+        start = usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE
+        struct.pack_into("<IIQ", self.content, start, pid, 1, 99)
+        for card, (even, odd, change) in enumerate(cards):
+            offset = start + usage.SLOT_CARDS_OFFSET + card * usage.SLOT_CARD_SIZE
+            struct.pack_into("<4Q", self.content, offset, even, odd, change, 0)
+
+
+def everybody(slot: int) -> bool:
+    return True
+
+
+def test_empty_files_are_containers_that_have_not_begun() -> None:
+    for content in (b"", bytes(usage.SIZE)):
+        got = usage.unpack(content, 2, everybody)
+        assert [card.used for card in got.cards] == [0, 0]
+        assert got.processes == ()
+
+
+def test_the_number_of_the_last_change_says_which_word_holds() -> None:
+    file = File()
+    file.slot(3, 41, (100, 200, 6), (7, 9, 5))
+    got = usage.unpack(bytes(file.content), 2, everybody)
+    assert got.processes == (usage.ProcessUsage(3, 41, (Bytes(100), Bytes(9))),)
+
+
+def test_the_dead_use_nothing() -> None:
+    file = File()
+    file.total(0, used=30, peak=50, refused=2)
+    file.slot(0, 10, (10, 0, 0))
+    file.slot(usage.SLOT_COUNT - 1, 11, (20, 0, 0))
+    got = usage.unpack(bytes(file.content), 1, lambda slot: slot == 0)
+    assert got.cards == (usage.CardUsage(used=Bytes(10), peak=Bytes(50), refused=2),)
+    assert [process.pid for process in got.processes] == [10]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\0" * 100, "100 bytes"),
+        (b"XXXX" + b"\0" * (usage.SIZE - 4), "not of version"),
+        (struct.pack("<II", usage.MAGIC, usage.VERSION + 1) + b"\0" * usage.SLOTS_OFFSET, "not of version"),
+    ],
+)
+def test_foreign_files_are_refused(content: bytes, says: str) -> None:
+    with pytest.raises(errors.Malformed, match=says):
+        usage.unpack(content, 1, everybody)
+
+
+def test_a_file_cut_off_among_the_slots_gives_those_that_are_whole() -> None:
+    file = File()
+    file.slot(0, 10, (10, 0, 0))
+    file.slot(1, 11, (20, 0, 0))
+    cut = bytes(file.content[: usage.SLOTS_OFFSET + usage.SLOT_SIZE + 20])
+    assert [process.pid for process in usage.unpack(cut, 1, everybody).processes] == [10]
