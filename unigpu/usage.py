@@ -1,9 +1,9 @@
 """The usage file: what a container's processes have taken, written by libvgpu and read by the exporter.
 
 Fixed layout, little endian; `libvgpu/layout.h` has the same in C, and a test pins every offset. All zero is a valid
-empty file, so the node agent only has to make it as long as it must be, and writable for every user of the container. A
-process that lives holds a POSIX write lock on the byte `LOCKS_OFFSET + slot` (past the end of the file, where nothing is
-stored); the kernel releases it when the process ends, however it ends, so that a reader in another pid namespace can
+empty file, so the node agent only has to make it as long as it must be, and writable for every user of the container.
+A process that lives holds a POSIX write lock on the byte `LOCKS_OFFSET + slot` (past the end of the file, where nothing
+is stored); the kernel releases it when the process ends, however it ends, so that a reader in another pid namespace can
 tell the living from the dead.
 
     offset  size   field
@@ -16,9 +16,9 @@ tell the living from the dead.
                                                   16 8 number of the last change · 24 8 highest number known as counted
 
 A process changes its slot's number of bytes and the card's total in three steps, none of which needs a lock: it writes
-what it will have, then the change's number, then exchanges total and last change at once. Whoever changes the total next
-first notes the previous change as counted in its slot. So it is always known whether a dead process's last change is in
-the total, and its bytes can be given back exactly.
+what it will have, then the change's number, then exchanges total and last change at once. Whoever changes the total
+next first notes the previous change as counted in its slot. So it is always known whether a dead process's last change
+is in the total, and its bytes can be given back exactly.
 """
 
 import struct
