@@ -98,6 +98,8 @@ CDI_KIND: Final = RESOURCE_VGPU
 PORT_WEBHOOK: Final = 8443
 PORT_WEBHOOK_METRICS: Final = 8080
 PORT_EXTENDER: Final = 8888
+"""Loopback only: the extender binds pods for whoever asks, so only the kube-scheduler of its own pod may reach it."""
+PORT_EXTENDER_METRICS: Final = 8889
 PORT_EXPORTER: Final = 9400
 PORT_PLUGIN_HEALTH: Final = 9401
 
@@ -109,3 +111,10 @@ METRIC_CORES_LIMIT: Final = "unigpu_container_cores_limit_percent"
 METRIC_GPU_MEMORY_TOTAL: Final = "unigpu_gpu_memory_total_bytes"
 METRIC_GPU_MEMORY_USED: Final = "unigpu_gpu_memory_used_bytes"
 METRIC_GPU_MEMORY_GRANTED: Final = "unigpu_gpu_memory_granted_bytes"
+METRIC_SCHEDULER_SECONDS: Final = "unigpu_scheduler_request_seconds"
+METRIC_SCHEDULER_NODES: Final = "unigpu_scheduler_nodes"
+METRIC_SCHEDULER_GPUS: Final = "unigpu_scheduler_gpus"
+METRIC_SCHEDULER_PODS: Final = "unigpu_scheduler_pods"
+METRIC_SCHEDULER_ASSUMED: Final = "unigpu_scheduler_assumed_pods"
+METRIC_SCHEDULER_OVERBOOKED: Final = "unigpu_scheduler_overbooked_gpus"
+METRIC_SCHEDULER_RELISTS: Final = "unigpu_scheduler_relists_total"
