@@ -1,0 +1,133 @@
+"""The command line: `python -m cluster COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from cluster import build, doctor, errors, progress, settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, 1 after an error that it has explained, 130 after Ctrl-C."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except errors.ClusterError as problem:
+        progress.note(str(problem))
+        return 1
+    except KeyboardInterrupt:
+        progress.note("\nInterrupted; `up` goes on from here, `down` removes what there is.")
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cluster", description="A local Kubernetes cluster from source.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--name", default=settings.DEFAULT_NAME, help="which cluster (default: %(default)s)")
+        return sub
+
+    def sized(sub: argparse.ArgumentParser) -> None:
+        default = settings.Settings()
+        sub.add_argument("--nodes", type=int, default=default.nodes, help="number of nodes (default: %(default)s)")
+        sub.add_argument("--gpus", type=int, default=default.gpus, help="simulated GPUs a node (default: %(default)s)")
+        sub.add_argument("--profile", default=default.profile, help="model of the GPUs (default: %(default)s)")
+
+    sub = commands.add_parser("build", help="build the programs whose sources changed")
+    sub.set_defaults(run=_build)
+    sub = command("up", "start the cluster, or repair it")
+    sized(sub)
+    sub.set_defaults(run=_up)
+    sub = command("down", "end the cluster and remove every trace of it")
+    sub.set_defaults(run=_down)
+    sub = command("status", "say what runs")
+    sub.set_defaults(run=_status)
+    sub = command("images", "make the images that are missing, load them into a running cluster, print their names")
+    sub.set_defaults(run=_images)
+    sub = command("doctor", "say what keeps this machine from carrying a cluster")
+    sized(sub)
+    sub.set_defaults(run=_doctor)
+    sub = command("enter", "run a command inside of a node")
+    sub.add_argument("--node", type=int, default=1, help="which node (default: %(default)s)")
+    sub.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
+    sub.set_defaults(run=_enter)
+    return parser
+
+
+def _wanted(chosen: argparse.Namespace) -> settings.Settings:
+    return settings.Settings(name=chosen.name, nodes=chosen.nodes, gpus=chosen.gpus, profile=chosen.profile)
+
+
+def _build(_chosen: argparse.Namespace) -> int:
+    if not build.is_current():
+        doctor.raise_for(doctor.build_problems())
+    build.build_all()
+    return 0
+
+
+def _up(chosen: argparse.Namespace) -> int:
+    from cluster import lifecycle
+
+    wanted = _wanted(chosen)
+    lifecycle.up(wanted)
+    kubeconfig = settings.Layout(wanted.name).published_kubeconfig
+    progress.note(f"Cluster {wanted.name} is up: export KUBECONFIG={kubeconfig}")
+    return 0
+
+
+def _down(chosen: argparse.Namespace) -> int:
+    from cluster import lifecycle
+
+    if not lifecycle.down(chosen.name):
+        progress.note(f"There is no cluster {chosen.name}.")
+    return 0
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    from cluster import status
+
+    lines, healthy = status.describe(settings.Layout(chosen.name))
+    print("\n".join(lines))
+    return 0 if healthy else 1
+
+
+def _images(chosen: argparse.Namespace) -> int:
+    from cluster import images, project_images, state
+
+    layout = settings.Layout(chosen.name)
+    made = project_images.make_all()
+    known = state.load(layout)
+    for node in known.nodes if known else ():
+        images.load(layout, node, made.values())
+    for role, image in made.items():
+        print(f"{role}={image.name}")
+    return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    wanted = _wanted(chosen)
+    wanted.check()
+    problems = [*doctor.build_problems(), *doctor.run_problems(wanted)]
+    for problem in dict.fromkeys(problems):
+        progress.note(problem)
+    if not problems:
+        progress.note("This machine can carry a cluster.")
+    return 1 if problems else 0
+
+
+def _enter(chosen: argparse.Namespace) -> int:
+    from cluster import entering
+
+    command = [word for word in chosen.command if word != "--"] or ["/bin/bash"]
+    return subprocess.call(entering.command(settings.Layout(chosen.name), chosen.node, command), env=dict(os.environ))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

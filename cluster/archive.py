@@ -1,0 +1,89 @@
+"""Images without an image builder: one layer of given files, in the archive format of `docker save`.
+
+The same content gives the same bytes, so that an image can be named after what is in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+import platform
+import tarfile
+from collections.abc import Iterable, Sequence
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of the layer: the content of `source`, or a link, or an empty folder."""
+
+    path: str
+    """Without a leading slash."""
+    source: pathlib.Path | None = None
+    link: str = ""
+    mode: int = 0o755
+
+
+def architecture() -> str:
+    """The machine's architecture, in the words of image configurations."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def write(
+    file: pathlib.Path, name: str, entries: Iterable[Entry], command: Sequence[str], *, entry: bool = True
+) -> None:
+    """Writes an image archive, whole or not at all; `command` is its entry point, or only its default command."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    layer = file.with_name(f".{file.name}.layer.{os.getpid()}")
+    try:
+        with tarfile.open(layer, "w", format=tarfile.PAX_FORMAT) as tar:
+            for item in entries:
+                _add(tar, item)
+        with layer.open("rb") as stream:
+            layer_digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        config = json.dumps(
+            {
+                "architecture": architecture(),
+                "os": "linux",
+                "config": {
+                    "Entrypoint" if entry else "Cmd": list(command),
+                    "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+                },
+                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
+            }
+        ).encode()
+        config_name = f"{hashlib.sha256(config).hexdigest()}.json"
+        manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [f"{layer_digest}/layer.tar"]}]
+        with tarfile.open(temporary, "w") as tar:
+            _add_bytes(tar, config_name, config)
+            _add_bytes(tar, "manifest.json", json.dumps(manifest).encode())
+            _add(tar, Entry(f"{layer_digest}/layer.tar", source=layer, mode=0o644))
+        temporary.replace(file)
+    finally:
+        layer.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def _add(tar: tarfile.TarFile, item: Entry) -> None:
+    info = tarfile.TarInfo(item.path)
+    info.mode = item.mode
+    if item.link:
+        info.type, info.linkname = tarfile.SYMTYPE, item.link
+        tar.addfile(info)
+    elif item.source is None:
+        info.type = tarfile.DIRTYPE
+        tar.addfile(info)
+    else:
+        info.size = item.source.stat().st_size
+        with item.source.open("rb") as stream:
+            tar.addfile(info, stream)
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), 0o644
+    tar.addfile(info, io.BytesIO(content))

@@ -1,0 +1,150 @@
+"""The programs of the cluster, from source: `python -m cluster build`. Needs nothing but Python's own library.
+
+Two Go modules, because their dependencies clash: Kubernetes with etcd and Helm as one binary (one link instead of
+eight), and containerd with its shim and its client. The version of each is in its go.mod.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+from collections.abc import Sequence
+
+from cluster import errors, progress, settings, stamps
+
+SOURCES = settings.ROOT / "cluster"
+KUBERNETES_LINKS = (
+    "etcd",
+    "helm",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+)
+CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
+
+LEAN = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
+"""No debug information: a third of the size, and less to compile."""
+
+
+def build_all() -> None:
+    """Builds what is missing or whose sources changed. Raises BuildFailed, BadGround."""
+    settings.BIN.mkdir(parents=True, exist_ok=True)
+    for module in _modules():
+        if not module.is_current():
+            module.build()
+    for name in KUBERNETES_LINKS:
+        link = settings.BIN / name
+        if not link.is_symlink():
+            link.unlink(missing_ok=True)
+            link.symlink_to("kubernetes")
+    build_pause()
+
+
+def required(module: str, requirement: str) -> str:
+    """The version that a module's go.mod requires of another module."""
+    text = (SOURCES / module / "go.mod").read_text()
+    found = re.search(rf"^\s*(?:require )?{re.escape(requirement)} (v\S+)", text, re.MULTILINE)
+    if found is None:
+        raise errors.BuildFailed(f"cluster/{module}/go.mod does not require {requirement}.")
+    return found.group(1)
+
+
+def _kubernetes_flags() -> str:
+    version = required("kubernetes", "k8s.io/kubernetes")
+    major, minor, *_ = version.removeprefix("v").split(".")
+    values = {
+        "k8s.io/component-base/version.gitVersion": version,
+        "k8s.io/component-base/version.gitMajor": major,
+        "k8s.io/component-base/version.gitMinor": minor,
+        "k8s.io/client-go/pkg/version.gitVersion": version,
+    }
+    return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in values.items())])
+
+
+def _containerd_flags() -> str:
+    version = required("containerd", "github.com/containerd/containerd/v2")
+    return f"-s -w -X github.com/containerd/containerd/v2/version.Version={version}"
+
+
+def is_current() -> bool:
+    """Whether both Go modules are built from the sources as they are."""
+    return all(module.is_current() for module in _modules())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Module:
+    """A Go module and what it is built into."""
+
+    name: str
+    packages: tuple[str, ...]
+    output: pathlib.Path
+    link_flags: str
+    products: tuple[str, ...]
+
+    @property
+    def stamp(self) -> pathlib.Path:
+        return settings.BIN / f".{self.name}.stamp"
+
+    def inputs(self) -> str:
+        """Hash of sources, pinned dependencies and flags."""
+        folder = SOURCES / self.name
+        sources = [*folder.glob("*.go"), folder / "go.mod", folder / "go.sum"]
+        return stamps.digest(sources, [*LEAN, self.link_flags, *self.packages])
+
+    def is_current(self) -> bool:
+        """Whether its products are those of its inputs."""
+        return stamps.current(self.stamp, self.inputs(), [settings.BIN / product for product in self.products])
+
+    def build(self) -> None:
+        """Compiles and links. Raises BuildFailed."""
+        value = self.inputs()
+        with progress.step(f"building {self.name} from source"):
+            command = ["go", "build", *LEAN, "-ldflags", self.link_flags, "-o", str(self.output), *self.packages]
+            run(command, SOURCES / self.name, {"CGO_ENABLED": "0"})
+        stamps.leave(self.stamp, value)
+
+
+def _modules() -> tuple[Module, Module]:
+    return (
+        Module("kubernetes", (".",), settings.BIN / "kubernetes", _kubernetes_flags(), ("kubernetes",)),
+        Module("containerd", ("tool",), settings.BIN, _containerd_flags(), CONTAINERD_PROGRAMS),
+    )
+
+
+def build_pause() -> pathlib.Path:
+    """Compiles the pause program; returns its path."""
+    source, program = SOURCES / "pause.c", settings.BIN / "pause"
+    value = stamps.digest([source])
+    if not stamps.current(settings.BIN / ".pause.stamp", value, [program]):
+        compiler = os.environ.get("CC", "cc")
+        run([compiler, "-Os", "-static", "-s", "-Wall", "-Werror", "-o", str(program), str(source)], SOURCES)
+        stamps.leave(settings.BIN / ".pause.stamp", value)
+    return program
+
+
+def run(command: Sequence[str], folder: pathlib.Path, environment: dict[str, str] | None = None) -> None:
+    """Runs a builder. Raises BuildFailed with the end of what it said."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise errors.BadGround(
+            f"The program {command[0]!r} is missing; `python -m cluster doctor` says more."
+        ) from None
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.splitlines()[-40:])
+        raise errors.BuildFailed(f"{command[0]} failed with {done.returncode}:\n{tail}")

@@ -1,0 +1,179 @@
+"""Whether this machine can carry a cluster; every finding is one sentence that says what to change."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from cluster import cgroups, errors, linux, network, settings, simulated
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Package:
+    """A Debian package that something here can't do without."""
+
+    name: str
+    probe: str
+    """A file that it installs, or a program on the PATH."""
+    reason: str
+
+
+PACKAGES = (
+    Package("runc", "runc", "containerd starts every container with it"),
+    Package("containernetworking-plugins", "/usr/lib/cni/ptp", "they connect pods to their node"),
+    Package("nftables", "nft", "kube-proxy writes the way to Services with it"),
+    Package("iproute2", "ip", "it makes the bridge and the cables of the nodes"),
+    Package("busybox-static", "/bin/busybox", "the busybox image is made of it"),
+    Package("mmdebstrap", "mmdebstrap", "it makes the base of the project's images"),
+    Package("buildah", "buildah", "it builds the project's images from the Dockerfile"),
+    Package("ca-certificates", "/etc/ssl/certs/ca-certificates.crt", "package downloads are checked with them"),
+)
+
+GO_NEEDED = (1, 26)
+DISK_NEEDED = 8 * 1024**3
+"""Bytes: the compilers' caches, the programs, the images, and a cluster."""
+
+
+def missing_packages() -> list[Package]:
+    """The Debian packages that are not installed."""
+    return [package for package in PACKAGES if not _found(package.probe)]
+
+
+def _found(probe: str) -> bool:
+    return (
+        pathlib.Path(probe).exists() if probe.startswith("/") else shutil.which(probe, path=_search_path()) is not None
+    )
+
+
+def _search_path() -> str:
+    return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def build_problems() -> list[str]:
+    """What keeps the programs from being built."""
+    problems = []
+    go = shutil.which("go")
+    if go is None:
+        problems.append(f"Go is missing: install Go {GO_NEEDED[0]}.{GO_NEEDED[1]} or later and put it on the PATH.")
+    else:
+        version = subprocess.run([go, "version"], capture_output=True, text=True).stdout
+        found = re.search(r"go(\d+)\.(\d+)", version)
+        if found is None or (int(found[1]), int(found[2])) < GO_NEEDED:
+            problems.append(
+                f"Go {GO_NEEDED[0]}.{GO_NEEDED[1]} or later is needed, here is {version.strip() or 'an unknown one'}."
+            )
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        problems.append(
+            f"No C compiler is found as {compiler!r}: install the Debian package gcc (and libc6-dev), or set CC."
+        )
+    problems += _disk_problems()
+    return problems
+
+
+def _disk_problems() -> list[str]:
+    settings.BUILD.mkdir(exist_ok=True)
+    free = shutil.disk_usage(settings.BUILD).free
+    built = (settings.BIN / "kubernetes").exists()
+    needed = DISK_NEEDED // 4 if built else DISK_NEEDED
+    if free >= needed:
+        return []
+    return [
+        f"The disk of {settings.BUILD} has {free / 1024**3:.1f} GiB free, and {needed / 1024**3:.0f} GiB are needed:"
+        " make room there."
+    ]
+
+
+def run_problems(wanted: settings.Settings) -> list[str]:
+    """What keeps a cluster from running."""
+    if os.geteuid() != 0:
+        return ["A cluster needs root, for namespaces, mounts and network devices: run the command as root (sudo)."]
+    problems = []
+    absent = missing_packages()
+    if absent:
+        names = " ".join(package.name for package in absent)
+        why = "; ".join(f"{package.name}: {package.reason}" for package in absent)
+        problems.append(f"Debian packages are missing ({why}): run `apt-get install {names}`.")
+    unbuilt = [name for name in ("kubernetes", "containerd", "pause") if not (settings.BIN / name).exists()]
+    if unbuilt:
+        problems.append(f"Programs are not built ({', '.join(unbuilt)}): run `make cluster`.")
+    if wanted.gpus and (sentence := simulated.missing()):
+        problems.append(sentence)
+    problems += _disk_problems()
+    problems += _kernel_problems()
+    if not absent:
+        problems += _network_problems(wanted)
+    return problems
+
+
+def _kernel_problems() -> list[str]:
+    problems = []
+    try:
+        places = cgroups.hierarchies()
+    except errors.BadGround as problem:
+        return [str(problem)]
+    for place, _ in places:
+        if not os.access(place, os.W_OK) or os.statvfs(place).f_flag & os.ST_RDONLY:
+            problems.append(f"Control groups are read-only here ({place}): a container must be started privileged.")
+            break
+    if "overlay" not in pathlib.Path("/proc/filesystems").read_text().split():
+        problems.append("The kernel has no overlay file system: load it with `modprobe overlay`.")
+    reason = _try_namespaces()
+    if reason:
+        problems.append(
+            f"The kernel does not permit new namespaces and mounts ({reason}): a container must be privileged."
+        )
+    return problems
+
+
+def _try_namespaces() -> str:
+    """Makes and drops the namespaces of a node in a child process; returns the kernel's refusal, empty if none."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        reason = ""
+        try:
+            linux.unshare(
+                linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
+            )
+            linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+            linux.mount("tmpfs", "/run", "tmpfs")
+        except OSError as refusal:
+            reason = str(refusal)
+        os.write(writer, reason.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        reason = stream.read()
+    os.waitpid(child, 0)
+    return reason
+
+
+def _network_problems(wanted: settings.Settings) -> list[str]:
+    if (pathlib.Path("/sys/class/net") / network.bridge_name(wanted.name)).exists():
+        return [
+            f"The network device {network.bridge_name(wanted.name)} is there already: another checkout runs a cluster"
+            f" {wanted.name}; take that one down, or choose another --name."
+        ]
+    try:
+        network.choose_subnet(network.taken_subnets())
+    except errors.BadGround as problem:
+        return [str(problem)]
+    return []
+
+
+def require(wanted: settings.Settings) -> None:
+    """Raises BadGround with everything that is wrong, one sentence a line."""
+    raise_for(run_problems(wanted))
+
+
+def raise_for(problems: Iterable[str]) -> None:
+    """Raises BadGround if there are any."""
+    found = list(problems)
+    if found:
+        raise errors.BadGround("\n".join(found))

@@ -1,0 +1,115 @@
+"""The images of the cluster, made without a registry, and their way into the nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+from collections.abc import Iterable
+
+from cluster import archive, build, errors, pause_image, progress, settings, stamps, units
+
+FOLDER = settings.BUILD / "images"
+BUSYBOX = pathlib.Path("/bin/busybox")
+LIBRARY = "docker.io/library/"
+"""What container runtimes put before a name without a registry: `unigpu:1` is kept as `docker.io/library/unigpu:1`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """An image in an archive."""
+
+    name: str
+    """What pods say; its tag is a hash of all that went into it."""
+    file: pathlib.Path
+
+    @property
+    def full_name(self) -> str:
+        """What the container runtime says."""
+        return self.name if "/" in self.name else LIBRARY + self.name
+
+
+def essential() -> list[Image]:
+    """What every cluster has: the pods' first process, and busybox for trying things out."""
+    return [pause(), busybox()]
+
+
+def pause() -> Image:
+    """The first process of each pod."""
+    name = pause_image.name()
+    image = Image(name, FOLDER / f"pause-{name.rpartition(':')[2]}.tar")
+    if not image.file.exists():
+        program = build.build_pause()
+        archive.write(image.file, image.full_name, [archive.Entry("pause", source=program)], ["/pause"])
+    return image
+
+
+def busybox() -> Image:
+    """`busybox:local`, from Debian's static busybox."""
+    image = Image("busybox:local", FOLDER / f"busybox-{stamps.digest([BUSYBOX])}.tar")
+    if not image.file.exists():
+        listing = subprocess.run([str(BUSYBOX), "--list"], check=True, capture_output=True, text=True)
+        entries = [archive.Entry("bin"), archive.Entry("tmp", mode=0o1777)]
+        entries.append(archive.Entry("bin/busybox", source=BUSYBOX))
+        entries += [
+            archive.Entry(f"bin/{applet}", link="busybox") for applet in listing.stdout.split() if applet != "busybox"
+        ]
+        archive.write(image.file, image.full_name, entries, ["sh"], entry=False)
+    return image
+
+
+def scheduler() -> Image:
+    """`kube-scheduler:HASH`, the stock scheduler as the cluster itself runs it."""
+    program = settings.BIN / "kubernetes"
+    tag = (settings.BIN / ".kubernetes.stamp").read_text()
+    image = Image(f"kube-scheduler:{tag}", FOLDER / f"kube-scheduler-{tag}.tar")
+    if not image.file.exists():
+        entries = [
+            archive.Entry("usr"),
+            archive.Entry("usr/local"),
+            archive.Entry("usr/local/bin"),
+            archive.Entry("usr/local/bin/kube-scheduler", source=program),
+            archive.Entry("tmp", mode=0o1777),
+        ]
+        with progress.step("image of kube-scheduler"):
+            archive.write(image.file, image.full_name, entries, ["kube-scheduler"], entry=False)
+    return image
+
+
+def load(layout: settings.Layout, node: str, wanted: Iterable[Image]) -> None:
+    """Brings images into a node that it doesn't have yet. Raises StepFailed with what the runtime says."""
+    record = layout.node(node) / "images.json"
+    loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
+    missing = [image for image in wanted if loaded.get(image.name) != image.file.name]
+    if not missing:
+        return
+    with progress.step(f"images into {node}: {', '.join(image.name for image in missing)}"):
+        socket = _socket(layout, node)
+        for image in missing:
+            command = [str(settings.BIN / "ctr"), "--address", socket, "--namespace", "k8s.io", "images", "import"]
+            done = subprocess.run([*command, str(image.file)], capture_output=True, text=True)
+            if done.returncode != 0:
+                raise errors.StepFailed(f"The image {image.name} can't be loaded into {node}: {done.stderr.strip()}")
+            loaded[image.name] = image.file.name
+            units.write_whole(record, json.dumps(loaded))
+
+
+def _socket(layout: settings.Layout, node: str) -> str:
+    """Path of a node's containerd socket as the machine sees it, once it answers."""
+    socket = ""
+
+    def answers() -> bool:
+        nonlocal socket
+        supervisor = units.recorded(layout.units / f"{node}.supervisor")
+        if supervisor is None:
+            return False
+        socket = f"/proc/{supervisor.pid}/root/run/containerd/containerd.sock"
+        command = [str(settings.BIN / "ctr"), "--address", socket, "version"]
+        return (
+            pathlib.Path(socket).exists()
+            and subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+        )
+
+    progress.wait_for(answers, 60.0, lambda: f"containerd of {node} does not answer; see {layout.logs / node}.")
+    return socket

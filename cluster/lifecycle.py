@@ -1,0 +1,220 @@
+"""Bringing a cluster up and taking it down.
+
+Each step first looks whether its result is there, so that `up` also repairs: after a kill in the middle, after a part
+died, or when all runs already, where it only looks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import pathlib
+import shutil
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cluster import (
+    certificates,
+    cgroups,
+    control_plane,
+    doctor,
+    errors,
+    images,
+    kubeconfigs,
+    network,
+    nodes,
+    processes,
+    progress,
+    settings,
+    simulated,
+    state,
+    units,
+)
+
+API_PATIENCE = 60.0
+"""Seconds for etcd and the API server to answer."""
+NODE_PATIENCE = 90.0
+"""Seconds for a node to be Ready."""
+
+
+def up(wanted: settings.Settings) -> None:
+    """Brings the cluster up, or repairs it.
+
+    Raises BadGround before anything is changed; Mismatch when it runs with other settings; StepFailed when a part does
+    not come up.
+    """
+    wanted.check()
+    layout = settings.Layout(wanted.name)
+    with state.locked(layout) as lock:
+        known = state.load(layout)
+        if known is None:
+            doctor.require(wanted)
+            known = _begin(layout, wanted)
+        elif known.settings != wanted:
+            raise errors.Mismatch(
+                f"The cluster {wanted.name} is up with other settings ({_words(known.settings)});"
+                " take it down first, or ask for those."
+            )
+        _prepare(layout, known)
+        started = _start(layout, lock, control_plane.UNIT, lambda: control_plane.describe(layout, known))
+        if started or not _ready(layout, known):
+            with progress.step("etcd and API server"):
+                progress.wait_for(
+                    lambda: _ready(layout, known),
+                    API_PATIENCE,
+                    lambda: _stuck("The API server does not answer", layout),
+                )
+        for node in known.nodes:
+            if known.settings.gpus:
+                simulated.create(layout, known, node)
+            _start(layout, lock, node, lambda node=node: nodes.describe(layout, known, node))  # type: ignore[misc]
+        for node in known.nodes:
+            images.load(layout, node, images.essential())
+        if not _nodes_ready(layout, known):
+            with progress.step(f"{len(known.nodes)} node{'s' if len(known.nodes) > 1 else ''} ready"):
+                progress.wait_for(
+                    lambda: _nodes_ready(layout, known), NODE_PATIENCE, lambda: _stuck("A node is not ready", layout)
+                )
+        if layout.published_kubeconfig != layout.kubeconfig:
+            units.write_whole(layout.published_kubeconfig, layout.kubeconfig.read_text(), mode=0o600)
+
+
+def _begin(layout: settings.Layout, wanted: settings.Settings) -> state.State:
+    """Chooses subnet and ports, one cluster at a time, and records them before they are used."""
+    with _choosing():
+        known = state.choose(wanted)
+        state.save(layout, known)
+        network.span(known.bridge, known.network, wanted.nodes)
+    return known
+
+
+@contextmanager
+def _choosing() -> Iterator[None]:
+    """Keeps two clusters of this checkout from choosing the same subnet."""
+    with (settings.BUILD / "cluster" / ".choice.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(layout: settings.Layout, known: state.State) -> None:
+    """Bridge and certificates: what the units need before they start."""
+    network.span(known.bridge, known.network, known.settings.nodes)
+    certificates.make_all(
+        layout.certificates,
+        api_names=(
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ),
+        api_addresses=(network.gateway(known.network), network.first_service(known.network), "127.0.0.1"),
+        nodes={node: network.node_address(known.network, index) for node, index in known.nodes.items()},
+    )
+    kubeconfigs.write(layout.kubeconfig, layout.certificates, "admin", known.server, known.settings.name)
+
+
+def _start(layout: settings.Layout, lock: int, name: str, describe: Callable[[], units.Unit]) -> bool:
+    """Starts a unit unless it runs; returns whether it had to."""
+    record = layout.units / f"{name}.process"
+    if units.recorded(record) is not None:
+        return False
+    file = layout.units / f"{name}.json"
+    units.save(describe(), file)
+    log = layout.logs / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cluster.monitor", str(file), str(record), str(lock)],
+            cwd=settings.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+    progress.wait_for(
+        lambda: units.recorded(record) is not None or process.poll() is not None,
+        10.0,
+        lambda: f"The unit {name} does not start; see {log}.",
+    )
+    if process.poll() is not None:
+        raise errors.StepFailed(f"The unit {name} ended at once; see {log}.")
+    return True
+
+
+def _ready(layout: settings.Layout, known: state.State) -> bool:
+    return _get(layout, known, "/readyz") is not None
+
+
+def _nodes_ready(layout: settings.Layout, known: state.State) -> bool:
+    """Whether each node says so, of the process that runs now."""
+    answer = _get(layout, known, "/api/v1/nodes")
+    if answer is None:
+        return False
+    ready = {
+        entry["metadata"]["name"]
+        for entry in json.loads(answer)["items"]
+        for condition in entry["status"].get("conditions", [])
+        if condition["type"] == "Ready" and condition["status"] == "True"
+    }
+    return ready >= set(known.nodes)
+
+
+def _get(layout: settings.Layout, known: state.State, path: str) -> bytes | None:
+    """What the API server answers to its administrator, None if it doesn't."""
+    context = ssl.create_default_context(cafile=str(layout.certificates / "ca.crt"))
+    context.load_cert_chain(layout.certificates / "admin.crt", layout.certificates / "admin.key")
+    try:
+        with urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        ).open(known.server + path, timeout=5) as response:
+            content: bytes = response.read()
+            return content
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+def _stuck(what: str, layout: settings.Layout) -> str:
+    return f"{what}; its programs' logs are in {layout.logs}."
+
+
+def _words(known: settings.Settings) -> str:
+    return f"--nodes {known.nodes} --gpus {known.gpus} --profile {known.profile}"
+
+
+def down(name: str) -> bool:
+    """Takes the cluster down and removes every trace; returns whether there was one.
+
+    Raises StepFailed when something can't be removed; a second `down` goes on from there.
+    """
+    layout = settings.Layout(name)
+    with state.locked(layout):
+        if not layout.home.exists():
+            return False
+        with progress.step(f"taking cluster {name} down"):
+            for record in sorted(layout.units.glob("*.process")):
+                process = units.recorded(record)
+                if process is not None:
+                    processes.end(process)
+            cgroups.remove(name)
+            network.remove(network.bridge_name(name))
+            if layout.published_kubeconfig != layout.kubeconfig:
+                layout.published_kubeconfig.unlink(missing_ok=True)
+            # The state goes last: whoever comes after a kill right here still finds what there is to remove.
+            for entry in layout.home.iterdir():
+                if entry != layout.state:
+                    _remove(entry)
+            shutil.rmtree(layout.home)
+    return True
+
+
+def _remove(entry: pathlib.Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()

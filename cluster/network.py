@@ -1,0 +1,134 @@
+"""The cluster's network: a bridge in the machine, a cable to each node, routes to the pods.
+
+One /16 holds all of it, here with the first two numbers N.M:
+
+    N.M.0.0/24      the bridge: .1 is the machine and the API server, .2 and up are the nodes
+    N.M.1.0/24 ...  the pods of the first node, of the second, ...
+    N.M.128.0/20    Services
+
+Nothing is forwarded by the machine, and no packet filter of it is touched: pods of different nodes meet on the bridge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import pathlib
+import subprocess
+from collections.abc import Iterable
+
+from cluster import errors, units
+
+CANDIDATES = tuple(ipaddress.IPv4Network(f"10.{number}.0.0/16") for number in (*range(201, 250), *range(101, 200)))
+"""Subnets to choose from; the first that collides with no address and no route of the machine is taken."""
+
+
+def choose_subnet(taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
+    """The first candidate that overlaps nothing. Raises BadGround if there is none."""
+    used = list(taken)
+    for candidate in CANDIDATES:
+        if not any(candidate.overlaps(other) for other in used):
+            return candidate
+    raise errors.BadGround("No /16 below 10.0.0.0/8 is free: every one overlaps a route of this machine.")
+
+
+def taken_subnets() -> list[ipaddress.IPv4Network]:
+    """What the machine's addresses and routes cover, default routes left out."""
+    found = []
+    for route in _ip_json("-4", "route", "show", "table", "all"):
+        destination = str(route["dst"])
+        if destination != "default":
+            found.append(ipaddress.ip_network(destination, strict=False))
+    return [network for network in found if isinstance(network, ipaddress.IPv4Network) and network.prefixlen > 0]
+
+
+def bridge_name(cluster: str) -> str:
+    """Name of the bridge: a device name has at most 15 characters."""
+    return f"ug-{_short(cluster)}"
+
+
+def cable_name(cluster: str, index: int) -> str:
+    """Name of the machine's end of a node's cable."""
+    return f"ug-{_short(cluster)}-{index}"
+
+
+def _short(cluster: str) -> str:
+    return hashlib.sha256(cluster.encode()).hexdigest()[:6]
+
+
+def gateway(subnet: ipaddress.IPv4Network) -> str:
+    """The machine's own address, which is also the API server's."""
+    return str(subnet[1])
+
+
+def node_address(subnet: ipaddress.IPv4Network, index: int) -> str:
+    """Address of a node; the first has index 1."""
+    return str(subnet[1 + index])
+
+
+def pod_subnet(subnet: ipaddress.IPv4Network, index: int) -> str:
+    """Addresses of a node's pods."""
+    return str(list(subnet.subnets(new_prefix=24))[index])
+
+
+def service_subnet(subnet: ipaddress.IPv4Network) -> str:
+    """Addresses of Services."""
+    return f"{subnet[128 * 256]}/20"
+
+
+def first_service(subnet: ipaddress.IPv4Network) -> str:
+    """Address of the Service `kubernetes`."""
+    return str(subnet[128 * 256 + 1])
+
+
+def span(bridge: str, subnet: ipaddress.IPv4Network, nodes: int) -> None:
+    """Makes the bridge with its address, and a route to the pods of each node, unless they are there."""
+    if not (pathlib.Path("/sys/class/net") / bridge).exists():
+        _ip("link", "add", bridge, "type", "bridge")
+    _ip("address", "replace", f"{gateway(subnet)}/24", "dev", bridge)
+    _ip("link", "set", bridge, "up")
+    for index in range(1, nodes + 1):
+        _ip("route", "replace", pod_subnet(subnet, index), "via", node_address(subnet, index), "dev", bridge)
+
+
+def remove(bridge: str) -> None:
+    """Removes the bridge, and with it its address and routes, and every cable that is still in it."""
+    for link in _ip_json("link", "show"):
+        name = str(link["ifname"])
+        if name == bridge or name.startswith(f"{bridge}-"):
+            subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+
+
+def plug(cable: units.Network, pid: int) -> None:
+    """Lays a cable from the bridge into the network namespace of a process."""
+    if (pathlib.Path("/sys/class/net") / cable.host_end).exists():
+        _ip("link", "delete", cable.host_end)
+    _ip("link", "add", cable.host_end, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    _ip("link", "set", cable.host_end, "master", cable.bridge, "up")
+
+
+def unplug(cable: units.Network) -> None:
+    """Takes the machine's end of a cable away; raises CalledProcessError if it is gone already."""
+    _ip("link", "delete", cable.host_end)
+
+
+def settle(cable: units.Network) -> None:
+    """Inside of the node: gives it its address and routes, and lets it forward to its pods."""
+    _ip("link", "set", "lo", "up")
+    _ip("address", "add", cable.address, "dev", "eth0")
+    _ip("link", "set", "eth0", "up")
+    _ip("route", "add", "default", "via", cable.gateway)
+    for subnet, via in cable.routes:
+        _ip("route", "add", subnet, "via", via)
+    pathlib.Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def _ip_json(*arguments: str) -> list[dict[str, object]]:
+    done = subprocess.run(["ip", "-json", *arguments], check=True, capture_output=True, text=True)
+    found: list[dict[str, object]] = json.loads(done.stdout or "[]")
+    return found

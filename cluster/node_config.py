@@ -1,0 +1,157 @@
+"""The configuration files of a node's programs."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+
+from cluster import pause_image, units
+
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+CNI_FOLDER = "/var/lib/cni/net.d"
+CDI_FOLDER = "/var/run/cdi"
+CNI_PLUGINS = "/usr/lib/cni"
+MAX_PODS = 200
+"""A node's pods share one /24; the rest is left for those that are on their way out."""
+
+
+def write_all(
+    config: pathlib.Path,
+    *,
+    certificates: pathlib.Path,
+    node: str,
+    address: str,
+    pods: str,
+    cluster_pods: str,
+    cgroup: str,
+) -> None:
+    """Writes containerd.toml, kubelet.json, proxy.json and, below cni/, the pod network of the node."""
+    units.write_whole(config / "containerd.toml", containerd(config / "cni"))
+    _write(config / "kubelet.json", kubelet(certificates, node, address, cgroup))
+    _write(config / "proxy.json", proxy(config, cluster_pods))
+    (config / "cni").mkdir(exist_ok=True)
+    _write(config / "cni" / "10-pods.conflist", pod_network(pods))
+
+
+def containerd(cni: pathlib.Path) -> str:
+    """containerd's settings, TOML."""
+    return f"""\
+version = 3
+root = "/var/lib/containerd"
+state = "/run/containerd"
+
+[grpc]
+address = "{CONTAINERD_SOCKET}"
+
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "overlayfs"
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{pause_image.name()}"
+
+[plugins."io.containerd.cri.v1.runtime"]
+enable_cdi = true
+cdi_spec_dirs = ["{CDI_FOLDER}"]
+# Machines that are containers themselves often lack CAP_SYS_RESOURCE; without it no score can be lowered.
+restrict_oom_score_adj = true
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["{CNI_PLUGINS}"]
+conf_dir = "{cni}"
+
+[plugins."io.containerd.cri.v1.runtime".containerd]
+default_runtime_name = "runc"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+BinaryName = "runc"
+SystemdCgroup = false
+"""
+
+
+def kubelet(certificates: pathlib.Path, node: str, address: str, cgroup: str) -> dict[str, object]:
+    """KubeletConfiguration."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": address,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(certificates / "ca.crt")},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": str(certificates / f"kubelet-{node}.crt"),
+        "tlsPrivateKeyFile": str(certificates / f"kubelet-{node}.key"),
+        "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": cgroup,
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "enforceNodeAllocatable": [],
+        "oomScoreAdj": 0,
+        "makeIPTablesUtilChains": False,
+        "maxPods": MAX_PODS,
+        "registerNode": True,
+        # No registry is there to pull an image again, so none is ever removed.
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        # One or two nodes can be reported often: a patched capacity is allocatable two seconds later.
+        "nodeStatusUpdateFrequency": "2s",
+        "syncFrequency": "10s",
+        "serializeImagePulls": False,
+        "shutdownGracePeriod": "0s",
+        # The node has no DNS server, and nothing outside of it can be reached.
+        "resolvConf": "",
+        "registryPullQPS": 0,
+        "eventRecordQPS": 0,
+        "kubeAPIQPS": 100,
+        "kubeAPIBurst": 200,
+    }
+
+
+def proxy(config: pathlib.Path, cluster_pods: str) -> dict[str, object]:
+    """KubeProxyConfiguration."""
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "clientConnection": {"kubeconfig": str(config / "proxy.kubeconfig")},
+        "clusterCIDR": cluster_pods,
+        "oomScoreAdj": 0,
+        # These are the whole machine's, and not the node's to set.
+        "conntrack": {
+            "maxPerCore": 0,
+            "min": 0,
+            "tcpEstablishedTimeout": "0s",
+            "tcpCloseWaitTimeout": "0s",
+        },
+    }
+
+
+def pod_network(pods: str) -> dict[str, object]:
+    """A CNI list: a cable from each pod to the node, which forwards."""
+    return {
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "ptp",
+                "ipMasq": False,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": "/run/cni",
+                    "ranges": [[{"subnet": pods}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+        ],
+    }
+
+
+def _write(file: pathlib.Path, content: Mapping[str, object]) -> None:
+    units.write_whole(file, json.dumps(content, indent=1))
