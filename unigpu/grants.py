@@ -11,6 +11,7 @@ from typing import Any
 
 from unigpu import errors
 from unigpu.allocations import Share
+from unigpu.requests import Role
 from unigpu.units import GpuUuid, MiB, Percent
 
 VERSION = 1
@@ -33,7 +34,12 @@ class Grant:
     indexes: Mapping[GpuUuid, int]
     """NVML's index of each card on the node."""
     isolated: bool
+    """Whether its author wants it limited; the policy says what is enforced."""
     dialect: str
+    role: Role = Role.MAIN
+    """Whether its share adds to the pod's, or overlaps with it."""
+    boot: str = ""
+    """The node's boot in which its processes run or ran: after another, what the usage file says of locks is void."""
 
 
 def folder(root: PurePath, pod_uid: str, container: str) -> PurePath:
@@ -57,6 +63,8 @@ def dump(grant: Grant) -> str:
         "indexes": dict(grant.indexes),
         "isolated": grant.isolated,
         "dialect": grant.dialect,
+        "role": grant.role,
+        "boot": grant.boot,
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -83,6 +91,8 @@ def load(text: str) -> Grant:
             indexes={GpuUuid(uuid): int(index) for uuid, index in document["indexes"].items()},
             isolated=bool(document["isolated"]),
             dialect=document["dialect"],
+            role=Role(document["role"]),
+            boot=document["boot"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.Malformed(f"grant is not of the expected form: {error!r}") from error

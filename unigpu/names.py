@@ -51,6 +51,7 @@ ACCOUNT_NODE_AGENT: Final = "unigpu-node-agent"
 # Vendors' fields that more than the dialect itself needs: keys of `Request.asked`, whose values are plain whole numbers
 # in the vendor's unit.
 DIALECT_ALIBABA: Final = "alibaba"
+DIALECT_HAMI: Final = "hami"
 ALIYUN_GPU_MEM: Final = "aliyun.com/gpu-mem"
 """Units over all of the container's cards."""
 ALIYUN_GPU_COUNT: Final = "aliyun.com/gpu-count"
