@@ -1,0 +1,39 @@
+# Two images: `--target services` is unigpu, `--target probe` runs the examples' small GPU program.
+#
+# Beforehand, on the machine that builds: `make native` (libvgpu.so, for services; probe, for probe). BASE is any image of
+# Debian's or Ubuntu's family with python3 ≥ 3.11 and its venv module; it needs no compiler. What is copied from the
+# checkout is listed in .dockerignore.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS dependencies
+# Where pip finds its packages and whom it trusts, if not its own defaults.
+ARG PIP_INDEX_URL
+ARG PIP_CERT
+COPY requirements.lock /tmp/requirements.lock
+RUN python3 -m venv /opt/unigpu/python \
+ && /opt/unigpu/python/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: \
+      --require-hashes -r /tmp/requirements.lock \
+ && /opt/unigpu/python/bin/python -m pip uninstall --quiet --yes setuptools pip
+
+# Compiled here: at run time the root file system is read-only.
+FROM dependencies AS code
+COPY . /src
+RUN mkdir /opt/unigpu/app /opt/unigpu/lib \
+ && cd /src \
+ && install -m 0755 build/lib/libvgpu.so /opt/unigpu/lib/ \
+ && cp -r unigpu webhook scheduler deviceplugin exporter cli /opt/unigpu/app/ \
+ && /opt/unigpu/python/bin/python -m compileall -q /opt/unigpu/app
+
+FROM ${BASE} AS services
+COPY --from=dependencies /opt/unigpu/python /opt/unigpu/python
+COPY --from=code /opt/unigpu/lib /opt/unigpu/lib
+COPY --from=code /opt/unigpu/app /opt/unigpu/app
+ENV PATH=/opt/unigpu/python/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/opt/unigpu/app PYTHONDONTWRITEBYTECODE=1
+# The node agent's pod sets root for itself; nobody else needs it.
+USER 65532:65532
+CMD ["python", "-m", "cli", "--help"]
+
+FROM ${BASE} AS probe
+COPY build/probe/probe /usr/local/bin/probe
+USER 65532:65532
+CMD ["probe"]

@@ -1,0 +1,53 @@
+{{/* What the node agent's containers need to reach the driver, by its kind. */}}
+{{- define "unigpu.nodeAgent.driverArguments" -}}
+{{- with .Values.nodeAgent.driver -}}
+- --driver={{ .kind }}
+{{- end }}
+{{- end }}
+
+{{- define "unigpu.nodeAgent.driverMounts" -}}
+{{- with .Values.nodeAgent.driver -}}
+{{- if eq .kind "nvidia" -}}
+- name: driver-root
+  mountPath: /driver
+  readOnly: true
+  mountPropagation: HostToContainer
+{{- else -}}
+- name: simulator-libraries
+  mountPath: {{ .simulated.libraries }}
+  readOnly: true
+- name: simulator-state
+  mountPath: {{ .simulated.state }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "unigpu.nodeAgent.driverVolumes" -}}
+{{- with .Values.nodeAgent.driver -}}
+{{- if eq .kind "nvidia" -}}
+- name: driver-root
+  hostPath: {path: {{ .root }}, type: Directory}
+{{- else -}}
+- name: simulator-libraries
+  hostPath: {path: {{ .simulated.libraries }}, type: Directory}
+- name: simulator-state
+  hostPath: {path: {{ .simulated.state }}, type: DirectoryOrCreate}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The node's sockets and files belong to root; the devices of a real driver need more than that. */}}
+{{- define "unigpu.nodeAgent.securityContext" -}}
+runAsUser: 0
+readOnlyRootFilesystem: true
+{{- if eq .Values.nodeAgent.driver.kind "nvidia" }}
+privileged: true
+{{- else }}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+  add: [DAC_OVERRIDE]
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+{{- end }}
