@@ -139,7 +139,7 @@ def load(text: str) -> PodRequest:
             containers={name: _request(value) for name, value in document["containers"].items()},
             preferences=_preferences(document.get("preferences", {})),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.Malformed(f"request annotation is not of the unified form: {error!r}") from error
 
 
@@ -153,6 +153,13 @@ def _request(value: Mapping[str, Any]) -> Request:
         number = fields.get(key, 0)
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise ValueError(f"{key} is {number!r}, not a whole number of 0 or more")
+    for key in ("whole", "isolated"):
+        if not isinstance(fields.get(key, False), bool):
+            raise ValueError(f"{key} is {fields[key]!r}, not true or false")
+    asked = fields.get("asked", {})
+    texts = [fields.get("dialect", ""), *asked.keys(), *asked.values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("dialect and what was asked are texts")
     request = Request(**fields)
     if request.gpus < 1:
         raise ValueError(f"gpus is {request.gpus}, not 1 or more")
@@ -160,7 +167,12 @@ def _request(value: Mapping[str, Any]) -> Request:
 
 
 def _preferences(value: Mapping[str, Any]) -> Preferences:
-    fields: dict[str, Any] = {
-        key: tuple(item) if isinstance(item, list) else Spread(item) for key, item in value.items()
-    }
+    fields: dict[str, Any] = {}
+    for key, item in value.items():
+        if key in ("gpu_policy", "node_policy"):
+            fields[key] = Spread(item)
+        elif isinstance(item, list) and all(isinstance(word, str) for word in item):
+            fields[key] = tuple(item)
+        else:
+            raise ValueError(f"{key} is {item!r}, not a list of texts")
     return Preferences(**fields)

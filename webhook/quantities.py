@@ -1,6 +1,6 @@
 """Kubernetes quantities of GPU resources: whole numbers, and amounts of memory.
 
-The API server sends quantities in canonical form, where 3000 reads `3k`; people and offline manifests write plain numbers.
+The API server sends quantities in canonical form, where 3000 reads `3k`; people and manifests write plain numbers.
 A binary suffix (`2Gi`) can only mean bytes, so in a field that counts memory it is taken as such.
 """
 
@@ -11,7 +11,9 @@ from unigpu.units import BYTES_PER_MIB, MiB
 
 _QUANTITY = re.compile(r"([+-]?)([0-9]{1,30})(?:\.([0-9]{0,30}))?(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?[0-9]{1,2}))?")
 _BINARY = {letter + "i": 1024**power for power, letter in enumerate("KMGTPE", start=1)}
-_DECIMAL = {letter: Fraction(10) ** power for letter, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)}
+_DECIMAL = {
+    letter: Fraction(10) ** power for letter, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
+}
 
 
 def parse(text: str) -> tuple[Fraction, bool]:
@@ -51,6 +53,14 @@ def amount(text: str, unit: MiB) -> int:
     if binary:
         number /= unit * BYTES_PER_MIB
     return _whole(number)
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two quantities are equal, however they are written."""
+    try:
+        return parse(one)[0] == parse(other)[0]
+    except ValueError:
+        return one == other
 
 
 def _whole(number: Fraction) -> int:

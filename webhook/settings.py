@@ -21,7 +21,7 @@ What the chart has to give it:
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from unigpu import names
 from webhook import options
@@ -48,11 +48,11 @@ class Settings:
     writers: tuple[str, ...] = ()
     """User names that may change `unigpu.dev/request` and `unigpu.dev/allocation` of a pod that exists. Default: the
     service accounts of the scheduler and the node agent in `namespace`."""
-    options: options.Options = options.Options()
+    options: options.Options = field(default_factory=options.Options)
     """How pods are read: what the platform chose."""
     certificate_seconds: int = 90 * 24 * 3600
-    """How long a serving certificate is valid. It is renewed after two thirds of that, so that a month is left to repair
-    what keeps it from being renewed."""
+    """How long a serving certificate is valid. It is renewed after two thirds of that, so that a month is left to
+    repair what keeps it from being renewed."""
     check_seconds: float = 30.0
     """Longest time between two looks at the Secret and the configurations; a change of either is looked at at once.
     Shortened for certificates that live so short that 30 s would be late."""
@@ -102,7 +102,9 @@ def parse(arguments: Sequence[str]) -> Settings:
         action="store_true",
         help="refuse pods that switch isolation off (CGPU_DISABLE and its like)",
     )
-    text("--scheduler", action="append", dest="schedulers", metavar="NAME", help="schedulerName to take over; repeatable")
+    text(
+        "--scheduler", action="append", dest="schedulers", metavar="NAME", help="schedulerName to take over; repeatable"
+    )
     number("--certificate-seconds", type=int, default=known.certificate_seconds)
     number("--check-seconds", type=float, default=known.check_seconds)
     text("--tls-folder", default=known.tls_folder)

@@ -1,0 +1,79 @@
+"""The shape in which memory and cores are said for each card (HAMi, Volcano)."""
+
+from dataclasses import dataclass
+
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MiB, Percent
+from webhook.sheet import MAX_CARDS, Sheet
+
+UTILIZATION_POLICY = "GPU_CORE_UTILIZATION_POLICY"
+_UTILIZATION = {"": ComputePolicy.HARD, "default": ComputePolicy.HARD, "force": ComputePolicy.HARD}
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The vendor's resource names."""
+
+    counts: tuple[str, ...]
+    """Names for the number of cards, any one of them."""
+    memory: str
+    """MiB on each card."""
+    percent: str
+    """Percent of each card's memory."""
+    cores: str
+    """Percent of each card's compute time."""
+    priority: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every name."""
+        return (*self.counts, self.memory, self.percent, self.cores, self.priority)
+
+
+def read(sheet: Sheet, fields: Fields) -> Request | None:
+    """The container's request; None with problems on the sheet."""
+    gpus = _cards(sheet, fields)
+    memory = sheet.memory(fields.memory, MiB(1))
+    percent = sheet.percent(fields.percent)
+    cores = sheet.percent(fields.cores)
+    priority = sheet.number(fields.priority, high=1, accepted="0 (high) or 1 (low)")
+    if not (gpus or memory or percent or cores or sheet.problems):
+        sheet.refuse(fields.priority, "has a meaning only for a container with a GPU", f"{fields.counts[0]} with it")
+    if sheet.problems:
+        return None
+    if memory and percent:
+        sheet.warn(f"{fields.percent} has no effect beside {fields.memory}")
+        percent = Percent(0)
+    if not memory and not percent and cores in (0, 100):
+        return Request(gpus=gpus, whole=True, priority=priority)
+    if not memory and not percent:
+        percent = Percent(100)
+        sheet.warn(f"without {fields.memory} it gets all of each card's memory, and shares the card with nobody")
+    return Request(
+        gpus=gpus,
+        memory=memory,
+        memory_percent=percent,
+        cores=cores,
+        policy=_compute(sheet) if cores else ComputePolicy.UNLIMITED,
+        priority=priority,
+    )
+
+
+def _cards(sheet: Sheet, fields: Fields) -> int:
+    named = [name for name in fields.counts if sheet.has(name)]
+    counts = {name: sheet.cards(name) for name in named}
+    if len(set(counts.values())) > 1:
+        other, first = named[-1], named[0]
+        sheet.refuse(other, f"and {first} = {sheet.text(first)} disagree", f"one of the two, 1 to {MAX_CARDS}")
+    if named and not any(counts.values()) and not sheet.problems:
+        sheet.refuse(named[0], "no card to have memory or cores of", f"1 to {MAX_CARDS} cards a container")
+    return max(counts.values(), default=1)
+
+
+def _compute(sheet: Sheet) -> ComputePolicy:
+    value = sheet.container.env.get(UTILIZATION_POLICY, "") or ""
+    if value == "disable":
+        return ComputePolicy.UNLIMITED
+    if value not in _UTILIZATION:
+        sheet.warn(f"{UTILIZATION_POLICY} = {value!r} is not known (force, default, disable); the core share is held")
+    return ComputePolicy.HARD

@@ -1,0 +1,53 @@
+"""The shape in which cores come first, 100 of them a card: less is a share, multiples are whole cards (Tencent)."""
+
+from dataclasses import dataclass
+
+from unigpu.requests import Request
+from unigpu.units import MiB, Percent
+from webhook.sheet import MAX_CARDS, Sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The vendor's resource names, and what it accepts."""
+
+    core: str
+    """Percent of one card, over all cards."""
+    memory: str
+    unit: MiB
+    """MiB in one of `memory`."""
+    least: int = 1
+    """Smallest share of a card, percent."""
+    core_needed: bool = True
+    """Whether memory alone is refused."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every name."""
+        return (self.core, self.memory)
+
+
+def read(sheet: Sheet, fields: Fields) -> Request | None:
+    """The container's request; None with problems on the sheet."""
+    accepted = (
+        f"{fields.least} to 99 for a share of one card, or a multiple of 100 up to {MAX_CARDS * 100} for whole cards"
+    )
+    core = sheet.number(fields.core, high=1_000_000_000, accepted=accepted)
+    memory = sheet.memory(fields.memory, fields.unit)
+    if sheet.problems:
+        return None
+    cards, rest = divmod(core, 100)
+    if core > MAX_CARDS * 100 or (cards and rest) or 0 < core < fields.least:
+        sheet.refuse(fields.core, "not a share of one card, nor a number of whole ones", accepted)
+        return None
+    if cards:
+        if memory:
+            sheet.warn(f"{fields.memory} has no effect on whole cards")
+        return Request(gpus=cards, whole=True)
+    if not memory:
+        sheet.refuse(fields.core, f"a share of a card needs {fields.memory}", f"{fields.memory} of 1 or more beside it")
+        return None
+    if not core and fields.core_needed:
+        sheet.refuse(fields.memory, f"needs {fields.core} beside it", f"{fields.core}: {accepted}")
+        return None
+    return Request(gpus=1, memory=memory, cores=Percent(core))

@@ -1,0 +1,108 @@
+"""Reviews → answers. Pure: one function for each path."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unigpu import names
+from webhook import findings, mutate, pods, translate, wire, written
+from webhook.options import Options
+
+WRITTEN_BY_US = (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer, and what the log and the metrics say of it."""
+
+    answer: wire.Answer
+    outcome: str
+    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before · `refused` · `forged`."""
+    dialects: Sequence[str] = ()
+    reason: str = ""
+    """Of a refusal."""
+
+
+def review_mutation(review: wire.Review, options: Options) -> Verdict:
+    """Translate a pod that is created.
+
+    Raises Malformed where the pod isn't one.
+    """
+    if review.kind != "Pod" or review.operation != "CREATE" or review.subresource:
+        return Verdict(wire.allow(review.uid), "untouched")
+    pod = pods.read(review.document)
+    if names.ANNOTATION_ALLOCATION in pod.annotations:
+        return _forged(review, names.ANNOTATION_ALLOCATION, "it is written by unigpu's scheduler; leave it out")
+    brought = names.ANNOTATION_REQUEST in pod.annotations
+    translation = written.check(pod, options) if brought else translate.translate(pod, options)
+    if translation.problems:
+        return _refused(review, translation)
+    if translation.request is None:
+        return Verdict(wire.allow(review.uid, translation.warnings), "untouched")
+    if brought:
+        patch = mutate.scheduler(pod, options)
+        return Verdict(wire.allow(review.uid, translation.warnings, patch), "unchanged", translation.dialects)
+    patch = mutate.patch(review.document, pod, translation.request, options)
+    return Verdict(wire.allow(review.uid, translation.warnings, patch), "translated", translation.dialects)
+
+
+def review_validation(review: wire.Review, options: Options, writers: Sequence[str]) -> Verdict:
+    """Check what a pod became, and who changes the platform's annotations of one that exists.
+
+    Raises Malformed where the pod isn't one.
+    """
+    if review.kind != "Pod" or review.operation not in ("CREATE", "UPDATE"):
+        return Verdict(wire.allow(review.uid), "untouched")
+    if review.operation == "UPDATE":
+        return _update(review, writers)
+    if review.subresource:
+        return Verdict(wire.allow(review.uid), "untouched")
+    pod = pods.read(review.document)
+    if names.ANNOTATION_ALLOCATION in pod.annotations:
+        return _forged(review, names.ANNOTATION_ALLOCATION, "it is written by unigpu's scheduler; leave it out")
+    if names.ANNOTATION_REQUEST in pod.annotations:
+        translation = written.check(pod, options)
+        if translation.problems:
+            return _refused(review, translation)
+        if pod.scheduler != options.scheduler:
+            why = f"spec.schedulerName is {pod.scheduler!r} after all webhooks, not {options.scheduler}"
+            return _denied(review, why, translation.dialects)
+        return Verdict(wire.allow(review.uid), "unchanged", translation.dialects)
+    translation = translate.translate(pod, options)
+    if translation.problems:
+        return _refused(review, translation)
+    if translation.request is not None:
+        why = "the pod asks for GPUs and wasn't translated: another webhook changed it after ours, or ours was skipped"
+        return _denied(review, why, translation.dialects)
+    return Verdict(wire.allow(review.uid), "untouched")
+
+
+def _update(review: wire.Review, writers: Sequence[str]) -> Verdict:
+    if review.user in writers:
+        return Verdict(wire.allow(review.uid), "untouched")
+    before, after = _annotations(review.old), _annotations(review.document)
+    for name in WRITTEN_BY_US:
+        if before.get(name) != after.get(name):
+            return _forged(review, name, f"only unigpu may change it, and not {review.user or 'an unknown user'}")
+    return Verdict(wire.allow(review.uid), "untouched")
+
+
+def _annotations(document: Mapping[str, Any]) -> Mapping[str, str]:
+    return pods.read({"metadata": document.get("metadata")}).annotations
+
+
+def _refused(review: wire.Review, translation: translate.Translation) -> Verdict:
+    reason = findings.message(translation.problems)
+    status: wire.Status = {"code": 422, "reason": "Invalid", "message": reason}
+    return Verdict(wire.refuse(review.uid, status, translation.warnings), "refused", translation.dialects, reason)
+
+
+def _denied(review: wire.Review, reason: str, dialects: Sequence[str]) -> Verdict:
+    status: wire.Status = {"code": 403, "reason": "Forbidden", "message": reason}
+    return Verdict(wire.refuse(review.uid, status), "refused", dialects, reason)
+
+
+def _forged(review: wire.Review, annotation: str, why: str) -> Verdict:
+    reason = f"annotation {annotation}: {why}"
+    status: wire.Status = {"code": 403, "reason": "Forbidden", "message": reason}
+    return Verdict(wire.refuse(review.uid, status), "forged", (), reason)
