@@ -41,13 +41,15 @@ DISK_NEEDED = 8 * 1024**3
 
 def missing_packages() -> list[Package]:
     """The Debian packages that are not installed."""
-    return [package for package in PACKAGES if not _found(package.probe)]
+    return [package for package in PACKAGES if not is_there(package)]
 
 
-def _found(probe: str) -> bool:
-    return (
-        pathlib.Path(probe).exists() if probe.startswith("/") else shutil.which(probe, path=_search_path()) is not None
-    )
+def is_there(package: Package) -> bool:
+    """Whether the package's file or program is found."""
+    probe = package.probe
+    if probe.startswith("/"):
+        return pathlib.Path(probe).exists()
+    return shutil.which(probe, path=_search_path()) is not None
 
 
 def _search_path() -> str:
@@ -72,11 +74,12 @@ def build_problems() -> list[str]:
         problems.append(
             f"No C compiler is found as {compiler!r}: install the Debian package gcc (and libc6-dev), or set CC."
         )
-    problems += _disk_problems()
+    problems += disk_problems()
     return problems
 
 
-def _disk_problems() -> list[str]:
+def disk_problems() -> list[str]:
+    """Whether there is room to build, or, with the programs built, to run."""
     settings.BUILD.mkdir(exist_ok=True)
     free = shutil.disk_usage(settings.BUILD).free
     built = (settings.BIN / "kubernetes").exists()
@@ -104,14 +107,15 @@ def run_problems(wanted: settings.Settings) -> list[str]:
         problems.append(f"Programs are not built ({', '.join(unbuilt)}): run `make cluster`.")
     if wanted.gpus and (sentence := simulated.missing()):
         problems.append(sentence)
-    problems += _disk_problems()
-    problems += _kernel_problems()
+    problems += disk_problems()
+    problems += kernel_problems()
     if not absent:
         problems += _network_problems(wanted)
     return problems
 
 
-def _kernel_problems() -> list[str]:
+def kernel_problems() -> list[str]:
+    """What the kernel, or the container that this runs in, does not permit."""
     problems = []
     try:
         places = cgroups.hierarchies()
