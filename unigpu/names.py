@@ -118,6 +118,9 @@ PORT_EXPORTER: Final = 9400
 PORT_PLUGIN_HEALTH: Final = 9401
 
 # Metrics.
+METRIC_WEBHOOK_REVIEWS: Final = "unigpu_webhook_reviews_total"
+METRIC_WEBHOOK_SECONDS: Final = "unigpu_webhook_review_seconds"
+METRIC_WEBHOOK_EXPIRY: Final = "unigpu_webhook_certificate_expiry_timestamp_seconds"
 METRIC_MEMORY_USED: Final = "unigpu_container_memory_used_bytes"
 METRIC_MEMORY_LIMIT: Final = "unigpu_container_memory_limit_bytes"
 METRIC_MEMORY_REFUSED: Final = "unigpu_container_memory_refused_total"

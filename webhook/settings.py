@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from unigpu import names
-from webhook import options
+from webhook.options import AliyunUnit, BareGpu, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Settings:
     writers: tuple[str, ...] = ()
     """User names that may change `unigpu.dev/request` and `unigpu.dev/allocation` of a pod that exists. Default: the
     service accounts of the scheduler and the node agent in `namespace`."""
-    options: options.Options = field(default_factory=options.Options)
+    options: Options = field(default_factory=Options)
     """How pods are read: what the platform chose."""
     certificate_seconds: int = 90 * 24 * 3600
     """How long a serving certificate is valid. It is renewed after two thirds of that, so that a month is left to
@@ -90,10 +90,10 @@ def parse(arguments: Sequence[str]) -> Settings:
     text("--secret", default=known.secret)
     text("--configuration", default=known.configuration)
     text("--writer", action="append", dest="writers", metavar="USER", help="may be repeated")
-    text("--aliyun-unit", choices=[unit.value for unit in options.AliyunUnit], default="GiB")
+    text("--aliyun-unit", choices=[unit.value for unit in AliyunUnit], default="GiB")
     text(
         "--bare-nvidia-gpu",
-        choices=[choice.value for choice in options.BareGpu],
+        choices=[choice.value for choice in BareGpu],
         default="whole",
         help="what nvidia.com/gpu without memory and cores means: whole cards, or leave the pod to NVIDIA's own plugin",
     )
@@ -126,11 +126,11 @@ def parse(arguments: Sequence[str]) -> Settings:
         configuration=given.configuration,
         pod_name=os.environ.get("POD_NAME", ""),
         writers=tuple(given.writers or default_writers(given.namespace)),
-        options=options.Options(
-            aliyun_unit=options.AliyunUnit(given.aliyun_unit),
-            bare_gpu=options.BareGpu(given.bare_nvidia_gpu),
+        options=Options(
+            aliyun_unit=AliyunUnit(given.aliyun_unit),
+            bare_gpu=BareGpu(given.bare_nvidia_gpu),
             opting_out=not given.no_opting_out,
-            schedulers=options.Options().schedulers | frozenset(given.schedulers or ()),
+            schedulers=Options().schedulers | frozenset(given.schedulers or ()),
         ),
         certificate_seconds=given.certificate_seconds,
         check_seconds=given.check_seconds,

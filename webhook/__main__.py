@@ -1,0 +1,34 @@
+"""`python -m webhook`: arguments → settings → run → exit code."""
+
+import asyncio
+import logging
+import sys
+
+import yaml
+
+from unigpu import errors, logs
+from webhook import app, configuration, settings
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str]) -> int:
+    """0 after SIGTERM; 1 if something that must not end has ended."""
+    if arguments == ["--print-configuration"]:
+        yaml.safe_dump_all(configuration.documents(settings.Settings()), sys.stdout, sort_keys=False, width=120)
+        return 0
+    chosen = settings.parse(arguments)
+    logs.configure(as_json=chosen.log_json, level=chosen.log_level)
+    try:
+        asyncio.run(app.run(chosen))
+    except errors.UnigpuError as error:
+        logs.event(log, "ended by an error", logging.ERROR, error=error)
+        return 1
+    except Exception:
+        log.exception("ended by an error of our own")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

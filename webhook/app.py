@@ -1,0 +1,108 @@
+"""The wiring: what runs, and what ends it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import ssl
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+from kubernetes_asyncio import client
+
+from unigpu import logs
+from webhook import certificates, kube, server
+from webhook.identity import Identity
+from webhook.keeper import Keeper
+from webhook.metrics import Metrics
+from webhook.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings, started: Callable[[int, int], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; `started` gets the ports of reviews and of health once both are open.
+
+    Raises what ended a task that must not end.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    api = await kube.connect(settings.kubeconfig)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(api.close)
+        await _serve(settings, api, stop, stack, started)
+    logs.event(log, "ended")
+
+
+async def _serve(
+    settings: Settings,
+    api: client.ApiClient,
+    stop: asyncio.Event,
+    stack: contextlib.AsyncExitStack,
+    started: Callable[[int, int], None] | None,
+) -> None:
+    identity = Identity()
+    metrics = Metrics(identity)
+    reviews = server.Reviews(settings.options, settings.writers, metrics, settings.body_bytes)
+    peer = kube.Kube(api, settings.namespace, settings.secret, settings.configuration)
+    terms = certificates.Terms(
+        certificates.hosts(settings.service, settings.namespace), timedelta(seconds=settings.certificate_seconds)
+    )
+    keeper = Keeper(peer, identity, terms)
+    health = server.health(lambda: "draining" if stop.is_set() else keeper.unready(), metrics)
+    metrics_port = await listen(stack, health, settings.metrics_port)
+    tasks: list[asyncio.Task[Any]] = [
+        asyncio.create_task(keeper.run(settings.check_seconds), name="certificate keeper"),
+        asyncio.create_task(peer.watch(keeper.wake), name="watch"),
+        asyncio.create_task(stop.wait(), name="stop"),
+    ]
+    stack.push_async_callback(_end, tasks)
+    first = asyncio.create_task(keeper.first.wait())
+    await guard([*tasks, first])
+    if stop.is_set():
+        return
+    port = await listen(stack, reviews.application(), settings.port, identity.context)
+    logs.event(log, "serving", port=port, metrics_port=metrics_port, pod=settings.pod_name)
+    if started is not None:
+        started(port, metrics_port)
+    await guard(tasks)
+    reviews.draining = True
+    logs.event(log, "draining", seconds=settings.drain_seconds)
+    await asyncio.sleep(settings.drain_seconds)
+
+
+async def guard(tasks: list[asyncio.Task[Any]]) -> None:
+    """Wait until one of the tasks ends: `stop`, the one that may end, or an error.
+
+    Raises RuntimeError, or the task's own error, for any other one.
+    """
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        error = task.exception()
+        if error is not None:
+            raise error
+        if task.result() is not True:
+            raise RuntimeError(f"the task {task.get_name()!r} ended, and must not")
+
+
+async def listen(
+    stack: contextlib.AsyncExitStack, application: web.Application, port: int, tls: ssl.SSLContext | None = None
+) -> int:
+    """Serve the application until the stack is closed; the port that it got."""
+    runner = web.AppRunner(application, access_log=None, auto_decompress=False, shutdown_timeout=10.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, None, port, ssl_context=tls)
+    await site.start()
+    addresses = runner.addresses
+    return int(addresses[0][1])
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,105 @@
+"""The two webhook configurations as the chart must render them: which requests the API server sends here.
+
+With failure policy Fail, a webhook that doesn't answer blocks what matches. So the conditions let through, unsent,
+every pod that mentions no GPU, and every update that leaves the platform's annotations as they are.
+"""
+
+from typing import Any
+
+from unigpu import names
+from webhook import dialects
+from webhook.settings import Settings
+
+UNTOUCHED_NAMESPACES = ("kube-system",)
+_LISTS = ("containers", "initContainers")
+
+
+def mentions_gpu() -> str:
+    """CEL: whether a pod asks for GPUs in any dialect, or brings one of the platform's annotations."""
+    resources = sorted({resource for dialect in dialects.ALL for resource in dialect.resources})
+    listed = ", ".join(f"'{resource}'" for resource in resources)
+    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
+    places = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
+    annotations = [names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION]
+    annotations += [annotation for dialect in dialects.ALL for annotation in dialect.annotations]
+    known = ", ".join(f"'{annotation}'" for annotation in annotations)
+    by_annotation = f"(has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}]))"
+    return " || ".join([*places, by_annotation])
+
+
+def changes_ours() -> str:
+    """CEL: whether an update changes one of the platform's annotations."""
+    return " || ".join(
+        f"({_value('object', annotation)}) != ({_value('oldObject', annotation)})"
+        for annotation in (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION)
+    )
+
+
+def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration, without caBundle."""
+    mutating = _webhook(settings, "translate", "/mutate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu())
+    mutating["reinvocationPolicy"] = "Never"
+    validating = [
+        _webhook(settings, "validate", "/validate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu()),
+        _webhook(
+            settings,
+            "protect",
+            "/validate",
+            ["UPDATE"],
+            ["pods", "pods/status", "pods/ephemeralcontainers"],
+            "changes-unigpus-annotations",
+            changes_ours(),
+        ),
+    ]
+    return (
+        _configuration("MutatingWebhookConfiguration", settings, [mutating]),
+        _configuration("ValidatingWebhookConfiguration", settings, validating),
+    )
+
+
+def _configuration(kind: str, settings: Settings, webhooks: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": settings.configuration},
+        "webhooks": webhooks,
+    }
+
+
+def _webhook(
+    settings: Settings,
+    name: str,
+    path: str,
+    operations: list[str],
+    resources: list[str],
+    condition: str,
+    expression: str,
+) -> dict[str, Any]:
+    selector = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [*UNTOUCHED_NAMESPACES]}
+    return {
+        "name": f"{name}.{names.DOMAIN}",
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": {
+            "service": {"name": settings.service, "namespace": settings.namespace, "path": path, "port": 443}
+        },
+        "rules": [
+            {
+                "operations": operations,
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "resources": resources,
+                "scope": "Namespaced",
+            }
+        ],
+        "namespaceSelector": {"matchExpressions": [selector]},
+        "matchConditions": [{"name": condition, "expression": expression}],
+        "matchPolicy": "Equivalent",
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "timeoutSeconds": 5,
+    }
+
+
+def _value(of: str, annotation: str) -> str:
+    annotations = f"{of}.metadata.annotations"
+    return f"has({annotations}) && '{annotation}' in {annotations} ? '=' + {annotations}['{annotation}'] : ''"
