@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 SETUP := .venv/.ready
 
-.PHONY: help setup lock lint test demo clean
+.PHONY: help setup lock lint test demo metrics packages
 
 help: ## Show this list
 	@grep -hE '^[a-zA-Z0-9_.-]+:.*## ' Makefile make/*.mk | sort \
@@ -29,4 +29,16 @@ lint: $(SETUP) ## Formatting, lint, strict types, import rules
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+packages: ## Debian packages that the cluster and the tests need
+	@python3 -m demo.packages --tests
+
+test: packages lint cluster native ## Everything: unit, integration, native, chart and cluster tests
+	$(PYTHON) -m pytest
+
 include make/*.mk
+
+demo: ## From nothing to vendors' pods on a real cluster with simulated GPUs, and a table of what each got
+	@python3 -m demo
+
+metrics: $(SETUP) ## What Prometheus would read from the demo's cluster
+	@$(PYTHON) -m demo.tour build/logs/demo/plan.json metrics

@@ -1,0 +1,144 @@
+"""What each pod asked for, got, saw, could take, and what the exporter says of it: read back, and drawn as a table."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rich.box
+import rich.console
+import rich.table
+from prometheus_client.parser import text_string_to_metric_families
+
+from demo.kube import CommandFailed, Kube
+from unigpu import allocations, names, requests
+from unigpu.units import BYTES_PER_MIB
+
+WIDTH = 132
+"""Columns of the table; wider lines break."""
+
+Metrics = dict[tuple[str, str, str], dict[str, float]]
+"""By pod, container and GPU: the values of the metrics' names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One container of the table."""
+
+    pod: str
+    dialect: str
+    asked: str
+    given: str
+    sees: str
+    took: str
+    metrics: str
+
+
+def told(kube: Kube, namespace: str, pod: str) -> dict[str, Any] | None:
+    """What the pod's program printed: its newest whole line of JSON, or None."""
+    try:
+        log = kube.run("logs", "-n", namespace, pod, "--tail=50")
+    except CommandFailed:
+        return None  # its container has just ended or isn't there yet; the caller looks again
+    for line in reversed(log.splitlines()):
+        if line.startswith("{"):
+            try:
+                words: dict[str, Any] = json.loads(line)
+            except ValueError:
+                continue  # half a line
+            return words
+    return None
+
+
+def pages(kube: Kube) -> dict[str, str]:
+    """/metrics of each node's exporter, by the name of its pod, through the API server."""
+    agents = kube.items("pods", names.SYSTEM_NAMESPACE, f"{names.LABEL_COMPONENT}=node-agent")
+    found = [str(agent["metadata"]["name"]) for agent in agents]
+    folder = f"/api/v1/namespaces/{names.SYSTEM_NAMESPACE}/pods"
+    return {name: kube.raw(f"{folder}/{name}:{names.PORT_EXPORTER}/proxy/metrics") for name in found}
+
+
+def metrics(kube: Kube) -> Metrics:
+    """What the exporters of all nodes say of containers."""
+    found: Metrics = {}
+    for text in pages(kube).values():
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = sample.labels
+                if "pod" in labels and "gpu" in labels:
+                    key = (labels["pod"], labels["container"], labels["gpu"])
+                    found.setdefault(key, {})[sample.name] = sample.value
+    return found
+
+
+def metrics_of_all(kube: Kube, pods: Mapping[str, Any], namespace: str) -> Metrics | None:
+    """The exporters' answer once it tells of every one of these pods, and that it uses memory."""
+    try:
+        seen = metrics(kube)
+    except CommandFailed:
+        return None
+    using = {pod for (pod, _, _), values in seen.items() if values.get(names.METRIC_MEMORY_USED, 0) > 0}
+    return seen if using >= set(pods) else None
+
+
+def row(pod: Mapping[str, Any], words: Mapping[str, Any], seen: Metrics) -> Row:
+    """The row of a pod with one GPU container."""
+    notes = pod["metadata"]["annotations"]
+    ((container, request),) = requests.load(notes[names.ANNOTATION_REQUEST]).containers.items()
+    shares = allocations.load(notes[names.ANNOTATION_ALLOCATION]).containers[container]
+    name = pod["metadata"]["name"]
+    cards = {card["uuid"]: card for card in words["gpus"]}
+    values = [seen.get((name, container, share.gpu), {}) for share in shares]
+    return Row(
+        pod=name,
+        dialect=request.dialect,
+        asked="\n".join(f"{field}: {value}" for field, value in request.asked.items()),
+        given="\n".join(share.gpu[:12] + "…" for share in shares),
+        sees="\n".join(_mib(cards[share.gpu]["total"]) if share.gpu in cards else "another GPU!" for share in shares),
+        took="\n".join(_took(cards[share.gpu]) if share.gpu in cards else "" for share in shares),
+        metrics="\n".join(
+            f"{_mib(value.get(names.METRIC_MEMORY_USED, 0))} of {_mib(value.get(names.METRIC_MEMORY_LIMIT, 0))}"
+            for value in values
+        ),
+    )
+
+
+def _took(card: Mapping[str, Any]) -> str:
+    return f"{_mib(card['taken'])}, then\n{card['refusal']}"
+
+
+def _mib(amount: float) -> str:
+    return f"{int(amount) // BYTES_PER_MIB:,} MiB"
+
+
+def render(rows: Sequence[Row], refusal: str, kubeconfig: Path, *, existing: bool) -> str:
+    """The table, the refusal, and how to go on, as text."""
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_lines=False, pad_edge=False)
+    for head, style in (
+        ("Pod", "bold"),
+        ("Dialect", ""),
+        ("Asked for", ""),
+        ("GPU given", ""),
+        ("Program sees", ""),
+        ("It could take", ""),
+        ("/metrics: used of limit", ""),
+    ):
+        table.add_column(head, style=style, no_wrap=head in ("Pod", "GPU given"), overflow="fold")
+    for one in rows:
+        table.add_row(one.pod, one.dialect, one.asked, one.given, one.sees, one.took, one.metrics)
+    text = io.StringIO()
+    console = rich.console.Console(file=text, width=WIDTH, highlight=False)
+    console.print()
+    console.print(table)
+    console.print("A pod that admission refused, as its author sees it:\n")
+    console.print("  " + refusal.replace("\n", "\n  "), markup=False, soft_wrap=True)
+    console.print("\nThe cluster stays up:\n")
+    lines = [f"export KUBECONFIG={kubeconfig} PATH=$PWD/build/bin:$PATH"] if not existing else []
+    lines += ["kubectl get pods -A; kubectl describe node", "make metrics       # what Prometheus would read"]
+    lines += ["make down          # ends it, and leaves nothing behind"] if not existing else []
+    for line in lines:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+    console.print()
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
