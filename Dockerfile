@@ -1,8 +1,7 @@
 # Two images: `--target services` is unigpu, `--target probe` runs the examples' small GPU program.
 #
 # Beforehand, on the machine that builds: `make native` (libvgpu.so, for services; probe, for probe). BASE is any image of
-# Debian's or Ubuntu's family with python3 ≥ 3.11 and its venv module; it needs no compiler. What is copied from the
-# checkout is listed in .dockerignore.
+# Debian's or Ubuntu's family with python3 ≥ 3.11 and its venv module; it needs no compiler.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS dependencies
@@ -15,18 +14,19 @@ RUN python3 -m venv /opt/unigpu/python \
       --require-hashes -r /tmp/requirements.lock \
  && /opt/unigpu/python/bin/python -m pip uninstall --quiet --yes setuptools pip
 
-# Compiled here: at run time the root file system is read-only.
 FROM dependencies AS code
-COPY . /src
-RUN mkdir /opt/unigpu/app /opt/unigpu/lib \
- && cd /src \
- && install -m 0755 build/lib/libvgpu.so /opt/unigpu/lib/ \
- && cp -r unigpu webhook scheduler deviceplugin exporter cli /opt/unigpu/app/ \
- && /opt/unigpu/python/bin/python -m compileall -q /opt/unigpu/app
+COPY unigpu /opt/unigpu/app/unigpu
+COPY webhook /opt/unigpu/app/webhook
+COPY scheduler /opt/unigpu/app/scheduler
+COPY deviceplugin /opt/unigpu/app/deviceplugin
+COPY exporter /opt/unigpu/app/exporter
+COPY cli /opt/unigpu/app/cli
+# Compiled here: at run time the root file system is read-only.
+RUN /opt/unigpu/python/bin/python -m compileall -q /opt/unigpu/app
 
 FROM ${BASE} AS services
 COPY --from=dependencies /opt/unigpu/python /opt/unigpu/python
-COPY --from=code /opt/unigpu/lib /opt/unigpu/lib
+COPY build/lib/libvgpu.so /opt/unigpu/lib/libvgpu.so
 COPY --from=code /opt/unigpu/app /opt/unigpu/app
 ENV PATH=/opt/unigpu/python/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/opt/unigpu/app PYTHONDONTWRITEBYTECODE=1
 # The node agent's pod sets root for itself; nobody else needs it.

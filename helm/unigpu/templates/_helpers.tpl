@@ -31,6 +31,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/* Fields of a pod's spec that are the same everywhere: dict "root" $ "values" .Values.webhook */}}
 {{- define "unigpu.podPlacement" -}}
+enableServiceLinks: false
 {{- with .root.Values.global.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}

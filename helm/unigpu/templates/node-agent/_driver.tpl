@@ -1,15 +1,21 @@
 {{/* What the node agent's containers need to reach the driver, by its kind. */}}
 {{- define "unigpu.nodeAgent.driverArguments" -}}
 {{- with .Values.nodeAgent.driver -}}
-- --driver={{ .kind }}
+{{- if eq .kind "nvidia" -}}
+- --host-root=/host
+- --driver-root={{ .root }}
+{{- else -}}
+- --simulator-dir={{ .simulated.state }}
+- --simulator-lib={{ .simulated.libraries }}
+{{- end }}
 {{- end }}
 {{- end }}
 
 {{- define "unigpu.nodeAgent.driverMounts" -}}
 {{- with .Values.nodeAgent.driver -}}
 {{- if eq .kind "nvidia" -}}
-- name: driver-root
-  mountPath: /driver
+- name: host-root
+  mountPath: /host
   readOnly: true
   mountPropagation: HostToContainer
 {{- else -}}
@@ -25,8 +31,8 @@
 {{- define "unigpu.nodeAgent.driverVolumes" -}}
 {{- with .Values.nodeAgent.driver -}}
 {{- if eq .kind "nvidia" -}}
-- name: driver-root
-  hostPath: {path: {{ .root }}, type: Directory}
+- name: host-root
+  hostPath: {path: /, type: Directory}
 {{- else -}}
 - name: simulator-libraries
   hostPath: {path: {{ .simulated.libraries }}, type: Directory}

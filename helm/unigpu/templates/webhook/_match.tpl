@@ -1,37 +1,28 @@
 {{/*
-Resources of containers, in any dialect, that make a pod ours to review. The webhook's dialects say the same; a test
-compares the two.
+A CEL expression: true for a pod that asks for GPUs in any dialect, or carries an annotation of ours. The API server asks
+it before it calls the webhook, so a webhook that is down holds up these pods only.
 */}}
-{{- define "unigpu.webhook.resources" -}}
-- unigpu.dev/vgpu
-- unigpu.dev/memory
-- unigpu.dev/cores
-- aliyun.com/gpu-mem
-- aliyun.com/gpu-core.percentage
-- aliyun.com/gpu
-- tencent.com/vcuda-core
-- tencent.com/vcuda-memory
-- nvidia.com/gpu
-- nvidia.com/vgpu
-- nvidia.com/gpumem
-- nvidia.com/gpumem-percentage
-- nvidia.com/gpucores
-- nvidia.com/priority
-{{- end }}
-
-{{/*
-A CEL expression: true for pods that mention GPUs, or carry (or carried) an annotation of ours. The API server asks it
-before it calls the webhook, so a webhook that is down holds up these pods only.
-*/}}
-{{- define "unigpu.webhook.mentionsGpus" -}}
+{{- define "unigpu.webhook.asksForGpus" -}}
 {{- $resources := include "unigpu.webhook.resources" . | fromYamlArray | toJson -}}
+{{- $annotations := include "unigpu.webhook.annotations" . | fromYamlArray | toJson -}}
 (object.spec.containers + (has(object.spec.initContainers) ? object.spec.initContainers : [])).exists(c,
 has(c.resources) && (
 (has(c.resources.limits) && c.resources.limits.exists(r, r in {{ $resources }})) ||
 (has(c.resources.requests) && c.resources.requests.exists(r, r in {{ $resources }}))))
-|| (has(object.metadata.annotations) && object.metadata.annotations.exists(a, a.startsWith("unigpu.dev/")))
-|| (oldObject != null && has(oldObject.metadata.annotations)
-&& oldObject.metadata.annotations.exists(a, a.startsWith("unigpu.dev/")))
+|| (has(object.metadata.annotations) && object.metadata.annotations.exists(a,
+a.startsWith("unigpu.dev/") || a in {{ $annotations }}))
+{{- end }}
+
+{{/*
+The same for validation. Of a pod that exists only annotations matter: while the webhook is down, its other fields can
+still change, so that it can be ended and cleaned up.
+*/}}
+{{- define "unigpu.webhook.asksOrChanges" -}}
+request.operation == "CREATE" ? ({{ include "unigpu.webhook.asksForGpus" . }}) :
+(has(object.metadata.annotations) ? object.metadata.annotations : {}) !=
+(has(oldObject.metadata.annotations) ? oldObject.metadata.annotations : {}) && (
+(has(object.metadata.annotations) && object.metadata.annotations.exists(a, a.startsWith("unigpu.dev/"))) ||
+(has(oldObject.metadata.annotations) && oldObject.metadata.annotations.exists(a, a.startsWith("unigpu.dev/"))))
 {{- end }}
 
 {{/* Namespaces that are never touched. */}}

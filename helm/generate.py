@@ -1,0 +1,99 @@
+"""What the chart takes from the rest of the project: `python helm/generate.py [--check]`.
+
+    templates/webhook/_dialects.tpl   the webhook's dialects → what the API server looks for in a pod
+    docs/reference/chart.md           values.schema.json and values.yaml → the reference of values
+
+With --check nothing is written; the exit status is 1 if a file isn't current.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from webhook import dialects  # noqa: E402
+
+CHART = ROOT / "helm" / "unigpu"
+SCHEMA = CHART / "values.schema.json"
+VALUES = CHART / "values.yaml"
+DIALECTS = CHART / "templates" / "webhook" / "_dialects.tpl"
+REFERENCE = ROOT / "docs" / "reference" / "chart.md"
+
+_REFERENCE_HEAD = """\
+# Values of the chart
+
+Generated from `helm/unigpu/values.schema.json` by `make chart`; edit that file instead. A value that isn't listed is
+refused when the chart is installed.
+"""
+
+
+def dialects_template() -> str:
+    """Two lists, as YAML in named templates: resources of all dialects, and annotations that ask without a resource."""
+    lists = {
+        "resources": sorted({name for dialect in dialects.ALL for name in dialect.resources}),
+        "annotations": sorted({name for dialect in dialects.ALL for name in dialect.annotations}),
+    }
+    parts = ["{{/* Generated from the webhook's dialects by `make chart`. */}}"]
+    for name, entries in lists.items():
+        body = "\n".join(f"- {entry}" for entry in entries) or "[]"
+        parts.append(f'{{{{- define "unigpu.webhook.{name}" -}}}}\n{body}\n{{{{- end }}}}')
+    return "\n\n".join(parts) + "\n"
+
+
+def reference(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """The reference: one section for each top-level value, one row for each value below it."""
+    sections = [_REFERENCE_HEAD]
+    for name, part in schema["properties"].items():
+        lines = [f"## {name}", "", part["description"], "", "| value | default | meaning |", "|---|---|---|"]
+        for path, leaf, default in _leaves(name, part, defaults[name]):
+            lines.append(f"| `{path}` | `{json.dumps(default)}` | {_meaning(leaf)} |")
+        sections.append("\n".join(lines) + "\n")
+    return "\n".join(sections)
+
+
+def _leaves(path: str, schema: Mapping[str, Any], default: Any) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
+    if "properties" not in schema:
+        yield path, schema, default
+        return
+    for name, part in schema["properties"].items():
+        yield from _leaves(f"{path}.{name}", part, default[name])
+
+
+def _meaning(schema: Mapping[str, Any]) -> str:
+    text = str(schema["description"])
+    if "enum" in schema:
+        text += " One of " + ", ".join(f"`{value}`" for value in schema["enum"]) + "."
+    if "maximum" in schema:
+        text += f" {schema['minimum']} to {schema['maximum']}."
+    return text.replace("|", "\\|")
+
+
+def main() -> int:
+    """Write both files, or check them. Returns the exit status."""
+    parser = argparse.ArgumentParser(description="Generates what the chart takes from the rest of the project.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file isn't current")
+    check = parser.parse_args().check
+    current = {
+        DIALECTS: dialects_template(),
+        REFERENCE: reference(json.loads(SCHEMA.read_text()), yaml.safe_load(VALUES.read_text())),
+    }
+    stale = [path for path, text in current.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        if check:
+            print(f"{path.relative_to(ROOT)} isn't current; run `make chart`", file=sys.stderr)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(current[path])
+            print(f"wrote {path.relative_to(ROOT)}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
