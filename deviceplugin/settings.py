@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 
 from unigpu import errors, names
 
+_ROOT = PurePosixPath("/")
 _KUBELET = Path(names.KUBELET_PLUGINS).parent
 
 
@@ -51,7 +52,7 @@ class Settings:
     host_root: Path = Path("/host")
     """Where the node's root is mounted in the agent's container; `/` when the agent runs on the node itself. Only read,
     and only with a real driver."""
-    driver_root: PurePosixPath = PurePosixPath("/")
+    driver_root: PurePosixPath = _ROOT
     """The real driver's root as the node sees it: `/`, or for instance `/run/nvidia/driver`."""
     simulator_dir: Path | None = None
     """State of the simulated driver; None: the driver is real."""

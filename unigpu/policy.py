@@ -33,6 +33,7 @@ SIZE = 4096
 MAX_GPUS = 16
 HEADER = struct.Struct("<8I")
 SEQUENCE_OFFSET = 12
+SEQUENCE = struct.Struct("<I")
 CARDS_OFFSET = 64
 CARD_SIZE = 128
 CARD = struct.Struct("<48sQII")

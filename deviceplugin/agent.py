@@ -1,0 +1,278 @@
+"""What the agent does: it carries a pod's allocation out when a container starts, and takes it back with the pod.
+
+Nothing is remembered that isn't on the node's disk or in the API server too: the agent may be killed at any time.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from deviceplugin import apiserver, decisions, owners, pods
+from deviceplugin.apiserver import ApiServer
+from deviceplugin.decisions import Decision, Node
+from deviceplugin.driver import Driver
+from deviceplugin.folders import Folders, Kept
+from deviceplugin.library import Installed
+from deviceplugin.podresources import PodResources
+from deviceplugin.specs import Specs
+from unigpu import cdi, errors, logs
+from unigpu.gpus import Gpu
+from unigpu.grants import Grant
+from unigpu.requests import Role
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 15.0
+"""Seconds to wait for a pod's status to tell which of its containers starts; the kubelet waits twice as long."""
+_PAUSE = 0.1
+
+
+class Agent:
+    """The node's grants, and everything that changes them."""
+
+    def __init__(
+        self,
+        node: Node,
+        api: ApiServer,
+        pod_resources: PodResources,
+        checkpoint: Path,
+        folders: Folders,
+        specs: Specs,
+        driver: Driver,
+        installed: Installed,
+    ) -> None:
+        self.node = node
+        self.pods: dict[str, pods.Pod] = {}
+        """The node's pods as last heard of, by UID."""
+        self.kept: dict[tuple[str, str], Kept] = folders.load()
+        """All grants, by pod UID and container."""
+        self._api = api
+        self._pod_resources = pod_resources
+        self._checkpoint = checkpoint
+        self._folders = folders
+        self._specs = specs
+        self._driver = driver
+        self._installed = installed
+
+    def see_cards(self, cards: Sequence[Gpu]) -> None:
+        """Take note of the node's cards."""
+        self.node = dataclasses.replace(self.node, cards={card.uuid: card for card in cards})
+
+    async def see_labels(self, labels: Mapping[str, str]) -> None:
+        """Take note of the node's labels: a change of mode is in force at once, in running containers too."""
+        if labels != self.node.labels:
+            self.node = dataclasses.replace(self.node, labels=labels)
+            await self._limit(self.kept)
+
+    async def allocated(self, slots: Sequence[str]) -> None:
+        """The kubelet gave free slots to a container: what they said of an earlier holder must not be read again."""
+        for slot in slots:
+            self._specs.remove(slot)
+
+    async def prestart(self, slots: Sequence[str]) -> None:
+        """The kubelet is about to start the container that holds these slots: write down what it gets.
+
+        Raises UnigpuError with one sentence for the pod's events; the kubelet then doesn't start the container.
+        """
+        began = time.monotonic()
+        try:
+            pod, container = await self._owner(frozenset(slots))
+            labels = self.node.labels
+            decision = await self._decide(pod, container, slots)
+            await self._carry_out(decision)
+            if self.node.labels != labels:
+                await self._limit([(pod.uid, container)])
+        except errors.UnigpuError as error:
+            logs.event(logger, "refused", logging.WARNING, slots=",".join(sorted(slots)), reason=error)
+            raise
+        logs.event(
+            logger,
+            "granted",
+            pod=pod.title,
+            uid=pod.uid,
+            container=container,
+            slots=",".join(decision.grant.slots),
+            gpus=",".join(share.gpu for share in decision.grant.shares),
+            memory_mib=",".join(str(share.memory) for share in decision.grant.shares),
+            cores=",".join(str(share.cores) for share in decision.grant.shares),
+            dialect=decision.grant.dialect,
+            memory_enforced=decision.policy.memory_enforced,
+            cores_enforced=decision.policy.cores_enforced,
+            milliseconds=round((time.monotonic() - began) * 1000, 1),
+        )
+
+    async def follow_pods(self) -> None:
+        """Keep the grants those of living pods. Never ends by itself."""
+        async for event in self._api.follow_pods():
+            if isinstance(event, apiserver.Listed):
+                await self.reconcile([pods.read(document) for document in event.objects], event.asked)
+                continue
+            pod = pods.read(event.object)
+            if event.gone or pod.finished:
+                self.pods.pop(pod.uid, None)
+                await self._forget([key for key in self.kept if key[0] == pod.uid], "pod is gone")
+            else:
+                earlier = self.pods.get(pod.uid)
+                self.pods[pod.uid] = pod
+                await self._forget(self._done(pod), "init container has ended")
+                if earlier is None or earlier.annotations != pod.annotations:
+                    await self._limit(key for key in self.kept if key[0] == pod.uid)
+
+    async def reconcile(self, present: Sequence[pods.Pod], asked: float) -> None:
+        """Make the grants those of these pods, which are all there are, or were when they were `asked` for."""
+        self.pods = {pod.uid: pod for pod in present if not pod.finished}
+        gone = [key for key, kept in self.kept.items() if key[0] not in self.pods and kept.prepared < asked]
+        await self._forget(gone, "pod is gone")
+        for pod in self.pods.values():
+            await self._forget(self._done(pod), "init container has ended")
+        for key in self._folders.names():
+            if key not in self.kept and key[0] not in self.pods:
+                self._folders.remove(*key)
+        folders = {self._folders.of(*key) for key in self.kept}
+        for slot in self._specs.slots():
+            if self._specs.owner(slot) not in folders:
+                self._specs.remove(slot)
+        await self._limit(self.kept)
+
+    async def tidy(self, interval: float) -> None:
+        """Remove CDI specs of containers that run: they have been read, and must not be read again for another container;
+        and the runtime reads all that there are whenever one changes. Never ends by itself."""
+        while True:
+            await asyncio.sleep(interval)
+            now = time.time()
+            for (uid, container), kept in self.kept.items():
+                pod = self.pods.get(uid)
+                progress = pod.progress.get(container) if pod is not None else None
+                since = progress.running_since if progress is not None else None
+                old = now - kept.prepared > owners.SETTLE
+                if old and since is not None and since >= math.floor(kept.prepared):
+                    self._specs.remove(min(kept.grant.slots), self._folders.of(uid, container))
+
+    async def _owner(self, slots: frozenset[str]) -> tuple[pods.Pod, str]:
+        holders = await self._pod_resources.holders()
+        claim = owners.claim(slots, holders, await asyncio.to_thread(self._read_checkpoint))
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            pod = await self._pod(claim)
+            prepared = {container: kept.prepared for (uid, container), kept in self.kept.items() if uid == pod.uid}
+            container = owners.starting(pod, claim.containers, prepared, time.time())
+            if container == "":
+                raise errors.Unavailable(f"the kubelet's container isn't in pod {pod.title} of the API server")
+            if container is not None:
+                return pod, container
+            if time.monotonic() > deadline:
+                raise errors.Unavailable(f"the status of pod {pod.title} doesn't say which container is to start")
+            await asyncio.sleep(_PAUSE)
+
+    async def _pod(self, claim: owners.Claim) -> pods.Pod:
+        where = claim.pod
+        if where is None:
+            known = self.pods.get(claim.uid or "")
+            if known is None:
+                found = [pods.read(document) for document in await self._api.pods()]
+                known = next((pod for pod in found if pod.uid == claim.uid), None)
+            if known is None:
+                raise errors.Unavailable(f"the API server doesn't know the pod with UID {claim.uid}")
+            where = (known.namespace, known.name)
+        try:
+            pod = pods.read(await self._api.pod(*where))
+        except apiserver.Missing as error:
+            raise errors.Unavailable(f"pod {'/'.join(where)} is gone from the API server") from error
+        if claim.uid is not None and pod.uid != claim.uid:
+            raise errors.Unavailable(f"pod {pod.title} has UID {pod.uid}, and the kubelet starts that with {claim.uid}")
+        return pod
+
+    def _read_checkpoint(self) -> tuple[owners.Entry, ...]:
+        try:
+            return owners.read_checkpoint(self._checkpoint.read_text())
+        except FileNotFoundError:
+            return ()
+        except (OSError, UnicodeDecodeError) as error:
+            raise errors.Unavailable(f"the kubelet's checkpoint can't be read: {error}") from error
+
+    async def _decide(self, pod: pods.Pod, container: str, slots: Sequence[str]) -> Decision:
+        try:
+            return self._enter(decisions.decide(self.node, pod, container, slots, self._held()))
+        except errors.Denied:
+            # Perhaps a pod that is gone is still in the books.
+            asked = time.time()
+            await self.reconcile([pods.read(document) for document in await self._api.pods()], asked)
+            return self._enter(decisions.decide(self.node, pod, container, slots, self._held()))
+
+    def _held(self) -> list[Grant]:
+        return [kept.grant for kept in self.kept.values()]
+
+    def _enter(self, decision: Decision) -> Decision:
+        """Into the books, in the same breath as the decision: another that waits already counts with it."""
+        self.kept[decision.grant.pod_uid, decision.grant.container] = Kept(decision.grant, time.time())
+        return decision
+
+    async def _carry_out(self, decision: Decision) -> None:
+        try:
+            await asyncio.to_thread(self._write, decision)
+        except OSError as error:
+            raise errors.Unavailable(f"can't write {error.filename}: {error.strerror}") from error
+
+    def _write(self, decision: Decision) -> None:
+        grant = decision.grant
+        parts = self._driver.edits(decision.cards)
+        folder = self._folders.write(grant, decision.policy)
+        edits = cdi.managed(folder, self._installed.library, self._installed.preload)
+        self._specs.write(min(grant.slots), edits.plus(parts).plus(cdi.Edits(env=decision.env)))
+
+    def _done(self, pod: pods.Pod) -> list[tuple[str, str]]:
+        """Grants of the pod's init containers that have ended well."""
+        done = []
+        for (uid, container), kept in self.kept.items():
+            progress = pod.progress.get(container)
+            if (
+                uid == pod.uid
+                and kept.grant.role is Role.INIT
+                and progress is not None
+                and progress.running_since is None
+                and progress.ended_at is not None
+                and progress.ended_at >= math.floor(kept.prepared)
+                and progress.exit_code == 0
+            ):
+                done.append((uid, container))
+        return done
+
+    async def _forget(self, keys: Sequence[tuple[str, str]], reason: str) -> None:
+        for key in keys:
+            kept = self.kept.pop(key, None)
+            if kept is not None:
+                self._specs.remove(min(kept.grant.slots), self._folders.of(*key))
+                await asyncio.to_thread(self._folders.remove, *key)
+                grant = kept.grant
+                pod = f"{grant.namespace}/{grant.pod}"
+                logs.event(logger, "taken back", pod=pod, uid=key[0], container=key[1], reason=reason)
+
+    async def _limit(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Write the policies that follow from what is known now, where they differ from what is in force."""
+        for key in list(keys):
+            kept, pod = self.kept.get(key), self.pods.get(key[0])
+            if kept is None or pod is None:
+                continue
+            try:
+                asked = pod.request().containers.get(key[1])
+                if asked is None:
+                    continue
+                limits = decisions.limit(self.node, asked, kept.grant.shares)
+                changed = await asyncio.to_thread(self._folders.limit, *key, limits)
+            except (errors.UnigpuError, OSError) as error:
+                logs.event(logger, "limits not written", logging.ERROR, pod=pod.title, container=key[1], reason=error)
+                continue
+            if changed:
+                logs.event(
+                    logger,
+                    "limits changed",
+                    pod=pod.title,
+                    uid=pod.uid,
+                    container=key[1],
+                    memory_enforced=limits.memory_enforced,
+                    cores_enforced=limits.cores_enforced,
+                )

@@ -1,0 +1,102 @@
+"""What one container gets on this node: the scheduler's choice, checked against what the node knows."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deviceplugin import books, environment, pods
+from unigpu import errors, modes, policy, units
+from unigpu.allocations import Share
+from unigpu.gpus import Gpu
+from unigpu.grants import Grant
+from unigpu.policy import Policy
+from unigpu.requests import Request
+from unigpu.units import GpuUuid
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What the agent knows of its node."""
+
+    name: str
+    boot: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cards: Mapping[GpuUuid, Gpu] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is written for one container."""
+
+    grant: Grant
+    policy: Policy
+    cards: Sequence[Gpu]
+    """In the order in which the container sees them."""
+    env: Mapping[str, str]
+
+
+def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held: Iterable[Grant]) -> Decision:
+    """The container's grant and limits, beside what is `held` on the node already.
+
+    Raises Denied or Malformed: one sentence that says why the container can't start here.
+    """
+    allocation = pod.allocation()
+    request = pod.request()
+    whose = f"container {container} of pod {pod.title}"
+    if allocation.node != node.name:
+        raise errors.Denied(f"pod {pod.title} was placed on node {allocation.node}, and this is {node.name}")
+    shares = allocation.containers.get(container)
+    asked = request.containers.get(container)
+    if shares is None or asked is None:
+        where = "allocation" if shares is None else "request"
+        raise errors.Denied(f"{whose} holds GPU slots, and the pod's {where} annotation doesn't name it")
+    if len(shares) != len(slots) or asked.gpus != len(slots):
+        raise errors.Denied(
+            f"{whose} holds {len(slots)} slots, asked for {asked.gpus} cards and was allocated {len(shares)}"
+        )
+    cards = tuple(_card(node, whose, share) for share in shares)
+    grant = Grant(
+        namespace=pod.namespace,
+        pod=pod.name,
+        pod_uid=pod.uid,
+        container=container,
+        slots=tuple(sorted(slots)),
+        shares=tuple(shares),
+        indexes={card.uuid: card.index for card in cards},
+        isolated=asked.isolated,
+        dialect=asked.dialect,
+        role=asked.role,
+        boot=node.boot,
+    )
+    problem = books.excess(node.cards, held, grant)
+    if problem:
+        raise errors.Denied(f"{whose} would exceed its card: {problem}")
+    limits = limit(node, asked, shares)
+    env = environment.vendor(request, container, shares, node.cards, limits, pod.env.get(container, frozenset()))
+    return Decision(grant, limits, cards, env)
+
+
+def limit(node: Node, asked: Request, shares: Sequence[Share]) -> Policy:
+    """The container's policy under the node's present mode; the whole card where memory isn't enforced."""
+    mode = modes.of_labels(node.labels)
+    decided = policy.decide(asked, shares, modes.enforcement(mode, node.labels, asked))
+    if decided.memory_enforced:
+        return decided
+    return dataclasses.replace(
+        decided,
+        cards=tuple(
+            dataclasses.replace(card, memory=units.to_bytes(node.cards[card.gpu].memory))
+            if card.gpu in node.cards
+            else card
+            for card in decided.cards
+        ),
+    )
+
+
+def _card(node: Node, whose: str, share: Share) -> Gpu:
+    card = node.cards.get(share.gpu)
+    if card is None:
+        raise errors.Denied(f"{whose} was allocated GPU {share.gpu}, which node {node.name} doesn't have")
+    if not card.healthy:
+        raise errors.Denied(f"{whose} was allocated GPU {share.gpu}, which is unhealthy at present")
+    return card

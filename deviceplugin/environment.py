@@ -1,0 +1,63 @@
+"""The variables that a vendor's programs expect in their container, said in the vendor's own unit."""
+
+from collections.abc import Mapping, Sequence
+
+from unigpu import names, units
+from unigpu.allocations import Share
+from unigpu.gpus import Gpu
+from unigpu.policy import Policy
+from unigpu.requests import PodRequest, Request
+from unigpu.units import Bytes, GpuUuid
+
+
+def vendor(
+    pod: PodRequest,
+    container: str,
+    shares: Sequence[Share],
+    cards: Mapping[GpuUuid, Gpu],
+    policy: Policy,
+    taken: frozenset[str],
+) -> dict[str, str]:
+    """Variables of the dialect in which the container was written. What its author set (`taken`) stays."""
+    request = pod.containers[container]
+    if request.dialect == names.DIALECT_ALIBABA:
+        said = _alibaba(pod, request, shares, cards)
+    elif request.dialect == names.DIALECT_HAMI:
+        said = _hami(policy)
+    else:
+        said = {}
+    return {key: value for key, value in said.items() if key not in taken}
+
+
+def _alibaba(
+    pod: PodRequest, request: Request, shares: Sequence[Share], cards: Mapping[GpuUuid, Gpu]
+) -> dict[str, str]:
+    amount = _asked(request)
+    if amount == 0 or request.memory == 0:
+        return {}
+    # GiB or MiB, whichever the platform reads the number in: what was made of it tells.
+    unit = max(1, request.total_memory // amount)
+    first = cards[shares[0].gpu]
+    return {
+        names.ENV_ALIYUN_INDEX: ",".join(str(cards[share.gpu].index) for share in shares),
+        names.ENV_ALIYUN_POD: str(sum(_asked(other) for other in pod.containers.values())),
+        names.ENV_ALIYUN_CONTAINER: str(request.memory // unit),
+        names.ENV_ALIYUN_CARD: str(first.memory // unit),
+    }
+
+
+def _asked(request: Request) -> int:
+    text = request.asked.get(names.ALIYUN_GPU_MEM, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _hami(policy: Policy) -> dict[str, str]:
+    said = {names.ENV_SHARED_CACHE: names.CONTAINER_USAGE}
+    if policy.memory_enforced:
+        for position, card in enumerate(policy.cards):
+            if card.memory:
+                said[f"{names.ENV_MEMORY_LIMIT}_{position}"] = f"{units.to_mib(Bytes(card.memory))}m"
+    ceilings = {card.ceiling for card in policy.cards if card.cores}
+    if policy.cores_enforced and len(ceilings) == 1:
+        said[names.ENV_CORE_LIMIT] = str(ceilings.pop())
+    return said

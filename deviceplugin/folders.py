@@ -1,0 +1,135 @@
+"""Containers' folders on the node: grant, policy and usage file of each."""
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deviceplugin import files
+from unigpu import errors, grants, logs, policy, usage
+from unigpu.grants import Grant
+from unigpu.policy import Policy
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A folder that was found."""
+
+    grant: Grant
+    prepared: float
+    """When the container was last prepared, seconds since the epoch."""
+
+
+class Folders:
+    """All of them, under one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._writing = threading.Lock()
+
+    def of(self, pod_uid: str, container: str) -> Path:
+        """The container's folder, there or not."""
+        return Path(grants.folder(self.root, pod_uid, container))
+
+    def load(self) -> dict[tuple[str, str], Kept]:
+        """What lies there, by pod UID and container. A folder without a readable grant is left out: its container
+        wasn't started, and it goes with its pod."""
+        found = {}
+        for pod_uid, container in self.names():
+            file = self.of(pod_uid, container) / grants.GRANT_FILE
+            try:
+                found[pod_uid, container] = Kept(grants.load(file.read_text()), file.stat().st_mtime)
+            except (OSError, UnicodeDecodeError, errors.Malformed) as error:
+                logs.event(logger, "grant can't be read", logging.WARNING, file=file, error=error)
+        return found
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Pod UID and container of each folder."""
+        with contextlib.suppress(FileNotFoundError):
+            for pod in sorted(self.root.iterdir()):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    for container in sorted(pod.iterdir()):
+                        yield pod.name, container.name
+
+    def write(self, grant: Grant, limits: Policy) -> Path:
+        """Make or renew the container's folder, and give its path.
+
+        Policy and usage stay the files that they are, because a container may have them mapped; the usage file starts
+        anew only after a boot. Raises OSError.
+        """
+        folder = self.of(grant.pod_uid, grant.container)
+        with self._writing:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._usage(folder, grant)
+            try:
+                _rewrite(folder / grants.POLICY_FILE, limits)
+            except (FileNotFoundError, errors.Malformed):
+                files.write(folder / grants.POLICY_FILE, policy.pack(limits))
+            files.write(folder / grants.GRANT_FILE, grants.dump(grant).encode())
+        return folder
+
+    def limit(self, pod_uid: str, container: str, limits: Policy) -> bool:
+        """Put limits in force for a container that may be running.
+
+        False where they already are, or where the container has no policy yet. Raises OSError, Malformed.
+        """
+        with self._writing:
+            try:
+                return _rewrite(self.of(pod_uid, container) / grants.POLICY_FILE, limits)
+            except FileNotFoundError:
+                return False
+
+    def remove(self, pod_uid: str, container: str) -> None:
+        """Forget the container. What is gone already is fine."""
+        with self._writing, contextlib.suppress(OSError):
+            shutil.rmtree(self.of(pod_uid, container), ignore_errors=True)
+            (self.root / pod_uid).rmdir()
+
+    def _usage(self, folder: Path, grant: Grant) -> None:
+        file = folder / grants.USAGE_FILE
+        try:
+            boot = grants.load((folder / grants.GRANT_FILE).read_text()).boot
+        except (OSError, UnicodeDecodeError, errors.Malformed):
+            boot = ""
+        if boot == grant.boot and file.exists() and file.stat().st_size == usage.SIZE:
+            return
+        beside = file.with_name(f".{file.name}.tmp")
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            # Its blocks are taken now: a full disk refuses a container here, and kills no program that has it mapped.
+            os.posix_fallocate(descriptor, 0, usage.SIZE)
+            os.fchmod(descriptor, 0o666)
+        finally:
+            os.close(descriptor)
+        beside.rename(file)
+
+
+def _rewrite(file: Path, limits: Policy) -> bool:
+    """Change a policy file in place, as its readers expect it. Raises Malformed for a file of another size."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        present = os.pread(descriptor, policy.SIZE + 1, 0)
+        if len(present) != policy.SIZE:
+            raise errors.Malformed(f"policy file has {len(present)} bytes, not {policy.SIZE}")
+        (sequence,) = policy.SEQUENCE.unpack_from(present, policy.SEQUENCE_OFFSET)
+        if sequence % 2 == 0 and present == policy.pack(limits, sequence):
+            return False
+        # An odd sequence is an earlier writer's that was killed: it goes on from there.
+        writing = sequence | 1
+        after = policy.SEQUENCE_OFFSET + policy.SEQUENCE.size
+        content = policy.pack(limits)
+        os.pwrite(descriptor, policy.SEQUENCE.pack(writing), policy.SEQUENCE_OFFSET)
+        os.pwrite(descriptor, content[: policy.SEQUENCE_OFFSET], 0)
+        os.pwrite(descriptor, content[after:], after)
+        os.pwrite(descriptor, policy.SEQUENCE.pack((writing + 1) & 0xFFFFFFFF), policy.SEQUENCE_OFFSET)
+        return True
+    finally:
+        os.close(descriptor)

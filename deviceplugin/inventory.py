@@ -1,0 +1,112 @@
+"""The node's cards over time: what one look through NVML says, added to what was known before."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unigpu import errors
+from unigpu.gpus import Gpu
+from unigpu.units import GpuUuid, MiB
+
+XIDS_OF_PROGRAMS = frozenset({13, 31, 43, 45, 68, 109})
+"""XIDs that a faulty program causes; the card is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One card as seen in one look."""
+
+    index: int
+    card: Gpu | None
+    """None: it can't be read."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at all cards."""
+
+    sights: Sequence[Sight] = ()
+    xids: Mapping[GpuUuid, int] = field(default_factory=dict)
+    """The latest XID of each card that reported one since the look before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What is known of the cards."""
+
+    cards: Sequence[Gpu] = ()
+    """By index."""
+    ailments: Mapping[GpuUuid, str] = field(default_factory=dict)
+    """Why a card is unhealthy."""
+    xid_at: Mapping[GpuUuid, float] = field(default_factory=dict)
+    """When a card reported a critical XID last, on the caller's clock."""
+
+
+def read(line: bytes) -> Look:
+    """One line of the probe.
+
+    Raises Unavailable with what the driver said where it can't be asked at all, Malformed for anything else.
+    """
+    try:
+        document: Any = json.loads(line)
+        if "error" in document:
+            raise errors.Unavailable(f"the driver doesn't answer: {document['error']}")
+        return Look(
+            sights=tuple(_sight(item) for item in document["cards"]),
+            xids={GpuUuid(uuid): int(xid) for uuid, xid in document["xids"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.Malformed(f"the probe's line is not of the expected form: {error!r}") from error
+
+
+def _sight(item: Mapping[str, Any]) -> Sight:
+    if "problem" in item:
+        return Sight(int(item["index"]), None, str(item["problem"]))
+    return Sight(
+        int(item["index"]),
+        Gpu(
+            uuid=GpuUuid(item["uuid"]),
+            index=int(item["index"]),
+            minor=int(item["minor"]),
+            model=str(item["model"]),
+            memory=MiB(int(item["memory"])),
+            links={GpuUuid(other): int(quality) for other, quality in item["links"].items()},
+        ),
+    )
+
+
+def after(known: Inventory, look: Look, now: float, quiet: float) -> Inventory:
+    """What is known after a look.
+
+    A card that can't be read any more keeps its identity, and is unhealthy until it answers again. One that reported a
+    critical XID is unhealthy until it answers and has reported none for `quiet` seconds. One that the driver doesn't
+    number any more is gone.
+    """
+    before = {card.index: card for card in known.cards}
+    critical = {uuid: xid for uuid, xid in look.xids.items() if xid not in XIDS_OF_PROGRAMS}
+    xid_at = {**known.xid_at, **dict.fromkeys(critical, now)}
+    xid_at = {uuid: at for uuid, at in xid_at.items() if now - at < quiet}
+    cards, ailments = [], {}
+    for sight in look.sights:
+        card = sight.card if sight.card is not None else before.get(sight.index)
+        if card is None:
+            continue
+        if sight.card is None:
+            ailments[card.uuid] = sight.problem
+        elif card.uuid in xid_at:
+            earlier = known.ailments.get(card.uuid, "XID")
+            ailments[card.uuid] = f"XID {critical[card.uuid]}" if card.uuid in critical else earlier
+        cards.append(dataclasses.replace(card, healthy=card.uuid not in ailments))
+    return Inventory(tuple(cards), ailments, xid_at)
+
+
+def lost(known: Inventory, problem: str) -> Inventory:
+    """What is known when the driver doesn't answer at all: the same cards, none of them healthy."""
+    return dataclasses.replace(
+        known,
+        cards=tuple(dataclasses.replace(card, healthy=False) for card in known.cards),
+        ailments={card.uuid: problem for card in known.cards},
+    )

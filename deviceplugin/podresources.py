@@ -1,0 +1,78 @@
+"""The kubelet's pod-resources API: which container holds which slots."""
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from deviceplugin.owners import Holder
+from deviceplugin.wire import pod_resources_pb2 as wire
+from unigpu import errors, names
+
+_TIMEOUT = 5.0
+_OPTIONS = (
+    ("grpc.default_authority", "localhost"),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class PodResources:
+    """A client that asks once for all who wait.
+
+    Who asks gets an answer to a question that was put after theirs: never one that was already on its way, for the
+    kubelet may have allocated since. So a hundred at once cost two questions.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._channel: grpc.aio.Channel | None = None
+        self._asking = asyncio.Lock()
+        self._next: asyncio.Task[list[Holder]] | None = None
+        self.asked = 0
+        """Questions put so far."""
+
+    async def holders(self) -> list[Holder]:
+        """All containers that hold our slots. Raises Unavailable."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._turn())
+        return await asyncio.shield(self._next)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._channel is not None:
+            await self._channel.close(None)
+
+    async def _turn(self) -> list[Holder]:
+        async with self._asking:
+            self._next = None
+            return await self._ask()
+
+    async def _ask(self) -> list[Holder]:
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(f"unix:{self._socket}", options=_OPTIONS)
+        call = self._channel.unary_unary(
+            "/v1.PodResourcesLister/List",
+            request_serializer=wire.ListPodResourcesRequest.SerializeToString,
+            response_deserializer=wire.ListPodResourcesResponse.FromString,
+        )
+        self.asked += 1
+        try:
+            answer = await call(wire.ListPodResourcesRequest(), timeout=_TIMEOUT, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise errors.Unavailable(f"the kubelet's pod-resources API doesn't answer: {error.details()}") from error
+        return [
+            Holder(pod.namespace, pod.name, container.name, frozenset(slots))
+            for pod in answer.pod_resources
+            for container in pod.containers
+            if (
+                slots := [
+                    slot
+                    for devices in container.devices
+                    if devices.resource_name == names.RESOURCE_VGPU
+                    for slot in devices.device_ids
+                ]
+            )
+        ]

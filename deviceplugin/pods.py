@@ -1,0 +1,115 @@
+"""A pod as the node agent reads it from the API server: whose it is, what was decided for it, how far it has come."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from unigpu import allocations, errors, names, requests
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one container has come, by its status. Times are whole seconds since the epoch."""
+
+    running_since: float | None = None
+    ended_at: float | None = None
+    """When it ended last; None: it never did."""
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str = ""
+    finished: bool = False
+    """Succeeded or failed: none of its containers will ever run again."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    order: Sequence[str] = ()
+    """Names of its containers in the order in which they start: init containers, then the others."""
+    init: frozenset[str] = frozenset()
+    """Those that end before the main ones start; sidecars aren't among them."""
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    """By container; those without a status are absent."""
+    env: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Names of the variables that the author set, by container."""
+
+    @property
+    def title(self) -> str:
+        """Namespace and name, for people."""
+        return f"{self.namespace}/{self.name}"
+
+    def allocation(self) -> allocations.Allocation:
+        """What the scheduler chose.
+
+        Raises Denied where it didn't, Malformed where that can't be read.
+        """
+        return allocations.load(self._annotation(names.ANNOTATION_ALLOCATION, "was placed by"))
+
+    def request(self) -> requests.PodRequest:
+        """What the webhook understood.
+
+        Raises Denied where it didn't see the pod, Malformed where that can't be read.
+        """
+        return requests.load(
+            self._annotation(names.ANNOTATION_REQUEST, "was admitted while unigpu's webhook served, by")
+        )
+
+    def _annotation(self, name: str, missing: str) -> str:
+        text = self.annotations.get(name)
+        if text is None:
+            raise errors.Denied(
+                f"pod {self.title} has no annotation {name}: GPU shares are given only to a pod that {missing} "
+                f"{names.SCHEDULER_NAME}; create the pod anew without spec.nodeName and with that scheduler"
+            )
+        return text
+
+
+def read(document: Mapping[str, Any]) -> Pod:
+    """The pod that the API server's JSON describes.
+
+    Raises Malformed where it has no name or UID.
+    """
+    metadata = document.get("metadata") or {}
+    spec = document.get("spec") or {}
+    status = document.get("status") or {}
+    early: list[dict[str, Any]] = spec.get("initContainers") or []
+    late: list[dict[str, Any]] = spec.get("containers") or []
+    statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    try:
+        return Pod(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            node=spec.get("nodeName", ""),
+            finished=status.get("phase") in ("Succeeded", "Failed"),
+            annotations=metadata.get("annotations") or {},
+            order=tuple(container["name"] for container in (*early, *late)),
+            init=frozenset(container["name"] for container in early if container.get("restartPolicy") != "Always"),
+            progress={item["name"]: _progress(item) for item in statuses},
+            env={
+                container["name"]: frozenset(variable["name"] for variable in container.get("env") or ())
+                for container in (*early, *late)
+            },
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise errors.Malformed(f"the API server's pod is not of the expected form: {error!r}") from error
+
+
+def _progress(item: Mapping[str, Any]) -> Progress:
+    state, last = item.get("state") or {}, item.get("lastState") or {}
+    ended = state.get("terminated") or last.get("terminated")
+    running = state.get("running")
+    return Progress(
+        running_since=_time(running.get("startedAt")) if running else None,
+        ended_at=_time(ended.get("finishedAt")) if ended else None,
+        exit_code=int(ended.get("exitCode", 0)) if ended else 0,
+    )
+
+
+def _time(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None

@@ -1,0 +1,137 @@
+"""The process that asks NVML: one JSON line a look, on stdout. It alone loads the driver's library.
+
+NVML may hang in the kernel or take its process down; the agent then replaces this process and goes on.
+
+    python -m deviceplugin.probe <NVML library> <seconds between looks>
+"""
+
+import contextlib
+import ctypes
+import json
+import sys
+import time
+from typing import Any
+
+import pynvml
+
+_COMMON_ANCESTOR_FAR = 60
+"""NVML's levels run from 0 (one board) to 50 (across sockets) in tens; the quality of a link is this less the level."""
+_NEAREST, _FARTHEST = 50, 10
+_NVLINK = 100
+
+
+class Probe:
+    """An NVML session."""
+
+    def __init__(self, library: str) -> None:
+        pynvml.nvmlLib = ctypes.CDLL(library)
+        pynvml.nvmlInit()
+        self._links: dict[str, dict[str, int]] = {}
+        self._events: Any = None
+        with contextlib.suppress(pynvml.NVMLError):
+            self._events = pynvml.nvmlEventSetCreate()
+        self._watched: set[str] = set()
+
+    def look(self) -> list[dict[str, Any]]:
+        """All cards, by index; one that can't be read says why."""
+        seen: list[dict[str, Any]] = []
+        handles = {}
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                card = {
+                    "index": index,
+                    "uuid": pynvml.nvmlDeviceGetUUID(handle),
+                    "minor": pynvml.nvmlDeviceGetMinorNumber(handle),
+                    "model": pynvml.nvmlDeviceGetName(handle),
+                    "memory": pynvml.nvmlDeviceGetMemoryInfo(handle).total >> 20,
+                }
+            except pynvml.NVMLError as error:
+                seen.append({"index": index, "problem": str(error)})
+                continue
+            handles[card["uuid"]] = handle
+            seen.append(card)
+        if set(handles) != set(self._links):
+            self._links = {uuid: _links(handle, uuid, handles) for uuid, handle in handles.items()}
+        for card in seen:
+            if "uuid" in card:
+                card["links"] = self._links[card["uuid"]]
+        self._watch(handles)
+        return seen
+
+    def wait(self, seconds: float) -> dict[str, int]:
+        """XIDs by card, as soon as there are any; nothing after so many seconds, or where the driver reports none."""
+        xids: dict[str, int] = {}
+        if not self._watched:
+            time.sleep(seconds)
+            return xids
+        timeout = int(seconds * 1000)
+        while True:
+            try:
+                event = pynvml.nvmlEventSetWait_v2(self._events, timeout)
+            except pynvml.NVMLError_Timeout:
+                return xids
+            except pynvml.NVMLError:
+                # A lost card ends the wait at once, each time.
+                time.sleep(seconds)
+                return xids
+            if event.eventType == pynvml.nvmlEventTypeXidCriticalError:
+                with contextlib.suppress(pynvml.NVMLError):
+                    xids[pynvml.nvmlDeviceGetUUID(event.device)] = int(event.eventData)
+            timeout = 0
+
+    def _watch(self, handles: dict[str, Any]) -> None:
+        for uuid in handles.keys() - self._watched if self._events is not None else ():
+            with contextlib.suppress(pynvml.NVMLError):
+                pynvml.nvmlDeviceRegisterEvents(handles[uuid], pynvml.nvmlEventTypeXidCriticalError, self._events)
+                self._watched.add(uuid)
+
+
+def _links(handle: Any, uuid: str, handles: dict[str, Any]) -> dict[str, int]:
+    """Quality of the card's links to the others: see unigpu.gpus.Gpu.links."""
+    busses = {}
+    for other, its in handles.items():
+        with contextlib.suppress(pynvml.NVMLError):
+            busses[_text(pynvml.nvmlDeviceGetPciInfo(its).busId)] = other
+    found: dict[str, int] = {}
+    for number in range(pynvml.NVML_NVLINK_MAX_LINKS):
+        try:
+            if pynvml.nvmlDeviceGetNvLinkState(handle, number):
+                peer = busses.get(_text(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, number).busId))
+                if peer is not None and peer != uuid:
+                    found[peer] = found.get(peer, 0) + _NVLINK
+        except pynvml.NVMLError:
+            break
+    for other, its in handles.items():
+        if other != uuid and other not in found:
+            with contextlib.suppress(pynvml.NVMLError):
+                level = pynvml.nvmlDeviceGetTopologyCommonAncestor(handle, its)
+                found[other] = max(_FARTHEST, min(_NEAREST, _COMMON_ANCESTOR_FAR - int(level)))
+    return found
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def main() -> int:
+    """Looks until stdout is closed."""
+    library, seconds = sys.argv[1], float(sys.argv[2])
+    xids: dict[str, int] = {}
+    try:
+        probe = Probe(library)
+        while True:
+            print(json.dumps({"cards": probe.look(), "xids": xids}), flush=True)
+            xids = probe.wait(seconds)
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 0
+    except (pynvml.NVMLError, OSError) as error:
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps({"error": str(error)}), flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

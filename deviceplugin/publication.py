@@ -1,0 +1,68 @@
+"""What the node object must say of the cards, and the smallest changes that make it say so."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deviceplugin import books
+from unigpu import gpus, names
+from unigpu.gpus import Gpu
+
+
+def labels(node: Mapping[str, Any]) -> Mapping[str, str]:
+    """The node's labels."""
+    found: dict[str, str] = (node.get("metadata") or {}).get("labels") or {}
+    return found
+
+
+def published(node: Mapping[str, Any]) -> str | None:
+    """The inventory annotation as it is now."""
+    text: str | None = ((node.get("metadata") or {}).get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
+    return text
+
+
+def annotation(cards: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Merge patch of the node's metadata, None where it is right already."""
+    text = gpus.dump(cards)
+    if published(node) == text:
+        return None
+    return {"metadata": {"annotations": {names.ANNOTATION_INVENTORY: text}}}
+
+
+def resources(cards: Sequence[Gpu]) -> dict[str, str]:
+    """What the node has: MiB and percent over its healthy cards."""
+    healthy = [card for card in cards if card.healthy]
+    return {
+        names.RESOURCE_MEMORY: str(sum(card.memory for card in healthy)),
+        names.RESOURCE_CORES: str(books.CARD_CORES * len(healthy)),
+    }
+
+
+def capacity(cards: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Merge patch of the node's status, None where it is right already.
+
+    The kubelet derives allocatable from capacity by itself, seconds later; with both, pods need not wait for it.
+    """
+    wanted = resources(cards)
+    status = node.get("status") or {}
+    wrong = {
+        part: changes
+        for part in ("capacity", "allocatable")
+        if (
+            changes := {
+                name: amount for name, amount in wanted.items() if not _same((status.get(part) or {}).get(name), amount)
+            }
+        )
+    }
+    return {"status": wrong} if wrong else None
+
+
+_SUFFIXES = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3}
+
+
+def _same(quantity: str | None, amount: str) -> bool:
+    """Whether the API server's form of a whole number (`96k` for 96000) is that amount."""
+    if quantity is None:
+        return False
+    digits = quantity.rstrip("kMG")
+    suffix = quantity[len(digits) :]
+    return digits.isdecimal() and suffix in _SUFFIXES and int(digits) * _SUFFIXES[suffix] == int(amount)
