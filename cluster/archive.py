@@ -33,38 +33,49 @@ def architecture() -> str:
 
 
 def write(
-    file: pathlib.Path, name: str, entries: Iterable[Entry], command: Sequence[str], *, entry: bool = True
+    file: pathlib.Path, name: str, entries: Iterable[Entry], command: Sequence[str], *, entry_point: bool = True
 ) -> None:
-    """Writes an image archive, whole or not at all; `command` is its entry point, or only its default command."""
+    """Writes an image archive of these files; `command` is its entry point, or only its default command."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     layer = file.with_name(f".{file.name}.layer.{os.getpid()}")
     try:
         with tarfile.open(layer, "w", format=tarfile.PAX_FORMAT) as tar:
             for item in entries:
                 _add(tar, item)
-        with layer.open("rb") as stream:
-            layer_digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        config = json.dumps(
-            {
-                "architecture": architecture(),
-                "os": "linux",
-                "config": {
-                    "Entrypoint" if entry else "Cmd": list(command),
-                    "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
-                },
-                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
-            }
-        ).encode()
-        config_name = f"{hashlib.sha256(config).hexdigest()}.json"
-        manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [f"{layer_digest}/layer.tar"]}]
+        wrap(file, name, layer, command, entry_point=entry_point)
+    finally:
+        layer.unlink(missing_ok=True)
+
+
+def wrap(
+    file: pathlib.Path, name: str, layer: pathlib.Path, command: Sequence[str], *, entry_point: bool = False
+) -> None:
+    """Writes an image archive, whole or not at all, whose one layer is a tar file that exists."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with layer.open("rb") as stream:
+        layer_digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    config = json.dumps(
+        {
+            "architecture": architecture(),
+            "os": "linux",
+            "config": {
+                "Entrypoint" if entry_point else "Cmd": list(command),
+                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            },
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
+            # Builders that put layers on top of this one want a line for each that is there.
+            "history": [{"created_by": "unigpu local cluster"}],
+        }
+    ).encode()
+    config_name = f"{hashlib.sha256(config).hexdigest()}.json"
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [f"{layer_digest}/layer.tar"]}]
+    try:
         with tarfile.open(temporary, "w") as tar:
             _add_bytes(tar, config_name, config)
             _add_bytes(tar, "manifest.json", json.dumps(manifest).encode())
             _add(tar, Entry(f"{layer_digest}/layer.tar", source=layer, mode=0o644))
         temporary.replace(file)
     finally:
-        layer.unlink(missing_ok=True)
         temporary.unlink(missing_ok=True)
 
 

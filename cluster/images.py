@@ -55,7 +55,7 @@ def busybox() -> Image:
         entries += [
             archive.Entry(f"bin/{applet}", link="busybox") for applet in listing.stdout.split() if applet != "busybox"
         ]
-        archive.write(image.file, image.full_name, entries, ["sh"], entry=False)
+        archive.write(image.file, image.full_name, entries, ["sh"], entry_point=False)
     return image
 
 
@@ -73,7 +73,7 @@ def scheduler() -> Image:
             archive.Entry("tmp", mode=0o1777),
         ]
         with progress.step("image of kube-scheduler"):
-            archive.write(image.file, image.full_name, entries, ["kube-scheduler"], entry=False)
+            archive.write(image.file, image.full_name, entries, ["kube-scheduler"], entry_point=False)
     return image
 
 

@@ -1,8 +1,8 @@
 """The machine's end of a unit: `python -m cluster.monitor UNIT.json UNIT.process [LOCK]`.
 
 It records itself, starts the supervisor as the first process of a new PID namespace, plugs a node's network cable in,
-and waits. Ending it ends the whole unit: the supervisor is killed with it, and the kernel kills whatever else is in a PID
-namespace whose first process is gone.
+and waits. Ending it ends the whole unit: the supervisor is killed with it, and the kernel kills whatever else is in a
+PID namespace whose first process is gone.
 """
 
 from __future__ import annotations

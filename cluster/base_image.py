@@ -1,0 +1,54 @@
+"""The base of the project's images where no registry can be reached: Debian with Python, straight from its packages."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import tempfile
+
+from cluster import archive, build, progress, stamps
+from cluster.images import FOLDER, Image
+
+SUITE = "bookworm"
+PACKAGES = ("python3", "python3-venv")
+LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
+SOURCES = (pathlib.Path("/etc/apt/sources.list.d/debian.sources"), pathlib.Path("/etc/apt/sources.list"))
+"""Where Debian keeps the machine's choice of a mirror, newest form first."""
+
+
+def base() -> Image:
+    """Makes the base unless it is there. Raises BuildFailed with what mmdebstrap says."""
+    tag = stamps.digest([], [SUITE, *PACKAGES, *LEFT_OUT, archive.architecture()])
+    image = Image(f"localhost/base:{tag}", FOLDER / f"base-{tag}.tar")
+    if not image.file.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with progress.step("base image from Debian packages"), tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
+            layer = pathlib.Path(scratch) / "layer.tar"
+            options = pathlib.Path(scratch) / "apt.conf"
+            options.write_text(_machine_options())
+            build.run(_command(options, layer), FOLDER)
+            archive.wrap(image.file, image.name, layer, ["python3"])
+    return image
+
+
+def _command(options: pathlib.Path, layer: pathlib.Path) -> list[str]:
+    sources = [str(file) for file in SOURCES if file.exists() and file.read_text().strip()]
+    return [
+        "mmdebstrap",
+        "--variant=essential",
+        f"--include={','.join(PACKAGES)}",
+        f"--aptopt={options}",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+        "--format=tar",
+        SUITE,
+        str(layer),
+        # Without this it would ask Debian's own servers, which a machine with a mirror may not reach.
+        *sources[:1],
+    ]
+
+
+def _machine_options() -> str:
+    """How this machine's apt downloads: proxy, retries, what it trusts."""
+    dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
+    wanted = ("Acquire::http::", "Acquire::https::", "Acquire::Retries", "Acquire::Check-Valid-Until")
+    return "".join(f"{line}\n" for line in dump.splitlines() if line.startswith(wanted))
