@@ -1,7 +1,7 @@
 """What the chart takes from the rest of the project: `python helm/generate.py [--check]`.
 
-    templates/webhook/_dialects.tpl   the webhook's dialects → what the API server looks for in a pod
-    docs/reference/chart.md           values.schema.json and values.yaml → the reference of values
+    templates/webhook/_conditions.tpl   the webhook's dialects → which pods the API server sends to it
+    docs/reference/chart.md             values.schema.json and values.yaml → the reference of values
 
 With --check nothing is written; the exit status is 1 if a file isn't current.
 """
@@ -18,12 +18,12 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from webhook import dialects  # noqa: E402
+from webhook import configuration  # noqa: E402
 
 CHART = ROOT / "helm" / "unigpu"
 SCHEMA = CHART / "values.schema.json"
 VALUES = CHART / "values.yaml"
-DIALECTS = CHART / "templates" / "webhook" / "_dialects.tpl"
+CONDITIONS = CHART / "templates" / "webhook" / "_conditions.tpl"
 REFERENCE = ROOT / "docs" / "reference" / "chart.md"
 
 _REFERENCE_HEAD = """\
@@ -34,16 +34,14 @@ refused when the chart is installed.
 """
 
 
-def dialects_template() -> str:
-    """Two lists, as YAML in named templates: resources of all dialects, and annotations that ask without a resource."""
-    lists = {
-        "resources": sorted({name for dialect in dialects.ALL for name in dialect.resources}),
-        "annotations": sorted({name for dialect in dialects.ALL for name in dialect.annotations}),
-    }
+def conditions() -> str:
+    """The webhook's CEL expressions as named templates."""
+    expressions = {"mentionsGpu": configuration.mentions_gpu(), "changesOurs": configuration.changes_ours()}
     parts = ["{{/* Generated from the webhook's dialects by `make chart`. */}}"]
-    for name, entries in lists.items():
-        body = "\n".join(f"- {entry}" for entry in entries) or "[]"
-        parts.append(f'{{{{- define "unigpu.webhook.{name}" -}}}}\n{body}\n{{{{- end }}}}')
+    for name, expression in expressions.items():
+        if "{{" in expression:
+            raise ValueError(f"the expression {name} would be taken for a template: {expression}")
+        parts.append(f'{{{{- define "unigpu.webhook.{name}" -}}}}\n{expression}\n{{{{- end }}}}')
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,7 +79,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file isn't current")
     check = parser.parse_args().check
     current = {
-        DIALECTS: dialects_template(),
+        CONDITIONS: conditions(),
         REFERENCE: reference(json.loads(SCHEMA.read_text()), yaml.safe_load(VALUES.read_text())),
     }
     stale = [path for path, text in current.items() if not path.exists() or path.read_text() != text]
