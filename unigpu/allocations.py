@@ -1,8 +1,9 @@
 """Which cards the scheduler chose for a pod, and the annotation that carries it (`unigpu.dev/allocation`)."""
 
+import functools
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,8 @@ class Allocation:
 
     node: str
     containers: Mapping[str, Sequence[Share]]
-    """By container name, in the order in which the container sees the cards."""
+    """By container name, in the order in which the containers start (init containers first, as in the pod's spec); the
+    shares of each in the order in which the container sees the cards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +65,35 @@ class Use:
         )
 
 
+def moments(shares: Iterable[tuple[Role, Share]]) -> Iterator[Use]:
+    """What one pod's shares of one card take while each init container runs, and at last while the others run.
+
+    `shares` are in the order in which the containers start: a sidecar that was started earlier runs beside every init
+    container that comes after it.
+    """
+    sidecars = Use()
+    running = Use()
+    for role, share in shares:
+        use = Use(share.memory, share.cores, 1, share.whole)
+        if role is Role.INIT:
+            yield sidecars.plus(use)
+            continue
+        running = running.plus(use)
+        if role is Role.SIDECAR:
+            sidecars = sidecars.plus(use)
+    yield running
+
+
 def pod_use(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid, Use]:
     """What the pod takes of each card: the larger of its init peak and the sum of the rest.
 
-    A sidecar that was started earlier runs beside every init container, so it counts in the peak too. Containers that
-    `roles` doesn't name count as main.
+    Containers that `roles` doesn't name count as main.
     """
-    running: dict[GpuUuid, Use] = {}
-    peak: dict[GpuUuid, Use] = {}
+    cards: dict[GpuUuid, list[tuple[Role, Share]]] = {}
     for name, shares in allocation.containers.items():
-        if roles.get(name, Role.MAIN) is not Role.INIT:
-            _add(running, shares)
-    sidecars: dict[GpuUuid, Use] = {}
-    for name, shares in allocation.containers.items():
-        role = roles.get(name, Role.MAIN)
-        if role is Role.SIDECAR:
-            _add(sidecars, shares)
-        elif role is Role.INIT:
-            moment = dict(sidecars)
-            _add(moment, shares)
-            for gpu, use in moment.items():
-                peak[gpu] = peak.get(gpu, Use()).larger(use)
-    return {gpu: running.get(gpu, Use()).larger(peak.get(gpu, Use())) for gpu in dict.fromkeys((*running, *peak))}
-
-
-def _add(uses: dict[GpuUuid, Use], shares: Iterable[Share]) -> None:
-    for share in shares:
-        uses[share.gpu] = uses.get(share.gpu, Use()).plus(Use(share.memory, share.cores, 1, share.whole))
+        for share in shares:
+            cards.setdefault(share.gpu, []).append((roles.get(name, Role.MAIN), share))
+    return {gpu: functools.reduce(Use.larger, moments(shares)) for gpu, shares in cards.items()}
 
 
 def dump(allocation: Allocation) -> str:

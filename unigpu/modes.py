@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unigpu import names
-from unigpu.requests import Request
+from unigpu.requests import Request, Spread
 
 
 class NodeMode(enum.StrEnum):
@@ -47,6 +47,15 @@ def of_labels(labels: Mapping[str, str]) -> NodeMode:
             except ValueError:
                 continue
     return NodeMode.MIXED
+
+
+def gpu_policy(labels: Mapping[str, str]) -> Spread | None:
+    """How the node's owner wants its cards filled (`ack.node.gpu.placement`); None: nothing said, or nothing known."""
+    value = labels.get(names.LABEL_ACK_PLACEMENT)
+    try:
+        return None if value is None else Spread(value)
+    except ValueError:
+        return None
 
 
 def refusal(mode: NodeMode, request: Request) -> str | None:

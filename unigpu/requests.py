@@ -95,6 +95,11 @@ class Preferences:
     use_uuids: tuple[str, ...] = ()
     avoid_uuids: tuple[str, ...] = ()
 
+    @property
+    def selective(self) -> bool:
+        """Whether some cards are out of the question."""
+        return bool(self.use_types or self.avoid_types or self.use_uuids or self.avoid_uuids)
+
 
 @dataclass(frozen=True, slots=True)
 class PodRequest:

@@ -1,0 +1,53 @@
+"""Filter and prioritize: which nodes take a pod, and which of those are best. Decisions only; nothing here waits."""
+
+from collections.abc import Sequence
+
+from scheduler import wire
+from scheduler.verdicts import Verdicts
+from unigpu import errors
+from unigpu.books import Books
+from unigpu.requests import PodRequest, Spread
+
+FEW = 16
+"""Up to that many failing nodes, each says how many cards lack what; above, reasons are kept alike, so that they add up
+in the kube-scheduler's message."""
+
+
+def filter_nodes(verdicts: Verdicts, pod: PodRequest, names: Sequence[str]) -> wire.FilterResult:
+    """Which of the nodes take the pod."""
+    verdict = verdicts.of(pod, names)
+    result = wire.FilterResult(NodeNames=verdict.fitting)
+    if verdict.failing:
+        counted = len(verdict.failing) <= FEW
+        failed: dict[str, str] = {}
+        unresolvable: dict[str, str] = {}
+        for name, reason in verdict.failing.items():
+            (unresolvable if reason.permanent else failed)[name] = reason.text if counted else reason.brief
+        result["FailedNodes"] = failed
+        result["FailedAndUnresolvableNodes"] = unresolvable
+    return result
+
+
+def refuse_all(names: Sequence[str], why: errors.UnigpuError) -> wire.FilterResult:
+    """No node takes the pod, because of the pod itself."""
+    return wire.FilterResult(NodeNames=[], FailedNodes={}, FailedAndUnresolvableNodes=dict.fromkeys(names, str(why)))
+
+
+def prioritize(books: Books, policy: Spread, names: Sequence[str]) -> list[wire.HostPriority]:
+    """Scores: with binpack the fullest of these nodes has the most, with spread the emptiest.
+
+    They are spread over the whole range, however little the nodes differ.
+    """
+    fullness = [books.fullness(name) for name in names]
+    if not fullness:
+        return []
+    low, high = min(fullness), max(fullness)
+    if low == high:
+        return [{"Host": name, "Score": 0} for name in names]
+    span = high - low
+    most = wire.MOST_SCORE
+    if policy is Spread.SPREAD:
+        scores = [(high - full) * most // span for full in fullness]
+    else:
+        scores = [(full - low) * most // span for full in fullness]
+    return [{"Host": name, "Score": score} for name, score in zip(names, scores, strict=True)]

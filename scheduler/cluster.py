@@ -1,0 +1,116 @@
+"""The cluster as the API server shows it, and what this process has bound and not yet seen there.
+
+A binding is assumed before it is written, so that nobody else gets the same share meanwhile. Only the truth ends an
+assumption: the API server shows the pod bound or gone, or has refused the binding for good. No clock does.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from scheduler.objects import NodeFacts, PodFacts
+from unigpu import allocations, logs
+from unigpu.allocations import Allocation
+from unigpu.books import Booking, Books
+from unigpu.requests import PodRequest
+
+MOST_ENDED = 10_000
+"""Pods whose end is remembered, so that an answer that was read before it and arrives after it doesn't revive them."""
+
+logger = logging.getLogger(__name__)
+
+
+class Cluster:
+    """Books that follow lists and watches of nodes and pods."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+        self._nodes: set[str] = set()
+        self._doubtful: set[str] = set()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+
+    def node_changed(self, facts: NodeFacts) -> None:
+        """A node is there, or has changed."""
+        if facts.problem and facts.name not in self._doubtful:
+            logs.event(logger, "inventory unreadable", logging.WARNING, node=facts.name, reason=facts.problem)
+        self._doubt(facts.name, facts.problem)
+        self._nodes.add(facts.name)
+        self.books.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy)
+
+    def node_gone(self, facts: NodeFacts) -> None:
+        """A node is gone."""
+        self._nodes.discard(facts.name)
+        self._doubtful.discard(facts.name)
+        self.books.remove_node(facts.name)
+
+    def nodes_listed(self, nodes: Iterable[NodeFacts]) -> None:
+        """These are all nodes."""
+        listed = {facts.name: facts for facts in nodes}
+        for name in self._nodes - listed.keys():
+            self._nodes.discard(name)
+            self.books.remove_node(name)
+        for facts in listed.values():
+            self.node_changed(facts)
+
+    def pod_changed(self, facts: PodFacts) -> None:
+        """A pod is there, or has changed. What is older than its known end changes nothing."""
+        if facts.ended:
+            self.pod_gone(facts)
+        if facts.uid in self._ended:
+            return
+        if facts.problem and facts.uid not in self._doubtful:
+            logs.event(logger, "pod unreadable", logging.WARNING, pod=facts.key, node=facts.node, reason=facts.problem)
+        self._doubt(facts.uid, facts.problem)
+        if facts.allocation is not None:
+            uses = allocations.pod_use(facts.allocation, facts.roles or {})
+            self.books.book(facts.uid, Booking(facts.key, facts.node, uses))
+        elif facts.node:
+            # Somebody else bound it. What was confirmed earlier stays: its containers may be using it.
+            booking = self.books.booking(facts.uid)
+            if booking is not None and not booking.confirmed:
+                self.books.release(facts.uid)
+
+    def pod_gone(self, facts: PodFacts) -> None:
+        """A pod is gone, or has ended."""
+        self._ended[facts.uid] = None
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
+        self._doubtful.discard(facts.uid)
+        self.books.release(facts.uid)
+
+    def pods_listed(self, pods: Iterable[PodFacts]) -> list[str]:
+        """These are all pods. Returns the UIDs of assumed ones that aren't among them.
+
+        Those may be gone, or younger than the list: who assumed them has to ask.
+        """
+        listed = {facts.uid: facts for facts in pods}
+        unseen = []
+        for uid, booking in self.books.bookings():
+            if uid in listed:
+                continue
+            if booking.confirmed:
+                self.books.release(uid)
+            else:
+                unseen.append(uid)
+        self._doubtful &= listed.keys() | self._nodes
+        for facts in listed.values():
+            self.pod_changed(facts)
+        return unseen
+
+    def assume(self, uid: str, pod: str, request: PodRequest, allocation: Allocation) -> Booking:
+        """Count the allocation from now on."""
+        uses = allocations.pod_use(allocation, {name: wish.role for name, wish in request.containers.items()})
+        booking = Booking(pod, allocation.node, uses, confirmed=False)
+        self.books.book(uid, booking)
+        return booking
+
+    def withdraw(self, uid: str, booking: Booking) -> None:
+        """The assumption was wrong. Does nothing if the API server has shown something else meanwhile."""
+        if self.books.booking(uid) is booking:
+            self.books.release(uid)
+
+    def _doubt(self, what: str, problem: str) -> None:
+        if problem:
+            self._doubtful.add(what)
+        else:
+            self._doubtful.discard(what)

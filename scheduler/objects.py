@@ -1,0 +1,135 @@
+"""What the scheduler reads from nodes and pods as the API server gives them: plain functions of JSON."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unigpu import allocations, errors, gpus, modes, names, requests
+from unigpu.allocations import Allocation
+from unigpu.gpus import Gpu
+from unigpu.modes import NodeMode
+from unigpu.requests import PodRequest, Role, Spread
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """A node."""
+
+    name: str
+    gpus: tuple[Gpu, ...]
+    mode: NodeMode
+    gpu_policy: Spread | None
+    problem: str = ""
+    """What is wrong with its inventory; its cards then count as absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A pod, as far as it takes cards."""
+
+    uid: str
+    key: str
+    """`namespace/name`."""
+    node: str
+    """Where it is bound to; empty: nowhere yet."""
+    ended: bool
+    """None of its containers runs or will run."""
+    allocation: Allocation | None = None
+    """None: none, or not of this node."""
+    roles: Mapping[str, Role] | None = None
+    problem: str = ""
+    """What is wrong with its annotations."""
+
+
+def node(document: Json) -> NodeFacts:
+    """Read a node."""
+    metadata = document["metadata"]
+    labels = metadata.get("labels") or {}
+    text = (metadata.get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
+    cards: tuple[Gpu, ...] = ()
+    problem = ""
+    if text is not None:
+        try:
+            cards = gpus.load(text)
+        except errors.Malformed as error:
+            problem = str(error)
+    return NodeFacts(metadata["name"], cards, modes.of_labels(labels), modes.gpu_policy(labels), problem)
+
+
+def pod(document: Json) -> PodFacts:
+    """Read a pod."""
+    metadata = document["metadata"]
+    annotations = metadata.get("annotations") or {}
+    place = document["spec"].get("nodeName") or ""
+    allocation: Allocation | None = None
+    problem = ""
+    text = annotations.get(names.ANNOTATION_ALLOCATION)
+    if text is not None and place:
+        try:
+            allocation = allocations.load(text)
+        except errors.Malformed as error:
+            problem = str(error)
+        if allocation is not None and allocation.node != place:
+            problem = f"allocation annotation is for node {allocation.node}, and the pod is bound to {place}"
+            allocation = None
+    try:
+        roles = {name: wish.role for name, wish in request(document).containers.items()} if allocation else None
+    except (errors.Malformed, errors.Denied) as error:
+        # Without roles every container counts as one that runs beside the others: more than is taken, never less.
+        roles, problem = {}, str(error)
+    return PodFacts(metadata["uid"], key(document), place, ended(document), allocation, roles, problem)
+
+
+def key(document: Json) -> str:
+    """`namespace/name`."""
+    metadata = document["metadata"]
+    return f"{metadata.get('namespace', 'default')}/{metadata['name']}"
+
+
+def request(document: Json) -> PodRequest:
+    """What the pod asks for, its containers in the order in which they start.
+
+    Raises Denied where the webhook has not seen the pod, Malformed where its annotation isn't of the form.
+    """
+    text = (document["metadata"].get("annotations") or {}).get(names.ANNOTATION_REQUEST)
+    if text is None:
+        raise errors.Denied(
+            f"pod asks for {names.RESOURCE_VGPU} without annotation {names.ANNOTATION_REQUEST}: it was created while "
+            f"unigpu's webhook did not see it; delete it and create it again"
+        )
+    wish = requests.load(text)
+    order = [container["name"] for container in _containers(document)]
+    unknown = [name for name in wish.containers if name not in order]
+    if unknown or not wish.containers:
+        raise errors.Malformed(
+            f"annotation {names.ANNOTATION_REQUEST} is for {', '.join(unknown) or 'no container'}, "
+            f"and the pod has {', '.join(order)}"
+        )
+    return PodRequest({name: wish.containers[name] for name in order if name in wish.containers}, wish.preferences)
+
+
+def ended(document: Json) -> bool:
+    """Whether the pod's containers have all ended for good.
+
+    A pod that is being deleted may run until its grace period is over, so it counts until each container is known to
+    have ended.
+    """
+    status = document.get("status") or {}
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return True
+    if not document["metadata"].get("deletionTimestamp"):
+        return False
+    states = {
+        entry["name"]: entry.get("state") or {}
+        for group in ("initContainerStatuses", "containerStatuses")
+        for entry in status.get(group) or ()
+    }
+    return all("terminated" in states.get(container["name"], {}) for container in _containers(document))
+
+
+def _containers(document: Json) -> Iterator[Json]:
+    spec = document["spec"]
+    yield from spec.get("initContainers") or ()
+    yield from spec.get("containers") or ()

@@ -1,0 +1,117 @@
+"""Which nodes take a pod of a given shape, remembered and renewed only where a node has changed.
+
+Pods come in few shapes, and between two of them few nodes change. So the answer for 5,000 nodes is mostly a look-up.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from unigpu import placement
+from unigpu.books import Books
+from unigpu.placement import Reason, Rules
+from unigpu.requests import PodRequest
+
+MOST_SHAPES = 64
+"""Shapes that are remembered, the latest."""
+
+Shape = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Nodes in the order in which they were asked for."""
+
+    fitting: list[str]
+    failing: dict[str, Reason]
+
+
+@dataclass(slots=True)
+class _Table:
+    pod: PodRequest
+    stale: set[str]
+    fitting: set[str] = field(default_factory=set)
+    failing: dict[str, Reason] = field(default_factory=dict)
+    by_signature: dict[int, Reason | None] | None = None
+    """None where the nodes' names and cards matter, because the pod names cards."""
+
+
+class Verdicts:
+    """Verdicts on nodes for the latest shapes."""
+
+    def __init__(self, books: Books, rules: Rules) -> None:
+        self._books = books
+        self._rules = rules
+        self._tables: OrderedDict[Shape, _Table] = OrderedDict()
+        books.watch(self._changed)
+
+    def of(self, pod: PodRequest, names: Sequence[str]) -> Verdict:
+        """Which of the nodes take the pod, and why the others don't."""
+        table = self._table(pod)
+        if table.stale:
+            self._renew(table, names)
+        fitting = table.fitting
+        chosen = [name for name in names if name in fitting]
+        if len(chosen) == len(names):
+            return Verdict(chosen, {})
+        unknown = placement.NO_CARDS
+        failing = table.failing
+        return Verdict(chosen, {name: failing.get(name, unknown) for name in names if name not in fitting})
+
+    def _table(self, pod: PodRequest) -> _Table:
+        shape = shape_of(pod)
+        table = self._tables.get(shape)
+        if table is None:
+            named = bool(pod.preferences.use_uuids or pod.preferences.avoid_uuids)
+            table = _Table(pod, set(self._books.nodes()), by_signature=None if named else {})
+            self._tables[shape] = table
+            if len(self._tables) > MOST_SHAPES:
+                self._tables.popitem(last=False)
+        else:
+            self._tables.move_to_end(shape)
+        return table
+
+    def _renew(self, table: _Table, names: Sequence[str]) -> None:
+        asked: Iterable[str] = tuple(table.stale) if len(table.stale) <= len(names) else table.stale.intersection(names)
+        for name in asked:
+            table.stale.discard(name)
+            reason = self._reason(table, name)
+            if reason is None:
+                table.fitting.add(name)
+                table.failing.pop(name, None)
+            else:
+                table.fitting.discard(name)
+                table.failing[name] = reason
+
+    def _reason(self, table: _Table, name: str) -> Reason | None:
+        node = self._books.node(name)
+        if node is None:
+            return placement.NO_CARDS
+        if table.by_signature is None:
+            return placement.reason(node, table.pod, self._rules)
+        signature = self._books.signature(name)
+        if signature not in table.by_signature:
+            if len(table.by_signature) > 4 * (len(table.fitting) + len(table.failing)) + 1000:
+                table.by_signature.clear()
+            table.by_signature[signature] = placement.reason(node, table.pod, self._rules)
+        return table.by_signature[signature]
+
+    def _changed(self, name: str) -> None:
+        for table in self._tables.values():
+            table.stale.add(name)
+
+
+def shape_of(pod: PodRequest) -> Shape:
+    """What of the pod decides where it fits. Containers' names are in it because reasons name them."""
+    wishes = pod.preferences
+    return (
+        wishes.gpu_policy,
+        wishes.use_types,
+        wishes.avoid_types,
+        wishes.use_uuids,
+        wishes.avoid_uuids,
+        *(
+            (name, wish.gpus, wish.memory, wish.memory_percent, wish.cores, wish.whole, wish.role)
+            for name, wish in pod.containers.items()
+        ),
+    )

@@ -1,0 +1,172 @@
+"""Whether one card has room for one container, and if not, what it lacks."""
+
+import enum
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from unigpu import allocations
+from unigpu.allocations import Share, Use
+from unigpu.gpus import Gpu
+from unigpu.modes import NodeMode
+from unigpu.requests import Preferences, Request, Role, Spread
+from unigpu.units import MiB, Percent
+
+FULL = 100
+"""Percent of a card that can be guaranteed, over all its shares."""
+UNUSED = Use()
+
+
+class Lack(enum.Enum):
+    """Why a card doesn't take a share; the text goes on from "2 of 4 "."""
+
+    UNHEALTHY = "unhealthy"
+    MODEL = "of a model that is not wanted"
+    UUID = "with a UUID that is not wanted"
+    SMALL = "with less memory than that in all"
+    WHOLE = "taken whole"
+    OCCUPIED = "not empty"
+    MEMORY = "with too little free memory"
+    CORES = "with too little free compute"
+    SHARES = "with all shares taken"
+
+
+PERMANENT = frozenset({Lack.UNHEALTHY, Lack.MODEL, Lack.UUID, Lack.SMALL})
+"""What no other pod's end changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card and what the pods on its node take of it."""
+
+    gpu: Gpu
+    taken: Use = UNUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as placement sees it."""
+
+    name: str
+    cards: tuple[Card, ...]
+    mode: NodeMode = NodeMode.MIXED
+    gpu_policy: Spread | None = None
+    """What the node's label says; None: nothing."""
+
+
+Own = Sequence[tuple[Role, Share]]
+"""Shares that the same pod has on the card already, in the order in which its containers start."""
+
+
+def share_of(gpu: Gpu, request: Request) -> Share:
+    """What the request means on this card."""
+    if request.whole:
+        return Share(gpu.uuid, gpu.memory, Percent(FULL), whole=True)
+    memory = request.memory or MiB(gpu.memory * request.memory_percent // 100)
+    return Share(gpu.uuid, memory, request.cores)
+
+
+def lack_alone(card: Card, request: Request, preferences: Preferences, shares_per_gpu: int) -> Lack | None:
+    """What the card lacks to carry one share of the request beside what other pods take; None: nothing.
+
+    Asked for every card of every node that is a candidate, hence the order: what is cheap and frequent comes first.
+    """
+    gpu, taken = card.gpu, card.taken
+    if not gpu.healthy:
+        return Lack.UNHEALTHY
+    if preferences.selective and (lack := _unwanted(gpu, preferences)) is not None:
+        return lack
+    memory = request.memory
+    if memory > gpu.memory:
+        return Lack.SMALL
+    if taken.whole:
+        return Lack.WHOLE
+    if request.whole:
+        return Lack.OCCUPIED if taken.shares else None
+    if request.memory_percent:
+        memory = share_of(gpu, request).memory
+    if taken.memory + memory > gpu.memory:
+        return Lack.MEMORY
+    if taken.cores + request.cores > FULL:
+        return Lack.CORES
+    return Lack.SHARES if taken.shares >= shares_per_gpu else None
+
+
+def _unwanted(gpu: Gpu, preferences: Preferences) -> Lack | None:
+    if preferences.use_types or preferences.avoid_types:
+        model = gpu.model.lower()
+        if preferences.use_types and not any(part.lower() in model for part in preferences.use_types):
+            return Lack.MODEL
+        if any(part.lower() in model for part in preferences.avoid_types):
+            return Lack.MODEL
+    if preferences.use_uuids and gpu.uuid not in preferences.use_uuids:
+        return Lack.UUID
+    return Lack.UUID if gpu.uuid in preferences.avoid_uuids else None
+
+
+def lack_together(card: Card, own: Own, shares_per_gpu: int) -> Lack | None:
+    """What a card that suits each share of `own` lacks to carry all of them; None: nothing."""
+    gpu, taken = card.gpu, card.taken
+    for use in allocations.moments(own):
+        if use.whole:
+            if taken.shares or use.shares > 1:
+                return Lack.OCCUPIED
+        elif taken.memory + use.memory > gpu.memory:
+            return Lack.MEMORY
+        elif taken.cores + use.cores > FULL:
+            return Lack.CORES
+        elif taken.shares + use.shares > shares_per_gpu:
+            return Lack.SHARES
+    return None
+
+
+def fullness(card: Card) -> int:
+    """How full the card is, 0 to 1000: the larger of its memory's and its compute's taken part."""
+    taken = card.taken
+    if taken.whole:
+        return 1000
+    return max(taken.memory * 1000 // max(card.gpu.memory, 1), taken.cores * 10)
+
+
+def link(one: Gpu, other: Gpu) -> int:
+    """Quality of the link between two cards; 0 where neither knows."""
+    return max(one.links.get(other.uuid, 0), other.links.get(one.uuid, 0))
+
+
+def wanted(request: Request) -> str:
+    """The request in words: `2 GPUs with 3000 MiB and 30 % compute free on each`."""
+    if request.whole:
+        return "1 whole GPU" if request.gpus == 1 else f"{request.gpus} whole GPUs"
+    amounts = [
+        text
+        for present, text in (
+            (request.memory, f"{request.memory} MiB"),
+            (request.memory_percent, f"{request.memory_percent} % memory"),
+            (request.cores, f"{request.cores} % compute"),
+        )
+        if present
+    ]
+    count = "1 GPU" if request.gpus == 1 else f"{request.gpus} GPUs"
+    if not amounts:
+        return f"a share of {count}"
+    return f"{count} with {' and '.join(amounts)} free" + (" on each" if request.gpus > 1 else "")
+
+
+def counted(lacks: Iterable[Lack], total: int) -> str:
+    """The causes with their numbers, the most frequent first: `3 of 4 with too little free memory, 1 unhealthy`."""
+    parts = [
+        f"{count} of {total} {lack.value}" if position == 0 else f"{count} {lack.value}"
+        for position, (lack, count) in enumerate(_sorted(lacks))
+    ]
+    return ", ".join(parts)
+
+
+def named(lacks: Iterable[Lack]) -> str:
+    """The causes without numbers, so that the reasons of many nodes read the same and add up."""
+    present = set(lacks)
+    return ", ".join(lack.value for lack in Lack if lack in present)
+
+
+def _sorted(lacks: Iterable[Lack]) -> list[tuple[Lack, int]]:
+    order = list(Lack)
+    return sorted(Counter(lacks).items(), key=lambda item: (-item[1], order.index(item[0])))

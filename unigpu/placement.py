@@ -1,0 +1,294 @@
+"""Which of a node's cards a pod's containers get: a plain function of what is asked for and what is taken.
+
+All containers of a pod are considered together. The hardest to place comes first; where its best cards leave no room
+for the others, other cards are tried, up to a bound. The same question always has the same answer.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from unigpu import allocations, cards, errors, modes
+from unigpu.allocations import Allocation, Share, Use
+from unigpu.cards import Card, Lack, Node
+from unigpu.requests import PodRequest, Request, Role, Spread
+from unigpu.units import GpuUuid, MiB, Percent
+
+MOST_SETS = 1000
+"""Sets of cards that are compared by their links; above that, sets grow greedily from each card."""
+MOST_TRIALS = 500
+"""Containers that are tried on cards, all in all, before a pod of several containers counts as not placeable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the platform chose."""
+
+    shares_per_gpu: int = 16
+    """Shares that one card carries at once."""
+    gpu_policy: Spread = Spread.BINPACK
+    """Choice among cards where neither pod nor node says anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a node doesn't take a pod."""
+
+    text: str
+    """With the numbers of cards."""
+    brief: str
+    """Without them, so that the reasons of many nodes read the same and add up."""
+    permanent: bool
+    """Stays true whichever pods end."""
+
+
+class Misfit(errors.Unplaceable):
+    """The node doesn't take the pod."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.text)
+        self.reason = reason
+
+
+_EMPTY = "node has no GPUs that the node agent reported"
+NO_CARDS = Reason(_EMPTY, _EMPTY, True)
+
+
+def place(node: Node, pod: PodRequest, rules: Rules) -> Allocation:
+    """Cards for every container of the pod.
+
+    `pod.containers` are in the order in which they start.
+    Raises Misfit.
+    """
+    reason = _separately(node, pod, rules)
+    if reason is not None:
+        raise Misfit(reason)
+    policy = pod.preferences.gpu_policy or node.gpu_policy or rules.gpu_policy
+    search = _Search(node, pod, policy, rules.shares_per_gpu, MOST_TRIALS)
+    order = sorted(pod.containers, key=lambda name: _hardness(pod.containers[name]))
+    if not search.fill(order, 0):
+        raise Misfit(_together(tuple(pod.containers)))
+    return Allocation(node.name, {name: search.chosen[name] for name in pod.containers})
+
+
+def reason(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
+    """Why `place` would refuse; None: it would place the pod. Quick for a pod with one GPU container."""
+    found = _separately(node, pod, rules)
+    if found is not None or len(pod.containers) == 1:
+        return found
+    try:
+        place(node, pod, rules)
+    except Misfit as error:
+        return error.reason
+    return None
+
+
+def _separately(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
+    """The first container that could not be placed even without the pod's others."""
+    if not node.cards:
+        return NO_CARDS
+    total = len(node.cards)
+    preferences, limit = pod.preferences, rules.shares_per_gpu
+    for name, request in pod.containers.items():
+        refusal = modes.refusal(node.mode, request)
+        if refusal is not None:
+            return Reason(f"container {name}: {refusal}", refusal, True)
+        lacks = [
+            lack for card in node.cards if (lack := cards.lack_alone(card, request, preferences, limit)) is not None
+        ]
+        if total - len(lacks) < request.gpus:
+            return _few(name, _wish(request), total, tuple(lacks))
+    return None
+
+
+def _hardness(request: Request) -> tuple[bool, int, int, int, int]:
+    return (not request.whole, -request.gpus, -request.memory, -request.memory_percent, -request.cores)
+
+
+_Wish = tuple[int, MiB, Percent, Percent, bool]
+
+
+def _wish(request: Request) -> _Wish:
+    return (request.gpus, request.memory, request.memory_percent, request.cores, request.whole)
+
+
+def _together(containers: tuple[str, ...]) -> Reason:
+    text = f"containers {', '.join(containers)} each fit on the GPUs that are free, but not together"
+    return Reason(text, text, False)
+
+
+@functools.lru_cache(maxsize=4096)
+def _few(name: str, wish: _Wish, total: int, lacks: tuple[Lack, ...]) -> Reason:
+    gpus, memory, percent, cores, whole = wish
+    wanted = cards.wanted(Request(gpus, memory, percent, cores, whole=whole))
+    wants = f"container {name} needs {wanted}"
+    if total < gpus:
+        text = f"{wants}: node has {total}"
+        return Reason(text, text, True)
+    fitting = total - len(lacks)
+    few = f"only {fitting} of {total} fit, " if fitting else ""
+    permanent = total - sum(lack in cards.PERMANENT for lack in lacks) < gpus
+    return Reason(f"{wants}: {few}{cards.counted(lacks, total)}", f"{wants}: GPUs {cards.named(lacks)}", permanent)
+
+
+_ALL_ANEW = 2001
+"""Rank of a card on which nothing that the pod has already is of use."""
+_Entry = tuple[str, Role, Share]
+"""A container's share of one card."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A card that could take a container's share."""
+
+    card: Card
+    share: Share
+    rank: tuple[int, ...]
+    """Lower is better; ends with the card's index, so no two are equal."""
+
+
+@dataclass(slots=True)
+class _Search:
+    """A depth-first search through the containers; the first path is the greedy choice."""
+
+    node: Node
+    pod: PodRequest
+    policy: Spread
+    shares_per_gpu: int
+    trials: int
+    chosen: dict[str, tuple[Share, ...]] = field(default_factory=dict)
+
+    def fill(self, order: list[str], position: int) -> bool:
+        """Place the containers from `position` on; False leaves `chosen` as it was."""
+        if position == len(order):
+            return True
+        name = order[position]
+        for shares in self._sets(name):
+            self.trials -= 1
+            self.chosen[name] = shares
+            if self.fill(order, position + 1):
+                return True
+            del self.chosen[name]
+            if self.trials <= 0:
+                return False
+        return False
+
+    def _sets(self, name: str) -> Iterator[tuple[Share, ...]]:
+        """Sets of cards for the container, the best first; cards in the order of their index."""
+        request = self.pod.containers[name]
+        options = self._options(name, request)
+        if request.gpus == 1:
+            for option in options:
+                yield (option.share,)
+            return
+        if len(options) < request.gpus:
+            return
+        linked = request.whole or self.policy is Spread.TOPOLOGY
+        sets = _linked(options, request.gpus) if linked else itertools.combinations(options, request.gpus)
+        for chosen in sets:
+            yield tuple(option.share for option in sorted(chosen, key=lambda option: option.card.gpu.index))
+
+    def _options(self, name: str, request: Request) -> list[_Option]:
+        """Cards that take the container's share beside what the pod has on them already, the best first."""
+        own = self._own() if self.chosen else {}
+        found: list[tuple[Card, Share, Use, int]] = []
+        for card in self.node.cards:
+            if cards.lack_alone(card, request, self.pod.preferences, self.shares_per_gpu) is not None:
+                continue
+            share = cards.share_of(card.gpu, request)
+            beside = own.get(card.gpu.uuid)
+            if beside is None:
+                found.append((card, share, cards.UNUSED, _ALL_ANEW))
+                continue
+            together = self._with(beside, name, request.role, share)
+            if cards.lack_together(card, together, self.shares_per_gpu) is None:
+                before = _peak(_plain(beside))
+                found.append((card, share, before, _anew(share, before, _peak(together))))
+        candidates = [card for card, *_ in found]
+        options = [
+            _Option(card, share, self._rank(card, request, before, anew, candidates))
+            for card, share, before, anew in found
+        ]
+        options.sort(key=lambda option: option.rank)
+        return options
+
+    def _own(self) -> dict[GpuUuid, list[_Entry]]:
+        """What the pod has on each card so far, in the order in which its containers start."""
+        own: dict[GpuUuid, list[_Entry]] = {}
+        for name, request in self.pod.containers.items():
+            for share in self.chosen.get(name, ()):
+                own.setdefault(share.gpu, []).append((name, request.role, share))
+        return own
+
+    def _with(self, beside: Sequence[_Entry], name: str, role: Role, share: Share) -> list[tuple[Role, Share]]:
+        place = {container: number for number, container in enumerate(self.pod.containers)}
+        return _plain(sorted([*beside, (name, role, share)], key=lambda entry: place[entry[0]]))
+
+    def _rank(self, card: Card, request: Request, before: Use, anew: int, candidates: list[Card]) -> tuple[int, ...]:
+        """How well the card suits: first what the pod must take anew there, then the policy, then the index."""
+        full = cards.fullness(Card(card.gpu, card.taken.plus(before)) if before.shares else card)
+        shares = card.taken.shares + before.shares
+        index = card.gpu.index
+        if self.policy is Spread.SPREAD:
+            return (anew, full, shares, -card.gpu.memory, index)
+        if request.gpus == 1 and (request.whole or self.policy is Spread.TOPOLOGY):
+            # A single card is taken where the fewest good links are lost to those who need several.
+            links = sum(cards.link(card.gpu, other.gpu) for other in candidates if not other.taken.shares)
+            return (anew, -full, -shares, links, card.gpu.memory, index)
+        return (anew, -full, -shares, card.gpu.memory, index)
+
+
+def _plain(entries: Sequence[_Entry]) -> list[tuple[Role, Share]]:
+    return [(role, share) for _, role, share in entries]
+
+
+def _peak(shares: Sequence[tuple[Role, Share]]) -> Use:
+    return functools.reduce(Use.larger, allocations.moments(shares))
+
+
+def _anew(share: Share, before: Use, after: Use) -> int:
+    """What the pod takes anew, 0 to _ALL_ANEW: an init container's share overlaps with those that run after it."""
+    memory = (after.memory - before.memory) * 1000 // share.memory if share.memory else 1000
+    cores = (after.cores - before.cores) * 1000 // share.cores if share.cores else 1000
+    return memory + cores + after.shares - before.shares
+
+
+def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]:
+    """Sets of `count` cards: those whose weakest link is best first, then the best links in all, then the ranks."""
+    if math.comb(len(options), count) <= MOST_SETS:
+        sets = list(itertools.combinations(options, count))
+    else:
+        sets = list(dict.fromkeys(_grown(options, seed, count) for seed in range(len(options))))
+    table = {
+        (one.card.gpu.uuid, other.card.gpu.uuid): cards.link(one.card.gpu, other.card.gpu)
+        for one, other in itertools.combinations(options, 2)
+    }
+    sets.sort(key=lambda chosen: _quality(chosen, table))
+    yield from sets
+
+
+def _grown(options: list[_Option], seed: int, count: int) -> tuple[_Option, ...]:
+    """The set that grows from one card by the best linked of the others, in the order of `options`."""
+    chosen = [seed]
+    while len(chosen) < count:
+        rest = [number for number in range(len(options)) if number not in chosen]
+        chosen.append(
+            max(
+                rest,
+                key=lambda number: (
+                    min(cards.link(options[number].card.gpu, options[other].card.gpu) for other in chosen),
+                    sum(cards.link(options[number].card.gpu, options[other].card.gpu) for other in chosen),
+                    -number,
+                ),
+            )
+        )
+    return tuple(options[number] for number in sorted(chosen))
+
+
+def _quality(
+    chosen: tuple[_Option, ...], table: Mapping[tuple[GpuUuid, GpuUuid], int]
+) -> tuple[int, int, tuple[tuple[int, ...], ...]]:
+    links = [table[one.card.gpu.uuid, other.card.gpu.uuid] for one, other in itertools.combinations(chosen, 2)]
+    return (-min(links), -sum(links), tuple(option.rank for option in chosen))
