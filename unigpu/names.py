@@ -94,6 +94,9 @@ CONTAINER_PRELOAD: Final = "/etc/ld.so.preload"
 CONTAINER_DRIVER_FOLDERS: Final = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64")
 """Where the dynamic linker of Debian's and of Red Hat's family looks without being told."""
 
+IMAGE_LIBRARY: Final = "/opt/unigpu/lib/libvgpu.so"
+"""libvgpu in the image of the services, from where the node agent copies it to the node."""
+
 # Paths on nodes.
 NODE_ROOT: Final = "/var/lib/unigpu"
 NODE_CONTAINERS: Final = f"{NODE_ROOT}/containers"
@@ -128,6 +131,13 @@ METRIC_CORES_LIMIT: Final = "unigpu_container_cores_limit_percent"
 METRIC_GPU_MEMORY_TOTAL: Final = "unigpu_gpu_memory_total_bytes"
 METRIC_GPU_MEMORY_USED: Final = "unigpu_gpu_memory_used_bytes"
 METRIC_GPU_MEMORY_GRANTED: Final = "unigpu_gpu_memory_granted_bytes"
+METRIC_CONTAINER_INFO: Final = "unigpu_container_info"
+METRIC_CONTAINER_UNREADABLE: Final = "unigpu_container_unreadable"
+METRIC_GPU_SHARES: Final = "unigpu_gpu_shares"
+METRIC_GPU_UTILISATION: Final = "unigpu_gpu_utilisation_percent"
+METRIC_GPU_HEALTHY: Final = "unigpu_gpu_healthy"
+METRIC_EXPORTER_DRIVER: Final = "unigpu_exporter_driver_up"
+METRIC_EXPORTER_SECONDS: Final = "unigpu_exporter_collect_seconds"
 METRIC_SCHEDULER_SECONDS: Final = "unigpu_scheduler_request_seconds"
 METRIC_SCHEDULER_NODES: Final = "unigpu_scheduler_nodes"
 METRIC_SCHEDULER_GPUS: Final = "unigpu_scheduler_gpus"
