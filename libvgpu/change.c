@@ -1,0 +1,75 @@
+#include "change.h"
+
+#define NUMBER_MASK ((UINT64_C(1) << VGPU_CHANGE_BITS) - 1)
+
+typedef unsigned __int128 pair_word __attribute__((may_alias));
+
+static uint64_t note_of(unsigned slot, uint64_t number)
+{
+    return (uint64_t)(slot + 1) << VGPU_CHANGE_BITS | (number & NUMBER_MASK);
+}
+
+static bool exchange(struct vgpu_total *total, uint64_t used, uint64_t last, uint64_t new_used, uint64_t new_last)
+{
+    pair_word old = (pair_word)last << 64 | used;
+    pair_word new = (pair_word)new_last << 64 | new_used;
+    return __sync_bool_compare_and_swap((pair_word *)&total->used, old, new);
+}
+
+/* Marks the change that a total's note names as counted in its slot. */
+static void acknowledge(struct vgpu_usage *file, unsigned card, uint64_t last)
+{
+    uint64_t slot = last >> VGPU_CHANGE_BITS;
+    uint64_t number = last & NUMBER_MASK;
+    if (slot == 0 || slot > VGPU_SLOTS)
+        return;
+    uint64_t *counted = &file->slots[slot - 1].cards[card].counted;
+    uint64_t seen = __atomic_load_n(counted, __ATOMIC_RELAXED);
+    while (seen < number) {
+        if (__atomic_compare_exchange_n(counted, &seen, number, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+            return;
+    }
+}
+
+bool change_make(struct vgpu_usage *file, unsigned slot, unsigned card, int64_t bytes, uint64_t limit)
+{
+    struct vgpu_total *total = &file->totals[card];
+    struct vgpu_slot_card *mine = &file->slots[slot].cards[card];
+    uint64_t number = __atomic_load_n(&mine->change, __ATOMIC_RELAXED);
+    uint64_t has = __atomic_load_n(&mine->used[number & 1], __ATOMIC_RELAXED);
+    if (bytes < 0 && (uint64_t)-bytes > has)
+        bytes = -(int64_t)has;
+    if (bytes == 0)
+        return true;
+    number++;
+    __atomic_store_n(&mine->used[number & 1], has + (uint64_t)bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&mine->change, number, __ATOMIC_RELEASE);
+    uint64_t used, last, next;
+    do {
+        last = __atomic_load_n(&total->last, __ATOMIC_ACQUIRE);
+        used = __atomic_load_n(&total->used, __ATOMIC_ACQUIRE);
+        acknowledge(file, card, last);
+        if (bytes > 0 && (used > limit || (uint64_t)bytes > limit - used)) {
+            __atomic_store_n(&mine->change, number - 1, __ATOMIC_RELEASE);
+            return false;
+        }
+        /* Less than nothing can only come from a damaged file. */
+        next = bytes < 0 && (uint64_t)-bytes > used ? 0 : used + (uint64_t)bytes;
+    } while (!exchange(total, used, last, next, note_of(slot, number)));
+    uint64_t peak = __atomic_load_n(&total->peak, __ATOMIC_RELAXED);
+    while (peak < next
+        && !__atomic_compare_exchange_n(&total->peak, &peak, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+    return true;
+}
+
+void change_settle(struct vgpu_usage *file, unsigned slot, unsigned card)
+{
+    struct vgpu_slot_card *mine = &file->slots[slot].cards[card];
+    uint64_t number = __atomic_load_n(&mine->change, __ATOMIC_ACQUIRE);
+    /* The total first: whoever changes it after this look marks our change before. */
+    uint64_t last = __atomic_load_n(&file->totals[card].last, __ATOMIC_SEQ_CST);
+    uint64_t counted = __atomic_load_n(&mine->counted, __ATOMIC_SEQ_CST);
+    if (number > 0 && last != note_of(slot, number) && counted < number)
+        __atomic_store_n(&mine->change, number - 1, __ATOMIC_RELEASE);
+}

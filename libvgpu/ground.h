@@ -1,0 +1,29 @@
+/* Where this process stands: in a container that the node agent serves, in a trial with its own files, or nowhere. */
+#ifndef UNIGPU_GROUND_H
+#define UNIGPU_GROUND_H
+
+#include <stdint.h>
+
+#include "layout.h"
+
+enum ground_kind {
+    GROUND_FREE,    /* nothing says anything about limits: every call passes untouched */
+    GROUND_ALONE,   /* no policy, only the environment's limits */
+    GROUND_POLICY,  /* there is a policy, or there has to be one */
+};
+
+struct ground {
+    enum ground_kind kind;
+    const char *policy; /* path; NULL without a policy */
+    const char *usage;  /* path; NULL: an account that only this process and its forks share */
+    _Bool made_by_agent; /* both files are the node agent's */
+    uint64_t limits[VGPU_MAX_GPUS]; /* bytes, from the environment; 0: none */
+};
+
+/* Decided once, at the first driver call, and the same for the rest of the process's life. */
+const struct ground *ground(void);
+
+/* `300m`, `1g`, `2GiB`, or bytes; false for anything else. */
+_Bool ground_parse_size(const char *text, uint64_t *bytes);
+
+#endif

@@ -1,0 +1,169 @@
+/* Contexts: each costs memory of its card, and takes what was allocated in it along when it ends. */
+#include "births.h"
+#include "hooks.h"
+#include "lock.h"
+
+#define DEVICES 64
+
+/* One birth or death at a time: handles come back, and notes of the old must be gone before the new one has any. */
+static struct lock contexts;
+static CUcontext primary[DEVICES];
+
+/* Notes the context's cost, or ends it where that is more than is left. */
+static CUresult born(struct birth *birth, CUresult result, CUcontext context, CUresult (*end)(CUcontext))
+{
+    if (result == CUDA_SUCCESS && !birth_measure(birth)) {
+        end(context);
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    birth->claim.context = context;
+    return claim_end(&birth->claim, result, LEDGER_CONTEXT, (uintptr_t)context);
+}
+
+static CUresult end_created(CUcontext context)
+{
+    return DRIVER(cuCtxDestroy_v2)(context);
+}
+
+static void ended(CUcontext context)
+{
+    ledger_sweep(context, claim_return);
+    cards_forget_contexts();
+}
+
+#define CREATE(call)                                                    \
+    do {                                                                \
+        struct birth birth;                                             \
+        if (context == NULL)                                            \
+            return call;                                                \
+        lock_take(&contexts);                                           \
+        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                     \
+        if (birth_begin(&birth, device)) {                              \
+            result = call;                                              \
+            result = born(&birth, result, *context, end_created);       \
+        }                                                               \
+        lock_give(&contexts);                                           \
+        return result;                                                  \
+    } while (0)
+
+CUresult hook_cuCtxCreate_v2(__typeof__(&cuCtxCreate_v2) driver, CUcontext *context, unsigned int flags,
+    CUdevice device)
+{
+    CREATE(driver(context, flags, device));
+}
+
+CUresult hook_cuCtxCreate_v3(__typeof__(&cuCtxCreate_v3) driver, CUcontext *context,
+    CUexecAffinityParam *params_array, int param_count, unsigned int flags, CUdevice device)
+{
+    CREATE(driver(context, params_array, param_count, flags, device));
+}
+
+CUresult hook_cuCtxCreate_v4(__typeof__(&cuCtxCreate_v4) driver, CUcontext *context,
+    CUctxCreateParams *ctx_create_params, unsigned int flags, CUdevice device)
+{
+    CREATE(driver(context, ctx_create_params, flags, device));
+}
+
+static CUresult destroy(CUresult (*driver)(CUcontext), CUcontext context)
+{
+    lock_take(&contexts);
+    CUresult result = driver(context);
+    if (result == CUDA_SUCCESS)
+        ended(context);
+    lock_give(&contexts);
+    return result;
+}
+
+CUresult hook_cuCtxDestroy(__typeof__(&cuCtxDestroy) driver, CUcontext context)
+{
+    return destroy(driver, context);
+}
+
+CUresult hook_cuCtxDestroy_v2(__typeof__(&cuCtxDestroy_v2) driver, CUcontext context)
+{
+    return destroy(driver, context);
+}
+
+/* The last detach ends the context: then the driver doesn't know it any more. */
+CUresult hook_cuCtxDetach(__typeof__(&cuCtxDetach) driver, CUcontext context)
+{
+    unsigned int version;
+    lock_take(&contexts);
+    CUresult result = driver(context);
+    if (result == CUDA_SUCCESS && DRIVER(cuCtxGetApiVersion) != NULL
+        && DRIVER(cuCtxGetApiVersion)(context, &version) != CUDA_SUCCESS)
+        ended(context);
+    lock_give(&contexts);
+    return result;
+}
+
+static bool primary_lives(CUdevice device)
+{
+    unsigned int flags;
+    int active = 0;
+    return DRIVER(cuDevicePrimaryCtxGetState) != NULL
+        && DRIVER(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && active != 0;
+}
+
+static CUdevice being_made;
+
+static CUresult end_primary(CUcontext context)
+{
+    (void)context;
+    return DRIVER(cuDevicePrimaryCtxRelease_v2)(being_made);
+}
+
+CUresult hook_cuDevicePrimaryCtxRetain(__typeof__(&cuDevicePrimaryCtxRetain) driver, CUcontext *context,
+    CUdevice device)
+{
+    struct birth birth;
+    if (context == NULL || device < 0 || device >= DEVICES)
+        return driver(context, device);
+    lock_take(&contexts);
+    CUresult result;
+    if (primary_lives(device)) {
+        result = driver(context, device);
+    } else if (!birth_begin(&birth, device)) {
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    } else {
+        being_made = device;
+        result = driver(context, device);
+        result = born(&birth, result, *context, end_primary);
+        primary[device] = result == CUDA_SUCCESS ? *context : NULL;
+    }
+    lock_give(&contexts);
+    return result;
+}
+
+static CUresult end_if_unused(CUresult (*driver)(CUdevice), CUdevice device)
+{
+    lock_take(&contexts);
+    CUresult result = driver(device);
+    if (result == CUDA_SUCCESS && device >= 0 && device < DEVICES && primary[device] != NULL
+        && !primary_lives(device)) {
+        ended(primary[device]);
+        primary[device] = NULL;
+    }
+    lock_give(&contexts);
+    return result;
+}
+
+CUresult hook_cuDevicePrimaryCtxRelease(__typeof__(&cuDevicePrimaryCtxRelease) driver, CUdevice device)
+{
+    return end_if_unused(driver, device);
+}
+
+CUresult hook_cuDevicePrimaryCtxRelease_v2(__typeof__(&cuDevicePrimaryCtxRelease_v2) driver, CUdevice device)
+{
+    return end_if_unused(driver, device);
+}
+
+CUresult hook_cuDevicePrimaryCtxReset(__typeof__(&cuDevicePrimaryCtxReset) driver, CUdevice device)
+{
+    return end_if_unused(driver, device);
+}
+
+CUresult hook_cuDevicePrimaryCtxReset_v2(__typeof__(&cuDevicePrimaryCtxReset_v2) driver, CUdevice device)
+{
+    return end_if_unused(driver, device);
+}

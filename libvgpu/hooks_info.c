@@ -1,0 +1,65 @@
+/* What a program is told about its memory: its share's figures in place of the card's. */
+#include "cards.h"
+#include "hooks.h"
+
+static uint64_t least(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
+}
+
+CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_bytes, size_t *total)
+{
+    CUcontext context;
+    int card;
+    CUresult result = driver(free_bytes, total);
+    if (result != CUDA_SUCCESS || free_bytes == NULL || total == NULL || !cards_of_current(&context, &card))
+        return result;
+    uint64_t limit = quota_limit(card);
+    if (limit < *total) {
+        uint64_t used = quota_used(card);
+        *total = limit;
+        *free_bytes = least(*free_bytes, limit > used ? limit - used : 0);
+    }
+    return result;
+}
+
+CUresult hook_cuDeviceTotalMem_v2(__typeof__(&cuDeviceTotalMem_v2) driver, size_t *bytes, CUdevice device)
+{
+    CUresult result = driver(bytes, device);
+    if (result == CUDA_SUCCESS && bytes != NULL)
+        *bytes = least(*bytes, quota_limit(cards_of_device(device)));
+    return result;
+}
+
+nvmlReturn_t hook_nvmlDeviceGetMemoryInfo(__typeof__(&nvmlDeviceGetMemoryInfo) driver, nvmlDevice_t device,
+    nvmlMemory_t *memory)
+{
+    nvmlReturn_t result = driver(device, memory);
+    if (result != NVML_SUCCESS)
+        return result;
+    int card = cards_of_nvml(device);
+    uint64_t limit = quota_limit(card);
+    if (limit < memory->total) {
+        memory->total = limit;
+        memory->used = least(quota_used(card), limit);
+        memory->free = limit - memory->used;
+    }
+    return result;
+}
+
+nvmlReturn_t hook_nvmlDeviceGetMemoryInfo_v2(__typeof__(&nvmlDeviceGetMemoryInfo_v2) driver, nvmlDevice_t device,
+    nvmlMemory_v2_t *memory)
+{
+    nvmlReturn_t result = driver(device, memory);
+    if (result != NVML_SUCCESS)
+        return result;
+    int card = cards_of_nvml(device);
+    uint64_t limit = quota_limit(card);
+    if (limit < memory->total) {
+        memory->total = limit;
+        memory->reserved = 0;
+        memory->used = least(quota_used(card), limit);
+        memory->free = limit - memory->used;
+    }
+    return result;
+}

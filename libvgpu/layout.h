@@ -1,0 +1,91 @@
+/* The policy and usage files, as unigpu/policy.py and unigpu/usage.py describe them: little endian, fixed offsets. */
+#ifndef UNIGPU_LAYOUT_H
+#define UNIGPU_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define VGPU_MAX_GPUS 16
+
+/* Policy: written by the node agent in place, read here. An odd sequence means that a change is under way. */
+
+#define VGPU_POLICY_MAGIC 0x4c504755u /* "UGPL" */
+#define VGPU_POLICY_VERSION 1u
+#define VGPU_POLICY_SIZE 4096u
+#define VGPU_POLICY_MEMORY 1u
+#define VGPU_POLICY_CORES 2u
+
+struct vgpu_policy_card {
+    char uuid[48];
+    uint64_t memory; /* bytes, 0: not limited */
+    uint32_t cores;
+    uint32_t ceiling;
+    uint8_t unused[64];
+};
+
+struct vgpu_policy {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t size;
+    uint32_t sequence;
+    uint32_t count;
+    uint32_t flags;
+    uint32_t compute;
+    uint32_t priority;
+    uint8_t unused[32];
+    struct vgpu_policy_card cards[VGPU_MAX_GPUS];
+};
+
+/* Usage: written here by every process of the container, read by the exporter. */
+
+#define VGPU_USAGE_MAGIC 0x53554755u /* "UGUS" */
+#define VGPU_USAGE_VERSION 1u
+#define VGPU_SLOTS 1024u
+#define VGPU_LOCKS_OFFSET (1L << 30)
+#define VGPU_CHANGE_BITS 48
+
+/* `used` and `last` are exchanged together. */
+struct vgpu_total {
+    uint64_t used;
+    uint64_t last; /* slot + 1 above, number of its change in the lower VGPU_CHANGE_BITS; 0 before the first */
+    uint64_t peak;
+    uint64_t refused;
+    uint64_t context; /* what a context on this card was last seen to cost, bytes */
+    uint64_t unused[3];
+};
+
+struct vgpu_slot_card {
+    uint64_t used[2]; /* bytes after an even and after an odd change */
+    uint64_t change;  /* number of the last change */
+    uint64_t counted; /* highest change that somebody else saw in the total */
+};
+
+struct vgpu_slot {
+    uint32_t pid;
+    uint32_t state; /* 0 free, 1 taken */
+    uint64_t start;
+    uint8_t unused[48];
+    struct vgpu_slot_card cards[VGPU_MAX_GPUS];
+};
+
+struct vgpu_usage {
+    uint32_t magic;
+    uint32_t version;
+    uint8_t unused_a[120];
+    struct vgpu_total totals[VGPU_MAX_GPUS];
+    uint8_t unused_b[4096 - 128 - VGPU_MAX_GPUS * sizeof(struct vgpu_total)];
+    struct vgpu_slot slots[VGPU_SLOTS];
+};
+
+_Static_assert(sizeof(struct vgpu_policy_card) == 128, "policy card");
+_Static_assert(offsetof(struct vgpu_policy, sequence) == 12, "policy sequence");
+_Static_assert(offsetof(struct vgpu_policy, cards) == 64, "policy cards");
+_Static_assert(sizeof(struct vgpu_policy) <= VGPU_POLICY_SIZE, "policy");
+_Static_assert(sizeof(struct vgpu_total) == 64, "total");
+_Static_assert(offsetof(struct vgpu_usage, totals) == 128, "totals");
+_Static_assert(sizeof(struct vgpu_slot_card) == 32, "slot's card");
+_Static_assert(sizeof(struct vgpu_slot) == 576, "slot");
+_Static_assert(offsetof(struct vgpu_usage, slots) == 4096, "slots");
+_Static_assert(sizeof(struct vgpu_usage) == 4096 + 1024 * 576, "usage");
+
+#endif

@@ -1,0 +1,32 @@
+/* What this process has from the driver: by handle or address, so that what is freed is given back exactly. */
+#ifndef UNIGPU_LEDGER_H
+#define UNIGPU_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Handles of different kinds may have one value. */
+enum ledger_kind {
+    LEDGER_LINEAR = 1,
+    LEDGER_POOLED,
+    LEDGER_CONTEXT,
+};
+
+struct ledger_entry {
+    uint64_t key;
+    uint64_t bytes;
+    void *context; /* the context with whose end the memory goes; NULL: with no context */
+    int16_t card;
+    uint8_t kind; /* 0: an empty place */
+};
+
+/* Notes it; false where there is no memory for the note. */
+bool ledger_add(struct ledger_entry entry);
+
+/* Takes the note out; false where there was none. */
+bool ledger_remove(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry);
+
+/* Takes all notes of a context out, and calls `each` for them. */
+void ledger_sweep(void *context, void (*each)(const struct ledger_entry *entry));
+
+#endif

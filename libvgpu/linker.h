@@ -1,0 +1,24 @@
+/* The dynamic linker's own functions, past whoever else is interposed, and without the newer versions of their names. */
+#ifndef UNIGPU_LINKER_H
+#define UNIGPU_LINKER_H
+
+#include <dlfcn.h>
+#include <stdbool.h>
+
+/* libc's dlsym; NULL where there is none (a program without libdl on an old libc). */
+typedef void *linker_look_up(void *handle, const char *name);
+linker_look_up *linker_dlsym(void);
+
+/* A handle of the library if it is in the process already, else NULL. */
+void *linker_loaded(const char *library);
+
+/* A handle of the library, loaded if need be, else NULL. */
+void *linker_load(const char *library);
+
+/* dladdr: what exported function the address belongs to. */
+bool linker_describe(const void *address, Dl_info *found);
+
+/* Whether libvgpu itself was loaded from under that folder. */
+bool linker_loaded_from(const char *folder);
+
+#endif

@@ -1,0 +1,34 @@
+/* A lock among the threads of one process: no more than libc's system call, and all zero is unlocked. */
+#ifndef UNIGPU_LOCK_H
+#define UNIGPU_LOCK_H
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct lock {
+    int word; /* 0 free, 1 taken, 2 taken and waited for */
+};
+
+static inline void lock_take(struct lock *lock)
+{
+    int seen = 0;
+    if (__atomic_compare_exchange_n(&lock->word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        return;
+    for (int turn = 0; turn < 100; turn++) {
+        seen = 0;
+        if (__atomic_load_n(&lock->word, __ATOMIC_RELAXED) == 0
+            && __atomic_compare_exchange_n(&lock->word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return;
+    }
+    while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0)
+        syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+}
+
+static inline void lock_give(struct lock *lock)
+{
+    if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2)
+        syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+#endif

@@ -1,0 +1,16 @@
+/* Made by `make headers` from unigpu/names.py. */
+#ifndef UNIGPU_NAMES_H
+#define UNIGPU_NAMES_H
+
+#define UNIGPU_ENV_MEMORY_LIMIT "CUDA_DEVICE_MEMORY_LIMIT"
+#define UNIGPU_ENV_CORE_LIMIT "CUDA_DEVICE_SM_LIMIT"
+#define UNIGPU_ENV_SHARED_CACHE "CUDA_DEVICE_MEMORY_SHARED_CACHE"
+#define UNIGPU_ENV_LIBRARY_LOG "UNIGPU_LOG"
+#define UNIGPU_ENV_MANAGED "UNIGPU_MANAGED"
+#define UNIGPU_ENV_TRIAL_POLICY "UNIGPU_POLICY"
+#define UNIGPU_ENV_TRIAL_USAGE "UNIGPU_USAGE"
+#define UNIGPU_CONTAINER_ROOT "/usr/local/unigpu"
+#define UNIGPU_CONTAINER_POLICY "/usr/local/unigpu/policy"
+#define UNIGPU_CONTAINER_USAGE "/usr/local/unigpu/usage"
+
+#endif

@@ -1,0 +1,124 @@
+#include "policy.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ground.h"
+#include "lock.h"
+#include "message.h"
+
+/* How long a writer may be in the middle of a change: it writes a few hundred bytes. */
+#define PATIENCE_NS 20000000L
+
+static const struct vgpu_policy *mapped;
+
+static const struct vgpu_policy *map(void)
+{
+    static struct lock lock;
+    const struct vgpu_policy *file = __atomic_load_n(&mapped, __ATOMIC_ACQUIRE);
+    if (file != NULL)
+        return file;
+    const char *path = ground()->policy;
+    lock_take(&lock);
+    file = mapped;
+    int descriptor = file == NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (descriptor >= 0) {
+        if (lseek(descriptor, 0, SEEK_END) >= (off_t)VGPU_POLICY_SIZE) {
+            void *view = mmap(NULL, VGPU_POLICY_SIZE, PROT_READ, MAP_SHARED, descriptor, 0);
+            if (view != MAP_FAILED)
+                file = view;
+        }
+        close(descriptor);
+        __atomic_store_n(&mapped, file, __ATOMIC_RELEASE);
+    }
+    lock_give(&lock);
+    if (file == NULL)
+        MESSAGE_ONCE(MESSAGE_ERROR, "no policy can be read from %s: GPU memory is refused", path);
+    return file;
+}
+
+static long now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+/* Waits for an even sequence; false where the writer seems to have died in the middle of a change. */
+static bool settled(const struct vgpu_policy *file, uint32_t *sequence)
+{
+    *sequence = __atomic_load_n(&file->sequence, __ATOMIC_ACQUIRE);
+    if ((*sequence & 1) == 0)
+        return true;
+    long until = now_ns() + PATIENCE_NS;
+    do {
+        sched_yield();
+        *sequence = __atomic_load_n(&file->sequence, __ATOMIC_ACQUIRE);
+        if ((*sequence & 1) == 0)
+            return true;
+    } while (now_ns() < until);
+    MESSAGE_ONCE(MESSAGE_ERROR, "the policy in %s is half written: GPU memory is refused", ground()->policy);
+    return false;
+}
+
+static bool unchanged(const struct vgpu_policy *file, uint32_t sequence)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&file->sequence, __ATOMIC_RELAXED) == sequence;
+}
+
+static bool known(uint32_t magic, uint32_t version, uint32_t size, uint32_t count)
+{
+    if (magic == VGPU_POLICY_MAGIC && version == VGPU_POLICY_VERSION && size == VGPU_POLICY_SIZE
+        && count <= VGPU_MAX_GPUS)
+        return true;
+    MESSAGE_ONCE(MESSAGE_ERROR, "the policy in %s is not of version %u (magic %#x, version %u): GPU memory is refused",
+        ground()->policy, VGPU_POLICY_VERSION, magic, version);
+    return false;
+}
+
+bool policy_copy(struct vgpu_policy *copy)
+{
+    const struct vgpu_policy *file = map();
+    uint32_t sequence;
+    if (file == NULL)
+        return false;
+    do {
+        if (!settled(file, &sequence))
+            return false;
+        memcpy(copy, file, sizeof *copy);
+    } while (!unchanged(file, sequence));
+    return known(copy->magic, copy->version, copy->size, copy->count);
+}
+
+bool policy_limit(unsigned card, uint64_t *bytes)
+{
+    const struct vgpu_policy *file = map();
+    uint32_t sequence, magic, version, size, count, flags;
+    uint64_t memory;
+    if (file == NULL)
+        return false;
+    do {
+        if (!settled(file, &sequence))
+            return false;
+        magic = __atomic_load_n(&file->magic, __ATOMIC_RELAXED);
+        version = __atomic_load_n(&file->version, __ATOMIC_RELAXED);
+        size = __atomic_load_n(&file->size, __ATOMIC_RELAXED);
+        count = __atomic_load_n(&file->count, __ATOMIC_RELAXED);
+        flags = __atomic_load_n(&file->flags, __ATOMIC_RELAXED);
+        memory = card < VGPU_MAX_GPUS ? __atomic_load_n(&file->cards[card].memory, __ATOMIC_RELAXED) : 0;
+    } while (!unchanged(file, sequence));
+    if (!known(magic, version, size, count))
+        return false;
+    if ((flags & VGPU_POLICY_MEMORY) == 0)
+        *bytes = POLICY_UNLIMITED;
+    else if (card >= count)
+        *bytes = 0;
+    else
+        *bytes = memory > 0 ? memory : POLICY_UNLIMITED;
+    return true;
+}
