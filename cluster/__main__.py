@@ -99,10 +99,11 @@ def _status(chosen: argparse.Namespace) -> int:
 
 
 def _images(chosen: argparse.Namespace) -> int:
-    from cluster import images, project_images, state
+    from cluster import images, project_images, state, store
 
     layout = settings.Layout(chosen.name)
     made = project_images.make_all()
+    store.fill(made.values())
     known = state.load(layout)
     for node in known.nodes if known else ():
         images.load(layout, node, made.values())

@@ -78,7 +78,7 @@ def scheduler() -> Image:
 
 
 def load(layout: settings.Layout, node: str, wanted: Iterable[Image]) -> None:
-    """Brings images into a node that it doesn't have yet. Raises StepFailed with what the runtime says."""
+    """Brings images into a running node that it doesn't have yet. Raises StepFailed with what the runtime says."""
     record = layout.node(node) / "images.json"
     loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
     missing = [image for image in wanted if loaded.get(image.name) != image.file.name]
@@ -87,29 +87,46 @@ def load(layout: settings.Layout, node: str, wanted: Iterable[Image]) -> None:
     with progress.step(f"images into {node}: {', '.join(image.name for image in missing)}"):
         socket = _socket(layout, node)
         for image in missing:
-            command = [str(settings.BIN / "ctr"), "--address", socket, "--namespace", "k8s.io", "images", "import"]
-            done = subprocess.run([*command, str(image.file)], capture_output=True, text=True)
-            if done.returncode != 0:
-                raise errors.StepFailed(f"The image {image.name} can't be loaded into {node}: {done.stderr.strip()}")
+            bring_in(image, socket)
             loaded[image.name] = image.file.name
             units.write_whole(record, json.dumps(loaded))
+
+
+def bring_in(image: Image, socket: str) -> None:
+    """Unpacks an image into the containerd behind that socket. Raises StepFailed with what it says."""
+    # --local: three times as fast as the transfer service, which takes the archive in small messages.
+    done = _ctr(socket, "images", "import", "--local", str(image.file))
+    if done.returncode != 0:
+        raise errors.StepFailed(f"The image {image.name} can't be unpacked: {done.stderr.strip()}")
+
+
+def drop(name: str, socket: str) -> None:
+    """Removes an image, and what of it no other image has, from the containerd behind that socket."""
+    full = name if "/" in name else LIBRARY + name
+    _ctr(socket, "images", "remove", "--sync", full)
+
+
+def answers(socket: str) -> bool:
+    """Whether a containerd is behind that socket."""
+    return pathlib.Path(socket).exists() and _ctr(socket, "version").returncode == 0
+
+
+def _ctr(socket: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(settings.BIN / "ctr"), "--address", socket, "--namespace", "k8s.io", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 def _socket(layout: settings.Layout, node: str) -> str:
     """Path of a node's containerd socket as the machine sees it, once it answers."""
     socket = ""
 
-    def answers() -> bool:
+    def reached() -> bool:
         nonlocal socket
         supervisor = units.recorded(layout.units / f"{node}.supervisor")
         if supervisor is None:
             return False
         socket = f"/proc/{supervisor.pid}/root/run/containerd/containerd.sock"
-        command = [str(settings.BIN / "ctr"), "--address", socket, "version"]
-        return (
-            pathlib.Path(socket).exists()
-            and subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
-        )
+        return answers(socket)
 
-    progress.wait_for(answers, 60.0, lambda: f"containerd of {node} does not answer; see {layout.logs / node}.")
+    progress.wait_for(reached, 60.0, lambda: f"containerd of {node} does not answer; see {layout.logs / node}.")
     return socket

@@ -33,6 +33,7 @@ from cluster import (
     settings,
     simulated,
     state,
+    store,
     units,
 )
 
@@ -61,6 +62,7 @@ def up(wanted: settings.Settings) -> None:
                 " take it down first, or ask for those."
             )
         _prepare(layout, known)
+        store.fill(images.essential())
         started = _start(layout, lock, control_plane.UNIT, lambda: control_plane.describe(layout, known))
         if started or not _ready(layout, known):
             with progress.step("etcd and API server"):
@@ -74,7 +76,7 @@ def up(wanted: settings.Settings) -> None:
                 simulated.create(layout, known, node)
             _start(layout, lock, node, lambda node=node: nodes.describe(layout, known, node))  # type: ignore[misc]
         for node in known.nodes:
-            images.load(layout, node, images.essential())
+            images.load(layout, node, images.essential())  # new ones since the node was made
         if not _nodes_ready(layout, known):
             with progress.step(f"{len(known.nodes)} node{'s' if len(known.nodes) > 1 else ''} ready"):
                 progress.wait_for(

@@ -72,6 +72,19 @@ SystemdCgroup = false
 """
 
 
+def containerd_store(root: pathlib.Path, state: pathlib.Path, socket: pathlib.Path) -> str:
+    """Settings of a containerd that only unpacks images, TOML."""
+    return f"""\
+version = 3
+root = "{root}"
+state = "{state}"
+disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]
+
+[grpc]
+address = "{socket}"
+"""
+
+
 def kubelet(certificates: pathlib.Path, node: str, address: str, cgroup: str) -> dict[str, object]:
     """KubeletConfiguration."""
     return {

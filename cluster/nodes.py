@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 
-from cluster import cgroups, kubeconfigs, network, node_config, settings, state, units
+from cluster import cgroups, kubeconfigs, network, node_config, settings, state, store, units
 
 LENT = (
     "/var/lib/kubelet",
@@ -36,6 +36,8 @@ def describe(layout: settings.Layout, known: state.State, node: str) -> units.Un
     server, name = known.server, known.settings.name
     kubeconfigs.write(config / "kubelet.kubeconfig", layout.certificates, f"kubelet-{node}", server, name)
     kubeconfigs.write(config / "proxy.kubeconfig", layout.certificates, "proxy", server, name)
+    mounts = _mounts(home, simulated=known.settings.gpus > 0)
+    store.lend(home / "files/var/lib/containerd", home / "images.json")
     address = network.node_address(known.network, index)
     node_config.write_all(
         config,
@@ -63,7 +65,7 @@ def describe(layout: settings.Layout, known: state.State, node: str) -> units.Un
                 if other != index
             ),
         ),
-        mounts=_mounts(home, simulated=known.settings.gpus > 0),
+        mounts=mounts,
     )
 
 

@@ -1,0 +1,117 @@
+"""A store of unpacked images that new nodes begin with, so that an image is unpacked once and not at every `up`.
+
+It is a root folder of containerd, filled by a containerd of its own that runs only meanwhile. A node gets hard links to
+its files: containerd never changes a layer that is there, only its two databases, and those are copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+
+from cluster import images, linux, node_config, progress, settings, units
+
+FOLDER = images.FOLDER / "unpacked"
+ROOT = FOLDER / "containerd"
+RECORD = FOLDER / "images.json"
+"""Names of the images in the store, each with the archive that it came from."""
+
+
+def fill(wanted: Iterable[images.Image]) -> None:
+    """Brings the images into the store that it lacks, in place of older ones of the same names.
+
+    Raises StepFailed with what the runtime says.
+    """
+    with _locked():
+        known = recorded()
+        missing = [image for image in wanted if known.get(image.name) != image.file.name]
+        if not missing:
+            return
+        with progress.step(f"unpacking {', '.join(image.name for image in missing)}"), _containerd() as socket:
+            # Whatever happens from here, the record doesn't claim more than there is.
+            families = {image.name.partition(":")[0] for image in missing}
+            stale = [name for name in known if name.partition(":")[0] in families]
+            units.write_whole(RECORD, json.dumps({name: known[name] for name in known if name not in stale}))
+            for image in missing:
+                images.bring_in(image, socket)
+                known[image.name] = image.file.name
+            gone = [name for name in stale if name not in {image.name for image in missing}]
+            for name in gone:
+                images.drop(name, socket)
+                del known[name]
+        units.write_whole(RECORD, json.dumps(known))
+
+
+def recorded() -> dict[str, str]:
+    """The images in the store."""
+    with contextlib.suppress(FileNotFoundError):
+        found: dict[str, str] = json.loads(RECORD.read_text())
+        return found
+    return {}
+
+
+def lend(node_root: pathlib.Path, node_record: pathlib.Path) -> None:
+    """Gives the store's images to a node that has never run; does nothing for one that has."""
+    if node_record.exists() or not ROOT.exists():
+        return
+    with _locked():
+        shutil.rmtree(node_root, ignore_errors=True)
+        # On another file system than the store's there are no links; then the files are copied.
+        for how in (["--link"], []):
+            if (
+                subprocess.run(["cp", "--archive", *how, str(ROOT), str(node_root)], capture_output=True).returncode
+                == 0
+            ):
+                break
+            shutil.rmtree(node_root, ignore_errors=True)
+        for database in ROOT.glob("*/*.db"):
+            own = node_root / database.relative_to(ROOT)
+            own.unlink()
+            shutil.copy2(database, own)
+        shutil.copy2(RECORD, node_record)
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _containerd() -> Iterator[str]:
+    """A containerd on the store, for as long as the context lasts; yields its socket."""
+    # A socket's path has at most 107 characters, so it can't be below the checkout.
+    with tempfile.TemporaryDirectory(prefix="unigpu-store-") as scratch:
+        folder = pathlib.Path(scratch)
+        socket, config, log = folder / "containerd.sock", folder / "config.toml", FOLDER / "containerd.log"
+        config.write_text(node_config.containerd_store(ROOT, folder / "state", socket))
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                # It mounts what it unpacks.
+                ["unshare", "--mount", "--propagation=private", str(settings.BIN / "containerd"), f"--config={config}"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=lambda: linux.die_with_parent(signal.SIGKILL),
+            )
+        try:
+            progress.wait_for(
+                lambda: images.answers(str(socket)), 30.0, lambda: f"containerd does not answer; see {log}."
+            )
+            yield str(socket)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
