@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +15,7 @@ from kubernetes_asyncio import client
 
 from unigpu import logs
 from webhook import certificates, kube, server
+from webhook.folder import Folder
 from webhook.identity import Identity
 from webhook.keeper import Keeper
 from webhook.metrics import Metrics
@@ -52,14 +54,15 @@ async def _serve(
     terms = certificates.Terms(
         certificates.hosts(settings.service, settings.namespace), timedelta(seconds=settings.certificate_seconds)
     )
-    keeper = Keeper(peer, identity, terms)
+    keeper = Folder(settings.tls_folder, identity) if settings.tls_folder else Keeper(peer, identity, terms)
     health = server.health(lambda: "draining" if stop.is_set() else keeper.unready(), metrics)
     metrics_port = await listen(stack, health, settings.metrics_port)
     tasks: list[asyncio.Task[Any]] = [
         asyncio.create_task(keeper.run(settings.check_seconds), name="certificate keeper"),
-        asyncio.create_task(peer.watch(keeper.wake), name="watch"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]
+    if isinstance(keeper, Keeper):
+        tasks.append(asyncio.create_task(peer.watch(keeper.wake), name="watch"))
     stack.push_async_callback(_end, tasks)
     first = asyncio.create_task(keeper.first.wait())
     await guard([*tasks, first])
@@ -96,10 +99,16 @@ async def listen(
     runner = web.AppRunner(application, access_log=None, auto_decompress=False, shutdown_timeout=10.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, None, port, ssl_context=tls)
-    await site.start()
-    addresses = runner.addresses
-    return int(addresses[0][1])
+    opened = _socket(port)
+    await web.SockSite(runner, opened, ssl_context=tls).start()
+    return int(opened.getsockname()[1])
+
+
+def _socket(port: int) -> socket.socket:
+    """A listening socket for IPv4 and IPv6 at once, where the machine has both."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=512)
+    return socket.create_server(("", port), backlog=512)
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:

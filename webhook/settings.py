@@ -10,7 +10,10 @@ What the chart has to give it:
     shutdown     SIGTERM: unready at once, serves on for --drain-seconds, ends; terminationGracePeriodSeconds above that
     filesystem   may be read-only: nothing is written
     objects      MutatingWebhookConfiguration and ValidatingWebhookConfiguration, both named `unigpu-webhook`, without
-                 caBundle (the webhook writes it); `python -m webhook --print-configuration` prints both as YAML
+                 caBundle (the webhook writes it into every webhook of both, so no upgrade may empty it);
+                 `python -m webhook --print-configuration` prints both as YAML: rules and matchConditions must be
+                 these. Updates are only sent where one of the platform's annotations changes, so that a webhook that
+                 is down never holds up the kubelet, a finalizer or a label
     Role in its own namespace
                  secrets: create; and for resourceNames [unigpu-webhook-tls]: get, list, watch, update
     ClusterRole  admissionregistration.k8s.io mutatingwebhookconfigurations and validatingwebhookconfigurations,

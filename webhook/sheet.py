@@ -10,8 +10,8 @@ from webhook.options import Options
 from webhook.pods import Container, Pod
 
 MAX_CARDS = policy.MAX_GPUS
-MAX_MEMORY = MiB(16 * 1024 * 1024)
-"""16 TiB on a card: more is a mistake in the unit."""
+MAX_MEMORY = MiB(256 * 1024 * 1024)
+"""256 TiB: more is a mistake in the unit."""
 
 
 @dataclass(slots=True)
@@ -68,8 +68,8 @@ class Sheet:
             units = quantities.amount(self.text(resource), unit)
         except ValueError as error:
             return MiB(self._not_understood(resource, error, accepted))
-        if units * unit > MAX_MEMORY * MAX_CARDS:
-            self.refuse(resource, f"the unit is {unit_name(unit)}, and no card has that much", accepted)
+        if units * unit > MAX_MEMORY:
+            self.refuse(resource, f"the unit is {unit_name(unit)}, and no cards have that much", accepted)
             return MiB(0)
         return MiB(self._read(resource, units) * unit)
 

@@ -45,12 +45,12 @@ def read(sheet: Sheet, fields: Fields) -> Request | None:
         sheet.warn(f"{fields.percent} has no effect beside {fields.memory}")
         percent = Percent(0)
     if not memory and not percent and cores in (0, 100):
-        return Request(gpus=gpus, whole=True, priority=priority)
+        return Request(gpus=gpus or 1, whole=True, priority=priority)
     if not memory and not percent:
         percent = Percent(100)
         sheet.warn(f"without {fields.memory} it gets all of each card's memory, and shares the card with nobody")
     return Request(
-        gpus=gpus,
+        gpus=gpus or 1,
         memory=memory,
         memory_percent=percent,
         cores=cores,
@@ -60,6 +60,7 @@ def read(sheet: Sheet, fields: Fields) -> Request | None:
 
 
 def _cards(sheet: Sheet, fields: Fields) -> int:
+    """Number of cards; 0 where the container doesn't name one."""
     named = [name for name in fields.counts if sheet.has(name)]
     counts = {name: sheet.cards(name) for name in named}
     if len(set(counts.values())) > 1:
@@ -67,7 +68,7 @@ def _cards(sheet: Sheet, fields: Fields) -> int:
         sheet.refuse(other, f"and {first} = {sheet.text(first)} disagree", f"one of the two, 1 to {MAX_CARDS}")
     if named and not any(counts.values()) and not sheet.problems:
         sheet.refuse(named[0], "no card to have memory or cores of", f"1 to {MAX_CARDS} cards a container")
-    return max(counts.values(), default=1)
+    return max(counts.values(), default=0)
 
 
 def _compute(sheet: Sheet) -> ComputePolicy:

@@ -1,0 +1,264 @@
+"""Each dialect: fields → request, or the problems."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from unigpu.requests import ComputePolicy, Request, Spread
+from webhook import pods, translate
+from webhook.options import AliyunUnit, BareGpu, Options
+
+MEM, CORE, COUNT = "aliyun.com/gpu-mem", "aliyun.com/gpu-core.percentage", "aliyun.com/gpu-count"
+VCORE, VMEM, VLIMIT = "tencent.com/vcuda-core", "tencent.com/vcuda-memory", "tencent.com/vcuda-core-limit"
+GPU, VGPU, GMEM = "nvidia.com/gpu", "nvidia.com/vgpu", "nvidia.com/gpumem"
+GPERCENT, GCORES, PRIORITY = "nvidia.com/gpumem-percentage", "nvidia.com/gpucores", "nvidia.com/priority"
+UNLIMITED = ComputePolicy.UNLIMITED
+
+Make = Callable[..., dict[str, Any]]
+
+
+def read(document: dict[str, Any], options: Options | None = None) -> translate.Translation:
+    return translate.translate(pods.read(document), options or Options())
+
+
+def only(translation: translate.Translation) -> dict[str, Any]:
+    """The one container's request as what differs from the defaults; `asked` and `dialect` are tested by themselves."""
+    assert translation.request is not None, translation.problems
+    (request,) = translation.request.containers.values()
+    defaults = Request(gpus=0)
+    return {
+        name: value
+        for name in Request.__slots__
+        if name not in ("asked", "dialect") and (value := getattr(request, name)) != getattr(defaults, name)
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({MEM: 3}, {"gpus": 1, "memory": 3072, "policy": UNLIMITED}),
+        ({MEM: "2Gi"}, {"gpus": 1, "memory": 2048, "policy": UNLIMITED}),
+        ({MEM: 2, CORE: 30}, {"gpus": 1, "memory": 2048, "cores": 30}),
+        ({"aliyun.com/gpu": 2}, {"gpus": 2, "whole": True}),
+        ({VCORE: 50, VMEM: 30}, {"gpus": 1, "memory": 7680, "cores": 50}),
+        ({VCORE: 30, VMEM: 10}, {"gpus": 1, "memory": 2560, "cores": 30}),
+        ({VCORE: 99, VMEM: "1Gi"}, {"gpus": 1, "memory": 1024, "cores": 99}),
+        ({VCORE: 100}, {"gpus": 1, "whole": True}),
+        ({VCORE: 200, VMEM: 60}, {"gpus": 2, "whole": True}),
+        ({GCORES: "0", GMEM: "200", VGPU: "1"}, {"gpus": 1, "memory": 200, "policy": UNLIMITED}),
+        ({GPU: 2, GMEM: 3000, GCORES: 30}, {"gpus": 2, "memory": 3000, "cores": 30}),
+        ({GPU: 2, GMEM: "3k", GCORES: 30}, {"gpus": 2, "memory": 3000, "cores": 30}),
+        ({GPU: 1}, {"gpus": 1, "whole": True}),
+        ({GPU: 1, GCORES: 100}, {"gpus": 1, "whole": True}),
+        ({GMEM: 500}, {"gpus": 1, "memory": 500, "policy": UNLIMITED}),
+        ({GCORES: 20}, {"gpus": 1, "memory_percent": 100, "cores": 20}),
+        ({GPU: 1, GPERCENT: 40}, {"gpus": 1, "memory_percent": 40, "policy": UNLIMITED}),
+        ({GPU: 1, GPERCENT: 40, GMEM: 100}, {"gpus": 1, "memory": 100, "policy": UNLIMITED}),
+        ({GPU: 1, GMEM: 100, PRIORITY: 1}, {"gpus": 1, "memory": 100, "policy": UNLIMITED, "priority": 1}),
+        ({GPU: 2, VGPU: 2}, {"gpus": 2, "whole": True}),
+        (
+            {"volcano.sh/vgpu-number": 2, "volcano.sh/vgpu-memory": 2000},
+            {"gpus": 2, "memory": 2000, "policy": UNLIMITED},
+        ),
+        ({"volcano.sh/vgpu-number": 2}, {"gpus": 2, "whole": True}),
+        ({"unigpu.dev/vgpu": 2, "unigpu.dev/memory": 4096}, {"gpus": 2, "memory": 2048, "policy": UNLIMITED}),
+        (
+            {"unigpu.dev/vgpu": 2, "unigpu.dev/memory": "4Gi", "unigpu.dev/cores": 60},
+            {"gpus": 2, "memory": 2048, "cores": 30},
+        ),
+        ({"unigpu.dev/vgpu": 2}, {"gpus": 2, "whole": True}),
+        ({"unigpu.dev/vgpu": 2, "unigpu.dev/cores": 200}, {"gpus": 2, "whole": True}),
+        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 20}, {"gpus": 1, "cores": 20}),
+    ],
+    ids=str,
+)
+def test_fields_mean(pod: Make, fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert only(read(pod(fields))) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "expected"),
+    [
+        ({MEM: 8}, {"labels": {COUNT: "4"}}, {"gpus": 4, "memory": 2048, "policy": UNLIMITED}),
+        ({MEM: 3}, {"labels": {"ack.gpushare.placement": "require-whole-device"}}, {"gpus": 1, "whole": True}),
+        (
+            {MEM: 3},
+            {"env": {"CGPU_DISABLE": "true"}},
+            {"gpus": 1, "memory": 3072, "policy": UNLIMITED, "isolated": False},
+        ),
+        ({MEM: 3}, {"env": {"CGPU_DISABLE": "1"}}, {"gpus": 1, "memory": 3072, "policy": UNLIMITED, "isolated": False}),
+        ({MEM: 3}, {"env": {"CGPU_DISABLE": "false"}}, {"gpus": 1, "memory": 3072, "policy": UNLIMITED}),
+        (
+            {GMEM: 9},
+            {"env": {"CUDA_DISABLE_CONTROL": "true"}},
+            {"gpus": 1, "memory": 9, "policy": UNLIMITED, "isolated": False},
+        ),
+        (
+            {GMEM: 9, GCORES: 30},
+            {"env": {"GPU_CORE_UTILIZATION_POLICY": "disable"}},
+            {"gpus": 1, "memory": 9, "cores": 30, "policy": UNLIMITED},
+        ),
+        (
+            {GMEM: 9, GCORES: 30},
+            {"env": {"GPU_CORE_UTILIZATION_POLICY": "force"}},
+            {"gpus": 1, "memory": 9, "cores": 30},
+        ),
+        ({VCORE: 50, VMEM: 30}, {"annotations": {VLIMIT: "50"}}, {"gpus": 1, "memory": 7680, "cores": 50}),
+        (
+            {VCORE: 50, VMEM: 30},
+            {"annotations": {VLIMIT: "80"}},
+            {"gpus": 1, "memory": 7680, "cores": 50, "ceiling": 80, "policy": ComputePolicy.SOFT},
+        ),
+        ({VCORE: 50, VMEM: 30}, {"annotations": {VLIMIT: "20"}}, {"gpus": 1, "memory": 7680, "cores": 50}),
+    ],
+    ids=str,
+)
+def test_fields_mean_with_the_pods_own(
+    pod: Make, fields: dict[str, Any], extra: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert only(read(pod(fields, **extra))) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "value", "hint"),
+    [
+        ({MEM: 5.5}, MEM, "5.5", "whole number of GiB"),
+        ({MEM: -1}, MEM, "-1", "whole number"),
+        ({MEM: 3, CORE: 33}, CORE, "33", "steps of 5"),
+        ({MEM: 3, CORE: 105}, CORE, "105", "5 to 100"),
+        ({CORE: 30}, CORE, "30", MEM),
+        ({MEM: 3, "aliyun.com/gpu": 1}, "aliyun.com/gpu", "1", MEM),
+        ({"aliyun.com/gpu": 17}, "aliyun.com/gpu", "17", "16"),
+        ({MEM: 17_000_000}, MEM, "17000000", "GiB"),
+        ({VCORE: "50"}, VCORE, "50", VMEM),
+        ({VCORE: 150}, VCORE, "150", "multiple of 100"),
+        ({VCORE: 1700}, VCORE, "1700", "1600"),
+        ({VMEM: 4}, VMEM, "4", VCORE),
+        ({GPU: 1, VGPU: 2}, VGPU, "2", "one of the two"),
+        ({GPU: 0, GMEM: 100}, GPU, "0", "1 to 16"),
+        ({GPU: 1, GCORES: 101}, GCORES, "101", "0 to 100"),
+        ({GPU: 1, PRIORITY: 2}, PRIORITY, "2", "0 (high) or 1 (low)"),
+        ({PRIORITY: 1}, PRIORITY, "1", GPU),
+        ({GPU: "many"}, GPU, "many", "1 to 16"),
+        ({"unigpu.dev/memory": 100}, "unigpu.dev/memory", "100", "unigpu.dev/vgpu"),
+        ({"unigpu.dev/vgpu": 2, "unigpu.dev/memory": 101}, "unigpu.dev/memory", "101", "multiple of 2"),
+        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 150}, "unigpu.dev/cores", "150", "up to 100"),
+    ],
+    ids=str,
+)
+def test_problems_name_field_value_and_what_would_do(
+    pod: Make, fields: dict[str, Any], field: str, value: str, hint: str
+) -> None:
+    translation = read(pod(fields))
+    assert translation.request is None
+    (problem,) = translation.problems
+    assert (problem.container, problem.field, problem.value) == ("main", field, value)
+    assert hint in problem.accepted
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "field", "value"),
+    [
+        ({MEM: 8}, {"labels": {COUNT: "3"}}, MEM, "8"),
+        ({MEM: 8}, {"labels": {COUNT: "0"}}, COUNT, "0"),
+        ({MEM: 8}, {"labels": {COUNT: "four"}}, COUNT, "four"),
+        ({VCORE: 10, VMEM: 1}, {"annotations": {VLIMIT: "150"}}, VLIMIT, "150"),
+        ({VCORE: 10, VMEM: 1}, {"annotations": {VLIMIT: "half"}}, VLIMIT, "half"),
+    ],
+    ids=str,
+)
+def test_problems_with_the_pods_own(
+    pod: Make, fields: dict[str, Any], extra: dict[str, Any], field: str, value: str
+) -> None:
+    (problem,) = read(pod(fields, **extra)).problems
+    assert (problem.field, problem.value) == (field, value)
+
+
+def test_what_was_asked_is_kept_as_plain_numbers(pod: Make) -> None:
+    translation = read(pod({MEM: "8Gi"}, labels={COUNT: "4"}, env={"CGPU_DISABLE": "true"}))
+    assert translation.request is not None
+    request = translation.request.containers["main"]
+    assert request.dialect == "alibaba"
+    assert request.asked == {MEM: "8", COUNT: "4", "CGPU_DISABLE": "true"}
+
+
+def test_canonical_thousands_are_kept_as_plain_numbers(pod: Make) -> None:
+    translation = read(pod({GMEM: "3k"}))
+    assert translation.request is not None
+    assert translation.request.containers["main"].asked == {GMEM: "3000"}
+
+
+def test_aliyun_in_mib(pod: Make) -> None:
+    options = Options(aliyun_unit=AliyunUnit.MIB)
+    assert only(read(pod({MEM: 16276}), options)) == {"gpus": 1, "memory": 16276, "policy": UNLIMITED}
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"), [({GPU: 1}, True), ({GPU: 1, GMEM: 100}, False), ({VGPU: 1}, False), ({MEM: 1}, False)], ids=str
+)
+def test_bare_nvidia_gpus_may_be_left_alone(pod: Make, fields: dict[str, Any], left: bool) -> None:
+    translation = read(pod(fields), Options(bare_gpu=BareGpu.LEAVE))
+    assert (translation.request is None and not translation.problems) is left
+
+
+def test_hamis_label_silences_its_dialect_only(pod: Make) -> None:
+    label = {"hami.io/webhook": "ignore"}
+    assert read(pod({GPU: 1}, labels=label)).request is None
+    assert read(pod({MEM: 1}, labels=label)).request is not None
+
+
+@pytest.mark.parametrize(
+    "fields", [{GPU: 0}, {MEM: "0"}, {GPU: 0, GMEM: 0}, {}, {"cpu": 1, "nvidia.com/mig-1g.5gb": 1}], ids=str
+)
+def test_pods_that_ask_for_nothing_are_left_alone(pod: Make, fields: dict[str, Any]) -> None:
+    assert read(pod(fields)) == translate.Translation()
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "part"),
+    [
+        ({VCORE: 100, VMEM: 1}, {}, f"{VMEM} has no effect"),
+        ({VCORE: 50, VMEM: 1}, {"annotations": {VLIMIT: "20"}}, "below"),
+        ({VCORE: 200}, {"annotations": {VLIMIT: "20"}}, "no effect on whole cards"),
+        ({GPU: 1, GMEM: 1, GPERCENT: 1}, {}, f"{GPERCENT} has no effect"),
+        ({GCORES: 30}, {}, "all of each card's memory"),
+        ({GMEM: 1, GCORES: 30}, {"env": {"GPU_CORE_UTILIZATION_POLICY": "x"}}, "not known"),
+        ({MEM: 1}, {"env": {"CGPU_DISABLE": "yes"}}, "not known"),
+        ({MEM: 1}, {"labels": {"ack.gpushare.placement": "x"}}, "not known"),
+        ({MEM: 1}, {"annotations": {"hami.io/gpu-scheduler-policy": "x"}}, "not known"),
+        ({}, {"env": {"CGPU_DISABLE": "true"}}, "no effect without a request"),
+    ],
+    ids=str,
+)
+def test_warnings(pod: Make, fields: dict[str, Any], extra: dict[str, Any], part: str) -> None:
+    translation = read(pod(fields, **extra))
+    assert not translation.problems
+    (warning,) = translation.warnings
+    assert part in warning
+    assert len(warning) <= 256
+
+
+def test_preferences(pod: Make) -> None:
+    annotations = {
+        "nvidia.com/use-gputype": "A100, H100,",
+        "nvidia.com/nouse-gpuuuid": "GPU-1",
+        "hami.io/node-scheduler-policy": "spread",
+        "hami.io/gpu-scheduler-policy": "binpack",
+    }
+    translation = read(pod({MEM: 1}, annotations=annotations))
+    assert translation.request is not None
+    wishes = translation.request.preferences
+    assert (wishes.use_types, wishes.avoid_uuids) == (("A100", "H100"), ("GPU-1",))
+    assert (wishes.node_policy, wishes.gpu_policy) == (Spread.SPREAD, Spread.BINPACK)
+
+
+@pytest.mark.parametrize(
+    ("fields", "policy"),
+    [({"aliyun.com/gpu": 2}, Spread.TOPOLOGY), ({VCORE: 200}, Spread.TOPOLOGY), ({GPU: 1}, None)],
+    ids=str,
+)
+def test_several_whole_cards_are_chosen_by_links(pod: Make, fields: dict[str, Any], policy: Spread | None) -> None:
+    translation = read(pod(fields))
+    assert translation.request is not None
+    assert translation.request.preferences.gpu_policy is policy
