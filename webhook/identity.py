@@ -14,18 +14,19 @@ class Identity:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.expires: datetime | None = None
-        self._loaded = ""
+        self.certificate = ""
+        """The one in use, PEM; empty before the first."""
 
     def load(self, certificate: str, key: str, expires: datetime) -> bool:
         """Serve with this certificate (PEM) from now on; False if it is the one in use.
 
         ssl reads certificates from files only; these are in memory, so that no key is ever on a disk.
         """
-        if certificate == self._loaded:
+        if certificate == self.certificate:
             return False
         with _file(certificate) as certificate_path, _file(key) as key_path:
             self.context.load_cert_chain(certificate_path, key_path)
-        self._loaded, self.expires = certificate, expires
+        self.certificate, self.expires = certificate, expires
         return True
 
     def valid(self, now: datetime | None = None) -> bool:

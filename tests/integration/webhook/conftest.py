@@ -7,7 +7,7 @@ import copy
 import io
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,11 @@ class ApiServer:
             self.put(path, item)
         async with self._changed:
             self._changed.notify_all()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for writes until the condition holds."""
+        async with self._changed:
+            await self._changed.wait_for(condition)
 
     def bundle(self, kind: str) -> str:
         """The caBundle of a configuration, PEM; asserts that all of its webhooks have the same."""
