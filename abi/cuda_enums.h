@@ -362,6 +362,7 @@ typedef enum CUstreamCaptureMode {
 
 typedef enum CUdriverProcAddress_flags {
     CU_GET_PROC_ADDRESS_DEFAULT = 0,
+    CU_GET_PROC_ADDRESS_LEGACY_STREAM = 1,
     CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM = 2,
 } CUdriverProcAddress_flags;
 

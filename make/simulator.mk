@@ -1,0 +1,29 @@
+# The simulated GPU driver: two libraries that programs load as the driver, and one for the command unigpu-sim.
+SIM := build/simulator
+SIM_CFLAGS := -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -pthread -I. -MMD -MP \
+  -Wall -Wextra -Werror -Wshadow=local -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef
+# An interposed library must not catch the driver's calls to itself, and nothing may unload what threads still run in.
+SIM_LDFLAGS := -shared -pthread -Wl,-Bsymbolic -Wl,-z,defs -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete \
+  -Wl,-z,nodynamic-undefined-weak
+SIM_STATE := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/state/*.c))
+SIM_CUDA := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/cuda/*.c))
+SIM_NVML := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/nvml/*.c))
+SIM_ADMIN := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/admin/*.c))
+
+.PHONY: simulator
+simulator: $(SIM)/libcuda.so.1 $(SIM)/libnvidia-ml.so.1 $(SIM)/libunigpu-sim.so ## The simulated GPU driver (libcuda, NVML)
+
+$(SIM)/%.o: %.c make/simulator.mk
+	@mkdir -p $(@D)
+	$(CC) $(SIM_CFLAGS) -c $< -o $@
+
+$(SIM)/libcuda.so.1: $(SIM_STATE) $(SIM_CUDA)
+	$(CC) $(SIM_LDFLAGS) -Wl,-soname,libcuda.so.1 $^ -o $@.new && mv $@.new $@
+
+$(SIM)/libnvidia-ml.so.1: $(SIM_STATE) $(SIM_NVML)
+	$(CC) $(SIM_LDFLAGS) -Wl,-soname,libnvidia-ml.so.1 $^ -o $@.new && mv $@.new $@
+
+$(SIM)/libunigpu-sim.so: $(SIM_STATE) $(SIM_ADMIN)
+	$(CC) $(SIM_LDFLAGS) -Wl,-soname,libunigpu-sim.so $^ -o $@.new && mv $@.new $@
+
+-include $(SIM_STATE:.o=.d) $(SIM_CUDA:.o=.d) $(SIM_NVML:.o=.d) $(SIM_ADMIN:.o=.d)

@@ -1,0 +1,329 @@
+/* Contexts: the thread's stack of them, primary ones counted by holder, and what each costs on the card. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "simulator/cuda/driver.h"
+
+enum { STACK_DEPTH = 64, API_VERSION = 3020 };
+
+static __thread CUcontext stack[STACK_DEPTH];
+static __thread int depth;
+static uint64_t next_id;
+
+CUcontext context_current(CUresult *error) {
+    CUcontext top = depth ? stack[depth - 1] : NULL;
+    if (top && !object_is(top, KIND_CONTEXT)) {
+        *error = CUDA_ERROR_CONTEXT_IS_DESTROYED;
+        return NULL;
+    }
+    if (!top) {
+        *error = CUDA_ERROR_INVALID_CONTEXT;
+    }
+    return top;
+}
+
+CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *context) {
+    device *chosen = device_at(ordinal);
+    uint64_t cost = chosen->profile->context_mib * (uint64_t)MIB;
+    NEED(sim_use_context(sim_driver.machine, chosen->gpu, cost) == SIM_OK, CUDA_ERROR_OUT_OF_MEMORY);
+    CUcontext made = object_new(KIND_CONTEXT, sizeof *made);
+    if (!made) {
+        sim_use_context_end(sim_driver.machine, chosen->gpu, cost);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    made->ordinal = ordinal;
+    made->device = chosen;
+    made->cost = cost;
+    made->flags = flags;
+    made->primary = primary;
+    made->id = __atomic_add_fetch(&next_id, 1, __ATOMIC_RELAXED);
+    made->heap = heap_new(made);
+    made->limits[CU_LIMIT_STACK_SIZE] = 1024;
+    made->limits[CU_LIMIT_PRINTF_FIFO_SIZE] = MIB;
+    made->limits[CU_LIMIT_MALLOC_HEAP_SIZE] = 8 * MIB;
+    made->limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64;
+    pthread_mutex_init(&made->lock, NULL);
+    *context = made;
+    return CUDA_SUCCESS;
+}
+
+void context_end(CUcontext context) {
+    while (context->modules) {
+        CUmodule module = context->modules;
+        context->modules = module->next;
+        module_end(module);
+    }
+    while (context->streams) {
+        CUstream stream = context->streams;
+        context->streams = stream->next;
+        object_end(stream);
+    }
+    heap_end(context->heap);
+    sim_use_context_end(sim_driver.machine, context->device->gpu, context->cost);
+    pthread_mutex_destroy(&context->lock);
+    object_end(context);
+}
+
+static CUresult push(CUcontext context) {
+    NEED(depth < STACK_DEPTH, CUDA_ERROR_OUT_OF_MEMORY);
+    stack[depth++] = context;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice ordinal) {
+    NEED_DEVICE(chosen, ordinal);
+    NEED(context && !(flags & ~(unsigned)CU_CTX_FLAGS_MASK), CUDA_ERROR_INVALID_VALUE);
+    CUcontext made;
+    NEED_OK(context_new((int)(chosen - sim_driver.devices), flags, false, &made));
+    CUresult pushed = push(made);
+    if (pushed != CUDA_SUCCESS) {
+        context_end(made);
+        return pushed;
+    }
+    *context = made;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxCreate_v3(CUcontext *context, CUexecAffinityParam *params_array, int param_count, unsigned int flags,
+                        CUdevice ordinal) {
+    NEED(!params_array && param_count == 0, CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY);
+    return cuCtxCreate_v2(context, flags, ordinal);
+}
+
+CUresult cuCtxCreate_v4(CUcontext *context, CUctxCreateParams *ctx_create_params, unsigned int flags,
+                        CUdevice ordinal) {
+    NEED(!ctx_create_params || (!ctx_create_params->exec_affinity && !ctx_create_params->graphics_share),
+         CUDA_ERROR_NOT_SUPPORTED);
+    return cuCtxCreate_v2(context, flags, ordinal);
+}
+
+CUresult cuCtxDestroy_v2(CUcontext context) {
+    NEED_DRIVER();
+    NEED(object_is(context, KIND_CONTEXT) && !context->primary, CUDA_ERROR_INVALID_CONTEXT);
+    if (depth && stack[depth - 1] == context) {
+        depth--;
+    }
+    context_end(context);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxDestroy(CUcontext context) {
+    return cuCtxDestroy_v2(context);
+}
+
+CUresult cuCtxPushCurrent_v2(CUcontext context) {
+    NEED_DRIVER();
+    NEED(object_is(context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    return push(context);
+}
+
+CUresult cuCtxPushCurrent(CUcontext context) {
+    return cuCtxPushCurrent_v2(context);
+}
+
+CUresult cuCtxPopCurrent_v2(CUcontext *context) {
+    NEED_DRIVER();
+    NEED(depth > 0 && stack[depth - 1], CUDA_ERROR_INVALID_CONTEXT);
+    depth--;
+    if (context) {
+        *context = stack[depth];
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxPopCurrent(CUcontext *context) {
+    return cuCtxPopCurrent_v2(context);
+}
+
+CUresult cuCtxSetCurrent(CUcontext context) {
+    NEED_DRIVER();
+    NEED(!context || object_is(context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    if (depth) {
+        depth--;
+    }
+    return context ? push(context) : CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetCurrent(CUcontext *context) {
+    NEED_DRIVER();
+    NEED(context, CUDA_ERROR_INVALID_VALUE);
+    *context = depth ? stack[depth - 1] : NULL;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetDevice(CUdevice *ordinal) {
+    NEED_CONTEXT(current);
+    NEED(ordinal, CUDA_ERROR_INVALID_VALUE);
+    *ordinal = current->ordinal;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetFlags(unsigned int *flags) {
+    NEED_CONTEXT(current);
+    NEED(flags, CUDA_ERROR_INVALID_VALUE);
+    *flags = current->flags;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetId(CUcontext context, unsigned long long *id) {
+    NEED_DRIVER();
+    CUresult error = CUDA_SUCCESS;
+    CUcontext chosen = context ? context : context_current(&error);
+    NEED(object_is(chosen, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    NEED(id, CUDA_ERROR_INVALID_VALUE);
+    *id = chosen->id;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetApiVersion(CUcontext context, unsigned int *version) {
+    NEED_DRIVER();
+    CUresult error = CUDA_SUCCESS;
+    CUcontext chosen = context ? context : context_current(&error);
+    NEED(object_is(chosen, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    NEED(version, CUDA_ERROR_INVALID_VALUE);
+    *version = API_VERSION;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSynchronize(void) {
+    NEED_CONTEXT(current);
+    return CUDA_SUCCESS;
+}
+
+static bool known_limit(CUlimit limit) {
+    return (int)limit >= 0 && limit <= CU_LIMIT_PERSISTING_L2_CACHE_SIZE;
+}
+
+CUresult cuCtxGetLimit(size_t *value, CUlimit limit) {
+    NEED_CONTEXT(current);
+    NEED(value, CUDA_ERROR_INVALID_VALUE);
+    NEED(known_limit(limit), CUDA_ERROR_UNSUPPORTED_LIMIT);
+    *value = current->limits[limit];
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetLimit(CUlimit limit, size_t value) {
+    NEED_CONTEXT(current);
+    NEED(known_limit(limit), CUDA_ERROR_UNSUPPORTED_LIMIT);
+    current->limits[limit] = value;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetCacheConfig(CUfunc_cache *config) {
+    NEED_CONTEXT(current);
+    NEED(config, CUDA_ERROR_INVALID_VALUE);
+    *config = current->cache_config;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetCacheConfig(CUfunc_cache config) {
+    NEED_CONTEXT(current);
+    NEED((unsigned)config <= CU_FUNC_CACHE_PREFER_EQUAL, CUDA_ERROR_INVALID_VALUE);
+    current->cache_config = config;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetSharedMemConfig(CUsharedconfig *config) {
+    NEED_CONTEXT(current);
+    NEED(config, CUDA_ERROR_INVALID_VALUE);
+    *config = current->shared_config;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetSharedMemConfig(CUsharedconfig config) {
+    NEED_CONTEXT(current);
+    current->shared_config = config;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetStreamPriorityRange(int *least_priority, int *greatest_priority) {
+    NEED_CONTEXT(current);
+    if (least_priority) {
+        *least_priority = 0;
+    }
+    if (greatest_priority) {
+        *greatest_priority = -5;
+    }
+    return CUDA_SUCCESS;
+}
+
+/* ---- Primary contexts. */
+
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice ordinal) {
+    NEED_DEVICE(chosen, ordinal);
+    NEED(context, CUDA_ERROR_INVALID_VALUE);
+    pthread_mutex_lock(&chosen->lock);
+    CUresult result = CUDA_SUCCESS;
+    if (!chosen->primary) {
+        result = context_new(ordinal, chosen->primary_flags, true, &chosen->primary);
+    }
+    if (result == CUDA_SUCCESS) {
+        chosen->primary_holders++;
+        *context = chosen->primary;
+    }
+    pthread_mutex_unlock(&chosen->lock);
+    return result;
+}
+
+static void end_primary(device *chosen) {
+    if (chosen->primary) {
+        context_end(chosen->primary);
+        chosen->primary = NULL;
+    }
+}
+
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice ordinal) {
+    NEED_DEVICE(chosen, ordinal);
+    pthread_mutex_lock(&chosen->lock);
+    CUresult result = CUDA_SUCCESS;
+    if (chosen->primary_holders == 0) {
+        result = CUDA_ERROR_INVALID_CONTEXT;
+    } else if (--chosen->primary_holders == 0) {
+        end_primary(chosen);
+    }
+    pthread_mutex_unlock(&chosen->lock);
+    return result;
+}
+
+CUresult cuDevicePrimaryCtxRelease(CUdevice ordinal) {
+    return cuDevicePrimaryCtxRelease_v2(ordinal);
+}
+
+CUresult cuDevicePrimaryCtxReset_v2(CUdevice ordinal) {
+    NEED_DEVICE(chosen, ordinal);
+    pthread_mutex_lock(&chosen->lock);
+    end_primary(chosen);
+    chosen->primary_holders = 0;
+    pthread_mutex_unlock(&chosen->lock);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxReset(CUdevice ordinal) {
+    return cuDevicePrimaryCtxReset_v2(ordinal);
+}
+
+CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice ordinal, unsigned int flags) {
+    NEED_DEVICE(chosen, ordinal);
+    NEED(!(flags & ~(unsigned)CU_CTX_FLAGS_MASK), CUDA_ERROR_INVALID_VALUE);
+    pthread_mutex_lock(&chosen->lock);
+    chosen->primary_flags = flags;
+    if (chosen->primary) {
+        chosen->primary->flags = flags;
+    }
+    pthread_mutex_unlock(&chosen->lock);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxSetFlags(CUdevice ordinal, unsigned int flags) {
+    return cuDevicePrimaryCtxSetFlags_v2(ordinal, flags);
+}
+
+CUresult cuDevicePrimaryCtxGetState(CUdevice ordinal, unsigned int *flags, int *active) {
+    NEED_DEVICE(chosen, ordinal);
+    NEED(flags && active, CUDA_ERROR_INVALID_VALUE);
+    pthread_mutex_lock(&chosen->lock);
+    *flags = chosen->primary_flags;
+    *active = chosen->primary != NULL;
+    pthread_mutex_unlock(&chosen->lock);
+    return CUDA_SUCCESS;
+}

@@ -1,0 +1,209 @@
+/* Inside the simulated libcuda: objects behind the handles, and what every entry point checks first. */
+#ifndef UNIGPU_SIM_DRIVER_H
+#define UNIGPU_SIM_DRIVER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "abi/cuda.h"
+#include "simulator/state/state.h"
+
+#define MIB ((size_t)1 << 20)
+#define ROUND_UP(value, step) (((value) + (step)-1) / (step) * (step))
+
+/* ---- Handles. Objects are never returned to malloc, so that a stale handle is told apart instead of crashing. */
+
+typedef enum object_kind {
+    KIND_CONTEXT = 0x43545831,
+    KIND_STREAM,
+    KIND_EVENT,
+    KIND_MODULE,
+    KIND_FUNCTION,
+} object_kind;
+
+typedef struct object {
+    uint32_t kind; /* 0 once destroyed */
+    struct object *next_free;
+} object;
+
+void *object_new(object_kind kind, size_t size);
+void object_end(void *handle);
+static inline bool object_is(const void *handle, object_kind kind) {
+    return handle && ((uintptr_t)handle & 15) == 0 && (uintptr_t)handle > 4096 &&
+           ((const object *)handle)->kind == (uint32_t)kind;
+}
+
+/* ---- Devices, as this process numbers them. */
+
+typedef struct device {
+    uint32_t gpu; /* the machine's number */
+    sim_gpu *card;
+    const sim_profile *profile;
+    pthread_mutex_t lock;
+    CUcontext primary;
+    unsigned primary_holders;
+    unsigned primary_flags;
+} device;
+
+typedef struct driver {
+    sim_machine *machine;
+    int device_count;
+    device devices[SIM_MAX_GPUS];
+} driver;
+
+extern driver sim_driver;
+
+/* CUDA_SUCCESS once cuInit has succeeded in this process image; a forked child never recovers, as on real cards. */
+CUresult driver_ready(void);
+device *device_at(CUdevice ordinal);
+
+/* ---- Contexts. */
+
+struct CUctx_st {
+    object object;
+    int ordinal;
+    device *device;
+    uint64_t id;
+    uint64_t cost;
+    unsigned flags;
+    bool primary;
+    pthread_mutex_t lock; /* guards the lists below */
+    struct heap *heap;
+    struct CUstream_st *streams;
+    struct CUmod_st *modules;
+    size_t limits[16];
+    CUfunc_cache cache_config;
+    CUsharedconfig shared_config;
+};
+
+/* The calling thread's context, or NULL with the error that the entry point answers. */
+CUcontext context_current(CUresult *error);
+CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *context);
+void context_end(CUcontext context);
+
+/* ---- Device memory. */
+
+typedef struct block block;
+typedef struct heap heap;
+
+/* One allocation as a pointer into it finds it. */
+typedef struct extent {
+    CUdeviceptr base;
+    size_t bytes; /* as asked for */
+    CUcontext context;
+    bool managed;
+} extent;
+
+heap *heap_new(CUcontext context);
+void heap_end(heap *heap);
+CUresult heap_alloc(heap *heap, size_t bytes, bool managed, CUdeviceptr *pointer);
+CUresult heap_free(CUdeviceptr pointer);
+/* Which allocation holds the address; false: none does. */
+bool heap_find(CUdeviceptr address, extent *found);
+/* Whether [address, address + bytes) lies inside one allocation; marks it written when asked. */
+bool heap_holds(CUdeviceptr address, size_t bytes, bool write);
+
+/* ---- Streams and events. */
+
+struct CUstream_st {
+    object object;
+    CUcontext context;
+    uint64_t id;
+    unsigned flags;
+    int priority;
+    struct CUstream_st *next;
+};
+
+struct CUevent_st {
+    object object;
+    CUcontext context;
+    unsigned flags;
+    bool recorded;
+    uint64_t at_ns;
+};
+
+/* Set while an entry point's per-thread twin runs: stream 0 then means the thread's own default stream. */
+extern __thread bool per_thread_default;
+/* Checks a stream handle, the default streams included. */
+CUresult stream_check(CUstream stream);
+
+/* ---- Modules. */
+
+struct CUfunc_st {
+    object object;
+    CUmodule module;
+    char *name;
+    size_t parameter_count;
+    size_t parameter_bytes;
+    struct {
+        size_t offset, bytes;
+    } parameters[64];
+    int max_dynamic_shared;
+    int static_shared;
+    struct CUfunc_st *next;
+};
+
+typedef struct global {
+    char *name;
+    size_t bytes;
+    CUdeviceptr pointer;
+    struct global *next;
+} global;
+
+struct CUmod_st {
+    object object;
+    CUcontext context;
+    CUfunction functions;
+    global *globals;
+    struct CUmod_st *next;
+};
+
+/* Reads kernels and globals out of an image into the module; INVALID_IMAGE or INVALID_PTX when it has no form known. */
+CUresult image_read(CUmodule module, const void *image);
+void module_end(CUmodule module);
+
+/* ---- What every entry point begins with. */
+
+#define NEED_DRIVER()                    \
+    do {                                 \
+        CUresult ready_ = driver_ready(); \
+        if (ready_ != CUDA_SUCCESS) {    \
+            return ready_;               \
+        }                                \
+    } while (0)
+
+#define NEED(condition, error) \
+    do {                       \
+        if (!(condition)) {    \
+            return (error);    \
+        }                      \
+    } while (0)
+
+#define NEED_OK(call)                     \
+    do {                                  \
+        CUresult status_ = (call);        \
+        if (status_ != CUDA_SUCCESS) {    \
+            return status_;               \
+        }                                 \
+    } while (0)
+
+#define NEED_CONTEXT(name)                       \
+    __attribute__((unused)) CUcontext name;                              \
+    do {                                         \
+        NEED_DRIVER();                           \
+        CUresult error_ = CUDA_SUCCESS;          \
+        name = context_current(&error_);         \
+        if (!name) {                             \
+            return error_;                       \
+        }                                        \
+    } while (0)
+
+#define NEED_DEVICE(name, ordinal)               \
+    __attribute__((unused)) device *name;                                \
+    do {                                         \
+        NEED_DRIVER();                           \
+        name = device_at(ordinal);               \
+        NEED(name, CUDA_ERROR_INVALID_DEVICE);   \
+    } while (0)
+
+#endif

@@ -1,0 +1,331 @@
+/* Device memory, backed by the process's own address space: a device pointer is an address here, so that pointers are
+ * unique over all cards and every copy is plain; the pages come when something is written.
+ *
+ * The card gives memory in pieces of 2 MiB. A large allocation has pieces of its own; small ones share a piece with
+ * others of their size class.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "simulator/cuda/driver.h"
+
+enum {
+    PIECE_BITS = 21,
+    ADDRESS_BITS = 47,
+    TABLE_BITS = 13,
+    GRAIN = 512, /* alignment of every pointer */
+    CLASSES = 48,
+};
+
+#define PIECE ((size_t)1 << PIECE_BITS)
+#define LARGEST_SMALL (PIECE / 2)
+
+struct block {
+    uintptr_t base;
+    size_t bytes; /* whole pieces */
+    heap *heap;
+    uint64_t charged; /* bytes on the card */
+    bool managed;
+    bool written;
+    /* A piece shared by small allocations: */
+    unsigned class; /* 0: not shared */
+    unsigned slots, used;
+    uint32_t first_free; /* index + 1 of the first free slot, 0: none; chained through sizes */
+    uint32_t *sizes;     /* of a taken slot its bytes; of a free one FREE | next */
+    block *next, *previous;
+    size_t asked; /* bytes of a large allocation */
+};
+
+#define FREE_SLOT 0x80000000U
+
+struct heap {
+    CUcontext context;
+    pthread_mutex_t lock;
+    block *large;
+    block *open[CLASSES]; /* shared pieces with room, by class */
+    block *full[CLASSES];
+};
+
+/* Which block lies at a piece's address: a table of tables, so that the whole address space costs 64 KiB at first. */
+static block **_Atomic tables[1 << (ADDRESS_BITS - PIECE_BITS - TABLE_BITS)];
+
+static block **place(uintptr_t address, bool make) {
+    size_t piece = address >> PIECE_BITS;
+    size_t index = piece >> TABLE_BITS;
+    if (address >> ADDRESS_BITS) {
+        return NULL;
+    }
+    block **table = __atomic_load_n(&tables[index], __ATOMIC_ACQUIRE);
+    if (!table) {
+        if (!make) {
+            return NULL;
+        }
+        block **fresh = calloc((size_t)1 << TABLE_BITS, sizeof *fresh);
+        if (!fresh) {
+            return NULL;
+        }
+        if (__atomic_compare_exchange_n(&tables[index], &table, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            table = fresh;
+        } else {
+            free(fresh);
+        }
+    }
+    return &table[piece & (((size_t)1 << TABLE_BITS) - 1)];
+}
+
+static block *block_at(CUdeviceptr address) {
+    block **found = place((uintptr_t)address, false);
+    return found ? __atomic_load_n(found, __ATOMIC_ACQUIRE) : NULL;
+}
+
+static bool point_at(const block *target, block *value) {
+    for (uintptr_t at = target->base; at < target->base + target->bytes; at += PIECE) {
+        block **found = place(at, true);
+        if (!found) {
+            return false;
+        }
+        __atomic_store_n(found, value, __ATOMIC_RELEASE);
+    }
+    return true;
+}
+
+static uintptr_t map_pieces(size_t bytes) {
+    /* One piece more, to cut an aligned range out of. */
+    char *area = mmap(NULL, bytes + PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED) {
+        return 0;
+    }
+    uintptr_t start = ROUND_UP((uintptr_t)area, PIECE);
+    size_t before = start - (uintptr_t)area;
+    if (before) {
+        munmap(area, before);
+    }
+    munmap((void *)(start + bytes), PIECE - before);
+    madvise((void *)start, bytes, MADV_NOHUGEPAGE);
+    return start;
+}
+
+static void link_block(block **list, block *added) {
+    added->previous = NULL;
+    added->next = *list;
+    if (*list) {
+        (*list)->previous = added;
+    }
+    *list = added;
+}
+
+static void unlink_block(block **list, block *removed) {
+    if (removed->previous) {
+        removed->previous->next = removed->next;
+    } else {
+        *list = removed->next;
+    }
+    if (removed->next) {
+        removed->next->previous = removed->previous;
+    }
+}
+
+static CUresult block_new(heap *heap, size_t bytes, bool managed, block **made) {
+    uint32_t gpu = heap->context->device->gpu;
+    uint64_t charged = bytes;
+    if (sim_use_take(sim_driver.machine, gpu, charged) != SIM_OK) {
+        if (!managed) {
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        charged = 0; /* managed memory that does not fit lives on the host */
+    }
+    block *fresh = calloc(1, sizeof *fresh);
+    uintptr_t base = fresh ? map_pieces(bytes) : 0;
+    if (base) {
+        *fresh = (block){.base = base, .bytes = bytes, .heap = heap, .charged = charged, .managed = managed};
+        if (point_at(fresh, fresh)) {
+            *made = fresh;
+            return CUDA_SUCCESS;
+        }
+        point_at(fresh, NULL);
+        munmap((void *)base, bytes);
+    }
+    free(fresh);
+    if (charged) {
+        sim_use_give(sim_driver.machine, gpu, charged);
+    }
+    return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static void block_end(block *ended) {
+    point_at(ended, NULL);
+    munmap((void *)ended->base, ended->bytes);
+    if (ended->charged) {
+        sim_use_give(sim_driver.machine, ended->heap->context->device->gpu, ended->charged);
+    }
+    free(ended->sizes);
+    free(ended);
+}
+
+/* Classes go up in quarters of a doubling, in whole grains: 512, 1024, 1536, 2048, 2560, … up to half a piece. */
+static unsigned class_of(size_t bytes, size_t *slot_bytes) {
+    size_t grains = (bytes + GRAIN - 1) / GRAIN;
+    if (grains <= 4) {
+        *slot_bytes = grains * GRAIN;
+        return (unsigned)grains;
+    }
+    unsigned top = 63 - (unsigned)__builtin_clzll(grains - 1); /* 2^top <= grains - 1 */
+    size_t step = (size_t)1 << (top - 2);
+    size_t rounded = ROUND_UP(grains, step);
+    *slot_bytes = rounded * GRAIN;
+    return 4 * (top - 1) + (unsigned)((rounded - ((size_t)1 << top)) / step);
+}
+
+heap *heap_new(CUcontext context) {
+    heap *made = calloc(1, sizeof *made);
+    if (made) {
+        made->context = context;
+        pthread_mutex_init(&made->lock, NULL);
+    }
+    return made;
+}
+
+static void end_list(block *list) {
+    while (list) {
+        block *next = list->next;
+        block_end(list);
+        list = next;
+    }
+}
+
+void heap_end(heap *heap) {
+    end_list(heap->large);
+    for (int class = 0; class < CLASSES; class++) {
+        end_list(heap->open[class]);
+        end_list(heap->full[class]);
+    }
+    pthread_mutex_destroy(&heap->lock);
+    free(heap);
+}
+
+static CUresult alloc_small(heap *heap, size_t bytes, CUdeviceptr *pointer) {
+    size_t slot_bytes;
+    unsigned class = class_of(bytes, &slot_bytes);
+    block *home = heap->open[class];
+    if (!home) {
+        NEED_OK(block_new(heap, PIECE, false, &home));
+        home->class = class;
+        home->slots = (unsigned)(PIECE / slot_bytes);
+        home->asked = slot_bytes;
+        home->sizes = malloc(home->slots * sizeof *home->sizes);
+        if (!home->sizes) {
+            block_end(home);
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        for (unsigned i = 0; i < home->slots; i++) {
+            home->sizes[i] = FREE_SLOT | (i + 1 < home->slots ? i + 2 : 0);
+        }
+        home->first_free = 1;
+        link_block(&heap->open[class], home);
+    }
+    unsigned slot = home->first_free - 1;
+    home->first_free = home->sizes[slot] & ~FREE_SLOT;
+    home->sizes[slot] = (uint32_t)bytes;
+    home->used++;
+    if (!home->first_free) {
+        unlink_block(&heap->open[class], home);
+        link_block(&heap->full[class], home);
+    }
+    *pointer = home->base + slot * slot_bytes;
+    return CUDA_SUCCESS;
+}
+
+CUresult heap_alloc(heap *heap, size_t bytes, bool managed, CUdeviceptr *pointer) {
+    NEED(bytes <= (size_t)1 << (ADDRESS_BITS - 1), CUDA_ERROR_OUT_OF_MEMORY);
+    pthread_mutex_lock(&heap->lock);
+    CUresult result;
+    if (bytes <= LARGEST_SMALL && !managed) {
+        result = alloc_small(heap, bytes, pointer);
+    } else {
+        block *made;
+        result = block_new(heap, ROUND_UP(bytes, PIECE), managed, &made);
+        if (result == CUDA_SUCCESS) {
+            made->asked = bytes;
+            link_block(&heap->large, made);
+            *pointer = made->base;
+        }
+    }
+    pthread_mutex_unlock(&heap->lock);
+    return result;
+}
+
+static void free_small(heap *heap, block *home, unsigned slot) {
+    bool was_full = !home->first_free;
+    if (home->written) {
+        memset((void *)(home->base + slot * home->asked), 0, home->asked); /* the next owner reads zeros */
+    }
+    home->sizes[slot] = FREE_SLOT | home->first_free;
+    home->first_free = slot + 1;
+    home->used--;
+    if (was_full) {
+        unlink_block(&heap->full[home->class], home);
+        link_block(&heap->open[home->class], home);
+    }
+    if (!home->used) {
+        unlink_block(&heap->open[home->class], home);
+        block_end(home);
+    }
+}
+
+CUresult heap_free(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    NEED(home, CUDA_ERROR_INVALID_VALUE);
+    heap *heap = home->heap;
+    CUresult result = CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&heap->lock);
+    if (block_at(pointer) == home) {
+        size_t offset = (uintptr_t)pointer - home->base;
+        if (!home->class) {
+            if (offset == 0) {
+                unlink_block(&heap->large, home);
+                block_end(home);
+                result = CUDA_SUCCESS;
+            }
+        } else if (offset % home->asked == 0 && offset / home->asked < home->slots &&
+                   !(home->sizes[offset / home->asked] & FREE_SLOT)) {
+            free_small(heap, home, (unsigned)(offset / home->asked));
+            result = CUDA_SUCCESS;
+        }
+    }
+    pthread_mutex_unlock(&heap->lock);
+    return result;
+}
+
+bool heap_find(CUdeviceptr address, extent *found) {
+    block *home = block_at(address);
+    if (!home) {
+        return false;
+    }
+    found->context = home->heap->context;
+    found->managed = home->managed;
+    size_t offset = (uintptr_t)address - home->base;
+    if (!home->class) {
+        found->base = home->base;
+        found->bytes = home->asked;
+        return offset < home->asked;
+    }
+    size_t slot = offset / home->asked;
+    if (slot >= home->slots || home->sizes[slot] & FREE_SLOT) {
+        return false;
+    }
+    found->base = home->base + slot * home->asked;
+    found->bytes = home->sizes[slot];
+    return offset - slot * home->asked < found->bytes;
+}
+
+bool heap_holds(CUdeviceptr address, size_t bytes, bool write) {
+    extent found;
+    if (!heap_find(address, &found) || bytes > found.bytes - (size_t)(address - found.base)) {
+        return false;
+    }
+    if (write) {
+        block_at(address)->written = true;
+    }
+    return true;
+}

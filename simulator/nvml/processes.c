@@ -1,0 +1,122 @@
+/* Memory of a card and the processes that hold it. Pids are those of the reader's namespace; owners that it cannot
+ * see have no pid to show and are left out, while their memory counts. */
+#include <stdio.h>
+#include <string.h>
+
+#include "simulator/nvml/library.h"
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *memory) {
+    NEED_DEVICE(device, memory);
+    NEED(memory->version == NVML_VERSION(*memory, 2), NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    const sim_gpu *card = device->card;
+    memory->total = card->total_memory;
+    memory->reserved = card->reserved_memory;
+    memory->free = sim_use_free(nvml.machine, device->gpu);
+    memory->used = memory->total - memory->reserved - memory->free;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
+    NEED_DEVICE(device, memory);
+    memory->total = device->card->total_memory;
+    memory->free = sim_use_free(nvml.machine, device->gpu);
+    memory->used = memory->total - memory->free; /* the driver's own part included, as the first version has it */
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetBAR1MemoryInfo(nvmlDevice_t device, nvmlBAR1Memory_t *memory) {
+    NEED_DEVICE(device, memory);
+    /* The window is the next power of two that holds the card's memory; consumer boards show 256 MiB of it. */
+    unsigned long long window = 256ULL << 20;
+    while (!device->profile->fan && window < device->card->total_memory) {
+        window *= 2;
+    }
+    memory->total = window;
+    memory->used = 2ULL << 20;
+    memory->free = memory->total - memory->used;
+    return NVML_SUCCESS;
+}
+
+/* Visits every process with a context on the card: fills up to `room` entries and answers how many there are. */
+static unsigned list(nvmlDevice_t device, unsigned room, nvmlProcessInfo_t *processes) {
+    sim_state *state = nvml.machine->state;
+    sim_process_reap(nvml.machine);
+    unsigned found = 0;
+    uint32_t high = __atomic_load_n(&state->process_high, __ATOMIC_ACQUIRE);
+    for (uint32_t slot = 0; slot < high; slot++) {
+        const sim_use *use = &state->processes[slot].use[device->gpu];
+        if (!use->context_count) {
+            continue;
+        }
+        pid_t pid = sim_process_pid(nvml.machine, (int)slot);
+        if (pid <= 0) {
+            continue;
+        }
+        if (found < room) {
+            processes[found] = (nvmlProcessInfo_t){(unsigned)pid, use->memory + use->contexts, NVML_NO_INSTANCE,
+                                                   NVML_NO_INSTANCE};
+        }
+        found++;
+    }
+    return found;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned int *count,
+                                                     nvmlProcessInfo_t *processes) {
+    NEED_DEVICE(device, count);
+    NEED(*count == 0 || processes, NVML_ERROR_INVALID_ARGUMENT);
+    unsigned room = *count;
+    *count = list(device, room, processes);
+    return *count <= room ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned int *count,
+                                                     nvmlProcessInfo_t *processes) {
+    return nvmlDeviceGetComputeRunningProcesses_v3(device, count, processes);
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned int *count,
+                                                  nvmlProcessInfo_v1_t *processes) {
+    NEED_DEVICE(device, count);
+    NEED(*count == 0 || processes, NVML_ERROR_INVALID_ARGUMENT);
+    unsigned room = *count < SIM_MAX_PROCESSES ? *count : SIM_MAX_PROCESSES;
+    nvmlProcessInfo_t full[room ? room : 1];
+    *count = list(device, room, full);
+    for (unsigned i = 0; i < room && i < *count; i++) {
+        processes[i] = (nvmlProcessInfo_v1_t){full[i].pid, full[i].used};
+    }
+    return *count <= room ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
+}
+
+/* No process draws or runs under a shared compute server. */
+static nvmlReturn_t none(nvmlDevice_t device, unsigned *count) {
+    NEED_DEVICE(device, count);
+    *count = 0;
+    return NVML_SUCCESS;
+}
+
+#define NONE(symbol, type)                                                              \
+    nvmlReturn_t symbol(nvmlDevice_t device, unsigned int *count, type *processes) {    \
+        (void)processes;                                                                \
+        return none(device, count);                                                     \
+    }
+NONE(nvmlDeviceGetGraphicsRunningProcesses, nvmlProcessInfo_v1_t)
+NONE(nvmlDeviceGetGraphicsRunningProcesses_v2, nvmlProcessInfo_t)
+NONE(nvmlDeviceGetGraphicsRunningProcesses_v3, nvmlProcessInfo_t)
+NONE(nvmlDeviceGetMPSComputeRunningProcesses, nvmlProcessInfo_v1_t)
+NONE(nvmlDeviceGetMPSComputeRunningProcesses_v2, nvmlProcessInfo_t)
+NONE(nvmlDeviceGetMPSComputeRunningProcesses_v3, nvmlProcessInfo_t)
+
+nvmlReturn_t nvmlSystemGetProcessName(unsigned int pid, char *name, unsigned int length) {
+    NEED_LIBRARY();
+    NEED(name && length, NVML_ERROR_INVALID_ARGUMENT);
+    char path[64], command[4096];
+    snprintf(path, sizeof path, "/proc/%u/cmdline", pid);
+    FILE *file = fopen(path, "re");
+    NEED(file, NVML_ERROR_NOT_FOUND);
+    size_t size = fread(command, 1, sizeof command - 1, file);
+    fclose(file);
+    command[size] = 0;
+    snprintf(name, length, "%s", command);
+    return NVML_SUCCESS;
+}

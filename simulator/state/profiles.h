@@ -1,0 +1,41 @@
+/* The cards that can be simulated, with the figures of their data sheets. */
+#ifndef UNIGPU_SIM_PROFILES_H
+#define UNIGPU_SIM_PROFILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct sim_profile {
+    const char *key;  /* as in `unigpu-sim create --profile` */
+    const char *name; /* as the driver reports it */
+    uint32_t memory_mib;
+    uint32_t reserved_mib; /* kept by the driver, and shown as used or reserved */
+    uint32_t context_mib;  /* what an empty context costs */
+    int major, minor;      /* compute capability */
+    int multiprocessors;
+    int cores_per_multiprocessor;
+    int threads_per_multiprocessor;
+    int shared_kib_per_multiprocessor;
+    int shared_kib_optin; /* per block, opted in */
+    int l2_mib;
+    int bus_bits;
+    int sm_mhz, memory_mhz;
+    int power_w, idle_w;
+    uint32_t device_id, subsystem_id; /* PCI: device << 16 | vendor */
+    int brand;                        /* NVML's number */
+    int architecture;                 /* NVML's number */
+    int pcie_generation;
+    int nvlinks;        /* 0: the card has none */
+    int nvlink_version; /* NVML's number */
+    bool ecc;
+    bool fan;
+    bool mig; /* the card could be partitioned */
+} sim_profile;
+
+extern const sim_profile sim_profiles[];
+extern const unsigned sim_profile_count;
+
+/* Index of a profile, or -1. */
+int sim_profile_find(const char *key);
+
+#endif

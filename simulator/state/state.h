@@ -1,0 +1,160 @@
+/* The machine that every simulated process shares: cards, processes and their use, in one mapped file.
+ *
+ * DIR/state holds it; DIR/gpu<N> is the device node of card N. A process sees card N when DIR/gpu<N> exists where it
+ * runs, as with /dev/nvidia<N>: a container gets its cards by bind mounts of `state` and of its nodes.
+ *
+ * A process owns a slot for as long as it holds a POSIX lock on the slot's byte of the file. The kernel drops that
+ * lock at death, however the process died, and translates the holder's pid into the reader's pid namespace. So no
+ * daemon watches anything: whoever looks next finds the slot unlocked and takes its memory back.
+ */
+#ifndef UNIGPU_SIM_STATE_H
+#define UNIGPU_SIM_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "simulator/state/profiles.h"
+
+enum {
+    SIM_MAX_GPUS = 16,
+    SIM_MAX_PROCESSES = 2048,
+    SIM_LAYOUT = 1,
+    SIM_MAX_LINKS = 18,
+    SIM_MAX_EVENTS = 64,
+};
+
+#define SIM_MAGIC "UNIGPUSM"
+#define SIM_DEFAULT_DIR "/run/unigpu-sim"
+#define SIM_NO_SLOT (-1)
+
+/* A lock that outlives its owner's death: the word is 0 or the owner's slot + 1, bit 31 says that somebody waits. */
+typedef struct sim_lock {
+    uint32_t word;
+} sim_lock;
+
+/* What one process holds on one card. Written under the card's lock. */
+typedef struct sim_use {
+    uint64_t memory;   /* bytes of allocations, as the card counts them */
+    uint64_t contexts; /* bytes of contexts */
+    uint32_t context_count;
+    uint32_t reserved;
+    uint64_t busy_ns; /* time that its kernels held the card, weighted by the part of the card that they held */
+} sim_use;
+
+typedef struct sim_process {
+    uint32_t taken;
+    uint32_t generation;
+    /* Who the owner is, so that the two libraries of one process find the same slot: pid, the inode of its pid
+     * namespace, and a number drawn from what the kernel makes anew at each exec. */
+    uint64_t pid_namespace;
+    uint64_t image;
+    uint32_t pid;
+    uint32_t reserved;
+    char name[32];
+    sim_use use[SIM_MAX_GPUS];
+} sim_process;
+
+typedef struct sim_event {
+    uint64_t sequence; /* 0: never written */
+    uint64_t type;
+    uint64_t data;
+    uint32_t gpu;
+    uint32_t reserved;
+} sim_event;
+
+typedef struct sim_gpu {
+    uint32_t profile; /* index into sim_profiles */
+    uint32_t lost;
+    char uuid[48];
+    char serial[16];
+    unsigned char uuid_bytes[16];
+    uint32_t pci_domain, pci_bus, pci_device;
+    uint32_t numa_node;
+    uint64_t total_memory;
+    uint64_t reserved_memory; /* what the driver keeps for itself */
+    sim_lock lock;
+    uint32_t reserved;
+    uint64_t used; /* bytes over all processes, contexts included; without reserved_memory */
+    uint64_t ecc_corrected, ecc_uncorrected;
+    uint64_t energy_mj, energy_at_ns;
+    uint8_t links[SIM_MAX_GPUS]; /* NVLinks to each other card */
+} sim_gpu;
+
+typedef struct sim_state {
+    char magic[8];
+    uint32_t layout;
+    uint32_t size;
+    uint32_t gpu_count;
+    int32_t cuda_version; /* 1000 * major + 10 * minor */
+    char driver_version[32];
+    sim_lock lock; /* guards the processes' table and events */
+    uint32_t process_high; /* no slot at or above it was ever taken */
+    uint64_t event_sequence;
+    sim_event events[SIM_MAX_EVENTS];
+    sim_gpu gpus[SIM_MAX_GPUS];
+    sim_process processes[SIM_MAX_PROCESSES];
+} sim_state;
+
+/* This process's hold on the shared machine. */
+typedef struct sim_machine {
+    sim_state *state;
+    int fd;
+    int slot;
+    char dir[4096];
+} sim_machine;
+
+typedef enum sim_status {
+    SIM_OK = 0,
+    SIM_NO_MACHINE, /* no directory is named and the default one is absent */
+    SIM_DAMAGED,    /* the file is of another layout, or torn */
+    SIM_FULL,       /* every process slot is taken */
+    SIM_FAILED,     /* errno says why */
+    SIM_EXISTS,
+    SIM_NO_ROOM, /* the card's memory is used up */
+} sim_status;
+
+/* What to build; fields left 0 or NULL take the profile's or the usual value. */
+typedef struct sim_plan {
+    const char *dir;
+    const char *profile;
+    const char *driver_version;
+    const char *links; /* "none", "full", "pairs", or NULL for what the profile's boards have */
+    uint32_t gpus;
+    int32_t cuda_version;
+    uint64_t seed; /* 0: random */
+    bool replace;
+} sim_plan;
+
+/* state.c */
+sim_status sim_create(const sim_plan *plan);
+/* Maps the machine of $UNIGPU_SIM_DIR, building the default one when there is none, and takes a slot. Once a process:
+ * later calls answer the same machine. After a fork the child gets a slot of its own. */
+sim_status sim_open(sim_machine **machine);
+/* Maps a machine without taking a slot or building anything; for the command line. */
+sim_status sim_attach(const char *dir, sim_machine *machine);
+bool sim_gpu_visible(const sim_machine *machine, uint32_t gpu);
+
+/* lock.c: every lock is released or taken over within milliseconds of its owner's death. */
+void sim_lock_take(sim_machine *machine, sim_lock *lock);
+void sim_lock_release(sim_machine *machine, sim_lock *lock);
+
+/* process.c */
+sim_status sim_process_join(sim_machine *machine);
+/* The pid of the slot's owner as this process sees it; 0: alive but in a namespace not visible here; -1: dead. */
+pid_t sim_process_pid(sim_machine *machine, int slot);
+/* Frees the slots of the dead and takes back what they held. */
+void sim_process_reap(sim_machine *machine);
+
+/* use.c */
+sim_status sim_use_take(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+void sim_use_give(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+sim_status sim_use_context(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+void sim_use_context_end(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+/* Bytes free on the card right now, the dead's share included. */
+uint64_t sim_use_free(sim_machine *machine, uint32_t gpu);
+
+uint64_t sim_now_ns(void);
+
+#endif

@@ -1,0 +1,64 @@
+/* Memory of the cards: taken and given back in one step each, under the card's lock. */
+#include "simulator/state/state.h"
+
+static uint64_t capacity(const sim_gpu *gpu) {
+    return gpu->total_memory - gpu->reserved_memory;
+}
+
+static bool try_take(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t context) {
+    sim_gpu *gpu = &machine->state->gpus[index];
+    sim_use *use = &machine->state->processes[machine->slot].use[index];
+    sim_lock_take(machine, &gpu->lock);
+    uint64_t bytes = memory + context;
+    bool fits = bytes >= memory && gpu->used <= capacity(gpu) && bytes <= capacity(gpu) - gpu->used;
+    if (fits) {
+        use->memory += memory;
+        use->contexts += context;
+        use->context_count += context != 0;
+        gpu->used += bytes;
+    }
+    sim_lock_release(machine, &gpu->lock);
+    return fits;
+}
+
+static sim_status take(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t context) {
+    if (try_take(machine, index, memory, context)) {
+        return SIM_OK;
+    }
+    sim_process_reap(machine);
+    return try_take(machine, index, memory, context) ? SIM_OK : SIM_NO_ROOM;
+}
+
+static void give(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t context) {
+    sim_gpu *gpu = &machine->state->gpus[index];
+    sim_use *use = &machine->state->processes[machine->slot].use[index];
+    sim_lock_take(machine, &gpu->lock);
+    use->memory -= memory;
+    use->contexts -= context;
+    use->context_count -= context != 0;
+    gpu->used -= memory + context;
+    sim_lock_release(machine, &gpu->lock);
+}
+
+sim_status sim_use_take(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+    return take(machine, gpu, bytes, 0);
+}
+
+void sim_use_give(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+    give(machine, gpu, bytes, 0);
+}
+
+sim_status sim_use_context(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+    return take(machine, gpu, 0, bytes);
+}
+
+void sim_use_context_end(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+    give(machine, gpu, 0, bytes);
+}
+
+uint64_t sim_use_free(sim_machine *machine, uint32_t index) {
+    sim_process_reap(machine);
+    sim_gpu *gpu = &machine->state->gpus[index];
+    uint64_t used = __atomic_load_n(&gpu->used, __ATOMIC_RELAXED);
+    return used < capacity(gpu) ? capacity(gpu) - used : 0;
+}
