@@ -1,0 +1,45 @@
+/* Prints the offsets of the shared files as C has them. */
+#include <stdio.h>
+
+#include "libvgpu/layout.h"
+
+#define SHOW(type, member) printf(#type "." #member " %zu %zu\n", offsetof(struct type, member), \
+    sizeof(((struct type *)0)->member))
+
+int main(void)
+{
+    SHOW(vgpu_policy, magic);
+    SHOW(vgpu_policy, version);
+    SHOW(vgpu_policy, size);
+    SHOW(vgpu_policy, sequence);
+    SHOW(vgpu_policy, count);
+    SHOW(vgpu_policy, flags);
+    SHOW(vgpu_policy, compute);
+    SHOW(vgpu_policy, priority);
+    SHOW(vgpu_policy, cards);
+    SHOW(vgpu_policy_card, uuid);
+    SHOW(vgpu_policy_card, memory);
+    SHOW(vgpu_policy_card, cores);
+    SHOW(vgpu_policy_card, ceiling);
+    SHOW(vgpu_usage, magic);
+    SHOW(vgpu_usage, version);
+    SHOW(vgpu_usage, totals);
+    SHOW(vgpu_usage, slots);
+    SHOW(vgpu_total, used);
+    SHOW(vgpu_total, last);
+    SHOW(vgpu_total, peak);
+    SHOW(vgpu_total, refused);
+    SHOW(vgpu_total, context);
+    SHOW(vgpu_slot, pid);
+    SHOW(vgpu_slot, state);
+    SHOW(vgpu_slot, start);
+    SHOW(vgpu_slot, cards);
+    SHOW(vgpu_slot_card, used);
+    SHOW(vgpu_slot_card, change);
+    SHOW(vgpu_slot_card, counted);
+    printf("sizes %zu %zu %zu %zu %zu %u\n", sizeof(struct vgpu_policy_card), sizeof(struct vgpu_usage),
+        sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_card), VGPU_POLICY_SIZE);
+    printf("numbers %u %u %u %u %u %ld %u\n", VGPU_POLICY_MAGIC, VGPU_POLICY_VERSION, VGPU_USAGE_MAGIC,
+        VGPU_USAGE_VERSION, VGPU_SLOTS, VGPU_LOCKS_OFFSET, VGPU_MAX_GPUS);
+    return 0;
+}

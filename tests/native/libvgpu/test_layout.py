@@ -1,0 +1,63 @@
+"""C and Python agree about every byte of the shared files, and about every name."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from unigpu import policy, usage
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_offset(compiled: Callable[..., Path]) -> None:
+    lines = subprocess.run([compiled("offsets")], check=True, capture_output=True, text=True).stdout.splitlines()
+    got = {name: (int(offset), int(size)) for name, offset, size in (line.split() for line in lines[:-2])}
+    words = policy.HEADER.size // 8
+    assert words == 4
+    assert got == {
+        "vgpu_policy.magic": (0, 4),
+        "vgpu_policy.version": (4, 4),
+        "vgpu_policy.size": (8, 4),
+        "vgpu_policy.sequence": (policy.SEQUENCE_OFFSET, 4),
+        "vgpu_policy.count": (16, 4),
+        "vgpu_policy.flags": (20, 4),
+        "vgpu_policy.compute": (24, 4),
+        "vgpu_policy.priority": (28, 4),
+        "vgpu_policy.cards": (policy.CARDS_OFFSET, policy.MAX_GPUS * policy.CARD_SIZE),
+        "vgpu_policy_card.uuid": (0, 48),
+        "vgpu_policy_card.memory": (48, 8),
+        "vgpu_policy_card.cores": (56, 4),
+        "vgpu_policy_card.ceiling": (60, 4),
+        "vgpu_usage.magic": (0, 4),
+        "vgpu_usage.version": (4, 4),
+        "vgpu_usage.totals": (usage.TOTALS_OFFSET, usage.MAX_GPUS * usage.TOTAL_SIZE),
+        "vgpu_usage.slots": (usage.SLOTS_OFFSET, usage.SLOT_COUNT * usage.SLOT_SIZE),
+        "vgpu_total.used": (0, 8),
+        "vgpu_total.last": (8, 8),
+        "vgpu_total.peak": (16, 8),
+        "vgpu_total.refused": (24, 8),
+        "vgpu_total.context": (32, 8),
+        "vgpu_slot.pid": (0, 4),
+        "vgpu_slot.state": (4, 4),
+        "vgpu_slot.start": (8, 8),
+        "vgpu_slot.cards": (usage.SLOT_CARDS_OFFSET, usage.MAX_GPUS * usage.SLOT_CARD_SIZE),
+        "vgpu_slot_card.used": (0, 16),
+        "vgpu_slot_card.change": (16, 8),
+        "vgpu_slot_card.counted": (24, 8),
+    }
+    sizes = [policy.CARD_SIZE, usage.SIZE, usage.TOTAL_SIZE, usage.SLOT_SIZE, usage.SLOT_CARD_SIZE, policy.SIZE]
+    assert lines[-2] == f"sizes {' '.join(map(str, sizes))}"
+    numbers = [
+        policy.MAGIC,
+        policy.VERSION,
+        usage.MAGIC,
+        usage.VERSION,
+        usage.SLOT_COUNT,
+        usage.LOCKS_OFFSET,
+        usage.MAX_GPUS,
+    ]
+    assert lines[-1] == f"numbers {' '.join(map(str, numbers))}"
+
+
+def test_names_are_current() -> None:
+    subprocess.run([ROOT / ".venv/bin/python", "-m", "libvgpu.headers", "--check"], check=True, cwd=ROOT)
