@@ -4,7 +4,7 @@
 
 /* NVML's numbers for brands and architectures. */
 enum { BRAND_TESLA = 2, BRAND_GEFORCE_RTX = 11, BRAND_NVIDIA = 14 };
-enum { VOLTA = 5, TURING = 6, AMPERE = 7, ADA = 8, HOPPER = 9 };
+enum { PASCAL = 4, VOLTA = 5, TURING = 6, AMPERE = 7, ADA = 8, HOPPER = 9 };
 
 const sim_profile sim_profiles[] = {
     {.key = "t4", .name = "Tesla T4", .memory_mib = 15360, .reserved_mib = 266, .context_mib = 103,
@@ -13,6 +13,12 @@ const sim_profile sim_profiles[] = {
      .bus_bits = 256, .sm_mhz = 1590, .memory_mhz = 5001, .power_w = 70, .idle_w = 9,
      .device_id = 0x1EB810DE, .subsystem_id = 0x12A210DE, .brand = BRAND_TESLA, .architecture = TURING,
      .pcie_generation = 3, .ecc = true},
+    {.key = "p40", .name = "Tesla P40", .memory_mib = 24576, .reserved_mib = 0, .context_mib = 145,
+     .major = 6, .minor = 1, .multiprocessors = 30, .cores_per_multiprocessor = 128,
+     .threads_per_multiprocessor = 2048, .shared_kib_per_multiprocessor = 96, .shared_kib_optin = 48, .l2_mib = 3,
+     .bus_bits = 384, .sm_mhz = 1531, .memory_mhz = 3615, .power_w = 250, .idle_w = 10,
+     .device_id = 0x1B3810DE, .subsystem_id = 0x11D910DE, .brand = BRAND_TESLA, .architecture = PASCAL,
+     .pcie_generation = 3},
     {.key = "v100", .name = "Tesla V100-SXM2-32GB", .memory_mib = 32768, .reserved_mib = 268, .context_mib = 307,
      .major = 7, .minor = 0, .multiprocessors = 80, .cores_per_multiprocessor = 64,
      .threads_per_multiprocessor = 2048, .shared_kib_per_multiprocessor = 96, .shared_kib_optin = 96, .l2_mib = 6,
