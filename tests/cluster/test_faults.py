@@ -1,0 +1,158 @@
+"""kill -9 of each part, one after another, while pods come and go: nobody runs without limits, or on a full card."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo import report
+from demo.kube import CommandFailed, Kube, wait_for
+from unigpu import allocations, names, requests
+from unigpu.allocations import Use
+
+NAMESPACE = "faults"
+PATIENCE = 150.0
+CARD = 24576
+PARTS = {
+    "webhook": ["-m", "webhook"],
+    "extender": ["-m", "scheduler"],
+    "device plugin": ["-m", "deviceplugin"],
+    "exporter": ["-m", "exporter"],
+    "kubelet": ["kubelet"],
+}
+"""Words of the command line by which each part is found."""
+
+
+def processes(cgroup: str, words: list[str]) -> list[int]:
+    """Processes of the test's cluster, and of no other, whose command line has these words."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            stripped = [Path(command[0]).name, *command[1:]]
+            is_part = any(stripped[start : start + len(words)] == words for start in range(len(stripped)))
+            if is_part and cgroup in (folder / "cgroup").read_text():
+                found.append(int(folder.name))
+    return found
+
+
+class Churn(threading.Thread):
+    """Pods come and go until it is told to stop."""
+
+    def __init__(self, kube: Kube, image: str) -> None:
+        super().__init__(name="churn")
+        self._kube = kube
+        self._image = image
+        self.stop = threading.Event()
+        self.made = 0
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            name = f"churn-{self.made}"
+            with contextlib.suppress(CommandFailed):  # the webhook may just be down: a refusal is right then
+                self._kube.apply([pod(name, self._image, {"aliyun.com/gpu-mem": "5"})], NAMESPACE)
+            self.made += 1
+            if self.made >= 6:
+                with contextlib.suppress(CommandFailed):
+                    self._kube.run("delete", "pod", "-n", NAMESPACE, f"churn-{self.made - 6}", "--ignore-not-found")
+
+
+def pod(name: str, image: str, limits: dict[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [
+                {
+                    "name": "main",
+                    "image": image,
+                    "command": ["/usr/local/bin/probe", "--step", "64", "--stay"],
+                    "resources": {"limits": limits},
+                }
+            ],
+        },
+    }
+
+
+@pytest.fixture
+def churn(kube: Kube, probe_image: str) -> Iterator[Churn]:
+    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
+    one = Churn(kube, probe_image)
+    one.start()
+    try:
+        yield one
+    finally:
+        one.stop.set()
+        one.join()
+        kube.run("delete", "pods", "--all", "-n", NAMESPACE, "--wait=true", timeout=PATIENCE)
+
+
+def test_every_part_comes_back_and_no_pod_is_without_limits(
+    kube: Kube, probe_image: str, cluster_cgroup: str, churn: Churn
+) -> None:
+    for part, words in PARTS.items():
+        before = churn.made
+        victims = wait_for(f"{part} runs", lambda words=words: processes(cluster_cgroup, words), PATIENCE)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        again = wait_for(
+            f"{part} runs again by itself",
+            lambda words=words, victims=victims: set(processes(cluster_cgroup, words)) - set(victims),
+            PATIENCE,
+        )
+        assert again
+        wait_for("pods came and went meanwhile", lambda before=before: churn.made > before + 2, PATIENCE)
+        fresh = f"after-{part.replace(' ', '-')}"
+        wait_for(
+            f"a pod can be made after {part} was killed", lambda fresh=fresh: make(kube, fresh, probe_image), PATIENCE
+        )
+        words_of_it = wait_for(
+            f"{fresh} tells what it sees",
+            lambda fresh=fresh: report.told(kube, NAMESPACE, fresh),
+            PATIENCE,
+            lambda fresh=fresh: kube.run("describe", "pod", "-n", NAMESPACE, fresh),
+        )
+        assert [card["total_bytes"] for card in words_of_it["gpus"]] == [1000 << 20]
+        kube.run("delete", "pod", "-n", NAMESPACE, fresh, "--wait=false")
+    churn.stop.set()
+    churn.join()
+    check_all(kube)
+
+
+def make(kube: Kube, name: str, image: str) -> bool:
+    try:
+        kube.apply([pod(name, image, {"nvidia.com/gpumem": "1000"})], NAMESPACE)
+    except CommandFailed:
+        return False
+    return True
+
+
+def check_all(kube: Kube) -> None:
+    """Every pod that runs has the limits that it asked for, on a card that isn't overfull."""
+    taken: dict[str, Use] = {}
+    for one in kube.items("pods", NAMESPACE):
+        if one["status"].get("phase") != "Running" or "deletionTimestamp" in one["metadata"]:
+            assert one["status"].get("phase") in ("Pending", "Running"), one["status"]
+            continue
+        notes = one["metadata"]["annotations"]
+        allocation = allocations.load(notes[names.ANNOTATION_ALLOCATION])
+        request = requests.load(notes[names.ANNOTATION_REQUEST])
+        for gpu, use in allocations.pod_use(allocation, {}).items():
+            taken[gpu] = taken.get(gpu, Use()).plus(use)
+        name = one["metadata"]["name"]
+        words = wait_for(f"{name} tells what it sees", lambda name=name: report.told(kube, NAMESPACE, name), PATIENCE)
+        share = allocation.containers["main"][0]
+        assert [card["uuid"] for card in words["gpus"]] == [share.gpu]
+        assert words["gpus"][0]["total_bytes"] == request.containers["main"].memory << 20
+    assert taken
+    for gpu, use in taken.items():
+        assert use.memory <= CARD, f"{gpu} is overfull: {use}"

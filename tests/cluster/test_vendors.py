@@ -1,0 +1,156 @@
+"""Vendors' own manifests on the real cluster: what each pod's program sees, and where it is refused."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from demo import report, tour
+from demo.kube import CommandFailed, Kube, wait_for
+from unigpu import allocations, names
+from unigpu.units import BYTES_PER_MIB
+
+NAMESPACE = "vendors"
+PATIENCE = 120.0
+CARD = 24576
+
+
+@pytest.fixture
+def namespace(kube: Kube) -> Iterator[str]:
+    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
+    yield NAMESPACE
+    kube.run("delete", "all", "--all", "-n", NAMESPACE, "--wait=true", "--grace-period=1", timeout=PATIENCE)
+    wait_for("all pods are gone", lambda: not kube.items("pods", NAMESPACE), PATIENCE)
+
+
+def run(kube: Kube, number: str, image: str, pods: int = 1) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Apply a manifest; its pods, with what the program in each printed."""
+    kube.apply(tour.manifest(number, image), NAMESPACE)
+
+    def look() -> list[tuple[dict[str, Any], dict[str, Any]]] | None:
+        found = []
+        for pod in kube.items("pods", NAMESPACE):
+            words = report.told(kube, NAMESPACE, pod["metadata"]["name"])
+            if words:
+                found.append((pod, words))
+        return found if len(found) == pods else None
+
+    return wait_for(f"the {pods} pods of manifest {number} tell what they see", look, PATIENCE, lambda: describe(kube))
+
+
+def describe(kube: Kube) -> str:
+    return kube.run("describe", "pods", "-n", NAMESPACE)
+
+
+def given(pod: dict[str, Any]) -> list[str]:
+    """UUIDs that the allocation names, of the pod's one GPU container."""
+    notes = pod["metadata"]["annotations"]
+    ((_, shares),) = allocations.load(notes[names.ANNOTATION_ALLOCATION]).containers.items()
+    return [share.gpu for share in shares]
+
+
+@pytest.mark.parametrize(
+    ("number", "mib"),
+    [("06", 3072), ("10", 7680), ("11", 2560), ("16", 200), ("19", CARD)],
+    ids=["alibaba isolated", "tencent half", "tencent 30 %", "hami 200 MiB", "whole card"],
+)
+def test_the_program_sees_its_share_and_is_refused_past_it(
+    kube: Kube, probe_image: str, namespace: str, number: str, mib: int
+) -> None:
+    ((pod, words),) = run(kube, number, probe_image)
+    (card,) = words["gpus"]
+    assert card["uuid"] == given(pod)[0]
+    assert card["total_bytes"] == card["nvml_total_bytes"] == mib * BYTES_PER_MIB
+    assert card["error"] == "CUDA_ERROR_OUT_OF_MEMORY"
+    context = card["info_total_bytes"] - card["info_free_bytes"]
+    assert 0 < context < mib * BYTES_PER_MIB
+    assert card["taken_mib"] == (mib * BYTES_PER_MIB - context) // BYTES_PER_MIB
+
+
+def test_a_pod_that_opted_out_sees_the_whole_card_and_is_counted(kube: Kube, probe_image: str, namespace: str) -> None:
+    ((pod, words),) = run(kube, "05", probe_image)
+    (card,) = words["gpus"]
+    assert card["total_bytes"] == card["nvml_total_bytes"] == CARD * BYTES_PER_MIB
+    assert card["taken_mib"] > 20_000
+    described = kube.run("describe", "node", pod["spec"]["nodeName"])
+    allocated = described[described.index("Allocated resources") :]
+    assert re.search(rf"{names.RESOURCE_MEMORY}\s+3072\s+3072", allocated), allocated
+    assert re.search(rf"{names.RESOURCE_VGPU}\s+1\s+1", allocated), allocated
+    assert re.search(rf"{names.RESOURCE_MEMORY}:\s+{4 * CARD}", described), described
+    assert re.search(rf"{names.RESOURCE_CORES}:\s+400", described), described
+
+
+def test_three_shares_are_packed_on_one_card_and_alibaba_programs_find_their_environment(
+    kube: Kube, probe_image: str, namespace: str
+) -> None:
+    pods = run(kube, "01", probe_image, pods=3)
+    assert len({given(pod)[0] for pod, _ in pods}) == 1
+    for pod, words in pods:
+        (card,) = words["gpus"]
+        assert card["uuid"] == given(pod)[0]
+        assert card["total_bytes"] == 3072 * BYTES_PER_MIB
+        assert words["environment"]["ALIYUN_COM_GPU_MEM_CONTAINER"] == "3"
+        assert words["environment"]["ALIYUN_COM_GPU_MEM_POD"] == "3"
+        assert words["environment"]["ALIYUN_COM_GPU_MEM_DEV"] == "24"
+        assert words["environment"]["ALIYUN_COM_GPU_MEM_IDX"] in "0123"
+
+
+def test_a_share_past_its_limit_leaves_the_card_s_other_pods_unharmed(
+    kube: Kube, probe_image: str, namespace: str
+) -> None:
+    """Manifest 11 allocates until it is refused, again and again, beside manifest 6 on the same card."""
+    ((neighbour, _),) = run(kube, "06", probe_image)
+    both = run(kube, "11", probe_image, pods=2)
+    assert len({given(pod)[0] for pod, _ in both}) == 1
+    still = kube.json("get", "pod", "-n", NAMESPACE, neighbour["metadata"]["name"])
+    assert still["status"]["phase"] == "Running"
+    assert still["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_a_pod_that_asks_for_half_a_card_without_memory_is_refused(
+    kube: Kube, probe_image: str, namespace: str
+) -> None:
+    with pytest.raises(CommandFailed) as refused:
+        kube.apply(tour.manifest("15", probe_image), NAMESPACE)
+    assert "tencent.com/vcuda-core" in refused.value.told
+    assert "150" in refused.value.told
+    kube.apply(tour.manifest("14", probe_image), NAMESPACE)
+    told = wait_for(
+        "the Deployment's event says why it has no pod",
+        lambda: kube.run("get", "events", "-n", NAMESPACE, "--field-selector", "reason=FailedCreate"),
+        PATIENCE,
+    )
+    assert "tencent.com/vcuda-memory" in wait_for(
+        "the event names the field",
+        lambda: text if "vcuda-memory" in (text := kube.run("get", "events", "-n", NAMESPACE, "-o", "wide")) else None,
+        PATIENCE,
+        lambda: told,
+    )
+
+
+def test_applying_the_same_manifest_again_changes_nothing(kube: Kube, probe_image: str, namespace: str) -> None:
+    ((pod, _),) = run(kube, "11", probe_image)
+    assert "unchanged" in kube.apply(tour.manifest("11", probe_image), NAMESPACE)
+    ((again, _),) = run(kube, "11", probe_image)
+    assert again["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert again["spec"] == pod["spec"]
+
+
+def test_metrics_are_there_from_allocation_on_and_go_with_the_container(
+    kube: Kube, probe_image: str, namespace: str
+) -> None:
+    ((pod, _),) = run(kube, "11", probe_image)
+    name = pod["metadata"]["name"]
+    values = wait_for(
+        "the exporter tells of the container",
+        lambda: next((value for (owner, _, _), value in report.metrics(kube).items() if owner == name), None),
+        PATIENCE,
+    )
+    assert values[names.METRIC_MEMORY_LIMIT] == 2560 * BYTES_PER_MIB
+    kube.run("delete", "pod", "-n", NAMESPACE, name, "--grace-period=1")
+    wait_for(
+        "the exporter no longer tells of it",
+        lambda: all(owner != name for owner, _, _ in report.metrics(kube)),
+        PATIENCE,
+    )
