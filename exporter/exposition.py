@@ -1,0 +1,105 @@
+"""Prometheus' text format for the containers' metrics.
+
+prometheus-client builds an object for each sample and spells its labels anew on each scrape; with thousands of shares
+that is most of the work. Here a container's lines are text from the moment that they are known, and stay so until one
+of its figures changes. What is written is checked in the tests against prometheus-client's own parser.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from unigpu import names
+from unigpu.grants import Grant
+from unigpu.policy import Policy
+from unigpu.units import BYTES_PER_MIB
+from unigpu.usage import CardUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric."""
+
+    name: str
+    kind: str
+    help: str
+
+    @property
+    def head(self) -> bytes:
+        """Its first two lines."""
+        return f"# HELP {self.name} {self.help}\n# TYPE {self.name} {self.kind}\n".encode()
+
+
+USED = Family(names.METRIC_MEMORY_USED, "gauge", "GPU memory in use by the container's living processes.")
+REFUSED = Family(names.METRIC_MEMORY_REFUSED, "counter", "Allocations refused since the container got its share.")
+LIMIT = Family(names.METRIC_MEMORY_LIMIT, "gauge", "GPU memory that the container may have; 0: not limited.")
+CORES = Family(names.METRIC_CORES_LIMIT, "gauge", "Percent of the GPU that the container may have; 0: not limited.")
+INFO = Family(names.METRIC_CONTAINER_INFO, "gauge", "A container's share of a GPU, and how it came to it; always 1.")
+UNREADABLE = Family(names.METRIC_CONTAINER_UNREADABLE, "gauge", "A file of the container that can't be read; always 1.")
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+def labels(pairs: Mapping[str, str]) -> str:
+    """`{name="value",…}`."""
+    return "{" + ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in pairs.items()) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A container's lines that change only with its grant or its policy."""
+
+    cards: tuple[str, ...]
+    """Labels of each card."""
+    limit: bytes
+    cores: bytes
+    info: bytes
+
+
+def granted(grant: Grant, policy: Policy | None) -> Granted:
+    """Lines of limits and of what is known about the share; without a policy, limits are those of the grant."""
+    cards, limits, cores, infos = [], [], [], []
+    live = {card.gpu: card for card in policy.cards} if policy is not None else {}
+    for share in grant.shares:
+        pairs = {
+            "namespace": grant.namespace,
+            "pod": grant.pod,
+            "container": grant.container,
+            "gpu": share.gpu,
+            "index": str(grant.indexes.get(share.gpu, "")),
+        }
+        spelled = labels(pairs)
+        card = live.get(share.gpu)
+        memory = card.memory if card is not None else share.memory * BYTES_PER_MIB
+        percent = card.cores if card is not None else share.cores
+        enforced = {
+            "memory_enforced": _flag(policy is not None and policy.memory_enforced),
+            "cores_enforced": _flag(policy is not None and policy.cores_enforced),
+        }
+        about = {"pod_uid": grant.pod_uid, "dialect": grant.dialect, "isolated": _flag(grant.isolated)}
+        cards.append(spelled)
+        limits.append(f"{LIMIT.name}{spelled} {memory}\n")
+        cores.append(f"{CORES.name}{spelled} {percent}\n")
+        infos.append(f"{INFO.name}{labels({**pairs, **about, **enforced, 'whole': _flag(share.whole)})} 1\n")
+    return Granted(tuple(cards), _text(limits), _text(cores), _text(infos))
+
+
+def used(cards: Iterable[str], usages: Iterable[CardUsage]) -> tuple[bytes, bytes]:
+    """Lines of memory in use, and of refused allocations."""
+    both = tuple(zip(cards, usages, strict=True))
+    return (
+        _text(f"{USED.name}{spelled} {card.used}\n" for spelled, card in both),
+        _text(f"{REFUSED.name}{spelled} {card.refused}\n" for spelled, card in both),
+    )
+
+
+def unreadable(pod_uid: str, container: str, file: str) -> bytes:
+    """Line of a file that can't be read. The folder's names are all that is known for sure."""
+    return f"{UNREADABLE.name}{labels({'pod_uid': pod_uid, 'container': container, 'file': file})} 1\n".encode()
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _text(lines: Iterable[str]) -> bytes:
+    return "".join(lines).encode()

@@ -1,0 +1,4 @@
+.PHONY: bench-exporter
+
+bench-exporter: $(SETUP) ## Exporter: time of a scrape, for 128 and 16,000 shares
+	$(PYTHON) bench/exporter.py
