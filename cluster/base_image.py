@@ -10,7 +10,9 @@ from cluster import archive, build, progress, stamps
 from cluster.images import FOLDER, Image
 
 SUITE = "bookworm"
-PACKAGES = ("python3", "python3-venv")
+PACKAGES = ("python3", "python3-venv", "libstdc++6")
+"""What every image of the project stands on; gRPC's wheel is linked with the C++ library."""
+
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 SOURCES = (pathlib.Path("/etc/apt/sources.list.d/debian.sources"), pathlib.Path("/etc/apt/sources.list"))
 """Where Debian keeps the machine's choice of a mirror, newest form first."""

@@ -6,6 +6,7 @@ died, or when all runs already, where it only looks.
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import json
 import pathlib
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from cluster import (
@@ -71,16 +72,21 @@ def up(wanted: settings.Settings) -> None:
                     API_PATIENCE,
                     lambda: _stuck("The API server does not answer", layout),
                 )
+        since: dict[str, str] = {}
         for node in known.nodes:
             if known.settings.gpus:
                 simulated.create(layout, known, node)
-            _start(layout, lock, node, lambda node=node: nodes.describe(layout, known, node))  # type: ignore[misc]
+            now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            if _start(layout, lock, node, lambda node=node: nodes.describe(layout, known, node)):  # type: ignore[misc]
+                since[node] = now
         for node in known.nodes:
             images.load(layout, node, images.essential())  # new ones since the node was made
-        if not _nodes_ready(layout, known):
+        if not _nodes_ready(layout, known, since):
             with progress.step(f"{len(known.nodes)} node{'s' if len(known.nodes) > 1 else ''} ready"):
                 progress.wait_for(
-                    lambda: _nodes_ready(layout, known), NODE_PATIENCE, lambda: _stuck("A node is not ready", layout)
+                    lambda: _nodes_ready(layout, known, since),
+                    NODE_PATIENCE,
+                    lambda: _stuck("A node is not ready", layout),
                 )
         if layout.published_kubeconfig != layout.kubeconfig:
             units.write_whole(layout.published_kubeconfig, layout.kubeconfig.read_text(), mode=0o600)
@@ -153,8 +159,8 @@ def _ready(layout: settings.Layout, known: state.State) -> bool:
     return _get(layout, known, "/readyz") is not None
 
 
-def _nodes_ready(layout: settings.Layout, known: state.State) -> bool:
-    """Whether each node says so, of the process that runs now."""
+def _nodes_ready(layout: settings.Layout, known: state.State, since: Mapping[str, str]) -> bool:
+    """Whether each node says so; one that was just started must have said it since (RFC 3339, by node)."""
     answer = _get(layout, known, "/api/v1/nodes")
     if answer is None:
         return False
@@ -162,7 +168,10 @@ def _nodes_ready(layout: settings.Layout, known: state.State) -> bool:
         entry["metadata"]["name"]
         for entry in json.loads(answer)["items"]
         for condition in entry["status"].get("conditions", [])
-        if condition["type"] == "Ready" and condition["status"] == "True"
+        if condition["type"] == "Ready"
+        and condition["status"] == "True"
+        # Written alike by both, so that text compares as time does.
+        and condition["lastHeartbeatTime"] >= since.get(entry["metadata"]["name"], "")
     }
     return ready >= set(known.nodes)
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import types
 
-from cluster import cgroups, linux, network, processes, units
+from cluster import cgroups, errors, linux, network, processes, units
 
 
 def main(arguments: list[str]) -> int:
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         supervisor.kill()
         supervisor.wait()
         if unit.network is not None:
-            with contextlib.suppress(subprocess.CalledProcessError):
+            with contextlib.suppress(errors.StepFailed):
                 network.unplug(unit.network)
 
 

@@ -109,7 +109,7 @@ def plug(cable: units.Network, pid: int) -> None:
 
 
 def unplug(cable: units.Network) -> None:
-    """Takes the machine's end of a cable away; raises CalledProcessError if it is gone already."""
+    """Takes the machine's end of a cable away; raises StepFailed if it is gone already."""
     _ip("link", "delete", cable.host_end)
 
 
@@ -124,11 +124,13 @@ def settle(cable: units.Network) -> None:
     pathlib.Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+def _ip(*arguments: str) -> str:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise errors.StepFailed(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _ip_json(*arguments: str) -> list[dict[str, object]]:
-    done = subprocess.run(["ip", "-json", *arguments], check=True, capture_output=True, text=True)
-    found: list[dict[str, object]] = json.loads(done.stdout or "[]")
+    found: list[dict[str, object]] = json.loads(_ip("-json", *arguments) or "[]")
     return found

@@ -29,7 +29,7 @@ class Settings:
     """How many nodes; each has GPUs of its own."""
     gpus: int = 4
     """Simulated GPUs of each node; 0 for a plain cluster, which needs no simulator."""
-    profile: str = "rtx4090"
+    profile: str = "p40"
     """Model of the simulated GPUs, a name that `unigpu-sim` knows."""
 
     def check(self) -> None:

@@ -1,0 +1,59 @@
+"""One cluster with simulated GPUs and the chart for all tests here; it is taken down whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster import cgroups, images, project_images, settings, state, store
+from demo import install
+from demo.kube import Kube
+from tests.cluster import harness
+
+NAME = "test"
+"""Not the name of `make up`, so that tests and a demo don't disturb each other."""
+
+
+@pytest.fixture(scope="session")
+def project() -> dict[str, images.Image]:
+    """The project's images by role, made and ready for new nodes."""
+    made = project_images.make_all()
+    store.fill(made.values())
+    return made
+
+
+@pytest.fixture(scope="session")
+def cluster(project: dict[str, images.Image]) -> Iterator[settings.Layout]:
+    """A cluster of one node with four simulated GPUs of 24 GiB."""
+    harness.run(NAME, "down")  # what a killed test run left
+    try:
+        harness.run(NAME, "up", "--gpus", "4", "--profile", "p40")
+        layout = settings.Layout(NAME)
+        known = state.load(layout)
+        assert known is not None
+        for node in known.nodes:
+            images.load(layout, node, project.values())
+        yield layout
+    finally:
+        harness.run(NAME, "down")
+
+
+@pytest.fixture(scope="session")
+def kube(cluster: settings.Layout, project: dict[str, images.Image]) -> Kube:
+    """The cluster with the chart installed and all its parts ready."""
+    kube = Kube(cluster.kubeconfig, str(settings.BIN / "kubectl"), str(settings.BIN / "helm"))
+    install.install(kube, {role: image.name for role, image in project.items()}, simulated=True)
+    return kube
+
+
+@pytest.fixture(scope="session")
+def probe_image(project: dict[str, images.Image]) -> str:
+    """The small GPU program's image."""
+    return project["probe"].name
+
+
+@pytest.fixture(scope="session")
+def cluster_cgroup(cluster: settings.Layout) -> str:
+    """What the line of every process of the cluster begins with in /proc/PID/cgroup, after the hierarchy."""
+    return cgroups.branch(cluster.name)
