@@ -51,9 +51,8 @@ async def _serve(
     metrics = Metrics(identity)
     reviews = server.Reviews(settings.options, settings.writers, metrics, settings.body_bytes)
     peer = kube.Kube(api, settings.namespace, settings.secret, settings.configuration)
-    terms = certificates.Terms(
-        certificates.hosts(settings.service, settings.namespace), timedelta(seconds=settings.certificate_seconds)
-    )
+    hosts = (*certificates.hosts(settings.service, settings.namespace), *settings.hosts)
+    terms = certificates.Terms(hosts, timedelta(seconds=settings.certificate_seconds))
     keeper = Folder(settings.tls_folder, identity) if settings.tls_folder else Keeper(peer, identity, terms)
     health = server.health(lambda: "draining" if stop.is_set() else keeper.unready(), metrics)
     metrics_port = await listen(stack, health, settings.metrics_port)

@@ -46,6 +46,8 @@ class Settings:
     """Secret in which the replicas share the certificate."""
     configuration: str = names.WEBHOOK_CONFIGURATION
     """Name of both webhook configurations, into which the certificate authority is written."""
+    hosts: tuple[str, ...] = ()
+    """More DNS names for the certificate, for API servers that reach the webhook by URL and not by its Service."""
     pod_name: str = ""
     """Name of the webhook's own pod, for log lines; empty outside Kubernetes."""
     writers: tuple[str, ...] = ()
@@ -92,6 +94,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     text("--service", default=known.service)
     text("--secret", default=known.secret)
     text("--configuration", default=known.configuration)
+    text("--host", action="append", dest="hosts", metavar="NAME", help="may be repeated")
     text("--writer", action="append", dest="writers", metavar="USER", help="may be repeated")
     text("--aliyun-unit", choices=[unit.value for unit in AliyunUnit], default="GiB")
     text(
@@ -127,6 +130,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         service=given.service,
         secret=given.secret,
         configuration=given.configuration,
+        hosts=tuple(given.hosts or ()),
         pod_name=os.environ.get("POD_NAME", ""),
         writers=tuple(given.writers or default_writers(given.namespace)),
         options=Options(
