@@ -76,7 +76,7 @@ def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
             steps.Step(
                 "Cluster",
                 "etcd, API server, kubelet; four GPUs of 24 GiB",
-                (PYTHON, "-m", "cluster", "up", "--gpus", "4", "--profile", "rtx4090"),
+                (PYTHON, "-m", "cluster", "up", "--gpus", "4", "--profile", "p40"),
                 skip=lambda: None if local else theirs,
             ),
         ]

@@ -16,7 +16,8 @@ from demo.kube import CommandFailed, Kube
 from unigpu import allocations, names, requests
 from unigpu.units import BYTES_PER_MIB
 
-WIDTH = 132
+OUT_OF_MEMORY = "CUDA_ERROR_OUT_OF_MEMORY"
+WIDTH = 140
 """Columns of the table; wider lines break."""
 
 Metrics = dict[tuple[str, str, str], dict[str, float]]
@@ -36,10 +37,10 @@ class Row:
     metrics: str
 
 
-def told(kube: Kube, namespace: str, pod: str) -> dict[str, Any] | None:
+def told(kube: Kube, namespace: str, pod: str, container: str = "") -> dict[str, Any] | None:
     """What the pod's program printed: its newest whole line of JSON, or None."""
     try:
-        log = kube.run("logs", "-n", namespace, pod, "--tail=50")
+        log = kube.run("logs", "-n", namespace, pod, "--tail=50", *(("-c", container) if container else ()))
     except CommandFailed:
         return None  # its container has just ended or isn't there yet; the caller looks again
     for line in reversed(log.splitlines()):
@@ -96,42 +97,50 @@ def row(pod: Mapping[str, Any], words: Mapping[str, Any], seen: Metrics) -> Row:
         dialect=request.dialect,
         asked="\n".join(f"{field}: {value}" for field, value in request.asked.items()),
         given="\n".join(share.gpu[:12] + "…" for share in shares),
-        sees="\n".join(_mib(cards[share.gpu]["total"]) if share.gpu in cards else "another GPU!" for share in shares),
+        sees="\n".join(
+            _mib(cards[share.gpu]["total_bytes"]) if share.gpu in cards else "another GPU!" for share in shares
+        ),
         took="\n".join(_took(cards[share.gpu]) if share.gpu in cards else "" for share in shares),
         metrics="\n".join(
-            f"{_mib(value.get(names.METRIC_MEMORY_USED, 0))} of {_mib(value.get(names.METRIC_MEMORY_LIMIT, 0))}"
+            f"{_whole(value.get(names.METRIC_MEMORY_USED, 0))} of {_mib(value.get(names.METRIC_MEMORY_LIMIT, 0))}"
             for value in values
         ),
     )
 
 
 def _took(card: Mapping[str, Any]) -> str:
-    return f"{_mib(card['taken'])}, then\n{card['refusal']}"
+    refusal = "" if card["error"] == OUT_OF_MEMORY else f"\n{card['error']}"
+    return f"{card['taken_mib']:,} MiB{refusal}"
 
 
 def _mib(amount: float) -> str:
-    return f"{int(amount) // BYTES_PER_MIB:,} MiB"
+    return f"{_whole(amount)} MiB"
+
+
+def _whole(amount: float) -> str:
+    return f"{int(amount) // BYTES_PER_MIB:,}"
 
 
 def render(rows: Sequence[Row], refusal: str, kubeconfig: Path, *, existing: bool) -> str:
     """The table, the refusal, and how to go on, as text."""
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_lines=False, pad_edge=False)
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_lines=False, pad_edge=False, leading=1)
     for head, style in (
         ("Pod", "bold"),
         ("Dialect", ""),
         ("Asked for", ""),
         ("GPU given", ""),
         ("Program sees", ""),
-        ("It could take", ""),
-        ("/metrics: used of limit", ""),
+        ("It took until refused*", ""),
+        ("/metrics, now of limit", ""),
     ):
-        table.add_column(head, style=style, no_wrap=head in ("Pod", "GPU given"), overflow="fold")
+        table.add_column(head, style=style, no_wrap=True, overflow="fold")
     for one in rows:
         table.add_row(one.pod, one.dialect, one.asked, one.given, one.sees, one.took, one.metrics)
     text = io.StringIO()
     console = rich.console.Console(file=text, width=WIDTH, highlight=False)
     console.print()
     console.print(table)
+    console.print(f"* {OUT_OF_MEMORY}. What is missing to the share is the cost of the program's own context.\n")
     console.print("A pod that admission refused, as its author sees it:\n")
     console.print("  " + refusal.replace("\n", "\n  "), markup=False, soft_wrap=True)
     console.print("\nThe cluster stays up:\n")

@@ -21,6 +21,8 @@ OPEN = ("05",)
 """Pods that opted out of isolation: their program takes all that the card has left, so they come when the others have
 taken their measure."""
 REFUSED = "15"
+HELD = 48
+"""MiB that each program keeps; with its context it fits the smallest share of the manifests, 200 MiB."""
 PATIENCE = 120.0
 """Seconds until a pod's program has told what it saw."""
 
@@ -65,11 +67,11 @@ def _pods(kube: Kube, probe: str, *, existing: bool) -> str:
     """Run the pods; the text that the demo prints at its end."""
     kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
     for number in FIRST:
-        kube.apply(manifest(number, probe), NAMESPACE)
+        kube.apply(_busy(manifest(number, probe)), NAMESPACE)
     told = _wait_told(kube, expected(FIRST, probe))
     if not existing:  # on somebody's cluster there may be neighbours on the card
         for number in OPEN:
-            kube.apply(manifest(number, probe), NAMESPACE)
+            kube.apply(_busy(manifest(number, probe)), NAMESPACE)
         told = _wait_told(kube, expected((*FIRST, *OPEN), probe))
     refusal = _refusal(kube, probe)
     seen = wait_for(
@@ -88,6 +90,14 @@ def manifest(number: str, probe: str) -> list[dict[str, Any]]:
     for document in documents:
         for container in _pod_spec(document).get("containers", []):
             container["image"] = probe
+    return documents
+
+
+def _busy(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same, with programs that go on using memory, so that there is something to measure."""
+    for document in documents:
+        for container in _pod_spec(document).get("containers", []):
+            container["args"] = ["--hold", str(HELD)]
     return documents
 
 
