@@ -1,12 +1,16 @@
 """Every dialect. A new one is a file in this folder and a line here."""
 
-from webhook.dialects import alibaba, hami, tencent, unified, volcano
+from webhook.dialects import alibaba, elastic, hami, kai, nvshare, qgpu, tencent, unified, volcano
 
 ALL = (
     unified.DIALECT,
     alibaba.DIALECT,
     tencent.DIALECT,
+    qgpu.DIALECT,
     hami.DIALECT,
     volcano.DIALECT,
+    kai.DIALECT,
+    elastic.DIALECT,
+    nvshare.DIALECT,
 )
 BY_NAME = {dialect.name: dialect for dialect in ALL}

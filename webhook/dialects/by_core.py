@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from unigpu.requests import Request
+from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
 from webhook.sheet import MAX_CARDS, Sheet
 
@@ -50,4 +50,5 @@ def read(sheet: Sheet, fields: Fields) -> Request | None:
     if not core and fields.core_needed:
         sheet.refuse(fields.memory, f"needs {fields.core} beside it", f"{fields.core}: {accepted}")
         return None
-    return Request(gpus=1, memory=memory, cores=Percent(core))
+    compute = ComputePolicy.HARD if core else ComputePolicy.UNLIMITED
+    return Request(gpus=1, memory=memory, cores=Percent(core), policy=compute)

@@ -27,6 +27,8 @@ def read(sheet: Sheet) -> Request | None:
         return None
     if not memory and cores in (0, cards * 100):
         return Request(gpus=cards, whole=True)
+    if not memory:
+        sheet.warn(f"without {names.RESOURCE_MEMORY} its memory isn't limited: neighbours may find the card full")
     return Request(
         gpus=cards,
         memory=MiB(memory // cards),

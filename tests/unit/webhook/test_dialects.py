@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from unigpu.requests import ComputePolicy, Request, Spread
-from webhook import pods, translate
+from webhook import dialects, pods, translate
 from webhook.options import AliyunUnit, BareGpu, Options
 
 MEM, CORE, COUNT = "aliyun.com/gpu-mem", "aliyun.com/gpu-core.percentage", "aliyun.com/gpu-count"
@@ -14,6 +14,9 @@ VCORE, VMEM, VLIMIT = "tencent.com/vcuda-core", "tencent.com/vcuda-memory", "ten
 GPU, VGPU, GMEM = "nvidia.com/gpu", "nvidia.com/vgpu", "nvidia.com/gpumem"
 GPERCENT, GCORES, PRIORITY = "nvidia.com/gpumem-percentage", "nvidia.com/gpucores", "nvidia.com/priority"
 UNLIMITED = ComputePolicy.UNLIMITED
+
+QCORE, QMEM = "tke.cloud.tencent.com/qgpu-core", "tke.cloud.tencent.com/qgpu-memory"
+ELASTIC = "elasticgpu.io/gpu-memory"
 
 Make = Callable[..., dict[str, Any]]
 
@@ -62,6 +65,13 @@ def only(translation: translate.Translation) -> dict[str, Any]:
             {"gpus": 2, "memory": 2000, "policy": UNLIMITED},
         ),
         ({"volcano.sh/vgpu-number": 2}, {"gpus": 2, "whole": True}),
+        ({QCORE: 5, QMEM: 2}, {"gpus": 1, "memory": 2048, "cores": 5}),
+        ({QMEM: 2}, {"gpus": 1, "memory": 2048, "policy": UNLIMITED}),
+        ({QCORE: 300}, {"gpus": 3, "whole": True}),
+        ({"elasticgpu.io/gpu-core": 20, ELASTIC: 256}, {"gpus": 1, "memory": 256, "cores": 20}),
+        ({ELASTIC: 256}, {"gpus": 1, "memory": 256, "policy": UNLIMITED}),
+        ({"elasticgpu.io/gpu-core": 100}, {"gpus": 1, "whole": True}),
+        ({"nvshare.com/gpu": 1}, {"gpus": 1, "cores": 10, "ceiling": 100, "policy": ComputePolicy.SOFT}),
         ({"unigpu.dev/vgpu": 2, "unigpu.dev/memory": 4096}, {"gpus": 2, "memory": 2048, "policy": UNLIMITED}),
         (
             {"unigpu.dev/vgpu": 2, "unigpu.dev/memory": "4Gi", "unigpu.dev/cores": 60},
@@ -141,6 +151,9 @@ def test_fields_mean_with_the_pods_own(
         ({GPU: 1, PRIORITY: 2}, PRIORITY, "2", "0 (high) or 1 (low)"),
         ({PRIORITY: 1}, PRIORITY, "1", GPU),
         ({GPU: "many"}, GPU, "many", "1 to 16"),
+        ({QCORE: 4, QMEM: 1}, QCORE, "4", "5 to 99"),
+        ({QCORE: 50}, QCORE, "50", QMEM),
+        ({"nvshare.com/gpu": 2}, "nvshare.com/gpu", "2", "1:"),
         ({"unigpu.dev/memory": 100}, "unigpu.dev/memory", "100", "unigpu.dev/vgpu"),
         ({"unigpu.dev/vgpu": 2, "unigpu.dev/memory": 101}, "unigpu.dev/memory", "101", "multiple of 2"),
         ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 150}, "unigpu.dev/cores", "150", "up to 100"),
@@ -227,6 +240,9 @@ def test_pods_that_ask_for_nothing_are_left_alone(pod: Make, fields: dict[str, A
         ({MEM: 1}, {"env": {"CGPU_DISABLE": "yes"}}, "not known"),
         ({MEM: 1}, {"labels": {"ack.gpushare.placement": "x"}}, "not known"),
         ({MEM: 1}, {"annotations": {"hami.io/gpu-scheduler-policy": "x"}}, "not known"),
+        ({"nvshare.com/gpu": 1}, {}, "doesn't limit memory"),
+        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 20}, {}, "isn't limited"),
+        ({}, {"annotations": {"gpu-fraction": "0.333"}}, "counts as 33 %"),
         ({}, {"env": {"CGPU_DISABLE": "true"}}, "no effect without a request"),
     ],
     ids=str,
@@ -262,3 +278,54 @@ def test_several_whole_cards_are_chosen_by_links(pod: Make, fields: dict[str, An
     translation = read(pod(fields))
     assert translation.request is not None
     assert translation.request.preferences.gpu_policy is policy
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        (
+            {"gpu-fraction": "0.5"},
+            {"gpus": 1, "memory_percent": 50, "cores": 50, "ceiling": 100, "policy": ComputePolicy.SOFT},
+        ),
+        ({"gpu-memory": "2000"}, {"gpus": 1, "memory": 2000, "policy": UNLIMITED}),
+        ({"gpu-memory": "2Gi", "gpu-fraction-num-devices": "2"}, {"gpus": 2, "memory": 2048, "policy": UNLIMITED}),
+    ],
+    ids=str,
+)
+def test_annotations_mean(pod: Make, annotations: dict[str, str], expected: dict[str, Any]) -> None:
+    assert only(read(pod(annotations=annotations))) == expected
+
+
+def test_annotations_may_name_the_container(pod: Make) -> None:
+    containers = [{"name": "a"}, {"name": "b"}]
+    named = {"gpu-fraction": "0.5", "gpu-fraction-container-name": "b"}
+    by_name = read(pod(containers=containers, annotations=named)).request
+    first = read(pod(containers=containers, annotations={"gpu-fraction": "0.5"})).request
+    assert by_name is not None and first is not None
+    assert (list(by_name.containers), list(first.containers)) == (["b"], ["a"])
+    assert by_name.containers["b"].asked == named
+
+
+@pytest.mark.parametrize(
+    ("annotations", "field", "value"),
+    [
+        ({"gpu-fraction": "1"}, "gpu-fraction", "1"),
+        ({"gpu-fraction": "0"}, "gpu-fraction", "0"),
+        ({"gpu-fraction": "half"}, "gpu-fraction", "half"),
+        ({"gpu-memory": "0"}, "gpu-memory", "0"),
+        ({"gpu-memory": "1.5"}, "gpu-memory", "1.5"),
+        ({"gpu-fraction": "0.5", "gpu-memory": "1"}, "gpu-memory", "1"),
+        ({"gpu-fraction": "0.5", "gpu-fraction-num-devices": "17"}, "gpu-fraction-num-devices", "17"),
+        ({"gpu-fraction": "0.5", "gpu-fraction-container-name": "z"}, "gpu-fraction-container-name", "z"),
+    ],
+    ids=str,
+)
+def test_problems_with_annotations(pod: Make, annotations: dict[str, str], field: str, value: str) -> None:
+    (problem,) = read(pod(annotations=annotations)).problems
+    assert (problem.field, problem.value) == (field, value)
+
+
+def test_every_dialect_has_names_of_its_own() -> None:
+    names = [name for dialect in dialects.ALL for name in (*dialect.resources, *dialect.annotations)]
+    assert len(names) == len(set(names))
+    assert len(dialects.BY_NAME) == len(dialects.ALL)

@@ -1,0 +1,96 @@
+"""KAI, and Run:ai, whose annotations it took over: a pod asks by annotation, for one of its containers."""
+
+from fractions import Fraction
+
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MiB, Percent
+from webhook import quantities
+from webhook.dialect import Dialect
+from webhook.pods import Container, Pod
+from webhook.sheet import MAX_CARDS, MAX_MEMORY, Sheet
+
+FRACTION = "gpu-fraction"
+MEMORY = "gpu-memory"
+DEVICES = "gpu-fraction-num-devices"
+CONTAINER = "gpu-fraction-container-name"
+ACCEPTED_FRACTION = 'a quoted number above "0" and below "1"'
+
+
+def read(sheet: Sheet) -> Request | None:
+    """The container's request; None with problems on the sheet."""
+    gpus = _cards(sheet)
+    fraction, memory = sheet.annotation(FRACTION), sheet.annotation(MEMORY)
+    name = sheet.annotation(CONTAINER)
+    if name is not None and name != sheet.container.name:
+        known = ", ".join(container.name for container in sheet.pod.containers[:8])
+        sheet.refuse(CONTAINER, "the pod has no such container", f"one of {known}", value=name)
+    if fraction is not None and memory is not None:
+        sheet.refuse(MEMORY, f"beside {FRACTION}", "one of the two", value=memory)
+        return None
+    percent = _percent(sheet, fraction) if fraction is not None else Percent(0)
+    mebibytes = _memory(sheet, memory) if memory is not None else MiB(0)
+    if sheet.problems:
+        return None
+    if mebibytes:
+        return Request(gpus=gpus, memory=mebibytes, policy=ComputePolicy.UNLIMITED)
+    return Request(gpus=gpus, memory_percent=percent, cores=percent, ceiling=Percent(100), policy=ComputePolicy.SOFT)
+
+
+def addressed(pod: Pod, container: Container) -> bool:
+    """Whether the pod's annotations mean this container: the one they name, else the first."""
+    if FRACTION not in pod.annotations and MEMORY not in pod.annotations:
+        return False
+    name = pod.annotations.get(CONTAINER)
+    if name and any(other.name == name for other in pod.containers):
+        return container.name == name
+    return container.place == "containers" and container.index == 0
+
+
+def _percent(sheet: Sheet, text: str) -> Percent:
+    try:
+        number, _ = quantities.parse(text)
+    except ValueError as error:
+        sheet.refuse(FRACTION, str(error), ACCEPTED_FRACTION, value=text)
+        return Percent(0)
+    if number >= 1:
+        sheet.refuse(
+            FRACTION, "not less than a card", f"{ACCEPTED_FRACTION}; nvidia.com/gpu for whole cards", value=text
+        )
+    elif number < Fraction(1, 100):
+        sheet.refuse(FRACTION, "less than a hundredth of a card", ACCEPTED_FRACTION, value=text)
+    percent = int(number * 100)
+    if percent != number * 100:
+        sheet.warn(f"annotation {FRACTION} = {text[:20]} counts as {percent} %")
+    return Percent(percent)
+
+
+def _memory(sheet: Sheet, text: str) -> MiB:
+    accepted = "a quoted whole number of MiB above 0"
+    try:
+        number = quantities.amount(text, MiB(1))
+    except ValueError as error:
+        sheet.refuse(MEMORY, str(error), accepted, value=text)
+        return MiB(0)
+    if not 0 < number <= MAX_MEMORY:
+        sheet.refuse(MEMORY, "no memory" if not number else "no card has that much", accepted, value=text)
+    return MiB(number)
+
+
+def _cards(sheet: Sheet) -> int:
+    text = sheet.annotation(DEVICES)
+    if text is None:
+        return 1
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_CARDS):
+        sheet.refuse(DEVICES, "not a number of cards", f'a quoted number from "1" to "{MAX_CARDS}"', value=text)
+        return 1
+    return int(text)
+
+
+DIALECT = Dialect(
+    name="kai",
+    title="KAI",
+    resources=(),
+    read=read,
+    annotations=(FRACTION, MEMORY),
+    addressed=addressed,
+)

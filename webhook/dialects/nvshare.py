@@ -1,0 +1,22 @@
+"""nvshare: turns on a card, without limits of memory."""
+
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import Percent
+from webhook.dialect import Dialect
+from webhook.sheet import Sheet
+
+GPU = "nvshare.com/gpu"
+SHARE = Percent(10)
+"""nvshare makes ten of each card."""
+
+
+def read(sheet: Sheet) -> Request | None:
+    """The container's request; None with problems on the sheet."""
+    sheet.number(GPU, high=1, accepted="1: a container gets turns on one card")
+    if sheet.problems:
+        return None
+    sheet.warn(f"{GPU} doesn't limit memory: neighbours on the card may find it full")
+    return Request(gpus=1, cores=SHARE, ceiling=Percent(100), policy=ComputePolicy.SOFT)
+
+
+DIALECT = Dialect(name="nvshare", title="nvshare", resources=(GPU,), read=read)
