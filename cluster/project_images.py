@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -61,10 +62,21 @@ def make(target: str, name: str) -> Image:
             temporary.replace(image.file)
         finally:
             temporary.unlink(missing_ok=True)
-        for old in FOLDER.glob(f"{name}-*.tar"):
-            if old != image.file and not old.name.removeprefix(f"{name}-").startswith("probe"):
-                old.unlink()
+        _forget_older(image, name)
     return image
+
+
+def _forget_older(image: Image, name: str) -> None:
+    """Removes the archives and the builder's images of earlier inputs; what layers they share with this one stay."""
+    pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]+\.tar")
+    for old in FOLDER.iterdir():
+        if pattern.fullmatch(old.name) and old != image.file:
+            old.unlink()
+    command = [*_command(), "images", "--format", "{{.Name}}:{{.Tag}}"]
+    listing = subprocess.run(command, capture_output=True, text=True).stdout
+    for other in listing.split():
+        if other.startswith(f"localhost/{name}:") and other != f"localhost/{image.name}":
+            _buildah("rmi", other)
 
 
 def _import_base(base: Image) -> None:

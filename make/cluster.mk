@@ -1,26 +1,23 @@
 # The local cluster. NAME, NODES, GPUS and PROFILE choose another one: `make up NAME=mine GPUS=0`.
-NAME ?= unigpu
-NODES ?= 1
-GPUS ?= 4
-PROFILE ?= rtx4090
-CLUSTER_SIZE = --nodes $(NODES) --gpus $(GPUS) --profile $(PROFILE)
+CLUSTER_NAME = $(if $(NAME),--name $(NAME))
+CLUSTER_SIZE = $(if $(NODES),--nodes $(NODES)) $(if $(GPUS),--gpus $(GPUS)) $(if $(PROFILE),--profile $(PROFILE))
 
 .PHONY: cluster up down images status doctor
 
 cluster: ## Kubernetes, etcd, Helm and containerd from source, into build/bin
 	@python3 -m cluster build
 
-up: $(SETUP) cluster $(if $(filter-out 0,$(GPUS)),native) ## Start the local cluster, or repair it (NAME=, NODES=, GPUS=, PROFILE=)
-	@$(PYTHON) -m cluster up --name $(NAME) $(CLUSTER_SIZE)
+up: $(SETUP) cluster $(if $(filter 0,$(GPUS)),,native) ## Start the local cluster, or repair it (NAME=, NODES=, GPUS=, PROFILE=)
+	@$(PYTHON) -m cluster up $(CLUSTER_NAME) $(CLUSTER_SIZE)
 
-down: $(SETUP) ## End the local cluster and remove every trace of it
-	@$(PYTHON) -m cluster down --name $(NAME)
+down: $(SETUP) ## End the local cluster and remove every trace of it (NAME=)
+	@$(PYTHON) -m cluster down $(CLUSTER_NAME)
 
-status: $(SETUP) ## Say what runs of the local cluster
-	@$(PYTHON) -m cluster status --name $(NAME)
+status: $(SETUP) ## Say what runs of the local cluster (NAME=)
+	@$(PYTHON) -m cluster status $(CLUSTER_NAME)
 
-images: $(SETUP) cluster native ## Make the images that are missing and load them into the local cluster
-	@$(PYTHON) -m cluster images --name $(NAME)
+images: $(SETUP) cluster native ## Make the images that are missing and load them into the local cluster (NAME=)
+	@$(PYTHON) -m cluster images $(CLUSTER_NAME)
 
 doctor: $(SETUP) ## Say what keeps this machine from carrying the local cluster
-	@$(PYTHON) -m cluster doctor --name $(NAME) $(CLUSTER_SIZE)
+	@$(PYTHON) -m cluster doctor $(CLUSTER_NAME) $(CLUSTER_SIZE)
