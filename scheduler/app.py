@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -32,11 +33,19 @@ async def run(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         async with kube.connect(settings.kubeconfig, settings.api_timeout) as api, asyncio.TaskGroup() as tasks:
-            async with _serve(settings, api, tasks):
+            async with serve(settings, api, tasks):
                 await stop.wait()
             raise _Stopped
     except* _Stopped:
         pass
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where it listens."""
+
+    verbs: int
+    probes: int
 
 
 class _Stopped(Exception):
@@ -44,7 +53,8 @@ class _Stopped(Exception):
 
 
 @contextlib.asynccontextmanager
-async def _serve(settings: Settings, api: kube.Kube, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+async def serve(settings: Settings, api: kube.Kube, tasks: asyncio.TaskGroup) -> AsyncIterator[Ports]:
+    """The whole service, its eternal tasks in `tasks`, until the context ends."""
     rules = placement.Rules(settings.shares_per_gpu, settings.gpu_policy)
     ledger = books.Books()
     state = cluster.Cluster(ledger)
@@ -89,7 +99,7 @@ async def _serve(settings: Settings, api: kube.Kube, tasks: asyncio.TaskGroup) -
         logs.event(logger, "serving", port=port, metrics_port=metrics_port)
         tasks.create_task(_eternal("nodes", nodes.run()), name="nodes")
         tasks.create_task(_eternal("pods", pods.run()), name="pods")
-        yield
+        yield Ports(port, metrics_port)
         logs.event(logger, "stopping")
 
 
@@ -109,6 +119,7 @@ async def _listen(app: web.Application, host: str, port: int) -> AsyncIterator[i
             await site.start()
         except OSError as error:
             raise errors.Malformed(f"port {port} can't be listened on: {error.strerror}; choose another one") from error
-        yield int(runner.addresses[0][1])
+        # A free port is another one for each family of addresses; one of IPv4 has two parts.
+        yield int(min(runner.addresses, key=len)[1])
     finally:
         await runner.cleanup()

@@ -67,9 +67,7 @@ class Binder:
         """Raises Unavailable while a binding of the pod is under way and nobody knows yet how it ends."""
         node = self._open.get(uid)
         if node is not None:
-            raise errors.Unavailable(
-                f"an earlier binding of the pod to node {node} has no known outcome yet; try again"
-            )
+            raise errors.Unavailable(f"it isn't known yet how an earlier binding of the pod to node {node} ended")
 
     async def bind(self, args: wire.BindingArgs) -> Allocation | None:
         """Bind the pod to the node. None: it was bound there already.

@@ -1,0 +1,160 @@
+"""Filter, prioritize and bind over real sockets, with the books following a real list and watch."""
+
+import asyncio
+from pathlib import Path
+
+from tests.integration.scheduler import extender
+from tests.integration.scheduler.apiserver import ApiServer
+from tests.integration.scheduler.extender import asking, inventory, until
+from unigpu import names
+
+PODS = names.METRIC_SCHEDULER_PODS
+ASSUMED = names.METRIC_SCHEDULER_ASSUMED
+ENDED = [{"name": "main", "state": {"terminated": {"exitCode": 0}}}]
+
+
+async def test_a_pod_is_placed_and_bound_in_one_write(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1"))
+    async with extender.inside(api, tmp_path) as caller:
+        pod = await api.add_pod("p", asking(memory=8192, cores=30))
+        found = await caller.filter(pod, ["n1"])
+        assert found["NodeNames"] == ["n1"]
+        assert await caller.bind(pod, "n1") == ""
+        bound = api.pod("p")
+        assert bound["spec"]["nodeName"] == "n1"
+        given = extender.allocation(bound)
+        assert given is not None
+        assert given.node == "n1"
+        (share,) = given.containers["main"]
+        assert (share.gpu, share.memory, share.cores) == ("GPU-n1-0", 8192, 30)
+        assert api.bindings[0]["metadata"]["uid"] == pod["metadata"]["uid"]
+        await caller.until(ASSUMED, 0)
+        assert await caller.metric(PODS) == 1
+
+
+async def test_reasons_are_counted(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 2))
+    await api.add_node("n2", inventory("n2", 1))
+    await api.add_node("plain")
+    async with extender.inside(api, tmp_path) as caller:
+        whole = await api.add_pod("whole", asking(whole=True))
+        assert await caller.bind(whole, "n1") == ""
+        pod = await api.add_pod("p", asking(gpus=2, memory=8192))
+        found = await caller.filter(pod, ["n1", "n2", "plain", "unknown"])
+        wish = "container main needs 2 GPUs with 8192 MiB free on each"
+        assert found["NodeNames"] == []
+        assert found["FailedNodes"] == {"n1": f"{wish}: only 1 of 2 fit, 1 of 2 taken whole"}
+        assert found["FailedAndUnresolvableNodes"] == {
+            "n2": f"{wish}: node has 1",
+            "plain": "node has no GPUs that the node agent reported",
+            "unknown": "node has no GPUs that the node agent reported",
+        }
+
+
+async def test_a_pod_that_slipped_past_the_webhook_is_refused_with_the_reason(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1"))
+    async with extender.inside(api, tmp_path) as caller:
+        pod = await api.add_pod("p")
+        found = await caller.filter(pod, ["n1"])
+        assert found["NodeNames"] == []
+        assert names.ANNOTATION_REQUEST in found["FailedAndUnresolvableNodes"]["n1"]
+        assert "webhook" in found["FailedAndUnresolvableNodes"]["n1"]
+        assert names.ANNOTATION_REQUEST in await caller.bind(pod, "n1")
+        assert api.bindings == []
+
+
+async def test_a_gang_is_bound_side_by_side_without_waiting_for_the_watch(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1"))
+    async with extender.inside(api, tmp_path) as caller:
+        pods = [await api.add_pod(f"p{number}", asking(memory=3000)) for number in range(32)]
+        api.show_events.clear()
+        api.hold_answers.clear()
+        binds = [asyncio.create_task(caller.bind(pod, "n1")) for pod in pods]
+        await until(lambda: len(api.bindings) == 32, "all bindings to be sent before the first is answered")
+        api.hold_answers.set()
+        assert await asyncio.gather(*binds) == [""] * 32
+        assert extender.taken(api) == {f"GPU-n1-{number}": 24000 for number in range(4)}
+        assert await caller.metric(ASSUMED) == 32
+        one_more = await api.add_pod("more", asking(memory=3000))
+        assert (await caller.filter(one_more, ["n1"]))["NodeNames"] == []
+        assert "too little free memory" in await caller.bind(one_more, "n1")
+        api.show_events.set()
+        await caller.until(ASSUMED, 0)
+
+
+async def test_shares_return_when_pods_end(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        for number, how in enumerate(("finished", "removed", "terminated")):
+            pod = await api.add_pod(f"p{number}", asking(memory=20000))
+            assert await caller.bind(pod, "n1") == ""
+            waiting = await api.add_pod(f"w{number}", asking(memory=20000))
+            assert (await caller.filter(waiting, ["n1"]))["NodeNames"] == []
+            key = f"default/p{number}"
+            if how == "finished":
+                await api.change("pods", key, lambda pod: pod["status"].update(phase="Succeeded"))
+            elif how == "removed":
+                await api.remove("pods", key)
+            else:
+                await api.change(
+                    "pods", key, lambda pod: pod["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z")
+                )
+                await caller.until(ASSUMED, 0)
+                assert (await caller.filter(waiting, ["n1"]))["NodeNames"] == [], "it may still run"
+                await api.change("pods", key, lambda pod: pod["status"].update(containerStatuses=ENDED))
+            await caller.until(PODS, 0)
+            assert (await caller.filter(waiting, ["n1"]))["NodeNames"] == ["n1"]
+
+
+async def test_binpack_and_spread_among_nodes(api: ApiServer, tmp_path: Path) -> None:
+    for name in ("n1", "n2", "n3"):
+        await api.add_node(name, inventory(name))
+    async with extender.inside(api, tmp_path) as caller:
+        for name, memory in (("n1", 2000), ("n2", 4000)):
+            pod = await api.add_pod(f"on-{name}", asking(memory=memory))
+            assert await caller.bind(pod, name) == ""
+        pod = await api.add_pod("p", asking(memory=1000))
+        assert await caller.prioritize(pod, ["n1", "n2", "n3"]) == {"n1": 5, "n2": 10, "n3": 0}
+        annotations = asking(memory=1000)
+        annotations[names.ANNOTATION_REQUEST] = annotations[names.ANNOTATION_REQUEST].replace(
+            '"version":1', '"preferences":{"node_policy":"spread"},"version":1'
+        )
+        pod = await api.add_pod("q", annotations)
+        assert await caller.prioritize(pod, ["n1", "n2", "n3"]) == {"n1": 5, "n2": 0, "n3": 10}
+
+
+async def test_node_changes_are_followed(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1), {"ack.node.gpu.schedule": "default"})
+    async with extender.inside(api, tmp_path) as caller:
+        pod = await api.add_pod("p", asking(memory=1000))
+        found = await caller.filter(pod, ["n1"])
+        assert found["FailedAndUnresolvableNodes"]["n1"].startswith("container main: node gives whole cards only")
+
+        async def takes(expected: bool) -> None:
+            async def same() -> bool:
+                return ((await caller.filter(pod, ["n1"]))["NodeNames"] == ["n1"]) is expected
+
+            await until(same, f"the node to take the pod: {expected}")
+
+        await api.change("nodes", "n1", lambda node: node["metadata"]["labels"].clear())
+        await takes(True)
+        broken = {names.ANNOTATION_INVENTORY: "{}"}
+        await api.change("nodes", "n1", lambda node: node["metadata"]["annotations"].update(broken))
+        await takes(False)
+        await api.change("nodes", "n1", lambda node: node["metadata"]["annotations"].update(inventory("n1", 1)))
+        await takes(True)
+        await api.remove("nodes", "n1")
+        await takes(False)
+
+
+async def test_answers_to_what_is_no_question_of_a_scheduler(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1"))
+    async with extender.inside(api, tmp_path) as caller:
+        for verb in ("filter", "prioritize", "bind"):
+            for body in (b"", b"{", b"[]", b"{}", b"null", b'{"Pod": 1, "NodeNames": ["n1"]}', b'"x"'):
+                assert await caller.raw(verb, body) == 400, (verb, body)
+        assert (await caller.get("/healthz"))[0] == 200
+        pod = await api.add_pod("p", asking(memory=1000))
+        missing = dict(pod, metadata=dict(pod["metadata"], uid="another"))
+        assert "no pod default/p with UID another" in await caller.bind(missing, "n1")
+        assert "nodeCacheCapable" in (await caller._post("filter", {"Pod": pod, "NodeNames": None}))["Error"]

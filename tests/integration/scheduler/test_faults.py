@@ -1,0 +1,242 @@
+"""Whatever breaks, and whenever: no card is given twice, and nothing stays taken that isn't."""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.integration.scheduler import extender
+from tests.integration.scheduler.apiserver import ApiServer
+from tests.integration.scheduler.extender import asking, inventory, until
+from unigpu import allocations, names
+from unigpu.allocations import Allocation, Share
+from unigpu.units import GpuUuid, Percent
+
+PODS = names.METRIC_SCHEDULER_PODS
+ASSUMED = names.METRIC_SCHEDULER_ASSUMED
+OVERBOOKED = names.METRIC_SCHEDULER_OVERBOOKED
+
+
+async def test_a_binding_whose_answer_is_lost_after_the_write_counts(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        api.show_events.clear()
+        pod = await api.add_pod("p", asking(memory=20000))
+        other = await api.add_pod("other", asking(memory=20000))
+        api.lose_after = 1
+        assert "doesn't answer" in await caller.bind(pod, "n1")
+        assert (await caller.filter(other, ["n1"]))["NodeNames"] == []
+        await until(lambda: len(api.bindings) == 2, "the binding to be sent again")
+        await until_settled(caller, pod)
+        assert await caller.bind(pod, "n1") == "", "bound already"
+        assert (await caller.filter(other, ["n1"]))["NodeNames"] == []
+        assert len(api.bindings) == 2
+        api.show_events.set()
+        await caller.until(ASSUMED, 0)
+        assert await caller.metric(PODS) == 1
+
+
+async def test_a_binding_whose_answer_is_lost_before_the_write_is_sent_again(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        pod = await api.add_pod("p", asking(memory=20000))
+        api.lose_before = 3
+        assert "doesn't answer" in await caller.bind(pod, "n1")
+        asked = await caller.filter(pod, ["n1"])
+        assert "isn't known yet" in asked["Error"]
+        assert "isn't known yet" in await caller.bind(pod, "n1")
+        await until(lambda: "nodeName" in api.pod("p")["spec"], "the pod to be bound")
+        assert len(api.bindings) == 4
+        assert len({json.dumps(binding, sort_keys=True) for binding in api.bindings}) == 1
+        await caller.until(ASSUMED, 0)
+
+
+async def test_a_pod_that_vanishes_while_its_binding_is_unknown_gives_its_share_back(
+    api: ApiServer, tmp_path: Path
+) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        api.show_events.clear()
+        pod = await api.add_pod("p", asking(memory=20000))
+        api.lose_before = 1
+        assert "doesn't answer" in await caller.bind(pod, "n1")
+        await api.remove("pods", "default/p")
+        await caller.until(PODS, 0)
+        api.show_events.set()
+
+
+async def test_a_refused_binding_gives_its_share_back(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        pod = await api.add_pod("p", asking(memory=20000))
+        assert (await caller.filter(pod, ["n1"]))["NodeNames"] == ["n1"]
+        await api.remove("pods", "default/p")
+        namesake = await api.add_pod("p", asking(memory=1000))
+        assert "409" in await caller.bind(pod, "n1")
+        assert await caller.metric(PODS) == 0
+        assert "nodeName" not in api.pod("p")["spec"], "a namesake is another pod"
+        assert await caller.bind(namesake, "n1") == ""
+
+
+async def test_a_watch_that_breaks_goes_on_where_it_was(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        await until(lambda: api.watches == 2, "both watches")
+        lists = api.lists
+        for number in range(5):
+            watches = api.watches
+            await api.break_watches()
+            await bound_elsewhere(api, f"p{number}", "n1", "GPU-n1-0", 1000)
+            await caller.until(PODS, number + 1)
+            await until(lambda seen=watches: api.watches >= seen + 2, "both watches again")
+        assert api.lists == lists
+
+
+async def test_an_expired_watch_lists_again(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 2))
+    async with extender.inside(api, tmp_path) as caller:
+        for number in range(3):
+            await bound_elsewhere(api, f"p{number}", "n1", "GPU-n1-0", 1000)
+        await caller.until(PODS, 3)
+        api.show_events.clear()
+        assumed = await api.add_pod("assumed", asking(memory=1000))
+        assert await caller.bind(assumed, "n1") == ""
+        vanishing = await api.add_pod("vanishing", asking(memory=1000))
+        assert await caller.bind(vanishing, "n1") == ""
+        assert await caller.metric(ASSUMED) == 2
+        await api.remove("pods", "default/p0")
+        await api.remove("pods", "default/vanishing")
+        await api.change("nodes", "n1", lambda node: node["metadata"]["annotations"].update(inventory("n1", 1)))
+        await api.compact()
+        await api.break_watches()
+        api.show_events.set()
+        await caller.until(names.METRIC_SCHEDULER_GPUS, 1)
+        await caller.until(PODS, 3)
+        await caller.until(ASSUMED, 0)
+
+
+async def test_what_another_replica_bound_is_read_before_the_first_binding(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 2))
+    async with extender.inside(api, tmp_path) as caller:
+        await until(lambda: api.watches == 2, "both watches")
+        api.show_events.clear()
+        await bound_elsewhere(api, "theirs", "n1", "GPU-n1-0", 24576)
+        pod = await api.add_pod("ours", asking(memory=20000))
+        assert await caller.bind(pod, "n1") == ""
+        given = extender.allocation(api.pod("ours"))
+        assert given is not None
+        assert given.containers["main"][0].gpu == "GPU-n1-1"
+        api.show_events.set()
+
+
+async def test_nothing_is_answered_before_everything_is_listed(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    pod = await api.add_pod("p", asking(memory=1000))
+    api.status = 503
+    async with extender.outside(api, tmp_path) as process:
+        caller = process.caller
+        assert (await caller.get("/healthz"))[0] == 200
+        assert (await caller.get("/readyz"))[0] == 503
+        assert "not listed" in (await caller.filter(pod, ["n1"]))["Error"]
+        assert "not listed" in await caller.bind(pod, "n1")
+        api.status = 403
+        await until(lambda: any("403" in str(line.get("reason")) for line in process.lines), "the refusal to be logged")
+        api.status = None
+        await until(caller.ready, "the extender to be ready")
+        assert (await caller.filter(pod, ["n1"]))["NodeNames"] == ["n1"]
+        process.process.send_signal(signal.SIGTERM)
+        assert await process.process.wait() == 0
+
+
+async def test_killed_amid_bindings_and_started_again_nothing_is_given_twice(api: ApiServer, tmp_path: Path) -> None:
+    nodes = ["n1", "n2"]
+    for name in nodes:
+        await api.add_node(name, inventory(name, 2))
+    pods = [await api.add_pod(f"p{number}", asking(memory=3500 if number % 2 else 2500)) for number in range(24)]
+    for written in (1, 5, 12):
+        async with extender.outside(api, tmp_path) as process:
+            await until(process.caller.ready, "the extender to be ready")
+            api.hold_answers.clear()
+            await api.allow(written)
+            bound = count_bound(api)
+            binds = [asyncio.create_task(place(process.caller, api, pod, nodes)) for pod in pods]
+            await until(lambda expected=bound + written: count_bound(api) == expected, "bindings to be written")
+            await process.kill()
+            await asyncio.gather(*binds, return_exceptions=True)
+            await api.allow(None)
+            api.hold_answers.set()
+    async with extender.outside(api, tmp_path) as process:
+        await until(process.caller.ready, "the extender to be ready")
+        for pod in pods:
+            await place(process.caller, api, pod, nodes)
+        assert await process.caller.metric(OVERBOOKED) == 0
+    assert max(extender.taken(api).values()) <= extender.CARD
+    assert count_bound(api) == 24
+    assert all(extender.allocation(pod) for pod in api.objects["pods"].values())
+
+
+async def test_overbooking_by_others_is_shown(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    await bound_elsewhere(api, "one", "n1", "GPU-n1-0", 20000)
+    await bound_elsewhere(api, "two", "n1", "GPU-n1-0", 20000)
+    async with extender.inside(api, tmp_path) as caller:
+        assert await caller.metric(OVERBOOKED) == 1
+
+
+async def test_a_task_that_fails_ends_the_process(api: ApiServer, tmp_path: Path) -> None:
+    async with extender.outside(api, tmp_path) as process:
+        await until(process.caller.ready, "the extender to be ready")
+        await api.add_node("n1")
+        await api.change("nodes", "n1", lambda node: node["metadata"].pop("name"))
+        assert await process.process.wait() == 1
+
+
+async def test_what_can_t_start_says_why(api: ApiServer, tmp_path: Path) -> None:
+    config = tmp_path / "kubeconfig"
+    config.write_text(api.kubeconfig())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, text = await started("--kubeconfig", str(config), "--port", port)
+        assert (code, f"port {port} can't be listened on" in text) == (2, True), text
+    code, text = await started("--kubeconfig", str(tmp_path / "missing"), "--port", "0")
+    assert (code, "--kubeconfig tells" in text) == (2, True), text
+    code, text = await started("--shares-per-gpu", "0")
+    assert (code, "0 is not 1 or more" in text) == (2, True), text
+
+
+async def started(*arguments: str) -> tuple[int | None, str]:
+    """Exit code and messages of an extender that ends by itself."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "scheduler", "--metrics-port", "0", *arguments, stderr=asyncio.subprocess.PIPE
+    )
+    _, text = await process.communicate()
+    return process.returncode, text.decode()
+
+
+async def bound_elsewhere(api: ApiServer, name: str, node: str, gpu: str, memory: int) -> None:
+    """A pod that somebody else bound and placed."""
+    given = Allocation(node, {"main": (Share(GpuUuid(gpu), memory, Percent(0)),)})  # type: ignore[arg-type]
+    annotations = asking(memory=memory) | {names.ANNOTATION_ALLOCATION: allocations.dump(given)}
+    await api.add_pod(name, annotations, nodeName=node)
+
+
+async def until_settled(caller: extender.Caller, pod: dict[str, Any]) -> None:
+    async def settled() -> bool:
+        return "Error" not in await caller.filter(pod, ["n1"])
+
+    await until(settled, "the binding's outcome to be known")
+
+
+def count_bound(api: ApiServer) -> int:
+    return sum("nodeName" in pod["spec"] for pod in api.objects["pods"].values())
+
+
+async def place(caller: extender.Caller, api: ApiServer, pod: dict[str, Any], nodes: list[str]) -> None:
+    """What a kube-scheduler does with one pod, until it is bound."""
+    while not api.pod(pod["metadata"]["name"])["spec"].get("nodeName"):
+        found = await caller.filter(pod, nodes)
+        for node in found.get("NodeNames", ())[:1]:
+            await caller.bind(pod, node)
