@@ -16,6 +16,10 @@ _DECIMAL = {
 }
 
 
+class NotWhole(ValueError):
+    """A fraction, where only whole numbers count."""
+
+
 def parse(text: str) -> tuple[Fraction, bool]:
     """The number, and whether it was written with a binary suffix.
 
@@ -65,7 +69,7 @@ def same(one: str, other: str) -> bool:
 
 def _whole(number: Fraction) -> int:
     if number.denominator != 1:
-        raise ValueError("it is not a whole number")
+        raise NotWhole("it is not a whole number")
     if number < 0:
         raise ValueError("it is negative")
     return number.numerator

@@ -1,13 +1,15 @@
 """Reviews → answers. Pure: one function for each path."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from unigpu import names
 from webhook import findings, mutate, pods, translate, wire, written
 from webhook.options import Options
+from webhook.translate import Translation
 
+ALLOCATION_IS_OURS = "it is written by unigpu's scheduler; leave it out"
 WRITTEN_BY_US = (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION)
 
 
@@ -23,6 +25,39 @@ class Verdict:
     """Of a refusal."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a pod that is created."""
+
+    outcome: str
+    """As in Verdict."""
+    translation: Translation
+    patch: mutate.Patch = field(default_factory=list)
+    denied: str = ""
+    """Why nobody may send such a pod; empty where the translation's problems, if any, say all."""
+
+
+def decide(document: Mapping[str, Any], options: Options) -> Decision:
+    """Translate a pod, or the template of one. The same at admission and offline.
+
+    Raises Malformed where it isn't a pod.
+    """
+    pod = pods.read(document)
+    if names.ANNOTATION_ALLOCATION in pod.annotations:
+        return Decision(
+            "forged", Translation(), denied=f"annotation {names.ANNOTATION_ALLOCATION}: {ALLOCATION_IS_OURS}"
+        )
+    brought = names.ANNOTATION_REQUEST in pod.annotations
+    translation = written.check(pod, options) if brought else translate.translate(pod, options)
+    if translation.problems:
+        return Decision("refused", translation)
+    if translation.request is None:
+        return Decision("untouched", translation)
+    if brought:
+        return Decision("unchanged", translation, mutate.scheduler(pod, options))
+    return Decision("translated", translation, mutate.patch(document, pod, translation.request, options))
+
+
 def review_mutation(review: wire.Review, options: Options) -> Verdict:
     """Translate a pod that is created.
 
@@ -30,20 +65,14 @@ def review_mutation(review: wire.Review, options: Options) -> Verdict:
     """
     if review.kind != "Pod" or review.operation != "CREATE" or review.subresource:
         return Verdict(wire.allow(review.uid), "untouched")
-    pod = pods.read(review.document)
-    if names.ANNOTATION_ALLOCATION in pod.annotations:
-        return _forged(review, names.ANNOTATION_ALLOCATION, "it is written by unigpu's scheduler; leave it out")
-    brought = names.ANNOTATION_REQUEST in pod.annotations
-    translation = written.check(pod, options) if brought else translate.translate(pod, options)
+    decision = decide(review.document, options)
+    translation = decision.translation
+    if decision.denied:
+        return _forged(review, decision.denied)
     if translation.problems:
         return _refused(review, translation)
-    if translation.request is None:
-        return Verdict(wire.allow(review.uid, translation.warnings), "untouched")
-    if brought:
-        patch = mutate.scheduler(pod, options)
-        return Verdict(wire.allow(review.uid, translation.warnings, patch), "unchanged", translation.dialects)
-    patch = mutate.patch(review.document, pod, translation.request, options)
-    return Verdict(wire.allow(review.uid, translation.warnings, patch), "translated", translation.dialects)
+    answer = wire.allow(review.uid, translation.warnings, decision.patch)
+    return Verdict(answer, decision.outcome, translation.dialects)
 
 
 def review_validation(review: wire.Review, options: Options, writers: Sequence[str]) -> Verdict:
@@ -59,7 +88,7 @@ def review_validation(review: wire.Review, options: Options, writers: Sequence[s
         return Verdict(wire.allow(review.uid), "untouched")
     pod = pods.read(review.document)
     if names.ANNOTATION_ALLOCATION in pod.annotations:
-        return _forged(review, names.ANNOTATION_ALLOCATION, "it is written by unigpu's scheduler; leave it out")
+        return _forged(review, f"annotation {names.ANNOTATION_ALLOCATION}: {ALLOCATION_IS_OURS}")
     if names.ANNOTATION_REQUEST in pod.annotations:
         translation = written.check(pod, options)
         if translation.problems:
@@ -83,7 +112,8 @@ def _update(review: wire.Review, writers: Sequence[str]) -> Verdict:
     before, after = _annotations(review.old), _annotations(review.document)
     for name in WRITTEN_BY_US:
         if before.get(name) != after.get(name):
-            return _forged(review, name, f"only unigpu may change it, and not {review.user or 'an unknown user'}")
+            who = review.user or "an unknown user"
+            return _forged(review, f"annotation {name}: only unigpu may change it, and not {who}")
     return Verdict(wire.allow(review.uid), "untouched")
 
 
@@ -91,7 +121,7 @@ def _annotations(document: Mapping[str, Any]) -> Mapping[str, str]:
     return pods.read({"metadata": document.get("metadata")}).annotations
 
 
-def _refused(review: wire.Review, translation: translate.Translation) -> Verdict:
+def _refused(review: wire.Review, translation: Translation) -> Verdict:
     reason = findings.message(translation.problems)
     status: wire.Status = {"code": 422, "reason": "Invalid", "message": reason}
     return Verdict(wire.refuse(review.uid, status, translation.warnings), "refused", translation.dialects, reason)
@@ -102,7 +132,6 @@ def _denied(review: wire.Review, reason: str, dialects: Sequence[str]) -> Verdic
     return Verdict(wire.refuse(review.uid, status), "refused", dialects, reason)
 
 
-def _forged(review: wire.Review, annotation: str, why: str) -> Verdict:
-    reason = f"annotation {annotation}: {why}"
+def _forged(review: wire.Review, reason: str) -> Verdict:
     status: wire.Status = {"code": 403, "reason": "Forbidden", "message": reason}
     return Verdict(wire.refuse(review.uid, status), "forged", (), reason)

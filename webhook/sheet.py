@@ -100,7 +100,8 @@ class Sheet:
         return number
 
     def _not_understood(self, resource: str, error: ValueError, accepted: str) -> int:
-        self.refuse(resource, str(error), accepted)
+        fraction = "not a whole number, and the API server takes no fractions of extended resources"
+        self.refuse(resource, fraction if isinstance(error, quantities.NotWhole) else str(error), accepted)
         return 0
 
 
