@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pynvml
 
@@ -115,7 +116,7 @@ class Driver:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
                 uuid = GpuUuid(pynvml.nvmlDeviceGetUUID(handle))
                 self._uuids[index] = uuid
-                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                memory = _memory(handle)
             except pynvml.NVMLError as error:
                 if index in self._uuids:
                     lost.add(self._uuids[index])
@@ -127,6 +128,14 @@ class Driver:
                 utilisation = None
             cards.append(Card(uuid, index, Bytes(int(memory.total)), Bytes(int(memory.used)), utilisation))
         return Sight(tuple(cards), frozenset(lost))
+
+
+def _memory(handle: Any) -> Any:
+    """The second version doesn't count what the driver reserves as used, as nvidia-smi doesn't; old drivers lack it."""
+    try:
+        return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+    except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_NotSupported, pynvml.NVMLError_InvalidArgument):
+        return pynvml.nvmlDeviceGetMemoryInfo(handle)
 
 
 class _Look:

@@ -1,0 +1,105 @@
+"""Containers' folders as the node agent and libvgpu make them."""
+
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from unigpu import grants, policy, usage
+from unigpu.allocations import Share
+from unigpu.requests import ComputePolicy, Role
+from unigpu.units import Bytes, GpuUuid, MiB, Percent
+
+GPUS = tuple(GpuUuid(f"GPU-{number}") for number in range(4))
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+fcntl.lockf(file, fcntl.LOCK_EX, 1, int(sys.argv[2]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+class Tree:
+    """The root of containers' folders."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._holders: list[subprocess.Popen[str]] = []
+
+    def grant(
+        self,
+        pod: str = "train",
+        container: str = "main",
+        *,
+        cards: tuple[int, ...] = (0,),
+        memory: int = 2048,
+        cores: int = 25,
+        role: Role = Role.MAIN,
+    ) -> grants.Grant:
+        given = tuple(Share(GPUS[card], MiB(memory), Percent(cores)) for card in cards)
+        indexes = {GPUS[card]: card for card in cards}
+        return grants.Grant("team", pod, f"uid-{pod}", container, ("slot-0",), given, indexes, True, "hami", role)
+
+    def folder(self, grant: grants.Grant) -> Path:
+        return Path(grants.folder(self.root, grant.pod_uid, grant.container))
+
+    def add(self, grant: grants.Grant) -> Path:
+        """Usage, policy and grant, in the node agent's order."""
+        folder = self.folder(grant)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / grants.USAGE_FILE).write_bytes(bytes(usage.SIZE))
+        self.limit(grant, grant.shares[0].memory, grant.shares[0].cores)
+        beside = folder / ".grant"
+        beside.write_text(grants.dump(grant))
+        beside.rename(folder / grants.GRANT_FILE)
+        return folder
+
+    def limit(self, grant: grants.Grant, memory: int, cores: int, sequence: int = 0) -> None:
+        """Write the policy in place."""
+        limits = tuple(
+            policy.CardLimit(share.gpu, Bytes(memory << 20), Percent(cores), Percent(cores)) for share in grant.shares
+        )
+        content = policy.pack(policy.Policy(limits, True, False, ComputePolicy.HARD), sequence)
+        file = self.folder(grant) / grants.POLICY_FILE
+        with file.open("r+b" if file.exists() else "wb") as stream:
+            stream.write(content)
+
+    def use(self, grant: grants.Grant, slot: int, *used: int, refused: int = 0, change: int = 1) -> None:
+        """Let the process of a slot have so many bytes of each card, as libvgpu writes it."""
+        with (self.folder(grant) / grants.USAGE_FILE).open("r+b") as file:
+            file.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
+            start = usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE
+            file.seek(start)
+            file.write(struct.pack("<IIQ", 40 + slot, 1, 99))
+            for card, amount in enumerate(used):
+                file.seek(start + usage.SLOT_CARDS_OFFSET + card * usage.SLOT_CARD_SIZE)
+                file.write(struct.pack("<4Q", amount, 0, change * 2, 0))
+                file.seek(usage.TOTALS_OFFSET + card * usage.TOTAL_SIZE)
+                file.write(struct.pack("<5Q", amount, (slot + 1) << 48 | change, amount, refused, 0))
+
+    def live(self, grant: grants.Grant, slot: int) -> subprocess.Popen[str]:
+        """A process that holds the slot's lock until it ends."""
+        path = self.folder(grant) / grants.USAGE_FILE
+        command = [sys.executable, "-c", HOLDER, str(path), str(usage.LOCKS_OFFSET + slot)]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._holders.append(holder)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        return holder
+
+    def close(self) -> None:
+        for holder in self._holders:
+            holder.kill()
+            holder.communicate()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    made = Tree(tmp_path / "containers")
+    yield made
+    made.close()

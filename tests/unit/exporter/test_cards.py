@@ -1,0 +1,31 @@
+"""What is granted of each card."""
+
+from typing import Any
+
+import pytest
+
+from exporter import cards
+from unigpu.requests import Role
+
+
+@pytest.mark.parametrize(
+    ("roles", "memory", "shares"),
+    [
+        ([("a", Role.MAIN, 100)], 100, 1),
+        ([("a", Role.MAIN, 100), ("b", Role.MAIN, 50)], 150, 2),
+        ([("a", Role.INIT, 100), ("b", Role.MAIN, 50)], 100, 1),
+        ([("a", Role.SIDECAR, 100), ("b", Role.INIT, 30), ("c", Role.MAIN, 10)], 130, 2),
+    ],
+)
+def test_a_pods_containers(tree: Any, roles: list[tuple[str, Role, int]], memory: int, shares: int) -> None:
+    granted = cards.granted(tree.grant("pod", name, memory=amount, role=role) for name, role, amount in roles)
+    ((gpu, (index, use)),) = granted.items()
+    assert (gpu, index, use.memory, use.shares) == ("GPU-0", 0, memory, shares)
+
+
+def test_pods_add_up(tree: Any) -> None:
+    granted = cards.granted([tree.grant("one", cards=(0, 1)), tree.grant("two", role=Role.INIT), tree.grant("three")])
+    assert {gpu: (index, use.memory, use.shares) for gpu, (index, use) in granted.items()} == {
+        "GPU-0": (0, 3 * 2048, 3),
+        "GPU-1": (1, 2048, 1),
+    }
