@@ -83,6 +83,7 @@ static bool fill(sim_state *state, const sim_plan *plan) {
         gpu->reserved_memory = profile->reserved_mib * MIB;
         gpu->pci_bus = 8 * i + 7;
         gpu->numa_node = count > 4 ? 2 * i / count : 0;
+        gpu->created_ns = sim_now_ns();
         name_gpu(gpu, &seed);
     }
     return link_gpus(state, profile, plan->links);

@@ -21,7 +21,7 @@ uint64_t sim_now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-sim_status sim_attach(const char *dir, sim_machine *machine) {
+static sim_status attach(const char *dir, sim_machine *machine) {
     machine->slot = SIM_NO_SLOT;
     snprintf(machine->dir, sizeof machine->dir, "%s", dir);
     char path[4200];
@@ -59,12 +59,12 @@ static sim_status find_or_build(sim_machine *machine) {
             return SIM_NO_MACHINE;
         }
     }
-    sim_status status = sim_attach(dir, machine);
+    sim_status status = attach(dir, machine);
     if (status == SIM_FAILED && errno == ENOENT) {
         sim_plan plan = {.dir = dir};
         status = sim_create(&plan);
         if (status == SIM_OK || status == SIM_EXISTS) {
-            status = sim_attach(dir, machine);
+            status = attach(dir, machine);
         }
     }
     return status;
@@ -84,12 +84,12 @@ static void after_fork_in_child(void) {
     pthread_mutex_unlock(&opening);
 }
 
-sim_status sim_open(sim_machine **machine) {
+static sim_status settle(const char *dir, sim_machine **machine) {
     static bool watching;
     pthread_mutex_lock(&opening);
     sim_status status = SIM_OK;
     if (!own.state) {
-        status = find_or_build(&own);
+        status = dir ? attach(dir, &own) : find_or_build(&own);
         if (status == SIM_OK && !watching) {
             watching = true;
             pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
@@ -103,6 +103,14 @@ sim_status sim_open(sim_machine **machine) {
     }
     pthread_mutex_unlock(&opening);
     return status;
+}
+
+sim_status sim_open(sim_machine **machine) {
+    return settle(NULL, machine);
+}
+
+sim_status sim_join(const char *dir, sim_machine **machine) {
+    return settle(dir, machine);
 }
 
 bool sim_gpu_visible(const sim_machine *machine, uint32_t gpu) {

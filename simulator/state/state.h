@@ -20,9 +20,11 @@
 enum {
     SIM_MAX_GPUS = 16,
     SIM_MAX_PROCESSES = 2048,
-    SIM_LAYOUT = 1,
+    SIM_LAYOUT = 2,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
+    SIM_LANES = 8, /* parts of a card that kernels take side by side */
+    SIM_SAMPLES = 64,
 };
 
 #define SIM_MAGIC "UNIGPUSM"
@@ -34,13 +36,26 @@ typedef struct sim_lock {
     uint32_t word;
 } sim_lock;
 
+/* How long something was busy: what was booked so far, and until when. Bookings reach into the future. */
+typedef struct sim_busy {
+    uint64_t booked_ns;
+    uint64_t until_ns;
+} sim_busy;
+
+typedef struct sim_sample {
+    uint64_t at_ns;
+    uint64_t busy_ns;
+} sim_sample;
+
 /* What one process holds on one card. Written under the card's lock. */
 typedef struct sim_use {
     uint64_t memory;   /* bytes of allocations, as the card counts them */
     uint64_t contexts; /* bytes of contexts */
     uint32_t context_count;
     uint32_t reserved;
-    uint64_t busy_ns; /* time that its kernels held the card, weighted by the part of the card that they held */
+    uint64_t lane_end_ns[SIM_LANES]; /* when its last kernel on each lane ends */
+    sim_busy busy;
+    sim_sample before, lately; /* of its busy time, at least half a second apart */
 } sim_use;
 
 typedef struct sim_process {
@@ -78,7 +93,12 @@ typedef struct sim_gpu {
     uint32_t reserved;
     uint64_t used; /* bytes over all processes, contexts included; without reserved_memory */
     uint64_t ecc_corrected, ecc_uncorrected;
-    uint64_t energy_mj, energy_at_ns;
+    uint64_t lane_free_ns[SIM_LANES]; /* when each lane has done what is booked on it */
+    sim_busy busy;                    /* with one kernel or more */
+    sim_sample samples[SIM_SAMPLES];  /* of its busy time, a ring */
+    uint32_t sample_count;            /* ever taken */
+    uint32_t reserved2;
+    uint64_t created_ns;
     uint8_t links[SIM_MAX_GPUS]; /* NVLinks to each other card */
 } sim_gpu;
 
@@ -132,8 +152,8 @@ sim_status sim_create(const sim_plan *plan);
 /* Maps the machine of $UNIGPU_SIM_DIR, building the default one when there is none, and takes a slot. Once a process:
  * later calls answer the same machine. After a fork the child gets a slot of its own. */
 sim_status sim_open(sim_machine **machine);
-/* Maps a machine without taking a slot or building anything; for the command line. */
-sim_status sim_attach(const char *dir, sim_machine *machine);
+/* The same for a named directory, which must hold a machine; for the command line. */
+sim_status sim_join(const char *dir, sim_machine **machine);
 bool sim_gpu_visible(const sim_machine *machine, uint32_t gpu);
 
 /* lock.c: every lock is released or taken over within milliseconds of its owner's death. */
@@ -154,6 +174,21 @@ sim_status sim_use_context(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 void sim_use_context_end(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 /* Bytes free on the card right now, the dead's share included. */
 uint64_t sim_use_free(sim_machine *machine, uint32_t gpu);
+
+/* work.c: kernels take time on the card, first come first served, side by side as far as lanes are free. */
+/* Books a kernel that may start at `ready_ns`; answers when it ends. */
+uint64_t sim_work_book(sim_machine *machine, uint32_t gpu, unsigned lanes, uint64_t duration_ns, uint64_t ready_ns);
+/* Forgets what the dead had booked; call with the card locked, the dead's use cleared. */
+void sim_work_rebook(sim_machine *machine, uint32_t gpu);
+/* Share of the last sixth of a second in which a kernel ran, 0 to 1. */
+double sim_load(sim_machine *machine, uint32_t gpu);
+/* The same for one process, over the last second or so. */
+double sim_process_load(sim_machine *machine, int slot, uint32_t gpu);
+/* Seconds that the card was busy since it was made. */
+double sim_busy_seconds(sim_machine *machine, uint32_t gpu);
+
+/* event.c: an error that readers of events see; keeps the last SIM_MAX_EVENTS. */
+void sim_event_post(sim_machine *machine, uint32_t gpu, uint64_t type, uint64_t data);
 
 uint64_t sim_now_ns(void);
 

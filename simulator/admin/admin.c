@@ -1,0 +1,147 @@
+/* What the command unigpu-sim does to a machine: building, looking, breaking. Loaded by the command, never by programs. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "simulator/state/state.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* Statuses of every function here: 0, or a sim_status. */
+EXPORT int unigpu_sim_create(const char *dir, const char *profile, unsigned gpus, const char *links,
+                             const char *driver_version, int cuda_version, unsigned long long seed, int replace);
+EXPORT int unigpu_sim_describe(const char *dir, char *text, size_t length);
+EXPORT int unigpu_sim_event(const char *dir, unsigned gpu, unsigned long long type, unsigned long long data);
+EXPORT int unigpu_sim_lose(const char *dir, unsigned gpu, int lost);
+EXPORT int unigpu_sim_ecc(const char *dir, unsigned gpu, unsigned long long corrected, unsigned long long uncorrected);
+EXPORT int unigpu_sim_heal(const char *dir);
+EXPORT const char *unigpu_sim_profile(unsigned index);
+
+const char *unigpu_sim_profile(unsigned index) {
+    return index < sim_profile_count ? sim_profiles[index].key : NULL;
+}
+
+int unigpu_sim_create(const char *dir, const char *profile, unsigned gpus, const char *links,
+                      const char *driver_version, int cuda_version, unsigned long long seed, int replace) {
+    sim_plan plan = {.dir = dir,
+                     .profile = profile,
+                     .driver_version = driver_version,
+                     .links = links,
+                     .gpus = gpus,
+                     .cuda_version = cuda_version,
+                     .seed = seed,
+                     .replace = replace != 0};
+    return sim_create(&plan);
+}
+
+typedef struct writer {
+    char *text;
+    size_t length, used;
+} writer;
+
+__attribute__((format(printf, 2, 3))) static void put(writer *to, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    size_t room = to->used < to->length ? to->length - to->used : 0;
+    int written = vsnprintf(to->text + (room ? to->used : 0), room, format, arguments);
+    va_end(arguments);
+    to->used += written > 0 ? (size_t)written : 0;
+}
+
+static void describe_processes(writer *to, sim_machine *machine, uint32_t gpu) {
+    const char *between = "";
+    for (uint32_t slot = 0; slot < machine->state->process_high; slot++) {
+        const sim_process *process = &machine->state->processes[slot];
+        const sim_use *use = &process->use[gpu];
+        pid_t pid = process->taken ? sim_process_pid(machine, (int)slot) : -1;
+        if (pid < 0 || !use->context_count) {
+            continue;
+        }
+        put(to, "%s{\"pid\": %d, \"memory\": %llu, \"contexts\": %llu}", between, (int)pid,
+            (unsigned long long)use->memory, (unsigned long long)use->contexts);
+        between = ", ";
+    }
+}
+
+/* The machine as JSON; SIM_NO_ROOM when the text does not hold it. */
+int unigpu_sim_describe(const char *dir, char *text, size_t length) {
+    sim_machine *machine;
+    int status = sim_join(dir, &machine);
+    if (status != SIM_OK) {
+        return status;
+    }
+    sim_process_reap(machine);
+    const sim_state *state = machine->state;
+    writer to = {text, length, 0};
+    put(&to, "{\"driver\": \"%s\", \"cuda\": %d, \"gpus\": [", state->driver_version, state->cuda_version);
+    for (uint32_t i = 0; i < state->gpu_count; i++) {
+        const sim_gpu *gpu = &state->gpus[i];
+        const sim_profile *profile = &sim_profiles[gpu->profile];
+        put(&to,
+            "%s{\"minor\": %u, \"uuid\": \"%s\", \"profile\": \"%s\", \"name\": \"%s\", \"total\": %llu, "
+            "\"reserved\": %llu, \"used\": %llu, \"numa\": %u, \"bus\": \"%04x:%02x:%02x.0\", \"lost\": %s, "
+            "\"ecc_corrected\": %llu, \"ecc_uncorrected\": %llu, \"links\": [",
+            i ? ", " : "", i, gpu->uuid, profile->key, profile->name, (unsigned long long)gpu->total_memory,
+            (unsigned long long)gpu->reserved_memory, (unsigned long long)gpu->used, gpu->numa_node, gpu->pci_domain,
+            gpu->pci_bus, gpu->pci_device, gpu->lost ? "true" : "false", (unsigned long long)gpu->ecc_corrected,
+            (unsigned long long)gpu->ecc_uncorrected);
+        for (uint32_t j = 0; j < state->gpu_count; j++) {
+            put(&to, "%s%u", j ? ", " : "", gpu->links[j]);
+        }
+        put(&to, "], \"processes\": [");
+        describe_processes(&to, machine, i);
+        put(&to, "]}");
+    }
+    put(&to, "]}");
+    return to.used < length ? SIM_OK : SIM_NO_ROOM;
+}
+
+static int find_gpu(const char *dir, unsigned gpu, sim_machine **machine) {
+    int status = sim_join(dir, machine);
+    if (status == SIM_OK && gpu >= (*machine)->state->gpu_count) {
+        errno = ENODEV;
+        status = SIM_FAILED;
+    }
+    return status;
+}
+
+int unigpu_sim_event(const char *dir, unsigned gpu, unsigned long long type, unsigned long long data) {
+    sim_machine *machine;
+    int status = find_gpu(dir, gpu, &machine);
+    if (status == SIM_OK) {
+        sim_event_post(machine, gpu, type, data);
+    }
+    return status;
+}
+
+int unigpu_sim_lose(const char *dir, unsigned gpu, int lost) {
+    sim_machine *machine;
+    int status = find_gpu(dir, gpu, &machine);
+    if (status == SIM_OK) {
+        __atomic_store_n(&machine->state->gpus[gpu].lost, lost != 0, __ATOMIC_RELEASE);
+    }
+    return status;
+}
+
+int unigpu_sim_ecc(const char *dir, unsigned gpu, unsigned long long corrected, unsigned long long uncorrected) {
+    sim_machine *machine;
+    int status = find_gpu(dir, gpu, &machine);
+    if (status == SIM_OK) {
+        __atomic_add_fetch(&machine->state->gpus[gpu].ecc_corrected, corrected, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&machine->state->gpus[gpu].ecc_uncorrected, uncorrected, __ATOMIC_RELAXED);
+    }
+    return status;
+}
+
+int unigpu_sim_heal(const char *dir) {
+    sim_machine *machine;
+    int status = sim_join(dir, &machine);
+    for (uint32_t i = 0; status == SIM_OK && i < machine->state->gpu_count; i++) {
+        sim_gpu *gpu = &machine->state->gpus[i];
+        __atomic_store_n(&gpu->lost, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&gpu->ecc_corrected, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&gpu->ecc_uncorrected, 0, __ATOMIC_RELAXED);
+    }
+    return status;
+}

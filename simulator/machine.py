@@ -1,0 +1,143 @@
+"""The one door from Python to the machine's file: libunigpu-sim.so, built by `make simulator`."""
+
+import ctypes
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+LIBRARY_FOLDER: Final = "UNIGPU_SIM_LIBRARIES"
+"""Environment variable: folder of the built libraries, where the package does not lie beside `build/`."""
+LIBRARY: Final = "libunigpu-sim.so"
+
+XID_EVENT: Final = 0x8
+SINGLE_BIT_EVENT: Final = 0x1
+DOUBLE_BIT_EVENT: Final = 0x2
+
+_EXISTS: Final = 5
+_REASONS: Final = {
+    2: "the state file is damaged or of another version; remove the folder or use `create --force`",
+    3: "every process slot of the machine is taken",
+    6: "the answer is too long",
+}
+
+
+class MachineError(Exception):
+    """The machine could not be built, found or changed; the text says what to do."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What to build."""
+
+    profile: str
+    """Key of a card, see `profiles()`."""
+    gpus: int
+    """1 to 16."""
+    links: str | None = None
+    """`none`, `full` or `pairs`; None: as the profile's boards are built."""
+    driver_version: str | None = None
+    cuda_version: int = 0
+    """1000 · major + 10 · minor; 0: the newest known."""
+    seed: int = 0
+    """Makes the same UUIDs each time; 0: random ones."""
+    replace: bool = False
+    """Build over a machine that exists; programs that use the old one go on with it, alone."""
+
+
+def library_path() -> Path:
+    """Where the built library is, or a MachineError that says how to build it."""
+    folder = os.environ.get(LIBRARY_FOLDER)
+    path = Path(folder) if folder else Path(__file__).resolve().parent.parent / "build" / "simulator"
+    if not (path / LIBRARY).exists():
+        raise MachineError(f"{path / LIBRARY} is missing: run `make simulator`, or set {LIBRARY_FOLDER}")
+    return path / LIBRARY
+
+
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(library_path()), use_errno=True)
+    text, number, long = ctypes.c_char_p, ctypes.c_uint, ctypes.c_ulonglong
+    library.unigpu_sim_create.argtypes = [text, text, number, text, text, ctypes.c_int, long, ctypes.c_int]
+    library.unigpu_sim_describe.argtypes = [text, text, ctypes.c_size_t]
+    library.unigpu_sim_event.argtypes = [text, number, long, long]
+    library.unigpu_sim_lose.argtypes = [text, number, ctypes.c_int]
+    library.unigpu_sim_ecc.argtypes = [text, number, long, long]
+    library.unigpu_sim_heal.argtypes = [text]
+    library.unigpu_sim_profile.argtypes = [number]
+    library.unigpu_sim_profile.restype = text
+    return library
+
+
+def _check(status: int, folder: Path) -> None:
+    if status == 0:
+        return
+    if status == _EXISTS:
+        raise MachineError(f"{folder} holds a machine already: use --force to build a new one over it")
+    reason = _REASONS.get(status) or os.strerror(ctypes.get_errno())
+    raise MachineError(f"{folder}: {reason}")
+
+
+def profiles() -> tuple[str, ...]:
+    """Keys of the cards that can be simulated."""
+    library = _library()
+    keys: list[str] = []
+    while (key := library.unigpu_sim_profile(len(keys))) is not None:
+        keys.append(key.decode())
+    return tuple(keys)
+
+
+def create(folder: Path, plan: Plan) -> None:
+    """Builds a machine in `folder`, made if missing."""
+
+    def optional(value: str | None) -> bytes | None:
+        return None if value is None else value.encode()
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    status = _library().unigpu_sim_create(
+        os.fsencode(folder),
+        plan.profile.encode(),
+        plan.gpus,
+        optional(plan.links),
+        optional(plan.driver_version),
+        plan.cuda_version,
+        plan.seed,
+        plan.replace,
+    )
+    _check(status, folder)
+    for node in folder.glob("gpu[0-9]*"):
+        if int(node.name.removeprefix("gpu")) >= plan.gpus:
+            node.unlink()
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """The machine as it is now: driver, cards, their processes by pid; bytes throughout."""
+    text = ctypes.create_string_buffer(1 << 22)
+    _check(_library().unigpu_sim_describe(os.fsencode(folder), text, len(text)), folder)
+    answer: dict[str, Any] = json.loads(text.value)
+    return answer
+
+
+def report_xid(folder: Path, gpu: int, xid: int) -> None:
+    """Makes NVML's readers of events see this XID on the card."""
+    _check(_library().unigpu_sim_event(os.fsencode(folder), gpu, XID_EVENT, xid), folder)
+
+
+def lose(folder: Path, gpu: int, *, lost: bool) -> None:
+    """Takes the card off the bus, or puts it back."""
+    _check(_library().unigpu_sim_lose(os.fsencode(folder), gpu, lost), folder)
+
+
+def report_ecc(folder: Path, gpu: int, *, corrected: int, uncorrected: int) -> None:
+    """Counts memory errors on the card, and reports an event for each kind."""
+    library, name = _library(), os.fsencode(folder)
+    _check(library.unigpu_sim_ecc(name, gpu, corrected, uncorrected), folder)
+    if corrected:
+        _check(library.unigpu_sim_event(name, gpu, SINGLE_BIT_EVENT, 0), folder)
+    if uncorrected:
+        _check(library.unigpu_sim_event(name, gpu, DOUBLE_BIT_EVENT, 0), folder)
+
+
+def heal(folder: Path) -> None:
+    """Puts every lost card back and sets error counts to zero."""
+    _check(_library().unigpu_sim_heal(os.fsencode(folder)), folder)

@@ -1,0 +1,182 @@
+/* Who keeps the card busy, and figures asked for by number. */
+#include <string.h>
+#include <time.h>
+
+#include "simulator/nvml/library.h"
+
+static unsigned long long wall_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (unsigned long long)now.tv_sec * 1000000U + (unsigned long long)now.tv_nsec / 1000;
+}
+
+/* Visits the processes with a context on the card that this reader can see. */
+static unsigned visit(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples, unsigned room) {
+    sim_state *state = nvml.machine->state;
+    sim_process_reap(nvml.machine);
+    unsigned found = 0;
+    uint32_t high = __atomic_load_n(&state->process_high, __ATOMIC_ACQUIRE);
+    for (uint32_t slot = 0; slot < high; slot++) {
+        if (!state->processes[slot].use[device->gpu].context_count) {
+            continue;
+        }
+        pid_t pid = sim_process_pid(nvml.machine, (int)slot);
+        if (pid <= 0) {
+            continue;
+        }
+        if (found < room) {
+            unsigned percent = (unsigned)(sim_process_load(nvml.machine, (int)slot, device->gpu) * 100 + 0.5);
+            samples[found] = (nvmlProcessUtilizationSample_t){
+                .pid = (unsigned)pid, .time_us = wall_us(), .sm = percent, .memory = percent / 2};
+        }
+        found++;
+    }
+    return found;
+}
+
+nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples,
+                                             unsigned int *count, unsigned long long since_us) {
+    NEED_DEVICE(device, count);
+    NEED(since_us <= wall_us(), NVML_ERROR_NOT_FOUND);
+    unsigned room = samples ? *count : 0;
+    *count = visit(device, samples, room);
+    NEED(*count, NVML_ERROR_NOT_FOUND);
+    return *count <= room ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
+}
+
+nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProcessesUtilizationInfo_v1_t *info) {
+    NEED_DEVICE(device, info);
+    NEED(info->version == NVML_VERSION(*info, 1), NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    unsigned room = info->processes ? info->count : 0;
+    room = room < SIM_MAX_PROCESSES ? room : SIM_MAX_PROCESSES;
+    nvmlProcessUtilizationSample_t samples[room ? room : 1];
+    info->count = visit(device, samples, room);
+    NEED(info->count <= room, NVML_ERROR_INSUFFICIENT_SIZE);
+    for (unsigned i = 0; i < info->count; i++) {
+        info->processes[i] = (nvmlProcessUtilizationInfo_v1_t){
+            .time_us = samples[i].time_us, .pid = samples[i].pid, .sm = samples[i].sm, .memory = samples[i].memory};
+    }
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, nvmlSamplingType_t type, unsigned long long since_us,
+                                  nvmlValueType_t *value_type, unsigned int *count, nvmlSample_t *samples) {
+    NEED_DEVICE(device, count);
+    NEED(value_type, NVML_ERROR_INVALID_ARGUMENT);
+    NEED(since_us <= wall_us(), NVML_ERROR_NOT_FOUND);
+    *value_type = NVML_VALUE_UNSIGNED_INT;
+    if (!samples) {
+        *count = 1;
+        return NVML_SUCCESS;
+    }
+    NEED(*count, NVML_ERROR_INSUFFICIENT_SIZE);
+    nvmlUtilization_t rates;
+    unsigned value = 0;
+    switch (type) {
+    case NVML_TOTAL_POWER_SAMPLES: nvmlDeviceGetPowerUsage(device, &value); break;
+    case NVML_GPU_UTILIZATION_SAMPLES:
+    case NVML_MEMORY_UTILIZATION_SAMPLES:
+        nvmlDeviceGetUtilizationRates(device, &rates);
+        value = type == NVML_GPU_UTILIZATION_SAMPLES ? rates.gpu : rates.memory;
+        break;
+    default: return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *count = 1;
+    samples[0] = (nvmlSample_t){wall_us(), {.ui = value}};
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t device, unsigned long long *millijoules) {
+    NEED_DEVICE(device, millijoules);
+    const sim_profile *profile = device->profile;
+    double busy = sim_busy_seconds(nvml.machine, device->gpu);
+    double age = (double)(sim_now_ns() - device->card->created_ns) / 1e9;
+    double idle = age > busy ? age - busy : 0;
+    *millijoules = (unsigned long long)(1000 * (busy * profile->power_w * 0.9 + idle * profile->idle_w));
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetPcieThroughput(nvmlDevice_t device, unsigned int counter, unsigned int *kilobytes) {
+    NEED_DEVICE(device, kilobytes);
+    NEED(counter <= 1, NVML_ERROR_INVALID_ARGUMENT);
+    *kilobytes = 0; /* copies are made by the processor here: nothing crosses the bus */
+    return NVML_SUCCESS;
+}
+
+/* ---- Fields: figures by number, those that the tools ask. */
+
+enum {
+    FIELD_ECC_CURRENT = 1,
+    FIELD_MEMORY_TEMPERATURE = 82,
+    FIELD_ENERGY = 83,
+    FIELD_LINK_COUNT = 91,
+    FIELD_POWER_AVERAGE = 185,
+    FIELD_POWER_INSTANT = 186,
+};
+
+static void read_field(nvmlDevice_t device, nvmlFieldValue_t *field) {
+    unsigned number = 0;
+    nvmlEnableState_t pending;
+    field->value_type = NVML_VALUE_UNSIGNED_INT;
+    switch (field->field) {
+    case FIELD_ECC_CURRENT: field->status = nvmlDeviceGetEccMode(device, &number, &pending); break;
+    case FIELD_POWER_AVERAGE:
+    case FIELD_POWER_INSTANT: field->status = nvmlDeviceGetPowerUsage(device, &number); break;
+    case FIELD_LINK_COUNT:
+        while (nvmlDeviceGetNvLinkState(device, number, &pending) == NVML_SUCCESS) {
+            number++;
+        }
+        field->status = number ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
+        break;
+    case FIELD_ENERGY:
+        field->value_type = NVML_VALUE_UNSIGNED_LONG_LONG;
+        field->status = nvmlDeviceGetTotalEnergyConsumption(device, &field->value.ull);
+        return;
+    default: field->status = NVML_ERROR_NOT_SUPPORTED; break;
+    }
+    field->value.ull = number;
+}
+
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t *values) {
+    NEED_DEVICE(device, values);
+    NEED(count > 0, NVML_ERROR_INVALID_ARGUMENT);
+    for (int i = 0; i < count; i++) {
+        values[i].time_us = (long long)wall_us();
+        values[i].latency_us = 0;
+        read_field(device, &values[i]);
+    }
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlSystemGetTopologyGpuSet(unsigned int cpu, unsigned int *count, nvmlDevice_t *devices) {
+    (void)cpu; /* every processor is near every card */
+    NEED_LIBRARY();
+    NEED(count, NVML_ERROR_INVALID_ARGUMENT);
+    for (unsigned i = 0; devices && i < nvml.count && i < *count; i++) {
+        devices[i] = &nvml.devices[i];
+    }
+    *count = nvml.count;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t *list) {
+    enum { COMPUTE = 0, GRAPHICS = 1, MPS = 2 };
+    NEED_DEVICE(device, list);
+    NEED(list->version == NVML_VERSION(*list, 1), NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    NEED(list->mode <= MPS, NVML_ERROR_INVALID_ARGUMENT);
+    unsigned room = list->processes ? list->count : 0;
+    room = room < SIM_MAX_PROCESSES ? room : SIM_MAX_PROCESSES;
+    nvmlProcessInfo_t found[room ? room : 1];
+    unsigned count = room;
+    nvmlReturn_t result = NVML_SUCCESS;
+    if (list->mode == COMPUTE) {
+        result = nvmlDeviceGetComputeRunningProcesses_v3(device, &count, found);
+    } else {
+        count = 0;
+    }
+    list->count = count;
+    for (unsigned i = 0; i < count && i < room; i++) {
+        list->processes[i] = (nvmlProcessDetail_v1_t){found[i].pid, found[i].used, NVML_NO_INSTANCE, NVML_NO_INSTANCE, 0};
+    }
+    return result;
+}
