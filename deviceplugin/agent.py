@@ -139,7 +139,7 @@ class Agent:
         await self._limit(self.kept)
 
     async def tidy(self, interval: float) -> None:
-        """Remove CDI specs of containers that run: they have been read, and must not be read again for another container;
+        """Remove CDI specs of containers that run: they were read, and must not be read again for another;
         and the runtime reads all that there are whenever one changes. Never ends by itself."""
         while True:
             await asyncio.sleep(interval)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from unigpu.grants import Grant
 from unigpu.policy import Policy
 
 logger = logging.getLogger(__name__)
+
+_USAGE_HEADER = struct.Struct("<II")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ class Folders:
             boot = grants.load((folder / grants.GRANT_FILE).read_text()).boot
         except (OSError, UnicodeDecodeError, errors.Malformed):
             boot = ""
-        if boot == grant.boot and file.exists() and file.stat().st_size == usage.SIZE:
+        # Its processes are dead when their container starts anew: only what they counted is kept.
+        if boot == grant.boot and _usable(file):
             return
         beside = file.with_name(f".{file.name}.tmp")
         with contextlib.suppress(FileNotFoundError):
@@ -110,6 +114,15 @@ class Folders:
         finally:
             os.close(descriptor)
         beside.rename(file)
+
+
+def _usable(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            magic, version = _USAGE_HEADER.unpack(opened.read(_USAGE_HEADER.size))
+        return file.stat().st_size == usage.SIZE and (magic == 0 or (magic, version) == (usage.MAGIC, usage.VERSION))
+    except (OSError, struct.error):
+        return False
 
 
 def _rewrite(file: Path, limits: Policy) -> bool:

@@ -153,7 +153,7 @@ class Plugin:
             if _identity(self._socket) == ours:
                 self._socket.unlink(missing_ok=True)
 
-    def _handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
+    def _handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
         return grpc.method_handlers_generic_handler(
             f"{API}.DevicePlugin",
             {

@@ -1,0 +1,130 @@
+"""An API server that knows nodes and pods: get, list, watch, merge patch."""
+
+import asyncio
+import copy
+import json
+from typing import Any
+
+from aiohttp import web
+
+Object = dict[str, Any]
+
+
+class FakeApi:
+    """Objects by kind and key; every change gets a version and goes to all who watch."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Object]] = {"nodes": {}, "pods": {}}
+        self.down = False
+        self.url = ""
+        self._version = 1
+        self._events: list[tuple[int, str, str, Object]] = []
+        self._changed = asyncio.Condition()
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application(middlewares=[self._refuse_when_down])
+        app.router.add_get("/api/v1/{kind:nodes|pods}", self._list)
+        app.router.add_get("/api/v1/nodes/{name}", self._get_node)
+        app.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}", self._get_pod)
+        app.router.add_patch("/api/v1/nodes/{name}", self._patch)
+        app.router.add_patch("/api/v1/nodes/{name}/status", self._patch)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+
+    async def stop(self) -> None:
+        assert self._runner is not None
+        await self.set_down(True)
+        await self._runner.cleanup()
+
+    async def put(self, kind: str, item: Object) -> None:
+        """Create or replace."""
+        key = self._key(item)
+        await self._change("MODIFIED" if key in self.objects[kind] else "ADDED", kind, key, item)
+
+    async def delete(self, kind: str, item: Object) -> None:
+        key = self._key(item)
+        await self._change("DELETED", kind, key, self.objects[kind][key])
+
+    async def set_down(self, down: bool) -> None:
+        """Refuse everything, and break off what is watched; or serve again."""
+        async with self._changed:
+            self.down = down
+            self._changed.notify_all()
+
+    def node(self, name: str) -> Object:
+        return self.objects["nodes"][name]
+
+    async def _change(self, what: str, kind: str, key: str, item: Object) -> None:
+        async with self._changed:
+            self._version += 1
+            item = copy.deepcopy(item)
+            item["metadata"]["resourceVersion"] = str(self._version)
+            if what == "DELETED":
+                del self.objects[kind][key]
+            else:
+                self.objects[kind][key] = item
+            self._events.append((self._version, kind, what, item))
+            self._changed.notify_all()
+
+    @staticmethod
+    def _key(item: Object) -> str:
+        return "/".join(filter(None, (item["metadata"].get("namespace"), item["metadata"]["name"])))
+
+    @web.middleware
+    async def _refuse_when_down(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.down:
+            return web.json_response({"message": "shut down"}, status=503)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def _get_node(self, request: web.Request) -> web.Response:
+        return self._one("nodes", request.match_info["name"])
+
+    async def _get_pod(self, request: web.Request) -> web.Response:
+        return self._one("pods", f"{request.match_info['namespace']}/{request.match_info['name']}")
+
+    def _one(self, kind: str, key: str) -> web.Response:
+        found = self.objects[kind].get(key)
+        return web.json_response(found) if found else web.json_response({"message": "not found"}, status=404)
+
+    async def _patch(self, request: web.Request) -> web.Response:
+        assert request.content_type == "application/merge-patch+json"
+        name = request.match_info["name"]
+        if name not in self.objects["nodes"]:
+            return web.json_response({"message": "not found"}, status=404)
+        await self._change("MODIFIED", "nodes", name, _merge(self.node(name), await request.json()))
+        return web.json_response(self.node(name))
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        kind = request.match_info["kind"]
+        field, wanted = request.query["fieldSelector"].split("=")
+        parts = field.split(".")
+
+        def fits(item: Object) -> bool:
+            return bool(item[parts[0]].get(parts[1]) == wanted)
+
+        if request.query.get("watch") not in ("true", "True"):
+            items = [item for item in self.objects[kind].values() if fits(item)]
+            return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": items})
+        seen = int(request.query["resourceVersion"])
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while not self.down:
+            for version, of, what, item in self._events:
+                if version > seen and of == kind and fits(item):
+                    await response.write(json.dumps({"type": what, "object": item}).encode() + b"\n")
+            seen = self._version
+            async with self._changed:
+                await self._changed.wait_for(lambda: self.down or self._version > seen)  # noqa: B023
+        return response
+
+
+def _merge(target: Object, patch: Object) -> Object:
+    merged = copy.deepcopy(target)
+    for key, value in patch.items():
+        merged[key] = _merge(merged.get(key) or {}, value) if isinstance(value, dict) else value
+    return merged
