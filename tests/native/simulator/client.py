@@ -1,0 +1,179 @@
+"""Run in a process of its own by the tests: does one driver or NVML call a line of standard input.
+
+Knows nothing of the simulator: it loads libcuda.so.1 and libnvidia-ml.so.1 as any program does.
+"""
+
+import ctypes
+import json
+import os
+import sys
+from typing import Any
+
+cuda = ctypes.CDLL("libcuda.so.1")
+nvml = ctypes.CDLL("libnvidia-ml.so.1")
+pointers: list[int] = []
+context = ctypes.c_void_p()
+
+
+class Memory(ctypes.Structure):
+    _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]
+
+
+class Process(ctypes.Structure):
+    _fields_ = [
+        ("pid", ctypes.c_uint),
+        ("used", ctypes.c_ulonglong),
+        ("gpu_instance", ctypes.c_uint),
+        ("compute_instance", ctypes.c_uint),
+    ]
+
+
+class Event(ctypes.Structure):
+    _fields_ = [
+        ("device", ctypes.c_void_p),
+        ("type", ctypes.c_ulonglong),
+        ("data", ctypes.c_ulonglong),
+        ("gpu_instance", ctypes.c_uint),
+        ("compute_instance", ctypes.c_uint),
+    ]
+
+
+def init() -> int:
+    return cuda.cuInit(0)
+
+
+def devices() -> int:
+    count = ctypes.c_int()
+    assert cuda.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value
+
+
+def uuids() -> list[str]:
+    found = []
+    for ordinal in range(devices()):
+        raw = (ctypes.c_ubyte * 16)()
+        assert cuda.cuDeviceGetUuid_v2(raw, ordinal) == 0
+        text = bytes(raw).hex()
+        found.append(f"GPU-{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
+    return found
+
+
+def start(ordinal: int = 0) -> int:
+    """A context on the device; the driver's first error, or 0."""
+    return (
+        cuda.cuInit(0) or cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), ordinal) or cuda.cuCtxSetCurrent(context)
+    )
+
+
+def info() -> list[int]:
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    assert cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) == 0
+    return [free.value, total.value]
+
+
+def alloc(size: int) -> int:
+    pointer = ctypes.c_uint64()
+    status = cuda.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(size))
+    if status == 0:
+        pointers.append(pointer.value)
+    return status
+
+
+def fill(size: int) -> int:
+    """Allocates pieces of `size` until the driver refuses; how many there were."""
+    count = 0
+    while alloc(size) == 0:
+        count += 1
+    return count
+
+
+def free_all() -> int:
+    status = 0
+    while pointers:
+        status = status or cuda.cuMemFree_v2(ctypes.c_uint64(pointers.pop()))
+    return status
+
+
+def fork_and_init() -> int:
+    """What cuInit and an allocation answer in a child of a process that uses the driver."""
+    child = os.fork()
+    if child == 0:
+        os._exit(cuda.cuInit(0) * 10 + alloc(1024))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _handle(index: int) -> ctypes.c_void_p:
+    assert nvml.nvmlInit_v2() == 0
+    handle = ctypes.c_void_p()
+    status = nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
+    assert status == 0, status
+    return handle
+
+
+def nvml_count() -> int:
+    assert nvml.nvmlInit_v2() == 0
+    count = ctypes.c_uint()
+    assert nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0
+    return count.value
+
+
+def nvml_uuids() -> list[str]:
+    found = []
+    for index in range(nvml_count()):
+        text = ctypes.create_string_buffer(96)
+        assert nvml.nvmlDeviceGetUUID(_handle(index), text, 96) == 0
+        found.append(text.value.decode())
+    return found
+
+
+def nvml_minor(index: int) -> int:
+    minor = ctypes.c_uint()
+    assert nvml.nvmlDeviceGetMinorNumber(_handle(index), ctypes.byref(minor)) == 0
+    return minor.value
+
+
+def nvml_used(index: int = 0) -> int:
+    memory = Memory()
+    assert nvml.nvmlDeviceGetMemoryInfo(_handle(index), ctypes.byref(memory)) == 0
+    return int(memory.used)
+
+
+def nvml_processes(index: int = 0) -> dict[str, int]:
+    count = ctypes.c_uint(64)
+    found = (Process * 64)()
+    assert nvml.nvmlDeviceGetComputeRunningProcesses_v3(_handle(index), ctypes.byref(count), found) == 0
+    return {str(each.pid): each.used for each in found[: count.value]}
+
+
+def nvml_handle_status(index: int = 0) -> int:
+    assert nvml.nvmlInit_v2() == 0
+    return nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(ctypes.c_void_p()))
+
+
+event_set = ctypes.c_void_p()
+
+
+def watch(index: int, types: int) -> int:
+    handle = _handle(index)
+    assert nvml.nvmlEventSetCreate(ctypes.byref(event_set)) == 0
+    return nvml.nvmlDeviceRegisterEvents(handle, ctypes.c_ulonglong(types), event_set)
+
+
+def wait_event(milliseconds: int) -> list[int]:
+    event = Event()
+    status = nvml.nvmlEventSetWait_v2(event_set, ctypes.byref(event), milliseconds)
+    return [status, event.type, event.data]
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def main() -> None:
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        answer: Any = globals()[name](*arguments)
+        print(json.dumps(answer), flush=True)
+
+
+main()
