@@ -1,1 +1,1 @@
-"""cli"""
+"""`kubectl unigpu`: what people ask of unigpu from the command line."""

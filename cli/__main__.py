@@ -1,0 +1,93 @@
+"""`kubectl unigpu …`: arguments → command → exit code. Errors are printed here and nowhere else."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from cli import manifests, render, translate
+from cli.translate import Translated
+from unigpu import errors
+from webhook.options import AliyunUnit, BareGpu, Options
+
+UNDERSTOOD, REFUSED, UNREADABLE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code. argparse itself ends with 2 for arguments that it doesn't know."""
+    parser = argparse.ArgumentParser(prog="kubectl unigpu", description="Share GPUs among containers.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _translate_arguments(
+        commands.add_parser("translate", help="show what manifests of any vendor become", description=_TRANSLATE)
+    )
+    given = parser.parse_args(arguments)
+    try:
+        return _translate(given)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNDERSTOOD
+    except KeyboardInterrupt:
+        return 130
+
+
+_TRANSLATE = (
+    "Shows what admission makes of manifests, without a cluster. Exit status: 0 all understood, "
+    "1 something refused, 2 something not readable."
+)
+
+
+def _translate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f", "--filename", action="append", required=True, metavar="FILE|-|FOLDER", help="may be repeated"
+    )
+    parser.add_argument("-o", "--output", choices=["yaml", "json", "diff"], help="diff on a terminal, else yaml")
+    parser.add_argument("--aliyun-unit", choices=list(AliyunUnit), default="GiB", help="unit of aliyun.com/gpu-mem")
+    parser.add_argument(
+        "--bare-nvidia-gpu", choices=list(BareGpu), default="whole", help="meaning of nvidia.com/gpu on its own"
+    )
+    parser.add_argument("--no-opting-out", action="store_true", help="refuse CGPU_DISABLE and its like")
+    parser.add_argument("--scheduler", action="append", default=[], metavar="NAME", help="schedulerName to take over")
+
+
+def _translate(given: argparse.Namespace) -> int:
+    options = Options(
+        aliyun_unit=AliyunUnit(given.aliyun_unit),
+        bare_gpu=BareGpu(given.bare_nvidia_gpu),
+        opting_out=not given.no_opting_out,
+        schedulers=Options().schedulers | frozenset(given.scheduler),
+    )
+    status = UNDERSTOOD
+    translated: list[Translated] = []
+    for manifest in manifests.read(given.filename):
+        try:
+            if isinstance(manifest, errors.Malformed):
+                raise manifest
+            item = translate.translate(manifest, options)
+        except errors.Malformed as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = UNREADABLE
+            continue
+        translated.append(item)
+        for remark in item.remarks:
+            print(remark, file=sys.stderr)
+        for refusal in item.refusals:
+            print(f"refused: {refusal}", file=sys.stderr)
+            status = max(status, REFUSED)
+    sys.stdout.write(_output(translated, given.output))
+    sys.stdout.flush()
+    return status
+
+
+def _output(translated: Sequence[Translated], form: str | None) -> str:
+    terminal = sys.stdout.isatty()
+    match form or ("diff" if terminal else "yaml"):
+        case "json":
+            return render.as_json(translated)
+        case "diff":
+            return render.as_diff(translated, colour=terminal and "NO_COLOR" not in os.environ)
+        case _:
+            return render.as_yaml(translated)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

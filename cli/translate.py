@@ -1,0 +1,111 @@
+"""`kubectl unigpu translate`: what any manifest becomes, without a cluster."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jsonpatch
+
+from cli import manifests
+from cli.manifests import Manifest
+from unigpu import errors
+from unigpu.requests import PodRequest, Request
+from webhook import findings, review
+from webhook.options import Options
+from webhook.review import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """One manifest, and what became of it."""
+
+    manifest: Manifest
+    after: dict[str, Any]
+    """The document as it would be; unchanged where it is refused."""
+    refusals: tuple[str, ...]
+    """Why admission would refuse its pods; empty if it wouldn't."""
+    remarks: tuple[str, ...]
+    """What its pods ask for, and warnings."""
+
+
+def translate(manifest: Manifest, options: Options) -> Translated:
+    """Every pod in the manifest, as admission would treat it.
+
+    Raises Malformed where a pod in it isn't one.
+    """
+    after = copy.deepcopy(manifest.document)
+    refusals: list[str] = []
+    remarks: list[str] = []
+    for place in manifests.templates(manifest.document):
+        node = _at(after, place)
+        try:
+            decision = review.decide(node, options)
+        except errors.Malformed as error:
+            raise errors.Malformed(f"{manifest.source}: {manifest.title}: {error}") from error
+        where = f"{manifest.title}{_shown(place)}"
+        refusals += [f"{where}: {line}" for line in _refusals(decision)]
+        remarks += [f"{where}: {line}" for line in _remarks(decision)]
+        patched = jsonpatch.apply_patch(node, decision.patch)
+        node.clear()
+        node.update(patched)
+    return Translated(manifest, manifest.document if refusals else after, tuple(refusals), tuple(remarks))
+
+
+def _refusals(decision: Decision) -> Iterator[str]:
+    if decision.denied:
+        yield decision.denied
+    elif decision.translation.problems:
+        yield findings.message(decision.translation.problems)
+
+
+def _remarks(decision: Decision) -> Iterator[str]:
+    request = decision.translation.request
+    if request is not None:
+        yield from _wishes(request)
+    for warning in decision.translation.warnings:
+        yield f"warning: {warning}"
+
+
+def _wishes(pod: PodRequest) -> Iterator[str]:
+    for name, wish in pod.containers.items():
+        yield f"container {name} ({wish.dialect}): {describe(wish)}"
+
+
+def describe(wish: Request) -> str:
+    """A request in words: `2 GPUs, of each 3000 MiB and 30 % (hard)`."""
+    cards = f"{wish.gpus} whole " * wish.whole or f"{wish.gpus} "
+    parts = [f"{cards}{'GPU' if wish.gpus == 1 else 'GPUs'}"]
+    share = []
+    if wish.memory:
+        share.append(f"{wish.memory} MiB")
+    elif wish.memory_percent:
+        share.append(f"{wish.memory_percent} % of the memory")
+    elif not wish.whole:
+        share.append("memory without limit")
+    if wish.cores:
+        upto = f" to {wish.ceiling}" if wish.ceiling > wish.cores else ""
+        share.append(f"{wish.cores}{upto} % of the compute time")
+    if share:
+        parts.append(("of each " if wish.gpus > 1 else "") + " and ".join(share))
+    if not wish.isolated:
+        parts.append("not isolated")
+    if wish.priority:
+        parts.append("low priority")
+    return ", ".join(parts)
+
+
+def _at(document: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, Any]:
+    node: Any = document
+    for key in place:
+        node = node[key]
+    found: dict[str, Any] = node
+    return found
+
+
+def _shown(place: tuple[str | int, ...]) -> str:
+    """The place of a template, where a document may have several: ` spec.tasks[1].template`."""
+    usual = ((), ("spec", "template"), ("spec", "jobTemplate", "spec", "template"), ("template",))
+    if place in usual:
+        return ""
+    return " " + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).removeprefix(".")
