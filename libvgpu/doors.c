@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "ground.h"
 #include "hooks.h"
 #include "linker.h"
 #include "lock.h"
@@ -110,8 +111,8 @@ void *doors_dlsym(void *handle, const char *name)
     if (dlsym == NULL || name == NULL || !((name[0] == 'c' && name[1] == 'u') || (name[0] == 'n' && name[1] == 'v')))
         return NULL;
     const struct door *door = exported(name);
-    /* The default search finds our own export by itself. */
-    if (door == NULL || handle == RTLD_DEFAULT)
+    /* The default search finds our own export by itself; and where nothing is limited, the driver's own will do. */
+    if (door == NULL || handle == RTLD_DEFAULT || ground()->kind == GROUND_FREE)
         return NULL;
     void *real = driver_get(door->symbol);
     if (real == NULL || (handle != RTLD_NEXT && dlsym(handle, name) != real))

@@ -1,107 +1,17 @@
-"""Programs in C, compiled once a session, that run on a simulated machine with or without libvgpu."""
+"""Programs in C, compiled once a session, and the machine that they run on."""
 
 import json
-import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from unigpu import names, policy, usage
-from unigpu.units import Bytes, GpuUuid, MiB, Percent, to_bytes
+from tests.native.libvgpu.machine import LIBRARY, PROBE, ROOT, SIMULATOR, Machine
+from unigpu import names
+from unigpu.units import GpuUuid
 
-ROOT = Path(__file__).parents[3]
-LIBRARY = ROOT / "build/lib/libvgpu.so"
-SIMULATOR = ROOT / "build/simulator"
-PROBE = ROOT / "build/probe/probe"
 PROGRAMS = Path(__file__).parent / "programs"
-OURS = ("CUDA_DEVICE_", "CUDA_VISIBLE_", "UNIGPU_", "LD_")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A simulated machine, and a container on it."""
-
-    folder: Path
-    uuids: Sequence[GpuUuid]
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def policy_file(self) -> Path:
-        return self.folder / "policy"
-
-    @property
-    def usage_file(self) -> Path:
-        return self.folder / "usage"
-
-    def environment(self, *, preload: bool = True, **more: str) -> dict[str, str]:
-        """As a shell would set it for a program there."""
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
-        ours = {"LD_LIBRARY_PATH": str(SIMULATOR), names.ENV_SIM_DIR: str(self.folder / "machine")}
-        if preload:
-            ours["LD_PRELOAD"] = str(LIBRARY)
-        return inherited | ours | dict(self.extra) | more
-
-    def trial(self, *cards: tuple[int, int], enforced: bool = True) -> dict[str, str]:
-        """Writes a policy of (card's number, MiB) and an empty usage file; the environment that names them."""
-        self.write_policy(*cards, enforced=enforced)
-        return {names.ENV_TRIAL_POLICY: str(self.policy_file), names.ENV_TRIAL_USAGE: str(self.usage_file)}
-
-    def write_policy(self, *cards: tuple[int, int], enforced: bool = True, sequence: int = 0) -> None:
-        limits = [
-            policy.CardLimit(self.uuids[index], to_bytes(MiB(mib)), Percent(0), Percent(0)) for index, mib in cards
-        ]
-        content = policy.pack(policy.Policy(limits, enforced, False), sequence)
-        with self.policy_file.open("r+b" if self.policy_file.exists() else "wb") as file:
-            file.write(content)
-
-    def read_usage(self, cards: int = 1) -> usage.Usage:
-        """All slots taken count as living: whether they do is for the test to know."""
-        return usage.unpack(self.usage_file.read_bytes(), cards, lambda slot: True)
-
-    def total(self, card: int = 0) -> int:
-        """The card's total as the account has it."""
-        start = usage.TOTALS_OFFSET + card * usage.TOTAL_SIZE
-        return int.from_bytes(self.usage_file.read_bytes()[start : start + 8], "little")
-
-    def run(self, *command: str | Path, timeout: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Runs a program with libvgpu to its end; fails with what it said if it doesn't end well."""
-        done = self.attempt(*command, timeout=timeout, **environment)
-        assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr}{done.stdout}"
-        return done
-
-    def attempt(
-        self, *command: str | Path, timeout: float = 60, preload: bool = True, **environment: str
-    ) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(word) for word in command],
-            env=self.environment(preload=preload, **environment),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    def start(self, *command: str | Path, **environment: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [str(word) for word in command],
-            env=self.environment(**environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def probe(self, *options: str, **environment: str) -> "list[dict[str, int | str]]":
-        """What the probe says of each GPU."""
-        gpus: list[dict[str, int | str]] = json.loads(self.run(PROBE, *options, **environment).stdout)["gpus"]
-        return gpus
-
-
-def mib(amount: int) -> Bytes:
-    return to_bytes(MiB(amount))
 
 
 @pytest.fixture(scope="session", autouse=True)

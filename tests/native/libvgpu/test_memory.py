@@ -1,0 +1,150 @@
+"""Limits on memory as a program meets them, on a simulated machine of four cards."""
+
+import pytest
+
+from tests.native.libvgpu.machine import LIBRARY, PROBE, Machine, mib
+from unigpu import names
+
+CARD_MIB = 24564
+"""What the driver reports of an RTX 4090."""
+
+
+def context_mib(machine: Machine, limit: int) -> int:
+    """What the driver takes for a context: what is missing of the limit when a program begins."""
+    (gpu,) = machine.probe("--no-take", CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_MEMORY_LIMIT=f"{limit}m")
+    missing = limit * (1 << 20) - int(gpu["info_free_bytes"])
+    assert missing % (1 << 20) == 0
+    return missing >> 20
+
+
+def test_a_share_is_refused_beyond_its_last_byte(machine: Machine) -> None:
+    trial = machine.trial((0, 2560))
+    context = context_mib(machine, 2560)
+    assert 100 < context < 1000
+    (gpu,) = machine.probe("--step", "1", CUDA_VISIBLE_DEVICES="0", **trial)
+    assert gpu["total_bytes"] == gpu["info_total_bytes"] == gpu["nvml_total_bytes"] == mib(2560)
+    assert gpu["info_free_bytes"] == mib(2560 - context)
+    assert (gpu["taken_mib"], gpu["error"]) == (2560 - context, "CUDA_ERROR_OUT_OF_MEMORY")
+    used = machine.read_usage()
+    assert used.cards[0].peak == mib(2560)
+    assert used.cards[0].refused == 1
+
+
+@pytest.mark.parametrize("order", ["0,1,2,3", "3,1", "2"])
+def test_limits_follow_the_card_and_not_its_place(machine: Machine, order: str) -> None:
+    limits = {3: 1000, 1: 2000, 0: 3000, 2: 4000}
+    trial = machine.trial(*limits.items())
+    visible = [int(word) for word in order.split(",")]
+    gpus = machine.probe("--no-take", CUDA_VISIBLE_DEVICES=order, **trial)
+    assert [gpu["uuid"] for gpu in gpus] == [machine.uuids[index] for index in visible]
+    assert [gpu["total_bytes"] for gpu in gpus] == [mib(limits[index]) for index in visible]
+    assert [gpu["nvml_total_bytes"] for gpu in gpus] == [mib(limits[index]) for index in visible]
+
+
+def test_memory_that_is_not_enforced_is_the_whole_card(machine: Machine) -> None:
+    trial = machine.trial((0, 3072), enforced=False)
+    (gpu,) = machine.probe("--step", "1024", CUDA_VISIBLE_DEVICES="0", **trial)
+    assert gpu["total_bytes"] == gpu["nvml_total_bytes"]
+    assert int(gpu["total_bytes"]) > mib(24000)
+    assert int(gpu["taken_mib"]) > 20000
+    assert machine.read_usage().cards[0].peak > mib(20000), "what isn't limited is counted all the same"
+
+
+def test_the_environment_tightens_and_never_loosens(machine: Machine) -> None:
+    trial = machine.trial((0, 2000), (1, 2000))
+    gpus = machine.probe(
+        "--no-take",
+        CUDA_VISIBLE_DEVICES="0,1",
+        CUDA_DEVICE_MEMORY_LIMIT="1g",
+        CUDA_DEVICE_MEMORY_LIMIT_1="900g",
+        **trial,
+    )
+    assert [gpu["total_bytes"] for gpu in gpus] == [mib(1024), mib(2000)]
+
+
+def test_alone_with_nothing_but_the_environment(machine: Machine) -> None:
+    (gpu,) = machine.probe(CUDA_VISIBLE_DEVICES="2", CUDA_DEVICE_MEMORY_LIMIT_2="1500m")
+    assert gpu["total_bytes"] == mib(1500)
+    assert gpu["taken_mib"] == 1500 - context_mib(machine, 1500)
+    (other,) = machine.probe("--no-take", CUDA_VISIBLE_DEVICES="1", CUDA_DEVICE_MEMORY_LIMIT_2="1500m")
+    assert int(other["total_bytes"]) > mib(24000)
+
+
+def test_with_nothing_said_nothing_is_touched(machine: Machine) -> None:
+    done = machine.run(PROBE, "--no-take")
+    assert done.stdout == machine.attempt(PROBE, "--no-take", preload=False).stdout
+    assert done.stderr == ""
+    assert not machine.usage_file.exists()
+
+
+def test_programs_share_the_account_that_the_cache_names(machine: Machine) -> None:
+    alone = {
+        names.ENV_SHARED_CACHE: str(machine.folder / "shared.cache"),
+        "CUDA_DEVICE_MEMORY_LIMIT": "3000m",
+        "CUDA_VISIBLE_DEVICES": "0",
+    }
+    context = context_mib(machine, 3000)
+    holder = machine.start(PROBE, "--no-take", "--hold", "1000", "--stay", **alone)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        (gpu,) = machine.probe(**alone)
+        assert gpu["taken_mib"] == 3000 - 1000 - 2 * context
+    finally:
+        holder.kill()
+        holder.communicate()
+    (gpu,) = machine.probe(**alone)
+    assert gpu["taken_mib"] == 3000 - context, "a killed program's memory is there for the next"
+
+
+def test_a_limit_lowered_below_use_refuses_new_memory_and_nothing_else(machine: Machine) -> None:
+    trial = machine.trial((0, 4000)) | {"CUDA_VISIBLE_DEVICES": "0"}
+    holder = machine.start(PROBE, "--no-take", "--hold", "3000", "--stay", **trial)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        machine.write_policy((0, 3950), sequence=2)
+        (gpu,) = machine.probe("--no-take", **trial | {"CUDA_DEVICE_MEMORY_LIMIT": "9g"})
+        assert gpu["total_bytes"] == mib(3950)
+        machine.write_policy((0, 1000), sequence=4)
+        refused = machine.attempt(PROBE, **trial)
+        assert (refused.returncode, "CUDA_ERROR_OUT_OF_MEMORY" in refused.stderr) == (1, True)
+        machine.write_policy((0, 6000), sequence=6)
+        (gpu,) = machine.probe(**trial)
+        assert gpu["taken_mib"] == 6000 - 3000 - 2 * context_mib(machine, 6000)
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_two_contexts_at_once_in_a_small_share(machine: Machine) -> None:
+    context = context_mib(machine, 3000)
+    trial = machine.trial((0, 4 * context + 8)) | {"CUDA_VISIBLE_DEVICES": "0"}
+    together = [machine.start(PROBE, "--no-take", "--seconds", "1", **trial) for _ in range(4)]
+    said = [process.communicate(timeout=60) for process in together]
+    assert [process.returncode for process in together] == [0] * 4, said
+
+
+def test_a_container_sees_its_own_processes(machine: Machine) -> None:
+    trial = machine.trial((0, 3000)) | {"CUDA_VISIBLE_DEVICES": "0"}
+    stranger = machine.start(PROBE, "--no-take", "--stay", CUDA_VISIBLE_DEVICES="0")
+    holder = machine.start(PROBE, "--no-take", "--hold", "500", "--stay", **trial)
+    try:
+        assert stranger.stdout is not None and holder.stdout is not None
+        stranger.stdout.readline()
+        holder.stdout.readline()
+        script = (
+            "import pynvml as n; n.nvmlInit(); d = n.nvmlDeviceGetHandleByIndex(0); "
+            "m = n.nvmlDeviceGetMemoryInfo(d); w = n.nvmlDeviceGetMemoryInfo(d, n.nvmlMemory_v2); "
+            "p = n.nvmlDeviceGetComputeRunningProcesses(d); "
+            "print(m.total, m.used, w.total, w.used, w.reserved, [(q.pid, q.usedGpuMemory) for q in p])"
+        )
+        python = LIBRARY.parents[2] / ".venv/bin/python"
+        said = machine.run(python, "-W", "ignore", "-c", script, **trial).stdout
+        used = mib(500 + context_mib(machine, 3000))
+        assert said.split("[")[0].split() == [str(number) for number in (mib(3000), used, mib(3000), used, 0)]
+        assert f"[({holder.pid}, {used})]" in said
+    finally:
+        for process in (stranger, holder):
+            process.kill()
+            process.communicate()
