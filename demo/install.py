@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from demo.kube import Kube
+from demo.kube import CommandFailed, Kube
 from unigpu import names
 
 CHART = Path(__file__).resolve().parent.parent / "helm" / "unigpu"
@@ -30,12 +30,28 @@ def install(kube: Kube, images: Mapping[str, str], *, simulated: bool, more: Seq
     values |= SIMULATED if simulated else {}
     settings = [word for key, value in values.items() for word in ("--set-string", f"{key}={value}")]
     settings += [word for pair in more for word in ("--set", pair)]
-    kube.run(
-        *("upgrade", "--install", RELEASE, str(CHART), "--namespace", names.SYSTEM_NAMESPACE, "--create-namespace"),
-        *("--wait", "--timeout", f"{PATIENCE}s", *settings),
-        program=kube.helm,
-        timeout=PATIENCE + 30,
-    )
+    try:
+        kube.run(
+            *("upgrade", "--install", RELEASE, str(CHART), "--namespace", names.SYSTEM_NAMESPACE, "--create-namespace"),
+            *("--wait", "--timeout", f"{PATIENCE}s", *settings),
+            program=kube.helm,
+            timeout=PATIENCE + 30,
+        )
+    except CommandFailed as problem:
+        raise CommandFailed([kube.helm, "upgrade"], problem.code, f"{problem.told}\n{_state(kube)}") from problem
+
+
+def _state(kube: Kube) -> str:
+    """What keeps the parts from being ready: the pods, and the last words of the containers that aren't."""
+    namespace = ("-n", names.SYSTEM_NAMESPACE)
+    told = [kube.run("get", "pods", *namespace)]
+    for pod in kube.items("pods", names.SYSTEM_NAMESPACE):
+        for container in pod["status"].get("containerStatuses", []):
+            if not container["ready"]:
+                name = pod["metadata"]["name"]
+                log = kube.run("logs", *namespace, name, "-c", container["name"], "--tail=12")
+                told.append(f"{name}, container {container['name']}, its last words:\n{log}")
+    return "\n".join(told)
 
 
 def reference(image: str) -> dict[str, str]:

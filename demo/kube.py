@@ -16,10 +16,11 @@ POLL = 0.25
 
 
 class CommandFailed(Exception):
-    """A command ended badly; `told` is what it wrote to stderr."""
+    """A command ended badly with the status `code`; `told` is what it wrote to stderr."""
 
     def __init__(self, command: Sequence[str], code: int, told: str) -> None:
         super().__init__(f"“{' '.join(command[:6])}” ended with status {code}: {told.strip()}")
+        self.code = code
         self.told = told.strip()
 
 
