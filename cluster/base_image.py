@@ -19,9 +19,13 @@ SOURCES = (pathlib.Path("/etc/apt/sources.list.d/debian.sources"), pathlib.Path(
 
 
 def base() -> Image:
-    """Makes the base unless it is there. Raises BuildFailed with what mmdebstrap says."""
+    """The base as it is to be; `make` makes it."""
     tag = stamps.digest([], [SUITE, *PACKAGES, *LEFT_OUT, archive.architecture()])
-    image = Image(f"localhost/base:{tag}", FOLDER / f"base-{tag}.tar")
+    return Image(f"localhost/base:{tag}", FOLDER / f"base-{tag}.tar")
+
+
+def make(image: Image) -> None:
+    """Makes the base unless it is there. Raises BuildFailed with what mmdebstrap says."""
     if not image.file.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         with progress.step("base image from Debian packages"), tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
@@ -30,7 +34,6 @@ def base() -> Image:
             options.write_text(_machine_options())
             build.run(_command(options, layer), FOLDER)
             archive.wrap(image.file, image.name, layer, ["python3"])
-    return image
 
 
 def _command(options: pathlib.Path, layer: pathlib.Path) -> list[str]:

@@ -1,8 +1,8 @@
 """The cluster's own branch in each hierarchy of control groups, version 1 and version 2.
 
-/unigpu-NAME                  of one cluster
-/unigpu-NAME/UNIT             of one unit; the kubelet of a node puts the pods below it
-/unigpu-NAME/UNIT/system      the unit's own programs (in version 2 only leaves hold processes)
+/unigpu-NAME-MARK               of one cluster
+/unigpu-NAME-MARK/UNIT          of one unit; the kubelet of a node puts the pods below it
+/unigpu-NAME-MARK/UNIT/system   the unit's own programs (in version 2 only leaves hold processes)
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import signal
 import time
 from collections.abc import Iterable
 
-from cluster import errors
+from cluster import errors, settings
 
 MOUNT = pathlib.Path("/sys/fs/cgroup")
 
 
-def branch(name: str) -> str:
+def branch(layout: settings.Layout) -> str:
     """The cluster's control group."""
-    return f"/unigpu-{name}"
+    return f"/unigpu-{layout.name}-{layout.mark}"
 
 
-def unit_group(name: str, unit: str) -> str:
+def unit_group(layout: settings.Layout, unit: str) -> str:
     """A unit's control group, for a node the root of its pods."""
-    return f"{branch(name)}/{unit}"
+    return f"{branch(layout)}/{unit}"
 
 
 def hierarchies(mounts: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> list[tuple[pathlib.Path, str]]:
@@ -46,12 +46,12 @@ def hierarchies(mounts: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> 
     return found
 
 
-def make(name: str, unit: str) -> tuple[str, ...]:
+def make(layout: settings.Layout, unit: str) -> tuple[str, ...]:
     """Makes a unit's control groups; returns the folders that its processes are to join."""
     folders = []
     for place, kind in hierarchies():
         group = place
-        for part in (branch(name).strip("/"), unit, "system"):
+        for part in (branch(layout).strip("/"), unit, "system"):
             if kind == "cgroup2":
                 _hand_down(group)
             group = group / part
@@ -77,17 +77,22 @@ def join(folders: Iterable[str]) -> None:
         (pathlib.Path(folder) / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def members(name: str) -> set[int]:
+def exists(layout: settings.Layout) -> bool:
+    """Whether there is a control group of the cluster."""
+    return any((place / branch(layout).strip("/")).exists() for place, _ in hierarchies())
+
+
+def members(layout: settings.Layout) -> set[int]:
     """The processes that are in any of the cluster's control groups."""
     found: set[int] = set()
     for place, _ in hierarchies():
-        for folder, _, _ in os.walk(place / branch(name).strip("/")):
+        for folder, _, _ in os.walk(place / branch(layout).strip("/")):
             with contextlib.suppress(OSError):
                 found.update(int(pid) for pid in (pathlib.Path(folder) / "cgroup.procs").read_text().split())
     return found
 
 
-def remove(name: str, patience: float = 20.0) -> None:
+def remove(layout: settings.Layout, patience: float = 20.0) -> None:
     """Removes the cluster's control groups, waiting for the kernel to bury what was killed in them.
 
     Only processes that the cluster started are ever in them; one that is left over is killed. Raises StepFailed when
@@ -95,14 +100,14 @@ def remove(name: str, patience: float = 20.0) -> None:
     """
     deadline = time.monotonic() + patience
     for place, _ in hierarchies():
-        top = place / branch(name).strip("/")
+        top = place / branch(layout).strip("/")
         while top.exists():
             for folder, _, _ in os.walk(top, topdown=False):
                 with contextlib.suppress(OSError):
                     pathlib.Path(folder).rmdir()
             if not top.exists():
                 break
-            for pid in members(name):
+            for pid in members(layout):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:

@@ -25,7 +25,7 @@ def describe(layout: settings.Layout, known: state.State) -> units.Unit:
             _scheduler(layout),
         ),
         logs=str(layout.logs / UNIT),
-        cgroups=cgroups.make(known.settings.name, UNIT),
+        cgroups=cgroups.make(layout, UNIT),
         path="/usr/sbin:/usr/bin:/sbin:/bin",
     )
 

@@ -159,10 +159,13 @@ def _try_namespaces() -> str:
 
 
 def _network_problems(wanted: settings.Settings) -> list[str]:
-    if (pathlib.Path("/sys/class/net") / network.bridge_name(wanted.name)).exists():
+    layout = settings.Layout(wanted.name)
+    if layout.state.exists():
+        return []  # it is up: it has its network
+    if network.exists(network.bridge_name(layout)) or cgroups.exists(layout):
         return [
-            f"The network device {network.bridge_name(wanted.name)} is there already: another checkout runs a cluster"
-            f" {wanted.name}; take that one down, or choose another --name."
+            f"A cluster {wanted.name} of this checkout was not taken down before its folder was deleted:"
+            f" run `make down NAME={wanted.name}`."
         ]
     try:
         network.choose_subnet(network.taken_subnets())

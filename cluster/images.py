@@ -47,6 +47,8 @@ def pause() -> Image:
 
 def busybox() -> Image:
     """`busybox:local`, from Debian's static busybox."""
+    if not BUSYBOX.exists():
+        raise errors.BadGround(f"{BUSYBOX} is missing: run `apt-get install busybox-static`.")
     image = Image("busybox:local", FOLDER / f"busybox-{stamps.digest([BUSYBOX])}.tar")
     if not image.file.exists():
         listing = subprocess.run([str(BUSYBOX), "--list"], check=True, capture_output=True, text=True)
@@ -61,8 +63,12 @@ def busybox() -> Image:
 
 def scheduler() -> Image:
     """`kube-scheduler:HASH`, the stock scheduler as the cluster itself runs it."""
-    program = settings.BIN / "kubernetes"
-    tag = (settings.BIN / ".kubernetes.stamp").read_text()
+    program, stamp = settings.BIN / "kubernetes", settings.BIN / ".kubernetes.stamp"
+    if not (program.exists() and stamp.exists()):
+        raise errors.BadGround(
+            "Kubernetes is not built, and the image of kube-scheduler is made of it: run `make cluster`."
+        )
+    tag = stamp.read_text()
     image = Image(f"kube-scheduler:{tag}", FOLDER / f"kube-scheduler-{tag}.tar")
     if not image.file.exists():
         entries = [

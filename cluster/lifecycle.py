@@ -205,22 +205,24 @@ def down(name: str) -> bool:
     """
     layout = settings.Layout(name)
     with state.locked(layout):
-        if not layout.home.exists():
+        # Without its folder, which somebody may have deleted, the rest is still there and is known by its mark.
+        if not (layout.home.exists() or cgroups.exists(layout) or network.exists(network.bridge_name(layout))):
             return False
         with progress.step(f"taking cluster {name} down"):
             for record in sorted(layout.units.glob("*.process")):
                 process = units.recorded(record)
                 if process is not None:
                     processes.end(process)
-            cgroups.remove(name)
-            network.remove(network.bridge_name(name))
+            cgroups.remove(layout)
+            network.remove(network.bridge_name(layout))
             if layout.published_kubeconfig != layout.kubeconfig:
                 layout.published_kubeconfig.unlink(missing_ok=True)
             # The state goes last: whoever comes after a kill right here still finds what there is to remove.
-            for entry in layout.home.iterdir():
-                if entry != layout.state:
-                    _remove(entry)
-            shutil.rmtree(layout.home)
+            if layout.home.exists():
+                for entry in layout.home.iterdir():
+                    if entry != layout.state:
+                        _remove(entry)
+                shutil.rmtree(layout.home)
     return True
 
 

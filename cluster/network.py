@@ -11,14 +11,13 @@ Nothing is forwarded by the machine, and no packet filter of it is touched: pods
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import json
 import pathlib
 import subprocess
 from collections.abc import Iterable
 
-from cluster import errors, units
+from cluster import errors, settings, units
 
 CANDIDATES = tuple(ipaddress.IPv4Network(f"10.{number}.0.0/16") for number in (*range(201, 250), *range(101, 200)))
 """Subnets to choose from; the first that collides with no address and no route of the machine is taken."""
@@ -43,18 +42,19 @@ def taken_subnets() -> list[ipaddress.IPv4Network]:
     return [network for network in found if isinstance(network, ipaddress.IPv4Network) and network.prefixlen > 0]
 
 
-def bridge_name(cluster: str) -> str:
+def bridge_name(layout: settings.Layout) -> str:
     """Name of the bridge: a device name has at most 15 characters."""
-    return f"ug-{_short(cluster)}"
+    return f"ug-{layout.mark}"
 
 
-def cable_name(cluster: str, index: int) -> str:
+def cable_name(bridge: str, index: int) -> str:
     """Name of the machine's end of a node's cable."""
-    return f"ug-{_short(cluster)}-{index}"
+    return f"{bridge}-{index}"
 
 
-def _short(cluster: str) -> str:
-    return hashlib.sha256(cluster.encode()).hexdigest()[:6]
+def exists(device: str) -> bool:
+    """Whether the machine has a network device of that name."""
+    return (pathlib.Path("/sys/class/net") / device).exists()
 
 
 def gateway(subnet: ipaddress.IPv4Network) -> str:
@@ -84,7 +84,7 @@ def first_service(subnet: ipaddress.IPv4Network) -> str:
 
 def span(bridge: str, subnet: ipaddress.IPv4Network, nodes: int) -> None:
     """Makes the bridge with its address, and a route to the pods of each node, unless they are there."""
-    if not (pathlib.Path("/sys/class/net") / bridge).exists():
+    if not exists(bridge):
         _ip("link", "add", bridge, "type", "bridge")
     _ip("address", "replace", f"{gateway(subnet)}/24", "dev", bridge)
     _ip("link", "set", bridge, "up")
@@ -102,7 +102,7 @@ def remove(bridge: str) -> None:
 
 def plug(cable: units.Network, pid: int) -> None:
     """Lays a cable from the bridge into the network namespace of a process."""
-    if (pathlib.Path("/sys/class/net") / cable.host_end).exists():
+    if exists(cable.host_end):
         _ip("link", "delete", cable.host_end)
     _ip("link", "add", cable.host_end, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
     _ip("link", "set", cable.host_end, "master", cable.bridge, "up")

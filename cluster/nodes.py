@@ -46,17 +46,17 @@ def describe(layout: settings.Layout, known: state.State, node: str) -> units.Un
         address=address,
         pods=network.pod_subnet(known.network, index),
         cluster_pods=known.subnet,
-        cgroup=cgroups.unit_group(name, node),
+        cgroup=cgroups.unit_group(layout, node),
     )
     return units.Unit(
         name=node,
         programs=_programs(config, node, address),
         logs=str(layout.logs / node),
-        cgroups=cgroups.make(name, node),
+        cgroups=cgroups.make(layout, node),
         path=f"{settings.BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
         network=units.Network(
             bridge=known.bridge,
-            host_end=network.cable_name(name, index),
+            host_end=network.cable_name(known.bridge, index),
             address=f"{address}/24",
             gateway=network.gateway(known.network),
             routes=tuple(

@@ -36,6 +36,7 @@ def make(target: str, name: str) -> Image:
     image = Image(f"{name}:{tag}", FOLDER / f"{name}-{tag}.tar")
     if image.file.exists():
         return image
+    base_image.make(base)
     with progress.step(f"image {image.name}"):
         (FOLDER / "run").mkdir(exist_ok=True)
         _buildah("rm", "--all")  # what an interrupted build left

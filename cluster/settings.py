@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 import re
 
@@ -50,6 +51,11 @@ class Layout:
     """Where the files of one cluster are."""
 
     name: str
+
+    @property
+    def mark(self) -> str:
+        """Six characters that are this cluster's alone, also beside one of the same name of another checkout."""
+        return hashlib.sha256(f"{ROOT}:{self.name}".encode()).hexdigest()[:6]
 
     @property
     def home(self) -> pathlib.Path:

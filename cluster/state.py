@@ -47,7 +47,7 @@ def choose(wanted: settings.Settings) -> State:
     return State(
         settings=wanted,
         subnet=str(subnet),
-        bridge=network.bridge_name(wanted.name),
+        bridge=network.bridge_name(settings.Layout(wanted.name)),
         api_port=api,
         etcd_port=etcd,
         etcd_peer_port=peer,

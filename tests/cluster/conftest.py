@@ -56,4 +56,4 @@ def probe_image(project: dict[str, images.Image]) -> str:
 @pytest.fixture(scope="session")
 def cluster_cgroup(cluster: settings.Layout) -> str:
     """What the line of every process of the cluster begins with in /proc/PID/cgroup, after the hierarchy."""
-    return cgroups.branch(cluster.name)
+    return cgroups.branch(cluster)

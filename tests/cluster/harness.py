@@ -68,7 +68,7 @@ def net_namespaces(pids: Iterable[int]) -> set[str]:
 
 def processes(name: str) -> set[int]:
     """Every process of the cluster: in its control groups, or with its folder on the command line."""
-    found = cgroups.members(name)
+    found = cgroups.members(settings.Layout(name))
     home = str(settings.Layout(name).home) + "/"
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -84,15 +84,15 @@ def leftovers(name: str, namespaces: Iterable[str] = ()) -> list[str]:
     `namespaces` are network namespaces that it had.
     """
     layout = settings.Layout(name)
-    bridge = network.bridge_name(name)
+    bridge = network.bridge_name(layout)
     found = [f"process {pid}" for pid in sorted(processes(name))]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    found += [f"mount {line}" for line in mounts if str(layout.home) in line or f"unigpu-{name}" in line]
+    found += [f"mount {line}" for line in mounts if str(layout.home) in line or cgroups.branch(layout) in line]
     found += [f"device {entry.name}" for entry in Path("/sys/class/net").iterdir() if entry.name.startswith(bridge)]
     everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     found += [f"network namespace {entry}" for entry in net_namespaces(everyone) & set(namespaces)]
     for place, _ in cgroups.hierarchies():
-        group = place / cgroups.branch(name).strip("/")
+        group = place / cgroups.branch(layout).strip("/")
         found += [f"control group {group}"] if group.exists() else []
     routes = subprocess.run(["ip", "route"], check=True, capture_output=True, text=True).stdout
     found += [f"route {line}" for line in routes.splitlines() if bridge in line]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -179,4 +180,21 @@ def test_up_goes_on_after_a_kill_in_the_middle() -> None:
         assert len(harness.get(NAME, "nodes")["items"]) == 2
     finally:
         harness.run(NAME, "down")
+    assert harness.leftovers(NAME) == []
+
+
+def test_down_finds_a_cluster_whose_folder_was_deleted() -> None:
+    harness.run(NAME, "down")
+    process = harness.start(NAME, "up", *SIZE)
+    layout = settings.Layout(NAME)
+    try:
+        harness.wait("a node is being started", (layout.units / f"{NODES[0]}.supervisor").exists)
+    finally:
+        process.kill()
+        process.wait()
+    shutil.rmtree(layout.home, ignore_errors=True)
+    again = subprocess.run(harness.command(NAME, "up", *SIZE), capture_output=True, text=True, cwd=settings.ROOT)
+    assert again.returncode == 1
+    assert f"make down NAME={NAME}" in again.stderr
+    harness.run(NAME, "down")
     assert harness.leftovers(NAME) == []

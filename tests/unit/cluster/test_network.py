@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from cluster import errors, network
+from cluster import errors, network, settings
 
 SUBNET = ipaddress.IPv4Network("10.201.0.0/16")
 
@@ -28,5 +28,6 @@ def test_machine_nodes_pods_and_services_have_addresses_apart() -> None:
 
 
 def test_device_names_are_short_enough_and_differ_between_clusters() -> None:
-    assert len(network.cable_name("a" * 20, 20)) <= 15
-    assert network.bridge_name("one") != network.bridge_name("two")
+    one, two = (network.bridge_name(settings.Layout(name)) for name in ("one", "two"))
+    assert len(network.cable_name(one, 20)) <= 15
+    assert one != two
