@@ -79,6 +79,11 @@ class FakeKubelet:
             await self._channel.close(None)
         self.devices = {}
 
+    async def drop_plugin(self) -> None:
+        """Lose the connection to the plugin, while both go on."""
+        assert self._channel is not None
+        await self._channel.close(None)
+
     async def admit(self, pod: Pod) -> None:
         """Allocate for all containers, as at admission: a plain init container's slots are used again by later ones."""
         uid = pod["metadata"]["uid"]

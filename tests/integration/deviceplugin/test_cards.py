@@ -1,0 +1,91 @@
+"""Cards that fail and recover, and a driver that hangs or takes its process down."""
+
+from tests.integration.deviceplugin.conftest import NODE, Machine, one, until, uuid
+from tests.integration.deviceplugin.test_agent import refusal
+from unigpu import gpus, names
+
+
+def healthy(machine: Machine) -> list[bool]:
+    text = machine.api.node(NODE)["metadata"]["annotations"][names.ANNOTATION_INVENTORY]
+    return [card.healthy for card in gpus.load(text)]
+
+
+async def capacity(machine: Machine, memory: int, cores: int) -> None:
+    def there() -> bool:
+        found = machine.node_capacity
+        return (found[names.RESOURCE_MEMORY], found[names.RESOURCE_CORES]) == (str(memory), str(cores))
+
+    await until(there, f"capacity of {memory} MiB and {cores} %")
+
+
+async def test_a_card_is_lost_and_comes_back(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    pod = await machine.create("pod", main=one(2, 100))
+    (machine.sim / "lost2").touch()
+    await capacity(machine, 3 * 24576, 300)
+    assert healthy(machine) == [True, True, False, True]
+    assert machine.kubelet.healthy == 64
+    assert "unhealthy" in await refusal(machine, pod)
+
+    # It is known by name to a later agent too.
+    machine.kill()
+    await until(lambda: machine.kubelet.healthy == 0, "the kubelet has noticed")
+    machine.run()
+    await machine.serving()
+    assert healthy(machine) == [True, True, False, True]
+
+    (machine.sim / "lost2").unlink()
+    await capacity(machine, 4 * 24576, 400)
+    await machine.kubelet.prestart(pod, "main")
+
+
+async def test_an_xid_passes(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    (machine.sim / "xid.new").write_text("1 31")
+    (machine.sim / "xid.new").rename(machine.sim / "xid")
+    await until(lambda: not (machine.sim / "xid").exists(), "the XID of a program is read")
+    (machine.sim / "xid.new").write_text("3 48")
+    (machine.sim / "xid.new").rename(machine.sim / "xid")
+    await capacity(machine, 3 * 24576, 300)
+    assert healthy(machine) == [True, True, True, False]
+    assert uuid(3).encode() + b"': 'XID 48'" in machine.log.read_bytes()
+    await capacity(machine, 4 * 24576, 400)
+    assert uuid(1).encode() + b"': 'XID" not in machine.log.read_bytes()
+
+
+async def test_the_driver_hangs(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    pod = await machine.create("pod", main=one(0, 100))
+    (machine.sim / "hang").touch()
+    await capacity(machine, 0, 0)
+    assert (await machine.get("/healthz"))[0] == 200
+    assert machine.kubelet.healthy == 64
+    assert "unhealthy" in await refusal(machine, pod)
+    (machine.sim / "hang").unlink()
+    await capacity(machine, 4 * 24576, 400)
+    await machine.kubelet.prestart(pod, "main")
+
+
+async def test_the_driver_takes_its_process_down(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    (machine.sim / "crash").touch()
+    await capacity(machine, 0, 0)
+    (machine.sim / "crash").unlink()
+    await capacity(machine, 4 * 24576, 400)
+    assert machine.agent is not None
+    assert machine.agent.poll() is None
+
+
+async def test_the_driver_is_not_there_yet(machine: Machine) -> None:
+    library = machine.lib / "libnvidia-ml.so.1"
+    target = library.readlink()
+    library.unlink()
+    machine.run()
+    await until(lambda: b"NVML doesn't answer" in machine.log.read_bytes(), "it was noticed")
+    assert (await machine.get("/readyz"))[0] == 503
+    library.symlink_to(target)
+    await machine.serving()

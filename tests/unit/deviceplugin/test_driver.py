@@ -1,0 +1,104 @@
+"""Which parts of the driver a container gets."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from deviceplugin import driver
+from unigpu import errors
+from unigpu.gpus import Gpu
+from unigpu.units import GpuUuid, MiB
+
+CARD = Gpu(GpuUuid("GPU-b"), 1, 3, "Test", MiB(1000))
+
+
+def install(root: Path, driver_root: str = "", folder: str = "usr/lib/x86_64-linux-gnu") -> None:
+    """A node with a driver as distributions lay it out, links included."""
+    libraries = root / driver_root / folder
+    libraries.mkdir(parents=True)
+    for name in ("libcuda", "libnvidia-ml", "libnvidia-ptxjitcompiler"):
+        (libraries / f"{name}.so.575.64").write_text(name)
+        (libraries / f"{name}.so.1").symlink_to(f"{name}.so.575.64")
+    (libraries / "libcuda.so").symlink_to("libcuda.so.1")
+    (libraries / "libc.so.6").touch()
+    (libraries / "libnvidia-glcore.so.575.64").touch()
+    (root / driver_root / "usr/bin").mkdir(parents=True)
+    (root / driver_root / "usr/bin/nvidia-smi").touch()
+    (root / "dev").mkdir(exist_ok=True)
+    for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm"):
+        (root / "dev" / name).touch()
+
+
+@pytest.mark.parametrize(
+    ("driver_root", "folder"),
+    [("", "usr/lib/x86_64-linux-gnu"), ("", "usr/lib64"), ("run/nvidia/driver", "usr/lib/x86_64-linux-gnu")],
+)
+def test_real_driver(tmp_path: Path, driver_root: str, folder: str) -> None:
+    install(tmp_path, driver_root, folder)
+    real = driver.Real(tmp_path, PurePosixPath("/") / driver_root)
+    edits = real.edits([CARD])
+    mounts = {mount.container: mount.host for mount in edits.mounts}
+    at = str(PurePosixPath("/") / driver_root)
+    host = str(PurePosixPath(at) / folder)
+    for into in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64"):
+        for name in ("libcuda.so", "libcuda.so.1", "libcuda.so.575.64"):
+            assert mounts[f"{into}/{name}"] == f"{host}/libcuda.so.575.64"
+        assert mounts[f"{into}/libnvidia-ml.so.1"] == f"{host}/libnvidia-ml.so.575.64"
+    assert mounts["/usr/bin/nvidia-smi"] == str(PurePosixPath(at) / "usr/bin/nvidia-smi")
+    assert not [path for path in mounts if "libc.so" in path or "glcore" in path]
+    assert [(node.container, node.host) for node in edits.nodes] == [
+        (path, path) for path in ("/dev/nvidia3", "/dev/nvidiactl", "/dev/nvidia-uvm")
+    ]
+    assert not any(mount.writable for mount in edits.mounts)
+    assert real.nvml().read_text() == "libnvidia-ml"
+
+
+def test_links_are_the_nodes_own(tmp_path: Path) -> None:
+    """Debian's alternatives: absolute links, that must not be followed from the agent's own root."""
+    install(tmp_path)
+    libraries = tmp_path / "usr/lib/x86_64-linux-gnu"
+    current = tmp_path / "usr/lib/nvidia/current"
+    current.mkdir(parents=True)
+    (libraries / "libcuda.so.575.64").rename(current / "libcuda.so.575.64")
+    (tmp_path / "etc/alternatives").mkdir(parents=True)
+    (tmp_path / "etc/alternatives/libcuda").symlink_to("/usr/lib/nvidia/../nvidia/current/libcuda.so.575.64")
+    (libraries / "libcuda.so.1").unlink()
+    (libraries / "libcuda.so.1").symlink_to("/etc/alternatives/libcuda")
+    mounts = {mount.container: mount.host for mount in driver.Real(tmp_path, PurePosixPath("/")).edits([CARD]).mounts}
+    assert mounts["/usr/lib64/libcuda.so.1"] == "/usr/lib/nvidia/current/libcuda.so.575.64"
+    assert mounts["/usr/lib64/libcuda.so"] == "/usr/lib/nvidia/current/libcuda.so.575.64"
+
+
+def test_device_nodes_of_a_driver_container(tmp_path: Path) -> None:
+    install(tmp_path, "run/nvidia/driver")
+    (tmp_path / "dev/nvidia3").unlink()
+    (tmp_path / "run/nvidia/driver/dev").mkdir()
+    (tmp_path / "run/nvidia/driver/dev/nvidia3").touch()
+    nodes = driver.Real(tmp_path, PurePosixPath("/run/nvidia/driver")).edits([CARD]).nodes
+    assert (nodes[0].container, nodes[0].host) == ("/dev/nvidia3", "/run/nvidia/driver/dev/nvidia3")
+
+
+def test_no_driver(tmp_path: Path) -> None:
+    with pytest.raises(errors.Unavailable, match=r"libcuda\.so\.1 isn't under /"):
+        driver.Real(tmp_path, PurePosixPath("/")).edits([CARD])
+
+
+def test_no_device_node(tmp_path: Path) -> None:
+    install(tmp_path)
+    (tmp_path / "dev/nvidia3").unlink()
+    with pytest.raises(errors.Unavailable, match="nvidia3"):
+        driver.Real(tmp_path, PurePosixPath("/")).edits([CARD])
+
+
+def test_link_in_a_circle(tmp_path: Path) -> None:
+    install(tmp_path)
+    (tmp_path / "usr/lib/x86_64-linux-gnu/libnvidia-nvvm.so.4").symlink_to("libnvidia-nvvm.so.4")
+    with pytest.raises(errors.Unavailable, match="circle"):
+        driver.Real(tmp_path, PurePosixPath("/")).edits([CARD])
+
+
+def test_simulated_driver_lacks_a_card(tmp_path: Path) -> None:
+    for name in ("state", "libcuda.so.1", "libnvidia-ml.so.1"):
+        (tmp_path / name).touch()
+    with pytest.raises(errors.Unavailable, match="gpu3"):
+        driver.Simulated(tmp_path, tmp_path).edits([CARD])

@@ -1,0 +1,187 @@
+"""Files on the node: whole or not there, and changed as their readers expect."""
+
+import dataclasses
+import os
+import stat
+import struct
+import threading
+from pathlib import Path
+
+import pytest
+
+from deviceplugin import files, library
+from deviceplugin.folders import Folders
+from deviceplugin.specs import Specs
+from unigpu import cdi, errors, policy, usage
+from unigpu.allocations import Share
+from unigpu.grants import Grant
+from unigpu.policy import CardLimit, Policy
+from unigpu.units import Bytes, GpuUuid, MiB, Percent
+
+GPU = GpuUuid("GPU-a")
+GRANT = Grant("n", "p", "u", "c", ("s",), (Share(GPU, MiB(1), Percent(1)),), {GPU: 0}, True, "unigpu", boot="b")
+
+
+def limits(memory: int) -> Policy:
+    return Policy((CardLimit(GPU, Bytes(memory), Percent(1), Percent(memory)),), True, True)
+
+
+def sequence(folder: Path) -> int:
+    number: int = struct.unpack_from("<I", (folder / "policy").read_bytes(), policy.SEQUENCE_OFFSET)[0]
+    return number
+
+
+def test_made_whatever_the_mask(tmp_path: Path) -> None:
+    mask = os.umask(0o077)
+    try:
+        folder = Folders(tmp_path / "containers").write(GRANT, limits(5))
+    finally:
+        os.umask(mask)
+    modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in folder.iterdir()}
+    assert modes == {"grant.json": 0o644, "policy": 0o644, "usage": 0o666}
+    assert (folder / "usage").read_bytes() == bytes(usage.SIZE)
+    assert policy.unpack((folder / "policy").read_bytes()) == limits(5)
+    (kept,) = Folders(tmp_path / "containers").load().values()
+    assert kept.grant == GRANT
+    assert kept.prepared == (folder / "grant.json").stat().st_mtime
+
+
+def test_policy_changes_in_place(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    folder = folders.write(GRANT, limits(5))
+    inode = (folder / "policy").stat().st_ino
+    assert folders.limit("u", "c", limits(6))
+    assert policy.unpack((folder / "policy").read_bytes()) == limits(6)
+    assert (sequence(folder), (folder / "policy").stat().st_ino) == (2, inode)
+    assert not folders.limit("u", "c", limits(6))
+    assert sequence(folder) == 2
+
+
+def test_no_policy_yet(tmp_path: Path) -> None:
+    assert not Folders(tmp_path).limit("u", "c", limits(6))
+
+
+def test_reader_never_sees_half_a_policy(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    folder = folders.write(GRANT, limits(1))
+    done = threading.Event()
+    seen: set[int] = set()
+    torn: list[Policy] = []
+
+    def read() -> None:
+        descriptor = os.open(folder / "policy", os.O_RDONLY)
+        while not done.is_set():
+            before = os.pread(descriptor, 4, policy.SEQUENCE_OFFSET)
+            content = os.pread(descriptor, policy.SIZE, 0)
+            after = os.pread(descriptor, 4, policy.SEQUENCE_OFFSET)
+            if before != after or before[0] & 1:
+                continue
+            (card,) = (found := policy.unpack(content)).cards
+            seen.add(card.memory)
+            if card.memory != card.ceiling:
+                torn.append(found)
+        os.close(descriptor)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    number = 1
+    while len(seen) < 20:
+        number += 1
+        folders.limit("u", "c", limits(number))
+    done.set()
+    reader.join()
+    assert not torn
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(policy.SIZE + 1)])
+def test_policy_of_another_size_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    folders = Folders(tmp_path)
+    folder = folders.write(GRANT, limits(5))
+    (folder / "policy").write_bytes(content)
+    with pytest.raises(errors.Malformed):
+        folders.limit("u", "c", limits(6))
+    folders.write(GRANT, limits(6))
+    assert policy.unpack((folder / "policy").read_bytes()) == limits(6)
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (bytes(usage.SIZE - 1) + b"x", True),
+        (struct.pack("<II", usage.MAGIC, usage.VERSION) + bytes(usage.SIZE - 8), True),
+        (struct.pack("<II", usage.MAGIC, usage.VERSION + 1) + bytes(usage.SIZE - 8), False),
+        (b"x", False),
+        (bytes(usage.SIZE + 1), False),
+    ],
+)
+def test_usage_is_kept_where_it_can_be_read(tmp_path: Path, content: bytes, kept: bool) -> None:
+    folders = Folders(tmp_path)
+    file = folders.write(GRANT, limits(5)) / "usage"
+    file.write_bytes(content)
+    folders.write(GRANT, limits(5))
+    assert file.read_bytes() == (content if kept else bytes(usage.SIZE))
+
+
+def test_usage_starts_anew_after_a_boot(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    file = folders.write(GRANT, limits(5)) / "usage"
+    file.write_bytes(bytes(usage.SIZE - 1) + b"x")
+    folders.write(dataclasses.replace(GRANT, boot="another"), limits(5))
+    assert file.read_bytes() == bytes(usage.SIZE)
+
+
+def test_removed_with_the_pods_folder(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    folders.write(GRANT, limits(5))
+    folders.write(dataclasses.replace(GRANT, container="d"), limits(5))
+    folders.remove("u", "c")
+    assert list(folders.names()) == [("u", "d")]
+    folders.remove("u", "d")
+    folders.remove("u", "d")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_grant_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    folder = folders.write(GRANT, limits(5))
+    (folder / "grant.json").write_text("{")
+    assert folders.load() == {}
+    assert list(folders.names()) == [("u", "c")]
+
+
+def test_write_over_what_a_killed_writer_left(tmp_path: Path) -> None:
+    (tmp_path / ".file.tmp").write_bytes(b"half")
+    files.write(tmp_path / "file", b"whole", durable=True)
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("file", b"whole")]
+
+
+def test_spec_is_removed_only_by_its_owner(tmp_path: Path) -> None:
+    specs = Specs(tmp_path / "cdi")
+    assert specs.slots() == []
+    (first, second) = (tmp_path / "first", tmp_path / "second")
+    specs.write("slot-0001", cdi.managed(first, first, first))
+    (tmp_path / "cdi" / "nvidia.json").touch()
+    assert specs.slots() == ["slot-0001"]
+    assert specs.owner("slot-0001") == first
+    assert not specs.remove("slot-0001", second)
+    assert specs.remove("slot-0001", first)
+    assert not specs.remove("slot-0001", first)
+    assert specs.owner("slot-0001") is None
+    assert [entry.name for entry in (tmp_path / "cdi").iterdir()] == ["nvidia.json"]
+
+
+def test_library_is_named_by_its_content(tmp_path: Path) -> None:
+    image, folder = tmp_path / "image.so", tmp_path / "lib"
+    image.write_bytes(b"one")
+    first = library.install(image, folder)
+    assert first == library.install(image, folder)
+    assert stat.S_IMODE(first.library.stat().st_mode) == 0o755
+    image.write_bytes(b"two")
+    second = library.install(image, folder)
+    assert second.library.read_bytes() == b"two"
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted(["ld.so.preload", second.library.name])
+
+
+def test_no_library(tmp_path: Path) -> None:
+    with pytest.raises(errors.Unavailable, match="--library"):
+        library.install(tmp_path / "none", tmp_path)

@@ -1,0 +1,84 @@
+"""CDI specs: what the runtime reads."""
+
+import json
+from pathlib import PurePosixPath
+
+import pytest
+
+from unigpu import cdi, errors, names
+from unigpu.cdi import DeviceNode, Edits, Mount
+
+FOLDER = PurePosixPath("/var/lib/unigpu/containers/uid/main")
+MANAGED = cdi.managed(FOLDER, PurePosixPath("/lib/libvgpu-1.so"), PurePosixPath("/lib/ld.so.preload"))
+
+
+def test_device_is_named_by_the_first_slot() -> None:
+    assert cdi.device_name(["slot-0010", "slot-0002", "slot-0007"]) == "unigpu.dev/vgpu=slot-0002"
+
+
+def test_file_names() -> None:
+    assert cdi.file_name("slot-0007") == "unigpu.dev-vgpu-slot-0007.json"
+    assert cdi.slot_of("unigpu.dev-vgpu-slot-0007.json") == "slot-0007"
+
+
+@pytest.mark.parametrize("name", ["nvidia.json", "unigpu.dev-vgpu-.json", ".unigpu.dev-vgpu-slot-0001.json.tmp"])
+def test_files_of_others(name: str) -> None:
+    assert cdi.slot_of(name) is None
+
+
+def test_spec() -> None:
+    edits = MANAGED.plus(
+        Edits(
+            mounts=(Mount("/sim/state", "/sim/state", writable=True, executable=False),),
+            nodes=(DeviceNode("/dev/nvidia1", "/dev/nvidia1"), DeviceNode("/dev/nvidiactl", "/driver/dev/nvidiactl")),
+            env={"A": "b=c"},
+        )
+    )
+    document = json.loads(cdi.dump("slot-0001", edits))
+    assert (document["cdiVersion"], document["kind"]) == ("0.5.0", "unigpu.dev/vgpu")
+    (device,) = document["devices"]
+    assert device["name"] == "slot-0001"
+    assert device["containerEdits"] == {
+        "env": ["UNIGPU_MANAGED=1", "NVIDIA_VISIBLE_DEVICES=void", "A=b=c"],
+        "deviceNodes": [
+            {"path": "/dev/nvidia1", "permissions": "rw"},
+            {"path": "/dev/nvidiactl", "hostPath": "/driver/dev/nvidiactl", "permissions": "rw"},
+        ],
+        "mounts": [
+            {
+                "hostPath": "/lib/libvgpu-1.so",
+                "containerPath": names.CONTAINER_LIBRARY,
+                "options": ["bind", "ro", "nosuid", "nodev"],
+            },
+            {
+                "hostPath": "/lib/ld.so.preload",
+                "containerPath": names.CONTAINER_PRELOAD,
+                "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+            },
+            {
+                "hostPath": f"{FOLDER}/policy",
+                "containerPath": names.CONTAINER_POLICY,
+                "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+            },
+            {
+                "hostPath": f"{FOLDER}/usage",
+                "containerPath": names.CONTAINER_USAGE,
+                "options": ["bind", "rw", "nosuid", "nodev", "noexec"],
+            },
+            {
+                "hostPath": "/sim/state",
+                "containerPath": "/sim/state",
+                "options": ["bind", "rw", "nosuid", "nodev", "noexec"],
+            },
+        ],
+    }
+
+
+def test_owner_is_read_back() -> None:
+    assert cdi.folder_of(cdi.dump("slot-0001", MANAGED)) == FOLDER
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"devices":[]}', cdi.dump("slot-0001", Edits())])
+def test_owner_of_something_else(text: str) -> None:
+    with pytest.raises(errors.Malformed):
+        cdi.folder_of(text)
