@@ -1,0 +1,131 @@
+"""Helm and a real API server: what is rendered is taken, and an upgrade keeps what the webhook wrote at run time."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart import apiserver
+from tests.chart.rendering import CHART, EVERY_OPTION, HELM, NAMESPACE, helm
+from unigpu import names
+
+BUNDLE = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n").decode()
+RENEWED = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMQ==\n-----END CERTIFICATE-----\n").decode()
+KINDS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
+
+
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    if not HELM.exists():
+        pytest.fail("helm and the API server aren't there: `make cluster` builds them")
+    with apiserver.running(tmp_path_factory.mktemp("apiserver")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def installed(kubeconfig: Path) -> Iterator[Path]:
+    """The chart with its defaults; uninstalled after all tests, which must leave nothing cluster-wide."""
+    upgrade(kubeconfig)
+    yield kubeconfig
+    done = helm("uninstall", "release", "--kubeconfig", kubeconfig, "--namespace", NAMESPACE)
+    assert done.returncode == 0, done.stderr
+    left = kubectl(kubeconfig, "get", f"{','.join(KINDS)},clusterrole,clusterrolebinding", "-o", "name")
+    assert left.returncode == 0, left.stderr
+    assert [line for line in left.stdout.splitlines() if "unigpu" in line] == []
+
+
+def kubectl(kubeconfig: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [apiserver.BIN / "kubectl", "--kubeconfig", kubeconfig, *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120)
+
+
+def upgrade(kubeconfig: Path, *arguments: str) -> None:
+    done = helm(
+        *("upgrade", "--install", "release", CHART, "--kubeconfig", kubeconfig),
+        *("--namespace", NAMESPACE, "--create-namespace", *arguments),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def webhooks(kubeconfig: Path, kind: str) -> list[dict[str, Any]]:
+    done = kubectl(kubeconfig, "get", kind, names.WEBHOOK_CONFIGURATION, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)["webhooks"]
+    return found
+
+
+def bundles(kubeconfig: Path) -> set[str | None]:
+    return {entry["clientConfig"].get("caBundle") for kind in KINDS for entry in webhooks(kubeconfig, kind)}
+
+
+def write_bundle(kubeconfig: Path, bundle: str) -> None:
+    """As the webhook does."""
+    for kind in KINDS:
+        patch = [
+            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
+            for index in range(len(webhooks(kubeconfig, kind)))
+        ]
+        done = kubectl(
+            kubeconfig, "patch", kind, names.WEBHOOK_CONFIGURATION, "--type=json", f"--patch={json.dumps(patch)}"
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_an_upgrade_keeps_the_ca_bundle(installed: Path) -> None:
+    assert bundles(installed) == {None}
+    # The second time Helm itself has written the field: a renewed certificate, and an upgrade after it.
+    for seconds, bundle in ((7, BUNDLE), (8, RENEWED)):
+        write_bundle(installed, bundle)
+        upgrade(installed, "--set", f"webhook.timeoutSeconds={seconds}")
+        assert bundles(installed) == {bundle}
+        assert {entry["timeoutSeconds"] for kind in KINDS for entry in webhooks(installed, kind)} == {seconds}
+
+
+def pod(name: str, limits: dict[str, str], annotations: dict[str, str] | None = None) -> str:
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default", "annotations": annotations or {}},
+            "spec": {"containers": [{"name": "main", "image": "x", "resources": {"limits": limits}}]},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "annotations", "asked"),
+    [
+        ({"cpu": "1"}, {}, False),
+        ({}, {"owner": "somebody"}, False),
+        ({"aliyun.com/gpu-mem": "3"}, {}, True),
+        ({"tencent.com/vcuda-core": "50"}, {}, True),
+        ({"nvidia.com/gpu": "1"}, {}, True),
+        ({names.RESOURCE_VGPU: "1"}, {}, True),
+        ({}, {names.ANNOTATION_ALLOCATION: "{}"}, True),
+    ],
+)
+def test_a_webhook_that_is_down_holds_up_gpu_pods_only(
+    installed: Path, limits: dict[str, str], annotations: dict[str, str], asked: bool
+) -> None:
+    account = kubectl(installed, "create", "serviceaccount", "default", "--namespace=default")
+    assert account.returncode == 0 or "already exists" in account.stderr
+    done = kubectl(installed, "create", "--dry-run=server", "-f", "-", text=pod("one", limits, annotations))
+    assert (done.returncode != 0) == asked, done.stderr
+    if asked:
+        assert f"translate.{names.DOMAIN}" in done.stderr
+
+
+def test_every_option_is_taken_by_the_server(installed: Path) -> None:
+    # What needs definitions of other projects' resources is left out.
+    others = ("webhook.certManager.enabled=false", "monitoring.podMonitor.enabled=false")
+    settings = [word for other in others for word in ("--set", other)]
+    made = helm("template", "release", CHART, "--namespace", NAMESPACE, "--values", EVERY_OPTION, *settings)
+    assert made.returncode == 0, made.stderr
+    apply = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    done = kubectl(installed, *apply, text=made.stdout)
+    assert done.returncode == 0, done.stderr
+    assert "daemonset.apps/unigpu-node-agent" in done.stdout

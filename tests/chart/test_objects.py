@@ -1,0 +1,232 @@
+"""What every object of the chart must be, whatever is set."""
+
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import NAMESPACE, Rendered, render
+from unigpu import names
+
+CLUSTER_WIDE = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+}
+
+
+def test_everything_is_in_the_releases_namespace(rendered: Rendered) -> None:
+    for item in rendered.documents:
+        name = item["kind"], item["metadata"]["name"]
+        if item["kind"] in CLUSTER_WIDE:
+            assert "namespace" not in item["metadata"], name
+        elif name == ("RoleBinding", "unigpu-scheduler-authentication-reader"):
+            assert item["metadata"]["namespace"] == "kube-system"
+        else:
+            assert item["metadata"]["namespace"] == NAMESPACE, name
+
+
+def test_no_two_objects_have_one_name(rendered: Rendered) -> None:
+    found = [(item["kind"], item["metadata"]["name"]) for item in rendered.documents]
+    assert len(found) == len(set(found))
+
+
+def test_pods_are_those_that_their_workload_selects(rendered: Rendered) -> None:
+    selectors = []
+    for item in rendered.workloads():
+        selector = item["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()
+        selectors.append(selector[names.LABEL_COMPONENT])
+    assert sorted(selectors) == ["node-agent", "scheduler", "webhook"]
+
+
+def test_mounts_have_volumes_and_volumes_have_mounts(rendered: Rendered) -> None:
+    for item in rendered.workloads():
+        spec = item["spec"]["template"]["spec"]
+        mounted = {mount["name"] for part in spec["containers"] for mount in part.get("volumeMounts", [])}
+        assert mounted == {volume["name"] for volume in spec.get("volumes", [])}
+
+
+def test_only_the_node_agent_is_root(rendered: Rendered) -> None:
+    for item in rendered.workloads():
+        spec = item["spec"]["template"]["spec"]
+        for part in spec["containers"]:
+            context = part["securityContext"]
+            assert context["readOnlyRootFilesystem"]
+            if item["kind"] == "Deployment":
+                assert spec["securityContext"]["runAsNonRoot"]
+                assert context["capabilities"] == {"drop": ["ALL"]}
+                assert context["allowPrivilegeEscalation"] is False
+
+
+def test_only_a_real_driver_needs_privileges(defaults: Rendered, simulated: Rendered) -> None:
+    for one, privileged in ((defaults, True), (simulated, False)):
+        for name in ("deviceplugin", "exporter"):
+            assert one.containers()[name]["securityContext"].get("privileged", False) is privileged
+
+
+def test_every_container_says_what_it_needs(rendered: Rendered) -> None:
+    for part in rendered.containers().values():
+        assert part["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_no_registry_is_named_unless_one_is_set(defaults: Rendered) -> None:
+    images = {name: part["image"] for name, part in defaults.containers().items()}
+    assert images.pop("kube-scheduler") == "kube-scheduler:v1.36.3"
+    assert set(images.values()) == {"unigpu:0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ({"global.registry": "r.example"}, "r.example/unigpu:0.1.0"),
+        ({"global.registry": "r.example/"}, "r.example/unigpu:0.1.0"),
+        ({"global.registry": "r.example", "image.registry": "s.example:5000/team"}, "s.example:5000/team/unigpu:0.1.0"),
+        ({"image.tag": "v2"}, "unigpu:v2"),
+        ({"image.tag": "v2", "image.digest": "sha256:" + "a" * 64}, "unigpu@sha256:" + "a" * 64),
+    ],
+)
+def test_images(values: dict[str, str], image: str) -> None:
+    assert render(values=values).containers()["webhook"]["image"] == image
+
+
+def test_a_disruption_budget_needs_two_replicas(defaults: Rendered) -> None:
+    assert defaults.get("PodDisruptionBudget", "unigpu-webhook")["spec"]["minAvailable"] == 1
+    assert render(values={"webhook.replicas": "1"}).of("PodDisruptionBudget") == []
+
+
+@pytest.mark.parametrize("kind", ["NetworkPolicy", "PodMonitor", "Certificate", "Issuer"])
+def test_what_is_optional_is_off(defaults: Rendered, kind: str) -> None:
+    assert defaults.of(kind) == []
+
+
+def test_an_issuer_is_made_where_none_is_named(every_option: Rendered) -> None:
+    assert every_option.of("Issuer") == []
+    assert every_option.get("Certificate", "unigpu-webhook")["spec"]["issuerRef"]["name"] == "corporate"
+    own = render(values={"webhook.certManager.enabled": "true"})
+    issuer = own.get("Issuer", "unigpu-webhook")
+    reference = own.get("Certificate", "unigpu-webhook")["spec"]["issuerRef"]
+    assert reference == {"kind": "Issuer", "name": issuer["metadata"]["name"]}
+
+
+def test_network_policies_let_in_every_port_and_select_every_pod(every_option: Rendered) -> None:
+    for item in every_option.workloads():
+        labels = item["spec"]["template"]["metadata"]["labels"]
+        policy = every_option.get("NetworkPolicy", item["metadata"]["name"])
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+        let_in = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+        ports = {port["name"] for part in item["spec"]["template"]["spec"]["containers"] for port in part["ports"]}
+        assert let_in == ports
+
+
+def test_the_pod_monitor_finds_every_metrics_port(every_option: Rendered) -> None:
+    monitor = every_option.get("PodMonitor", "unigpu")
+    selector = monitor["spec"]["selector"]["matchLabels"]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    for item in every_option.workloads():
+        assert selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()
+        ports = [port["name"] for part in item["spec"]["template"]["spec"]["containers"] for port in part["ports"]]
+        assert ports.count(endpoint["port"]) == 1
+    assert monitor["metadata"]["labels"]["prometheus"] == "main"
+
+
+def test_where_pods_run_is_as_set(every_option: Rendered) -> None:
+    for item in every_option.workloads():
+        template = item["spec"]["template"]
+        spec = template["spec"]
+        assert spec["nodeSelector"] == {"pool": "system"}
+        assert spec["tolerations"] == [{"key": "dedicated", "operator": "Exists"}]
+        assert "nodeAffinity" in spec["affinity"]
+        assert spec["priorityClassName"].endswith("-class")
+        assert spec["imagePullSecrets"] == [{"name": "pull"}]
+        assert template["metadata"]["annotations"]["team"] == "platform"
+
+
+def rules(rendered: Rendered, kind: str, name: str) -> set[tuple[str, str, str, str]]:
+    """Group, resource, verb and named object ("" for any)."""
+    return {
+        (group, resource, verb, named)
+        for rule in rendered.get(kind, name)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for named in rule.get("resourceNames", [""])
+    }
+
+
+def allowed(*entries: tuple[str, str, str, str]) -> set[tuple[str, str, str, str]]:
+    return {(group, resource, verb, named) for group, resource, verbs, named in entries for verb in verbs.split()}
+
+
+ADMISSION = "admissionregistration.k8s.io"
+CONFIGURATION = names.WEBHOOK_CONFIGURATION
+LOOK = "get list watch"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "entries"),
+    [
+        (
+            "ClusterRole",
+            "unigpu-webhook",
+            [
+                (ADMISSION, "mutatingwebhookconfigurations", f"{LOOK} patch", CONFIGURATION),
+                (ADMISSION, "validatingwebhookconfigurations", f"{LOOK} patch", CONFIGURATION),
+                ("", "namespaces", LOOK, ""),
+                ("", "nodes", LOOK, ""),
+                ("", "pods", LOOK, ""),
+                ("", "events", "create", ""),
+            ],
+        ),
+        (
+            "Role",
+            "unigpu-webhook",
+            [("", "secrets", "create", ""), ("", "secrets", f"{LOOK} update", names.SECRET_WEBHOOK_TLS)],
+        ),
+        (
+            "ClusterRole",
+            "unigpu-scheduler",
+            [("", "nodes", LOOK, ""), ("", "pods", LOOK, ""), ("", "pods/binding", "create", "")],
+        ),
+        (
+            "Role",
+            "unigpu-scheduler",
+            [
+                ("coordination.k8s.io", "leases", "create", ""),
+                ("coordination.k8s.io", "leases", "get update patch", "unigpu-scheduler"),
+            ],
+        ),
+        (
+            "ClusterRole",
+            "unigpu-node-agent",
+            [("", "pods", LOOK, ""), ("", "nodes", f"{LOOK} patch", ""), ("", "nodes/status", "patch", "")],
+        ),
+    ],
+)
+def test_nobody_may_more_than_it_needs(defaults: Rendered, kind: str, name: str, entries: list[Any]) -> None:
+    assert rules(defaults, kind, name) == allowed(*entries)
+
+
+def test_these_are_all_roles(defaults: Rendered) -> None:
+    assert {item["metadata"]["name"] for item in defaults.of("ClusterRole")} == {
+        "unigpu-webhook",
+        "unigpu-scheduler",
+        "unigpu-node-agent",
+    }
+    assert {item["metadata"]["name"] for item in defaults.of("Role")} == {"unigpu-webhook", "unigpu-scheduler"}
+
+
+def test_every_account_is_used_and_bound(rendered: Rendered) -> None:
+    accounts = {item["metadata"]["name"] for item in rendered.of("ServiceAccount")}
+    assert accounts == {item["spec"]["template"]["spec"]["serviceAccountName"] for item in rendered.workloads()}
+    bindings = [*rendered.of("ClusterRoleBinding"), *rendered.of("RoleBinding")]
+    bound = {(subject["name"], subject["namespace"]) for item in bindings for subject in item["subjects"]}
+    assert bound == {(account, NAMESPACE) for account in accounts}
+    own = {(kind, item["metadata"]["name"]) for kind in ("ClusterRole", "Role") for item in rendered.of(kind)}
+    given = {(item["roleRef"]["kind"], item["roleRef"]["name"]) for item in bindings}
+    assert own <= given
+    assert given - own == {
+        ("ClusterRole", "system:kube-scheduler"),
+        ("ClusterRole", "system:volume-scheduler"),
+        ("Role", "extension-apiserver-authentication-reader"),
+    }

@@ -1,0 +1,240 @@
+"""The chart and the programs that it starts: arguments, environment, ports, probes, names, files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import deviceplugin.settings
+import exporter.settings
+import scheduler.settings
+import webhook.settings
+from tests.chart.rendering import NAMESPACE, ROOT, Document, Rendered
+from unigpu import names
+from unigpu.requests import Spread
+from webhook import configuration, options
+
+SERVICES = ("webhook", "scheduler", "deviceplugin", "exporter")
+
+
+def arguments(rendered: Rendered, module: str) -> list[str]:
+    """What `python -m <module>` is given."""
+    (container,) = (item for item in rendered.containers().values() if item["command"] == ["python", "-m", module])
+    return [str(argument) for argument in container["args"]]
+
+
+def workload(rendered: Rendered, container: str) -> Document:
+    (found,) = (
+        item
+        for item in rendered.workloads()
+        if container in [part["name"] for part in item["spec"]["template"]["spec"]["containers"]]
+    )
+    return found
+
+
+def parse(rendered: Rendered, module: str) -> Any:
+    """The settings that the service reads from them; an argument that it doesn't know ends the test."""
+    given = arguments(rendered, module)
+    match module:
+        case "webhook":
+            return webhook.settings.parse(given)
+        case "scheduler":
+            return scheduler.settings.parse(given)
+        case "deviceplugin":
+            return deviceplugin.settings.parse(given, {"NODE_NAME": "node"})
+        case _:
+            return exporter.settings.parse(given)
+
+
+@pytest.mark.parametrize("module", SERVICES)
+def test_every_argument_is_understood(rendered: Rendered, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POD_NAMESPACE", NAMESPACE)
+    parse(rendered, module)
+
+
+@pytest.mark.parametrize("module", SERVICES)
+def test_every_service_logs_as_told(defaults: Rendered, every_option: Rendered, module: str) -> None:
+    assert (parse(defaults, module).log_json, parse(defaults, module).log_level) == (True, "info")
+    assert (parse(every_option, module).log_json, parse(every_option, module).log_level) == (False, "debug")
+
+
+def test_defaults_of_the_chart_are_those_of_the_webhook(defaults: Rendered) -> None:
+    assert parse(defaults, "webhook").options == options.Options()
+
+
+def test_the_webhook_is_told_how_to_read_pods(every_option: Rendered) -> None:
+    told = parse(every_option, "webhook")
+    assert told.options.aliyun_unit is options.AliyunUnit.MIB
+    assert told.options.bare_gpu is options.BareGpu.LEAVE
+    assert not told.options.opting_out
+    assert "my-scheduler" in told.options.schedulers
+    assert told.sweep_seconds == 0
+
+
+def test_the_scheduler_is_told_how_to_place(defaults: Rendered, every_option: Rendered) -> None:
+    known = scheduler.settings.Settings()
+    usual = parse(defaults, "scheduler")
+    assert (usual.node_policy, usual.gpu_policy) == (known.node_policy, known.gpu_policy)
+    assert (usual.shares_per_gpu, usual.api_timeout) == (known.shares_per_gpu, known.api_timeout)
+    told = parse(every_option, "scheduler")
+    assert (told.node_policy, told.gpu_policy) == (Spread.SPREAD, Spread.TOPOLOGY)
+    assert (told.shares_per_gpu, told.api_timeout) == (4, 9)
+
+
+def test_scheduler_and_node_agent_agree_on_shares(rendered: Rendered) -> None:
+    assert parse(rendered, "scheduler").shares_per_gpu == parse(rendered, "deviceplugin").shares_per_gpu
+
+
+def test_device_plugin_and_exporter_see_the_same_node(rendered: Rendered) -> None:
+    plugin, told = parse(rendered, "deviceplugin"), parse(rendered, "exporter")
+    assert plugin.containers == told.containers
+    assert (plugin.simulator_dir, plugin.simulator_lib) == (told.simulator_dir, told.simulator_lib)
+    assert (str(plugin.host_root), str(plugin.driver_root)) == (str(told.host_root), str(told.driver_root))
+    assert str(plugin.library) == names.IMAGE_LIBRARY
+
+
+def test_folders_of_the_node_are_at_the_same_path_in_the_agent(rendered: Rendered) -> None:
+    plugin = parse(rendered, "deviceplugin")
+    spec = workload(rendered, "deviceplugin")["spec"]["template"]["spec"]
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"]}
+    mounted = {}
+    for container in spec["containers"]:
+        for mount in container["volumeMounts"]:
+            path = paths[mount["name"]]
+            assert mount["mountPath"] == path or (path, mount["mountPath"]) == ("/", "/host")
+            mounted[container["name"], path] = not mount.get("readOnly", False)
+    assert mounted["deviceplugin", str(plugin.state_dir)]
+    assert mounted["deviceplugin", str(plugin.cdi_dir)]
+    assert mounted["deviceplugin", str(plugin.plugins)]
+    assert not mounted["deviceplugin", str(plugin.pod_resources.parent)]
+    assert not mounted["exporter", str(plugin.state_dir)]
+    if plugin.simulator_dir is not None:
+        assert mounted["deviceplugin", str(plugin.simulator_dir)]
+        assert not mounted["deviceplugin", str(plugin.simulator_lib)]
+
+
+def test_ports_are_those_that_services_open(rendered: Rendered) -> None:
+    ports = {
+        name: sorted(port["containerPort"] for port in container["ports"])
+        for name, container in rendered.containers().items()
+    }
+    assert ports == {
+        "webhook": [names.PORT_WEBHOOK_METRICS, names.PORT_WEBHOOK],
+        "kube-scheduler": [10259],
+        "extender": [names.PORT_EXTENDER_METRICS],
+        "deviceplugin": [names.PORT_PLUGIN_HEALTH],
+        "exporter": [names.PORT_EXPORTER],
+    }
+
+
+def test_every_container_is_probed_on_a_port_that_it_has(rendered: Rendered) -> None:
+    for container in rendered.containers().values():
+        known = {port["name"] for port in container["ports"]}
+        for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+            got = container[probe]["httpGet"]
+            assert (got["path"], got["port"] in known) == (path, True)
+
+
+def test_environment(rendered: Rendered) -> None:
+    fields = {
+        (name, variable["name"]): variable["valueFrom"]["fieldRef"]["fieldPath"]
+        for name, container in rendered.containers().items()
+        for variable in container.get("env", [])
+    }
+    assert fields == {
+        ("webhook", "POD_NAMESPACE"): "metadata.namespace",
+        ("webhook", "POD_NAME"): "metadata.name",
+        ("deviceplugin", "NODE_NAME"): "spec.nodeName",
+    }
+
+
+def test_kube_scheduler_asks_the_extender(rendered: Rendered) -> None:
+    told = parse(rendered, "scheduler")
+    text = rendered.get("ConfigMap", "unigpu-scheduler")["data"]["config.yaml"]
+    document = yaml.safe_load(text)
+    assert document["profiles"] == [{"schedulerName": names.SCHEDULER_NAME}]
+    (extender,) = document["extenders"]
+    assert extender["urlPrefix"] == f"http://127.0.0.1:{told.port}"
+    assert extender["managedResources"] == [{"name": names.RESOURCE_VGPU, "ignoredByScheduler": False}]
+    assert int(extender["httpTimeout"].removesuffix("s")) > told.api_timeout
+    assert (extender["ignorable"], extender["nodeCacheCapable"]) == (False, True)
+
+
+def test_kube_scheduler_starts_anew_when_its_configuration_changes(defaults: Rendered, every_option: Rendered) -> None:
+    checksums = {
+        workload(one, "extender")["spec"]["template"]["metadata"]["annotations"]["unigpu.dev/config-checksum"]
+        for one in (defaults, every_option)
+    }
+    assert len(checksums) == 2
+
+
+def test_the_service_leads_to_the_webhook(rendered: Rendered) -> None:
+    service = rendered.get("Service", names.SERVICE_WEBHOOK)
+    labels = workload(rendered, "webhook")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    (port,) = service["spec"]["ports"]
+    container = rendered.containers()["webhook"]
+    (target,) = (known for known in container["ports"] if known["name"] == port["targetPort"])
+    assert (port["port"], target["containerPort"]) == (443, names.PORT_WEBHOOK)
+
+
+def test_webhook_configurations_are_those_of_the_webhook(rendered: Rendered) -> None:
+    wanted = configuration.documents(webhook.settings.Settings(namespace=NAMESPACE))
+    for document in wanted:
+        ours = rendered.get(document["kind"], names.WEBHOOK_CONFIGURATION)
+        assert len(ours["webhooks"]) == len(document["webhooks"])
+        for entry, theirs in zip(ours["webhooks"], document["webhooks"], strict=True):
+            chosen = ("failurePolicy", "timeoutSeconds", "namespaceSelector")
+            assert without(entry, *chosen) == without(theirs, *chosen)
+
+
+def without(document: Document, *keys: str) -> Document:
+    return {key: value for key, value in document.items() if key not in keys}
+
+
+def test_webhook_configurations_follow_the_values(defaults: Rendered, every_option: Rendered) -> None:
+    for one, policy, seconds, more in ((defaults, "Fail", 5, []), (every_option, "Ignore", 3, ["monitoring"])):
+        for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+            for entry in one.get(kind, names.WEBHOOK_CONFIGURATION)["webhooks"]:
+                assert (entry["failurePolicy"], entry["timeoutSeconds"]) == (policy, seconds)
+                (selector,) = entry["namespaceSelector"]["matchExpressions"]
+                assert selector["operator"] == "NotIn"
+                assert selector["values"] == ["kube-system", NAMESPACE, *more]
+
+
+def test_service_accounts_are_those_that_the_webhook_trusts(rendered: Rendered) -> None:
+    specs = [workload(rendered, name)["spec"]["template"]["spec"] for name in ("extender", "deviceplugin")]
+    accounts = {f"system:serviceaccount:{NAMESPACE}:{spec['serviceAccountName']}" for spec in specs}
+    assert accounts == set(webhook.settings.default_writers(NAMESPACE))
+
+
+def test_a_certificate_of_cert_manager_is_mounted_where_the_webhook_looks(every_option: Rendered) -> None:
+    told = parse(every_option, "webhook")
+    container = every_option.containers()["webhook"]
+    (mount,) = container["volumeMounts"]
+    (volume,) = workload(every_option, "webhook")["spec"]["template"]["spec"]["volumes"]
+    certificate = every_option.get("Certificate", "unigpu-webhook")
+    assert (mount["mountPath"], mount["name"]) == (told.tls_folder, volume["name"])
+    assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
+    assert certificate["spec"]["dnsNames"] == [f"{names.SERVICE_WEBHOOK}.{NAMESPACE}.svc"]
+
+
+def test_components_are_labelled(rendered: Rendered) -> None:
+    for item in rendered.documents:
+        assert item["metadata"]["labels"][names.LABEL_COMPONENT]
+
+
+def test_the_library_is_in_the_image_where_the_chart_says() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert f"COPY build/lib/libvgpu.so {names.IMAGE_LIBRARY}\n" in text
+
+
+def test_the_image_gets_every_package_that_a_service_imports() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = {Path(line.split()[1]).name for line in lines if line.startswith("COPY ") and "/opt/unigpu/app/" in line}
+    assert copied == {"unigpu", "webhook", "scheduler", "deviceplugin", "exporter", "cli"}
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    sources = [line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    for source in sources:
+        assert f"!{source}" in allowed, f"{source} is copied by the Dockerfile and left out by .dockerignore"
