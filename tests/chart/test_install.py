@@ -125,7 +125,7 @@ def test_every_option_is_taken_by_the_server(installed: Path) -> None:
     settings = [word for other in others for word in ("--set", other)]
     made = helm("template", "release", CHART, "--namespace", NAMESPACE, "--values", EVERY_OPTION, *settings)
     assert made.returncode == 0, made.stderr
-    apply = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=helm", "--dry-run=server", "-f", "-")
     done = kubectl(installed, *apply, text=made.stdout)
     assert done.returncode == 0, done.stderr
     assert "daemonset.apps/unigpu-node-agent" in done.stdout
