@@ -25,6 +25,19 @@ ANNOTATION_ALLOCATION: Final = f"{DOMAIN}/allocation"
 ANNOTATION_LIMITS: Final = f"{DOMAIN}/limits"
 """Limits that replace the request's while the pod runs."""
 
+# Annotations of namespaces, by which their owner sets what containers get; MiB, percent and numbers as quantities.
+ANNOTATION_DEFAULT_MEMORY: Final = f"{DOMAIN}/default-memory"
+"""MiB on each card for containers that name a number of cards only, which else get whole ones."""
+ANNOTATION_DEFAULT_CORES: Final = f"{DOMAIN}/default-cores"
+"""Percent of each card for shares that name no cores, whose compute else isn't limited."""
+ANNOTATION_LARGEST_GPUS: Final = f"{DOMAIN}/largest-gpus"
+ANNOTATION_LARGEST_MEMORY: Final = f"{DOMAIN}/largest-memory"
+"""MiB on each card. Whole cards, and memory in percent or without limit, are then refused."""
+ANNOTATION_LARGEST_CORES: Final = f"{DOMAIN}/largest-cores"
+"""Percent of each card. Whole cards, and compute without limit, are then refused."""
+ANNOTATION_ISOLATION: Final = f"{DOMAIN}/isolation"
+"""`required`: authors can't switch it off in this namespace; `optional`: they can. Absent: as the chart says."""
+
 # Annotations and labels of nodes.
 ANNOTATION_INVENTORY: Final = f"{DOMAIN}/inventory"
 """The node's GPUs as the node agent sees them; see unigpu.gpus."""
@@ -123,6 +136,7 @@ PORT_PLUGIN_HEALTH: Final = 9401
 # Metrics.
 METRIC_WEBHOOK_REVIEWS: Final = "unigpu_webhook_reviews_total"
 METRIC_WEBHOOK_SECONDS: Final = "unigpu_webhook_review_seconds"
+METRIC_WEBHOOK_SKIPPED: Final = "unigpu_webhook_skipped_pods"
 METRIC_WEBHOOK_EXPIRY: Final = "unigpu_webhook_certificate_expiry_timestamp_seconds"
 METRIC_MEMORY_USED: Final = "unigpu_container_memory_used_bytes"
 METRIC_MEMORY_LIMIT: Final = "unigpu_container_memory_limit_bytes"

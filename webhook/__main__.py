@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> int:
         return 0
     chosen = settings.parse(arguments)
     logs.configure(as_json=chosen.log_json, level=chosen.log_level)
+    logging.getLogger("kubernetes_asyncio").setLevel(logging.WARNING)  # its debug lines show Secrets
     try:
         asyncio.run(app.run(chosen))
     except errors.UnigpuError as error:

@@ -20,6 +20,7 @@ from webhook.identity import Identity
 from webhook.keeper import Keeper
 from webhook.metrics import Metrics
 from webhook.settings import Settings
+from webhook.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +50,26 @@ async def _serve(
 ) -> None:
     identity = Identity()
     metrics = Metrics(identity)
-    reviews = server.Reviews(settings.options, settings.writers, metrics, settings.body_bytes)
+    surroundings = Surroundings(settings.options)
+    reviews = server.Reviews(surroundings.options, settings.writers, metrics, settings.body_bytes)
     peer = kube.Kube(api, settings.namespace, settings.secret, settings.configuration)
     hosts = (*certificates.hosts(settings.service, settings.namespace), *settings.hosts)
     terms = certificates.Terms(hosts, timedelta(seconds=settings.certificate_seconds))
     keeper = Folder(settings.tls_folder, identity) if settings.tls_folder else Keeper(peer, identity, terms)
-    health = server.health(lambda: "draining" if stop.is_set() else keeper.unready(), metrics)
+    health = server.health(lambda: _unready(stop, keeper, surroundings), metrics)
     metrics_port = await listen(stack, health, settings.metrics_port)
     tasks: list[asyncio.Task[Any]] = [
         asyncio.create_task(keeper.run(settings.check_seconds), name="certificate keeper"),
+        asyncio.create_task(surroundings.run(api), name="surroundings"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]
     if isinstance(keeper, Keeper):
         tasks.append(asyncio.create_task(peer.watch(keeper.wake), name="watch"))
     stack.push_async_callback(_end, tasks)
-    first = asyncio.create_task(keeper.first.wait())
-    await guard([*tasks, first])
-    if stop.is_set():
-        return
+    for first in (keeper.first, surroundings.first):
+        await guard([*tasks, asyncio.create_task(first.wait())])
+        if stop.is_set():
+            return
     port = await listen(stack, reviews.application(), settings.port, identity.context)
     logs.event(log, "serving", port=port, metrics_port=metrics_port, pod=settings.pod_name)
     if started is not None:
@@ -75,6 +78,10 @@ async def _serve(
     reviews.draining = True
     logs.event(log, "draining", seconds=settings.drain_seconds)
     await asyncio.sleep(settings.drain_seconds)
+
+
+def _unready(stop: asyncio.Event, keeper: Keeper | Folder, surroundings: Surroundings) -> str | None:
+    return "draining" if stop.is_set() else keeper.unready() or surroundings.unready()
 
 
 async def guard(tasks: list[asyncio.Task[Any]]) -> None:

@@ -3,18 +3,16 @@
 import asyncio
 import base64
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from kubernetes_asyncio import client, config, watch
+from kubernetes_asyncio import client, config
 
-from unigpu import errors, logs
-
-log = logging.getLogger(__name__)
+from unigpu import errors
+from webhook import watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,7 @@ class Kube:
     """One connection to the API server. Every method raises Unavailable where it doesn't answer."""
 
     def __init__(self, api: client.ApiClient, namespace: str, secret: str, configuration: str) -> None:
+        self._api = api
         self._core = client.CoreV1Api(api)
         self._admission = client.AdmissionregistrationV1Api(api)
         self._namespace, self._secret, self._configuration = namespace, secret, configuration
@@ -108,14 +107,17 @@ class Kube:
 
     async def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever the Secret or a configuration may have changed; never returns."""
-        sources: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
-            "secret": (self._core.list_namespaced_secret, (self._namespace,), self._secret),
-            "mutating": (self._admission.list_mutating_webhook_configuration, (), self._configuration),
-            "validating": (self._admission.list_validating_webhook_configuration, (), self._configuration),
+        admission = "/apis/admissionregistration.k8s.io/v1"
+        sources = {
+            f"/api/v1/namespaces/{self._namespace}/secrets": self._secret,
+            f"{admission}/mutatingwebhookconfigurations": self._configuration,
+            f"{admission}/validatingwebhookconfigurations": self._configuration,
         }
         async with asyncio.TaskGroup() as group:
-            for function, arguments, name in sources.values():
-                group.create_task(_follow(function, arguments, name, wake))
+            for path, name in sources.items():
+                query = {"fieldSelector": f"metadata.name={name}"}
+                follow = watching.follow(self._api, path, query, listed=lambda _: wake(), changed=lambda _, __: wake())
+                group.create_task(follow)
 
 
 async def connect(kubeconfig: str) -> client.ApiClient:
@@ -126,24 +128,6 @@ async def connect(kubeconfig: str) -> client.ApiClient:
     else:
         await config.load_kube_config(config_file=kubeconfig or None, client_configuration=settings)
     return client.ApiClient(settings)
-
-
-async def _follow(
-    function: Callable[..., Any], arguments: tuple[str, ...], name: str, wake: Callable[[], None]
-) -> None:
-    """One watch after the other. A watch that breaks is begun anew after a look at how things are now."""
-    while True:
-        try:
-            async with watch.Watch() as events:
-                stream = events.stream(
-                    function, *arguments, field_selector=f"metadata.name={name}", timeout_seconds=240
-                )
-                async for _ in stream:
-                    wake()
-        except (client.ApiException, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            logs.event(log, "watch ended", logging.WARNING, object=name, error=_brief(error))
-            await asyncio.sleep(1)
-        wake()
 
 
 class _Missing(Exception):

@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from unigpu import names, units
-from unigpu.units import MiB
+from unigpu.units import MiB, Percent
 
 
 class AliyunUnit(enum.StrEnum):
@@ -46,6 +46,22 @@ VENDORS_SCHEDULERS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What a namespace's owner set for the containers in it; 0 means: nothing."""
+
+    default_memory: MiB = MiB(0)
+    default_cores: Percent = Percent(0)
+    largest_gpus: int = 0
+    largest_memory: MiB = MiB(0)
+    largest_cores: Percent = Percent(0)
+    warnings: tuple[str, ...] = ()
+    """What was not understood, for everybody who makes pods there."""
+
+
+NO_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """The platform's choices."""
 
@@ -55,5 +71,9 @@ class Options:
     """Whether a pod's author may switch isolation off."""
     scheduler: str = names.SCHEDULER_NAME
     """schedulerName that pods with GPUs get."""
+    rules: Rules = NO_RULES
+    """Of the pod's namespace."""
+    largest_card: MiB = MiB(0)
+    """Memory of the largest card in the cluster; 0: not known."""
     schedulers: frozenset[str] = VENDORS_SCHEDULERS
     """Values of schedulerName that are replaced; any other is refused, since nobody would choose a GPU."""

@@ -21,9 +21,11 @@ _LEVELS = {"untouched": logging.DEBUG}
 
 
 class Reviews:
-    """Answers reviews. `draining` makes it ask clients to go elsewhere."""
+    """Answers reviews. `options` gives those of a namespace; `draining` makes it ask clients to go elsewhere."""
 
-    def __init__(self, options: Options, writers: tuple[str, ...], metrics: Metrics, body_bytes: int) -> None:
+    def __init__(
+        self, options: Callable[[str], Options], writers: tuple[str, ...], metrics: Metrics, body_bytes: int
+    ) -> None:
         self._options, self._writers, self._metrics, self._body_bytes = options, writers, metrics, body_bytes
         self.draining = False
 
@@ -35,10 +37,10 @@ class Reviews:
         return application
 
     def _mutate(self, asked: wire.Review) -> Verdict:
-        return review.review_mutation(asked, self._options)
+        return review.review_mutation(asked, self._options(asked.namespace))
 
     def _validate(self, asked: wire.Review) -> Verdict:
-        return review.review_validation(asked, self._options, self._writers)
+        return review.review_validation(asked, self._options(asked.namespace), self._writers)
 
     def _handler(
         self, path: str, decide: Callable[[wire.Review], Verdict]

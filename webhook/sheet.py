@@ -28,6 +28,8 @@ class Sheet:
     asked: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    bare: bool = False
+    """Set by the dialect: the container names a number of cards, and neither memory nor cores."""
 
     def has(self, resource: str) -> bool:
         """Whether the container names the resource, whatever its value."""

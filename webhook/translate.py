@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unigpu import names
 from unigpu.requests import PodRequest, Request
-from webhook import dialects, isolation, preferences, quantities
+from webhook import dialects, isolation, namespaces, preferences, quantities
 from webhook.dialect import Dialect
 from webhook.findings import Problem
 from webhook.options import Options
@@ -49,6 +49,7 @@ def translate(pod: Pod, options: Options) -> Translation:
     if not heard:
         return Translation(problems=tuple(problems), warnings=tuple(warnings))
     problems += placing(pod, options)
+    warnings += options.rules.warnings
     requests: dict[str, Request] = {}
     for container, speaking in spoken:
         if not speaking:
@@ -122,6 +123,10 @@ def _container(pod: Pod, container: Container, speaking: Sequence[Dialect], opti
         sheet.warn(text)
     if sheet.problems or request is None:
         return _Part(None, sheet.problems, sheet.warnings)
+    request = namespaces.with_defaults(request, options.rules, bare=sheet.bare)
+    sheet.problems += namespaces.problems(container.name, request, options.rules)
+    if request.memory > options.largest_card > 0:
+        sheet.warn(f"no card of this cluster has {request.memory} MiB; the largest has {options.largest_card}")
     complete = dataclasses.replace(
         request,
         role=container.role,
@@ -129,7 +134,7 @@ def _container(pod: Pod, container: Container, speaking: Sequence[Dialect], opti
         asked=sheet.asked | switches.asked,
         isolated=switches.isolated,
     )
-    return _Part(complete, (), sheet.warnings)
+    return _Part(complete, sheet.problems, sheet.warnings)
 
 
 def _compare(sheet: Sheet, dialect: Dialect) -> None:

@@ -6,7 +6,7 @@ if it says exactly what the pod's limits, variables and annotations say, so that
 
 from unigpu import errors, names, requests
 from unigpu.requests import ComputePolicy, Request
-from webhook import dialects, isolation, mutate, preferences, quantities, translate
+from webhook import dialects, isolation, mutate, namespaces, preferences, quantities, translate
 from webhook.findings import Problem
 from webhook.options import Options
 from webhook.pods import Container, Pod
@@ -62,6 +62,7 @@ def _container(pod: Pod, container: Container, wish: Request | None, options: Op
     ]
     if (odd := _odd(wish)) is not None:
         return [*problems, _untrue(container, odd)]
+    problems += namespaces.problems(container.name, wish, options.rules)
     switches = isolation.decide(container, opting_out=options.opting_out)
     problems += switches.problems
     if wish.isolated != switches.isolated:

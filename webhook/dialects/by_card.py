@@ -44,6 +44,7 @@ def read(sheet: Sheet, fields: Fields) -> Request | None:
     if memory and percent:
         sheet.warn(f"{fields.percent} has no effect beside {fields.memory}")
         percent = Percent(0)
+    sheet.bare = not memory and not percent and not cores
     if not memory and not percent and cores in (0, 100):
         return Request(gpus=gpus or 1, whole=True, priority=priority)
     if not memory and not percent:

@@ -25,6 +25,7 @@ def read(sheet: Sheet) -> Request | None:
         sheet.refuse(names.RESOURCE_CORES, f"more than {cards} cards have", f"up to {cards * 100}")
     if sheet.problems:
         return None
+    sheet.bare = not memory and not cores
     if not memory and cores in (0, cards * 100):
         return Request(gpus=cards, whole=True)
     if not memory:

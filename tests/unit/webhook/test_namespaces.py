@@ -1,0 +1,138 @@
+"""Defaults, largest shares and isolation by namespace, and what is known of the cluster."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from unigpu import gpus, names
+from unigpu.gpus import Gpu
+from unigpu.units import GpuUuid, MiB, Percent
+from webhook import namespaces
+from webhook.options import Options, Rules
+from webhook.surroundings import Surroundings
+
+MEM, GPU = "aliyun.com/gpu-mem", "nvidia.com/gpu"
+VGPU, MEMORY, CORES = names.UNIFIED_RESOURCES
+Make = Callable[..., dict[str, Any]]
+
+
+def options(**annotations: str) -> Options:
+    return namespaces.apply(
+        Options(), {f"{names.DOMAIN}/{name.replace('_', '-')}": text for name, text in annotations.items()}
+    )
+
+
+def limits(created: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = created["spec"]["containers"][0]["resources"]["limits"]
+    return found
+
+
+def test_annotations_are_read() -> None:
+    rules = options(
+        default_memory="4Gi", default_cores="30", largest_gpus="2", largest_memory="8192", largest_cores="50"
+    ).rules
+    assert rules == Rules(MiB(4096), Percent(30), 2, MiB(8192), Percent(50))
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "101", "1.5"])
+def test_what_isnt_understood_is_warned_of(text: str) -> None:
+    rules = options(largest_cores=text).rules
+    assert rules.largest_cores == 0
+    assert "largest-cores" in rules.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "chart", "allowed"),
+    [
+        ("required", True, False),
+        ("optional", False, True),
+        (None, True, True),
+        (None, False, False),
+        ("?", True, False),
+    ],
+)
+def test_isolation(pod: Make, admission_with: Any, value: str | None, chart: bool, allowed: bool) -> None:
+    annotations = {} if value is None else {names.ANNOTATION_ISOLATION: value}
+    chosen = namespaces.apply(Options(opting_out=chart), annotations)
+    verdict = admission_with(chosen).mutate(pod({MEM: 1}, env={"CGPU_DISABLE": "true"}))
+    assert (verdict.outcome == "translated") is allowed
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({GPU: 1}, {VGPU: "1", MEMORY: "4096", CORES: "30"}),
+        ({GPU: 2}, {VGPU: "2", MEMORY: "8192", CORES: "60"}),
+        ({VGPU: "1"}, {VGPU: "1", MEMORY: "4096", CORES: "30"}),
+        ({MEM: 2}, {VGPU: "1", MEMORY: "2048", CORES: "30"}),
+        ({GPU: 1, "nvidia.com/gpumem": 100, "nvidia.com/gpucores": 5}, {VGPU: "1", MEMORY: "100", CORES: "5"}),
+        ({"aliyun.com/gpu": 1}, {VGPU: "1", CORES: "100"}),
+    ],
+    ids=str,
+)
+def test_defaults(pod: Make, admission_with: Any, fields: dict[str, Any], expected: dict[str, str]) -> None:
+    admission = admission_with(options(default_memory="4096", default_cores="30"))
+    assert limits(admission.create(pod(fields))) == expected
+
+
+@pytest.mark.parametrize(
+    ("annotations", "fields", "part"),
+    [
+        ({"largest_memory": "1024"}, {MEM: 2}, "memory = 2048 MiB"),
+        ({"largest_memory": "1024"}, {GPU: 1}, "memory = a whole card"),
+        ({"largest_memory": "1024"}, {GPU: 1, "nvidia.com/gpumem-percentage": 5}, "memory = 5 % of a card"),
+        ({"largest_memory": "1024"}, {"nvshare.com/gpu": 1}, "memory = without limit"),
+        ({"largest_cores": "20"}, {MEM: 1}, "cores = without limit"),
+        ({"largest_cores": "20"}, {MEM: 1, "aliyun.com/gpu-core.percentage": 25}, "cores = 25 %"),
+        ({"largest_gpus": "1"}, {GPU: 2}, "GPUs = 2"),
+    ],
+    ids=str,
+)
+def test_largest_shares(
+    pod: Make, admission: Any, admission_with: Any, annotations: dict[str, str], fields: dict[str, Any], part: str
+) -> None:
+    strict = admission_with(options(**annotations))
+    verdict = strict.mutate(pod(fields))
+    assert verdict.outcome == "refused"
+    assert part in verdict.reason and "in this namespace" in verdict.reason
+    assert strict.mutate(admission.create(pod(fields))).outcome == "refused"
+
+
+def test_a_default_makes_a_share_small_enough(pod: Make, admission_with: Any) -> None:
+    admission = admission_with(options(largest_cores="20", default_cores="10"))
+    assert limits(admission.create(pod({MEM: 1})))[CORES] == "10"
+
+
+def item(name: str, **annotations: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "annotations": annotations}}
+
+
+def node(name: str, *memory: int) -> dict[str, Any]:
+    cards = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T", MiB(size)) for index, size in enumerate(memory)]
+    return item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(cards)})
+
+
+def test_namespaces_come_and_go() -> None:
+    around = Surroundings(Options())
+    assert around.unready() is not None
+    around.namespaces_listed([item("a", **{names.ANNOTATION_LARGEST_GPUS: "1"}), item("b")])
+    assert around.unready() is None
+    assert around.options("a").rules.largest_gpus == 1
+    assert around.options("b") == around.options("unknown") == Options()
+    around.namespace_changed("MODIFIED", item("b", **{names.ANNOTATION_LARGEST_GPUS: "2"}))
+    around.namespace_changed("DELETED", item("a", **{names.ANNOTATION_LARGEST_GPUS: "1"}))
+    assert [around.options(name).rules.largest_gpus for name in "ab"] == [0, 2]
+
+
+def test_the_largest_card_is_known_to_every_namespace(pod: Make, admission_with: Any) -> None:
+    around = Surroundings(Options())
+    around.namespaces_listed([item("a", **{names.ANNOTATION_LARGEST_GPUS: "1"})])
+    around.nodes_listed(
+        [node("x", 16384, 24576), node("y", 8192), item("z"), item("w", **{names.ANNOTATION_INVENTORY: "?"})]
+    )
+    assert [around.options(name).largest_card for name in "ab"] == [24576, 24576]
+    (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
+    assert "no card of this cluster has 30720 MiB; the largest has 24576" in warning
+    around.node_changed("DELETED", node("x"))
+    assert around.options("a").largest_card == 8192
