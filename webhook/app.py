@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from kubernetes_asyncio import client
 
-from unigpu import logs
+from unigpu import errors, logs
 from webhook import certificates, kube, server
 from webhook.folder import Folder
 from webhook.identity import Identity
@@ -21,6 +21,7 @@ from webhook.keeper import Keeper
 from webhook.metrics import Metrics
 from webhook.settings import Settings
 from webhook.surroundings import Surroundings
+from webhook.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,10 @@ async def _serve(
         asyncio.create_task(surroundings.run(api), name="surroundings"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]
+    sweep = Sweep(api, surroundings.options, settings.untouched, settings.pod_name)
+    if settings.sweep_seconds > 0:
+        metrics.count_skipped(lambda: sweep.found)
+        tasks.append(asyncio.create_task(sweep.run(settings.sweep_seconds), name="sweep"))
     if isinstance(keeper, Keeper):
         tasks.append(asyncio.create_task(peer.watch(keeper.wake), name="watch"))
     stack.push_async_callback(_end, tasks)
@@ -112,9 +117,12 @@ async def listen(
 
 def _socket(port: int) -> socket.socket:
     """A listening socket for IPv4 and IPv6 at once, where the machine has both."""
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=512)
-    return socket.create_server(("", port), backlog=512)
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=512)
+    except OSError as error:
+        raise errors.Unavailable(f"can't listen on port {port}: {error.strerror}") from error
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:

@@ -10,7 +10,6 @@ from unigpu import names
 from webhook import dialects
 from webhook.settings import Settings
 
-UNTOUCHED_NAMESPACES = ("kube-system",)
 _LISTS = ("containers", "initContainers")
 
 
@@ -75,7 +74,7 @@ def _webhook(
     condition: str,
     expression: str,
 ) -> dict[str, Any]:
-    selector = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [*UNTOUCHED_NAMESPACES]}
+    selector = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [*settings.untouched]}
     return {
         "name": f"{name}.{names.DOMAIN}",
         "admissionReviewVersions": ["v1"],

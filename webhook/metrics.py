@@ -1,6 +1,6 @@
 """The webhook's own metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -30,6 +30,13 @@ class Metrics:
         )
         expiry = Gauge(names.METRIC_WEBHOOK_EXPIRY, "When the certificate in use ends", registry=self._registry)
         expiry.set_function(lambda: identity.expires.timestamp() if identity.expires else 0.0)
+
+    def count_skipped(self, number: Callable[[], float]) -> None:
+        """Show the number of pods that slipped past admission."""
+        skipped = Gauge(
+            names.METRIC_WEBHOOK_SKIPPED, "Pods with GPUs that were never translated", registry=self._registry
+        )
+        skipped.set_function(number)
 
     def reviewed(self, path: str, dialects: Sequence[str], outcome: str, seconds: float) -> None:
         """Count one review."""

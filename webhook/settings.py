@@ -70,6 +70,8 @@ class Settings:
     """How long reviews are still answered after SIGTERM, until no API server sends new ones here."""
     sweep_seconds: float = 300.0
     """Time between two searches for pods that came in while no webhook answered. 0: never."""
+    untouched: tuple[str, ...] = ("kube-system",)
+    """Namespaces that the configurations leave out, so that the search does too. The webhook's own is always one."""
     kubeconfig: str = ""
     """Path of a kubeconfig; empty: the pod's service account, else KUBECONFIG."""
     log_json: bool = False
@@ -117,6 +119,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     number("--body-bytes", type=int, default=known.body_bytes)
     number("--drain-seconds", type=float, default=known.drain_seconds)
     number("--sweep-seconds", type=float, default=known.sweep_seconds)
+    text("--untouched-namespace", action="append", dest="untouched", metavar="NAME", help="may be repeated")
     text("--kubeconfig", default=known.kubeconfig)
     parser.add_argument("--log-json", action="store_true")
     text("--log-level", choices=["debug", "info", "warning", "error"], default=known.log_level)
@@ -145,6 +148,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         body_bytes=given.body_bytes,
         drain_seconds=given.drain_seconds,
         sweep_seconds=given.sweep_seconds,
+        untouched=(*(given.untouched or known.untouched), given.namespace),
         kubeconfig=given.kubeconfig,
         log_json=given.log_json,
         log_level=given.log_level,
