@@ -12,7 +12,7 @@ from unigpu import errors, logs
 
 logger = logging.getLogger(__name__)
 
-_PAUSE = 1.0
+_PAUSE = 0.2
 
 
 class Publisher:

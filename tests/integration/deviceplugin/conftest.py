@@ -109,7 +109,7 @@ class Machine:
                     *("--simulator-lib", str(self.lib)),
                     *("--kubeconfig", str(kubeconfig)),
                     *("--health-port", str(self.port)),
-                    *("--probe-interval", "0.2", "--probe-deadline", "2", "--xid-quiet", "1"),
+                    *("--probe-interval", "0.2", "--probe-deadline", "2", "--xid-quiet", "3"),
                     *("--kubelet-poll", "0.05", "--republish-interval", "1"),
                     *self.arguments,
                 ],

@@ -1,0 +1,66 @@
+"""The agent on the project's simulated driver: NVML as a real one answers."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.deviceplugin.conftest import NODE, Machine, until
+from unigpu import gpus, names, policy
+from unigpu.allocations import Share
+from unigpu.gpus import Gpu
+from unigpu.requests import Request
+from unigpu.units import MiB, Percent
+
+LIBRARIES = Path(__file__).parents[3] / "build" / "simulator"
+
+
+def sim(machine: Machine, *arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "simulator", *arguments, "--dir", machine.sim], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def use(machine: Machine, *create: str) -> None:
+    assert (LIBRARIES / "libnvidia-ml.so.1").exists(), "the simulated driver isn't built: run 'make native'"
+    machine.sim, machine.lib = machine.root / "real", LIBRARIES
+    sim(machine, "create", *create)
+
+
+def cards(machine: Machine) -> tuple[Gpu, ...]:
+    return gpus.load(machine.api.node(NODE)["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
+
+
+async def test_inventory_and_share(machine: Machine) -> None:
+    use(machine, "--profile", "a100-40", "--gpus", "4", "--links", "pairs")
+    machine.run()
+    await machine.serving()
+    found = cards(machine)
+    assert [(card.index, card.minor, card.memory, card.healthy) for card in found] == [
+        (number, number, 40960, True) for number in range(4)
+    ]
+    assert all(card.uuid.startswith("GPU-") and "A100" in card.model for card in found)
+    assert found[0].links[found[1].uuid] >= 100
+    assert found[2].links[found[3].uuid] >= 100
+    assert found[0].links[found[2].uuid] <= 50
+    assert machine.node_capacity[names.RESOURCE_MEMORY] == str(4 * 40960)
+
+    share = Share(found[2].uuid, MiB(4096), Percent(0))
+    pod = await machine.create("pod", main=(Request(1, MiB(4096)), [share]))
+    await machine.kubelet.prestart(pod, "main")
+    limits = policy.unpack((machine.folder(pod) / "policy").read_bytes())
+    assert [(card.gpu, card.memory) for card in limits.cards] == [(found[2].uuid, 4096 << 20)]
+    mounts = machine.spec(pod)["devices"][0]["containerEdits"]["mounts"]
+    assert {mount["hostPath"] for mount in mounts if mount["hostPath"].startswith(str(machine.sim))} == {
+        str(machine.sim / "state"),
+        str(machine.sim / "gpu2"),
+    }
+
+
+async def test_failures_that_the_driver_reports(machine: Machine) -> None:
+    use(machine, "--profile", "t4", "--gpus", "2")
+    machine.run()
+    await machine.serving(32)
+    for inject in (("--lost",), ("--xid", "48")):
+        sim(machine, "inject", "--gpu", "1", *inject)
+        await until(lambda: [card.healthy for card in cards(machine)] == [True, False], f"{inject} is seen")
+        sim(machine, "reset")
+        await until(lambda: all(card.healthy for card in cards(machine)), f"{inject} has passed")
