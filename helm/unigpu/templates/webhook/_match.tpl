@@ -1,10 +1,14 @@
-{{/* Namespaces that are never touched. */}}
+{{/* Namespaces that are never touched, as a YAML list. */}}
+{{- define "unigpu.webhook.untouched" -}}
+{{- concat (list "kube-system" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq | toYaml }}
+{{- end }}
+
 {{- define "unigpu.webhook.namespaceSelector" -}}
 matchExpressions:
   - key: kubernetes.io/metadata.name
     operator: NotIn
     values:
-      {{- concat (list "kube-system" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq | toYaml | nindent 6 }}
+      {{- include "unigpu.webhook.untouched" . | nindent 6 }}
 {{- end }}
 
 {{/* The CA bundle that the webhook wrote at run time, kept through an upgrade: kind of the configuration */}}
