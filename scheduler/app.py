@@ -90,6 +90,7 @@ async def serve(settings: Settings, api: kube.Kube, tasks: asyncio.TaskGroup) ->
         fresh,
         metrics.Metrics(ledger, lambda: nodes.lists + pods.lists),
         lambda: nodes.synced.is_set() and pods.synced.is_set(),
+        rules,
         settings.node_policy,
     )
     async with (

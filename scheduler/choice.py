@@ -1,11 +1,12 @@
 """Filter and prioritize: which nodes take a pod, and which of those are best. Decisions only; nothing here waits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scheduler import wire
 from scheduler.verdicts import Verdicts
-from unigpu import errors
+from unigpu import errors, placement
 from unigpu.books import Books
+from unigpu.placement import Rules
 from unigpu.requests import PodRequest, Spread
 
 FEW = 16
@@ -14,23 +15,24 @@ in the kube-scheduler's message."""
 
 
 def filter_nodes(verdicts: Verdicts, pod: PodRequest, names: Sequence[str]) -> wire.FilterResult:
-    """Which of the nodes take the pod."""
+    """Which of the nodes take the pod.
+
+    The others are all said to be beyond preemption. For the kube-scheduler they have room without any victim, so it
+    would find none; nodes whose totals don't suffice never get here, and their victims are looked at by `preempt`.
+    """
     verdict = verdicts.of(pod, names)
     result = wire.FilterResult(NodeNames=verdict.fitting)
     if verdict.failing:
         counted = len(verdict.failing) <= FEW
-        failed: dict[str, str] = {}
-        unresolvable: dict[str, str] = {}
-        for name, reason in verdict.failing.items():
-            (unresolvable if reason.permanent else failed)[name] = reason.text if counted else reason.brief
-        result["FailedNodes"] = failed
-        result["FailedAndUnresolvableNodes"] = unresolvable
+        result["FailedAndUnresolvableNodes"] = {
+            name: reason.text if counted else reason.brief for name, reason in verdict.failing.items()
+        }
     return result
 
 
 def refuse_all(names: Sequence[str], why: errors.UnigpuError) -> wire.FilterResult:
     """No node takes the pod, because of the pod itself."""
-    return wire.FilterResult(NodeNames=[], FailedNodes={}, FailedAndUnresolvableNodes=dict.fromkeys(names, str(why)))
+    return wire.FilterResult(NodeNames=[], FailedAndUnresolvableNodes=dict.fromkeys(names, str(why)))
 
 
 def prioritize(books: Books, policy: Spread, names: Sequence[str]) -> list[wire.HostPriority]:
@@ -51,3 +53,18 @@ def prioritize(books: Books, policy: Spread, names: Sequence[str]) -> list[wire.
     else:
         scores = [(full - low) * most // span for full in fullness]
     return [{"Host": name, "Score": score} for name, score in zip(names, scores, strict=True)]
+
+
+def preempt(
+    books: Books, rules: Rules, pod: PodRequest, offered: Mapping[str, wire.MetaVictims]
+) -> dict[str, wire.MetaVictims]:
+    """Nodes on which the pod really has room once those victims are gone.
+
+    The kube-scheduler chooses victims by the node's totals; they may sit on the wrong cards, and then die for nothing.
+    """
+    kept: dict[str, wire.MetaVictims] = {}
+    for name, victims in offered.items():
+        node = books.without(name, {victim["UID"] for victim in victims["Pods"]})
+        if node is not None and placement.reason(node, pod, rules) is None:
+            kept[name] = victims
+    return kept

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from scheduler.metrics import Metrics
 from scheduler.verdicts import Verdicts
 from unigpu import errors, logs
 from unigpu.books import Books
+from unigpu.placement import Rules
 from unigpu.requests import Spread
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Service:
         fresh: Freshness,
         metrics: Metrics,
         ready: Callable[[], bool],
+        rules: Rules,
         node_policy: Spread,
     ) -> None:
         self._books = books
@@ -41,6 +43,7 @@ class Service:
         self._fresh = fresh
         self._metrics = metrics
         self._ready = ready
+        self._rules = rules
         self._node_policy = node_policy
 
     def verbs(self) -> web.Application:
@@ -48,6 +51,7 @@ class Service:
         app = web.Application(client_max_size=MOST_BODY)
         app.router.add_post("/filter", self._verb("filter", self._filter))
         app.router.add_post("/prioritize", self._verb("prioritize", self._prioritize))
+        app.router.add_post("/preempt", self._verb("preempt", self._preempt))
         app.router.add_post("/bind", self._verb("bind", self._bind))
         return app
 
@@ -71,6 +75,9 @@ class Service:
                 logs.event(logger, "malformed", logging.WARNING, verb=verb, reason=repr(error))
                 self._metrics.observe(verb, "malformed", time.perf_counter() - start)
                 return web.Response(status=400, text=f"{verb} wants a body as kube-scheduler sends it: {error!r}\n")
+            except errors.Unavailable as error:
+                self._metrics.observe(verb, "error", time.perf_counter() - start)
+                return web.Response(status=503, text=f"{error}\n")
             text = json.dumps(document)
             self._metrics.observe(verb, outcome, time.perf_counter() - start)
             return web.Response(text=text, content_type="application/json")
@@ -102,6 +109,7 @@ class Service:
         self._binder.remember(uid, request)
         result = choice.filter_nodes(self._verdicts, request, names)
         fitting = result["NodeNames"]
+        failing: dict[str, str] = result.get("FailedAndUnresolvableNodes", {})
         logs.event(
             logger,
             "filtered" if fitting else "no node fits",
@@ -109,9 +117,7 @@ class Service:
             pod=objects.key(pod),
             nodes=len(names),
             fitting=len(fitting),
-            reason=next(
-                iter((result.get("FailedNodes") or result.get("FailedAndUnresolvableNodes") or {}).values()), ""
-            ),
+            reason=next(iter(failing.values()), ""),
         )
         return ("fits" if fitting else "none"), result
 
@@ -122,6 +128,16 @@ class Service:
         except (errors.Denied, errors.Malformed):
             wish = None
         return "ok", choice.prioritize(self._books, wish or self._node_policy, names)
+
+    async def _preempt(self, args: wire.PreemptionArgs) -> tuple[str, wire.PreemptionResult]:
+        self._check_ready()
+        pod, offered = args["Pod"], args["NodeNameToMetaVictims"] or {}
+        try:
+            kept = choice.preempt(self._books, self._rules, objects.request(pod), offered)
+        except (errors.Denied, errors.Malformed):
+            kept = {}
+        logs.event(logger, "preemption", pod=objects.key(pod), offered=sorted(offered), kept=sorted(kept))
+        return ("some" if kept else "none"), {"NodeNameToMetaVictims": kept}
 
     async def _bind(self, args: wire.BindingArgs) -> tuple[str, wire.BindingResult]:
         pod, node = f"{args['PodNamespace']}/{args['PodName']}", args["Node"]
@@ -149,7 +165,3 @@ class Service:
 
     async def _show(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
-
-
-def _first(reasons: Mapping[str, str] | None) -> str:
-    return next(iter((reasons or {}).values()), "")

@@ -24,10 +24,8 @@ class FilterResult(TypedDict):
     """Answer of filter."""
 
     NodeNames: NotRequired[list[str]]
-    FailedNodes: NotRequired[dict[str, str]]
-    """Nodes that would do if other pods ended, and why they don't do now."""
     FailedAndUnresolvableNodes: NotRequired[dict[str, str]]
-    """Nodes that would not do even then."""
+    """Nodes that don't do, for which the kube-scheduler need not look for pods to preempt, and why."""
     Error: NotRequired[str]
 
 
@@ -36,6 +34,32 @@ class HostPriority(TypedDict):
 
     Host: str
     Score: int
+
+
+class MetaPod(TypedDict):
+    """A pod that would be preempted."""
+
+    UID: str
+
+
+class MetaVictims(TypedDict):
+    """The pods that would be preempted on one node."""
+
+    Pods: list[MetaPod]
+    NumPDBViolations: int
+
+
+class PreemptionArgs(TypedDict):
+    """Body of preempt."""
+
+    Pod: Pod
+    NodeNameToMetaVictims: dict[str, MetaVictims] | None
+
+
+class PreemptionResult(TypedDict):
+    """Answer of preempt: the nodes that remain, each with its victims."""
+
+    NodeNameToMetaVictims: dict[str, MetaVictims]
 
 
 class BindingArgs(TypedDict):

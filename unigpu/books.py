@@ -3,7 +3,7 @@
 Whoever keeps something derived from a node (see `Books.watch`) is told its name when anything of it changes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unigpu import cards
@@ -92,7 +92,9 @@ class Books:
         booking = self._bookings.pop(uid, None)
         if booking is None:
             return None
-        ledger = self._ledgers[booking.node]
+        ledger = self._ledgers.get(booking.node)
+        if ledger is None:
+            return booking
         for gpu in booking.uses:
             del ledger.uses[gpu][uid]
             if not ledger.uses[gpu]:
@@ -117,6 +119,17 @@ class Books:
         """The node as it is now; None where it is unknown."""
         ledger = self._ledgers.get(name)
         return None if ledger is None else self._view(name, ledger)
+
+    def without(self, name: str, uids: Collection[str]) -> Node | None:
+        """The node as it would be if these pods were gone."""
+        ledger = self._ledgers.get(name)
+        if ledger is None:
+            return None
+        seen = tuple(
+            Card(gpu, _sum({uid: use for uid, use in ledger.uses.get(gpu.uuid, {}).items() if uid not in uids}))
+            for gpu in ledger.gpus
+        )
+        return Node(name, seen, ledger.mode, ledger.gpu_policy)
 
     def signature(self, name: str) -> int:
         """A number that nodes share that differ in name only, so that what holds for one holds for the others."""

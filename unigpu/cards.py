@@ -18,21 +18,17 @@ UNUSED = Use()
 
 
 class Lack(enum.Enum):
-    """Why a card doesn't take a share; the text goes on from "2 of 4 "."""
+    """Why a card doesn't take a share; the text goes on from `2 of 4 `."""
 
     UNHEALTHY = "unhealthy"
     MODEL = "of a model that is not wanted"
     UUID = "with a UUID that is not wanted"
-    SMALL = "with less memory than that in all"
+    SMALL = "too small"
     WHOLE = "taken whole"
     OCCUPIED = "not empty"
     MEMORY = "with too little free memory"
     CORES = "with too little free compute"
     SHARES = "with all shares taken"
-
-
-PERMANENT = frozenset({Lack.UNHEALTHY, Lack.MODEL, Lack.UUID, Lack.SMALL})
-"""What no other pod's end changes."""
 
 
 @dataclass(frozen=True, slots=True)

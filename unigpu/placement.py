@@ -40,8 +40,6 @@ class Reason:
     """With the numbers of cards."""
     brief: str
     """Without them, so that the reasons of many nodes read the same and add up."""
-    permanent: bool
-    """Stays true whichever pods end."""
 
 
 class Misfit(errors.Unplaceable):
@@ -53,7 +51,7 @@ class Misfit(errors.Unplaceable):
 
 
 _EMPTY = "node has no GPUs that the node agent reported"
-NO_CARDS = Reason(_EMPTY, _EMPTY, True)
+NO_CARDS = Reason(_EMPTY, _EMPTY)
 
 
 def place(node: Node, pod: PodRequest, rules: Rules) -> Allocation:
@@ -94,7 +92,7 @@ def _separately(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
     for name, request in pod.containers.items():
         refusal = modes.refusal(node.mode, request)
         if refusal is not None:
-            return Reason(f"container {name}: {refusal}", refusal, True)
+            return Reason(f"container {name}: {refusal}", refusal)
         lacks = [
             lack for card in node.cards if (lack := cards.lack_alone(card, request, preferences, limit)) is not None
         ]
@@ -116,7 +114,7 @@ def _wish(request: Request) -> _Wish:
 
 def _together(containers: tuple[str, ...]) -> Reason:
     text = f"containers {', '.join(containers)} each fit on the GPUs that are free, but not together"
-    return Reason(text, text, False)
+    return Reason(text, text)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -126,11 +124,10 @@ def _few(name: str, wish: _Wish, total: int, lacks: tuple[Lack, ...]) -> Reason:
     wants = f"container {name} needs {wanted}"
     if total < gpus:
         text = f"{wants}: node has {total}"
-        return Reason(text, text, True)
+        return Reason(text, text)
     fitting = total - len(lacks)
     few = f"only {fitting} of {total} fit, " if fitting else ""
-    permanent = total - sum(lack in cards.PERMANENT for lack in lacks) < gpus
-    return Reason(f"{wants}: {few}{cards.counted(lacks, total)}", f"{wants}: GPUs {cards.named(lacks)}", permanent)
+    return Reason(f"{wants}: {few}{cards.counted(lacks, total)}", f"{wants}: GPUs {cards.named(lacks)}")
 
 
 _ALL_ANEW = 2001
@@ -260,7 +257,8 @@ def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]
     if math.comb(len(options), count) <= MOST_SETS:
         sets = list(itertools.combinations(options, count))
     else:
-        sets = list(dict.fromkeys(_grown(options, seed, count) for seed in range(len(options))))
+        grown = dict.fromkeys(_grown(options, seed, count) for seed in range(len(options)))
+        sets = [tuple(options[number] for number in numbers) for numbers in grown]
     table = {
         (one.card.gpu.uuid, other.card.gpu.uuid): cards.link(one.card.gpu, other.card.gpu)
         for one, other in itertools.combinations(options, 2)
@@ -269,8 +267,8 @@ def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]
     yield from sets
 
 
-def _grown(options: list[_Option], seed: int, count: int) -> tuple[_Option, ...]:
-    """The set that grows from one card by the best linked of the others, in the order of `options`."""
+def _grown(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
+    """Positions of the set that grows from one card by the best linked of the others."""
     chosen = [seed]
     while len(chosen) < count:
         rest = [number for number in range(len(options)) if number not in chosen]
@@ -284,7 +282,7 @@ def _grown(options: list[_Option], seed: int, count: int) -> tuple[_Option, ...]
                 ),
             )
         )
-    return tuple(options[number] for number in sorted(chosen))
+    return tuple(sorted(chosen))
 
 
 def _quality(

@@ -43,8 +43,8 @@ async def test_reasons_are_counted(api: ApiServer, tmp_path: Path) -> None:
         found = await caller.filter(pod, ["n1", "n2", "plain", "unknown"])
         wish = "container main needs 2 GPUs with 8192 MiB free on each"
         assert found["NodeNames"] == []
-        assert found["FailedNodes"] == {"n1": f"{wish}: only 1 of 2 fit, 1 of 2 taken whole"}
         assert found["FailedAndUnresolvableNodes"] == {
+            "n1": f"{wish}: only 1 of 2 fit, 1 of 2 taken whole",
             "n2": f"{wish}: node has 1",
             "plain": "node has no GPUs that the node agent reported",
             "unknown": "node has no GPUs that the node agent reported",

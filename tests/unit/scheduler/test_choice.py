@@ -1,0 +1,141 @@
+"""Filter, prioritize and preempt on books of generated clusters."""
+
+import random
+
+import pytest
+
+from scheduler import choice
+from scheduler.verdicts import MOST_SHAPES, Verdicts
+from unigpu import placement
+from unigpu.allocations import Use
+from unigpu.books import Booking, Books
+from unigpu.gpus import Gpu
+from unigpu.modes import NodeMode
+from unigpu.placement import Rules
+from unigpu.requests import PodRequest, Preferences, Request, Role, Spread
+from unigpu.units import GpuUuid, MiB, Percent
+
+RULES = Rules()
+
+
+def card(node: str, index: int, memory: int = 100) -> Gpu:
+    return Gpu(GpuUuid(f"{node}-{index}"), index, index, "X", MiB(memory))
+
+
+def booking(node: str, index: int, memory: int, cores: int = 0) -> Booking:
+    return Booking("default/p", node, {GpuUuid(f"{node}-{index}"): Use(MiB(memory), cores, 1)})
+
+
+def books(nodes: int, cards: int = 2) -> Books:
+    found = Books()
+    for number in range(nodes):
+        name = f"n{number}"
+        found.set_node(name, [card(name, index) for index in range(cards)], NodeMode.MIXED, None)
+    return found
+
+
+def pod(memory: int = 0, cores: int = 0, **preferences: object) -> PodRequest:
+    wishes = Preferences(**preferences)  # type: ignore[arg-type]
+    return PodRequest({"main": Request(1, MiB(memory), cores=Percent(cores))}, wishes)
+
+
+WISHES = [
+    pod(50),
+    pod(90, 50),
+    pod(0, 70),
+    pod(10, use_uuids=("n3-1", "n5-0")),
+    PodRequest({"main": Request(1, whole=True)}),
+    PodRequest({"main": Request(2, MiB(60))}),
+    PodRequest(
+        {"init": Request(1, MiB(90), role=Role.INIT), "main": Request(1, MiB(60)), "other": Request(1, MiB(60))}
+    ),
+]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_remembered_verdicts_are_those_of_placement_after_any_changes(seed: int) -> None:
+    chance = random.Random(seed)
+    of = books(12)
+    verdicts = Verdicts(of, RULES)
+    for step in range(120):
+        node = f"n{chance.randrange(14)}"
+        match chance.randrange(6):
+            case 0:
+                of.set_node(
+                    node, [card(node, index, chance.choice([50, 100])) for index in range(2)], NodeMode.MIXED, None
+                )
+            case 1:
+                of.remove_node(node)
+            case 2 | 3 | 4:
+                of.book(str(chance.randrange(20)), booking(node, chance.randrange(2), chance.randrange(50), 20))
+            case _:
+                of.release(str(chance.randrange(20)))
+        wish = chance.choice(WISHES)
+        names = chance.sample([f"n{number}" for number in range(15)], chance.randrange(1, 16))
+        found = verdicts.of(wish, names)
+        assert [*found.fitting, *found.failing] == sorted(
+            names, key=lambda name: (name not in found.fitting, names.index(name))
+        )
+        for name in names:
+            seen = of.node(name)
+            reason = placement.NO_CARDS if seen is None else placement.reason(seen, wish, RULES)
+            assert found.failing.get(name) == reason, (step, name)
+
+
+def test_more_shapes_than_are_remembered() -> None:
+    of = books(3)
+    verdicts = Verdicts(of, RULES)
+    of.book("1", booking("n1", 0, 100))
+    of.book("2", booking("n1", 1, 50))
+    for _ in range(2):
+        for memory in range(1, MOST_SHAPES + 20):
+            found = verdicts.of(pod(memory), ["n0", "n1"])
+            assert found.fitting == (["n0", "n1"] if memory <= 50 else ["n0"])
+
+
+def test_few_failing_nodes_are_counted_and_many_read_alike() -> None:
+    of = books(40)
+    names = [f"n{number}" for number in range(40)]
+    for number in range(40):
+        of.book(f"a{number}", booking(f"n{number}", 0, 95))
+        if number % 2:
+            of.book(f"b{number}", booking(f"n{number}", 1, 95))
+    verdicts = Verdicts(of, RULES)
+    wish = PodRequest({"main": Request(2, MiB(10))})
+    few = choice.filter_nodes(verdicts, wish, names[:4])
+    wants = "container main needs 2 GPUs with 10 MiB free on each"
+    assert few["NodeNames"] == []
+    assert few["FailedAndUnresolvableNodes"] == {
+        "n0": f"{wants}: only 1 of 2 fit, 1 of 2 with too little free memory",
+        "n1": f"{wants}: 2 of 2 with too little free memory",
+        "n2": f"{wants}: only 1 of 2 fit, 1 of 2 with too little free memory",
+        "n3": f"{wants}: 2 of 2 with too little free memory",
+    }
+    many = choice.filter_nodes(verdicts, wish, names)
+    assert set(many["FailedAndUnresolvableNodes"].values()) == {f"{wants}: GPUs with too little free memory"}
+    assert "FailedAndUnresolvableNodes" not in choice.filter_nodes(verdicts, pod(1), ["n0"])
+
+
+def test_scores() -> None:
+    of = books(3)
+    assert choice.prioritize(of, Spread.BINPACK, []) == []
+    names = ["n0", "n1", "n2", "unknown"]
+    assert [entry["Score"] for entry in choice.prioritize(of, Spread.BINPACK, names)] == [0, 0, 0, 0]
+    of.book("1", booking("n1", 0, 10))
+    of.book("2", booking("n2", 0, 90))
+    assert [entry["Score"] for entry in choice.prioritize(of, Spread.BINPACK, names)] == [0, 1, 10, 0]
+    assert [entry["Score"] for entry in choice.prioritize(of, Spread.SPREAD, names)] == [10, 8, 0, 10]
+
+
+def test_victims_on_the_wrong_card_are_spared() -> None:
+    of = books(3, 2)
+    for name in ("n0", "n1", "n2"):
+        of.book(f"{name}-a", booking(name, 0, 60))
+        of.book(f"{name}-b", booking(name, 1, 60))
+    offered = {
+        "n0": {"Pods": [{"UID": "n0-a"}], "NumPDBViolations": 0},
+        "n1": {"Pods": [{"UID": "n1-a"}, {"UID": "n1-b"}], "NumPDBViolations": 1},
+        "n9": {"Pods": [{"UID": "x"}], "NumPDBViolations": 0},
+    }
+    assert choice.preempt(of, RULES, PodRequest({"main": Request(2, MiB(60))}), offered) == {"n1": offered["n1"]}  # type: ignore[arg-type]
+    assert choice.preempt(of, RULES, pod(60), offered) == {"n0": offered["n0"], "n1": offered["n1"]}  # type: ignore[arg-type]

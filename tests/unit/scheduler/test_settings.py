@@ -1,0 +1,41 @@
+"""The command line."""
+
+from pathlib import Path
+
+import pytest
+
+from scheduler import settings
+from scheduler.settings import Settings
+from unigpu.requests import Spread
+
+
+def test_everything_has_a_default() -> None:
+    assert settings.parse([]) == Settings()
+
+
+def test_everything_can_be_told() -> None:
+    told = (
+        "--port 1 --metrics-port 2 --kubeconfig k --scheduler-name s --shares-per-gpu 4 --gpu-policy topology-aware "
+        "--node-policy spread --api-timeout 1.5 --watch-seconds 7 --watch-silence 9 --page 3 --log-json "
+        "--log-level debug"
+    )
+    assert settings.parse(told.split()) == Settings(
+        1, 2, Path("k"), "s", 4, Spread.TOPOLOGY, Spread.SPREAD, 1.5, 7, 9.0, 3, True, "debug"
+    )
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "--shares-per-gpu 0",
+        "--page x",
+        "--gpu-policy best",
+        "--node-policy topology-aware",
+        "--log-level loud",
+        "--what",
+    ],
+)
+def test_what_makes_no_sense_is_refused(told: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        settings.parse(told.split())
+    assert caught.value.code == 2

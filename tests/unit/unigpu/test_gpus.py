@@ -1,0 +1,44 @@
+"""The inventory annotation."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unigpu import errors, gpus
+from unigpu.gpus import Gpu
+
+uuids = st.text(min_size=1, max_size=10)
+cards = st.builds(
+    Gpu,
+    uuids,
+    st.integers(0, 63),
+    st.integers(0, 63),
+    st.text(max_size=20),
+    st.integers(1, 1 << 20),
+    st.booleans(),
+    st.dictionaries(uuids, st.integers(0, 1800), max_size=4),
+)
+
+
+@given(st.lists(cards, max_size=8))
+def test_the_annotation_says_all(seen: list[Gpu]) -> None:
+    assert gpus.load(gpus.dump(seen)) == tuple(seen)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"version":2,"gpus":[]}',
+        '{"version":1}',
+        '{"version":1,"gpus":[{}]}',
+        '{"version":1,"gpus":[{"uuid":"a","index":"x","minor":0,"model":"m","memory":1,"healthy":true,"links":{}}]}',
+        '{"version":1,"gpus":[{"uuid":"a","index":0,"minor":0,"model":"m","memory":1,"healthy":true,"links":[1]}]}',
+    ],
+)
+def test_what_is_not_of_the_form_is_malformed(text: str) -> None:
+    with pytest.raises(errors.Malformed):
+        gpus.load(text)

@@ -1,0 +1,67 @@
+"""What labels of nodes mean."""
+
+import pytest
+
+from unigpu import modes
+from unigpu.modes import Enforcement, NodeMode
+from unigpu.requests import Request, Spread
+from unigpu.units import MiB, Percent
+
+SHARE = Request(1, MiB(1000), cores=Percent(30))
+OPEN = Request(1, MiB(1000), cores=Percent(30), isolated=False)
+WHOLE = Request(1, whole=True)
+
+LABELS = {
+    "none": ({}, NodeMode.MIXED),
+    "ACK": ({"ack.node.gpu.schedule": "cgpu"}, NodeMode.CGPU),
+    "ours": ({"unigpu.dev/mode": "share"}, NodeMode.SHARE),
+    "ours before ACK": ({"unigpu.dev/mode": "topology", "ack.node.gpu.schedule": "cgpu"}, NodeMode.TOPOLOGY),
+    "unknown": ({"ack.node.gpu.schedule": "something"}, NodeMode.MIXED),
+    "unknown ours, known ACK": ({"unigpu.dev/mode": "x", "ack.node.gpu.schedule": "default"}, NodeMode.DEFAULT),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_of_labels(case: str) -> None:
+    labels, expected = LABELS[case]
+    assert modes.of_labels(labels) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("binpack", Spread.BINPACK), ("spread", Spread.SPREAD), ("Spread", None), ("", None), (None, None)],
+)
+def test_gpu_policy(value: str | None, expected: Spread | None) -> None:
+    labels = {} if value is None else {"ack.node.gpu.placement": value}
+    assert modes.gpu_policy(labels) is expected
+
+
+@pytest.mark.parametrize("mode", NodeMode)
+def test_refusal(mode: NodeMode) -> None:
+    share, whole = modes.refusal(mode, SHARE), modes.refusal(mode, WHOLE)
+    if mode in (NodeMode.TOPOLOGY, NodeMode.DEFAULT):
+        assert share == f"node gives whole cards only (mode {mode}), and a share is asked for"
+        assert whole is None
+    elif mode is NodeMode.MIXED:
+        assert (share, whole) == (None, None)
+    else:
+        assert share is None
+        assert whole == f"node gives shares only (mode {mode}), and whole cards are asked for"
+
+
+ENFORCED = {
+    "mixed": (NodeMode.MIXED, {}, SHARE, True, True),
+    "core_mem": (NodeMode.CORE_MEM, {}, SHARE, True, True),
+    "cgpu": (NodeMode.CGPU, {}, SHARE, True, False),
+    "share": (NodeMode.SHARE, {}, SHARE, False, False),
+    "CGPU_DISABLE": (NodeMode.CGPU, {}, OPEN, False, False),
+    "node without isolation": (NodeMode.CORE_MEM, {"cgpu.disable.isolation": "true"}, SHARE, False, False),
+    "label says false": (NodeMode.CORE_MEM, {"cgpu.disable.isolation": "false"}, SHARE, True, True),
+    "whole": (NodeMode.MIXED, {}, WHOLE, False, False),
+}
+
+
+@pytest.mark.parametrize("case", ENFORCED)
+def test_enforcement(case: str) -> None:
+    mode, labels, request, memory, cores = ENFORCED[case]
+    assert modes.enforcement(mode, labels, request) == Enforcement(memory, cores)

@@ -1,0 +1,423 @@
+"""Placement: tables for the rules, generated nodes and pods for what must always hold."""
+
+import itertools
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unigpu import allocations, cards, placement
+from unigpu.allocations import Allocation, Use
+from unigpu.cards import Card, Node
+from unigpu.gpus import Gpu
+from unigpu.modes import NodeMode
+from unigpu.placement import Misfit, Rules
+from unigpu.requests import PodRequest, Preferences, Request, Role, Spread
+from unigpu.units import GpuUuid, MiB, Percent
+
+RULES = Rules()
+FREE = Use()
+GIB_24 = 24576
+
+
+def gpu(index: int, memory: int = GIB_24, model: str = "NVIDIA A10", healthy: bool = True, **links: int) -> Gpu:
+    return Gpu(
+        GpuUuid(f"g{index}"), index, index, model, MiB(memory), healthy, {GpuUuid(k): v for k, v in links.items()}
+    )
+
+
+def used(memory: int = 0, cores: int = 0, shares: int = 1, whole: bool = False) -> Use:
+    return Use(MiB(memory), cores, shares, whole)
+
+
+def node(*taken: Use, **more: object) -> Node:
+    """A node with one card of 24 GiB for each."""
+    seen = tuple(Card(gpu(index), use) for index, use in enumerate(taken))
+    return Node("n", seen, **more)  # type: ignore[arg-type]
+
+
+def pod(*requests: Request, **preferences: object) -> PodRequest:
+    """A pod with containers c0, c1, …, in the order in which they start."""
+    wishes = Preferences(**preferences)  # type: ignore[arg-type]
+    return PodRequest({f"c{number}": request for number, request in enumerate(requests)}, wishes)
+
+
+def share(memory: int = 0, cores: int = 0, gpus: int = 1, **more: object) -> Request:
+    return Request(gpus, MiB(memory), cores=Percent(cores), **more)  # type: ignore[arg-type]
+
+
+def whole(gpus: int = 1, role: Role = Role.MAIN) -> Request:
+    return Request(gpus, whole=True, role=role)
+
+
+def chosen(allocation: Allocation) -> dict[str, str]:
+    """Cards by container, as digits."""
+    return {name: "".join(part.gpu[1:] for part in shares) for name, shares in allocation.containers.items()}
+
+
+def place(on: Node, wish: PodRequest, rules: Rules = RULES) -> dict[str, str]:
+    return chosen(placement.place(on, wish, rules))
+
+
+FULL_CARD = used(GIB_24, 100, 1, whole=True)
+HALF = used(12288, 50)
+
+ONE_CONTAINER = {
+    "the only one": (node(FREE), share(1000), "0"),
+    "binpack: the fullest that fits": (node(FREE, HALF, used(20000)), share(8000), "1"),
+    "binpack: exactly full is full enough": (node(FREE, used(GIB_24 - 100)), share(100), "1"),
+    "binpack: first of equals": (node(FREE, FREE), share(100), "0"),
+    "binpack: compute counts too": (node(used(1000), used(500, 80)), share(1000, 10), "1"),
+    "binpack: small cards first": (
+        Node("n", (Card(gpu(0, 81920)), Card(gpu(1, GIB_24)))),
+        share(8000),
+        "1",
+    ),
+    "several: different cards": (node(FREE, FREE, FREE), share(8000, gpus=2), "01"),
+    "several: the fullest": (node(FREE, HALF, FREE, HALF), share(8000, gpus=2), "13"),
+    "whole: an empty one": (node(used(100), FREE), whole(), "1"),
+    "whole: not one with a share without memory": (node(used(0), FREE), whole(), "1"),
+    "compute alone": (node(used(0, 90), used(0, 50)), share(0, 20), "1"),
+    "neither memory nor compute": (node(FULL_CARD, HALF), share(), "1"),
+    "percent of the card": (node(used(20000), FREE), Request(1, memory_percent=Percent(50)), "1"),
+    "unhealthy ones don't count": (Node("n", (Card(gpu(0, healthy=False)), Card(gpu(1)))), share(1000), "1"),
+    "shares are bounded": (node(used(100, 0, 16), FREE), share(100), "1"),
+    "compute is bounded": (node(used(100, 80), FREE), share(100, 30), "1"),
+}
+
+
+@pytest.mark.parametrize("case", ONE_CONTAINER)
+def test_one_container(case: str) -> None:
+    on, request, expected = ONE_CONTAINER[case]
+    assert place(on, pod(request)) == {"c0": expected}
+
+
+def test_what_a_share_is_on_its_card() -> None:
+    def first(request: Request) -> allocations.Share:
+        return placement.place(node(FREE), pod(request), RULES).containers["c0"][0]
+
+    assert first(share(3000, 30)) == allocations.Share(GpuUuid("g0"), MiB(3000), Percent(30))
+    assert first(whole()) == allocations.Share(GpuUuid("g0"), MiB(GIB_24), Percent(100), True)
+    assert first(Request(1, memory_percent=Percent(33))).memory == 8110
+    assert first(share(0, 0)) == allocations.Share(GpuUuid("g0"), MiB(0), Percent(0))
+
+
+LINKED = tuple(
+    Card(gpu(index, **links))
+    for index, links in enumerate(({"g1": 10, "g2": 100}, {"g3": 100}, {"g3": 10}, {"g0": 50}))
+)
+"""0-2 and 1-3 by NVLink, 0-3 near, the others far."""
+
+POLICIES = {
+    "pod's wish": (node(HALF, FREE), pod(share(10), gpu_policy=Spread.SPREAD), RULES, "1"),
+    "node's label": (node(HALF, FREE, gpu_policy=Spread.SPREAD), pod(share(10)), RULES, "1"),
+    "platform's choice": (node(HALF, FREE), pod(share(10)), Rules(gpu_policy=Spread.SPREAD), "1"),
+    "pod before node": (
+        node(HALF, FREE, gpu_policy=Spread.SPREAD),
+        pod(share(10), gpu_policy=Spread.BINPACK),
+        RULES,
+        "0",
+    ),
+    "node before platform": (
+        node(HALF, FREE, gpu_policy=Spread.BINPACK),
+        pod(share(10)),
+        Rules(gpu_policy=Spread.SPREAD),
+        "0",
+    ),
+    "whole cards by links": (Node("n", LINKED), pod(whole(2)), RULES, "02"),
+    "whole cards by links, one pair broken": (
+        Node("n", (Card(LINKED[0].gpu, HALF), *LINKED[1:])),
+        pod(whole(2)),
+        RULES,
+        "13",
+    ),
+    "three: the pair and the nearest": (Node("n", LINKED), pod(whole(3)), RULES, "013"),
+    "a single whole card breaks no pair it need not": (
+        Node("n", (Card(gpu(0, g1=100)), Card(gpu(1)), Card(gpu(2)))),
+        pod(whole()),
+        RULES,
+        "2",
+    ),
+    "shares by links where asked": (
+        Node("n", LINKED),
+        pod(share(10, gpus=2), gpu_policy=Spread.TOPOLOGY),
+        RULES,
+        "02",
+    ),
+    "shares not by links where not asked": (Node("n", LINKED), pod(share(10, gpus=2)), RULES, "01"),
+}
+
+
+@pytest.mark.parametrize("case", POLICIES)
+def test_policies(case: str) -> None:
+    on, wish, rules, expected = POLICIES[case]
+    assert place(on, wish, rules) == {"c0": expected}
+
+
+def test_many_cards_are_chosen_by_links_quickly_and_well() -> None:
+    seen = tuple(
+        Card(
+            gpu(
+                index, **{f"g{other}": 100 if index // 8 == other // 8 else 10 for other in range(16) if other != index}
+            )
+        )
+        for index in range(16)
+    )
+    taken = (Card(seen[0].gpu, HALF), *seen[1:])
+    allocation = placement.place(Node("n", taken), pod(whole(8)), RULES)
+    assert [part.gpu for part in allocation.containers["c0"]] == [f"g{index}" for index in range(8, 16)]
+
+
+MIXED = (
+    Card(gpu(0, 24576, "NVIDIA A10")),
+    Card(gpu(1, 81920, "NVIDIA A100-SXM4-80GB")),
+    Card(gpu(2, 24576, "Tesla T4")),
+)
+
+SELECTORS = {
+    "type": ({"use_types": ("a100",)}, "1"),
+    "any of several types": ({"use_types": ("v100", "t4")}, "2"),
+    "not a type": ({"avoid_types": ("A10",)}, "2"),
+    "uuid": ({"use_uuids": ("g1",)}, "1"),
+    "not a uuid": ({"avoid_uuids": ("g0",)}, "2"),
+    "type and not uuid": ({"use_types": ("a10",), "avoid_uuids": ("g0",)}, "1"),
+}
+
+
+@pytest.mark.parametrize("case", SELECTORS)
+def test_selectors(case: str) -> None:
+    wishes, expected = SELECTORS[case]
+    assert place(Node("n", MIXED), pod(share(1000), **wishes)) == {"c0": expected}
+
+
+SEVERAL = {
+    "the larger first, so that both fit": (
+        node(used(GIB_24 - 4000), used(GIB_24 - 8000)),
+        (share(4000), share(8000)),
+        "01",
+    ),
+    "both on one card": (node(FREE, FREE), (share(4000), share(8000)), "00"),
+    "whole beside a share": (node(FREE, FREE), (share(4000), whole()), "10"),
+    "spread": (node(FREE, FREE), (share(4000), share(4000)), "01"),
+    "init on the main's card, though another is fuller": (
+        node(HALF, used(20000)),
+        (share(4000, role=Role.INIT), share(9000)),
+        "00",
+    ),
+    "main follows a larger init": (node(HALF, used(20000)), (share(9000, role=Role.INIT), share(4000)), "00"),
+    "init as large as main needs no more": (node(used(20000)), (share(4000, role=Role.INIT), share(4000)), "00"),
+    "two inits one after the other": (
+        node(used(20000)),
+        (share(4000, role=Role.INIT), share(4000, role=Role.INIT), share(100)),
+        "000",
+    ),
+    "a sidecar adds to a later init": (
+        node(used(20000), FREE),
+        (share(3000, role=Role.SIDECAR), share(4000, role=Role.INIT)),
+        "10",
+    ),
+    "a sidecar doesn't add to an earlier init": (
+        node(used(20000)),
+        (share(4000, role=Role.INIT), share(3000, role=Role.SIDECAR), share(500)),
+        "000",
+    ),
+    "init takes whole what main shares": (node(FREE), (whole(role=Role.INIT), share(10), share(10)), "000"),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_several_containers(case: str) -> None:
+    on, requests, expected = SEVERAL[case]
+    wishes = {"gpu_policy": Spread.SPREAD} if case == "spread" else {}
+    assert "".join(place(on, pod(*requests, **wishes)).values()) == expected
+
+
+def test_other_cards_are_tried_where_the_best_leave_no_room() -> None:
+    # c0 comes first, having more memory, and its best card is 0, the only one with compute for c1.
+    on = node(used(GIB_24 - 10000, 40), used(GIB_24 - 11000, 45))
+    assert place(on, pod(share(10000))) == {"c0": "0"}
+    assert place(on, pod(share(10000), share(5000, 60))) == {"c0": "1", "c1": "0"}
+
+
+REASONS = {
+    "no cards": (Node("n", ()), share(1), "node has no GPUs that the node agent reported"),
+    "too small": (node(FREE, FREE), share(30000), "container c0 needs 1 GPU with 30000 MiB free: 2 of 2 too small"),
+    "counted": (
+        node(used(20000), used(22000), FULL_CARD, FULL_CARD),
+        share(8000, 30),
+        "container c0 needs 1 GPU with 8000 MiB and 30 % compute free: "
+        "2 of 4 taken whole, 2 with too little free memory",
+    ),
+    "some fit": (
+        node(FREE, used(0, 80), used(0, 0, 16)),
+        share(0, 30, gpus=2),
+        "container c0 needs 2 GPUs with 30 % compute free on each: "
+        "only 1 of 3 fit, 1 of 3 with too little free compute, 1 with all shares taken",
+    ),
+    "too few": (node(FREE), whole(2), "container c0 needs 2 whole GPUs: node has 1"),
+    "not empty": (node(HALF), whole(), "container c0 needs 1 whole GPU: 1 of 1 not empty"),
+    "percent": (
+        node(HALF),
+        Request(1, memory_percent=Percent(60)),
+        "container c0 needs 1 GPU with 60 % memory free: 1 of 1 with too little free memory",
+    ),
+    "shares on a node of whole cards": (
+        node(FREE, mode=NodeMode.TOPOLOGY),
+        share(1),
+        "container c0: node gives whole cards only (mode topology), and a share is asked for",
+    ),
+    "whole cards on a node of shares": (
+        node(FREE, mode=NodeMode.CGPU),
+        whole(),
+        "container c0: node gives shares only (mode cgpu), and whole cards are asked for",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_reasons(case: str) -> None:
+    on, request, expected = REASONS[case]
+    with pytest.raises(Misfit) as caught:
+        placement.place(on, pod(request), RULES)
+    assert str(caught.value) == expected
+    found = placement.reason(on, pod(request), RULES)
+    assert found is not None
+    assert found.text == expected
+
+
+def test_reasons_of_selectors() -> None:
+    found = placement.reason(Node("n", MIXED), pod(share(1000), use_types=("v100",)), RULES)
+    assert found is not None
+    assert found.text.endswith("3 of 3 of a model that is not wanted")
+    found = placement.reason(Node("n", MIXED), pod(share(1000), use_uuids=("g9",)), RULES)
+    assert found is not None
+    assert found.text.endswith("3 of 3 with a UUID that is not wanted")
+
+
+def test_brief_reasons_leave_numbers_of_cards_out() -> None:
+    first = placement.reason(node(used(20000), FULL_CARD), pod(share(8000)), RULES)
+    second = placement.reason(node(FULL_CARD, used(20000), used(20000)), pod(share(8000)), RULES)
+    assert first is not None
+    assert second is not None
+    assert first.text != second.text
+    assert first.brief == second.brief
+    assert first.brief == "container c0 needs 1 GPU with 8000 MiB free: GPUs taken whole, with too little free memory"
+
+
+def test_reason_of_containers_that_fit_one_by_one_only() -> None:
+    found = placement.reason(node(FREE), pod(share(20000), share(20000)), RULES)
+    assert found is not None
+    assert found.text == "containers c0, c1 each fit on the GPUs that are free, but not together"
+
+
+# What must always hold.
+
+uses = st.one_of(
+    st.just(FREE),
+    st.builds(used, st.integers(0, 100), st.integers(0, 100), st.integers(1, 4)),
+    st.just(used(100, 100, 1, whole=True)),
+)
+small_cards = st.lists(st.tuples(uses, st.booleans() | st.just(True)), min_size=1, max_size=4).map(
+    lambda seen: tuple(
+        Card(Gpu(GpuUuid(f"g{index}"), index, index, "X", MiB(100), healthy, {}), use)
+        for index, (use, healthy) in enumerate(seen)
+    )
+)
+amounts = st.sampled_from([0, 10, 30, 50, 60, 100])
+requests = st.one_of(
+    st.builds(share, amounts, amounts, st.integers(1, 2), role=st.sampled_from(Role)),
+    st.builds(whole, st.integers(1, 2), st.sampled_from(Role)),
+)
+pods = st.tuples(st.lists(requests, min_size=1, max_size=3), st.sampled_from([None, *Spread])).map(
+    lambda both: pod(*sorted(both[0], key=lambda request: request.role is Role.MAIN), gpu_policy=both[1])
+)
+SMALL = Rules(shares_per_gpu=4)
+
+
+def fits(on: Node, wish: PodRequest, allocation: Allocation) -> bool:
+    """Said anew, in the simplest words: nothing is given that isn't there, at any moment."""
+    by_uuid: Mapping[str, Card] = {card.gpu.uuid: card for card in on.cards}
+    initial = [name for name, request in wish.containers.items() if request.role is Role.INIT]
+    moments = [
+        [
+            other
+            for number, (other, request) in enumerate(wish.containers.items())
+            if other == name or (request.role is Role.SIDECAR and number < list(wish.containers).index(name))
+        ]
+        for name in initial
+    ] + [[name for name, request in wish.containers.items() if request.role is not Role.INIT]]
+    for running in moments:
+        for uuid, card in by_uuid.items():
+            here = [part for name in running for part in allocation.containers[name] if part.gpu == uuid]
+            if not here:
+                continue
+            taken = card.taken
+            if not card.gpu.healthy or taken.whole:
+                return False
+            if any(part.whole for part in here) and (len(here) > 1 or taken.shares):
+                return False
+            if taken.memory + sum(part.memory for part in here) > card.gpu.memory:
+                return False
+            if taken.cores + sum(part.cores for part in here) > 100:
+                return False
+            if taken.shares + len(here) > SMALL.shares_per_gpu:
+                return False
+    return all(
+        len({part.gpu for part in allocation.containers[name]}) == request.gpus
+        and all(part == cards.share_of(by_uuid[part.gpu].gpu, request) for part in allocation.containers[name])
+        for name, request in wish.containers.items()
+    )
+
+
+def placeable(on: Node, wish: PodRequest) -> bool:
+    """By trying everything."""
+    ways = [
+        [
+            tuple(cards.share_of(card.gpu, request) for card in some)
+            for some in itertools.combinations(on.cards, request.gpus)
+        ]
+        for request in wish.containers.values()
+    ]
+    return any(
+        fits(on, wish, Allocation("n", dict(zip(wish.containers, way, strict=True))))
+        for way in itertools.product(*ways)
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(small_cards, pods)
+def test_what_is_placed_fits_and_what_fits_is_placed(seen: tuple[Card, ...], wish: PodRequest) -> None:
+    on = Node("n", seen)
+    try:
+        allocation = placement.place(on, wish, SMALL)
+    except Misfit as misfit:
+        assert not placeable(on, wish)
+        assert placement.reason(on, wish, SMALL) == misfit.reason
+    else:
+        assert fits(on, wish, allocation)
+        assert placement.reason(on, wish, SMALL) is None
+        assert placement.place(on, wish, SMALL) == allocation, "the same again"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(pods, min_size=1, max_size=12))
+def test_one_after_the_other_never_over_commits(wishes: list[PodRequest]) -> None:
+    taken = [FREE] * 3
+    for wish in wishes:
+        seen = tuple(
+            Card(Gpu(GpuUuid(f"g{index}"), index, index, "X", MiB(100), True, {}), use)
+            for index, use in enumerate(taken)
+        )
+        try:
+            allocation = placement.place(Node("n", seen), wish, SMALL)
+        except Misfit:
+            continue
+        roles = {name: request.role for name, request in wish.containers.items()}
+        for uuid, use in allocations.pod_use(allocation, roles).items():
+            index = int(uuid[1:])
+            assert not (use.whole and taken[index].shares)
+            assert not taken[index].whole
+            taken[index] = taken[index].plus(use)
+    assert all(use.memory <= 100 and use.cores <= 100 for use in taken)
+    assert all(use.shares <= SMALL.shares_per_gpu for use in taken)
