@@ -6,35 +6,40 @@
 #include "message.h"
 #include "policy.h"
 
-uint64_t quota_limit(int card)
+/* False: there has to be a policy, and none that can be used, which was said. */
+static bool find_limit(int card, uint64_t *limit)
 {
     const struct ground *here = ground();
-    uint64_t limit = QUOTA_UNLIMITED;
+    *limit = QUOTA_UNLIMITED;
     /* A card that the policy doesn't name stands past its end. */
-    if (here->kind == GROUND_POLICY && !policy_limit(card == NO_CARD ? VGPU_MAX_GPUS : (unsigned)card, &limit))
-        return 0;
-    if (card != NO_CARD && here->limits[card] > 0 && here->limits[card] < limit)
-        limit = here->limits[card];
-    return limit;
+    if (here->kind == GROUND_POLICY && !policy_limit(card == NO_CARD ? VGPU_MAX_GPUS : (unsigned)card, limit))
+        return false;
+    if (card != NO_CARD && here->limits[card] > 0 && here->limits[card] < *limit)
+        *limit = here->limits[card];
+    return true;
+}
+
+uint64_t quota_limit(int card)
+{
+    uint64_t limit;
+    return find_limit(card, &limit) ? limit : 0;
 }
 
 static enum quota_answer take(int card, uint64_t bytes, bool count_refusal)
 {
+    uint64_t limit;
     if (bytes == 0)
         return QUOTA_UNCOUNTED;
-    uint64_t limit = quota_limit(card);
-    if (card == NO_CARD) {
-        if (limit == QUOTA_UNLIMITED)
-            return QUOTA_UNCOUNTED;
-        MESSAGE_ONCE(MESSAGE_ERROR, "memory of a GPU that this container was not given is refused");
+    if (!find_limit(card, &limit))
         return QUOTA_REFUSED;
-    }
     bool limited = limit != QUOTA_UNLIMITED;
-    if (account_take((unsigned)card, bytes, limited ? limit : CHANGE_NO_LIMIT, count_refusal))
+    if (card != NO_CARD && account_take((unsigned)card, bytes, limited ? limit : CHANGE_NO_LIMIT, count_refusal))
         return QUOTA_TAKEN;
     if (!limited)
         return QUOTA_UNCOUNTED;
-    if (count_refusal)
+    if (card == NO_CARD)
+        MESSAGE_ONCE(MESSAGE_ERROR, "memory of a GPU that this container was not given is refused");
+    else if (count_refusal)
         message(MESSAGE_INFO, "refused %llu bytes of GPU %d: the limit is %llu", (unsigned long long)bytes, card,
             (unsigned long long)limit);
     return QUOTA_REFUSED;

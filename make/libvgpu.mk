@@ -37,3 +37,8 @@ headers-check: $(SETUP) ## Whether names.h is current
 
 test-libvgpu: native ## Tests of libvgpu against the simulated driver
 	.venv/bin/pytest -q tests/native/libvgpu
+
+.PHONY: soak soak-libvgpu
+soak: soak-libvgpu
+soak-libvgpu: native ## Long forms of libvgpu's tests: every instruction, a million rounds
+	UNIGPU_SOAK=1 .venv/bin/pytest -q tests/native/libvgpu/test_kills.py

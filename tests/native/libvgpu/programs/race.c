@@ -20,7 +20,7 @@
 #define LONGEST_NS 10000000L
 
 struct page {
-    uint64_t has[MOST];
+    uint64_t has[MOST], changes[MOST];
     uint32_t dying[MOST];
     uint64_t rounds, refused, over, longest_ns;
 };
@@ -34,15 +34,31 @@ static long now_ns(void)
     return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
+/* What all have at one moment: read twice, and the same both times. */
 static void look(unsigned processes)
 {
-    uint64_t sum = 0;
+    uint64_t first[MOST], changes[MOST], sum = 0;
     for (unsigned index = 0; index < processes; index++) {
+        changes[index] = __atomic_load_n(&page->changes[index], __ATOMIC_SEQ_CST);
+        first[index] = __atomic_load_n(&page->has[index], __ATOMIC_SEQ_CST);
         if (!__atomic_load_n(&page->dying[index], __ATOMIC_SEQ_CST))
-            sum += __atomic_load_n(&page->has[index], __ATOMIC_SEQ_CST);
+            sum += first[index];
     }
-    if (sum > LIMIT)
-        __atomic_add_fetch(&page->over, 1, __ATOMIC_RELAXED);
+    if (sum <= LIMIT)
+        return;
+    for (unsigned index = 0; index < processes; index++) {
+        if (__atomic_load_n(&page->dying[index], __ATOMIC_SEQ_CST) || changes[index] % 2 != 0
+            || changes[index] != __atomic_load_n(&page->changes[index], __ATOMIC_SEQ_CST))
+            return;
+    }
+    __atomic_add_fetch(&page->over, 1, __ATOMIC_RELAXED);
+}
+
+static void show(unsigned index, uint64_t has)
+{
+    __atomic_add_fetch(&page->changes[index], 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&page->has[index], has, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&page->changes[index], 1, __ATOMIC_SEQ_CST);
 }
 
 static void work(unsigned index, unsigned processes, uint64_t rounds, unsigned seed)
@@ -53,12 +69,12 @@ static void work(unsigned index, unsigned processes, uint64_t rounds, unsigned s
         long begun = now_ns();
         if (rand_r(&seed) % 3 == 0 && has > 0) {
             uint64_t part = rand_r(&seed) % 2 == 0 ? has : 1 + (uint64_t)rand_r(&seed) % has;
-            __atomic_store_n(&page->has[index], has - part, __ATOMIC_SEQ_CST);
+            show(index, has - part);
             account_give(0, part);
             has -= part;
         } else if (account_take(0, bytes, LIMIT, true)) {
             has += bytes;
-            __atomic_store_n(&page->has[index], has, __ATOMIC_SEQ_CST);
+            show(index, has);
             look(processes);
         } else {
             __atomic_add_fetch(&page->refused, 1, __ATOMIC_RELAXED);
@@ -68,6 +84,7 @@ static void work(unsigned index, unsigned processes, uint64_t rounds, unsigned s
             __atomic_store_n(&page->longest_ns, took, __ATOMIC_RELAXED);
     }
     /* Half end as they are, half tidily. */
+    show(index, 0);
     if (index % 2 == 0)
         account_give(0, has);
     _exit(0);
@@ -75,7 +92,8 @@ static void work(unsigned index, unsigned processes, uint64_t rounds, unsigned s
 
 static pid_t start(unsigned index, unsigned processes, uint64_t rounds, unsigned seed)
 {
-    page->has[index] = 0;
+    page->changes[index] += page->changes[index] % 2; /* killed while showing */
+    show(index, 0);
     __atomic_store_n(&page->dying[index], 0, __ATOMIC_SEQ_CST);
     pid_t child = fork();
     if (child == 0)

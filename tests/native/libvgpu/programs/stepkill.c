@@ -1,8 +1,9 @@
 /* Kills a process after every number of instructions inside one operation of the account, and looks whether the account
- * is then exact: `stepkill change|claim|bury FIRST STRIDE`.
+ * is then exact: `stepkill change|refuse|claim|bury FIRST STRIDE LAST`. Prints how many were killed, of how many
+ * instructions the operation has (0: more than LAST), and how long the parent took to have it exact, median and worst.
  *
  * The parent holds some memory throughout. Each child is run to the operation, stepped n instructions into it, and
- * killed; then the parent asks what is in use, which must be its own memory to the byte, and within 10 ms.
+ * killed; then the parent asks what is in use, which must be its own memory to the byte.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -19,7 +20,7 @@
 
 #define OWN 1000
 #define LIMIT 100000
-#define LONGEST_NS 10000000L
+#define MOST 100000
 
 static void fail(const char *what, long steps, uint64_t number)
 {
@@ -38,6 +39,10 @@ static void change(void)
 {
     account_take(0, 300, LIMIT, true);
     account_give(0, 100);
+}
+
+static void refuse(void)
+{
     account_take(0, LIMIT, LIMIT, true);
 }
 
@@ -71,7 +76,7 @@ static int run(void (*operation)(void), long steps)
         leave_a_dead_one();
     pid_t child = fork();
     if (child == 0) {
-        if (operation == change)
+        if (operation == change || operation == refuse)
             account_take(0, 50, LIMIT, true);
         ptrace(PTRACE_TRACEME, 0, NULL, NULL);
         raise(SIGSTOP);
@@ -92,20 +97,40 @@ static int run(void (*operation)(void), long steps)
     return !ended;
 }
 
+static int by_length(const void *one, const void *other)
+{
+    long difference = *(const long *)one - *(const long *)other;
+    return difference < 0 ? -1 : difference > 0;
+}
+
+static void (*named(const char *name))(void)
+{
+    static const struct {
+        const char *name;
+        void (*operation)(void);
+    } all[] = {{"change", change}, {"refuse", refuse}, {"claim", claim}, {"bury", bury}};
+    for (unsigned index = 0; index < sizeof all / sizeof all[0]; index++) {
+        if (strcmp(all[index].name, name) == 0)
+            return all[index].operation;
+    }
+    exit(2);
+}
+
 int main(int count, char **words)
 {
-    if (count != 4)
+    static long took[MOST];
+    if (count != 5)
         return 2;
-    void (*operation)(void) = strcmp(words[1], "change") == 0 ? change : strcmp(words[1], "claim") == 0 ? claim : bury;
-    long first = atol(words[2]), stride = atol(words[3]), steps = first;
+    void (*operation)(void) = named(words[1]);
+    long stride = atol(words[3]), last = atol(words[4]), killed = 0, length = 0;
     if (!account_take(0, OWN, LIMIT, true))
         fail("can't begin", 0, 0);
-    for (long inside = 1; inside; steps += stride) {
-        inside = run(operation, steps);
+    for (long steps = atol(words[2]); steps <= last && length == 0 && killed < MOST; steps += stride) {
+        if (!run(operation, steps))
+            length = steps;
         long begun = now_ns();
         uint64_t used = account_used(0);
-        if (now_ns() - begun > LONGEST_NS)
-            fail("took long", steps, (uint64_t)(now_ns() - begun));
+        took[killed++] = now_ns() - begun;
         if (used != OWN)
             fail("in use", steps, used);
         if (account_used(3) != 0)
@@ -114,6 +139,7 @@ int main(int count, char **words)
         if (account_processes(0, processes, 4) != 1 || processes[0].pid != (uint32_t)getpid())
             fail("processes", steps, account_processes(0, processes, 4));
     }
-    printf("%ld\n", steps);
+    qsort(took, (size_t)killed, sizeof took[0], by_length);
+    printf("%ld %ld %ld %ld\n", killed, length, took[killed / 2], took[killed - 1]);
     return 0;
 }
