@@ -40,7 +40,7 @@ def prioritize(books: Books, policy: Spread, names: Sequence[str]) -> list[wire.
 
     They are spread over the whole range, however little the nodes differ.
     """
-    fullness = [books.fullness(name) for name in names]
+    fullness = books.fullness(names)
     if not fullness:
         return []
     low, high = min(fullness), max(fullness)

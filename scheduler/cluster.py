@@ -72,11 +72,16 @@ class Cluster:
 
     def pod_gone(self, facts: PodFacts) -> None:
         """A pod is gone, or has ended."""
-        self._ended[facts.uid] = None
-        if len(self._ended) > MOST_ENDED:
-            self._ended.popitem(last=False)
-        self._doubtful.discard(facts.uid)
-        self.books.release(facts.uid)
+        self._end(facts.uid)
+
+    def node_read(self, before: Iterable[str], pods: Iterable[PodFacts]) -> None:
+        """These are all pods of a node; `before` were those on its books when it was asked for them."""
+        listed = {facts.uid: facts for facts in pods}
+        for uid in before:
+            if uid not in listed:
+                self._end(uid)
+        for facts in listed.values():
+            self.pod_changed(facts)
 
     def pods_listed(self, pods: Iterable[PodFacts]) -> list[str]:
         """These are all pods. Returns the UIDs of assumed ones that aren't among them.
@@ -108,6 +113,13 @@ class Cluster:
         """The assumption was wrong. Does nothing if the API server has shown something else meanwhile."""
         if self.books.booking(uid) is booking:
             self.books.release(uid)
+
+    def _end(self, uid: str) -> None:
+        self._ended[uid] = None
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
+        self._doubtful.discard(uid)
+        self.books.release(uid)
 
     def _doubt(self, what: str, problem: str) -> None:
         if problem:

@@ -3,6 +3,9 @@
 Only the leading kube-scheduler's extender is asked anything. Who has not been asked for a while may have lost the lead
 and got it back, and its watch may lag behind what the other one wrote. So the first binding to a node after such a time
 reads the node's pods from the API server; that is one small request, shared by all that wait for it.
+
+The same is done for a pod that was promised a node by preemption and finds no room there: its victims may be gone for
+the kube-scheduler and not yet for us, and a refusal would cost others their life.
 """
 
 import asyncio
@@ -10,7 +13,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from scheduler import objects
 from scheduler.cluster import Cluster
-from scheduler.objects import PodFacts
 
 IDLE = 5.0
 """Seconds without a question after which another replica may have led; a lease takes longer than that to change hands
@@ -47,10 +49,17 @@ class Freshness:
             known.add_done_callback(lambda done: self._done(node, done))
         await asyncio.shield(known)
 
+    async def now(self, node: str) -> None:
+        """Wait until the node's books show what is true now.
+
+        Raises Unavailable, Rejected.
+        """
+        await self._renew(node)
+
     async def _renew(self, node: str) -> None:
-        for document in await self._read(node):
-            facts: PodFacts = objects.pod(document)
-            self._cluster.pod_changed(facts)
+        before = self._cluster.books.confirmed_on(node)
+        documents = await self._read(node)
+        self._cluster.node_read(before, map(objects.pod, documents))
 
     def _done(self, node: str, done: asyncio.Future[None]) -> None:
         if (done.cancelled() or done.exception() is not None) and self._fresh.get(node) is done:

@@ -108,6 +108,13 @@ class Service:
             return "refused", choice.refuse_all(names, error)
         self._binder.remember(uid, request)
         result = choice.filter_nodes(self._verdicts, request, names)
+        nominated = (pod.get("status") or {}).get("nominatedNodeName")
+        if nominated and nominated in result.get("FailedAndUnresolvableNodes", {}):
+            try:
+                await self._fresh.now(nominated)
+            except errors.UnigpuError as error:
+                return "error", {"Error": str(error)}
+            result = choice.filter_nodes(self._verdicts, request, names)
         fitting = result["NodeNames"]
         failing: dict[str, str] = result.get("FailedAndUnresolvableNodes", {})
         logs.event(

@@ -3,7 +3,7 @@
 Whoever keeps something derived from a node (see `Books.watch`) is told its name when anything of it changes.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unigpu import cards
@@ -40,7 +40,6 @@ class _Ledger:
     uses: dict[GpuUuid, dict[str, Use]] = field(default_factory=dict)
     view: Node | None = None
     """None: changed since it was made."""
-    fullness: int = 0
     signature: int = 0
     overbooked: tuple[GpuUuid, ...] = ()
 
@@ -54,6 +53,8 @@ class Books:
         self._watchers: list[Callable[[str], None]] = []
         self._signatures: dict[object, int] = {}
         self._next_signature = 0
+        self._fullness: dict[str, int] = {}
+        self._stale: set[str] = set()
 
     def watch(self, changed: Callable[[str], None]) -> None:
         """Call `changed` with a node's name whenever its cards or what is taken of them changes."""
@@ -111,6 +112,12 @@ class Books:
         """All of them, by UID."""
         return iter(tuple(self._bookings.items()))
 
+    def confirmed_on(self, name: str) -> set[str]:
+        """UIDs of the pods that take cards of the node, without those that are only assumed to."""
+        ledger = self._ledgers.get(name)
+        uids = {uid for uses in ledger.uses.values() for uid in uses} if ledger is not None else set()
+        return {uid for uid in uids if self._bookings[uid].confirmed}
+
     def nodes(self) -> Iterator[str]:
         """Names of the nodes that have cards."""
         return (name for name, ledger in self._ledgers.items() if ledger.gpus)
@@ -137,13 +144,17 @@ class Books:
         self._view(name, ledger)
         return ledger.signature
 
-    def fullness(self, name: str) -> int:
-        """How full the node is: the sum over its cards, each 0 to 1000, divided by their number; 0 where unknown."""
-        ledger = self._ledgers.get(name)
-        if ledger is None:
-            return 0
-        self._view(name, ledger)
-        return ledger.fullness
+    def fullness(self, names: Iterable[str]) -> list[int]:
+        """How full each of these nodes is: the sum over its cards, each 0 to 1000, divided by their number.
+
+        0 where the node is unknown.
+        """
+        while self._stale:
+            name = self._stale.pop()
+            if name in self._ledgers:
+                self._view(name, self._ledgers[name])
+        known = self._fullness
+        return [known.get(name, 0) for name in names]
 
     def overbooked(self) -> list[tuple[str, GpuUuid]]:
         """Cards of which more is taken than there is. There should be none."""
@@ -155,6 +166,7 @@ class Books:
 
     def _changed(self, name: str, ledger: _Ledger) -> None:
         ledger.view = None
+        self._stale.add(name)
         for watcher in self._watchers:
             watcher(name)
 
@@ -162,13 +174,15 @@ class Books:
         ledger = self._ledgers[name]
         if not ledger.gpus and not ledger.uses:
             del self._ledgers[name]
+            self._fullness.pop(name, None)
 
     def _view(self, name: str, ledger: _Ledger) -> Node:
         if ledger.view is not None:
             return ledger.view
         seen = tuple(Card(gpu, _sum(ledger.uses.get(gpu.uuid))) for gpu in ledger.gpus)
         ledger.view = Node(name, seen, ledger.mode, ledger.gpu_policy)
-        ledger.fullness = sum(map(cards.fullness, seen)) // max(len(seen), 1)
+        self._fullness[name] = sum(map(cards.fullness, seen)) // max(len(seen), 1)
+        self._stale.discard(name)
         ledger.overbooked = tuple(
             card.gpu.uuid for card in seen if _overbooked(card, len(ledger.uses.get(card.gpu.uuid, ())))
         )

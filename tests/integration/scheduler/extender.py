@@ -37,6 +37,11 @@ class Caller:
         found: Any = await self._post("prioritize", {"Pod": pod, "Nodes": None, "NodeNames": list(nodes)})
         return {entry["Host"]: entry["Score"] for entry in found}
 
+    async def preempt(self, pod: Json, victims: Json) -> Json:
+        """The nodes that remain, with their victims."""
+        found = await self._post("preempt", {"Pod": pod, "NodeNameToVictims": None, "NodeNameToMetaVictims": victims})
+        return dict(found["NodeNameToMetaVictims"])
+
     async def bind(self, pod: Json, node: str) -> str:
         """The error, or an empty text."""
         metadata = pod["metadata"]

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from tests.integration.scheduler import extender
-from tests.integration.scheduler.apiserver import ApiServer
+from tests.integration.scheduler.apiserver import ApiServer, Json
 from tests.integration.scheduler.extender import asking, inventory, until
 from unigpu import names
 
@@ -123,6 +123,24 @@ async def test_binpack_and_spread_among_nodes(api: ApiServer, tmp_path: Path) ->
         assert await caller.prioritize(pod, ["n1", "n2", "n3"]) == {"n1": 5, "n2": 0, "n3": 10}
 
 
+async def test_victims_that_die_for_nothing_are_spared(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 2))
+    await api.add_node("n2", inventory("n2", 2))
+    async with extender.inside(api, tmp_path) as caller:
+        victims: dict[str, Json] = {}
+        for name in ("n1", "n2"):
+            for number in range(2):
+                pod = await api.add_pod(f"{name}-{number}", asking(memory=20000))
+                assert await caller.bind(pod, name) == ""
+                victims[f"{name}-{number}"] = {"UID": pod["metadata"]["uid"]}
+        pod = await api.add_pod("p", asking(gpus=2, memory=10000))
+        offered = {
+            "n1": {"Pods": [victims["n1-0"]], "NumPDBViolations": 0},
+            "n2": {"Pods": [victims["n2-0"], victims["n2-1"]], "NumPDBViolations": 1},
+        }
+        assert await caller.preempt(pod, offered) == {"n2": offered["n2"]}
+
+
 async def test_node_changes_are_followed(api: ApiServer, tmp_path: Path) -> None:
     await api.add_node("n1", inventory("n1", 1), {"ack.node.gpu.schedule": "default"})
     async with extender.inside(api, tmp_path) as caller:
@@ -150,7 +168,7 @@ async def test_node_changes_are_followed(api: ApiServer, tmp_path: Path) -> None
 async def test_answers_to_what_is_no_question_of_a_scheduler(api: ApiServer, tmp_path: Path) -> None:
     await api.add_node("n1", inventory("n1"))
     async with extender.inside(api, tmp_path) as caller:
-        for verb in ("filter", "prioritize", "bind"):
+        for verb in ("filter", "prioritize", "preempt", "bind"):
             for body in (b"", b"{", b"[]", b"{}", b"null", b'{"Pod": 1, "NodeNames": ["n1"]}', b'"x"'):
                 assert await caller.raw(verb, body) == 400, (verb, body)
         assert (await caller.get("/healthz"))[0] == 200

@@ -132,6 +132,20 @@ async def test_what_another_replica_bound_is_read_before_the_first_binding(api: 
         api.show_events.set()
 
 
+async def test_a_promised_node_is_read_before_it_is_refused(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    await bound_elsewhere(api, "victim", "n1", "GPU-n1-0", 24576)
+    async with extender.inside(api, tmp_path) as caller:
+        await until(lambda: api.watches == 2, "both watches")
+        api.show_events.clear()
+        await api.remove("pods", "default/victim")
+        pod = await api.add_pod("p", asking(memory=20000))
+        assert (await caller.filter(pod, ["n1"]))["NodeNames"] == []
+        pod["status"]["nominatedNodeName"] = "n1"
+        assert (await caller.filter(pod, ["n1"]))["NodeNames"] == ["n1"]
+        api.show_events.set()
+
+
 async def test_nothing_is_answered_before_everything_is_listed(api: ApiServer, tmp_path: Path) -> None:
     await api.add_node("n1", inventory("n1", 1))
     pod = await api.add_pod("p", asking(memory=1000))

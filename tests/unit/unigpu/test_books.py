@@ -91,13 +91,16 @@ def test_watchers_hear_of_changes_only() -> None:
 
 def test_fullness() -> None:
     of = books(n=[gpu("a"), gpu("b")], m=[gpu("c")])
-    assert [of.fullness(name) for name in ("n", "m", "unknown")] == [0, 0, 0]
+    assert of.fullness(["n", "m", "unknown"]) == [0, 0, 0]
     of.book("1", booking("n", a=use(50, 20)))
-    assert of.fullness("n") == 250
+    assert of.fullness(["n"]) == [250]
     of.book("2", booking("n", b=use(10, 80)))
-    assert of.fullness("n") == 650
+    assert of.fullness(["n", "n"]) == [650, 650]
     of.book("3", booking("m", c=use(0, 0, whole=True)))
-    assert of.fullness("m") == 1000
+    assert of.fullness(["m", "n"]) == [1000, 650]
+    of.remove_node("m")
+    of.release("3")
+    assert of.fullness(["m"]) == [0]
 
 
 def test_overbooked() -> None:
@@ -177,7 +180,7 @@ class Sequences(RuleBasedStateMachine):
                 assert found.whole == any(one.whole for one in there)
             node = self.books.node(name)
             assert node is not None
-            assert self.books.fullness(name) == sum(map(cards.fullness, node.cards)) // 2
+            assert self.books.fullness([name]) == [sum(map(cards.fullness, node.cards)) // 2]
 
 
 Sequences.TestCase.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)

@@ -1,0 +1,176 @@
+"""Filter and prioritize on a cluster of 5,000 nodes with 8 GPUs each: `make bench-scheduler`.
+
+Rows, each the median and the 99th percentile over its rounds, in milliseconds:
+
+    filter, warm      a shape that was seen before, one pod bound between two questions (what a busy cluster does)
+    filter, new shape a shape that was never seen: every node is looked at
+    filter, HTTP      warm, over a socket with the JSON of all 5,000 names both ways, through the whole service
+    prioritize        all 5,000 nodes
+    place             the choice of cards on one node, as bind does it
+
+"mixed" is a cluster where no two nodes are alike; "empty" one where all are.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import aiohttp
+from aiohttp import web
+
+from scheduler import binding, choice, cluster, freshness, kube, metrics, service, verdicts
+from unigpu import names, placement, requests
+from unigpu.allocations import Use
+from unigpu.books import Booking, Books
+from unigpu.cards import Node
+from unigpu.gpus import Gpu
+from unigpu.modes import NodeMode
+from unigpu.requests import PodRequest, Request, Spread
+from unigpu.units import GpuUuid, MiB, Percent
+
+CARD = 40960
+RULES = placement.Rules()
+
+
+def make(nodes: int, cards: int, mixed: bool) -> Books:
+    """A cluster, its cards about half taken if `mixed`."""
+    chance = random.Random(7)
+    books = Books()
+    for number in range(nodes):
+        name = f"node-{number:05}"
+        gpus = [Gpu(GpuUuid(f"GPU-{name}-{index}"), index, index, "NVIDIA A100", MiB(CARD)) for index in range(cards)]
+        books.set_node(name, gpus, NodeMode.MIXED, None)
+        for gpu in gpus if mixed else ():
+            for share in range(chance.randrange(4)):
+                use = Use(MiB(chance.randrange(1000, 12000)), chance.randrange(0, 30), 1)
+                books.book(f"{gpu.uuid}-{share}", Booking("default/p", name, {gpu.uuid: use}))
+    return books
+
+
+def asking(memory: int, cores: int) -> PodRequest:
+    return PodRequest({"main": Request(1, MiB(memory), cores=Percent(cores))})
+
+
+def rounds(
+    count: int, once: Callable[[int], object], between: Callable[[int], object] = lambda _: None
+) -> Iterator[float]:
+    """Milliseconds of each round."""
+    for number in range(count):
+        between(number)
+        start = time.perf_counter()
+        once(number)
+        yield (time.perf_counter() - start) * 1000
+
+
+def show(row: str, values: list[float], goal: float | None = None) -> dict[str, object]:
+    values = sorted(values)
+    median, worst = statistics.median(values), values[min(len(values) - 1, int(len(values) * 0.99))]
+    print(f"{row:34} {median:9.3f} {worst:9.3f}" + (f"   goal {goal:g}" if goal else ""))
+    return {"row": row, "median_ms": round(median, 4), "p99_ms": round(worst, 4), "goal_ms": goal}
+
+
+def churn(books: Books, all_names: list[str]) -> Callable[[int], object]:
+    """Bind one pod somewhere, and end the one bound ten rounds before."""
+    chance = random.Random(3)
+
+    def change(number: int) -> None:
+        name = chance.choice(all_names)
+        node = books.node(name)
+        assert node is not None
+        gpu = chance.choice(node.cards).gpu.uuid
+        books.book(f"churn-{number}", Booking("default/p", name, {gpu: Use(MiB(100), 1, 1)}, confirmed=False))
+        books.release(f"churn-{number - 10}")
+
+    return change
+
+
+async def over_http(books: Books, all_names: list[str], count: int) -> list[float]:
+    """Milliseconds of filter as a kube-scheduler waits for it."""
+    change = churn(books, all_names)
+    wish = {names.ANNOTATION_REQUEST: requests.dump(asking(8192, 30))}
+    metadata = {"name": "p", "namespace": "default", "uid": "u", "annotations": wish}
+    document = {"metadata": metadata, "spec": {"containers": [{"name": "main"}]}}
+    body = json.dumps({"Pod": document, "Nodes": None, "NodeNames": all_names}).encode()
+    state = cluster.Cluster(books)
+
+    async def nothing(_: str) -> list[kube.Json]:
+        return []
+
+    fresh = freshness.Freshness(nothing, state, time.monotonic)
+    async with asyncio.TaskGroup() as tasks:
+        binder = binding.Binder(None, state, RULES, fresh, tasks)  # type: ignore[arg-type]
+        answers = service.Service(
+            books,
+            verdicts.Verdicts(books, RULES),
+            binder,
+            fresh,
+            metrics.Metrics(books, lambda: 0),
+            lambda: True,
+            RULES,
+            Spread.BINPACK,
+        )
+        runner = web.AppRunner(answers.verbs(), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/filter"
+        found = []
+        async with aiohttp.ClientSession() as session:
+            for number in range(count + 5):
+                change(number)
+                start = time.perf_counter()
+                async with session.post(url, data=body) as response:
+                    await response.read()
+                found.append((time.perf_counter() - start) * 1000)
+        await runner.cleanup()
+    return found[5:]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, default=5000)
+    parser.add_argument("--cards", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--json", action="store_true", help="one JSON document at the end")
+    told = parser.parse_args()
+    results = []
+    print(f"{told.nodes} nodes × {told.cards} GPUs{'':12} median ms    p99 ms")
+    for kind in ("mixed", "empty"):
+        books = make(told.nodes, told.cards, kind == "mixed")
+        all_names = [f"node-{number:05}" for number in range(told.nodes)]
+        change = churn(books, all_names)
+        known = verdicts.Verdicts(books, RULES)
+
+        def filter_warm(_: int, known: verdicts.Verdicts = known, all_names: list[str] = all_names) -> None:
+            choice.filter_nodes(known, asking(8192, 30), all_names)
+
+        def filter_new(number: int, known: verdicts.Verdicts = known, all_names: list[str] = all_names) -> None:
+            choice.filter_nodes(known, asking(8000 + number, 30), all_names)
+
+        filter_warm(0)
+        results.append(show(f"{kind}: filter, warm", list(rounds(told.rounds, filter_warm, change)), 2.0))
+        results.append(show(f"{kind}: filter, new shape", list(rounds(min(told.rounds, 20), filter_new))))
+        results.append(show(f"{kind}: filter, HTTP", asyncio.run(over_http(books, all_names, told.rounds))))
+
+        def score(_: int, books: Books = books, all_names: list[str] = all_names) -> None:
+            choice.prioritize(books, Spread.BINPACK, all_names)
+
+        results.append(show(f"{kind}: prioritize", list(rounds(told.rounds, score, change))))
+        node = books.node(all_names[0])
+        assert node is not None
+
+        def place(_: int, node: Node = node) -> None:
+            placement.place(node, asking(1000, 5), RULES)
+
+        results.append(show(f"{kind}: place", list(rounds(told.rounds, place))))
+    if told.json:
+        print(json.dumps({"nodes": told.nodes, "cards": told.cards, "rows": results}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

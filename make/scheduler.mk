@@ -1,0 +1,4 @@
+.PHONY: bench-scheduler
+
+bench-scheduler: $(SETUP) ## Filter, prioritize and placement at 5,000 nodes × 8 GPUs
+	$(PYTHON) -m bench.scheduler
