@@ -1,5 +1,7 @@
 #include "claim.h"
 
+#include "pages.h"
+
 bool claim_card(struct claim *claim, CUcontext context, int card, uint64_t bytes)
 {
     *claim = (struct claim){.context = context, .bytes = bytes, .card = card};
@@ -20,24 +22,31 @@ bool claim_current(struct claim *claim, uint64_t bytes)
 
 bool claim_adjust(struct claim *claim, uint64_t bytes)
 {
-    if (!claim->counted || bytes == claim->bytes)
-        return true;
-    if (bytes > claim->bytes && quota_take(claim->card, bytes - claim->bytes) != QUOTA_TAKEN)
-        return false;
-    if (bytes < claim->bytes)
+    if (claim->counted && bytes < claim->bytes)
         quota_give(claim->card, claim->bytes - bytes);
+    if (bytes > claim->bytes) {
+        /* What was uncounted so far was so because nothing was needed, or because nothing can be counted. */
+        enum quota_answer answer = quota_take(claim->card, bytes - claim->bytes);
+        if (answer == QUOTA_REFUSED)
+            return false;
+        claim->counted |= answer == QUOTA_TAKEN;
+    }
     claim->bytes = bytes;
     return true;
 }
 
+void claim_drop(struct claim *claim)
+{
+    if (claim->counted)
+        quota_give(claim->card, claim->bytes);
+}
+
 CUresult claim_end(struct claim *claim, CUresult result, enum ledger_kind kind, uint64_t key)
 {
-    if (!claim->counted)
+    if (result != CUDA_SUCCESS)
+        claim_drop(claim);
+    if (result != CUDA_SUCCESS || !claim->counted)
         return result;
-    if (result != CUDA_SUCCESS) {
-        quota_give(claim->card, claim->bytes);
-        return result;
-    }
     /* Without a note the bytes stay taken until the process ends: too much is counted rather than too little. */
     ledger_add((struct ledger_entry){.key = key, .bytes = claim->bytes, .context = claim->context,
         .card = (int16_t)claim->card, .kind = (uint8_t)kind});
@@ -46,5 +55,6 @@ CUresult claim_end(struct claim *claim, CUresult result, enum ledger_kind kind, 
 
 void claim_return(const struct ledger_entry *entry)
 {
-    quota_give(entry->card, entry->bytes);
+    bool linear = entry->kind == LEDGER_LINEAR;
+    quota_give(entry->card, linear ? pages_remove(entry->context, entry->key, entry->bytes) : entry->bytes);
 }

@@ -21,6 +21,9 @@ bool claim_current(struct claim *claim, uint64_t bytes);
 /* The driver turned out to need more or less; false, and nothing is changed, where more isn't to be had. */
 bool claim_adjust(struct claim *claim, uint64_t bytes);
 
+/* Gives all back: the driver gave nothing. */
+void claim_drop(struct claim *claim);
+
 /* Notes the memory under its key if the driver gave it, else gives back; answers the driver's result. */
 CUresult claim_end(struct claim *claim, CUresult result, enum ledger_kind kind, uint64_t key);
 

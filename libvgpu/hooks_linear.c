@@ -1,19 +1,15 @@
-/* Linear, pitched and managed memory, and memory from pools. */
-#include "claim.h"
+/* Linear, pitched and managed memory. */
 #include "hooks.h"
-
-/* Rows begin at multiples of this; what a driver makes of it is counted once it is known. */
-#define PITCH_STEP 512
+#include "linear.h"
 
 CUresult hook_cuMemAlloc_v2(__typeof__(&cuMemAlloc_v2) driver, CUdeviceptr *pointer, size_t bytes)
 {
     struct claim claim;
     if (pointer == NULL)
         return driver(pointer, bytes);
-    if (!claim_current(&claim, bytes))
+    if (!linear_begin(&claim, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = driver(pointer, bytes);
-    return claim_end(&claim, result, LEDGER_LINEAR, *pointer);
+    return linear_end(&claim, driver(pointer, bytes), pointer, bytes);
 }
 
 CUresult hook_cuMemAllocManaged(__typeof__(&cuMemAllocManaged) driver, CUdeviceptr *pointer, size_t bytes,
@@ -22,11 +18,13 @@ CUresult hook_cuMemAllocManaged(__typeof__(&cuMemAllocManaged) driver, CUdevicep
     struct claim claim;
     if (pointer == NULL)
         return driver(pointer, bytes, flags);
-    if (!claim_current(&claim, bytes))
+    if (!linear_begin(&claim, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = driver(pointer, bytes, flags);
-    return claim_end(&claim, result, LEDGER_LINEAR, *pointer);
+    return linear_end(&claim, driver(pointer, bytes, flags), pointer, bytes);
 }
+
+/* Rows begin at multiples of this; what a driver makes of it is counted once it is known. */
+#define PITCH_STEP 512
 
 CUresult hook_cuMemAllocPitch_v2(__typeof__(&cuMemAllocPitch_v2) driver, CUdeviceptr *pointer, size_t *pitch,
     size_t width_in_bytes, size_t height, unsigned int element_size_bytes)
@@ -36,69 +34,52 @@ CUresult hook_cuMemAllocPitch_v2(__typeof__(&cuMemAllocPitch_v2) driver, CUdevic
     if (pointer == NULL || pitch == NULL)
         return driver(pointer, pitch, width_in_bytes, height, element_size_bytes);
     if (__builtin_add_overflow(width_in_bytes, PITCH_STEP - 1, &bytes)
-        || __builtin_mul_overflow(bytes / PITCH_STEP * PITCH_STEP, height, &bytes) || !claim_current(&claim, bytes))
+        || __builtin_mul_overflow(bytes / PITCH_STEP * PITCH_STEP, height, &bytes) || !linear_begin(&claim, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = driver(pointer, pitch, width_in_bytes, height, element_size_bytes);
-    if (result == CUDA_SUCCESS && !claim_adjust(&claim, *pitch * height)) {
-        DRIVER(cuMemFree_v2)(*pointer);
-        result = CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    return claim_end(&claim, result, LEDGER_LINEAR, *pointer);
-}
-
-/* Out of the ledger before the driver frees: from then on the address may be another thread's new memory. */
-static bool take_out(CUdeviceptr pointer, struct ledger_entry *entry)
-{
-    return ledger_remove(LEDGER_LINEAR, pointer, entry) || ledger_remove(LEDGER_POOLED, pointer, entry);
-}
-
-static CUresult freed(CUresult result, bool noted, const struct ledger_entry *entry)
-{
-    if (noted && result == CUDA_SUCCESS)
-        claim_return(entry);
-    else if (noted)
-        ledger_add(*entry);
-    return result;
+    return linear_end(&claim, result, pointer, result == CUDA_SUCCESS ? *pitch * height : bytes);
 }
 
 CUresult hook_cuMemFree_v2(__typeof__(&cuMemFree_v2) driver, CUdeviceptr pointer)
 {
     struct ledger_entry entry;
-    bool noted = take_out(pointer, &entry);
-    return freed(driver(pointer), noted, &entry);
+    bool noted = linear_take_out(pointer, &entry);
+    CUresult result = driver(pointer);
+    linear_freed(noted, result, &entry);
+    return result;
 }
 
 CUresult hook_cuMemFreeAsync(__typeof__(&cuMemFreeAsync) driver, CUdeviceptr pointer, CUstream stream)
 {
     struct ledger_entry entry;
-    bool noted = take_out(pointer, &entry);
-    return freed(driver(pointer, stream), noted, &entry);
+    bool noted = linear_take_out(pointer, &entry);
+    CUresult result = driver(pointer, stream);
+    linear_freed(noted, result, &entry);
+    return result;
 }
 
 CUresult hook_cuMemAllocAsync(__typeof__(&cuMemAllocAsync) driver, CUdeviceptr *pointer, size_t bytes,
     CUstream stream)
 {
-    struct claim claim = {.card = NO_CARD};
+    struct claim claim;
     CUcontext context;
     int card;
-    if (pointer == NULL)
+    if (pointer == NULL || !cards_of_stream(stream, &context, &card))
         return driver(pointer, bytes, stream);
-    if (cards_of_stream(stream, &context, &card) && !claim_card(&claim, NULL, card, bytes))
+    if (!linear_begin_on(&claim, context, card, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = driver(pointer, bytes, stream);
-    return claim_end(&claim, result, LEDGER_POOLED, *pointer);
+    return linear_end(&claim, driver(pointer, bytes, stream), pointer, bytes);
 }
 
 CUresult hook_cuMemAllocFromPoolAsync(__typeof__(&cuMemAllocFromPoolAsync) driver, CUdeviceptr *pointer, size_t bytes,
     CUmemoryPool pool, CUstream stream)
 {
-    struct claim claim = {.card = NO_CARD};
+    struct claim claim;
     CUcontext context;
     int card;
-    if (pointer == NULL)
+    if (pointer == NULL || !cards_of_stream(stream, &context, &card))
         return driver(pointer, bytes, pool, stream);
-    if (cards_of_stream(stream, &context, &card) && !claim_card(&claim, NULL, card, bytes))
+    if (!linear_begin_on(&claim, context, card, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = driver(pointer, bytes, pool, stream);
-    return claim_end(&claim, result, LEDGER_POOLED, *pointer);
+    return linear_end(&claim, driver(pointer, bytes, pool, stream), pointer, bytes);
 }

@@ -7,8 +7,7 @@
 
 /* Handles of different kinds may have one value. */
 enum ledger_kind {
-    LEDGER_LINEAR = 1,
-    LEDGER_POOLED,
+    LEDGER_LINEAR = 1, /* bytes as asked for: pages.h knows what they take */
     LEDGER_CONTEXT,
 };
 

@@ -1,0 +1,26 @@
+/* Linear memory as the card counts it: in pages of 2 MiB, which small allocations share.
+ *
+ * A program asks for bytes and the driver takes pages. Which allocations share a page is plain from their addresses, so
+ * the account has what the card has, and not what was asked for.
+ */
+#ifndef UNIGPU_PAGES_H
+#define UNIGPU_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PAGE_BYTES (UINT64_C(1) << 21)
+
+/* What an allocation will take at most: whole pages. False: more than there can be. */
+bool pages_whole(uint64_t bytes, uint64_t *whole);
+
+/* Whether an allocation of that size is likely to find room in a page that the context has already. */
+bool pages_have_room(const void *context, uint64_t bytes);
+
+/* Notes an allocation; returns the bytes of pages that it is the first in. */
+uint64_t pages_add(const void *context, uint64_t address, uint64_t bytes);
+
+/* The reverse; returns the bytes of pages that it was the last in. */
+uint64_t pages_remove(const void *context, uint64_t address, uint64_t bytes);
+
+#endif
