@@ -98,11 +98,11 @@ def row(pod: Mapping[str, Any], words: Mapping[str, Any], seen: Metrics) -> Row:
         asked="\n".join(f"{field}: {value}" for field, value in request.asked.items()),
         given="\n".join(share.gpu[:12] + "…" for share in shares),
         sees="\n".join(
-            _mib(cards[share.gpu]["total_bytes"]) if share.gpu in cards else "another GPU!" for share in shares
+            _whole(cards[share.gpu]["total_bytes"]) if share.gpu in cards else "not this GPU!" for share in shares
         ),
         took="\n".join(_took(cards[share.gpu]) if share.gpu in cards else "" for share in shares),
         metrics="\n".join(
-            f"{_whole(value.get(names.METRIC_MEMORY_USED, 0))} of {_mib(value.get(names.METRIC_MEMORY_LIMIT, 0))}"
+            f"{_whole(value.get(names.METRIC_MEMORY_USED, 0))} of {_whole(value.get(names.METRIC_MEMORY_LIMIT, 0))}"
             for value in values
         ),
     )
@@ -110,11 +110,7 @@ def row(pod: Mapping[str, Any], words: Mapping[str, Any], seen: Metrics) -> Row:
 
 def _took(card: Mapping[str, Any]) -> str:
     refusal = "" if card["error"] == OUT_OF_MEMORY else f"\n{card['error']}"
-    return f"{card['taken_mib']:,} MiB{refusal}"
-
-
-def _mib(amount: float) -> str:
-    return f"{_whole(amount)} MiB"
+    return f"{card['taken_mib']:,}{refusal}"
 
 
 def _whole(amount: float) -> str:
@@ -123,24 +119,18 @@ def _whole(amount: float) -> str:
 
 def render(rows: Sequence[Row], refusal: str, kubeconfig: Path, *, existing: bool) -> str:
     """The table, the refusal, and how to go on, as text."""
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_lines=False, pad_edge=False, leading=1)
-    for head, style in (
-        ("Pod", "bold"),
-        ("Dialect", ""),
-        ("Asked for", ""),
-        ("GPU given", ""),
-        ("Program sees", ""),
-        ("It took until refused*", ""),
-        ("/metrics, now of limit", ""),
-    ):
-        table.add_column(head, style=style, no_wrap=True, overflow="fold")
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, leading=1)
+    for head in ("Pod", "Dialect", "Asked for", "GPU given"):
+        table.add_column(head, no_wrap=True)
+    for head in ("Program sees,\nMiB", "It took, until\nrefused*, MiB", "/metrics: used,\nof limit, MiB"):
+        table.add_column(head, no_wrap=True, justify="right")
     for one in rows:
         table.add_row(one.pod, one.dialect, one.asked, one.given, one.sees, one.took, one.metrics)
     text = io.StringIO()
     console = rich.console.Console(file=text, width=WIDTH, highlight=False)
     console.print()
     console.print(table)
-    console.print(f"* {OUT_OF_MEMORY}. What is missing to the share is the cost of the program's own context.\n")
+    console.print(f"* {OUT_OF_MEMORY}. What lacks to the share is the cost of the program's context.\n")
     console.print("A pod that admission refused, as its author sees it:\n")
     console.print("  " + refusal.replace("\n", "\n  "), markup=False, soft_wrap=True)
     console.print("\nThe cluster stays up:\n")
