@@ -17,7 +17,7 @@ from unigpu import allocations, names, requests
 from unigpu.units import BYTES_PER_MIB
 
 OUT_OF_MEMORY = "CUDA_ERROR_OUT_OF_MEMORY"
-WIDTH = 140
+WIDTH = 160
 """Columns of the table; wider lines break."""
 
 Metrics = dict[tuple[str, str, str], dict[str, float]]
@@ -119,7 +119,7 @@ def _whole(amount: float) -> str:
 
 def render(rows: Sequence[Row], refusal: str, kubeconfig: Path, *, existing: bool) -> str:
     """The table, the refusal, and how to go on, as text."""
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, leading=1)
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, leading=1, padding=(0, 1, 0, 0))
     for head in ("Pod", "Dialect", "Asked for", "GPU given"):
         table.add_column(head, no_wrap=True)
     for head in ("Program sees,\nMiB", "It took, until\nrefused*, MiB", "/metrics: used,\nof limit, MiB"):
