@@ -56,15 +56,41 @@ def prioritize(books: Books, policy: Spread, names: Sequence[str]) -> list[wire.
 
 
 def preempt(
-    books: Books, rules: Rules, pod: PodRequest, offered: Mapping[str, wire.MetaVictims]
+    books: Books, rules: Rules, pod: PodRequest, priority: int, offered: Mapping[str, wire.MetaVictims]
 ) -> dict[str, wire.MetaVictims]:
-    """Nodes on which the pod really has room once those victims are gone.
+    """Nodes on which the pod has room once its victims are gone, each with its victims.
 
-    The kube-scheduler chooses victims by the node's totals; they may sit on the wrong cards, and then die for nothing.
+    The kube-scheduler chooses victims by the node's totals; they may sit on the wrong cards, and would die for nothing.
+    So others of lower priority are added where that makes room, as few as will do, those of the lowest priority first;
+    and where nothing does, the node is left out.
     """
     kept: dict[str, wire.MetaVictims] = {}
     for name, victims in offered.items():
-        node = books.without(name, {victim["UID"] for victim in victims["Pods"]})
-        if node is not None and placement.reason(node, pod, rules) is None:
-            kept[name] = victims
+        extra = _extra_victims(books, rules, pod, priority, name, {victim["UID"] for victim in victims["Pods"]})
+        if extra is not None:
+            more: list[wire.MetaPod] = [{"UID": uid} for uid in extra]
+            kept[name] = {"Pods": victims["Pods"] + more, "NumPDBViolations": victims["NumPDBViolations"]}
     return kept
+
+
+def _extra_victims(
+    books: Books, rules: Rules, pod: PodRequest, priority: int, name: str, chosen: set[str]
+) -> list[str] | None:
+    def fits(gone: set[str]) -> bool:
+        node = books.without(name, gone)
+        return node is not None and placement.reason(node, pod, rules) is None
+
+    if fits(chosen):
+        return []
+    lower = {
+        uid: booking
+        for uid, booking in books.confirmed_on(name).items()
+        if booking.priority < priority and uid not in chosen
+    }
+    needed = chosen | lower.keys()
+    if not fits(needed):
+        return None
+    for uid in sorted(lower, key=lambda uid: (-lower[uid].priority, lower[uid].pod)):
+        if fits(needed - {uid}):
+            needed = needed - {uid}
+    return sorted(needed - chosen)

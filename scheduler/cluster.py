@@ -63,7 +63,7 @@ class Cluster:
         self._doubt(facts.uid, facts.problem)
         if facts.allocation is not None:
             uses = allocations.pod_use(facts.allocation, facts.roles or {})
-            self.books.book(facts.uid, Booking(facts.key, facts.node, uses))
+            self.books.book(facts.uid, Booking(facts.key, facts.node, uses, priority=facts.priority))
         elif facts.node:
             # Somebody else bound it. What was confirmed earlier stays: its containers may be using it.
             booking = self.books.booking(facts.uid)

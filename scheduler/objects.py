@@ -39,6 +39,7 @@ class PodFacts:
     allocation: Allocation | None = None
     """None: none, or not of this node."""
     roles: Mapping[str, Role] | None = None
+    priority: int = 0
     problem: str = ""
     """What is wrong with its annotations."""
 
@@ -79,13 +80,20 @@ def pod(document: Json) -> PodFacts:
     except (errors.Malformed, errors.Denied) as error:
         # Without roles every container counts as one that runs beside the others: more than is taken, never less.
         roles, problem = {}, str(error)
-    return PodFacts(metadata["uid"], key(document), place, ended(document), allocation, roles, problem)
+    return PodFacts(
+        metadata["uid"], key(document), place, ended(document), allocation, roles, priority(document), problem
+    )
 
 
 def key(document: Json) -> str:
     """`namespace/name`."""
     metadata = document["metadata"]
     return f"{metadata.get('namespace', 'default')}/{metadata['name']}"
+
+
+def priority(document: Json) -> int:
+    """The pod's priority, as admission resolved it."""
+    return int(document["spec"].get("priority") or 0)
 
 
 def request(document: Json) -> PodRequest:

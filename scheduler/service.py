@@ -140,7 +140,7 @@ class Service:
         self._check_ready()
         pod, offered = args["Pod"], args["NodeNameToMetaVictims"] or {}
         try:
-            kept = choice.preempt(self._books, self._rules, objects.request(pod), offered)
+            kept = choice.preempt(self._books, self._rules, objects.request(pod), objects.priority(pod), offered)
         except (errors.Denied, errors.Malformed):
             kept = {}
         logs.event(logger, "preemption", pod=objects.key(pod), offered=sorted(offered), kept=sorted(kept))

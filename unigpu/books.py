@@ -28,6 +28,8 @@ class Booking:
     uses: Mapping[GpuUuid, Use]
     confirmed: bool = True
     """False: assumed, until the API server shows the pod bound."""
+    priority: int = 0
+    """Of the pod; a higher one may preempt it."""
 
 
 @dataclass(slots=True)
@@ -112,11 +114,11 @@ class Books:
         """All of them, by UID."""
         return iter(tuple(self._bookings.items()))
 
-    def confirmed_on(self, name: str) -> set[str]:
-        """UIDs of the pods that take cards of the node, without those that are only assumed to."""
+    def confirmed_on(self, name: str) -> dict[str, Booking]:
+        """The pods that take cards of the node, by UID, without those that are only assumed to."""
         ledger = self._ledgers.get(name)
-        uids = {uid for uses in ledger.uses.values() for uid in uses} if ledger is not None else set()
-        return {uid for uid in uids if self._bookings[uid].confirmed}
+        uids = dict.fromkeys(uid for uses in ledger.uses.values() for uid in uses) if ledger is not None else {}
+        return {uid: booking for uid in uids if (booking := self._bookings[uid]).confirmed}
 
     def nodes(self) -> Iterator[str]:
         """Names of the nodes that have cards."""

@@ -130,15 +130,19 @@ async def test_victims_that_die_for_nothing_are_spared(api: ApiServer, tmp_path:
         victims: dict[str, Json] = {}
         for name in ("n1", "n2"):
             for number in range(2):
-                pod = await api.add_pod(f"{name}-{number}", asking(memory=20000))
+                pod = await api.add_pod(f"{name}-{number}", asking(memory=20000), priority=5)
                 assert await caller.bind(pod, name) == ""
                 victims[f"{name}-{number}"] = {"UID": pod["metadata"]["uid"]}
-        pod = await api.add_pod("p", asking(gpus=2, memory=10000))
+        pod = await api.add_pod("p", asking(gpus=2, memory=10000), priority=5)
         offered = {
             "n1": {"Pods": [victims["n1-0"]], "NumPDBViolations": 0},
             "n2": {"Pods": [victims["n2-0"], victims["n2-1"]], "NumPDBViolations": 1},
         }
         assert await caller.preempt(pod, offered) == {"n2": offered["n2"]}
+        await caller.until(ASSUMED, 0)
+        pod["spec"]["priority"] = 6
+        kept = await caller.preempt(pod, offered)
+        assert kept["n1"] == {"Pods": [victims["n1-0"], victims["n1-1"]], "NumPDBViolations": 0}
 
 
 async def test_node_changes_are_followed(api: ApiServer, tmp_path: Path) -> None:

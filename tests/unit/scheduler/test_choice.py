@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from scheduler import choice
+from scheduler import choice, wire
 from scheduler.verdicts import MOST_SHAPES, Verdicts
 from unigpu import placement
 from unigpu.allocations import Use
@@ -127,15 +127,44 @@ def test_scores() -> None:
     assert [entry["Score"] for entry in choice.prioritize(of, Spread.SPREAD, names)] == [10, 8, 0, 10]
 
 
-def test_victims_on_the_wrong_card_are_spared() -> None:
-    of = books(3, 2)
-    for name in ("n0", "n1", "n2"):
-        of.book(f"{name}-a", booking(name, 0, 60))
-        of.book(f"{name}-b", booking(name, 1, 60))
-    offered = {
-        "n0": {"Pods": [{"UID": "n0-a"}], "NumPDBViolations": 0},
-        "n1": {"Pods": [{"UID": "n1-a"}, {"UID": "n1-b"}], "NumPDBViolations": 1},
-        "n9": {"Pods": [{"UID": "x"}], "NumPDBViolations": 0},
+def victims(*uids: str, violations: int = 0) -> wire.MetaVictims:
+    return {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": violations}
+
+
+def booked(of: Books, uid: str, node: str, index: int, memory: int, priority: int, confirmed: bool = True) -> None:
+    uses = {GpuUuid(f"{node}-{index}"): Use(MiB(memory), 0, 1)}
+    of.book(uid, Booking(f"default/{uid}", node, uses, confirmed, priority))
+
+
+def test_victims_that_suffice_are_left_as_they_are() -> None:
+    of = books(1)
+    booked(of, "a", "n0", 0, 60, 5)
+    booked(of, "b", "n0", 1, 60, 5)
+    offered = {"n0": victims("a", violations=1)}
+    assert choice.preempt(of, RULES, pod(60), 9, offered) == offered
+
+
+def test_victims_on_the_wrong_card_are_joined_by_as_few_as_will_do() -> None:
+    of = books(1)
+    booked(of, "a", "n0", 0, 50, 3)
+    booked(of, "a2", "n0", 0, 40, 2)
+    booked(of, "b", "n0", 1, 50, 1)
+    booked(of, "c", "n0", 1, 40, 1)
+    wish = pod(60)
+    assert choice.preempt(of, RULES, wish, 9, {"n0": victims("a2")}) == {"n0": victims("a2", "b")}
+    assert choice.preempt(of, RULES, wish, 2, {"n0": victims("c")}) == {"n0": victims("c", "b")}
+    assert choice.preempt(of, RULES, PodRequest({"main": Request(2, MiB(50))}), 9, {"n0": victims("c")}) == {
+        "n0": victims("c", "a2")
     }
-    assert choice.preempt(of, RULES, PodRequest({"main": Request(2, MiB(60))}), offered) == {"n1": offered["n1"]}  # type: ignore[arg-type]
-    assert choice.preempt(of, RULES, pod(60), offered) == {"n0": offered["n0"], "n1": offered["n1"]}  # type: ignore[arg-type]
+
+
+def test_a_node_where_no_victims_suffice_is_left_out() -> None:
+    of = books(2)
+    booked(of, "a", "n0", 0, 60, 5)
+    booked(of, "b", "n0", 1, 60, 9)
+    both = PodRequest({"main": Request(2, MiB(60))})
+    assert choice.preempt(of, RULES, both, 9, {"n0": victims("a"), "n9": victims("x")}) == {}
+    booked(of, "b", "n0", 1, 60, 5, confirmed=False)
+    assert choice.preempt(of, RULES, both, 9, {"n0": victims("a")}) == {}, "not known to the kube-scheduler"
+    booked(of, "b", "n0", 1, 60, 5)
+    assert choice.preempt(of, RULES, both, 9, {"n0": victims("a")}) == {"n0": victims("a", "b")}
