@@ -1,5 +1,6 @@
 """A translated pod → the JSON patch that makes it so. Only what is ours is touched, by construction."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -74,5 +75,7 @@ def _resources(document: Mapping[str, Any], container: Container, request: Reque
                 yield {"op": "add", "path": _pointer(*base, kind, name), "value": amount}
 
 
+@functools.lru_cache(maxsize=4096)
 def _pointer(*parts: str) -> str:
+    """RFC 6901. Few different ones are ever needed: names are known, and places are small numbers."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)

@@ -25,6 +25,8 @@ def parse(text: str) -> tuple[Fraction, bool]:
 
     Raises ValueError for what isn't a quantity.
     """
+    if _plain(text):
+        return Fraction(int(text)), False
     match = _QUANTITY.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a Kubernetes quantity")
@@ -44,8 +46,7 @@ def count(text: str) -> int:
 
     Raises ValueError with what is wrong.
     """
-    number, _ = parse(text)
-    return _whole(number)
+    return int(text) if _plain(text) else _whole(parse(text)[0])
 
 
 def amount(text: str, unit: MiB) -> int:
@@ -53,6 +54,8 @@ def amount(text: str, unit: MiB) -> int:
 
     Raises ValueError with what is wrong.
     """
+    if _plain(text):
+        return int(text)
     number, binary = parse(text)
     if binary:
         number /= unit * BYTES_PER_MIB
@@ -61,10 +64,17 @@ def amount(text: str, unit: MiB) -> int:
 
 def same(one: str, other: str) -> bool:
     """Whether two quantities are equal, however they are written."""
+    if one == other:
+        return True
     try:
         return parse(one)[0] == parse(other)[0]
     except ValueError:
-        return one == other
+        return False
+
+
+def _plain(text: str) -> bool:
+    """Whether it is a short row of digits, as nearly all are."""
+    return text.isdecimal() and text.isascii() and len(text) <= 18
 
 
 def _whole(number: Fraction) -> int:

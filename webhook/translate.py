@@ -68,12 +68,15 @@ def translate(pod: Pod, options: Options) -> Translation:
 
 def speakers(pod: Pod, container: Container, options: Options) -> tuple[Dialect, ...]:
     """The dialects in which the container asks for GPUs."""
-    return tuple(dialect for dialect in dialects.ALL if dialect.speaks(pod, container, options))
+    known = dialects.OF_RESOURCE
+    heard = {known[name].name: known[name] for name in (*container.limits, *container.requests) if name in known}
+    heard |= {dialect.name: dialect for dialect in dialects.BY_ANNOTATION}
+    speaking = [dialect for dialect in heard.values() if dialect.speaks(pod, container, options)]
+    return tuple(sorted(speaking, key=dialects.ALL.index)) if len(speaking) > 1 else tuple(speaking)
 
 
 def pod_level(pod: Pod) -> list[Problem]:
     """Problems of the pod's own resources."""
-    known = {resource for dialect in dialects.ALL for resource in dialect.resources}
     return [
         Problem(
             "",
@@ -83,7 +86,7 @@ def pod_level(pod: Pod) -> list[Problem]:
             "it in a container's limits",
         )
         for resource, value in pod.limits.items()
-        if resource in known
+        if resource in dialects.OF_RESOURCE
     ]
 
 

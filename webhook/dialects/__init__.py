@@ -13,4 +13,6 @@ ALL = (
     elastic.DIALECT,
     nvshare.DIALECT,
 )
+OF_RESOURCE = {resource: dialect for dialect in ALL for resource in dialect.resources}
+BY_ANNOTATION = tuple(dialect for dialect in ALL if dialect.annotations)
 BY_NAME = {dialect.name: dialect for dialect in ALL}

@@ -1,0 +1,200 @@
+"""Reviews over TLS: latency of one at a time, throughput of many at once, and what each stage costs.
+
+The server is the webhook's own, in a process of its own, with a certificate of its own making; the client speaks
+HTTP/1.1 over connections that it keeps, as an API server does.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import socket
+import ssl
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from unigpu import logs, requests
+from webhook import app, certificates, mutate, pods, review, server, translate, wire
+from webhook.identity import Identity
+from webhook.metrics import Metrics
+from webhook.options import Options
+
+HOST = "webhook.bench.svc"
+MANIFEST = Path(__file__).parents[1] / "examples" / "manifests" / "10-tencent-half-card.yaml"
+
+
+def body() -> bytes:
+    """A review as an API server sends it: manifest 10 with what admission and a service account add to a pod."""
+    pod: dict[str, Any] = yaml.safe_load(MANIFEST.read_text())
+    token = {"name": "kube-api-access-x7k2p", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    main = pod["spec"]["containers"][0]
+    main |= {"volumeMounts": [token], "imagePullPolicy": "IfNotPresent", "terminationMessagePolicy": "File"}
+    main["resources"] = {"limits": {name: str(value) for name, value in main["resources"]["limits"].items()}}
+    main["resources"]["requests"] = dict(main["resources"]["limits"])
+    managed = {"manager": "kubectl", "operation": "Update", "fieldsV1": {f"f:field{n}": {"f:x": {}} for n in range(40)}}
+    pod["metadata"] |= {"namespace": "default", "managedFields": [managed]}
+    pod["spec"] |= {"serviceAccountName": "default", "schedulerName": "default-scheduler", "enableServiceLinks": True}
+    kind = {"group": "", "version": "v1", "kind": "Pod"}
+    request = {
+        "uid": "5a9a4c4e-6e6c-4d61-8e0a-0a6e0a5a9d11",
+        "kind": kind,
+        "operation": "CREATE",
+        "namespace": "default",
+        "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller"},
+        "object": pod,
+        "dryRun": False,
+    }
+    return json.dumps({"kind": wire.KIND, "apiVersion": wire.API_VERSION, "request": request}).encode()
+
+
+async def serve(pipe: Connection) -> None:
+    """The webhook's server, until the other end of the pipe is closed."""
+    identity = Identity()
+    generation = certificates.make(certificates.Terms((HOST,), timedelta(hours=1)), datetime.now(UTC))
+    identity.load(generation.certificate, generation.key, generation.expires)
+    options = Options()
+    reviews = server.Reviews(lambda _: options, (), Metrics(identity), 8 << 20)
+    async with contextlib.AsyncExitStack() as stack:
+        port = await app.listen(stack, reviews.application(), 0, identity.context)
+        pipe.send((port, generation.authority))
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(pipe.fileno(), done.set)
+        await done.wait()
+        loop.remove_reader(pipe.fileno())
+
+
+def run_server(pipe: Connection) -> None:
+    """Entry of the server's process. It logs as it does in a cluster, and nobody reads it."""
+    with Path(os.devnull).open("w") as sys.stderr:
+        logs.configure(as_json=True)
+        asyncio.run(serve(pipe))
+
+
+@contextlib.contextmanager
+def running() -> Iterator[tuple[int, str, int]]:
+    """Port, authority and process ID of a server in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run_server, args=(theirs,))
+    process.start()
+    try:
+        port, authority = ours.recv()
+        yield port, authority, process.pid or 0
+    finally:
+        ours.send("end")
+        process.join()
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, port: int, authority: str) -> None:
+        plain = socket.create_connection(("127.0.0.1", port))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        context = ssl.create_default_context(cadata=authority)
+        self._socket = context.wrap_socket(plain, server_hostname=HOST)
+        self._file = self._socket.makefile("rb")
+
+    def ask(self, path: str, content: bytes) -> tuple[int, bytes]:
+        """Send a review; status and text of the answer."""
+        head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
+        self._socket.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        status = int(self._file.readline().split()[1])
+        length = 0
+        while (line := self._file.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        return status, self._file.read(length)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._file.close()
+        self._socket.close()
+
+
+def hammer(port: int, authority: str, seconds: float, results: "multiprocessing.Queue[list[float]]") -> None:
+    """Ask one after the other for a time; put the latencies, seconds."""
+    client, content = Client(port, authority), body()
+    latencies = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        status, _ = client.ask("/mutate", content)
+        assert status == 200, "the server doesn't answer reviews"
+        latencies.append(time.perf_counter() - began)
+    client.close()
+    results.put(latencies)
+
+
+def latencies(port: int, authority: str, clients: int, seconds: float) -> list[float]:
+    """Latencies of that many clients at once."""
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[list[float]] = context.Queue()
+    workers = [context.Process(target=hammer, args=(port, authority, seconds, results)) for _ in range(clients)]
+    for worker in workers:
+        worker.start()
+    found = [latency for _ in workers for latency in results.get()]
+    for worker in workers:
+        worker.join()
+    return found
+
+
+def stages(rounds: int) -> Iterator[tuple[str, float]]:
+    """What each stage of a review costs, seconds of CPU."""
+    content, options = body(), Options()
+    asked = wire.read(content)
+    pod = pods.read(asked.document)
+    translation = translate.translate(pod, options)
+    assert translation.request is not None
+    wish = translation.request
+    verdict = review.review_mutation(asked, options)
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("read the review", lambda: wire.read(content)),
+        ("read the pod", lambda: pods.read(asked.document)),
+        ("translate", lambda: translate.translate(pod, options)),
+        ("patch", lambda: mutate.patch(asked.document, pod, wish, options)),
+        ("of which the annotation", lambda: requests.dump(wish)),
+        ("all of the above", lambda: review.review_mutation(wire.read(content), options)),
+        ("write the answer", lambda: json.dumps(verdict.answer)),
+    ]
+    for name, step in steps:
+        times = []
+        for _ in range(5):
+            began = time.process_time()
+            for _ in range(rounds):
+                step()
+            times.append((time.process_time() - began) / rounds)
+        yield name, statistics.median(times)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each number of clients")
+    given = parser.parse_args()
+    print(f"review of {len(body())} bytes\n\n{'stage':28} {'CPU µs':>8}")
+    for name, seconds in stages(2000):
+        print(f"{name:28} {seconds * 1e6:8.1f}")
+    print(f"\n{'at once':>8} {'reviews/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'worst ms':>9}")
+    with running() as (port, authority, _):
+        latencies(port, authority, 1, 0.5)
+        for clients in (1, 2, 4, 8, 16, 32, 64):
+            found = sorted(latencies(port, authority, clients, given.seconds))
+            p50, p99 = found[len(found) // 2], found[len(found) * 99 // 100]
+            rate = len(found) / given.seconds
+            print(f"{clients:8} {rate:10.0f} {p50 * 1e3:8.3f} {p99 * 1e3:8.3f} {found[-1] * 1e3:9.3f}")
+
+
+if __name__ == "__main__":
+    main()
