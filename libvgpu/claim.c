@@ -1,11 +1,17 @@
 #include "claim.h"
 
 #include "pages.h"
+#include "reserves.h"
 
 bool claim_card(struct claim *claim, CUcontext context, int card, uint64_t bytes)
 {
     *claim = (struct claim){.context = context, .bytes = bytes, .card = card};
-    enum quota_answer answer = quota_take(card, bytes);
+    enum quota_answer answer = quota_try(card, bytes);
+    if (answer == QUOTA_REFUSED) {
+        /* What pools and graphs hold idle may have been given back meanwhile. */
+        reserves_look(card);
+        answer = quota_take(card, bytes);
+    }
     claim->counted = answer == QUOTA_TAKEN;
     return answer != QUOTA_REFUSED;
 }
@@ -55,6 +61,10 @@ CUresult claim_end(struct claim *claim, CUresult result, enum ledger_kind kind, 
 
 void claim_return(const struct ledger_entry *entry)
 {
-    bool linear = entry->kind == LEDGER_LINEAR;
-    quota_give(entry->card, linear ? pages_remove(entry->context, entry->key, entry->bytes) : entry->bytes);
+    uint64_t bytes = entry->bytes;
+    if (entry->kind == LEDGER_LINEAR)
+        bytes = pages_remove(entry->context, entry->key, entry->bytes);
+    else if (entry->kind == LEDGER_ARRAY)
+        bytes = pages_remove_hidden(entry->context, entry->bytes);
+    quota_give(entry->card, bytes);
 }

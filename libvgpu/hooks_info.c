@@ -1,6 +1,7 @@
 /* What a program is told about its memory: its share's figures in place of the card's. */
 #include "cards.h"
 #include "hooks.h"
+#include "reserves.h"
 
 static uint64_t least(uint64_t one, uint64_t other)
 {
@@ -16,6 +17,7 @@ CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_
         return result;
     uint64_t limit = quota_limit(card);
     if (limit < *total) {
+        reserves_look(card);
         uint64_t used = quota_used(card);
         *total = limit;
         *free_bytes = least(*free_bytes, limit > used ? limit - used : 0);

@@ -57,29 +57,3 @@ CUresult hook_cuMemFreeAsync(__typeof__(&cuMemFreeAsync) driver, CUdeviceptr poi
     linear_freed(noted, result, &entry);
     return result;
 }
-
-CUresult hook_cuMemAllocAsync(__typeof__(&cuMemAllocAsync) driver, CUdeviceptr *pointer, size_t bytes,
-    CUstream stream)
-{
-    struct claim claim;
-    CUcontext context;
-    int card;
-    if (pointer == NULL || !cards_of_stream(stream, &context, &card))
-        return driver(pointer, bytes, stream);
-    if (!linear_begin_on(&claim, context, card, bytes))
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    return linear_end(&claim, driver(pointer, bytes, stream), pointer, bytes);
-}
-
-CUresult hook_cuMemAllocFromPoolAsync(__typeof__(&cuMemAllocFromPoolAsync) driver, CUdeviceptr *pointer, size_t bytes,
-    CUmemoryPool pool, CUstream stream)
-{
-    struct claim claim;
-    CUcontext context;
-    int card;
-    if (pointer == NULL || !cards_of_stream(stream, &context, &card))
-        return driver(pointer, bytes, pool, stream);
-    if (!linear_begin_on(&claim, context, card, bytes))
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    return linear_end(&claim, driver(pointer, bytes, pool, stream), pointer, bytes);
-}

@@ -86,7 +86,7 @@ static void close_gap(struct shard *shard, uint32_t gap)
     shard->count--;
 }
 
-bool ledger_remove(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry)
+static bool search(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry, bool remove)
 {
     uint64_t hash = mix(kind, key);
     struct shard *shard = shard_of(hash);
@@ -97,13 +97,24 @@ bool ledger_remove(enum ledger_kind kind, uint64_t key, struct ledger_entry *ent
          place = (place + 1) & mask) {
         if (shard->entries[place].key == key && shard->entries[place].kind == kind) {
             *entry = shard->entries[place];
-            close_gap(shard, place);
+            if (remove)
+                close_gap(shard, place);
             found = true;
             break;
         }
     }
     lock_give(&shard->lock);
     return found;
+}
+
+bool ledger_remove(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry)
+{
+    return search(kind, key, entry, true);
+}
+
+bool ledger_find(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry)
+{
+    return search(kind, key, entry, false);
 }
 
 void ledger_sweep(void *context, void (*each)(const struct ledger_entry *entry))

@@ -9,6 +9,12 @@
 enum ledger_kind {
     LEDGER_LINEAR = 1, /* bytes as asked for: pages.h knows what they take */
     LEDGER_CONTEXT,
+    LEDGER_ARRAY,   /* bytes of its elements, as above */
+    LEDGER_MODULE,
+    LEDGER_HANDLE,  /* of physical memory; its context is what physical.c knows of it */
+    LEDGER_MAPPING, /* of physical memory, by address; likewise */
+    LEDGER_EXECUTABLE, /* a graph: bytes that its nodes allocate when it runs */
+    LEDGER_EXTERNAL,
 };
 
 struct ledger_entry {
@@ -24,6 +30,9 @@ bool ledger_add(struct ledger_entry entry);
 
 /* Takes the note out; false where there was none. */
 bool ledger_remove(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry);
+
+/* Looks a note up; false where there is none. */
+bool ledger_find(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry);
 
 /* Takes all notes of a context out, and calls `each` for them. */
 void ledger_sweep(void *context, void (*each)(const struct ledger_entry *entry));

@@ -164,3 +164,54 @@ uint64_t pages_remove(const void *context, uint64_t address, uint64_t bytes)
 {
     return each(context, address, bytes, leave);
 }
+
+/* Pages of hidden memory are one entry for each context and size, whose number no address has. */
+static uint64_t hidden_number(const void *context, uint32_t grains)
+{
+    return UINT64_C(1) << 63 | ((uintptr_t)context ^ (uint64_t)grains << 40) * UINT64_C(0x9e3779b97f4a7c15) >> 1;
+}
+
+static uint64_t pages_of(uint32_t live, uint32_t grains)
+{
+    uint32_t fit = (uint32_t)capacity(grains);
+    return (live + fit - 1) / fit * PAGE_BYTES;
+}
+
+uint64_t pages_add_hidden(const void *context, uint64_t bytes)
+{
+    uint64_t whole = 0;
+    uint32_t grains = grains_of(bytes);
+    pages_whole(bytes, &whole);
+    if (bytes == 0 || bytes > PAGE_BYTES / 2)
+        return whole;
+    lock_take(&lock);
+    if ((count + 1) * 4 <= room * 3 || grow()) {
+        struct page *page = find(hidden_number(context, grains));
+        count += page->number == 0;
+        page->number = hidden_number(context, grains);
+        page->grains = grains;
+        page->live++;
+        whole = pages_of(page->live, grains) - pages_of(page->live - 1, grains);
+    }
+    lock_give(&lock);
+    return whole;
+}
+
+uint64_t pages_remove_hidden(const void *context, uint64_t bytes)
+{
+    uint64_t whole = 0;
+    uint32_t grains = grains_of(bytes);
+    pages_whole(bytes, &whole);
+    if (bytes == 0 || bytes > PAGE_BYTES / 2)
+        return whole;
+    lock_take(&lock);
+    struct page *page = room > 0 ? find(hidden_number(context, grains)) : NULL;
+    if (page != NULL && page->number != 0) {
+        page->live--;
+        whole = pages_of(page->live + 1, grains) - pages_of(page->live, grains);
+        if (page->live == 0)
+            drop(page);
+    }
+    lock_give(&lock);
+    return whole;
+}

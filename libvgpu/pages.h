@@ -23,4 +23,9 @@ uint64_t pages_add(const void *context, uint64_t address, uint64_t bytes);
 /* The reverse; returns the bytes of pages that it was the last in. */
 uint64_t pages_remove(const void *context, uint64_t address, uint64_t bytes);
 
+/* Notes memory that has no address, such as an array's: small ones as if those of one size were packed into pages.
+ * Returns the bytes of pages that it takes more, or at its end gives back. */
+uint64_t pages_add_hidden(const void *context, uint64_t bytes);
+uint64_t pages_remove_hidden(const void *context, uint64_t bytes);
+
 #endif

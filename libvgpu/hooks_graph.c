@@ -1,0 +1,123 @@
+/* Graphs that allocate: what their nodes need is taken before the graph runs, and follows the driver's own count then. */
+#include <stdlib.h>
+
+#include "hooks.h"
+#include "ledger.h"
+#include "pages.h"
+#include "reserves.h"
+
+struct need {
+    uint64_t bytes;
+    CUdevice device; /* of the first node that allocates; the others are taken to be on it too */
+};
+
+static void add_up(CUgraph graph, struct need *need);
+
+static void add_node(CUgraphNode node, struct need *need)
+{
+    CUgraphNodeType type;
+    CUDA_MEM_ALLOC_NODE_PARAMS wanted;
+    CUgraph child;
+    uint64_t whole;
+    if (DRIVER(cuGraphNodeGetType)(node, &type) != CUDA_SUCCESS)
+        return;
+    if (type == CU_GRAPH_NODE_TYPE_GRAPH && DRIVER(cuGraphChildGraphNodeGetGraph)(node, &child) == CUDA_SUCCESS)
+        add_up(child, need);
+    if (type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && DRIVER(cuGraphMemAllocNodeGetParams)(node, &wanted) == CUDA_SUCCESS
+        && wanted.pool.location.type == CU_MEM_LOCATION_TYPE_DEVICE && pages_whole(wanted.bytes, &whole)) {
+        need->device = need->bytes == 0 ? wanted.pool.location.id : need->device;
+        need->bytes += whole;
+    }
+}
+
+static void add_up(CUgraph graph, struct need *need)
+{
+    size_t count = 0;
+    if (DRIVER(cuGraphGetNodes) == NULL || DRIVER(cuGraphGetNodes)(graph, NULL, &count) != CUDA_SUCCESS || count == 0)
+        return;
+    CUgraphNode *nodes = calloc(count, sizeof *nodes);
+    if (nodes != NULL && DRIVER(cuGraphGetNodes)(graph, nodes, &count) == CUDA_SUCCESS) {
+        for (size_t place = 0; place < count; place++)
+            add_node(nodes[place], need);
+    }
+    free(nodes);
+}
+
+/* The note of a graph that allocates: bytes, and the device in place of the card. */
+static CUresult instantiated(CUresult result, CUgraphExec *graph_exec, CUgraph graph)
+{
+    struct need need = {0};
+    if (result != CUDA_SUCCESS || graph_exec == NULL)
+        return result;
+    add_up(graph, &need);
+    if (need.bytes > 0)
+        ledger_add((struct ledger_entry){.key = (uintptr_t)*graph_exec, .bytes = need.bytes,
+            .card = (int16_t)need.device, .kind = LEDGER_EXECUTABLE});
+    return result;
+}
+
+CUresult hook_cuGraphInstantiate(__typeof__(&cuGraphInstantiate) driver, CUgraphExec *graph_exec, CUgraph graph,
+    CUgraphNode *error_node, char *log_buffer, size_t buffer_size)
+{
+    return instantiated(driver(graph_exec, graph, error_node, log_buffer, buffer_size), graph_exec, graph);
+}
+
+CUresult hook_cuGraphInstantiate_v2(__typeof__(&cuGraphInstantiate_v2) driver, CUgraphExec *graph_exec,
+    CUgraph graph, CUgraphNode *error_node, char *log_buffer, size_t buffer_size)
+{
+    return instantiated(driver(graph_exec, graph, error_node, log_buffer, buffer_size), graph_exec, graph);
+}
+
+CUresult hook_cuGraphInstantiateWithFlags(__typeof__(&cuGraphInstantiateWithFlags) driver, CUgraphExec *graph_exec,
+    CUgraph graph, unsigned long long flags)
+{
+    return instantiated(driver(graph_exec, graph, flags), graph_exec, graph);
+}
+
+CUresult hook_cuGraphInstantiateWithParams(__typeof__(&cuGraphInstantiateWithParams) driver, CUgraphExec *graph_exec,
+    CUgraph graph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiate_params)
+{
+    return instantiated(driver(graph_exec, graph, instantiate_params), graph_exec, graph);
+}
+
+CUresult hook_cuGraphExecDestroy(__typeof__(&cuGraphExecDestroy) driver, CUgraphExec graph_exec)
+{
+    struct ledger_entry entry;
+    ledger_remove(LEDGER_EXECUTABLE, (uintptr_t)graph_exec, &entry);
+    return driver(graph_exec);
+}
+
+/* Launch and upload alike. */
+static CUresult run(CUresult (*driver)(CUgraphExec, CUstream), CUgraphExec graph_exec, CUstream stream)
+{
+    struct ledger_entry entry;
+    struct claim claim;
+    if (!ledger_find(LEDGER_EXECUTABLE, (uintptr_t)graph_exec, &entry))
+        return driver(graph_exec, stream);
+    struct reserve *reserve = reserves_of_graphs(entry.card);
+    if (reserve == NULL)
+        return driver(graph_exec, stream);
+    if (!reserve_begin(reserve, &claim, entry.bytes))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = driver(graph_exec, stream);
+    /* More than the nodes asked for can't be undone once it runs: it is counted as soon as there is room. */
+    reserve_end(reserve, &claim);
+    return result;
+}
+
+CUresult hook_cuGraphLaunch(__typeof__(&cuGraphLaunch) driver, CUgraphExec graph_exec, CUstream stream)
+{
+    return run(driver, graph_exec, stream);
+}
+
+CUresult hook_cuGraphUpload(__typeof__(&cuGraphUpload) driver, CUgraphExec graph_exec, CUstream stream)
+{
+    return run(driver, graph_exec, stream);
+}
+
+CUresult hook_cuDeviceGraphMemTrim(__typeof__(&cuDeviceGraphMemTrim) driver, CUdevice device)
+{
+    CUresult result = driver(device);
+    reserves_look(cards_of_device(device));
+    return result;
+}

@@ -1,0 +1,128 @@
+/* Physical memory of the virtual memory interface: on the card that its location names, until the last handle is
+ * released and the last mapping undone.
+ */
+#include <stdlib.h>
+
+#include "account.h"
+#include "claim.h"
+#include "hooks.h"
+#include "lock.h"
+
+struct physical {
+    uint64_t bytes;
+    uint64_t holders; /* handles and mappings */
+    int card;
+    bool counted;
+};
+
+static struct lock lock;
+
+static void hold(enum ledger_kind kind, uint64_t key, uint64_t bytes, struct physical *physical)
+{
+    struct ledger_entry entry = {
+        .key = key, .bytes = bytes, .context = physical, .card = (int16_t)physical->card, .kind = (uint8_t)kind};
+    if (ledger_add(entry))
+        physical->holders++;
+}
+
+static void let_go(struct physical *physical)
+{
+    if (--physical->holders > 0)
+        return;
+    if (physical->counted)
+        quota_give(physical->card, physical->bytes);
+    free(physical);
+}
+
+static int card_of(const CUmemAllocationProp *properties)
+{
+    return properties != NULL && properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE
+        ? cards_of_device(properties->location.id)
+        : NO_CARD;
+}
+
+static bool on_a_device(const CUmemAllocationProp *properties)
+{
+    return properties != NULL && properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+}
+
+CUresult hook_cuMemCreate(__typeof__(&cuMemCreate) driver, CUmemGenericAllocationHandle *handle, size_t size,
+    const CUmemAllocationProp *properties, unsigned long long flags)
+{
+    struct claim claim;
+    if (handle == NULL || !on_a_device(properties))
+        return driver(handle, size, properties, flags);
+    struct physical *physical = calloc(1, sizeof *physical);
+    if (physical == NULL || !claim_card(&claim, NULL, card_of(properties), size)) {
+        free(physical);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    CUresult result = driver(handle, size, properties, flags);
+    if (result != CUDA_SUCCESS) {
+        claim_drop(&claim);
+        free(physical);
+        return result;
+    }
+    *physical = (struct physical){.bytes = size, .card = claim.card, .counted = claim.counted};
+    lock_take(&lock);
+    hold(LEDGER_HANDLE, *handle, size, physical);
+    lock_give(&lock);
+    return result;
+}
+
+/* The same handle may be given out several times: each time it is to be released. */
+CUresult hook_cuMemRelease(__typeof__(&cuMemRelease) driver, CUmemGenericAllocationHandle handle)
+{
+    struct ledger_entry entry;
+    lock_take(&lock);
+    bool noted = ledger_remove(LEDGER_HANDLE, handle, &entry);
+    CUresult result = driver(handle);
+    if (noted && result == CUDA_SUCCESS)
+        let_go(entry.context);
+    else if (noted)
+        ledger_add(entry);
+    lock_give(&lock);
+    return result;
+}
+
+CUresult hook_cuMemMap(__typeof__(&cuMemMap) driver, CUdeviceptr ptr, size_t size, size_t offset,
+    CUmemGenericAllocationHandle handle, unsigned long long flags)
+{
+    struct ledger_entry entry;
+    lock_take(&lock);
+    CUresult result = driver(ptr, size, offset, handle, flags);
+    if (result == CUDA_SUCCESS && ledger_find(LEDGER_HANDLE, handle, &entry))
+        hold(LEDGER_MAPPING, ptr, size, entry.context);
+    lock_give(&lock);
+    return result;
+}
+
+/* One call may undo several mappings that lie side by side. */
+CUresult hook_cuMemUnmap(__typeof__(&cuMemUnmap) driver, CUdeviceptr ptr, size_t size)
+{
+    struct ledger_entry entry;
+    lock_take(&lock);
+    CUresult result = driver(ptr, size);
+    uint64_t end = ptr + size;
+    while (result == CUDA_SUCCESS && ptr < end && ledger_remove(LEDGER_MAPPING, ptr, &entry)) {
+        let_go(entry.context);
+        ptr += entry.bytes;
+    }
+    lock_give(&lock);
+    return result;
+}
+
+/* The mapping that begins at or before the address is not looked for further than its first byte: programs retain what
+ * they mapped, by the address at which they mapped it. */
+CUresult hook_cuMemRetainAllocationHandle(__typeof__(&cuMemRetainAllocationHandle) driver,
+    CUmemGenericAllocationHandle *handle, void *addr)
+{
+    struct ledger_entry entry;
+    lock_take(&lock);
+    CUresult result = driver(handle, addr);
+    if (result == CUDA_SUCCESS
+        && (ledger_find(LEDGER_MAPPING, (uintptr_t)addr, &entry) || ledger_find(LEDGER_HANDLE, *handle, &entry)))
+        hold(LEDGER_HANDLE, *handle, entry.bytes, entry.context);
+    lock_give(&lock);
+    return result;
+}

@@ -1,0 +1,176 @@
+#include "reserves.h"
+
+#include "lock.h"
+#include "pages.h"
+
+#define MOST 256
+#define DEVICES 64
+
+struct reserve {
+    bool taken;
+    CUmemoryPool pool; /* NULL: the graphs' */
+    CUdevice device;
+    int card;
+    uint64_t counted;
+};
+
+static struct lock lock;
+static struct reserve reserves[MOST];
+
+static bool ask(const struct reserve *reserve, uint64_t *reserved, uint64_t *used)
+{
+    if (reserve->pool != NULL)
+        return DRIVER(cuMemPoolGetAttribute) != NULL
+            && DRIVER(cuMemPoolGetAttribute)(reserve->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, reserved)
+                == CUDA_SUCCESS
+            && DRIVER(cuMemPoolGetAttribute)(reserve->pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, used) == CUDA_SUCCESS;
+    return DRIVER(cuDeviceGetGraphMemAttribute) != NULL
+        && DRIVER(cuDeviceGetGraphMemAttribute)(reserve->device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, reserved)
+            == CUDA_SUCCESS
+        && DRIVER(cuDeviceGetGraphMemAttribute)(reserve->device, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, used)
+            == CUDA_SUCCESS;
+}
+
+static struct reserve *find(CUmemoryPool pool, CUdevice device)
+{
+    for (struct reserve *reserve = reserves; reserve < reserves + MOST; reserve++) {
+        if (reserve->taken && reserve->pool == pool && (pool != NULL || reserve->device == device))
+            return reserve;
+    }
+    return NULL;
+}
+
+static struct reserve *add(CUmemoryPool pool, CUdevice device)
+{
+    struct reserve *reserve = find(pool, device);
+    for (struct reserve *free = reserves; reserve == NULL && free < reserves + MOST; free++) {
+        if (!free->taken)
+            reserve = free;
+    }
+    if (reserve != NULL)
+        *reserve = (struct reserve){.taken = true, .pool = pool, .device = device,
+            .card = device >= 0 ? cards_of_device(device) : NO_CARD};
+    return reserve;
+}
+
+bool reserves_note_pool(CUmemoryPool pool, CUdevice device)
+{
+    lock_take(&lock);
+    bool noted = add(pool, device) != NULL;
+    lock_give(&lock);
+    return noted;
+}
+
+/* A pool that nobody created is a device's own. */
+static CUdevice device_of(CUmemoryPool pool)
+{
+    int count = 0;
+    CUmemoryPool own;
+    if (DRIVER(cuDeviceGetCount) == NULL || DRIVER(cuDeviceGetDefaultMemPool) == NULL)
+        return CU_DEVICE_INVALID;
+    DRIVER(cuDeviceGetCount)(&count);
+    for (CUdevice device = 0; device < count && device < DEVICES; device++) {
+        if (DRIVER(cuDeviceGetDefaultMemPool)(&own, device) == CUDA_SUCCESS && own == pool)
+            return device;
+    }
+    return CU_DEVICE_INVALID;
+}
+
+static struct reserve *told(struct reserve *reserve)
+{
+    uint64_t reserved, used;
+    return reserve != NULL && reserve->card != NO_CARD && ask(reserve, &reserved, &used) ? reserve : NULL;
+}
+
+struct reserve *reserves_of_pool(CUmemoryPool pool)
+{
+    lock_take(&lock);
+    struct reserve *reserve = find(pool, 0);
+    if (reserve == NULL) {
+        CUdevice device = device_of(pool);
+        reserve = device >= 0 ? add(pool, device) : NULL;
+    }
+    lock_give(&lock);
+    return told(reserve);
+}
+
+struct reserve *reserves_of_graphs(CUdevice device)
+{
+    lock_take(&lock);
+    struct reserve *reserve = find(NULL, device);
+    if (reserve == NULL)
+        reserve = add(NULL, device);
+    lock_give(&lock);
+    return told(reserve);
+}
+
+/* Counts what the driver says; false, and nothing is changed, where more is not to be had. */
+static bool follow(struct reserve *reserve)
+{
+    uint64_t reserved, used;
+    if (!ask(reserve, &reserved, &used))
+        return true;
+    if (reserved > reserve->counted && quota_try(reserve->card, reserved - reserve->counted) == QUOTA_REFUSED)
+        return false;
+    if (reserved < reserve->counted)
+        quota_give(reserve->card, reserve->counted - reserved);
+    reserve->counted = reserved;
+    return true;
+}
+
+static void look(int card)
+{
+    for (struct reserve *reserve = reserves; reserve < reserves + MOST; reserve++) {
+        if (reserve->taken && reserve->card == card && reserve->counted > 0)
+            follow(reserve);
+    }
+}
+
+void reserves_look(int card)
+{
+    lock_take(&lock);
+    look(card);
+    lock_give(&lock);
+}
+
+bool reserve_begin(struct reserve *reserve, struct claim *claim, uint64_t bytes)
+{
+    uint64_t reserved, used, whole = 0;
+    lock_take(&lock);
+    for (int turn = 0; turn < 2; turn++) {
+        uint64_t idle = ask(reserve, &reserved, &used) && reserved > used ? reserved - used : 0;
+        uint64_t need = bytes > idle ? bytes - idle : 0;
+        if (!pages_whole(need, &whole))
+            break;
+        *claim = (struct claim){.card = reserve->card, .bytes = whole};
+        enum quota_answer answer = turn == 0 ? quota_try(reserve->card, whole) : quota_take(reserve->card, whole);
+        claim->counted = answer == QUOTA_TAKEN;
+        if (answer != QUOTA_REFUSED)
+            return true;
+        look(reserve->card);
+    }
+    lock_give(&lock);
+    return false;
+}
+
+bool reserve_end(struct reserve *reserve, struct claim *claim)
+{
+    /* What was taken ahead is the reserve's from here on; following it gives back what wasn't needed. */
+    if (claim->counted)
+        reserve->counted += claim->bytes;
+    bool fits = follow(reserve);
+    lock_give(&lock);
+    return fits;
+}
+
+void reserves_forget_pool(CUmemoryPool pool)
+{
+    lock_take(&lock);
+    struct reserve *reserve = find(pool, 0);
+    if (reserve != NULL) {
+        if (reserve->card != NO_CARD)
+            quota_give(reserve->card, reserve->counted);
+        reserve->taken = false;
+    }
+    lock_give(&lock);
+}

@@ -1,0 +1,32 @@
+/* Memory that the driver holds in reserve: pools, and what graphs allocate from. It grows in the driver's own steps and
+ * shrinks when the driver likes, so the driver's own count of it is what is counted, and looked at again when short.
+ */
+#ifndef UNIGPU_RESERVES_H
+#define UNIGPU_RESERVES_H
+
+#include "claim.h"
+
+struct reserve;
+
+/* The pool's reserve; NULL where the driver doesn't tell its size, or it is nobody's that we know. */
+struct reserve *reserves_of_pool(CUmemoryPool pool);
+
+/* The reserve from which the device's graphs allocate; NULL likewise. */
+struct reserve *reserves_of_graphs(CUdevice device);
+
+/* The pool is on that device, or (CU_DEVICE_INVALID) on none; false where there is no room to note it. */
+bool reserves_note_pool(CUmemoryPool pool, CUdevice device);
+
+/* Takes what `bytes` more from the reserve can make it grow by; with success the reserves stay locked until the end. */
+bool reserve_begin(struct reserve *reserve, struct claim *claim, uint64_t bytes);
+
+/* Counts what the reserve has grown to; false where that is more than is left. */
+bool reserve_end(struct reserve *reserve, struct claim *claim);
+
+/* Looks at all reserves of the card again: the driver may have given memory back meanwhile. */
+void reserves_look(int card);
+
+/* The pool is gone, and with it its memory. */
+void reserves_forget_pool(CUmemoryPool pool);
+
+#endif
