@@ -4,6 +4,7 @@ Nothing is remembered that isn't on the node's disk or in the API server too: th
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import math
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 15.0
 """Seconds to wait for a pod's status to tell which of its containers starts; the kubelet waits twice as long."""
 _PAUSE = 0.1
+_FORESIGHT = (0.02, 0.1, 0.3, 1.0)
+"""Seconds to wait before each attempt to learn the owner of slots that were just allocated."""
 
 
 class Agent:
@@ -57,6 +60,10 @@ class Agent:
         self._specs = specs
         self._driver = driver
         self._installed = installed
+        self._writing: dict[str, asyncio.Lock] = {}
+        self._turn: dict[str, object] = {}
+        """Marks each allocation, by first slot, until its container is started."""
+        self._foreseeing: set[asyncio.Task[None]] = set()
 
     def see_cards(self, cards: Sequence[Gpu]) -> None:
         """Take note of the node's cards."""
@@ -69,9 +76,17 @@ class Agent:
             await self._limit(self.kept)
 
     async def allocated(self, slots: Sequence[str]) -> None:
-        """The kubelet gave free slots to a container: what they said of an earlier holder must not be read again."""
+        """The kubelet gave free slots to a container: what they said of an earlier holder must not be read again.
+
+        Their new spec is written as soon as their owner is known, long before the container is created: a runtime takes
+        a while to read specs when many change.
+        """
         for slot in slots:
             self._specs.remove(slot)
+        self._turn[min(slots)] = turn = object()
+        task = asyncio.create_task(self._foresee(frozenset(slots), turn))
+        self._foreseeing.add(task)
+        task.add_done_callback(self._foreseeing.discard)
 
     async def prestart(self, slots: Sequence[str]) -> None:
         """The kubelet is about to start the container that holds these slots: write down what it gets.
@@ -79,6 +94,7 @@ class Agent:
         Raises UnigpuError with one sentence for the pod's events; the kubelet then doesn't start the container.
         """
         began = time.monotonic()
+        self._turn.pop(min(slots), None)
         try:
             pod, container = await self._owner(frozenset(slots))
             labels = self.node.labels
@@ -115,6 +131,7 @@ class Agent:
             if event.gone or pod.finished:
                 self.pods.pop(pod.uid, None)
                 await self._forget([key for key in self.kept if key[0] == pod.uid], "pod is gone")
+                self._sweep()
             else:
                 earlier = self.pods.get(pod.uid)
                 self.pods[pod.uid] = pod
@@ -132,11 +149,16 @@ class Agent:
         for key in self._folders.names():
             if key not in self.kept and key[0] not in self.pods:
                 self._folders.remove(*key)
-        folders = {self._folders.of(*key) for key in self.kept}
-        for slot in self._specs.slots():
-            if self._specs.owner(slot) not in folders:
-                self._specs.remove(slot)
+        self._sweep()
         await self._limit(self.kept)
+
+    def _sweep(self) -> None:
+        """Remove CDI specs of pods that are gone."""
+        present = {*self.pods, *(uid for uid, _ in self.kept)}
+        for slot in self._specs.slots():
+            owner = self._specs.owner(slot)
+            if owner is None or owner.parent.name not in present:
+                self._specs.remove(slot, owner)
 
     async def tidy(self, interval: float) -> None:
         """Remove CDI specs of containers that run: they were read, and must not be read again for another;
@@ -213,16 +235,44 @@ class Agent:
 
     async def _carry_out(self, decision: Decision) -> None:
         try:
-            await asyncio.to_thread(self._write, decision)
+            await asyncio.to_thread(self._folders.write, decision.grant, decision.policy)
+            if not await self._specify(decision):
+                raise errors.Unavailable(f"slot {min(decision.grant.slots)} was allocated anew meanwhile")
         except OSError as error:
             raise errors.Unavailable(f"can't write {error.filename}: {error.strerror}") from error
 
-    def _write(self, decision: Decision) -> None:
-        grant = decision.grant
-        parts = self._driver.edits(decision.cards)
-        folder = self._folders.write(grant, decision.policy)
-        edits = cdi.managed(folder, self._installed.library, self._installed.preload)
-        self._specs.write(min(grant.slots), edits.plus(parts).plus(cdi.Edits(env=decision.env)))
+    async def _specify(self, decision: Decision, turn: object = None) -> bool:
+        """Write the specs, and say so; not where the slots' `turn` is another by then. Raises OSError, Unavailable."""
+        slot = min(decision.grant.slots)
+        folder = self._folders.of(decision.grant.pod_uid, decision.grant.container)
+        async with self._writing.setdefault(slot, asyncio.Lock()):
+            if self._specs.owner(slot) not in (None, folder):
+                self._specs.remove(slot)
+            await asyncio.sleep(self._specs.stale(slot, folder))
+            if self._turn.get(slot) is not turn:
+                return False
+            await asyncio.to_thread(self._write_specs, slot, folder, decision)
+            return True
+
+    def _write_specs(self, slot: str, folder: Path, decision: Decision) -> None:
+        managed = cdi.managed(self._installed.library, self._installed.preload)
+        self._specs.write_common(self._driver.common().plus(managed))
+        self._specs.write(
+            slot, cdi.own(folder).plus(self._driver.own(decision.cards)).plus(cdi.Edits(env=decision.env))
+        )
+
+    async def _foresee(self, slots: frozenset[str], turn: object) -> None:
+        for pause in _FORESIGHT:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(errors.UnigpuError, OSError):
+                holders = await self._pod_resources.holders()
+                claim = owners.claim(slots, holders, await asyncio.to_thread(self._read_checkpoint))
+                pod = self.pods.get(claim.uid or "")
+                container = next((name for name in pod.order if name in claim.containers), None) if pod else None
+                if pod is not None and container is not None:
+                    decision = decisions.decide(self.node, pod, container, sorted(slots), self._held())
+                    await self._specify(decision, turn)
+                    return
 
     def _done(self, pod: pods.Pod) -> list[tuple[str, str]]:
         """Grants of the pod's init containers that have ended well."""

@@ -37,7 +37,8 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises UnigpuError, or an ExceptionGroup, where that isn't possible."""
     boot = _BOOT.read_text().strip()  # noqa: ASYNC240
     parts = driver.of(settings)
-    installed = library.install(settings.library, settings.libraries)
+    specs = Specs(settings.cdi_dir)
+    installed = library.install(settings.library, settings.libraries, specs.common())
     api = ApiServer(settings.node)
     await api.open(settings.kubeconfig)
     pod_resources = PodResources(settings.pod_resources)
@@ -48,7 +49,7 @@ async def run(settings: Settings) -> None:
             pod_resources,
             settings.checkpoint,
             Folders(settings.containers),
-            Specs(settings.cdi_dir),
+            specs,
             parts,
             installed,
         )

@@ -36,8 +36,11 @@ _LINKS = 40
 class Driver(Protocol):
     """Real or simulated."""
 
-    def edits(self, cards: Sequence[Gpu]) -> cdi.Edits:
-        """What a container with these cards gets. Raises Unavailable where a part is missing."""
+    def common(self) -> cdi.Edits:
+        """What every container gets. Raises Unavailable where a part is missing."""
+
+    def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
+        """What a container with these cards gets besides. Raises Unavailable where a part is missing."""
 
     def nvml(self) -> Path:
         """NVML's library, as the agent sees it. Raises Unavailable."""
@@ -63,8 +66,8 @@ class Simulated:
     state: Path
     libraries: Path
 
-    def edits(self, cards: Sequence[Gpu]) -> cdi.Edits:
-        """The two libraries under their names, the shared state, and the cards' files."""
+    def common(self) -> cdi.Edits:
+        """The two libraries under their names, and the shared state."""
         mounts = [
             cdi.Mount(str(self.libraries / library), f"{folder}/{name}")
             for library in (CUDA, NVML)
@@ -73,13 +76,12 @@ class Simulated:
         ]
         state = str(self.state / "state")
         mounts.append(cdi.Mount(state, state, writable=True, executable=False))
-        for card in cards:
-            file = str(self.state / f"gpu{card.minor}")
-            mounts.append(cdi.Mount(file, file, executable=False))
-        for mount in mounts:
-            if not Path(mount.host).exists():
-                raise errors.Unavailable(f"the simulated driver has no {mount.host}")
-        return cdi.Edits(mounts=tuple(mounts), env=self.environment())
+        return cdi.Edits(mounts=_there(mounts), env=self.environment())
+
+    def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
+        """The cards' files."""
+        files = [str(self.state / f"gpu{card.minor}") for card in cards]
+        return cdi.Edits(mounts=_there([cdi.Mount(file, file, executable=False) for file in files]))
 
     def nvml(self) -> Path:
         """The simulated NVML."""
@@ -88,6 +90,13 @@ class Simulated:
     def environment(self) -> Mapping[str, str]:
         """Where the state is."""
         return {names.ENV_SIM_DIR: str(self.state)}
+
+
+def _there(mounts: Sequence[cdi.Mount]) -> tuple[cdi.Mount, ...]:
+    for mount in mounts:
+        if not Path(mount.host).exists():
+            raise errors.Unavailable(f"the simulated driver has no {mount.host}")
+    return tuple(mounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +108,8 @@ class Real:
     root: PurePosixPath
     """The driver's root on the node."""
 
-    def edits(self, cards: Sequence[Gpu]) -> cdi.Edits:
-        """Libraries under each of their names, programs, and the cards' device nodes with those that all share."""
+    def common(self) -> cdi.Edits:
+        """Libraries under each of their names, programs, and the device nodes that all share."""
         folder = self._folder(CUDA)
         mounts = [
             cdi.Mount(str(self._on_node(folder / name)), f"{into}/{name}")
@@ -111,9 +120,12 @@ class Real:
             program = self.root / "usr/bin" / name
             if self._seen(self._on_node(program)).exists():
                 mounts.append(cdi.Mount(str(self._on_node(program)), f"/usr/bin/{name}"))
-        nodes = [self._node(f"nvidia{card.minor}") for card in cards]
-        nodes += [node for name in _SHARED_NODES if (node := self._find(name)) is not None]
+        nodes = (node for name in _SHARED_NODES if (node := self._find(name)) is not None)
         return cdi.Edits(mounts=tuple(mounts), nodes=tuple(nodes))
+
+    def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
+        """The cards' device nodes."""
+        return cdi.Edits(nodes=tuple(self._node(f"nvidia{card.minor}") for card in cards))
 
     def nvml(self) -> Path:
         """NVML as the driver's root has it."""

@@ -24,10 +24,11 @@ class Installed:
     """The `ld.so.preload` that names it."""
 
 
-def install(image: Path, folder: Path) -> Installed:
-    """Copy the image's library to the node, where it isn't yet, and remove earlier ones.
+def install(image: Path, folder: Path, in_use: str = "") -> Installed:
+    """Copy the image's library to the node, where it isn't yet, and remove earlier ones that `in_use` doesn't name.
 
-    A container that runs keeps the one that it has: a mounted file outlives its name. Raises Unavailable.
+    A container that runs keeps the one that it has: a mounted file outlives its name. One that is being created may
+    still look for that of the CDI spec that it found. Raises Unavailable.
     """
     try:
         content = image.read_bytes()
@@ -42,7 +43,7 @@ def install(image: Path, folder: Path) -> Installed:
         files.write(library, content, mode=0o755, durable=True)
     files.write(preload, f"{names.CONTAINER_LIBRARY}\n".encode(), durable=True)
     for other in folder.iterdir():
-        if _COPY.fullmatch(other.name) and other != library:
+        if _COPY.fullmatch(other.name) and other != library and other.name not in in_use:
             with contextlib.suppress(FileNotFoundError):
                 other.unlink()
     return Installed(library, preload)

@@ -194,7 +194,9 @@ class Plugin:
         answer = wire.AllocateResponse()
         for container in request.container_requests:
             await self._allocated(container.devices_ids)
-            answer.container_responses.add().cdi_devices.add(name=cdi.device_name(container.devices_ids))
+            devices = answer.container_responses.add().cdi_devices
+            for name in cdi.device_names(container.devices_ids):
+                devices.add(name=name)
         return answer
 
     async def _start(self, request: wire.PreStartContainerRequest, context: Any) -> wire.PreStartContainerResponse:

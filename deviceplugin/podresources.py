@@ -26,13 +26,12 @@ class PodResources:
     kubelet may have allocated since. So a hundred at once cost two questions.
     """
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, timeout: float = _TIMEOUT) -> None:
         self._socket = socket
+        self._timeout = timeout
         self._channel: grpc.aio.Channel | None = None
         self._asking = asyncio.Lock()
         self._next: asyncio.Task[list[Holder]] | None = None
-        self.asked = 0
-        """Questions put so far."""
 
     async def holders(self) -> list[Holder]:
         """All containers that hold our slots. Raises Unavailable."""
@@ -58,9 +57,8 @@ class PodResources:
             request_serializer=wire.ListPodResourcesRequest.SerializeToString,
             response_deserializer=wire.ListPodResourcesResponse.FromString,
         )
-        self.asked += 1
         try:
-            answer = await call(wire.ListPodResourcesRequest(), timeout=_TIMEOUT, wait_for_ready=True)
+            answer = await call(wire.ListPodResourcesRequest(), timeout=self._timeout, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise errors.Unavailable(f"the kubelet's pod-resources API doesn't answer: {error.details()}") from error
         return [

@@ -1,7 +1,9 @@
-"""The CDI spec of one slot: what the container runtime gives to the container that holds it.
+"""CDI specs: what the container runtime gives to a container.
 
-One file a slot, with one device named after the slot. The runtime reads it when it creates the container, so it says what
-was true then: the cards' device nodes, libvgpu and its two files, the driver's libraries, the environment.
+A container names two devices. One is named after its first slot, and has what is its own: the cards' device nodes, its
+policy and usage files, its environment. The other is the same for all containers of a node: the driver's libraries and
+libvgpu. They are two because a runtime reads every spec again whenever one changes, and a driver has dozens of names:
+with all of them in each slot's spec, a hundred containers that start at once would wait for seconds.
 """
 
 import json
@@ -55,9 +57,13 @@ class Edits:
         )
 
 
-def device_name(slots: Sequence[str]) -> str:
-    """The fully qualified CDI device of a container that holds these slots: named by the first in order."""
-    return f"{names.CDI_KIND}={min(slots)}"
+COMMON_FILE = f"{names.CDI_COMMON.partition('=')[0].replace('/', '-')}.json"
+"""Name of the common device's file in the CDI folder."""
+
+
+def device_names(slots: Sequence[str]) -> tuple[str, str]:
+    """The fully qualified CDI devices of a container that holds these slots: its own is named by the first in order."""
+    return f"{names.CDI_KIND}={min(slots)}", names.CDI_COMMON
 
 
 def file_name(slot: str) -> str:
@@ -72,8 +78,8 @@ def slot_of(file: str) -> str | None:
     return inner if inner and file == prefix + inner + suffix else None
 
 
-def managed(folder: PurePath, library: PurePath, preload: PurePath) -> Edits:
-    """What makes a container ours: libvgpu, loaded into every program, with the policy and usage files of `folder`.
+def managed(library: PurePath, preload: PurePath) -> Edits:
+    """What makes a container ours: libvgpu, loaded into every program.
 
     A vendor's own runtime hook is told to add nothing: it would add every card, or another.
     """
@@ -81,21 +87,39 @@ def managed(folder: PurePath, library: PurePath, preload: PurePath) -> Edits:
         mounts=(
             Mount(str(library), names.CONTAINER_LIBRARY),
             Mount(str(preload), names.CONTAINER_PRELOAD, executable=False),
-            Mount(str(folder / grants.POLICY_FILE), names.CONTAINER_POLICY, executable=False),
-            Mount(str(folder / grants.USAGE_FILE), names.CONTAINER_USAGE, writable=True, executable=False),
         ),
         env={names.ENV_MANAGED: "1", names.ENV_NVIDIA_VISIBLE_DEVICES: "void"},
     )
 
 
+def own(folder: PurePath) -> Edits:
+    """A container's own policy and usage files, from its folder on the node."""
+    return Edits(
+        mounts=(
+            Mount(str(folder / grants.POLICY_FILE), names.CONTAINER_POLICY, executable=False),
+            Mount(str(folder / grants.USAGE_FILE), names.CONTAINER_USAGE, writable=True, executable=False),
+        ),
+    )
+
+
 def dump(slot: str, edits: Edits) -> str:
-    """The file's text."""
+    """The text of a slot's file."""
+    return _dump(names.CDI_KIND, slot, edits)
+
+
+def dump_common(edits: Edits) -> str:
+    """The text of the common device's file."""
+    kind, _, device = names.CDI_COMMON.partition("=")
+    return _dump(kind, device, edits)
+
+
+def _dump(kind: str, device: str, edits: Edits) -> str:
     document: dict[str, Any] = {
         "cdiVersion": VERSION,
-        "kind": names.CDI_KIND,
+        "kind": kind,
         "devices": [
             {
-                "name": slot,
+                "name": device,
                 "containerEdits": {
                     "env": [f"{key}={value}" for key, value in edits.env.items()],
                     "deviceNodes": [

@@ -122,7 +122,9 @@ KUBELET_POD_RESOURCES: Final = "/var/lib/kubelet/pod-resources/kubelet.sock"
 PLUGIN_SOCKET: Final = "unigpu.sock"
 
 CDI_KIND: Final = RESOURCE_VGPU
-"""A CDI device is named `unigpu.dev/vgpu=<slot>`."""
+"""A CDI device is named `unigpu.dev/vgpu=<slot>`: what one container alone gets."""
+CDI_COMMON: Final = f"{DOMAIN}/driver=node"
+"""CDI device of what all containers of a node get: the driver's libraries and libvgpu."""
 
 # Ports, all inside pods.
 PORT_WEBHOOK: Final = 8443

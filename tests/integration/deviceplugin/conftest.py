@@ -169,13 +169,22 @@ class Machine:
     def folder(self, pod: dict[str, Any], container: str = "main") -> Path:
         return Path(grants.folder(self.state / "containers", pod["metadata"]["uid"], container))
 
-    def spec(self, pod: dict[str, Any], container: str = "main") -> dict[str, Any]:
-        """The CDI spec that the container's device name leads to."""
-        (device,) = self.kubelet.cdi[pod["metadata"]["uid"], container]
-        kind, slot = device.split("=")
-        assert kind == names.CDI_KIND
-        document: dict[str, Any] = json.loads((self.cdi / cdi.file_name(slot)).read_text())
-        return document
+    def edits(self, pod: dict[str, Any], container: str = "main") -> tuple[dict[str, Any], dict[str, str]]:
+        """What the container's CDI devices add to it: mounts by path in the container, and environment."""
+        mounts, env = {}, {}
+        devices = {}
+        for file in self.cdi.glob("*.json"):
+            document = json.loads(file.read_text())
+            devices.update({f"{document['kind']}={device['name']}": device for device in document["devices"]})
+        for name in self.kubelet.cdi[pod["metadata"]["uid"], container]:
+            edits = devices[name]["containerEdits"]
+            mounts.update({mount["containerPath"]: mount for mount in edits["mounts"]})
+            env.update(variable.split("=", 1) for variable in edits["env"])
+        return mounts, env
+
+    def specs(self) -> list[str]:
+        """Slots that have a spec."""
+        return [slot for file in self.cdi.glob("*.json") if (slot := cdi.slot_of(file.name)) is not None]
 
 
 def make_pod(name: str, containers: dict[str, tuple[Request, list[Share]]], node: str = NODE) -> dict[str, Any]:

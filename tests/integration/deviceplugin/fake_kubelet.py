@@ -30,6 +30,9 @@ class FakeKubelet:
         self.registrations = 0
         self.lists = 0
         """Questions to the pod-resources API."""
+        self.answering = asyncio.Event()
+        """Whether they are answered."""
+        self.answering.set()
         self.pods: dict[str, Pod] = {}
         self.allocated: dict[tuple[str, str], list[str]] = {}
         self.cdi: dict[tuple[str, str], list[str]] = {}
@@ -156,6 +159,7 @@ class FakeKubelet:
 
     async def _list(self, _request: Any, _context: Any) -> resources.ListPodResourcesResponse:
         self.lists += 1
+        await self.answering.wait()
         answer = resources.ListPodResourcesResponse()
         for uid, pod in self.pods.items():
             entry = answer.pod_resources.add(name=pod["metadata"]["name"], namespace=pod["metadata"]["namespace"])

@@ -46,8 +46,7 @@ async def test_gives_what_was_allocated(machine: Machine) -> None:
     pod = await machine.create("pair", main=(request, [share(3, 3000, 30), share(1, 3000, 30)]))
     await machine.kubelet.prestart(pod, "main")
 
-    edits = machine.spec(pod)["devices"][0]["containerEdits"]
-    mounts = {mount["containerPath"]: mount for mount in edits["mounts"]}
+    mounts, env = machine.edits(pod)
     folder = machine.folder(pod)
     assert mounts[names.CONTAINER_POLICY]["hostPath"] == str(folder / "policy")
     assert "ro" in mounts[names.CONTAINER_POLICY]["options"]
@@ -63,7 +62,6 @@ async def test_gives_what_was_allocated(machine: Machine) -> None:
     for folder_name in names.CONTAINER_DRIVER_FOLDERS:
         assert mounts[f"{folder_name}/libcuda.so.1"]["hostPath"] == str(machine.lib / "libcuda.so.1")
         assert f"{folder_name}/libnvidia-ml.so.1" in mounts
-    env = dict(variable.split("=", 1) for variable in edits["env"])
     assert env[names.ENV_MANAGED] == "1"
     assert env[names.ENV_SIM_DIR] == str(machine.sim)
     assert env["CUDA_DEVICE_MEMORY_LIMIT_1"] == "3000m"
@@ -93,15 +91,13 @@ async def test_several_containers_each_get_theirs(machine: Machine) -> None:
         )
         for number in range(15)
     ]
-    starts = [machine.kubelet.prestart(pod, container) for pod in pods for container in ("left", "right")]
-    await asyncio.gather(*starts)
+    await asyncio.gather(*(machine.kubelet.prestart(pod, name) for pod in pods for name in ("left", "right")))
     for number, pod in enumerate(pods):
         for container, card, memory in (("left", number % 4, 100 + number), ("right", (number + 1) % 4, 200 + number)):
             limits = policy.unpack((machine.folder(pod, container) / "policy").read_bytes())
             assert [(limit.gpu, limit.memory >> 20) for limit in limits.cards] == [(uuid(card), memory)]
-            mounts = machine.spec(pod, container)["devices"][0]["containerEdits"]["mounts"]
-            assert str(machine.folder(pod, container) / "policy") in {mount["hostPath"] for mount in mounts}
-    assert machine.kubelet.lists < len(starts)
+            mounts, _ = machine.edits(pod, container)
+            assert mounts[names.CONTAINER_POLICY]["hostPath"] == str(machine.folder(pod, container) / "policy")
 
 
 async def test_a_hundred_at_once(machine: Machine) -> None:
@@ -112,9 +108,11 @@ async def test_a_hundred_at_once(machine: Machine) -> None:
     began = asyncio.get_running_loop().time()
     await asyncio.gather(*(machine.kubelet.prestart(pod, "main") for pod in pods))
     took = asyncio.get_running_loop().time() - began
-    print(f"100 containers prepared in {took * 1000:.0f} ms, {machine.kubelet.lists} questions to the kubelet")
-    assert all((machine.folder(pod) / "policy").exists() for pod in pods)
-    assert machine.kubelet.lists <= 20
+    print(f"100 containers prepared in {took * 1000:.0f} ms")
+    for number, pod in enumerate(pods):
+        limits = policy.unpack((machine.folder(pod) / "policy").read_bytes())
+        assert [card.gpu for card in limits.cards] == [uuid(number % 4)]
+    assert len(machine.specs()) == 100
 
 
 @pytest.mark.parametrize(
@@ -133,7 +131,7 @@ async def test_refuses(machine: Machine, pod: dict, says: str) -> None:
     await machine.kubelet.admit(pod)
     assert says in await refusal(machine, pod)
     assert not (machine.folder(pod) / "policy").exists()
-    assert not list(machine.cdi.glob("*.json"))
+    assert machine.specs() == []
 
 
 async def test_refuses_a_pod_that_was_not_placed(machine: Machine) -> None:
@@ -184,12 +182,12 @@ async def test_finished_and_deleted_pods_are_taken_back(machine: Machine) -> Non
     job, pod, stays = [await machine.create(name, main=one(0, 100)) for name in ("job", "pod", "stays")]
     for each in (job, pod, stays):
         await machine.kubelet.prestart(each, "main")
-    assert len(list(machine.cdi.glob("*.json"))) == 3
+    assert len(machine.specs()) == 3
     job["status"]["phase"] = "Succeeded"
     await machine.api.put("pods", job)
     await machine.remove(pod)
     await until(lambda: len(list((machine.state / "containers").iterdir())) == 1, "one folder is left")
-    await until(lambda: len(list(machine.cdi.glob("*.json"))) == 1, "one spec is left")
+    await until(lambda: len(machine.specs()) == 1, "one spec is left")
     assert machine.folder(stays).exists()
 
 
@@ -217,6 +215,36 @@ async def test_node_mode_is_in_force_at_once(machine: Machine) -> None:
     await until(lambda: limits().memory_enforced and not limits().cores_enforced, "memory alone is enforced")
     assert limits().cards[0].memory == 4000 << 20
     assert file.stat().st_ino == inode
+
+
+async def test_spec_is_there_before_the_container_starts(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    pod = await machine.create("pod", main=one(1, 100))
+    await until(machine.specs, "the spec is there")
+    before = machine.edits(pod)
+    (file,) = machine.cdi.glob("unigpu.dev-vgpu-*.json")
+    inode = file.stat().st_ino
+    assert not machine.folder(pod).exists()
+    await machine.kubelet.prestart(pod, "main")
+    assert machine.edits(pod) == before
+    assert file.stat().st_ino == inode
+    await machine.remove(pod)
+    await until(lambda: not machine.specs(), "the spec is gone")
+
+
+async def test_slot_that_is_used_again(machine: Machine) -> None:
+    machine.arguments = ["--shares-per-gpu", "1"]
+    machine.run()
+    await machine.serving(4)
+    for number in range(3):
+        pods = [await machine.create(f"pod{number}-{card}", main=one(card, 100 + number)) for card in range(4)]
+        for pod in pods:
+            await machine.kubelet.prestart(pod, "main")
+            mounts, _ = machine.edits(pod)
+            assert mounts[names.CONTAINER_POLICY]["hostPath"] == str(machine.folder(pod) / "policy")
+        for pod in pods:
+            await machine.remove(pod)
 
 
 async def test_stops_cleanly(machine: Machine) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.integration.deviceplugin.conftest import Machine, one, share, until, uuid
-from unigpu import policy
+from unigpu import names, policy
 from unigpu.requests import Request, Role
 from unigpu.units import MiB
 
@@ -16,8 +16,8 @@ def memory(machine: Machine, pod: dict[str, Any], container: str) -> list[tuple[
 
 
 def mounted(machine: Machine, pod: dict[str, Any], container: str) -> bool:
-    mounts = machine.spec(pod, container)["devices"][0]["containerEdits"]["mounts"]
-    return str(machine.folder(pod, container) / "policy") in {mount["hostPath"] for mount in mounts}
+    mounts, _ = machine.edits(pod, container)
+    return bool(mounts[names.CONTAINER_POLICY]["hostPath"] == str(machine.folder(pod, container) / "policy"))
 
 
 def now() -> str:

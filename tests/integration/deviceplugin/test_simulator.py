@@ -48,8 +48,8 @@ async def test_inventory_and_share(machine: Machine) -> None:
     await machine.kubelet.prestart(pod, "main")
     limits = policy.unpack((machine.folder(pod) / "policy").read_bytes())
     assert [(card.gpu, card.memory) for card in limits.cards] == [(found[2].uuid, 4096 << 20)]
-    mounts = machine.spec(pod)["devices"][0]["containerEdits"]["mounts"]
-    assert {mount["hostPath"] for mount in mounts if mount["hostPath"].startswith(str(machine.sim))} == {
+    mounts, _ = machine.edits(pod)
+    assert {path for path in mounts if path.startswith(str(machine.sim))} == {
         str(machine.sim / "state"),
         str(machine.sim / "gpu2"),
     }

@@ -36,8 +36,8 @@ def install(root: Path, driver_root: str = "", folder: str = "usr/lib/x86_64-lin
 def test_real_driver(tmp_path: Path, driver_root: str, folder: str) -> None:
     install(tmp_path, driver_root, folder)
     real = driver.Real(tmp_path, PurePosixPath("/") / driver_root)
-    edits = real.edits([CARD])
-    mounts = {mount.container: mount.host for mount in edits.mounts}
+    common = real.common()
+    mounts = {mount.container: mount.host for mount in common.mounts}
     at = str(PurePosixPath("/") / driver_root)
     host = str(PurePosixPath(at) / folder)
     for into in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64"):
@@ -46,10 +46,11 @@ def test_real_driver(tmp_path: Path, driver_root: str, folder: str) -> None:
         assert mounts[f"{into}/libnvidia-ml.so.1"] == f"{host}/libnvidia-ml.so.575.64"
     assert mounts["/usr/bin/nvidia-smi"] == str(PurePosixPath(at) / "usr/bin/nvidia-smi")
     assert not [path for path in mounts if "libc.so" in path or "glcore" in path]
-    assert [(node.container, node.host) for node in edits.nodes] == [
-        (path, path) for path in ("/dev/nvidia3", "/dev/nvidiactl", "/dev/nvidia-uvm")
-    ]
-    assert not any(mount.writable for mount in edits.mounts)
+    assert [node.host for node in common.nodes] == ["/dev/nvidiactl", "/dev/nvidia-uvm"]
+    own = real.own([CARD])
+    assert [(node.container, node.host) for node in own.nodes] == [("/dev/nvidia3", "/dev/nvidia3")]
+    assert own.mounts == ()
+    assert not any(mount.writable for mount in common.mounts)
     assert real.nvml().read_text() == "libnvidia-ml"
 
 
@@ -64,7 +65,7 @@ def test_links_are_the_nodes_own(tmp_path: Path) -> None:
     (tmp_path / "etc/alternatives/libcuda").symlink_to("/usr/lib/nvidia/../nvidia/current/libcuda.so.575.64")
     (libraries / "libcuda.so.1").unlink()
     (libraries / "libcuda.so.1").symlink_to("/etc/alternatives/libcuda")
-    mounts = {mount.container: mount.host for mount in driver.Real(tmp_path, PurePosixPath("/")).edits([CARD]).mounts}
+    mounts = {mount.container: mount.host for mount in driver.Real(tmp_path, PurePosixPath("/")).common().mounts}
     assert mounts["/usr/lib64/libcuda.so.1"] == "/usr/lib/nvidia/current/libcuda.so.575.64"
     assert mounts["/usr/lib64/libcuda.so"] == "/usr/lib/nvidia/current/libcuda.so.575.64"
 
@@ -74,31 +75,31 @@ def test_device_nodes_of_a_driver_container(tmp_path: Path) -> None:
     (tmp_path / "dev/nvidia3").unlink()
     (tmp_path / "run/nvidia/driver/dev").mkdir()
     (tmp_path / "run/nvidia/driver/dev/nvidia3").touch()
-    nodes = driver.Real(tmp_path, PurePosixPath("/run/nvidia/driver")).edits([CARD]).nodes
+    nodes = driver.Real(tmp_path, PurePosixPath("/run/nvidia/driver")).own([CARD]).nodes
     assert (nodes[0].container, nodes[0].host) == ("/dev/nvidia3", "/run/nvidia/driver/dev/nvidia3")
 
 
 def test_no_driver(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable, match=r"libcuda\.so\.1 isn't under /"):
-        driver.Real(tmp_path, PurePosixPath("/")).edits([CARD])
+        driver.Real(tmp_path, PurePosixPath("/")).common()
 
 
 def test_no_device_node(tmp_path: Path) -> None:
     install(tmp_path)
     (tmp_path / "dev/nvidia3").unlink()
     with pytest.raises(errors.Unavailable, match="nvidia3"):
-        driver.Real(tmp_path, PurePosixPath("/")).edits([CARD])
+        driver.Real(tmp_path, PurePosixPath("/")).own([CARD])
 
 
 def test_link_in_a_circle(tmp_path: Path) -> None:
     install(tmp_path)
     (tmp_path / "usr/lib/x86_64-linux-gnu/libnvidia-nvvm.so.4").symlink_to("libnvidia-nvvm.so.4")
     with pytest.raises(errors.Unavailable, match="circle"):
-        driver.Real(tmp_path, PurePosixPath("/")).edits([CARD])
+        driver.Real(tmp_path, PurePosixPath("/")).common()
 
 
 def test_simulated_driver_lacks_a_card(tmp_path: Path) -> None:
     for name in ("state", "libcuda.so.1", "libnvidia-ml.so.1"):
         (tmp_path / name).touch()
     with pytest.raises(errors.Unavailable, match="gpu3"):
-        driver.Simulated(tmp_path, tmp_path).edits([CARD])
+        driver.Simulated(tmp_path, tmp_path).own([CARD])

@@ -158,8 +158,8 @@ def test_write_over_what_a_killed_writer_left(tmp_path: Path) -> None:
 def test_spec_is_removed_only_by_its_owner(tmp_path: Path) -> None:
     specs = Specs(tmp_path / "cdi")
     assert specs.slots() == []
-    (first, second) = (tmp_path / "first", tmp_path / "second")
-    specs.write("slot-0001", cdi.managed(first, first, first))
+    first, second = tmp_path / "first", tmp_path / "second"
+    specs.write("slot-0001", cdi.own(first))
     (tmp_path / "cdi" / "nvidia.json").touch()
     assert specs.slots() == ["slot-0001"]
     assert specs.owner("slot-0001") == first
@@ -167,7 +167,25 @@ def test_spec_is_removed_only_by_its_owner(tmp_path: Path) -> None:
     assert specs.remove("slot-0001", first)
     assert not specs.remove("slot-0001", first)
     assert specs.owner("slot-0001") is None
+    assert specs.stale("slot-0001", first) == 0
+    assert 0 < specs.stale("slot-0001", second) <= 1
+    assert specs.stale("slot-0002", second) == 0
     assert [entry.name for entry in (tmp_path / "cdi").iterdir()] == ["nvidia.json"]
+
+
+def test_spec_that_says_the_same_is_not_written_again(tmp_path: Path) -> None:
+    specs = Specs(tmp_path)
+    for write, name in (
+        (lambda path: specs.write("slot-0001", cdi.own(path)), cdi.file_name("slot-0001")),
+        (lambda path: specs.write_common(cdi.managed(path, path)), cdi.COMMON_FILE),
+    ):
+        write(tmp_path / "one")
+        inode = (tmp_path / name).stat().st_ino
+        write(tmp_path / "one")
+        assert (tmp_path / name).stat().st_ino == inode
+        write(tmp_path / "other")
+        assert "other" in (tmp_path / name).read_text()
+    assert specs.slots() == ["slot-0001"]
 
 
 def test_library_is_named_by_its_content(tmp_path: Path) -> None:
@@ -177,6 +195,8 @@ def test_library_is_named_by_its_content(tmp_path: Path) -> None:
     assert first == library.install(image, folder)
     assert stat.S_IMODE(first.library.stat().st_mode) == 0o755
     image.write_bytes(b"two")
+    second = library.install(image, folder, in_use=f"... {first.library} ...")
+    assert first.library.exists()
     second = library.install(image, folder)
     assert second.library.read_bytes() == b"two"
     assert sorted(entry.name for entry in folder.iterdir()) == sorted(["ld.so.preload", second.library.name])

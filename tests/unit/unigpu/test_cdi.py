@@ -9,11 +9,13 @@ from unigpu import cdi, errors, names
 from unigpu.cdi import DeviceNode, Edits, Mount
 
 FOLDER = PurePosixPath("/var/lib/unigpu/containers/uid/main")
-MANAGED = cdi.managed(FOLDER, PurePosixPath("/lib/libvgpu-1.so"), PurePosixPath("/lib/ld.so.preload"))
+OWN = cdi.own(FOLDER)
+MANAGED = cdi.managed(PurePosixPath("/lib/libvgpu-1.so"), PurePosixPath("/lib/ld.so.preload"))
 
 
 def test_device_is_named_by_the_first_slot() -> None:
-    assert cdi.device_name(["slot-0010", "slot-0002", "slot-0007"]) == "unigpu.dev/vgpu=slot-0002"
+    found = cdi.device_names(["slot-0010", "slot-0002", "slot-0007"])
+    assert found == ("unigpu.dev/vgpu=slot-0002", "unigpu.dev/driver=node")
 
 
 def test_file_names() -> None:
@@ -27,7 +29,7 @@ def test_files_of_others(name: str) -> None:
 
 
 def test_spec() -> None:
-    edits = MANAGED.plus(
+    edits = OWN.plus(
         Edits(
             mounts=(Mount("/sim/state", "/sim/state", writable=True, executable=False),),
             nodes=(DeviceNode("/dev/nvidia1", "/dev/nvidia1"), DeviceNode("/dev/nvidiactl", "/driver/dev/nvidiactl")),
@@ -39,22 +41,12 @@ def test_spec() -> None:
     (device,) = document["devices"]
     assert device["name"] == "slot-0001"
     assert device["containerEdits"] == {
-        "env": ["UNIGPU_MANAGED=1", "NVIDIA_VISIBLE_DEVICES=void", "A=b=c"],
+        "env": ["A=b=c"],
         "deviceNodes": [
             {"path": "/dev/nvidia1", "permissions": "rw"},
             {"path": "/dev/nvidiactl", "hostPath": "/driver/dev/nvidiactl", "permissions": "rw"},
         ],
         "mounts": [
-            {
-                "hostPath": "/lib/libvgpu-1.so",
-                "containerPath": names.CONTAINER_LIBRARY,
-                "options": ["bind", "ro", "nosuid", "nodev"],
-            },
-            {
-                "hostPath": "/lib/ld.so.preload",
-                "containerPath": names.CONTAINER_PRELOAD,
-                "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
-            },
             {
                 "hostPath": f"{FOLDER}/policy",
                 "containerPath": names.CONTAINER_POLICY,
@@ -74,11 +66,43 @@ def test_spec() -> None:
     }
 
 
+def test_common_spec() -> None:
+    document = json.loads(cdi.dump_common(MANAGED))
+    assert cdi.COMMON_FILE == "unigpu.dev-driver.json"
+    assert cdi.slot_of(cdi.COMMON_FILE) is None
+    assert document["kind"] == "unigpu.dev/driver"
+    (device,) = document["devices"]
+    assert device["name"] == "node"
+    assert device["containerEdits"] == {
+        "env": ["UNIGPU_MANAGED=1", "NVIDIA_VISIBLE_DEVICES=void"],
+        "deviceNodes": [],
+        "mounts": [
+            {
+                "hostPath": "/lib/libvgpu-1.so",
+                "containerPath": names.CONTAINER_LIBRARY,
+                "options": ["bind", "ro", "nosuid", "nodev"],
+            },
+            {
+                "hostPath": "/lib/ld.so.preload",
+                "containerPath": names.CONTAINER_PRELOAD,
+                "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+            },
+        ],
+    }
+
+
+def test_environment_of_the_later_wins() -> None:
+    both = Edits(env={"A": "1", "B": "1"}).plus(Edits(env={"B": "2"}))
+    assert both.env == {"A": "1", "B": "2"}
+
+
 def test_owner_is_read_back() -> None:
-    assert cdi.folder_of(cdi.dump("slot-0001", MANAGED)) == FOLDER
+    assert cdi.folder_of(cdi.dump("slot-0001", OWN)) == FOLDER
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"devices":[]}', cdi.dump("slot-0001", Edits())])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"devices":[]}', cdi.dump("slot-0001", Edits()), cdi.dump_common(MANAGED)]
+)
 def test_owner_of_something_else(text: str) -> None:
     with pytest.raises(errors.Malformed):
         cdi.folder_of(text)
