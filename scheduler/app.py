@@ -61,7 +61,7 @@ async def serve(settings: Settings, api: kube.Kube, tasks: asyncio.TaskGroup) ->
     ours = f"spec.schedulerName={settings.scheduler_name},status.phase!=Succeeded,status.phase!=Failed"
 
     async def of_node(node: str) -> Sequence[objects.Json]:
-        page = await api.page(kube.PODS, f"{ours},spec.nodeName={node}", 0)
+        page = await api.page(kube.PODS, f"{ours},spec.nodeName={node}")
         return page.items
 
     fresh = freshness.Freshness(of_node, state, time.monotonic)

@@ -23,6 +23,8 @@ PODS = "/api/v1/pods"
 
 _CONNECTIONS = 128
 """At once; binding a gang of pods uses one for each."""
+_LIST_SECONDS = 60.0
+"""For one part of a long list."""
 _MOST_LINE = 16 << 20
 """Bytes of one event of a watch."""
 
@@ -74,12 +76,14 @@ class Kube:
         self._api = api
         self._deadline = deadline
 
-    async def page(self, path: str, selector: str, limit: int, more: str = "") -> Page:
-        """One part of a list, as the API server has it now."""
+    async def page(self, path: str, selector: str, limit: int = 0, more: str = "") -> Page:
+        """One part of a list, as the API server has it now; with no limit, a short list, in one part."""
         query = {"limit": str(limit)} | ({"fieldSelector": selector} if selector else {})
         if more:
             query["continue"] = more
-        document = await self._ask("GET", path, query, within=max(60.0, self._deadline))
+        document = await self._ask(
+            "GET", path, query, within=max(_LIST_SECONDS, self._deadline) if limit else self._deadline
+        )
         metadata = document["metadata"]
         return Page(document.get("items") or [], metadata["resourceVersion"], metadata.get("continue") or "")
 
