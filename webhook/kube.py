@@ -113,10 +113,16 @@ class Kube:
             f"{admission}/mutatingwebhookconfigurations": self._configuration,
             f"{admission}/validatingwebhookconfigurations": self._configuration,
         }
+
+        def nothing(_: watching.Item) -> None:
+            return None
+
         async with asyncio.TaskGroup() as group:
             for path, name in sources.items():
                 query = {"fieldSelector": f"metadata.name={name}"}
-                follow = watching.follow(self._api, path, query, listed=lambda _: wake(), changed=lambda _, __: wake())
+                follow = watching.follow(
+                    self._api, path, query, keep=nothing, listed=lambda _: wake(), changed=lambda _, __: wake()
+                )
                 group.create_task(follow)
 
 

@@ -92,7 +92,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     number, text = parser.add_argument, parser.add_argument
     number("--port", type=int, default=known.port)
     number("--metrics-port", type=int, default=known.metrics_port)
-    text("--namespace", default=os.environ.get("POD_NAMESPACE", known.namespace))
+    text("--namespace", default=os.environ.get("POD_NAMESPACE") or known.namespace)
     text("--service", default=known.service)
     text("--secret", default=known.secret)
     text("--configuration", default=known.configuration)

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kubernetes_asyncio import client
 
@@ -14,6 +14,10 @@ from webhook.options import Options
 from webhook.watching import Item
 
 log = logging.getLogger(__name__)
+NamespaceSays = tuple[str, Mapping[str, str]]
+"""A namespace and its annotations."""
+NodeHas = tuple[str, MiB]
+"""A node and the memory of its largest card."""
 
 
 class Surroundings:
@@ -39,46 +43,49 @@ class Surroundings:
 
     async def run(self, api: client.ApiClient) -> None:
         """Keep the picture current; never returns."""
+        namespaces_followed = watching.follow(
+            api,
+            "/api/v1/namespaces",
+            {},
+            keep=of_namespace,
+            listed=self.namespaces_listed,
+            changed=self.namespace_changed,
+        )
+        nodes_followed = watching.follow(
+            api, "/api/v1/nodes", {}, keep=of_node, listed=self.nodes_listed, changed=self.node_changed
+        )
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                watching.follow(
-                    api, "/api/v1/namespaces", {}, listed=self.namespaces_listed, changed=self.namespace_changed
-                )
-            )
-            group.create_task(
-                watching.follow(api, "/api/v1/nodes", {}, listed=self.nodes_listed, changed=self.node_changed)
-            )
+            group.create_task(namespaces_followed)
+            group.create_task(nodes_followed)
 
-    def namespaces_listed(self, items: list[Item]) -> None:
+    def namespaces_listed(self, all_of_them: Iterable[NamespaceSays]) -> None:
         """All namespaces."""
         self._options = {}
-        for item in items:
-            self.namespace_changed("ADDED", item)
+        for said in all_of_them:
+            self.namespace_changed("ADDED", said)
         self.first.set()
 
-    def namespace_changed(self, kind: str, item: Item) -> None:
+    def namespace_changed(self, kind: str, said: NamespaceSays) -> None:
         """One namespace. Only those with annotations of ours are kept."""
-        name, annotations = _about(item)
+        name, annotations = said
         self._options.pop(name, None)
-        if kind != "DELETED" and any(annotation.startswith(f"{names.DOMAIN}/") for annotation in annotations):
+        if kind != "DELETED" and annotations:
             self._options[name] = namespaces.apply(self._plain, annotations)
 
-    def nodes_listed(self, items: list[Item]) -> None:
+    def nodes_listed(self, all_of_them: Iterable[NodeHas]) -> None:
         """All nodes."""
-        self._cards = {}
-        for item in items:
-            self.node_changed("ADDED", item)
+        self._cards = dict(all_of_them)
+        self._stale = True
 
-    def node_changed(self, kind: str, item: Item) -> None:
+    def node_changed(self, kind: str, has: NodeHas) -> None:
         """One node."""
-        name, annotations = _about(item)
-        self._cards.pop(name, None)
-        text = annotations.get(names.ANNOTATION_INVENTORY)
-        if kind != "DELETED" and text is not None:
-            try:
-                self._cards[name] = max((gpu.memory for gpu in gpus.load(text)), default=MiB(0))
-            except errors.Malformed as error:
-                logs.event(log, "inventory not understood", logging.WARNING, node=name, error=error)
+        name, card = has
+        if kind == "DELETED":
+            self._cards.pop(name, None)
+        elif self._cards.get(name) == card:
+            return
+        else:
+            self._cards[name] = card
         self._stale = True
 
     def _look_again(self) -> None:
@@ -89,6 +96,25 @@ class Surroundings:
             name: dataclasses.replace(options, largest_card=largest) for name, options in self._options.items()
         }
         self._stale = False
+
+
+def of_namespace(item: Item) -> NamespaceSays:
+    """The namespace's name and those of its annotations that are ours."""
+    name, annotations = _about(item)
+    return name, {key: text for key, text in annotations.items() if key.startswith(f"{names.DOMAIN}/")}
+
+
+def of_node(item: Item) -> NodeHas:
+    """The node's name and the memory of its largest card, 0 where there is none."""
+    name, annotations = _about(item)
+    text = annotations.get(names.ANNOTATION_INVENTORY)
+    if text is None:
+        return name, MiB(0)
+    try:
+        return name, max((gpu.memory for gpu in gpus.load(text)), default=MiB(0))
+    except errors.Malformed as error:
+        logs.event(log, "inventory not understood", logging.WARNING, node=name, error=error)
+        return name, MiB(0)
 
 
 def _about(item: Item) -> tuple[str, Mapping[str, str]]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from kubernetes_asyncio import client
@@ -20,6 +20,7 @@ _RETRY_SECONDS = 10.0
 
 Item = Mapping[str, Any]
 Query = Mapping[str, str | int]
+Kept = TypeVar("Kept")
 
 
 async def pages(
@@ -45,32 +46,40 @@ async def follow(
     path: str,
     query: Query,
     *,
-    listed: Callable[[list[Item]], None],
-    changed: Callable[[str, Item], None],
+    keep: Callable[[Item], Kept],
+    listed: Callable[[list[Kept]], None],
+    changed: Callable[[str, Kept], None],
 ) -> None:
-    """Give the objects' metadata to `listed`, then each change (ADDED, MODIFIED, DELETED) to `changed`; never returns.
+    """Give all objects to `listed`, then each change (ADDED, MODIFIED, DELETED) to `changed`; never returns.
 
+    `keep` takes from an object's metadata what is wanted, page by page, so that nothing else is ever held in memory.
     After a watch that broke everything is listed anew.
     """
     pause = 1.0
     while True:
         try:
-            items: list[Item] = []
+            kept: list[Kept] = []
             version = ""
             async for page, at in pages(api, path, query, metadata=True):
-                items += page
+                kept += map(keep, page)
                 version = at
-            listed(items)
+            listed(kept)
             pause = 1.0
             while version:
-                version = await _watch(api, path, {**query, "resourceVersion": version}, changed)
+                version = await _watch(api, path, {**query, "resourceVersion": version}, keep, changed)
         except (errors.Unavailable, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             logs.event(log, "watch broke", logging.WARNING, path=path, error=str(error) or type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _RETRY_SECONDS)
 
 
-async def _watch(api: client.ApiClient, path: str, query: Query, changed: Callable[[str, Item], None]) -> str:
+async def _watch(
+    api: client.ApiClient,
+    path: str,
+    query: Query,
+    keep: Callable[[Item], Kept],
+    changed: Callable[[str, Kept], None],
+) -> str:
     """One watch until it ends by itself; the version to go on from, or empty: list anew."""
     version = str(query["resourceVersion"])
     asked = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
@@ -86,7 +95,7 @@ async def _watch(api: client.ApiClient, path: str, query: Query, changed: Callab
                 return ""
             version = (item.get("metadata") or {}).get("resourceVersion") or version
             if event.get("type") != "BOOKMARK":
-                changed(event.get("type", ""), item)
+                changed(event.get("type", ""), keep(item))
         return version
     finally:
         response.close()

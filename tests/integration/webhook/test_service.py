@@ -45,9 +45,16 @@ class Service:
 
 
 @pytest.fixture
-async def service(kubeconfig: str) -> AsyncIterator[Service]:
+def drain_seconds() -> float:
+    return 0
+
+
+@pytest.fixture
+async def service(kubeconfig: str, drain_seconds: float) -> AsyncIterator[Service]:
     ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-    chosen = settings.Settings(port=0, metrics_port=0, kubeconfig=kubeconfig, drain_seconds=0.2, sweep_seconds=0)
+    chosen = settings.Settings(
+        port=0, metrics_port=0, kubeconfig=kubeconfig, drain_seconds=drain_seconds, sweep_seconds=0
+    )
     task = asyncio.create_task(app.run(chosen, lambda *both: ports.set_result(both)))
     await asyncio.wait([task, ports], return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -110,6 +117,26 @@ async def test_what_is_not_a_review_is_refused_cleanly(service: Service, caller:
     assert (await caller.post(service.port, "/validate", body, "validating"))[0] == status
 
 
+async def test_a_namespaces_rules_are_followed_as_they_change(service: Service, apiserver: Any, caller: Any) -> None:
+    content = review(pod(**{"aliyun.com/gpu-mem": "3"}), namespace="team")
+
+    async def allowed() -> bool:
+        _, text = await caller.post(service.port, "/mutate", content)
+        return bool(json.loads(text)["response"]["allowed"])
+
+    assert await allowed()
+    annotations = {names.ANNOTATION_LARGEST_MEMORY: "1024"}
+    await apiserver.change("/api/v1/namespaces/team", {"metadata": {"name": "team", "annotations": annotations}})
+    async with asyncio.timeout(10):
+        while await allowed():
+            continue
+    await apiserver.change("/api/v1/namespaces/team", {"metadata": {"name": "team"}})
+    async with asyncio.timeout(10):
+        while not await allowed():
+            continue
+
+
+@pytest.mark.parametrize("drain_seconds", [2.0])
 async def test_sigterm_drains(service: Service, caller: Any) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0)

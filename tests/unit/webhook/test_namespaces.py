@@ -8,7 +8,7 @@ import pytest
 from unigpu import gpus, names
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB, Percent
-from webhook import namespaces
+from webhook import namespaces, surroundings
 from webhook.options import Options, Rules
 from webhook.surroundings import Surroundings
 
@@ -108,31 +108,36 @@ def item(name: str, **annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "annotations": annotations}}
 
 
-def node(name: str, *memory: int) -> dict[str, Any]:
+def namespace(name: str, **annotations: str) -> tuple[str, Any]:
+    return surroundings.of_namespace(item(name, **annotations))
+
+
+def node(name: str, *memory: int) -> tuple[str, MiB]:
     cards = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T", MiB(size)) for index, size in enumerate(memory)]
-    return item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(cards)})
+    return surroundings.of_node(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(cards)}))
 
 
 def test_namespaces_come_and_go() -> None:
     around = Surroundings(Options())
     assert around.unready() is not None
-    around.namespaces_listed([item("a", **{names.ANNOTATION_LARGEST_GPUS: "1"}), item("b")])
+    around.namespaces_listed([namespace("a", **{names.ANNOTATION_LARGEST_GPUS: "1"}), namespace("b", x="y")])
     assert around.unready() is None
     assert around.options("a").rules.largest_gpus == 1
     assert around.options("b") == around.options("unknown") == Options()
-    around.namespace_changed("MODIFIED", item("b", **{names.ANNOTATION_LARGEST_GPUS: "2"}))
-    around.namespace_changed("DELETED", item("a", **{names.ANNOTATION_LARGEST_GPUS: "1"}))
+    around.namespace_changed("MODIFIED", namespace("b", **{names.ANNOTATION_LARGEST_GPUS: "2"}))
+    around.namespace_changed("DELETED", namespace("a", **{names.ANNOTATION_LARGEST_GPUS: "1"}))
     assert [around.options(name).rules.largest_gpus for name in "ab"] == [0, 2]
 
 
 def test_the_largest_card_is_known_to_every_namespace(pod: Make, admission_with: Any) -> None:
     around = Surroundings(Options())
-    around.namespaces_listed([item("a", **{names.ANNOTATION_LARGEST_GPUS: "1"})])
-    around.nodes_listed(
-        [node("x", 16384, 24576), node("y", 8192), item("z"), item("w", **{names.ANNOTATION_INVENTORY: "?"})]
-    )
+    around.namespaces_listed([namespace("a", **{names.ANNOTATION_LARGEST_GPUS: "1"})])
+    strange = surroundings.of_node(item("w", **{names.ANNOTATION_INVENTORY: "?"}))
+    around.nodes_listed([node("x", 16384, 24576), node("y", 8192), surroundings.of_node(item("z")), strange])
     assert [around.options(name).largest_card for name in "ab"] == [24576, 24576]
     (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
     assert "no card of this cluster has 30720 MiB; the largest has 24576" in warning
     around.node_changed("DELETED", node("x"))
     assert around.options("a").largest_card == 8192
+    around.node_changed("MODIFIED", node("y", 4096))
+    assert around.options("b").largest_card == 4096
