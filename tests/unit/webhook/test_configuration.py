@@ -1,0 +1,37 @@
+"""The webhook configurations as the chart renders them."""
+
+from webhook import configuration, dialects
+from webhook.settings import Settings
+
+
+def test_the_conditions_know_every_dialect() -> None:
+    expression = configuration.mentions_gpu()
+    for dialect in dialects.ALL:
+        for name in (*dialect.resources, *dialect.annotations):
+            assert f"'{name}'" in expression
+
+
+def test_each_webhook_has_a_condition_and_the_service() -> None:
+    settings = Settings(service="s", namespace="n", configuration="c", untouched=("a", "b"))
+    mutating, validating = configuration.documents(settings)
+    assert mutating["metadata"]["name"] == validating["metadata"]["name"] == "c"
+    hooks = [*mutating["webhooks"], *validating["webhooks"]]
+    assert [hook["clientConfig"]["service"]["path"] for hook in hooks] == ["/mutate", "/validate", "/validate"]
+    for hook in hooks:
+        assert hook["matchConditions"] and hook["failurePolicy"] == "Fail" and hook["sideEffects"] == "None"
+        assert hook["clientConfig"]["service"] | {"path": ""} == {
+            "name": "s",
+            "namespace": "n",
+            "port": 443,
+            "path": "",
+        }
+        assert "caBundle" not in hook["clientConfig"]
+        assert hook["namespaceSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
+
+
+def test_updates_are_sent_only_where_ours_change() -> None:
+    _, validating = configuration.documents(Settings())
+    (protect,) = [hook for hook in validating["webhooks"] if hook["rules"][0]["operations"] == ["UPDATE"]]
+    assert "pods/status" in protect["rules"][0]["resources"]
+    (condition,) = protect["matchConditions"]
+    assert "oldObject" in condition["expression"] and "unigpu.dev/allocation" in condition["expression"]
