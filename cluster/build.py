@@ -29,7 +29,7 @@ KUBERNETES_LINKS = (
 CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 
 MEMORY_FOR_SPEED = 3 * 1024**3
-"""Bytes for each processor: the largest packages take about half of that, and each processor compiles one."""
+"""Bytes for each processor, which compiles one package at a time; chosen with room to spare."""
 
 LEAN = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
 """No debug information: a third of the size, and less to compile."""
@@ -114,7 +114,7 @@ class Module:
 
 
 def _collector() -> dict[str, str]:
-    """Lets Go's compiler collect garbage less often where memory allows: a quarter less processor time, measured."""
+    """Lets Go's compiler collect garbage less often where memory allows, which takes less processor time."""
     available = re.search(r"^MemAvailable:\s+(\d+) kB", pathlib.Path("/proc/meminfo").read_text(), re.MULTILINE)
     plenty = available is not None and int(available[1]) * 1024 >= MEMORY_FOR_SPEED * (os.cpu_count() or 1)
     return {"GOGC": "400"} if plenty and "GOGC" not in os.environ else {}
