@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "simulator/cuda/driver.h"
+#include "simulator/cuda/op.h"
 
 enum { STACK_DEPTH = 64, API_VERSION = 3020 };
 
@@ -37,12 +37,13 @@ CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *conte
     made->flags = flags;
     made->primary = primary;
     made->id = __atomic_add_fetch(&next_id, 1, __ATOMIC_RELAXED);
-    made->heap = heap_new(made);
+    made->heap = heap_new(chosen, made, NULL);
     made->limits[CU_LIMIT_STACK_SIZE] = 1024;
     made->limits[CU_LIMIT_PRINTF_FIFO_SIZE] = MIB;
     made->limits[CU_LIMIT_MALLOC_HEAP_SIZE] = 8 * MIB;
     made->limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64;
     pthread_mutex_init(&made->lock, NULL);
+    made->legacy = stream_new(made, CU_STREAM_DEFAULT, 0, true);
     *context = made;
     return CUDA_SUCCESS;
 }
@@ -54,9 +55,11 @@ void context_end(CUcontext context) {
         module_end(module);
     }
     while (context->streams) {
+        context_wait(context); /* a stream whose thread still ends leaves by itself */
         CUstream stream = context->streams;
-        context->streams = stream->next;
-        object_end(stream);
+        if (stream) {
+            stream_end(stream);
+        }
     }
     heap_end(context->heap);
     sim_use_context_end(sim_driver.machine, context->device->gpu, context->cost);
@@ -187,6 +190,8 @@ CUresult cuCtxGetApiVersion(CUcontext context, unsigned int *version) {
 
 CUresult cuCtxSynchronize(void) {
     NEED_CONTEXT(current);
+    NEED_OK(capture_forbids_unsafe());
+    context_wait(current);
     return CUDA_SUCCESS;
 }
 

@@ -19,6 +19,16 @@ typedef enum object_kind {
     KIND_EVENT,
     KIND_MODULE,
     KIND_FUNCTION,
+    KIND_GRAPH,
+    KIND_NODE,
+    KIND_EXEC,
+    KIND_ARRAY,
+    KIND_MIPMAP,
+    KIND_POOL,
+    KIND_LIBRARY,
+    KIND_KERNEL,
+    KIND_LINK,
+    KIND_USER,
 } object_kind;
 
 typedef struct object {
@@ -43,6 +53,7 @@ typedef struct device {
     CUcontext primary;
     unsigned primary_holders;
     unsigned primary_flags;
+    CUmemoryPool default_pool, pool; /* pool: the one that allocations without a name use */
 } device;
 
 typedef struct driver {
@@ -69,7 +80,10 @@ struct CUctx_st {
     bool primary;
     pthread_mutex_t lock; /* guards the lists below */
     struct heap *heap;
-    struct CUstream_st *streams;
+    struct CUstream_st *streams; /* every stream, the default ones included */
+    CUstream legacy;
+    uint64_t blocking_ns; /* when the streams that the legacy one waits for are done */
+    uint64_t latest_ns;   /* when everything submitted is done */
     struct CUmod_st *modules;
     size_t limits[16];
     CUfunc_cache cache_config;
@@ -90,42 +104,43 @@ typedef struct heap heap;
 typedef struct extent {
     CUdeviceptr base;
     size_t bytes; /* as asked for */
-    CUcontext context;
+    device *device;
+    CUcontext context; /* NULL in a pool */
+    CUmemoryPool pool;
     bool managed;
 } extent;
 
-heap *heap_new(CUcontext context);
+heap *heap_new(device *device, CUcontext context, CUmemoryPool pool);
 void heap_end(heap *heap);
 CUresult heap_alloc(heap *heap, size_t bytes, bool managed, CUdeviceptr *pointer);
 CUresult heap_free(CUdeviceptr pointer);
+/* Addresses without memory: `heap_charge` gives it, `heap_free` takes it back and leaves the addresses, until the
+ * last keeper goes. Reserving makes the first keeper. */
+CUresult heap_reserve(heap *heap, size_t bytes, CUdeviceptr *pointer);
+CUresult heap_charge(CUdeviceptr pointer);
+void heap_uncharge(CUdeviceptr pointer);
+bool heap_charged(CUdeviceptr pointer);
+void heap_keep(CUdeviceptr pointer);
+void heap_unkeep(CUdeviceptr pointer);
 /* Which allocation holds the address; false: none does. */
 bool heap_find(CUdeviceptr address, extent *found);
+/* Whether the address lies in memory of a card at all, allocated or not. */
+bool heap_owns(CUdeviceptr address);
 /* Whether [address, address + bytes) lies inside one allocation; marks it written when asked. */
 bool heap_holds(CUdeviceptr address, size_t bytes, bool write);
 
-/* ---- Streams and events. */
+/* Bytes that a heap's blocks take on the card, now or at most so far. */
+uint64_t heap_charged_bytes(heap *heap, bool highest);
+void heap_forget_high(heap *heap);
+/* A pool counts what is freed, by whichever call. */
+void pool_freed(const extent *freed);
 
-struct CUstream_st {
-    object object;
-    CUcontext context;
-    uint64_t id;
-    unsigned flags;
-    int priority;
-    struct CUstream_st *next;
-};
+/* ---- Host memory that the driver knows. */
 
-struct CUevent_st {
-    object object;
-    CUcontext context;
-    unsigned flags;
-    bool recorded;
-    uint64_t at_ns;
-};
+bool host_find(CUdeviceptr pointer, extent *found);
 
-/* Set while an entry point's per-thread twin runs: stream 0 then means the thread's own default stream. */
-extern __thread bool per_thread_default;
-/* Checks a stream handle, the default streams included. */
-CUresult stream_check(CUstream stream);
+/* Whether [pointer, pointer + bytes) was allocated or registered here. */
+bool host_holds(CUdeviceptr pointer, size_t bytes);
 
 /* ---- Modules. */
 

@@ -28,6 +28,7 @@ struct block {
     uint64_t charged; /* bytes on the card */
     bool managed;
     bool written;
+    unsigned keepers; /* graphs' nodes that own the addresses; the memory comes and goes */
     /* A piece shared by small allocations: */
     unsigned class; /* 0: not shared */
     unsigned slots, used;
@@ -40,8 +41,11 @@ struct block {
 #define FREE_SLOT 0x80000000U
 
 struct heap {
+    device *device;
     CUcontext context;
+    CUmemoryPool pool;
     pthread_mutex_t lock;
+    uint64_t charged, charged_high;
     block *large;
     block *open[CLASSES]; /* shared pieces with room, by class */
     block *full[CLASSES];
@@ -126,19 +130,12 @@ static void unlink_block(block **list, block *removed) {
     }
 }
 
-static CUresult block_new(heap *heap, size_t bytes, bool managed, block **made) {
-    uint32_t gpu = heap->context->device->gpu;
-    uint64_t charged = bytes;
-    if (sim_use_take(sim_driver.machine, gpu, charged) != SIM_OK) {
-        if (!managed) {
-            return CUDA_ERROR_OUT_OF_MEMORY;
-        }
-        charged = 0; /* managed memory that does not fit lives on the host */
-    }
+/* A block with addresses of its own, for which `charged` bytes were taken on the card. */
+static CUresult map_block(heap *heap, size_t bytes, uint64_t charged, block **made) {
     block *fresh = calloc(1, sizeof *fresh);
     uintptr_t base = fresh ? map_pieces(bytes) : 0;
     if (base) {
-        *fresh = (block){.base = base, .bytes = bytes, .heap = heap, .charged = charged, .managed = managed};
+        *fresh = (block){.base = base, .bytes = bytes, .heap = heap, .charged = charged};
         if (point_at(fresh, fresh)) {
             *made = fresh;
             return CUDA_SUCCESS;
@@ -147,17 +144,35 @@ static CUresult block_new(heap *heap, size_t bytes, bool managed, block **made) 
         munmap((void *)base, bytes);
     }
     free(fresh);
-    if (charged) {
+    return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static CUresult block_new(heap *heap, size_t bytes, bool managed, block **made) {
+    uint32_t gpu = heap->device->gpu;
+    uint64_t charged = bytes;
+    if (sim_use_take(sim_driver.machine, gpu, charged) != SIM_OK) {
+        if (!managed) {
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        charged = 0; /* managed memory that does not fit lives on the host */
+    }
+    CUresult result = map_block(heap, bytes, charged, made);
+    if (result == CUDA_SUCCESS) {
+        (*made)->managed = managed;
+        heap->charged += charged;
+        heap->charged_high = heap->charged > heap->charged_high ? heap->charged : heap->charged_high;
+    } else if (charged) {
         sim_use_give(sim_driver.machine, gpu, charged);
     }
-    return CUDA_ERROR_OUT_OF_MEMORY;
+    return result;
 }
 
 static void block_end(block *ended) {
     point_at(ended, NULL);
     munmap((void *)ended->base, ended->bytes);
     if (ended->charged) {
-        sim_use_give(sim_driver.machine, ended->heap->context->device->gpu, ended->charged);
+        ended->heap->charged -= ended->keepers ? 0 : ended->charged;
+        sim_use_give(sim_driver.machine, ended->heap->device->gpu, ended->charged);
     }
     free(ended->sizes);
     free(ended);
@@ -177,10 +192,12 @@ static unsigned class_of(size_t bytes, size_t *slot_bytes) {
     return 4 * (top - 1) + (unsigned)((rounded - ((size_t)1 << top)) / step);
 }
 
-heap *heap_new(CUcontext context) {
+heap *heap_new(device *device, CUcontext context, CUmemoryPool pool) {
     heap *made = calloc(1, sizeof *made);
     if (made) {
+        made->device = device;
         made->context = context;
+        made->pool = pool;
         pthread_mutex_init(&made->lock, NULL);
     }
     return made;
@@ -273,6 +290,71 @@ static void free_small(heap *heap, block *home, unsigned slot) {
     }
 }
 
+static void uncharge(block *target) {
+    if (target->charged) {
+        sim_use_give(sim_driver.machine, target->heap->device->gpu, target->charged);
+        target->charged = 0;
+        madvise((void *)target->base, target->bytes, MADV_DONTNEED);
+    }
+}
+
+CUresult heap_reserve(heap *heap, size_t bytes, CUdeviceptr *pointer) {
+    NEED(bytes <= (size_t)1 << (ADDRESS_BITS - 1), CUDA_ERROR_OUT_OF_MEMORY);
+    block *made;
+    pthread_mutex_lock(&heap->lock);
+    CUresult result = map_block(heap, ROUND_UP(bytes, PIECE), 0, &made);
+    if (result == CUDA_SUCCESS) {
+        made->asked = bytes;
+        made->keepers = 1;
+        link_block(&heap->large, made);
+        *pointer = made->base;
+    }
+    pthread_mutex_unlock(&heap->lock);
+    return result;
+}
+
+CUresult heap_charge(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    NEED(home && !home->charged, CUDA_ERROR_INVALID_VALUE);
+    NEED(sim_use_take(sim_driver.machine, home->heap->device->gpu, home->bytes) == SIM_OK,
+         CUDA_ERROR_OUT_OF_MEMORY);
+    home->charged = home->bytes;
+    return CUDA_SUCCESS;
+}
+
+void heap_uncharge(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    if (home) {
+        uncharge(home);
+    }
+}
+
+bool heap_charged(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    return home && home->charged;
+}
+
+void heap_keep(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    if (home) {
+        __atomic_add_fetch(&home->keepers, 1, __ATOMIC_RELAXED);
+    }
+}
+
+void heap_unkeep(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    if (!home || !home->keepers || __atomic_sub_fetch(&home->keepers, 1, __ATOMIC_ACQ_REL)) {
+        return;
+    }
+    heap *heap = home->heap;
+    pthread_mutex_lock(&heap->lock);
+    if (!home->charged) { /* otherwise it has become an allocation like others */
+        unlink_block(&heap->large, home);
+        block_end(home);
+    }
+    pthread_mutex_unlock(&heap->lock);
+}
+
 CUresult heap_free(CUdeviceptr pointer) {
     block *home = block_at(pointer);
     NEED(home, CUDA_ERROR_INVALID_VALUE);
@@ -281,7 +363,12 @@ CUresult heap_free(CUdeviceptr pointer) {
     pthread_mutex_lock(&heap->lock);
     if (block_at(pointer) == home) {
         size_t offset = (uintptr_t)pointer - home->base;
-        if (!home->class) {
+        if (home->keepers) {
+            if (offset == 0 && home->charged) {
+                uncharge(home);
+                result = CUDA_SUCCESS;
+            }
+        } else if (!home->class) {
             if (offset == 0) {
                 unlink_block(&heap->large, home);
                 block_end(home);
@@ -303,6 +390,8 @@ bool heap_find(CUdeviceptr address, extent *found) {
         return false;
     }
     found->context = home->heap->context;
+    found->device = home->heap->device;
+    found->pool = home->heap->pool;
     found->managed = home->managed;
     size_t offset = (uintptr_t)address - home->base;
     if (!home->class) {
@@ -328,4 +417,16 @@ bool heap_holds(CUdeviceptr address, size_t bytes, bool write) {
         block_at(address)->written = true;
     }
     return true;
+}
+
+uint64_t heap_charged_bytes(heap *heap, bool highest) {
+    return highest ? heap->charged_high : heap->charged;
+}
+
+void heap_forget_high(heap *heap) {
+    heap->charged_high = heap->charged;
+}
+
+bool heap_owns(CUdeviceptr address) {
+    return block_at(address) != NULL;
 }

@@ -39,6 +39,7 @@ static const struct row {
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) {#plain, since, (entry)symbol, NULL},
 #define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
     {#plain, since, (entry)symbol, (entry)symbol##suffix},
+#define CUDA_ALIAS(plain, since, symbol) {#plain, since, (entry)symbol, NULL},
 #include "abi/symbols.def"
 #undef CUDA_API
 #undef CUDA_API_PT

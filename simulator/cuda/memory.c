@@ -1,5 +1,7 @@
 /* Linear and managed allocations, and what is known of a pointer. */
-#include "simulator/cuda/driver.h"
+#include <string.h>
+
+#include "simulator/cuda/op.h"
 
 CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
     NEED_CONTEXT(current);
@@ -13,6 +15,7 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
 CUresult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes) {
     NEED_CONTEXT(current);
     NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
+    NEED_OK(capture_forbids_unsafe());
     return heap_alloc(current->heap, bytes, false, pointer);
 }
 
@@ -21,8 +24,10 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr *pointer, size_t *pitch, size_t width_in
     NEED_CONTEXT(current);
     NEED(pointer && pitch && width_in_bytes && height, CUDA_ERROR_INVALID_VALUE);
     NEED(element_size_bytes == 4 || element_size_bytes == 8 || element_size_bytes == 16, CUDA_ERROR_INVALID_VALUE);
+    NEED(width_in_bytes <= 2147483647, CUDA_ERROR_INVALID_VALUE);
+    NEED_OK(capture_forbids_unsafe());
     size_t row = ROUND_UP(width_in_bytes, 512), bytes;
-    NEED(row >= width_in_bytes && !__builtin_mul_overflow(row, height, &bytes), CUDA_ERROR_OUT_OF_MEMORY);
+    NEED(!__builtin_mul_overflow(row, height, &bytes), CUDA_ERROR_OUT_OF_MEMORY);
     NEED_OK(heap_alloc(current->heap, bytes, false, pointer));
     *pitch = row;
     return CUDA_SUCCESS;
@@ -32,25 +37,23 @@ CUresult cuMemAllocManaged(CUdeviceptr *pointer, size_t bytes, unsigned int flag
     NEED_CONTEXT(current);
     NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
     NEED(flags == CU_MEM_ATTACH_GLOBAL || flags == CU_MEM_ATTACH_HOST, CUDA_ERROR_INVALID_VALUE);
+    NEED_OK(capture_forbids_unsafe());
     return heap_alloc(current->heap, bytes, true, pointer);
 }
 
 CUresult cuMemFree_v2(CUdeviceptr pointer) {
     NEED_DRIVER();
-    return heap_free(pointer);
-}
-
-CUresult cuMemAllocAsync(CUdeviceptr *pointer, size_t bytes, CUstream stream) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
-    NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
-    return heap_alloc(current->heap, bytes, false, pointer);
-}
-
-CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
-    return heap_free(pointer);
+    extent found;
+    NEED(heap_find(pointer, &found), CUDA_ERROR_INVALID_VALUE);
+    NEED_OK(capture_forbids_unsafe());
+    if (found.context) {
+        context_wait(found.context); /* freeing waits for the work that may use it */
+    }
+    CUresult result = heap_free(pointer);
+    if (result == CUDA_SUCCESS) {
+        pool_freed(&found);
+    }
+    return result;
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr pointer) {
@@ -63,5 +66,110 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr p
     if (bytes) {
         *bytes = found.bytes;
     }
+    return CUDA_SUCCESS;
+}
+
+/* ---- Where managed memory should live: it is all of one kind here, so only the asking is checked. */
+
+static CUresult check_managed(CUdeviceptr pointer, size_t count, CUmemLocation location) {
+    extent found;
+    NEED(count && heap_find(pointer, &found) && found.managed, CUDA_ERROR_INVALID_VALUE);
+    NEED(heap_holds(pointer, count, false), CUDA_ERROR_INVALID_VALUE);
+    bool device = location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+    NEED(!device || device_at(location.id), CUDA_ERROR_INVALID_DEVICE);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemPrefetchAsync_v2(CUdeviceptr dev_ptr, size_t count, CUmemLocation location, unsigned int flags,
+                               CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED(flags == 0, CUDA_ERROR_INVALID_VALUE);
+    return check_managed(dev_ptr, count, location);
+}
+
+static CUmemLocation place(CUdevice ordinal) {
+    CUmemLocation found = {CU_MEM_LOCATION_TYPE_DEVICE, ordinal};
+    if (ordinal == CU_DEVICE_CPU) {
+        found.type = CU_MEM_LOCATION_TYPE_HOST;
+    }
+    return found;
+}
+
+CUresult cuMemPrefetchAsync(CUdeviceptr dev_ptr, size_t count, CUdevice dst_device, CUstream stream) {
+    return cuMemPrefetchAsync_v2(dev_ptr, count, place(dst_device), 0, stream);
+}
+
+CUresult cuMemAdvise_v2(CUdeviceptr dev_ptr, size_t count, CUmem_advise advice, CUmemLocation location) {
+    NEED_DRIVER();
+    NEED(advice >= CU_MEM_ADVISE_SET_READ_MOSTLY && advice <= CU_MEM_ADVISE_UNSET_ACCESSED_BY, CUDA_ERROR_INVALID_VALUE);
+    bool mostly = advice == CU_MEM_ADVISE_SET_READ_MOSTLY || advice == CU_MEM_ADVISE_UNSET_READ_MOSTLY ||
+                  advice == CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION;
+    return check_managed(dev_ptr, count, mostly ? place(CU_DEVICE_CPU) : location);
+}
+
+CUresult cuMemAdvise(CUdeviceptr dev_ptr, size_t count, CUmem_advise advice, CUdevice ordinal) {
+    return cuMemAdvise_v2(dev_ptr, count, advice, place(ordinal));
+}
+
+/* ---- What a pointer is. */
+
+CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr pointer) {
+    NEED_DRIVER();
+    NEED(data, CUDA_ERROR_INVALID_VALUE);
+    extent found = {0};
+    bool device = heap_find(pointer, &found);
+    bool host = !device && host_find(pointer, &found);
+    NEED(device || host, CUDA_ERROR_INVALID_VALUE);
+    int ordinal = found.device ? (int)(found.device - sim_driver.devices) : CU_DEVICE_CPU;
+    switch ((int)attribute) {
+    case CU_POINTER_ATTRIBUTE_CONTEXT: *(CUcontext *)data = found.context; break;
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+        *(CUmemorytype *)data = device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+        break;
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: *(CUdeviceptr *)data = pointer; break;
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
+        NEED(host || found.managed, CUDA_ERROR_INVALID_VALUE);
+        *(CUdeviceptr *)data = pointer;
+        break;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED: *(int *)data = found.managed; break;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: *(int *)data = ordinal; break;
+    case CU_POINTER_ATTRIBUTE_BUFFER_ID: *(unsigned long long *)data = found.base; break;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR: *(CUdeviceptr *)data = found.base; break;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE: *(size_t *)data = found.bytes; break;
+    case CU_POINTER_ATTRIBUTE_MAPPED: *(int *)data = 1; break;
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE: *(int *)data = 0; break;
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE: *(int *)data = device && !found.pool && !found.managed; break;
+    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: *(unsigned long long *)data = 0; break;
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: *(CUmemoryPool *)data = found.pool; break;
+    default: return CUDA_ERROR_INVALID_VALUE;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuPointerGetAttributes(unsigned int attribute_count, CUpointer_attribute *attributes, void **data,
+                                CUdeviceptr pointer) {
+    NEED_DRIVER();
+    NEED(attribute_count && attributes && data, CUDA_ERROR_INVALID_VALUE);
+    for (unsigned i = 0; i < attribute_count; i++) {
+        if (cuPointerGetAttribute(data[i], attributes[i], pointer) != CUDA_SUCCESS) {
+            /* A pointer unknown here is a plain host pointer: every answer is empty. */
+            bool word = attributes[i] == CU_POINTER_ATTRIBUTE_CONTEXT || attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_POINTER ||
+                        attributes[i] == CU_POINTER_ATTRIBUTE_HOST_POINTER ||
+                        attributes[i] == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR ||
+                        attributes[i] == CU_POINTER_ATTRIBUTE_RANGE_SIZE;
+            memset(data[i], 0, word ? 8 : 4);
+            if (attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) {
+                *(int *)data[i] = CU_DEVICE_INVALID;
+            }
+        }
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuPointerSetAttribute(const void *value, CUpointer_attribute attribute, CUdeviceptr pointer) {
+    NEED_DRIVER();
+    extent found;
+    NEED(value && attribute == CU_POINTER_ATTRIBUTE_SYNC_MEMOPS && heap_find(pointer, &found), CUDA_ERROR_INVALID_VALUE);
     return CUDA_SUCCESS;
 }

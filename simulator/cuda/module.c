@@ -1,10 +1,9 @@
 /* Modules: kernels and globals by name. */
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "simulator/cuda/driver.h"
+#include "simulator/cuda/image.h"
+#include "simulator/cuda/op.h"
 
 void module_end(CUmodule module) {
     while (module->functions) {
@@ -25,11 +24,28 @@ void module_end(CUmodule module) {
     object_end(module);
 }
 
-CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int option_count, CUjit_option *options,
-                            void **option_values) {
-    NEED_CONTEXT(current);
-    NEED(module && image, CUDA_ERROR_INVALID_VALUE);
-    NEED(option_count == 0 || (options && option_values), CUDA_ERROR_INVALID_VALUE);
+CUresult module_add_function(CUmodule module, const char *name, size_t length, CUfunction *made) {
+    CUfunction added = object_new(KIND_FUNCTION, sizeof *added);
+    NEED(added, CUDA_ERROR_OUT_OF_MEMORY);
+    added->module = module;
+    added->next = module->functions;
+    module->functions = added;
+    added->name = strndup(name, length);
+    *made = added;
+    return added->name ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult module_add_global(CUmodule module, const char *name, size_t length, size_t bytes) {
+    global *added = calloc(1, sizeof *added);
+    NEED(added, CUDA_ERROR_OUT_OF_MEMORY);
+    added->name = strndup(name, length);
+    added->bytes = bytes;
+    added->next = module->globals;
+    module->globals = added;
+    return added->name ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult module_load(CUcontext current, const void *image, CUmodule *module) {
     CUmodule made = object_new(KIND_MODULE, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
     made->context = current;
@@ -49,6 +65,14 @@ CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int op
     return CUDA_SUCCESS;
 }
 
+CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int option_count, CUjit_option *options,
+                            void **option_values) {
+    NEED_CONTEXT(current);
+    NEED(module && image, CUDA_ERROR_INVALID_VALUE);
+    NEED(option_count == 0 || (options && option_values), CUDA_ERROR_INVALID_VALUE);
+    return module_load(current, image, module);
+}
+
 CUresult cuModuleLoadData(CUmodule *module, const void *image) {
     return cuModuleLoadDataEx(module, image, 0, NULL, NULL);
 }
@@ -57,29 +81,10 @@ CUresult cuModuleLoadFatBinary(CUmodule *module, const void *fat_cubin) {
     return cuModuleLoadDataEx(module, fat_cubin, 0, NULL, NULL);
 }
 
-/* The whole file, with a zero after it. */
-static char *read_file(const char *path) {
-    FILE *file = fopen(path, "rbe");
-    if (!file) {
-        return NULL;
-    }
-    char *text = NULL;
-    if (fseek(file, 0, SEEK_END) == 0) {
-        long size = ftell(file);
-        text = size >= 0 ? malloc((size_t)size + 1) : NULL;
-        rewind(file);
-        if (text) {
-            text[fread(text, 1, (size_t)size, file)] = 0;
-        }
-    }
-    fclose(file);
-    return text;
-}
-
 CUresult cuModuleLoad(CUmodule *module, const char *path) {
     NEED_CONTEXT(current);
     NEED(module && path, CUDA_ERROR_INVALID_VALUE);
-    char *image = read_file(path);
+    char *image = file_read(path);
     NEED(image, CUDA_ERROR_FILE_NOT_FOUND);
     CUresult result = cuModuleLoadDataEx(module, image, 0, NULL, NULL);
     free(image);
@@ -90,6 +95,7 @@ CUresult cuModuleUnload(CUmodule module) {
     NEED_DRIVER();
     NEED(object_is(module, KIND_MODULE), CUDA_ERROR_INVALID_HANDLE);
     CUcontext context = module->context;
+    context_wait(context);
     pthread_mutex_lock(&context->lock);
     for (CUmodule *link = &context->modules; *link; link = &(*link)->next) {
         if (*link == module) {
@@ -138,4 +144,83 @@ CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode) {
     NEED(mode, CUDA_ERROR_INVALID_VALUE);
     *mode = CU_MODULE_EAGER_LOADING;
     return CUDA_SUCCESS;
+}
+
+CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule module) {
+    NEED_DRIVER();
+    NEED(object_is(module, KIND_MODULE), CUDA_ERROR_INVALID_HANDLE);
+    NEED(count, CUDA_ERROR_INVALID_VALUE);
+    *count = 0;
+    for (CUfunction each = module->functions; each; each = each->next) {
+        ++*count;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int function_count, CUmodule module) {
+    NEED_DRIVER();
+    NEED(object_is(module, KIND_MODULE), CUDA_ERROR_INVALID_HANDLE);
+    NEED(functions && function_count, CUDA_ERROR_INVALID_VALUE);
+    CUfunction each = module->functions;
+    for (unsigned i = 0; i < function_count && each; i++, each = each->next) {
+        functions[i] = each;
+    }
+    return CUDA_SUCCESS;
+}
+
+/* ---- Functions. */
+
+#define NEED_FUNCTION(function) NEED(object_is(function, KIND_FUNCTION), CUDA_ERROR_INVALID_HANDLE)
+
+CUresult cuFuncGetModule(CUmodule *module, CUfunction function) {
+    NEED_DRIVER();
+    NEED_FUNCTION(function);
+    NEED(module, CUDA_ERROR_INVALID_VALUE);
+    *module = function->module;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncGetName(const char **name, CUfunction function) {
+    NEED_DRIVER();
+    NEED_FUNCTION(function);
+    NEED(name, CUDA_ERROR_INVALID_VALUE);
+    *name = function->name;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncGetParamInfo(CUfunction function, size_t param_index, size_t *param_offset, size_t *param_size) {
+    NEED_DRIVER();
+    NEED_FUNCTION(function);
+    NEED(param_offset && param_index < function->parameter_count, CUDA_ERROR_INVALID_VALUE);
+    *param_offset = function->parameters[param_index].offset;
+    if (param_size) {
+        *param_size = function->parameters[param_index].bytes;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction function) {
+    NEED_DRIVER();
+    NEED_FUNCTION(function);
+    NEED(state, CUDA_ERROR_INVALID_VALUE);
+    *state = CU_FUNCTION_LOADING_STATE_LOADED;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncLoad(CUfunction function) {
+    NEED_DRIVER();
+    NEED_FUNCTION(function);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncSetCacheConfig(CUfunction function, CUfunc_cache config) {
+    NEED_DRIVER();
+    NEED_FUNCTION(function);
+    return (unsigned)config <= CU_FUNC_CACHE_PREFER_EQUAL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuFuncSetSharedMemConfig(CUfunction function, CUsharedconfig config) {
+    NEED_DRIVER();
+    NEED_FUNCTION(function);
+    return (unsigned)config <= CU_SHARED_MEM_CONFIG_EIGHT_BYTE_BANK_SIZE ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "simulator/cuda/driver.h"
+#include "simulator/cuda/image.h"
 
 typedef struct reader {
     const char *at;
@@ -106,13 +106,8 @@ static variable read_variable(reader *from) {
 }
 
 static CUresult add_function(CUmodule module, word name, reader *from) {
-    CUfunction made = object_new(KIND_FUNCTION, sizeof *made);
-    NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
-    made->module = module;
-    made->next = module->functions;
-    module->functions = made;
-    made->name = strndup(name.text, name.length);
-    NEED(made->name, CUDA_ERROR_OUT_OF_MEMORY);
+    CUfunction made;
+    NEED_OK(module_add_function(module, name.text, name.length, &made));
     reader ahead = *from;
     if (!is(next_word(&ahead), "(")) {
         return CUDA_SUCCESS;
@@ -134,18 +129,6 @@ static CUresult add_function(CUmodule module, word name, reader *from) {
     made->parameter_bytes = offset;
     return CUDA_SUCCESS;
 }
-
-static CUresult add_global(CUmodule module, variable found) {
-    global *made = calloc(1, sizeof *made);
-    NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
-    made->name = strndup(found.name.text, found.name.length);
-    made->bytes = found.bytes;
-    made->next = module->globals;
-    module->globals = made;
-    return made->name ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-CUresult ptx_read(CUmodule module, const char *text);
 
 CUresult ptx_read(CUmodule module, const char *text) {
     const sim_profile *profile = module->context->device->profile;
@@ -169,7 +152,7 @@ CUresult ptx_read(CUmodule module, const char *text) {
         } else if (depth == 0 && (is(seen, ".global") || is(seen, ".const"))) {
             variable found = read_variable(&from);
             if (found.name.length && found.bytes) {
-                NEED_OK(add_global(module, found));
+                NEED_OK(module_add_global(module, found.name.text, found.name.length, found.bytes));
             }
         }
     }

@@ -1,26 +1,11 @@
-/* Streams and events. Work is done when it is submitted, so every stream is always idle. */
-#include "simulator/cuda/driver.h"
-
-static uint64_t next_id = 16;
-
-CUresult stream_check(CUstream stream) {
-    bool usual = stream == NULL || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD;
-    return usual || object_is(stream, KIND_STREAM) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-}
+/* Entry points of streams. */
+#include "simulator/cuda/op.h"
 
 CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority) {
     NEED_CONTEXT(current);
     NEED(stream && !(flags & ~(unsigned)CU_STREAM_NON_BLOCKING), CUDA_ERROR_INVALID_VALUE);
-    CUstream made = object_new(KIND_STREAM, sizeof *made);
+    CUstream made = stream_new(current, flags, priority > 0 ? 0 : priority < -5 ? -5 : priority, false);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
-    made->context = current;
-    made->flags = flags;
-    made->priority = priority > 0 ? 0 : priority < -5 ? -5 : priority;
-    made->id = __atomic_add_fetch(&next_id, 1, __ATOMIC_RELAXED);
-    pthread_mutex_lock(&current->lock);
-    made->next = current->streams;
-    current->streams = made;
-    pthread_mutex_unlock(&current->lock);
     *stream = made;
     return CUDA_SUCCESS;
 }
@@ -31,17 +16,8 @@ CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
 
 CUresult cuStreamDestroy_v2(CUstream stream) {
     NEED_DRIVER();
-    NEED(object_is(stream, KIND_STREAM), CUDA_ERROR_INVALID_HANDLE);
-    CUcontext context = stream->context;
-    pthread_mutex_lock(&context->lock);
-    for (CUstream *link = &context->streams; *link; link = &(*link)->next) {
-        if (*link == stream) {
-            *link = stream->next;
-            break;
-        }
-    }
-    pthread_mutex_unlock(&context->lock);
-    object_end(stream);
+    NEED(object_is(stream, KIND_STREAM) && !stream->usual, CUDA_ERROR_INVALID_HANDLE);
+    stream_end(stream);
     return CUDA_SUCCESS;
 }
 
@@ -49,129 +25,158 @@ CUresult cuStreamDestroy(CUstream stream) {
     return cuStreamDestroy_v2(stream);
 }
 
-CUresult cuStreamSynchronize(CUstream stream) {
-    NEED_CONTEXT(current);
-    return stream_check(stream);
+CUresult cuStreamSynchronize(CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED(!stream->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    if (stream == current->legacy) {
+        NEED_OK(capture_forbids_sync(current));
+    }
+    stream_wait(stream);
+    return CUDA_SUCCESS;
 }
 
-CUresult cuStreamQuery(CUstream stream) {
-    NEED_CONTEXT(current);
-    return stream_check(stream);
+CUresult cuStreamQuery(CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED(!stream->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    if (stream == current->legacy) {
+        NEED_OK(capture_forbids_sync(current));
+    }
+    return stream_idle(stream) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 
-CUresult cuStreamGetFlags(CUstream stream, unsigned int *flags) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
+CUresult cuStreamGetFlags(CUstream handle, unsigned int *flags) {
+    NEED_STREAM(stream, handle);
     NEED(flags, CUDA_ERROR_INVALID_VALUE);
-    *flags = object_is(stream, KIND_STREAM) ? stream->flags : CU_STREAM_DEFAULT;
+    *flags = stream->flags;
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamGetPriority(CUstream stream, int *priority) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
+CUresult cuStreamGetPriority(CUstream handle, int *priority) {
+    NEED_STREAM(stream, handle);
     NEED(priority, CUDA_ERROR_INVALID_VALUE);
-    *priority = object_is(stream, KIND_STREAM) ? stream->priority : 0;
+    *priority = stream->priority;
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamGetCtx(CUstream stream, CUcontext *context) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
+CUresult cuStreamGetCtx(CUstream handle, CUcontext *context) {
+    NEED_STREAM(stream, handle);
     NEED(context, CUDA_ERROR_INVALID_VALUE);
-    *context = object_is(stream, KIND_STREAM) ? stream->context : current;
+    *context = stream->context;
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamGetId(CUstream stream, unsigned long long *id) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
+CUresult cuStreamGetCtx_v2(CUstream handle, CUcontext *context, CUgreenCtx *green_ctx) {
+    NEED_OK(cuStreamGetCtx(handle, context));
+    if (green_ctx) {
+        *green_ctx = NULL;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetDevice(CUstream handle, CUdevice *ordinal) {
+    NEED_STREAM(stream, handle);
+    NEED(ordinal, CUDA_ERROR_INVALID_VALUE);
+    *ordinal = stream->context->ordinal;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetId(CUstream handle, unsigned long long *id) {
+    NEED_STREAM(stream, handle);
     NEED(id, CUDA_ERROR_INVALID_VALUE);
-    *id = object_is(stream, KIND_STREAM) ? stream->id : (unsigned long long)(uintptr_t)stream;
+    *id = stream->id;
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
+CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned int flags) {
+    NEED_STREAM(stream, handle);
     NEED(object_is(event, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);
     NEED(flags <= CU_EVENT_WAIT_EXTERNAL, CUDA_ERROR_INVALID_VALUE);
-    return CUDA_SUCCESS;
+    if (event->capture || (stream->capture && flags != CU_EVENT_WAIT_EXTERNAL)) {
+        return capture_wait(stream, event);
+    }
+    if (!event->moment) {
+        return CUDA_SUCCESS; /* never recorded: nothing to wait for */
+    }
+    op work = {.kind = OP_WAIT, .as.event = {event, moment_hold(event->moment)}};
+    return stream_submit(stream, &work);
 }
 
-CUresult cuLaunchHostFunc(CUstream stream, CUhostFn callback, void *user_data) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
+CUresult cuLaunchHostFunc(CUstream handle, CUhostFn callback, void *user_data) {
+    NEED_STREAM(stream, handle);
     NEED(callback, CUDA_ERROR_INVALID_VALUE);
-    callback(user_data);
-    return CUDA_SUCCESS;
+    op work = {.kind = OP_HOST, .as.host = {callback, user_data}};
+    return stream_submit(stream, &work);
 }
 
-CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *user_data, unsigned int flags) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
+CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void *user_data, unsigned int flags) {
+    NEED_STREAM(stream, handle);
     NEED(callback && flags == 0, CUDA_ERROR_INVALID_VALUE);
-    callback(stream, CUDA_SUCCESS, user_data);
+    NEED(!stream->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    op work = {.kind = OP_CALLBACK, .as.callback = {callback, user_data, handle}};
+    return stream_submit(stream, &work);
+}
+
+CUresult cuStreamAttachMemAsync(CUstream handle, CUdeviceptr pointer, size_t length, unsigned int flags) {
+    NEED_STREAM(stream, handle);
+    extent found;
+    NEED(heap_find(pointer, &found) && found.managed, CUDA_ERROR_INVALID_VALUE);
+    NEED(length == 0 || length == found.bytes, CUDA_ERROR_INVALID_VALUE);
+    NEED(flags == CU_MEM_ATTACH_GLOBAL || flags == CU_MEM_ATTACH_HOST || flags == CU_MEM_ATTACH_SINGLE,
+         CUDA_ERROR_INVALID_VALUE);
     return CUDA_SUCCESS;
 }
 
-CUresult cuEventCreate(CUevent *event, unsigned int flags) {
-    NEED_CONTEXT(current);
-    unsigned known = CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
-    NEED(event && !(flags & ~known), CUDA_ERROR_INVALID_VALUE);
-    NEED(!(flags & CU_EVENT_INTERPROCESS) || (flags & CU_EVENT_DISABLE_TIMING), CUDA_ERROR_INVALID_VALUE);
-    CUevent made = object_new(KIND_EVENT, sizeof *made);
-    NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
-    made->context = current;
-    made->flags = flags;
-    *event = made;
+/* ---- Waiting for, and writing, values in memory. */
+
+static CUresult value(CUstream handle, CUdeviceptr address, uint64_t operand, unsigned flags, bool wide, bool write) {
+    NEED_STREAM(stream, handle);
+    size_t bytes = wide ? 8 : 4;
+    NEED(address && address % bytes == 0, CUDA_ERROR_INVALID_VALUE);
+    NEED(flags <= (write ? 1U : 3U), CUDA_ERROR_INVALID_VALUE);
+    NEED(heap_holds(address, bytes, write) || host_holds(address, bytes), CUDA_ERROR_INVALID_VALUE);
+    op work = {.kind = write ? OP_WRITE_VALUE : OP_WAIT_VALUE, .as.value = {address, operand, flags, wide}};
+    return stream_submit(stream, &work);
+}
+
+#define VALUES(suffix)                                                                                            \
+    CUresult cuStreamWaitValue32##suffix(CUstream stream, CUdeviceptr addr, uint32_t operand, unsigned int flags) {  \
+        return value(stream, addr, operand, flags, false, false);                                                 \
+    }                                                                                                             \
+    CUresult cuStreamWaitValue64##suffix(CUstream stream, CUdeviceptr addr, uint64_t operand, unsigned int flags) {  \
+        return value(stream, addr, operand, flags, true, false);                                                  \
+    }                                                                                                             \
+    CUresult cuStreamWriteValue32##suffix(CUstream stream, CUdeviceptr addr, uint32_t operand, unsigned int flags) { \
+        return value(stream, addr, operand, flags, false, true);                                                  \
+    }                                                                                                             \
+    CUresult cuStreamWriteValue64##suffix(CUstream stream, CUdeviceptr addr, uint64_t operand, unsigned int flags) { \
+        return value(stream, addr, operand, flags, true, true);                                                   \
+    }                                                                                                             \
+    CUresult cuStreamBatchMemOp##suffix(CUstream stream, unsigned int count, CUstreamBatchMemOpParams *operations, \
+                                        unsigned int flags) {                                                     \
+        NEED(flags == 0, CUDA_ERROR_INVALID_VALUE);                                                               \
+        return batch(stream, count, operations);                                                                  \
+    }
+
+static CUresult batch(CUstream stream, unsigned count, const CUstreamBatchMemOpParams *operations) {
+    NEED(count && count <= 256 && operations, CUDA_ERROR_INVALID_VALUE);
+    for (unsigned i = 0; i < count; i++) {
+        const CUstreamBatchMemOpParams *each = &operations[i];
+        bool wide = each->operation == CU_STREAM_MEM_OP_WAIT_VALUE_64 || each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+        bool write = each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_32 || each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+        switch (each->operation) {
+        case CU_STREAM_MEM_OP_WAIT_VALUE_32:
+        case CU_STREAM_MEM_OP_WAIT_VALUE_64:
+        case CU_STREAM_MEM_OP_WRITE_VALUE_32:
+        case CU_STREAM_MEM_OP_WRITE_VALUE_64:
+            NEED_OK(value(stream, each->value.address, each->value.value, each->value.flags, wide, write));
+            break;
+        case CU_STREAM_MEM_OP_BARRIER:
+        case CU_STREAM_MEM_OP_FLUSH_REMOTE_WRITES: break; /* memory is one and coherent here */
+        default: return CUDA_ERROR_INVALID_VALUE;
+        }
+    }
     return CUDA_SUCCESS;
 }
 
-CUresult cuEventDestroy_v2(CUevent event) {
-    NEED_DRIVER();
-    NEED(object_is(event, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);
-    object_end(event);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuEventDestroy(CUevent event) {
-    return cuEventDestroy_v2(event);
-}
-
-CUresult cuEventRecord(CUevent event, CUstream stream) {
-    NEED_CONTEXT(current);
-    NEED_OK(stream_check(stream));
-    NEED(object_is(event, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);
-    event->recorded = true;
-    event->at_ns = sim_now_ns();
-    return CUDA_SUCCESS;
-}
-
-CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int flags) {
-    NEED(flags <= CU_EVENT_RECORD_EXTERNAL, CUDA_ERROR_INVALID_VALUE);
-    return cuEventRecord(event, stream);
-}
-
-CUresult cuEventQuery(CUevent event) {
-    NEED_DRIVER();
-    return object_is(event, KIND_EVENT) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-}
-
-CUresult cuEventSynchronize(CUevent event) {
-    return cuEventQuery(event);
-}
-
-CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
-    NEED_DRIVER();
-    NEED(milliseconds, CUDA_ERROR_INVALID_VALUE);
-    NEED(object_is(start, KIND_EVENT) && object_is(end, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);
-    NEED(start->recorded && end->recorded, CUDA_ERROR_INVALID_HANDLE);
-    NEED(!((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING), CUDA_ERROR_INVALID_HANDLE);
-    *milliseconds = (float)((double)((int64_t)end->at_ns - (int64_t)start->at_ns) / 1e6);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuEventElapsedTime_v2(float *milliseconds, CUevent start, CUevent end) {
-    return cuEventElapsedTime(milliseconds, start, end);
-}
+VALUES()
+VALUES(_v2)

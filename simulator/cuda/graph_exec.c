@@ -1,0 +1,424 @@
+/* Graphs made ready to run, their launches and updates. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "simulator/cuda/graph.h"
+
+struct CUgraphExec_st {
+    object object;
+    CUgraph graph; /* a copy of its own; nodes know their originals */
+    CUcontext context;
+    uint64_t flags;
+    int holders;
+    pthread_mutex_t running;
+};
+
+/* What a node does at a launch: when it was done, and whether it is switched off. Kept beside the nodes' work. */
+
+static CUresult put_in_order(CUgraph graph) {
+    CUgraphNode first = NULL, last = NULL, *link;
+    size_t left = graph->count;
+    for (CUgraphNode node = graph->first; node; node = node->next) {
+        node->done = false;
+    }
+    while (left) {
+        size_t before = left;
+        for (link = &graph->first; *link;) {
+            CUgraphNode node = *link;
+            bool ready = true;
+            for (size_t i = 0; i < node->need_count; i++) {
+                ready = ready && node->needs[i]->done;
+            }
+            if (!ready) {
+                link = &node->next;
+                continue;
+            }
+            *link = node->next;
+            node->next = NULL;
+            node->done = true;
+            if (last) {
+                last->next = node;
+            } else {
+                first = node;
+            }
+            last = node;
+            left--;
+        }
+        NEED(left < before, CUDA_ERROR_INVALID_VALUE); /* nodes that wait for each other */
+    }
+    graph->first = first;
+    graph->last = last;
+    for (CUgraphNode node = first; node; node = node->next) {
+        if (node->child) {
+            NEED_OK(put_in_order(node->child));
+        }
+    }
+    return CUDA_SUCCESS;
+}
+
+static uint64_t later(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+static uint64_t run_graph(CUgraph graph, CUstream stream, uint64_t start);
+
+/* Runs one node that may start at `ready`; answers when it is complete. */
+static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
+    const op *work = &node->work;
+    if (node->off) {
+        return ready;
+    }
+    if (node->child) {
+        return run_graph(node->child, stream, ready);
+    }
+    switch (work->kind) {
+    case OP_KERNEL:
+        return work->as.kernel.duration_ns
+                   ? sim_work_book(sim_driver.machine, node->context->device->gpu, work->as.kernel.lanes,
+                                   work->as.kernel.duration_ns, ready)
+                   : ready;
+    case OP_HOST:
+        sleep_until(ready);
+        work->as.host.callback(work->as.host.data);
+        return later(ready, sim_now_ns());
+    case OP_COPY:
+    case OP_COPY_BOX:
+    case OP_FILL: op_do_copy(work); return ready;
+    case OP_FREE: heap_free(work->as.free); return ready;
+    case OP_RECORD: {
+        moment *point = moment_new();
+        if (point) {
+            moment *before = work->as.event.event->moment;
+            moment_done(point, later(ready, sim_now_ns()));
+            work->as.event.event->moment = point;
+            moment_drop(before);
+        }
+        return ready;
+    }
+    case OP_WAIT: {
+        moment *point = work->as.event.moment ? work->as.event.moment : work->as.event.event->moment;
+        return point ? later(ready, moment_wait(point)) : ready;
+    }
+    case OP_WAIT_VALUE:
+    case OP_WRITE_VALUE: {
+        stream_run(stream, work);
+        return later(ready, stream->ready_ns);
+    }
+    default: return ready;
+    }
+}
+
+static uint64_t run_graph(CUgraph graph, CUstream stream, uint64_t start) {
+    uint64_t end = start;
+    for (CUgraphNode node = graph->first; node; node = node->next) {
+        uint64_t ready = start;
+        for (size_t i = 0; i < node->need_count; i++) {
+            ready = later(ready, node->needs[i]->done_ns);
+        }
+        node->done_ns = run_node(node, stream, ready);
+        end = later(end, node->done_ns);
+    }
+    return end;
+}
+
+void exec_run(CUgraphExec exec, CUstream stream) {
+    pthread_mutex_lock(&exec->running);
+    uint64_t end = run_graph(exec->graph, stream, stream_start(stream));
+    pthread_mutex_unlock(&exec->running);
+    stream_reach(stream, end);
+}
+
+static bool calls_host(CUgraph graph) {
+    for (CUgraphNode node = graph->first; node; node = node->next) {
+        bool waits = node->work.kind == OP_HOST || node->work.kind == OP_WAIT_VALUE || node->work.kind == OP_WRITE_VALUE ||
+                     node->work.kind == OP_WAIT;
+        if (waits || (node->child && calls_host(node->child))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool exec_calls_host(CUgraphExec exec) {
+    return calls_host(exec->graph);
+}
+
+CUgraph exec_graph(CUgraphExec exec) {
+    return exec->graph;
+}
+
+void exec_hold(CUgraphExec exec) {
+    __atomic_add_fetch(&exec->holders, 1, __ATOMIC_RELAXED);
+}
+
+void exec_drop(CUgraphExec exec) {
+    if (__atomic_sub_fetch(&exec->holders, 1, __ATOMIC_ACQ_REL) == 0) {
+        graph_end(exec->graph);
+        pthread_mutex_destroy(&exec->running);
+        object_end(exec);
+    }
+}
+
+/* ---- Entry points. */
+
+#define NEED_EXEC(exec) NEED(object_is(exec, KIND_EXEC), CUDA_ERROR_INVALID_VALUE)
+
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *graph_exec, CUgraph graph, unsigned long long flags) {
+    NEED_CONTEXT(current);
+    NEED(graph_exec && object_is(graph, KIND_GRAPH), CUDA_ERROR_INVALID_VALUE);
+    unsigned long long known = CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
+                               CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
+    NEED(!(flags & ~known), CUDA_ERROR_INVALID_VALUE);
+    CUgraphExec made = object_new(KIND_EXEC, sizeof *made);
+    NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
+    made->context = current;
+    made->flags = flags;
+    made->holders = 1;
+    pthread_mutex_init(&made->running, NULL);
+    CUresult result = graph_copy(graph, &made->graph);
+    if (result == CUDA_SUCCESS) {
+        result = put_in_order(made->graph);
+        if (result != CUDA_SUCCESS) {
+            graph_end(made->graph);
+        }
+    }
+    if (result != CUDA_SUCCESS) {
+        object_end(made);
+        return result;
+    }
+    *graph_exec = made;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphInstantiate_v2(CUgraphExec *graph_exec, CUgraph graph, CUgraphNode *error_node, char *log_buffer,
+                               size_t buffer_size) {
+    if (error_node) {
+        *error_node = NULL;
+    }
+    if (log_buffer && buffer_size) {
+        *log_buffer = 0;
+    }
+    return cuGraphInstantiateWithFlags(graph_exec, graph, 0);
+}
+
+CUresult cuGraphInstantiate(CUgraphExec *graph_exec, CUgraph graph, CUgraphNode *error_node, char *log_buffer,
+                            size_t buffer_size) {
+    return cuGraphInstantiate_v2(graph_exec, graph, error_node, log_buffer, buffer_size);
+}
+
+CUresult cuGraphInstantiateWithParams(CUgraphExec *graph_exec, CUgraph graph,
+                                      CUDA_GRAPH_INSTANTIATE_PARAMS *instantiate_params) {
+    NEED(instantiate_params, CUDA_ERROR_INVALID_VALUE);
+    instantiate_params->error_node = NULL;
+    CUresult result = cuGraphInstantiateWithFlags(graph_exec, graph, instantiate_params->flags);
+    instantiate_params->result = result == CUDA_SUCCESS ? CUDA_GRAPH_INSTANTIATE_SUCCESS : CUDA_GRAPH_INSTANTIATE_ERROR;
+    return result;
+}
+
+CUresult cuGraphExecGetFlags(CUgraphExec graph_exec, uint64_t *flags) {
+    NEED_DRIVER();
+    NEED_EXEC(graph_exec);
+    NEED(flags, CUDA_ERROR_INVALID_VALUE);
+    *flags = graph_exec->flags;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphExecDestroy(CUgraphExec graph_exec) {
+    NEED_DRIVER();
+    NEED_EXEC(graph_exec);
+    exec_drop(graph_exec);
+    return CUDA_SUCCESS;
+}
+
+/* Memory of the allocating nodes is taken before anything runs, so that a refusal reaches the caller. */
+static CUresult take_memory(CUgraph graph, bool free_first) {
+    for (CUgraphNode node = graph->first; node; node = node->next) {
+        if (node->child) {
+            NEED_OK(take_memory(node->child, free_first));
+        }
+        if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
+            if (heap_charged(node->alloc.pointer)) {
+                NEED(free_first, CUDA_ERROR_INVALID_VALUE);
+                heap_uncharge(node->alloc.pointer);
+            }
+            NEED_OK(heap_charge(node->alloc.pointer));
+        }
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphLaunch(CUgraphExec graph_exec, CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED_EXEC(graph_exec);
+    if (!stream->capture) {
+        NEED_OK(take_memory(graph_exec->graph, graph_exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH));
+    }
+    exec_hold(graph_exec);
+    op work = {.kind = OP_GRAPH, .as.exec = graph_exec};
+    return stream_submit(stream, &work);
+}
+
+CUresult cuGraphUpload(CUgraphExec graph_exec, CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED_EXEC(graph_exec);
+    return CUDA_SUCCESS;
+}
+
+/* ---- Changing one that is ready. */
+
+static CUgraphNode twin_of(CUgraphExec exec, CUgraphNode node) {
+    for (CUgraphNode each = object_is(exec, KIND_EXEC) ? exec->graph->first : NULL; each; each = each->next) {
+        if (each->original == node) {
+            return each;
+        }
+    }
+    return NULL;
+}
+
+#define NEED_TWIN(twin, exec, node)             \
+    CUgraphNode twin;                           \
+    do {                                        \
+        NEED_DRIVER();                          \
+        twin = twin_of(exec, node);             \
+        NEED(twin, CUDA_ERROR_INVALID_VALUE);   \
+    } while (0)
+
+CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *params) {
+    NEED_TWIN(twin, exec, node);
+    return cuGraphKernelNodeSetParams_v2(twin, params);
+}
+
+CUresult cuGraphExecKernelNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS_v1 *params) {
+    NEED_TWIN(twin, exec, node);
+    return cuGraphKernelNodeSetParams(twin, params);
+}
+
+CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_MEMCPY3D *copy_params,
+                                        CUcontext context) {
+    (void)context;
+    NEED_TWIN(twin, exec, node);
+    return cuGraphMemcpyNodeSetParams(twin, copy_params);
+}
+
+CUresult cuGraphExecMemsetNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_MEMSET_NODE_PARAMS *params,
+                                        CUcontext context) {
+    (void)context;
+    NEED_TWIN(twin, exec, node);
+    return cuGraphMemsetNodeSetParams(twin, params);
+}
+
+CUresult cuGraphExecHostNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_HOST_NODE_PARAMS *node_params) {
+    NEED_TWIN(twin, exec, node);
+    return cuGraphHostNodeSetParams(twin, node_params);
+}
+
+CUresult cuGraphExecEventRecordNodeSetEvent(CUgraphExec exec, CUgraphNode node, CUevent event) {
+    NEED_TWIN(twin, exec, node);
+    return cuGraphEventRecordNodeSetEvent(twin, event);
+}
+
+CUresult cuGraphExecEventWaitNodeSetEvent(CUgraphExec exec, CUgraphNode node, CUevent event) {
+    NEED_TWIN(twin, exec, node);
+    return cuGraphEventWaitNodeSetEvent(twin, event);
+}
+
+CUresult cuGraphExecNodeSetParams(CUgraphExec exec, CUgraphNode node, CUgraphNodeParams *node_params) {
+    NEED_TWIN(twin, exec, node);
+    return cuGraphNodeSetParams(twin, node_params);
+}
+
+CUresult cuGraphNodeSetEnabled(CUgraphExec exec, CUgraphNode node, unsigned int is_enabled) {
+    NEED_TWIN(twin, exec, node);
+    NEED(twin->type == CU_GRAPH_NODE_TYPE_KERNEL || twin->type == CU_GRAPH_NODE_TYPE_MEMCPY ||
+             twin->type == CU_GRAPH_NODE_TYPE_MEMSET,
+         CUDA_ERROR_INVALID_VALUE);
+    twin->off = !is_enabled;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphNodeGetEnabled(CUgraphExec exec, CUgraphNode node, unsigned int *is_enabled) {
+    NEED_TWIN(twin, exec, node);
+    NEED(is_enabled, CUDA_ERROR_INVALID_VALUE);
+    *is_enabled = !twin->off;
+    return CUDA_SUCCESS;
+}
+
+static size_t place_of(CUgraph graph, CUgraphNode node) {
+    size_t place = 0;
+    for (CUgraphNode each = graph->first; each && each != node; each = each->next) {
+        place++;
+    }
+    return place;
+}
+
+static CUgraphExecUpdateResult compare(CUgraph old, CUgraph fresh, CUgraphNode *error) {
+    *error = NULL;
+    if (old->count != fresh->count) {
+        return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
+    }
+    CUgraphNode after = fresh->first;
+    for (CUgraphNode before = old->first; before; before = before->next, after = after->next) {
+        *error = after->original;
+        if (before->type != after->type) {
+            return CU_GRAPH_EXEC_UPDATE_ERROR_NODE_TYPE_CHANGED;
+        }
+        if (before->need_count != after->need_count) {
+            return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
+        }
+        for (size_t i = 0; i < before->need_count; i++) {
+            if (place_of(old, before->needs[i]) != place_of(fresh, after->needs[i])) {
+                return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
+            }
+        }
+        if (before->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
+            return CU_GRAPH_EXEC_UPDATE_ERROR_NOT_SUPPORTED;
+        }
+    }
+    *error = NULL;
+    return CU_GRAPH_EXEC_UPDATE_SUCCESS;
+}
+
+CUresult cuGraphExecUpdate_v2(CUgraphExec exec, CUgraph graph, CUgraphExecUpdateResultInfo *result_info) {
+    NEED_DRIVER();
+    NEED_EXEC(exec);
+    NEED(object_is(graph, KIND_GRAPH) && result_info, CUDA_ERROR_INVALID_VALUE);
+    CUgraph fresh;
+    NEED_OK(graph_copy(graph, &fresh));
+    CUresult ordered = put_in_order(fresh);
+    if (ordered != CUDA_SUCCESS) {
+        graph_end(fresh);
+        return ordered;
+    }
+    *result_info = (CUgraphExecUpdateResultInfo){.result = compare(exec->graph, fresh, &result_info->error_node)};
+    CUgraphNode error;
+    if (compare(exec->graph, fresh, &error) != CU_GRAPH_EXEC_UPDATE_SUCCESS) {
+        result_info->error_node = error;
+        graph_end(fresh);
+        return CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
+    }
+    /* The new nodes answer to the old graph's handles, and keep what was switched off. */
+    pthread_mutex_lock(&exec->running);
+    CUgraphNode after = fresh->first;
+    for (CUgraphNode before = exec->graph->first; before; before = before->next, after = after->next) {
+        after->original = before->original;
+        after->off = before->off;
+    }
+    CUgraph old = exec->graph;
+    exec->graph = fresh;
+    pthread_mutex_unlock(&exec->running);
+    graph_end(old);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphExecUpdate(CUgraphExec exec, CUgraph graph, CUgraphNode *error_node_out,
+                           CUgraphExecUpdateResult *update_result_out) {
+    CUgraphExecUpdateResultInfo info = {0};
+    CUresult result = cuGraphExecUpdate_v2(exec, graph, &info);
+    if (error_node_out) {
+        *error_node_out = info.error_node;
+    }
+    if (update_result_out) {
+        *update_result_out = info.result;
+    }
+    return result;
+}

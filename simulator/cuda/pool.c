@@ -1,0 +1,216 @@
+/* Memory pools, and allocation in the order of streams. A pool gives back to the card what is freed at once. */
+#include "simulator/cuda/graph.h"
+#include "simulator/cuda/op.h"
+
+struct CUmemPoolHandle_st {
+    object object;
+    device *device;
+    heap *heap;
+    CUmemPoolProps properties;
+    int reuse[4]; /* by attribute */
+    uint64_t threshold;
+    uint64_t used, used_high;
+};
+
+static CUmemoryPool pool_new(device *chosen, const CUmemPoolProps *properties) {
+    CUmemoryPool made = object_new(KIND_POOL, sizeof *made);
+    if (made) {
+        made->device = chosen;
+        made->properties = *properties;
+        made->heap = heap_new(chosen, NULL, made);
+        for (int i = 0; i < 4; i++) {
+            made->reuse[i] = 1;
+        }
+    }
+    return made;
+}
+
+static CUmemoryPool default_pool(device *chosen) {
+    pthread_mutex_lock(&chosen->lock);
+    if (!chosen->default_pool) {
+        CUmemPoolProps usual = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                .location = {CU_MEM_LOCATION_TYPE_DEVICE, (int)(chosen - sim_driver.devices)}};
+        chosen->default_pool = pool_new(chosen, &usual);
+        chosen->pool = chosen->default_pool;
+    }
+    pthread_mutex_unlock(&chosen->lock);
+    return chosen->default_pool;
+}
+
+#define NEED_POOL(pool) NEED(object_is(pool, KIND_POOL), CUDA_ERROR_INVALID_VALUE)
+
+CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *pool_props) {
+    NEED_DRIVER();
+    NEED(pool && pool_props && pool_props->type == CU_MEM_ALLOCATION_TYPE_PINNED, CUDA_ERROR_INVALID_VALUE);
+    NEED(pool_props->location.type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
+    device *chosen = device_at(pool_props->location.id);
+    NEED(chosen, CUDA_ERROR_INVALID_DEVICE);
+    *pool = pool_new(chosen, pool_props);
+    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult cuMemPoolDestroy(CUmemoryPool pool) {
+    NEED_DRIVER();
+    NEED_POOL(pool);
+    NEED(pool != pool->device->default_pool, CUDA_ERROR_INVALID_VALUE);
+    pthread_mutex_lock(&pool->device->lock);
+    if (pool->device->pool == pool) {
+        pool->device->pool = pool->device->default_pool;
+    }
+    pthread_mutex_unlock(&pool->device->lock);
+    heap_end(pool->heap);
+    object_end(pool);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool_out, CUdevice ordinal) {
+    NEED_DEVICE(chosen, ordinal);
+    NEED(pool_out, CUDA_ERROR_INVALID_VALUE);
+    *pool_out = default_pool(chosen);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice ordinal) {
+    NEED_DEVICE(chosen, ordinal);
+    NEED(pool, CUDA_ERROR_INVALID_VALUE);
+    default_pool(chosen);
+    *pool = chosen->pool;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceSetMemPool(CUdevice ordinal, CUmemoryPool pool) {
+    NEED_DEVICE(chosen, ordinal);
+    NEED_POOL(pool);
+    NEED(pool->device == chosen, CUDA_ERROR_INVALID_VALUE);
+    default_pool(chosen);
+    chosen->pool = pool;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value) {
+    NEED_DRIVER();
+    NEED_POOL(pool);
+    NEED(value, CUDA_ERROR_INVALID_VALUE);
+    switch ((int)attribute) {
+    case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES: *(int *)value = pool->reuse[attribute]; break;
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: *(uint64_t *)value = pool->threshold; break;
+    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT: *(uint64_t *)value = pool->used; break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH: *(uint64_t *)value = pool->used_high; break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: *(uint64_t *)value = heap_charged_bytes(pool->heap, false); break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: *(uint64_t *)value = heap_charged_bytes(pool->heap, true); break;
+    default: return CUDA_ERROR_INVALID_VALUE;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value) {
+    NEED_DRIVER();
+    NEED_POOL(pool);
+    NEED(value, CUDA_ERROR_INVALID_VALUE);
+    switch ((int)attribute) {
+    case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES: pool->reuse[attribute] = *(int *)value != 0; break;
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: pool->threshold = *(uint64_t *)value; break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
+        NEED(*(uint64_t *)value == 0, CUDA_ERROR_INVALID_VALUE);
+        pool->used_high = pool->used;
+        break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH:
+        NEED(*(uint64_t *)value == 0, CUDA_ERROR_INVALID_VALUE);
+        heap_forget_high(pool->heap);
+        break;
+    default: return CUDA_ERROR_INVALID_VALUE;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t min_bytes_to_keep) {
+    (void)min_bytes_to_keep; /* nothing unused is kept */
+    NEED_DRIVER();
+    NEED_POOL(pool);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *map, size_t count) {
+    NEED_DRIVER();
+    NEED_POOL(pool);
+    NEED(map && count, CUDA_ERROR_INVALID_VALUE);
+    for (size_t i = 0; i < count; i++) {
+        NEED(map[i].location.type == CU_MEM_LOCATION_TYPE_DEVICE && device_at(map[i].location.id),
+             CUDA_ERROR_INVALID_DEVICE);
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolGetAccess(CUmemAccess_flags *flags, CUmemoryPool mem_pool, CUmemLocation *location) {
+    NEED_DRIVER();
+    NEED_POOL(mem_pool);
+    NEED(flags && location && location->type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
+    device *asked = device_at(location->id);
+    NEED(asked, CUDA_ERROR_INVALID_DEVICE);
+    *flags = asked == mem_pool->device ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    return CUDA_SUCCESS;
+}
+
+/* ---- Allocation in the order of a stream; captured, it becomes a node of the graph. */
+
+static CUresult pool_alloc(CUmemoryPool pool, CUstream stream, size_t bytes, CUdeviceptr *pointer) {
+    if (stream->capture) {
+        op work = {.kind = OP_ALLOC};
+        CUDA_MEM_ALLOC_NODE_PARAMS *wanted = &work.as.alloc.wanted;
+        wanted->pool = pool->properties;
+        wanted->bytes = bytes;
+        NEED_OK(heap_reserve(stream->context->heap, bytes, &wanted->pointer));
+        *pointer = wanted->pointer;
+        return capture_add(stream, &work);
+    }
+    NEED(!pool->properties.max_size || heap_charged_bytes(pool->heap, false) + bytes <= pool->properties.max_size,
+         CUDA_ERROR_OUT_OF_MEMORY);
+    NEED_OK(heap_alloc(pool->heap, bytes, false, pointer));
+    uint64_t used = __atomic_add_fetch(&pool->used, bytes, __ATOMIC_RELAXED);
+    if (used > pool->used_high) {
+        pool->used_high = used;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool, CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
+    NEED_POOL(pool);
+    return pool_alloc(pool, stream, bytes, pointer);
+}
+
+CUresult cuMemAllocAsync(CUdeviceptr *pointer, size_t bytes, CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
+    NEED(default_pool(stream->context->device), CUDA_ERROR_OUT_OF_MEMORY);
+    return pool_alloc(stream->context->device->pool, stream, bytes, pointer);
+}
+
+CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream handle) {
+    NEED_STREAM(stream, handle);
+    extent found;
+    NEED(heap_find(pointer, &found) && found.base == pointer, CUDA_ERROR_INVALID_VALUE);
+    op work = {.kind = OP_FREE, .as.free = pointer};
+    if (!stream->capture) {
+        pool_freed(&found);
+    }
+    return stream_submit(stream, &work);
+}
+
+void pool_freed(const extent *freed) {
+    if (freed->pool) {
+        __atomic_sub_fetch(&freed->pool->used, freed->bytes, __ATOMIC_RELAXED);
+    }
+}
+
+/* ---- What graphs hold on a device. */
+
+CUresult cuDeviceGraphMemTrim(CUdevice ordinal) {
+    NEED_DEVICE(chosen, ordinal);
+    return CUDA_SUCCESS;
+}
