@@ -32,6 +32,8 @@ class _Table:
     stale: set[str]
     fitting: set[str] = field(default_factory=set)
     failing: dict[str, Reason] = field(default_factory=dict)
+    simple: tuple[int, int] | None = None
+    """MiB and percent of a pod that asks for one share of any card; for it a room decides."""
     by_signature: dict[int, Reason | None] | None = None
     """None where the nodes' names and cards matter, because the pod names cards."""
 
@@ -63,7 +65,7 @@ class Verdicts:
         table = self._tables.get(shape)
         if table is None:
             named = bool(pod.preferences.use_uuids or pod.preferences.avoid_uuids)
-            table = _Table(pod, set(self._books.nodes()), by_signature=None if named else {})
+            table = _Table(pod, set(self._books.nodes()), simple=_simple(pod), by_signature=None if named else {})
             self._tables[shape] = table
             if len(self._tables) > MOST_SHAPES:
                 self._tables.popitem(last=False)
@@ -87,6 +89,12 @@ class Verdicts:
         node = self._books.node(name)
         if node is None:
             return placement.NO_CARDS
+        if table.simple is not None:
+            memory, cores = table.simple
+            limit = self._rules.shares_per_gpu
+            for free_memory, free_cores, shares in node.rooms:
+                if free_memory >= memory and free_cores >= cores and shares < limit:
+                    return None
         if table.by_signature is None:
             return placement.reason(node, table.pod, self._rules)
         signature = self._books.signature(name)
@@ -99,6 +107,15 @@ class Verdicts:
     def _changed(self, name: str) -> None:
         for table in self._tables.values():
             table.stale.add(name)
+
+
+def _simple(pod: PodRequest) -> tuple[int, int] | None:
+    if len(pod.containers) > 1 or pod.preferences.selective:
+        return None
+    (request,) = pod.containers.values()
+    if request.gpus > 1 or request.whole or request.memory_percent:
+        return None
+    return request.memory, request.cores
 
 
 def shape_of(pod: PodRequest) -> Shape:

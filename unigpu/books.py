@@ -182,7 +182,7 @@ class Books:
         if ledger.view is not None:
             return ledger.view
         seen = tuple(Card(gpu, _sum(ledger.uses.get(gpu.uuid))) for gpu in ledger.gpus)
-        ledger.view = Node(name, seen, ledger.mode, ledger.gpu_policy)
+        ledger.view = Node(name, seen, ledger.mode, ledger.gpu_policy, cards.rooms(seen, ledger.mode))
         self._fullness[name] = sum(map(cards.fullness, seen)) // max(len(seen), 1)
         self._stale.discard(name)
         ledger.overbooked = tuple(

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from unigpu import allocations
+from unigpu import allocations, modes
 from unigpu.allocations import Share, Use
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
@@ -39,6 +39,10 @@ class Card:
     taken: Use = UNUSED
 
 
+Room = tuple[int, int, int]
+"""What is free of a card: MiB, percent of compute, and how many shares it carries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node as placement sees it."""
@@ -48,10 +52,25 @@ class Node:
     mode: NodeMode = NodeMode.MIXED
     gpu_policy: Spread | None = None
     """What the node's label says; None: nothing."""
+    rooms: tuple[Room, ...] = ()
+    """Cards that take shares, for a quick yes; empty where nobody worked them out."""
 
 
 Own = Sequence[tuple[Role, Share]]
 """Shares that the same pod has on the card already, in the order in which its containers start."""
+
+
+def rooms(seen: Sequence[Card], mode: NodeMode) -> tuple[Room, ...]:
+    """The rooms for shares of any pod, the one with the most memory first."""
+    if mode in modes.WHOLE_CARDS_ONLY:
+        return ()
+    found = [
+        (card.gpu.memory - card.taken.memory, FULL - card.taken.cores, card.taken.shares)
+        for card in seen
+        if card.gpu.healthy and not card.taken.whole
+    ]
+    found.sort(reverse=True)
+    return tuple(found)
 
 
 def share_of(gpu: Gpu, request: Request) -> Share:
