@@ -17,6 +17,8 @@ from exporter.settings import Settings
 from unigpu import logs
 
 logger = logging.getLogger(__name__)
+OTHER_FILES = 256
+"""Descriptors for connections, the driver and the like."""
 
 
 async def run(settings: Settings, started: Callable[[int], None] | None = None) -> None:
@@ -28,8 +30,7 @@ async def run(settings: Settings, started: Callable[[int], None] | None = None) 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _allow_open_files()
-    folders = Folders(settings.containers)
+    folders = Folders(settings.containers, _open_files())
     driver = Driver(settings)
     server = Server(Page(folders, driver))
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=5.0)
@@ -58,7 +59,8 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _allow_open_files() -> None:
-    """Two files a container stay open: as many as the system lets us have."""
+def _open_files() -> int:
+    """How many containers' files may stay open: as many as the system lets us, with some left for connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(0, hard - OTHER_FILES)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from unigpu.policy import Policy
 logger = logging.getLogger(__name__)
 _TURNS = 100
 """How often a policy that is being written is read again, before the one known before counts for now."""
+_RECENT = 100_000_000
+"""Nanoseconds; several times what file systems round times of change to."""
 _BUFFER = bytearray(usage.SIZE)
 """For whole usage files, one after another: pages are made on one thread."""
 
@@ -20,23 +23,26 @@ _BUFFER = bytearray(usage.SIZE)
 class Container:
     """Reads no more than may have changed since the last time.
 
-    The grant is read once: a new one is a new file, and that is a new object. The policy is compared byte by byte. Of
-    the usage file the cards' totals are compared: each change of a slot changes its card's total too, so what was read
-    of the slots stays true until a total changes, or a process ends.
+    The grant is read once: a new one is a new file, and that is a new object. The policy is read when its time of
+    change says so: the node agent writes it with system calls, which set that time. Programs change the usage file
+    through memory, which doesn't, so its cards' totals are compared: each change of a slot changes its card's total
+    too, and what was read of the slots stays true until a total changes, or a process ends.
     """
 
-    def __init__(self, folder: Path, grant: Grant) -> None:
+    def __init__(self, folder: Path, grant: Grant, *, stays_open: bool = True) -> None:
+        """`stays_open`: keep the usage file open between two refreshes, which is quicker and costs a descriptor."""
         self.grant = grant
         self.unreadable: dict[str, str] = {}
         """Why a file can't be read, by its name."""
         self._folder = folder
-        self._policy = _File(folder / grants.POLICY_FILE)
-        self._usage = _File(folder / grants.USAGE_FILE)
-        cards = len(grant.shares)
-        self._policy_head = policy.CARDS_OFFSET + policy.CARD_SIZE * cards
-        self._usage_head = usage.TOTALS_OFFSET + usage.TOTAL_SIZE * cards
-        self._policy_seen: bytes | None = None
+        self._policy = folder / grants.POLICY_FILE
+        self._policy_path = str(self._policy)
+        self._policy_stamp: tuple[int, int] | None = None
+        self._usage = folder / grants.USAGE_FILE
+        self._usage_head = usage.TOTALS_OFFSET + usage.TOTAL_SIZE * len(grant.shares)
         self._usage_seen: bytes | None = None
+        self._descriptor = -1
+        self.stays_open = stays_open
         self._limits: Policy | None = None
         self._living: tuple[int, ...] = ()
         self.granted = exposition.granted(grant, None)
@@ -44,9 +50,10 @@ class Container:
         """Lines; empty where the usage file can't be read."""
 
     def close(self) -> None:
-        """Close its files."""
-        self._policy.close()
-        self._usage.close()
+        """Close the usage file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def refresh(self) -> bool:
         """Read what may have changed; whether a line that `granted` has, or the list of unreadable files, did.
@@ -56,6 +63,8 @@ class Container:
         before = self.granted, tuple(self.unreadable)
         self._guarded(grants.POLICY_FILE, self._read_policy, self._forget_policy)
         self._guarded(grants.USAGE_FILE, self._read_usage, self._forget_usage)
+        if not self.stays_open:
+            self.close()
         return before != (self.granted, tuple(self.unreadable))
 
     def _guarded(self, file: str, read: Callable[[], None], forget: Callable[[], None]) -> None:
@@ -70,30 +79,35 @@ class Container:
             self.unreadable.pop(file, None)
 
     def _read_policy(self) -> None:
-        descriptor = self._policy.descriptor()
-        if os.pread(descriptor, self._policy_head, 0) == self._policy_seen:
+        status = os.stat(self._policy_path)  # noqa: PTH116
+        stamp = status.st_ino, status.st_mtime_ns
+        if stamp == self._policy_stamp:
             return
         for _ in range(_TURNS):
-            content = os.pread(descriptor, policy.SIZE + 1, 0)
-            if content == os.pread(descriptor, policy.SIZE + 1, 0) and not _being_written(content):
+            content = self._policy.read_bytes()
+            if content == self._policy.read_bytes() and not _being_written(content):
                 break
         else:
             if self._limits is not None:
                 return
             raise errors.Malformed("policy file is being written all the time")
-        self._limits = policy.unpack(content)
-        self._policy_seen = content[: self._policy_head]
-        self.granted = exposition.granted(self.grant, self._limits)
+        limits = policy.unpack(content)
+        # Of a file that changed this very moment another change may follow with the same time.
+        self._policy_stamp = stamp if abs(time.time_ns() - status.st_mtime_ns) > _RECENT else None
+        if limits != self._limits:
+            self._limits = limits
+            self.granted = exposition.granted(self.grant, limits)
 
     def _forget_policy(self) -> None:
-        self._policy.close()
-        self._policy_seen = None
+        self._policy_stamp = None
         if self._limits is not None:
             self._limits = None
             self.granted = exposition.granted(self.grant, None)
 
     def _read_usage(self) -> None:
-        descriptor = self._usage.descriptor()
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._usage, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        descriptor = self._descriptor
         head = os.pread(descriptor, self._usage_head, 0)
         if head == self._usage_seen:
             for slot in self._living:
@@ -110,29 +124,9 @@ class Container:
         self.used, self.refused = exposition.used(self.granted.cards, taken.cards)
 
     def _forget_usage(self) -> None:
-        self._usage.close()
+        self.close()
         self._usage_seen = None
         self.used = self.refused = b""
-
-
-class _File:
-    """A file that is opened when it is first needed, and stays open."""
-
-    __slots__ = ("_descriptor", "_path")
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = -1
-
-    def descriptor(self) -> int:
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-        return self._descriptor
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 def _being_written(content: bytes) -> bool:

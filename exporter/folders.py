@@ -19,8 +19,10 @@ Stamp = tuple[int, int]
 class Folders:
     """Containers by their folders. One whose grant isn't there yet is no container, and neither is one that is gone."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, open_files: int = 256) -> None:
+        """`open_files`: how many files may stay open from one scrape to the next."""
         self._root = root
+        self._open_files = open_files
         self._containers: dict[Key, tuple[Stamp, Container]] = {}
         self._broken: dict[Key, tuple[Stamp, str]] = {}
 
@@ -87,4 +89,5 @@ class Folders:
             self._broken[key] = stamp, str(error)
             logs.event(logger, "grant can't be read", logging.WARNING, folder=folder, error=error)
         else:
-            self._containers[key] = stamp, Container(folder, grant)
+            keep = len(self._containers) < self._open_files
+            self._containers[key] = stamp, Container(folder, grant, stays_open=keep)

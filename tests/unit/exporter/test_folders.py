@@ -196,6 +196,28 @@ def test_a_grant_in_anothers_folder_is_torn(tree: Any, folders: Folders) -> None
     assert list(folders.broken) == [("uid-other", "main")]
 
 
+def test_more_containers_than_files_may_stay_open(tree: Any) -> None:
+    grants_of = [tree.grant(f"pod-{number}") for number in range(5)]
+    for slot, grant in enumerate(grants_of):
+        tree.add(grant)
+        tree.use(grant, slot, 100 + slot)
+        tree.live(grant, slot)
+    folders = Folders(tree.root, open_files=2)
+    before = descriptors()
+    folders.refresh()
+    for _ in range(2):
+        for container in folders.containers():
+            container.refresh()
+        assert sorted(used(container) for container in folders.containers()) == [100, 101, 102, 103, 104]
+        assert descriptors() == before + 2
+    folders.close()
+    assert descriptors() == before
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_foreign_things_in_the_tree_are_passed_over(tree: Any, folders: Folders) -> None:
     tree.add(tree.grant())
     (tree.root / "file").write_text("x")
