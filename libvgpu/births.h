@@ -3,16 +3,12 @@
 #define UNIGPU_BIRTHS_H
 
 #include "claim.h"
-
-#define BIRTH_PROCESSES 256
+#include "measure.h"
 
 struct birth {
     struct claim claim;
     bool measured;
-    nvmlDevice_t nvml;
-    unsigned long long device_used;
-    unsigned count;
-    nvmlProcessInfo_t before[BIRTH_PROCESSES];
+    struct measure measure;
 };
 
 /* Takes what a context on the device will cost; false: refused. */

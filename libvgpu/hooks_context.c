@@ -64,6 +64,35 @@ CUresult hook_cuCtxCreate_v4(__typeof__(&cuCtxCreate_v4) driver, CUcontext *cont
     CREATE(driver(context, ctx_create_params, flags, device));
 }
 
+CUresult hook_cuCtxCreate(__typeof__(&cuCtxCreate) driver, CUcontext *context, unsigned int flags, CUdevice device)
+{
+    CREATE(driver(context, flags, device));
+}
+
+CUresult hook_cuGLCtxCreate(__typeof__(&cuGLCtxCreate) driver, CUcontext *context, unsigned int flags,
+    CUdevice device)
+{
+    CREATE(driver(context, flags, device));
+}
+
+CUresult hook_cuGLCtxCreate_v2(__typeof__(&cuGLCtxCreate_v2) driver, CUcontext *context, unsigned int flags,
+    CUdevice device)
+{
+    CREATE(driver(context, flags, device));
+}
+
+CUresult hook_cuVDPAUCtxCreate(__typeof__(&cuVDPAUCtxCreate) driver, CUcontext *context, unsigned int flags,
+    CUdevice device, unsigned int vdp_device, void *vdp_get_proc_address)
+{
+    CREATE(driver(context, flags, device, vdp_device, vdp_get_proc_address));
+}
+
+CUresult hook_cuVDPAUCtxCreate_v2(__typeof__(&cuVDPAUCtxCreate_v2) driver, CUcontext *context, unsigned int flags,
+    CUdevice device, unsigned int vdp_device, void *vdp_get_proc_address)
+{
+    CREATE(driver(context, flags, device, vdp_device, vdp_get_proc_address));
+}
+
 static CUresult destroy(CUresult (*driver)(CUcontext), CUcontext context)
 {
     lock_take(&contexts);

@@ -3,9 +3,9 @@
  */
 #include <stdlib.h>
 
-#include "account.h"
 #include "claim.h"
 #include "hooks.h"
+#include "imports.h"
 #include "lock.h"
 
 struct physical {
@@ -13,6 +13,7 @@ struct physical {
     uint64_t holders; /* handles and mappings */
     int card;
     bool counted;
+    bool imported; /* its size is known when it is mapped */
 };
 
 static struct lock lock;
@@ -85,14 +86,48 @@ CUresult hook_cuMemRelease(__typeof__(&cuMemRelease) driver, CUmemGenericAllocat
     return result;
 }
 
+CUresult hook_cuMemImportFromShareableHandle(__typeof__(&cuMemImportFromShareableHandle) driver,
+    CUmemGenericAllocationHandle *handle, void *os_handle, CUmemAllocationHandleType sh_handle_type)
+{
+    CUmemAllocationProp properties;
+    CUresult result = driver(handle, os_handle, sh_handle_type);
+    if (result != CUDA_SUCCESS || handle == NULL || DRIVER(cuMemGetAllocationPropertiesFromHandle) == NULL
+        || DRIVER(cuMemGetAllocationPropertiesFromHandle)(&properties, *handle) != CUDA_SUCCESS
+        || !on_a_device(&properties))
+        return result;
+    struct physical *physical = calloc(1, sizeof *physical);
+    if (physical != NULL) {
+        *physical = (struct physical){.card = card_of(&properties), .imported = true};
+        lock_take(&lock);
+        hold(LEDGER_HANDLE, *handle, 0, physical);
+        lock_give(&lock);
+    }
+    return result;
+}
+
+/* Counts what was made in another container, at its first mapping; false: refused. */
+static bool count_import(struct physical *physical, uint64_t bytes)
+{
+    if (!physical->imported || physical->counted || imports_made_here(physical->card, bytes))
+        return true;
+    enum quota_answer answer = quota_take(physical->card, bytes);
+    physical->counted = answer == QUOTA_TAKEN;
+    physical->bytes = bytes;
+    return answer != QUOTA_REFUSED;
+}
+
 CUresult hook_cuMemMap(__typeof__(&cuMemMap) driver, CUdeviceptr ptr, size_t size, size_t offset,
     CUmemGenericAllocationHandle handle, unsigned long long flags)
 {
     struct ledger_entry entry;
     lock_take(&lock);
-    CUresult result = driver(ptr, size, offset, handle, flags);
-    if (result == CUDA_SUCCESS && ledger_find(LEDGER_HANDLE, handle, &entry))
-        hold(LEDGER_MAPPING, ptr, size, entry.context);
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+    bool noted = ledger_find(LEDGER_HANDLE, handle, &entry);
+    if (!noted || count_import(entry.context, size)) {
+        result = driver(ptr, size, offset, handle, flags);
+        if (result == CUDA_SUCCESS && noted)
+            hold(LEDGER_MAPPING, ptr, size, entry.context);
+    }
     lock_give(&lock);
     return result;
 }
