@@ -3,7 +3,6 @@
 import logging
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from exporter import exposition, liveness
@@ -14,6 +13,7 @@ from unigpu.policy import Policy
 logger = logging.getLogger(__name__)
 _TURNS = 100
 """How often a policy that is being written is read again, before the one known before counts for now."""
+_UNREADABLE = (OSError, errors.Malformed)
 _RECENT = 100_000_000
 """Nanoseconds; several times what file systems round times of change to."""
 _BUFFER = bytearray(usage.SIZE)
@@ -60,43 +60,56 @@ class Container:
 
         Raises nothing: what can't be read is in `unreadable`.
         """
-        before = self.granted, tuple(self.unreadable)
-        self._guarded(grants.POLICY_FILE, self._read_policy, self._forget_policy)
-        self._guarded(grants.USAGE_FILE, self._read_usage, self._forget_usage)
+        try:
+            changed = self._read_policy()
+        except _UNREADABLE as error:
+            self._forget_policy()
+            changed = self._failed(grants.POLICY_FILE, error)
+        else:
+            changed |= self._mended(grants.POLICY_FILE)
+        try:
+            self._read_usage()
+        except _UNREADABLE as error:
+            self._forget_usage()
+            changed |= self._failed(grants.USAGE_FILE, error)
+        else:
+            changed |= self._mended(grants.USAGE_FILE)
         if not self.stays_open:
             self.close()
-        return before != (self.granted, tuple(self.unreadable))
+        return changed
 
-    def _guarded(self, file: str, read: Callable[[], None], forget: Callable[[], None]) -> None:
-        try:
-            read()
-        except (OSError, errors.Malformed) as error:
-            forget()
-            if self.unreadable.get(file) != str(error):
-                self.unreadable[file] = str(error)
-                logs.event(logger, "file can't be read", logging.WARNING, folder=self._folder, file=file, error=error)
-        else:
-            self.unreadable.pop(file, None)
+    def _failed(self, file: str, error: Exception) -> bool:
+        if self.unreadable.get(file) == str(error):
+            return False
+        self.unreadable[file] = str(error)
+        logs.event(logger, "file can't be read", logging.WARNING, folder=self._folder, file=file, error=error)
+        return True
 
-    def _read_policy(self) -> None:
+    def _mended(self, file: str) -> bool:
+        return bool(self.unreadable) and self.unreadable.pop(file, None) is not None
+
+    def _read_policy(self) -> bool:
+        """Whether the limits are others now."""
         status = os.stat(self._policy_path)  # noqa: PTH116
         stamp = status.st_ino, status.st_mtime_ns
         if stamp == self._policy_stamp:
-            return
+            return False
         for _ in range(_TURNS):
             content = self._policy.read_bytes()
             if content == self._policy.read_bytes() and not _being_written(content):
                 break
         else:
             if self._limits is not None:
-                return
+                return False
             raise errors.Malformed("policy file is being written all the time")
         limits = policy.unpack(content)
         # Of a file that changed this very moment another change may follow with the same time.
         self._policy_stamp = stamp if abs(time.time_ns() - status.st_mtime_ns) > _RECENT else None
-        if limits != self._limits:
-            self._limits = limits
-            self.granted = exposition.granted(self.grant, limits)
+        if limits == self._limits:
+            return False
+        self._limits = limits
+        self.granted = exposition.granted(self.grant, limits)
+        return True
 
     def _forget_policy(self) -> None:
         self._policy_stamp = None
