@@ -36,7 +36,11 @@ refused when the chart is installed.
 
 def conditions() -> str:
     """The webhook's CEL expressions as named templates."""
-    expressions = {"mentionsGpu": configuration.mentions_gpu(), "changesOurs": configuration.changes_ours()}
+    expressions = {
+        "mentionsGpu": configuration.mentions_gpu(),
+        "appliedAgain": configuration.applied_again(),
+        "changesOurs": configuration.changes_ours(),
+    }
     parts = ["{{/* Generated from the webhook's dialects by `make chart`. */}}"]
     for name, expression in expressions.items():
         if "{{" in expression:

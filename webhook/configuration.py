@@ -7,7 +7,7 @@ every pod that mentions no GPU, and every update that leaves the platform's anno
 from typing import Any
 
 from unigpu import names
-from webhook import dialects
+from webhook import dialects, reapply
 from webhook.settings import Settings
 
 _LISTS = ("containers", "initContainers")
@@ -34,10 +34,24 @@ def changes_ours() -> str:
     )
 
 
+def applied_again() -> str:
+    """CEL: whether an update of a translated pod brings back what the translation replaced."""
+    listed = ", ".join(f"'{resource}'" for resource in sorted(reapply.VENDORS))
+    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
+    returns = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
+    scheduler = "object.spec.schedulerName != oldObject.spec.schedulerName"
+    translated = (
+        f"has(oldObject.metadata.annotations) && '{names.ANNOTATION_REQUEST}' in oldObject.metadata.annotations"
+    )
+    return f"{translated} && ({' || '.join([*returns, scheduler])})"
+
+
 def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     """The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration, without caBundle."""
     mutating = _webhook(settings, "translate", "/mutate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu())
-    mutating["reinvocationPolicy"] = "Never"
+    again = _webhook(settings, "reapply", "/mutate", ["UPDATE"], ["pods"], "is-applied-again", applied_again())
+    for webhook in (mutating, again):
+        webhook["reinvocationPolicy"] = "Never"
     validating = [
         _webhook(settings, "validate", "/validate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu()),
         _webhook(
@@ -51,7 +65,7 @@ def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
         ),
     ]
     return (
-        _configuration("MutatingWebhookConfiguration", settings, [mutating]),
+        _configuration("MutatingWebhookConfiguration", settings, [mutating, again]),
         _configuration("ValidatingWebhookConfiguration", settings, validating),
     )
 

@@ -22,7 +22,7 @@ def patch(document: Mapping[str, Any], pod: Pod, request: PodRequest, options: O
     operations: Patch = []
     for container in pod.containers:
         if (wish := request.containers.get(container.name)) is not None:
-            operations += _resources(document["spec"][container.place][container.index], container, wish)
+            operations += resources(document["spec"][container.place][container.index], container, wish)
     metadata = document.get("metadata")
     text = requests.dump(request)
     if not metadata:
@@ -55,7 +55,8 @@ def unified(request: Request) -> dict[str, str]:
     return {name: str(amount) for name, amount in amounts.items() if amount}
 
 
-def _resources(document: Mapping[str, Any], container: Container, request: Request) -> Iterator[dict[str, Any]]:
+def resources(document: Mapping[str, Any], container: Container, request: Request) -> Iterator[dict[str, Any]]:
+    """Operations that replace the dialect's resources of one container, which `document` is, by the unified ones."""
     base = ("spec", container.place, str(container.index), "resources")
     wanted = unified(request)
     given = document.get("resources")

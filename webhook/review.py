@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unigpu import names
-from webhook import findings, mutate, pods, translate, wire, written
+from webhook import findings, mutate, pods, reapply, translate, wire, written
 from webhook.options import Options
 from webhook.translate import Translation
 
@@ -59,10 +59,15 @@ def decide(document: Mapping[str, Any], options: Options) -> Decision:
 
 
 def review_mutation(review: wire.Review, options: Options) -> Verdict:
-    """Translate a pod that is created.
+    """Translate a pod that is created, and know it again when its manifest is applied anew.
 
     Raises Malformed where the pod isn't one.
     """
+    if (review.kind, review.operation, review.subresource) == ("Pod", "UPDATE", ""):
+        again = reapply.restore(review.old, review.document)
+        if again.problems:
+            return _refused(review, Translation(problems=again.problems))
+        return Verdict(wire.allow(review.uid, (), again.patch), "unchanged" if again.patch else "untouched")
     if review.kind != "Pod" or review.operation != "CREATE" or review.subresource:
         return Verdict(wire.allow(review.uid), "untouched")
     decision = decide(review.document, options)

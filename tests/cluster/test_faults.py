@@ -140,8 +140,10 @@ def check_all(kube: Kube) -> None:
     """Every pod that runs has the limits that it asked for, on a card that isn't overfull."""
     taken: dict[str, Use] = {}
     for one in kube.items("pods", NAMESPACE):
-        if one["status"].get("phase") != "Running" or "deletionTimestamp" in one["metadata"]:
-            assert one["status"].get("phase") in ("Pending", "Running"), one["status"]
+        if "deletionTimestamp" in one["metadata"]:
+            continue
+        if one["status"].get("phase") != "Running":
+            assert one["status"].get("phase") == "Pending", one["status"]
             continue
         notes = one["metadata"]["annotations"]
         allocation = allocations.load(notes[names.ANNOTATION_ALLOCATION])

@@ -16,7 +16,8 @@ def test_each_webhook_has_a_condition_and_the_service() -> None:
     mutating, validating = configuration.documents(settings)
     assert mutating["metadata"]["name"] == validating["metadata"]["name"] == "c"
     hooks = [*mutating["webhooks"], *validating["webhooks"]]
-    assert [hook["clientConfig"]["service"]["path"] for hook in hooks] == ["/mutate", "/validate", "/validate"]
+    paths = [hook["clientConfig"]["service"]["path"] for hook in hooks]
+    assert paths == ["/mutate", "/mutate", "/validate", "/validate"]
     for hook in hooks:
         assert hook["matchConditions"] and hook["failurePolicy"] == "Fail" and hook["sideEffects"] == "None"
         assert hook["clientConfig"]["service"] | {"path": ""} == {

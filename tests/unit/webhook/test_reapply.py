@@ -1,0 +1,77 @@
+"""A manifest applied again over the pod that came of it."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import jsonpatch
+import pytest
+
+from unigpu import names
+from webhook import reapply
+
+Make = Callable[..., dict[str, Any]]
+MANIFESTS = {
+    "alibaba": {"aliyun.com/gpu-mem": "3"},
+    "tencent": {"tencent.com/vcuda-core": "30", "tencent.com/vcuda-memory": "10"},
+    "whole card": {"nvidia.com/gpu": "1"},
+    "volcano": {"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory": "500"},
+}
+
+
+def applied(live: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
+    """The pod as the API server has it after `kubectl apply` merged the manifest: limits come back, requests follow."""
+    merged = copy.deepcopy(live)
+    resources = merged["spec"]["containers"][0]["resources"]
+    resources["limits"].update(limits)
+    resources.setdefault("requests", {}).update(limits)
+    return merged
+
+
+@pytest.mark.parametrize("limits", MANIFESTS.values(), ids=MANIFESTS)
+def test_the_same_manifest_changes_nothing(pod: Make, admission: Any, limits: dict[str, str]) -> None:
+    live = admission.create(pod(limits))
+    again = applied(live, limits)
+    assert again != live
+    found = reapply.restore(live, again)
+    assert found.problems == ()
+    assert jsonpatch.apply_patch(again, found.patch) == live
+
+
+def test_another_vendors_scheduler_is_put_back_too(pod: Make, admission: Any) -> None:
+    live = admission.create(pod(MANIFESTS["alibaba"], schedulerName="hami-scheduler"))
+    again = applied(live, MANIFESTS["alibaba"])
+    again["spec"]["schedulerName"] = "hami-scheduler"
+    assert jsonpatch.apply_patch(again, reapply.restore(live, again).patch) == live
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"aliyun.com/gpu-mem": "4"}, "aliyun.com/gpu-mem = 4: the pod was made with 3"),
+        ({"aliyun.com/gpu-mem": "3", "nvidia.com/gpu": "1"}, "nvidia.com/gpu = 1: the pod was made without it"),
+        ({"nvidia.com/gpu": "1"}, "aliyun.com/gpu-mem = absent: the pod was made with 3"),
+    ],
+)
+def test_another_request_is_refused_with_the_reason(
+    pod: Make, admission: Any, changed: dict[str, str], told: str
+) -> None:
+    live = admission.create(pod(MANIFESTS["alibaba"]))
+    found = reapply.restore(live, applied(live, changed))
+    assert told in "\n".join(map(str, found.problems))
+    assert found.patch == []
+
+
+def test_what_else_the_author_changes_is_left_to_the_api_server(pod: Make, admission: Any) -> None:
+    live = admission.create(pod(MANIFESTS["alibaba"]))
+    again = applied(live, MANIFESTS["alibaba"])
+    again["spec"]["containers"][0]["image"] = "another"
+    result = jsonpatch.apply_patch(again, reapply.restore(live, again).patch)
+    assert result["spec"]["containers"][0]["image"] == "another"
+    assert result["spec"]["containers"][0]["resources"] == live["spec"]["containers"][0]["resources"]
+
+
+def test_a_pod_that_was_never_translated_is_left_alone(pod: Make) -> None:
+    untouched = pod({"cpu": "1"})
+    assert reapply.restore(untouched, applied(untouched, MANIFESTS["alibaba"])) == reapply.Reapplied()
+    assert names.ANNOTATION_REQUEST not in untouched["metadata"].get("annotations", {})

@@ -1,0 +1,66 @@
+"""A manifest that is applied again, over the pod that came of it.
+
+`kubectl apply` puts back what the manifest says and the pod lacks: the vendor's resources, and the scheduler's name.
+The API server would refuse that, since both are immutable. Where the manifest still asks for what the pod was made for,
+the pod's own values are put back instead, so that nothing changes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from unigpu import errors, names, requests
+from webhook import dialects, mutate, pods, quantities
+from webhook.findings import Problem
+from webhook.pods import Container
+
+VENDORS = frozenset(
+    resource for dialect in dialects.ALL for resource in dialect.resources if resource not in names.UNIFIED_RESOURCES
+)
+"""Resources that a translated pod doesn't have, so that it shows when they come back."""
+ACCEPTED = "what the pod was made with: a pod's GPUs are given once; delete it and create it anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Reapplied:
+    """What becomes of the update."""
+
+    patch: mutate.Patch = field(default_factory=list)
+    problems: tuple[Problem, ...] = ()
+
+
+def restore(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reapplied:
+    """The operations that put back what the pod has, or the problems where the manifest now asks for something else.
+
+    Empty where the pod wasn't translated by us. What the author changes besides is left to the API server's judgement.
+    Raises Malformed where either isn't a pod.
+    """
+    old, new = pods.read(before), pods.read(after)
+    try:
+        made_for = requests.load(old.annotations[names.ANNOTATION_REQUEST]).containers
+    except (KeyError, errors.Malformed):
+        return Reapplied()
+    patch: mutate.Patch = []
+    problems: list[Problem] = []
+    for container in new.containers:
+        if not VENDORS & (container.limits.keys() | container.requests.keys()):
+            continue
+        wish = made_for.get(container.name)
+        problems += _changed(container, wish.asked if wish else {})
+        if wish is not None:
+            patch += mutate.resources(after["spec"][container.place][container.index], container, wish)
+    if new.scheduler != old.scheduler:
+        patch.append({"op": "add", "path": "/spec/schedulerName", "value": old.scheduler})
+    return Reapplied(problems=tuple(problems)) if problems else Reapplied(patch)
+
+
+def _changed(container: Container, asked: Mapping[str, str]) -> list[Problem]:
+    """The vendor's resources that aren't as the pod was made with, those that the manifest no longer has included."""
+    problems = []
+    present = {**container.requests, **container.limits}
+    for resource in sorted(VENDORS & (present.keys() | asked.keys())):
+        now, then = present.get(resource), asked.get(resource)
+        if now is None or then is None or not quantities.same(now, then):
+            what = f"the pod was made with {then}" if then is not None else "the pod was made without it"
+            problems.append(Problem(container.name, resource, now or "absent", what, ACCEPTED))
+    return problems
