@@ -1,11 +1,12 @@
 """`kubectl unigpu …`: arguments → command → exit code. Errors are printed here and nowhere else."""
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
 
-from cli import manifests, render, translate
+from cli import manifests, render, translate, usage
 from cli.translate import Translated
 from unigpu import errors
 from webhook.options import AliyunUnit, BareGpu, Options
@@ -20,9 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _translate_arguments(
         commands.add_parser("translate", help="show what manifests of any vendor become", description=_TRANSLATE)
     )
+    status = commands.add_parser("status", help="show who has which GPU", description=_STATUS)
+    status.add_argument("--kubeconfig", default="", help="path; default: KUBECONFIG, or the pod's service account")
     given = parser.parse_args(arguments)
     try:
-        return _translate(given)
+        return _translate(given) if given.command == "translate" else _status(given)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNDERSTOOD
@@ -34,6 +37,24 @@ _TRANSLATE = (
     "Shows what admission makes of manifests, without a cluster. Exit status: 0 all understood, "
     "1 something refused, 2 something not readable."
 )
+
+
+_STATUS = "Shows every card of the cluster and the containers that have a share of it, as the scheduler gave them."
+
+
+def _status(given: argparse.Namespace) -> int:
+    from cli import cluster  # not at the top: Kubernetes' client takes longer to load than a translation
+
+    try:
+        nodes, pods = asyncio.run(cluster.everything(given.kubeconfig))
+    except errors.Unavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNREADABLE
+    found = usage.cards(nodes, pods)
+    if not found:
+        print("no node has unigpu's inventory: is the node agent running?", file=sys.stderr)
+    sys.stdout.write(usage.table(found))
+    return UNDERSTOOD
 
 
 def _translate_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SHOWN = 100
+"""Problems in one refusal; a pod with more of them wasn't written by hand."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -26,7 +29,8 @@ def message(problems: Sequence[Problem]) -> str:
     """The refusal as kubectl shows it: one line for each problem."""
     if len(problems) == 1:
         return str(problems[0])
-    return "\n".join([f"{len(problems)} problems:", *(f"  {problem}" for problem in problems)])
+    lines = [f"{len(problems)} problems:", *(f"  {problem}" for problem in problems[:SHOWN])]
+    return "\n".join(lines if len(problems) <= SHOWN else [*lines, f"  … and {len(problems) - SHOWN} more like these"])
 
 
 def _short(text: str, length: int = 80) -> str:
