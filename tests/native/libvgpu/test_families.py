@@ -1,0 +1,86 @@
+"""Each family of allocations is held to the share, and the account is what the card says of the process."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.native.libvgpu.machine import ROOT, Machine, mib
+
+LINKED = ("-Lbuild/simulator", "-l:libcuda.so.1")
+LIMIT = 2000
+ON_CARD = (
+    "import sys, pynvml as n; n.nvmlInit(); d = n.nvmlDeviceGetHandleByUUID(sys.argv[1]); "
+    "print(sum(p.usedGpuMemory for p in n.nvmlDeviceGetComputeRunningProcesses(d) if p.pid == int(sys.argv[2])))"
+)
+
+
+def on_card(machine: Machine, pid: int) -> int:
+    """Bytes that the process has on the card, as the host's NVML says."""
+    python = ROOT / ".venv/bin/python"
+    done = machine.attempt(python, "-W", "ignore", "-c", ON_CARD, machine.uuids[1], str(pid), preload=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def step(program: "subprocess.Popen[str]") -> list[str]:
+    """What the program says next; it then goes on."""
+    assert program.stdout is not None and program.stdin is not None
+    line = program.stdout.readline().split()
+    assert line, f"the program ended: {program.communicate()}"
+    return line
+
+
+def go_on(program: "subprocess.Popen[str]") -> None:
+    assert program.stdin is not None
+    program.stdin.write("\n")
+    program.stdin.flush()
+
+
+@pytest.mark.parametrize(
+    ("family", "bytes_each"),
+    [
+        ("linear", 1000),
+        ("linear", mib(1)),
+        ("linear", mib(3)),
+        ("linear", mib(64) + 1),
+        ("pitch", mib(5)),
+        ("managed", mib(3)),
+        ("async", mib(3)),
+        ("pool", mib(3)),
+        ("array", mib(3)),
+        ("volume", mib(4)),
+        ("mipmap", mib(3)),
+        ("module", mib(3)),
+        ("physical", mib(4)),
+    ],
+)
+def test_none_escapes(machine: Machine, compiled: Callable[..., Path], family: str, bytes_each: int) -> None:
+    trial = machine.trial((0, LIMIT), (1, LIMIT)) | {"CUDA_VISIBLE_DEVICES": "1"}
+    if bytes_each < 100_000:
+        machine.write_policy((0, LIMIT), (1, 450))
+    program = machine.start(compiled("families", *LINKED), family, str(bytes_each), **trial)
+    limit = mib(450 if bytes_each < 100_000 else LIMIT)
+    try:
+        said, count, error = step(program)
+        assert (said, error) == ("full", "CUDA_ERROR_OUT_OF_MEMORY")
+        full = on_card(machine, program.pid)
+        assert int(count) > 3
+        assert full <= limit, "not a byte over"
+        assert full > limit - 2 * bytes_each - mib(34), "and all of the share can be had"
+        assert machine.total(1) == full
+        go_on(program)
+        assert step(program)[::2] == ["half", "CUDA_SUCCESS"]
+        half = on_card(machine, program.pid)
+        assert half < full
+        assert machine.total(1) >= half
+        go_on(program)
+        assert step(program)[::2] == ["free", "CUDA_SUCCESS"]
+        assert machine.total(1) == on_card(machine, program.pid)
+        go_on(program)
+        assert program.wait(timeout=30) == 0
+        assert machine.total(1) == 0, "nothing is left once the context has gone"
+    finally:
+        program.kill()
+        program.communicate()
