@@ -1,6 +1,6 @@
 # The simulated GPU driver: two libraries that programs load as the driver, and one for the command unigpu-sim.
 SIM := build/simulator
-SIM_CFLAGS := -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -pthread -I. -MMD -MP \
+SIM_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -fPIC -fvisibility=hidden -pthread -I. -MMD -MP \
   -Wall -Wextra -Werror -Wshadow=local -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef
 # An interposed library must not catch the driver's calls to itself, and nothing may unload what threads still run in.
 SIM_LDFLAGS := -shared -pthread -Wl,-Bsymbolic -Wl,-z,defs -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete \

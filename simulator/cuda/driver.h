@@ -29,6 +29,7 @@ typedef enum object_kind {
     KIND_KERNEL,
     KIND_LINK,
     KIND_USER,
+    KIND_PHYSICAL,
 } object_kind;
 
 typedef struct object {
@@ -129,6 +130,14 @@ bool heap_owns(CUdeviceptr address);
 /* Whether [address, address + bytes) lies inside one allocation; marks it written when asked. */
 bool heap_holds(CUdeviceptr address, size_t bytes, bool write);
 
+/* vmm.c: the same for mapped physical memory. */
+bool mapped_find(CUdeviceptr address, extent *found);
+/* A file in memory that stands for memory of the device; -1: none could be had. */
+int memory_file(const device *device, size_t bytes);
+/* Memory by such a file, of which it takes possession. */
+CUresult memory_import(int file, CUmemGenericAllocationHandle *handle);
+/* Moves the block around the pointer into such a file, which it answers with the pointer's place in it. */
+CUresult heap_share(CUdeviceptr pointer, int *file, size_t *offset);
 /* Bytes that a heap's blocks take on the card, now or at most so far. */
 uint64_t heap_charged_bytes(heap *heap, bool highest);
 void heap_forget_high(heap *heap);

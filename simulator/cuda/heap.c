@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "simulator/cuda/driver.h"
 
@@ -28,6 +29,7 @@ struct block {
     uint64_t charged; /* bytes on the card */
     bool managed;
     bool written;
+    int file; /* of shared memory, or -1 */
     unsigned keepers; /* graphs' nodes that own the addresses; the memory comes and goes */
     /* A piece shared by small allocations: */
     unsigned class; /* 0: not shared */
@@ -135,7 +137,7 @@ static CUresult map_block(heap *heap, size_t bytes, uint64_t charged, block **ma
     block *fresh = calloc(1, sizeof *fresh);
     uintptr_t base = fresh ? map_pieces(bytes) : 0;
     if (base) {
-        *fresh = (block){.base = base, .bytes = bytes, .heap = heap, .charged = charged};
+        *fresh = (block){.base = base, .bytes = bytes, .heap = heap, .charged = charged, .file = -1};
         if (point_at(fresh, fresh)) {
             *made = fresh;
             return CUDA_SUCCESS;
@@ -170,6 +172,9 @@ static CUresult block_new(heap *heap, size_t bytes, bool managed, block **made) 
 static void block_end(block *ended) {
     point_at(ended, NULL);
     munmap((void *)ended->base, ended->bytes);
+    if (ended->file >= 0) {
+        close(ended->file);
+    }
     if (ended->charged) {
         ended->heap->charged -= ended->keepers ? 0 : ended->charged;
         sim_use_give(sim_driver.machine, ended->heap->device->gpu, ended->charged);
@@ -413,8 +418,9 @@ bool heap_holds(CUdeviceptr address, size_t bytes, bool write) {
     if (!heap_find(address, &found) || bytes > found.bytes - (size_t)(address - found.base)) {
         return false;
     }
-    if (write) {
-        block_at(address)->written = true;
+    block *home = block_at(address);
+    if (write && home) {
+        home->written = true;
     }
     return true;
 }
@@ -428,5 +434,35 @@ void heap_forget_high(heap *heap) {
 }
 
 bool heap_owns(CUdeviceptr address) {
-    return block_at(address) != NULL;
+    extent found;
+    return block_at(address) != NULL || mapped_find(address, &found);
+}
+
+CUresult heap_share(CUdeviceptr pointer, int *file, size_t *offset) {
+    block *home = block_at(pointer);
+    NEED(home && !home->managed && !home->keepers && !home->heap->pool, CUDA_ERROR_INVALID_VALUE);
+    CUresult result = CUDA_SUCCESS;
+    pthread_mutex_lock(&home->heap->lock);
+    if (home->file < 0) {
+        int made = memory_file(home->heap->device, home->bytes);
+        bool copied = made >= 0;
+        for (size_t at = 0; copied && home->written && at < home->bytes;) {
+            ssize_t wrote = pwrite(made, (char *)home->base + at, home->bytes - at, (off_t)at);
+            copied = wrote > 0;
+            at += copied ? (size_t)wrote : 0;
+        }
+        if (copied && mmap((void *)home->base, home->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, made, 0) !=
+                          MAP_FAILED) {
+            home->file = made;
+        } else {
+            if (made >= 0) {
+                close(made);
+            }
+            result = CUDA_ERROR_OUT_OF_MEMORY;
+        }
+    }
+    *file = home->file;
+    *offset = (uintptr_t)pointer - home->base;
+    pthread_mutex_unlock(&home->heap->lock);
+    return result;
 }

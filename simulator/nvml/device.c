@@ -233,3 +233,31 @@ nvmlReturn_t nvmlDeviceGetVirtualizationMode(nvmlDevice_t device, unsigned int *
     *mode = 0;
     return NVML_SUCCESS;
 }
+
+nvmlReturn_t nvmlDeviceGetBoardId(nvmlDevice_t device, unsigned int *board) {
+    NEED_DEVICE(device, board);
+    *board = device->card->pci_bus << 8;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetMultiGpuBoard(nvmlDevice_t device, unsigned int *many) {
+    NEED_DEVICE(device, many);
+    *many = 0;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceValidateInforom(nvmlDevice_t device) {
+    NEED_DEVICE(device, device);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlUnitGetCount(unsigned int *count) {
+    NEED_LIBRARY();
+    NEED(count, NVML_ERROR_INVALID_ARGUMENT);
+    *count = 0;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGetExcludedDeviceCount(unsigned int *count) {
+    return nvmlUnitGetCount(count);
+}

@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* NVML's numbers for brands and architectures. */
-enum { BRAND_TESLA = 2, BRAND_GEFORCE_RTX = 11, BRAND_NVIDIA = 14 };
+enum { BRAND_TESLA = 2, BRAND_NVIDIA = 14, BRAND_GEFORCE_RTX = 15 };
 enum { PASCAL = 4, VOLTA = 5, TURING = 6, AMPERE = 7, ADA = 8, HOPPER = 9 };
 
 const sim_profile sim_profiles[] = {
