@@ -42,7 +42,6 @@ def main() -> int:
 
 
 def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
-    local = not plan.existing
     theirs = "the cluster is yours"
     debian = steps.Step(
         "Debian packages",
@@ -62,25 +61,22 @@ def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
     native = steps.Step(
         "libvgpu and simulated driver", "in C; only what changed", ("make", "--no-print-directory", "native")
     )
+    images = steps.Step(
+        "Images",
+        "unigpu, kube-scheduler, the examples' program",
+        (PYTHON, "-m", "cluster", "images"),
+        skip=lambda: theirs if plan.existing else None,
+    )
+    cluster = steps.Step(
+        "Cluster",
+        "etcd, API server, kubelet; four GPUs of 24 GiB",
+        (PYTHON, "-m", "cluster", "up", "--gpus", "4", "--profile", "p40"),
+        skip=lambda: theirs if plan.existing else None,
+    )
     runner.run([debian])
     runner.run([python, kubernetes])
-    runner.run([native])
-    runner.run(
-        [
-            steps.Step(
-                "Images",
-                "unigpu, kube-scheduler, the examples' program",
-                (PYTHON, "-m", "cluster", "images"),
-                skip=lambda: theirs if plan.existing else None,
-            ),
-            steps.Step(
-                "Cluster",
-                "etcd, API server, kubelet; four GPUs of 24 GiB",
-                (PYTHON, "-m", "cluster", "up", "--gpus", "4", "--profile", "p40"),
-                skip=lambda: None if local else theirs,
-            ),
-        ]
-    )
+    for step in (native, images, cluster):  # a node that starts when the images are there begins with them
+        runner.run([step])
 
 
 def _tour(runner: steps.Runner, plan: ground.Plan) -> None:
