@@ -105,7 +105,7 @@ static uint16_t first_of(const char *plain)
 /* Called by dlsym before libc's: our function, or NULL where libc is to answer as if we weren't there. */
 void *doors_dlsym(void *handle, const char *name);
 
-void *doors_dlsym(void *handle, const char *name)
+LINKER_EARLY void *doors_dlsym(void *handle, const char *name)
 {
     linker_look_up *dlsym = linker_dlsym();
     if (dlsym == NULL || name == NULL || !((name[0] == 'c' && name[1] == 'u') || (name[0] == 'n' && name[1] == 'v')))

@@ -21,7 +21,7 @@ __asm__(".symver dladdr, dladdr@" OLDEST);
 
 linker_look_up *linker_real_dlsym;
 
-linker_look_up *linker_dlsym(void)
+LINKER_EARLY linker_look_up *linker_dlsym(void)
 {
     linker_look_up *found = __atomic_load_n(&linker_real_dlsym, __ATOMIC_RELAXED);
     if (found != NULL)

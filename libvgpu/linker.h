@@ -5,6 +5,9 @@
 #include <dlfcn.h>
 #include <stdbool.h>
 
+/* Sanitizers look functions up before they are ready to be called themselves. */
+#define LINKER_EARLY __attribute__((no_sanitize("address", "thread", "undefined")))
+
 /* libc's dlsym; NULL where there is none (a program without libdl on an old libc). */
 typedef void *linker_look_up(void *handle, const char *name);
 linker_look_up *linker_dlsym(void);

@@ -36,6 +36,11 @@ static int32_t *holes_of(const void *context, uint32_t grains)
     return &holes[mixed >> 54];
 }
 
+static void add_holes(const void *context, uint32_t grains, int32_t more)
+{
+    __atomic_add_fetch(holes_of(context, grains), more, __ATOMIC_RELAXED);
+}
+
 static int32_t capacity(uint32_t grains)
 {
     return (int32_t)(PAGE_BYTES / GRAIN / grains);
@@ -93,12 +98,12 @@ static uint64_t enter(const void *context, uint64_t number, uint32_t grains)
     if (page->number == 0) {
         *page = (struct page){.number = number, .live = 1, .grains = grains};
         count++;
-        *holes_of(context, grains) += capacity(grains) - 1;
+        add_holes(context, grains, capacity(grains) - 1);
         return PAGE_BYTES;
     }
     page->live++;
     if (page->grains == grains)
-        *holes_of(context, grains) -= 1;
+        add_holes(context, grains, -(1));
     return 0;
 }
 
@@ -108,10 +113,10 @@ static uint64_t leave(const void *context, uint64_t number, uint32_t grains)
     if (page == NULL || page->number == 0)
         return PAGE_BYTES;
     if (page->grains == grains)
-        *holes_of(context, grains) += 1;
+        add_holes(context, grains, 1);
     if (--page->live > 0)
         return 0;
-    *holes_of(context, page->grains) -= capacity(page->grains);
+    add_holes(context, page->grains, -(capacity(page->grains)));
     drop(page);
     return PAGE_BYTES;
 }

@@ -11,11 +11,20 @@ VGPU_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -I. -D_G
 VGPU_LINK := -shared -Wl,-soname,libvgpu.so -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,nodelete \
   -Wl,--no-undefined-version -Wl,--as-needed
 
-native: simulator build/lib/libvgpu.so build/probe/probe ## libvgpu, the simulated driver and the demo's GPU program
+# The same library with a sanitizer in it, for the tests.
+VGPU_SANITIZERS := address thread undefined
+VGPU_SANITIZED := $(VGPU_SANITIZERS:%=build/sanitize/%/libvgpu.so)
+
+native: simulator build/lib/libvgpu.so build/probe/probe $(VGPU_SANITIZED) ## libvgpu, the simulated driver and the demo's GPU program
 
 build/libvgpu/%.o: libvgpu/% $(VGPU_HEADERS) make/libvgpu.mk
 	@mkdir -p $(@D)
 	@$(CC) $(VGPU_WARNINGS) $(VGPU_FLAGS) -c $< -o $@
+
+build/sanitize/%/libvgpu.so: $(VGPU_SOURCES) $(VGPU_HEADERS) build/libvgpu/exports.map make/libvgpu.mk
+	@mkdir -p $(@D)
+	@$(CC) $(VGPU_WARNINGS) $(VGPU_FLAGS) -fsanitize=$* -fno-sanitize-recover=undefined -Wno-tsan -shared -Wl,-z,lazy \
+	  -Wl,--version-script=build/libvgpu/exports.map $(VGPU_SOURCES) -o $@
 
 build/libvgpu/exports.map: libvgpu/exports.map.in abi/symbols.def abi/nvml_symbols.def
 	@mkdir -p $(@D)
