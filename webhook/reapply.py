@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unigpu import errors, names, requests
+from unigpu.requests import Request
 from webhook import dialects, mutate, pods, quantities
 from webhook.findings import Problem
-from webhook.pods import Container
+from webhook.options import Options
+from webhook.pods import Container, Pod
+from webhook.sheet import Sheet
 
 VENDORS = frozenset(
     resource for dialect in dialects.ALL for resource in dialect.resources if resource not in names.UNIFIED_RESOURCES
@@ -29,10 +32,11 @@ class Reapplied:
     problems: tuple[Problem, ...] = ()
 
 
-def restore(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reapplied:
+def restore(before: Mapping[str, Any], after: Mapping[str, Any], options: Options) -> Reapplied:
     """The operations that put back what the pod has, or the problems where the manifest now asks for something else.
 
-    Empty where the pod wasn't translated by us. What the author changes besides is left to the API server's judgement.
+    Empty where the pod wasn't translated by us, or by another version with dialects that this one doesn't know. What the
+    author changes besides is left to the API server's judgement.
     Raises Malformed where either isn't a pod.
     """
     old, new = pods.read(before), pods.read(after)
@@ -40,13 +44,15 @@ def restore(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reapplied:
         made_for = requests.load(old.annotations[names.ANNOTATION_REQUEST]).containers
     except (KeyError, errors.Malformed):
         return Reapplied()
+    if any(wish.dialect not in dialects.BY_NAME for wish in made_for.values()):
+        return Reapplied()
     patch: mutate.Patch = []
     problems: list[Problem] = []
     for container in new.containers:
         if not VENDORS & (container.limits.keys() | container.requests.keys()):
             continue
         wish = made_for.get(container.name)
-        problems += _changed(container, wish.asked if wish else {})
+        problems += _changed(_present(new, container, wish, options), container, wish.asked if wish else {})
         if wish is not None:
             patch += mutate.resources(after["spec"][container.place][container.index], container, wish)
     if new.scheduler != old.scheduler:
@@ -54,10 +60,19 @@ def restore(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reapplied:
     return Reapplied(problems=tuple(problems)) if problems else Reapplied(patch)
 
 
-def _changed(container: Container, asked: Mapping[str, str]) -> list[Problem]:
+def _present(pod: Pod, container: Container, wish: Request | None, options: Options) -> dict[str, str]:
+    """The container's resources, in the vendor's unit as far as the dialect that the pod was made with reads them."""
+    present = {**container.requests, **container.limits}
+    if wish is None:
+        return present
+    sheet = Sheet(pod, container, options)
+    dialects.BY_NAME[wish.dialect].read(sheet)
+    return present | {resource: text for resource, text in sheet.asked.items() if resource in present}
+
+
+def _changed(present: Mapping[str, str], container: Container, asked: Mapping[str, str]) -> list[Problem]:
     """The vendor's resources that aren't as the pod was made with, those that the manifest no longer has included."""
     problems = []
-    present = {**container.requests, **container.limits}
     for resource in sorted(VENDORS & (present.keys() | asked.keys())):
         now, then = present.get(resource), asked.get(resource)
         if now is None or then is None or not quantities.same(now, then):

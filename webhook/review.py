@@ -64,7 +64,7 @@ def review_mutation(review: wire.Review, options: Options) -> Verdict:
     Raises Malformed where the pod isn't one.
     """
     if (review.kind, review.operation, review.subresource) == ("Pod", "UPDATE", ""):
-        again = reapply.restore(review.old, review.document)
+        again = reapply.restore(review.old, review.document, options)
         if again.problems:
             return _refused(review, Translation(problems=again.problems))
         return Verdict(wire.allow(review.uid, (), again.patch), "unchanged" if again.patch else "untouched")

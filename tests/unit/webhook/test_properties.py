@@ -90,8 +90,8 @@ JSON = st.recursive(
 )
 
 
-def ask(pod: Any, operation: str = "CREATE") -> bytes:
-    request = {"uid": "u", "kind": {"kind": "Pod"}, "operation": operation, "object": pod, "oldObject": pod}
+def ask(pod: Any, operation: str = "CREATE", old: Any = None) -> bytes:
+    request = {"uid": "u", "kind": {"kind": "Pod"}, "operation": operation, "object": pod, "oldObject": old or pod}
     return json.dumps({"apiVersion": wire.API_VERSION, "kind": wire.KIND, "request": request}).encode()
 
 
@@ -270,3 +270,20 @@ def test_no_other_number_passes_as_ours(pod: dict[str, Any], field: str, number:
             original.total_memory,
             original.total_cores,
         )
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(old=PODS, new=PODS, options=OPTIONS, wish=JSON)
+def test_updates_of_pods_with_anything_in_our_annotation(
+    old: dict[str, Any], new: dict[str, Any], options: Options, wish: Any
+) -> None:
+    verdict = mutate(old, options)
+    if verdict.outcome == "translated":
+        old = patched(old, verdict)
+        again = review.review_mutation(wire.read(ask(new, "UPDATE", old)), options)
+        assert again.outcome in ("untouched", "unchanged", "refused")
+        if again.outcome == "unchanged":
+            assert foreign(patched(new, again)) == foreign(new)
+    text = json.dumps({"version": 1, "containers": {"a": wish, "b": {"gpus": 1, "dialect": "?"}}})
+    old["metadata"]["annotations"] = {names.ANNOTATION_REQUEST: text}
+    json.dumps(review.review_mutation(wire.read(ask(new, "UPDATE", old)), options).answer)

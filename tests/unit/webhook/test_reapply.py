@@ -9,12 +9,14 @@ import pytest
 
 from unigpu import names
 from webhook import reapply
+from webhook.options import Options
 
 Make = Callable[..., dict[str, Any]]
 MANIFESTS = {
     "alibaba": {"aliyun.com/gpu-mem": "3"},
     "tencent": {"tencent.com/vcuda-core": "30", "tencent.com/vcuda-memory": "10"},
     "whole card": {"nvidia.com/gpu": "1"},
+    "binary suffix": {"nvidia.com/gpumem": "2Gi"},
     "volcano": {"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory": "500"},
 }
 
@@ -33,7 +35,7 @@ def test_the_same_manifest_changes_nothing(pod: Make, admission: Any, limits: di
     live = admission.create(pod(limits))
     again = applied(live, limits)
     assert again != live
-    found = reapply.restore(live, again)
+    found = reapply.restore(live, again, Options())
     assert found.problems == ()
     assert jsonpatch.apply_patch(again, found.patch) == live
 
@@ -42,7 +44,7 @@ def test_another_vendors_scheduler_is_put_back_too(pod: Make, admission: Any) ->
     live = admission.create(pod(MANIFESTS["alibaba"], schedulerName="hami-scheduler"))
     again = applied(live, MANIFESTS["alibaba"])
     again["spec"]["schedulerName"] = "hami-scheduler"
-    assert jsonpatch.apply_patch(again, reapply.restore(live, again).patch) == live
+    assert jsonpatch.apply_patch(again, reapply.restore(live, again, Options()).patch) == live
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_another_request_is_refused_with_the_reason(
     pod: Make, admission: Any, changed: dict[str, str], told: str
 ) -> None:
     live = admission.create(pod(MANIFESTS["alibaba"]))
-    found = reapply.restore(live, applied(live, changed))
+    found = reapply.restore(live, applied(live, changed), Options())
     assert told in "\n".join(map(str, found.problems))
     assert found.patch == []
 
@@ -66,12 +68,19 @@ def test_what_else_the_author_changes_is_left_to_the_api_server(pod: Make, admis
     live = admission.create(pod(MANIFESTS["alibaba"]))
     again = applied(live, MANIFESTS["alibaba"])
     again["spec"]["containers"][0]["image"] = "another"
-    result = jsonpatch.apply_patch(again, reapply.restore(live, again).patch)
+    result = jsonpatch.apply_patch(again, reapply.restore(live, again, Options()).patch)
     assert result["spec"]["containers"][0]["image"] == "another"
     assert result["spec"]["containers"][0]["resources"] == live["spec"]["containers"][0]["resources"]
 
 
 def test_a_pod_that_was_never_translated_is_left_alone(pod: Make) -> None:
     untouched = pod({"cpu": "1"})
-    assert reapply.restore(untouched, applied(untouched, MANIFESTS["alibaba"])) == reapply.Reapplied()
+    assert reapply.restore(untouched, applied(untouched, MANIFESTS["alibaba"]), Options()) == reapply.Reapplied()
     assert names.ANNOTATION_REQUEST not in untouched["metadata"].get("annotations", {})
+
+
+def test_a_dialect_that_nobody_knows_any_more_is_left_to_the_api_server(pod: Make, admission: Any) -> None:
+    live = admission.create(pod(MANIFESTS["alibaba"]))
+    notes = live["metadata"]["annotations"]
+    notes[names.ANNOTATION_REQUEST] = notes[names.ANNOTATION_REQUEST].replace('"alibaba"', '"gone"')
+    assert reapply.restore(live, applied(live, MANIFESTS["alibaba"]), Options()) == reapply.Reapplied()
