@@ -35,7 +35,7 @@ class Reapplied:
 def restore(before: Mapping[str, Any], after: Mapping[str, Any], options: Options) -> Reapplied:
     """The operations that put back what the pod has, or the problems where the manifest now asks for something else.
 
-    Empty where the pod wasn't translated by us, or by another version with dialects that this one doesn't know. What the
+    Empty where the pod wasn't translated, or by another version with dialects that this one doesn't know. What the
     author changes besides is left to the API server's judgement.
     Raises Malformed where either isn't a pod.
     """
