@@ -30,6 +30,7 @@ typedef enum object_kind {
     KIND_LINK,
     KIND_USER,
     KIND_PHYSICAL,
+    KIND_TEXTURE,
 } object_kind;
 
 typedef struct object {
@@ -54,6 +55,7 @@ typedef struct device {
     CUcontext primary;
     unsigned primary_holders;
     unsigned primary_flags;
+    uint64_t graph_bytes, graph_bytes_high;
     CUmemoryPool default_pool, pool; /* pool: the one that allocations without a name use */
 } device;
 
@@ -89,6 +91,7 @@ struct CUctx_st {
     size_t limits[16];
     CUfunc_cache cache_config;
     CUsharedconfig shared_config;
+    uint32_t peers; /* cards whose memory it may reach, by number */
 };
 
 /* The calling thread's context, or NULL with the error that the entry point answers. */
@@ -141,6 +144,9 @@ CUresult heap_share(CUdeviceptr pointer, int *file, size_t *offset);
 /* Bytes that a heap's blocks take on the card, now or at most so far. */
 uint64_t heap_charged_bytes(heap *heap, bool highest);
 void heap_forget_high(heap *heap);
+/* Bytes on the card of graphs' allocations. */
+uint64_t graph_memory(const device *device, bool highest);
+void graph_memory_forget_high(device *device);
 /* A pool counts what is freed, by whichever call. */
 void pool_freed(const extent *freed);
 

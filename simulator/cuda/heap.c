@@ -298,6 +298,7 @@ static void free_small(heap *heap, block *home, unsigned slot) {
 static void uncharge(block *target) {
     if (target->charged) {
         sim_use_give(sim_driver.machine, target->heap->device->gpu, target->charged);
+        __atomic_sub_fetch(&target->heap->device->graph_bytes, target->charged, __ATOMIC_RELAXED);
         target->charged = 0;
         madvise((void *)target->base, target->bytes, MADV_DONTNEED);
     }
@@ -324,6 +325,9 @@ CUresult heap_charge(CUdeviceptr pointer) {
     NEED(sim_use_take(sim_driver.machine, home->heap->device->gpu, home->bytes) == SIM_OK,
          CUDA_ERROR_OUT_OF_MEMORY);
     home->charged = home->bytes;
+    device *owner = home->heap->device;
+    uint64_t all = __atomic_add_fetch(&owner->graph_bytes, home->bytes, __ATOMIC_RELAXED);
+    owner->graph_bytes_high = all > owner->graph_bytes_high ? all : owner->graph_bytes_high;
     return CUDA_SUCCESS;
 }
 
@@ -465,4 +469,12 @@ CUresult heap_share(CUdeviceptr pointer, int *file, size_t *offset) {
     *offset = (uintptr_t)pointer - home->base;
     pthread_mutex_unlock(&home->heap->lock);
     return result;
+}
+
+uint64_t graph_memory(const device *device, bool highest) {
+    return highest ? device->graph_bytes_high : __atomic_load_n(&device->graph_bytes, __ATOMIC_RELAXED);
+}
+
+void graph_memory_forget_high(device *device) {
+    device->graph_bytes_high = device->graph_bytes;
 }

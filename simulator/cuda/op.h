@@ -107,6 +107,7 @@ struct CUstream_st {
     uint64_t id;
     unsigned flags;
     int priority;
+    int sync_policy;
     bool usual; /* the legacy default stream, or a thread's own */
     pthread_mutex_t lock;
     pthread_cond_t changed;
