@@ -63,7 +63,7 @@ void claim_return(const struct ledger_entry *entry)
 {
     uint64_t bytes = entry->bytes;
     if (entry->kind == LEDGER_LINEAR)
-        bytes = pages_remove(entry->context, entry->key, entry->bytes);
+        bytes = pages_remove(entry->key, entry->bytes);
     else if (entry->kind == LEDGER_ARRAY)
         bytes = pages_remove_hidden(entry->context, entry->bytes);
     quota_give(entry->card, bytes);

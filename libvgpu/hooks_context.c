@@ -2,6 +2,7 @@
 #include "births.h"
 #include "hooks.h"
 #include "lock.h"
+#include "pages.h"
 
 #define DEVICES 64
 
@@ -28,6 +29,7 @@ static CUresult end_created(CUcontext context)
 static void ended(CUcontext context)
 {
     ledger_sweep(context, claim_return);
+    pages_sweep(context, quota_give);
     cards_forget_contexts();
 }
 

@@ -45,7 +45,7 @@ CUresult hook_cuMemFree_v2(__typeof__(&cuMemFree_v2) driver, CUdeviceptr pointer
     struct ledger_entry entry;
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer);
-    linear_freed(noted, result, &entry);
+    linear_freed(noted, result, pointer, &entry);
     return result;
 }
 
@@ -54,6 +54,6 @@ CUresult hook_cuMemFreeAsync(__typeof__(&cuMemFreeAsync) driver, CUdeviceptr poi
     struct ledger_entry entry;
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer, stream);
-    linear_freed(noted, result, &entry);
+    linear_freed(noted, result, pointer, &entry);
     return result;
 }

@@ -33,7 +33,7 @@ CUresult hook_cuMemFree(__typeof__(&cuMemFree) driver, unsigned int pointer)
     struct ledger_entry entry;
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer);
-    linear_freed(noted, result, &entry);
+    linear_freed(noted, result, pointer, &entry);
     return result;
 }
 

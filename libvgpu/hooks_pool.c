@@ -28,6 +28,8 @@
             reserves_look(card);                                                                    \
             result = CUDA_ERROR_OUT_OF_MEMORY;                                                      \
         }                                                                                           \
+        if (result == CUDA_SUCCESS)                                                                 \
+            ledger_add((struct ledger_entry){.key = *pointer, .card = NO_CARD, .kind = LEDGER_POOLED}); \
         return result;                                                                              \
     } while (0)
 

@@ -8,6 +8,7 @@
 /* Handles of different kinds may have one value. */
 enum ledger_kind {
     LEDGER_LINEAR = 1, /* bytes as asked for: pages.h knows what they take */
+    LEDGER_POOLED, /* from a pool, which is counted as a whole */
     LEDGER_CONTEXT,
     LEDGER_ARRAY,   /* bytes of its elements, as above */
     LEDGER_MODULE,

@@ -28,28 +28,40 @@ CUresult linear_end(struct claim *claim, CUresult result, CUdeviceptr *pointer, 
         claim_drop(claim);
         return result;
     }
-    uint64_t taken = pages_add(claim->context, *pointer, bytes);
+    bool small = pages_is_small(*pointer, bytes);
+    uint64_t taken = small ? pages_add_small(claim->context, claim->card, *pointer, bytes)
+                           : pages_add(claim->context, claim->card, *pointer, bytes);
     if (!claim_adjust(claim, taken)) {
-        pages_remove(claim->context, *pointer, bytes);
+        int card;
+        if (small)
+            pages_remove_small(*pointer, &card);
+        else
+            pages_remove(*pointer, bytes);
         DRIVER(cuMemFree_v2)(*pointer);
         claim_drop(claim);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     /* Without a note the bytes stay taken until the process ends: too much is counted rather than too little. */
-    ledger_add((struct ledger_entry){.key = *pointer, .bytes = bytes, .context = claim->context,
-        .card = (int16_t)claim->card, .kind = LEDGER_LINEAR});
+    if (!small)
+        ledger_add((struct ledger_entry){.key = *pointer, .bytes = bytes, .context = claim->context,
+            .card = (int16_t)claim->card, .kind = LEDGER_LINEAR});
     return CUDA_SUCCESS;
 }
 
 bool linear_take_out(CUdeviceptr pointer, struct ledger_entry *entry)
 {
-    return ledger_remove(LEDGER_LINEAR, pointer, entry);
+    return ledger_remove(LEDGER_LINEAR, pointer, entry) || ledger_remove(LEDGER_POOLED, pointer, entry);
 }
 
-void linear_freed(bool noted, CUresult result, const struct ledger_entry *entry)
+void linear_freed(bool noted, CUresult result, CUdeviceptr pointer, const struct ledger_entry *entry)
 {
-    if (noted && result == CUDA_SUCCESS)
+    int card = NO_CARD;
+    if (noted && result == CUDA_SUCCESS) {
         claim_return(entry);
-    else if (noted)
+    } else if (noted) {
         ledger_add(*entry);
+    } else if (result == CUDA_SUCCESS) {
+        uint64_t bytes = pages_remove_small(pointer, &card);
+        quota_give(card, bytes);
+    }
 }

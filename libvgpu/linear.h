@@ -17,6 +17,6 @@ CUresult linear_end(struct claim *claim, CUresult result, CUdeviceptr *pointer, 
 bool linear_take_out(CUdeviceptr pointer, struct ledger_entry *entry);
 
 /* Gives back what was freed, or puts the note back where the driver refused to free. */
-void linear_freed(bool noted, CUresult result, const struct ledger_entry *entry);
+void linear_freed(bool noted, CUresult result, CUdeviceptr pointer, const struct ledger_entry *entry);
 
 #endif

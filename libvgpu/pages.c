@@ -13,8 +13,11 @@
 /* A page that is not one allocation's alone. */
 struct page {
     uint64_t number; /* 0: an empty place */
-    uint32_t live;   /* allocations in it */
-    uint32_t grains; /* size of the first one */
+    const void *context;
+    uint32_t live;   /* allocations in it, of which the ends of larger ones are `ends` */
+    uint32_t ends;
+    uint32_t grains; /* size of all its small ones so far; 0: they differ */
+    int32_t card;
 };
 
 /* How many allocations of one size would fit into pages that were begun with that size. Two sizes may share a counter:
@@ -85,40 +88,102 @@ static void drop(struct page *page)
             gap = place;
         }
     }
-    table[gap].number = 0;
+    table[gap] = (struct page){0};
     count--;
 }
 
-static uint64_t enter(const void *context, uint64_t number, uint32_t grains)
+/* A page's entry, new or old; NULL where there is no memory for it: then what is in it counts until the process ends. */
+static struct page *enter(const void *context, int card, uint64_t number)
 {
-    /* Without memory for the note every such allocation counts as the first in its page, and as the last. */
     if ((count + 1) * 4 > room * 3 && !grow())
-        return PAGE_BYTES;
+        return NULL;
     struct page *page = find(number);
     if (page->number == 0) {
-        *page = (struct page){.number = number, .live = 1, .grains = grains};
+        *page = (struct page){.number = number, .context = context, .card = card};
         count++;
-        add_holes(context, grains, capacity(grains) - 1);
-        return PAGE_BYTES;
     }
     page->live++;
-    if (page->grains == grains)
-        add_holes(context, grains, -(1));
-    return 0;
+    return page;
 }
 
-static uint64_t leave(const void *context, uint64_t number, uint32_t grains)
+static uint64_t leave(struct page *page)
 {
-    struct page *page = room > 0 ? find(number) : NULL;
-    if (page == NULL || page->number == 0)
-        return PAGE_BYTES;
-    if (page->grains == grains)
-        add_holes(context, grains, 1);
     if (--page->live > 0)
         return 0;
-    add_holes(context, page->grains, -(capacity(page->grains)));
     drop(page);
     return PAGE_BYTES;
+}
+
+static struct page *known(uint64_t number)
+{
+    struct page *page = room > 0 ? find(number) : NULL;
+    return page != NULL && page->number != 0 ? page : NULL;
+}
+
+/* The sizes in the page differ from now on: what room is left in it is not to be guessed. */
+static void mix(struct page *page)
+{
+    if (page->grains != 0)
+        add_holes(page->context, page->grains, (int32_t)(page->live - page->ends) - 1 - capacity(page->grains));
+    page->grains = 0;
+}
+
+bool pages_is_small(uint64_t address, uint64_t bytes)
+{
+    return bytes <= PAGE_BYTES / 2 && address / PAGE_BYTES == (address + bytes - 1) / PAGE_BYTES;
+}
+
+uint64_t pages_add_small(const void *context, int card, uint64_t address, uint64_t bytes)
+{
+    uint32_t grains = grains_of(bytes);
+    uint64_t more = PAGE_BYTES;
+    lock_take(&lock);
+    struct page *page = enter(context, card, address / PAGE_BYTES);
+    if (page != NULL && page->live == 1) {
+        page->grains = grains;
+        add_holes(context, grains, capacity(grains) - 1);
+    } else if (page != NULL) {
+        if (page->grains == grains)
+            add_holes(context, grains, -1);
+        else
+            mix(page);
+        more = 0;
+    }
+    lock_give(&lock);
+    return more;
+}
+
+uint64_t pages_remove_small(uint64_t address, int *card)
+{
+    uint64_t less = 0;
+    lock_take(&lock);
+    struct page *page = known(address / PAGE_BYTES);
+    if (page != NULL && page->live > page->ends) {
+        *card = page->card;
+        if (page->grains != 0)
+            add_holes(page->context, page->grains, page->live == 1 ? 1 - capacity(page->grains) : 1);
+        less = leave(page);
+    }
+    lock_give(&lock);
+    return less;
+}
+
+void pages_sweep(const void *context, void (*each)(int card, uint64_t bytes))
+{
+    lock_take(&lock);
+    for (uint64_t place = 0; place < room;) {
+        struct page *page = &table[place];
+        if (page->number == 0 || page->context != context || page->number >> 63 != 0) {
+            place++;
+            continue;
+        }
+        int card = page->card;
+        if (page->grains != 0)
+            add_holes(context, page->grains, (int32_t)(page->live - page->ends) - capacity(page->grains));
+        drop(page); /* and look here again: another may have moved in */
+        each(card, PAGE_BYTES);
+    }
+    lock_give(&lock);
 }
 
 bool pages_whole(uint64_t bytes, uint64_t *whole)
@@ -135,39 +200,68 @@ bool pages_have_room(const void *context, uint64_t bytes)
 }
 
 /* The pages that the allocation fills are its own; those at its ends it may share. */
-static uint64_t each(const void *context, uint64_t address, uint64_t bytes,
-    uint64_t (*end)(const void *, uint64_t, uint32_t))
+struct span {
+    uint64_t first, last, inner;
+    bool head, tail;
+};
+
+static struct span span_of(uint64_t address, uint64_t bytes)
 {
-    uint64_t first = address / PAGE_BYTES, last = (address + bytes - 1) / PAGE_BYTES;
-    bool head = address % PAGE_BYTES != 0, tail = (address + bytes) % PAGE_BYTES != 0;
-    uint64_t pages = last - first + 1, sum = 0;
+    struct span span = {.first = address / PAGE_BYTES, .last = (address + bytes - 1) / PAGE_BYTES,
+        .head = address % PAGE_BYTES != 0, .tail = (address + bytes) % PAGE_BYTES != 0};
+    if (span.first == span.last && (span.head || span.tail)) {
+        span.head = true;
+        span.tail = false;
+    }
+    span.inner = (span.last - span.first + 1 - span.head - span.tail) * PAGE_BYTES;
+    return span;
+}
+
+static uint64_t end_in(const void *context, int card, uint64_t number)
+{
+    struct page *page = enter(context, card, number);
+    if (page == NULL)
+        return PAGE_BYTES;
+    mix(page);
+    page->ends++;
+    return page->live == 1 ? PAGE_BYTES : 0;
+}
+
+static uint64_t end_out(uint64_t number)
+{
+    struct page *page = known(number);
+    if (page == NULL || page->ends == 0)
+        return 0;
+    page->ends--;
+    return leave(page);
+}
+
+uint64_t pages_add(const void *context, int card, uint64_t address, uint64_t bytes)
+{
+    struct span span = span_of(address, bytes);
     if (bytes == 0)
         return 0;
-    if (first == last) {
-        if (!head && !tail)
-            return PAGE_BYTES;
+    if (span.head || span.tail) {
         lock_take(&lock);
-        sum = end(context, first, bytes > PAGE_BYTES / 2 ? UINT32_MAX / 2 : grains_of(bytes));
-        lock_give(&lock);
-        return sum;
-    }
-    if (head || tail) {
-        lock_take(&lock);
-        sum += head ? end(context, first, UINT32_MAX / 2) : 0;
-        sum += tail ? end(context, last, UINT32_MAX / 2) : 0;
+        span.inner += span.head ? end_in(context, card, span.first) : 0;
+        span.inner += span.tail ? end_in(context, card, span.last) : 0;
         lock_give(&lock);
     }
-    return sum + (pages - head - tail) * PAGE_BYTES;
+    return span.inner;
 }
 
-uint64_t pages_add(const void *context, uint64_t address, uint64_t bytes)
+uint64_t pages_remove(uint64_t address, uint64_t bytes)
 {
-    return each(context, address, bytes, enter);
-}
-
-uint64_t pages_remove(const void *context, uint64_t address, uint64_t bytes)
-{
-    return each(context, address, bytes, leave);
+    struct span span = span_of(address, bytes);
+    if (bytes == 0)
+        return 0;
+    if (span.head || span.tail) {
+        lock_take(&lock);
+        span.inner += span.head ? end_out(span.first) : 0;
+        span.inner += span.tail ? end_out(span.last) : 0;
+        lock_give(&lock);
+    }
+    return span.inner;
 }
 
 /* Pages of hidden memory are one entry for each context and size, whose number no address has. */

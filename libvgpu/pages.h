@@ -17,11 +17,23 @@ bool pages_whole(uint64_t bytes, uint64_t *whole);
 /* Whether an allocation of that size is likely to find room in a page that the context has already. */
 bool pages_have_room(const void *context, uint64_t bytes);
 
-/* Notes an allocation; returns the bytes of pages that it is the first in. */
-uint64_t pages_add(const void *context, uint64_t address, uint64_t bytes);
+/* Small allocations lie inside one page, and need no note of their own: their page knows all about them. */
+bool pages_is_small(uint64_t address, uint64_t bytes);
+
+/* Notes a small allocation; returns the bytes of the page if it is the first in it. */
+uint64_t pages_add_small(const void *context, int card, uint64_t address, uint64_t bytes);
+
+/* The address's small allocation was freed: the card, and the bytes of the page if it was the last in it. */
+uint64_t pages_remove_small(uint64_t address, int *card);
+
+/* Notes any other allocation; returns the bytes of pages that it is the first in. */
+uint64_t pages_add(const void *context, int card, uint64_t address, uint64_t bytes);
 
 /* The reverse; returns the bytes of pages that it was the last in. */
-uint64_t pages_remove(const void *context, uint64_t address, uint64_t bytes);
+uint64_t pages_remove(uint64_t address, uint64_t bytes);
+
+/* The context ended with all its small allocations: calls `each` with the card and the bytes of each of their pages. */
+void pages_sweep(const void *context, void (*each)(int card, uint64_t bytes));
 
 /* Notes memory that has no address, such as an array's: small ones as if those of one size were packed into pages.
  * Returns the bytes of pages that it takes more, or at its end gives back. */
