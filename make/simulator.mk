@@ -27,3 +27,29 @@ $(SIM)/libunigpu-sim.so: $(SIM_STATE) $(SIM_ADMIN)
 	$(CC) $(SIM_LDFLAGS) -Wl,-soname,libunigpu-sim.so $^ -o $@.new && mv $@.new $@
 
 -include $(SIM_STATE:.o=.d) $(SIM_CUDA:.o=.d) $(SIM_NVML:.o=.d) $(SIM_ADMIN:.o=.d)
+
+# Programs of other people that the tests run on the simulated driver, in folders of their own: Python ones, and
+# Debian's nvidia-smi and nvtop, fetched with apt settings of our own so that the system's sources stay as they are.
+CLIENTS := build/clients
+NONFREE := -o Dir::Etc::sourcelist=$(CURDIR)/$(CLIENTS)/apt/sources.list -o Dir::Etc::sourceparts=/dev/null \
+  -o Dir::State::lists=$(CURDIR)/$(CLIENTS)/apt/lists -o Dir::Cache=$(CURDIR)/$(CLIENTS)/apt/cache \
+  -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+# The mirror that the system itself uses.
+MIRROR = $$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -oE 'https?://[^ ]+/debian/?( |$$)' | head -n 1)
+
+.PHONY: clients
+clients: $(CLIENTS)/python/.ready $(CLIENTS)/debian/.ready ## Other people's GPU programs, for tests on the simulated driver
+
+$(CLIENTS)/python/.ready: tests/native/simulator/clients.lock
+	python3 -m venv $(CLIENTS)/python
+	$(CLIENTS)/python/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+$(CLIENTS)/debian/.ready:
+	mkdir -p $(CLIENTS)/apt/lists/partial $(CLIENTS)/apt/cache/archives/partial $(CLIENTS)/debian
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(MIRROR) bookworm contrib non-free" \
+	  > $(CLIENTS)/apt/sources.list
+	apt-get -qq $(NONFREE) update
+	cd $(CLIENTS)/apt && apt-get -qq $(NONFREE) download nvidia-smi nvtop
+	for package in $(CLIENTS)/apt/*.deb; do dpkg-deb -x $$package $(CLIENTS)/debian; done
+	touch $@

@@ -17,14 +17,26 @@ LIBRARIES = ROOT / "build" / "simulator"
 CLIENT = Path(__file__).with_name("client.py")
 
 
+def make(target: str) -> None:
+    """Runs make; sessions of tests at the same time wait for each other."""
+    LIBRARIES.mkdir(parents=True, exist_ok=True)
+    with (LIBRARIES / f".{target}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", target], cwd=ROOT, check=True)
+
+
 @pytest.fixture(scope="session")
 def libraries() -> Path:
     """Folder of the built libraries; built when their sources changed."""
-    LIBRARIES.mkdir(parents=True, exist_ok=True)
-    with (LIBRARIES / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run(["make", "-s", "simulator"], cwd=ROOT, check=True)
+    make("simulator")
     return LIBRARIES
+
+
+@pytest.fixture(scope="session")
+def clients() -> Path:
+    """Folder of other people's programs, fetched once."""
+    make("clients")
+    return ROOT / "build" / "clients"
 
 
 @dataclasses.dataclass(slots=True)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -169,8 +170,7 @@ def test_pids_are_those_of_the_reader(machine: "Machine") -> None:
     seen = outside.ask("nvml_processes")
     assert len(seen) == 2
     for pid in seen:
-        with open(f"/proc/{pid}/cmdline", "rb") as command:
-            assert b"client.py" in command.read()
+        assert b"client.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
     assert outside.ask("nvml_used") == 2 * CONTEXT["rtx4090"] * MIB
     inside.kill()
     wait_for(lambda: len(outside.ask("nvml_processes")) == 1)
