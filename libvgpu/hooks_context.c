@@ -198,3 +198,29 @@ CUresult hook_cuDevicePrimaryCtxReset_v2(__typeof__(&cuDevicePrimaryCtxReset_v2)
 {
     return end_if_unused(driver, device);
 }
+
+/* Contexts of a part of the card stand on the device's primary context, which they bring into being. */
+CUresult hook_cuGreenCtxCreate(__typeof__(&cuGreenCtxCreate) driver, CUgreenCtx *context,
+    CUdevResourceDesc description, CUdevice device, unsigned int flags)
+{
+    CUcontext held;
+    if (hook_cuDevicePrimaryCtxRetain(DRIVER(cuDevicePrimaryCtxRetain), &held, device) == CUDA_ERROR_OUT_OF_MEMORY)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = driver(context, description, device, flags);
+    hook_cuDevicePrimaryCtxRelease_v2(DRIVER(cuDevicePrimaryCtxRelease_v2), device);
+    return result;
+}
+
+CUresult hook_cuGreenCtxDestroy(__typeof__(&cuGreenCtxDestroy) driver, CUgreenCtx context)
+{
+    lock_take(&contexts);
+    CUresult result = driver(context);
+    for (CUdevice device = 0; result == CUDA_SUCCESS && device < DEVICES; device++) {
+        if (primary[device] != NULL && !primary_lives(device)) {
+            ended(primary[device]);
+            primary[device] = NULL;
+        }
+    }
+    lock_give(&contexts);
+    return result;
+}

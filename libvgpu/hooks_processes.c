@@ -105,3 +105,64 @@ nvmlReturn_t hook_nvmlDeviceGetMPSComputeRunningProcesses_v3(
 {
     NOBODY();
 }
+
+nvmlReturn_t hook_nvmlDeviceGetRunningProcessDetailList(__typeof__(&nvmlDeviceGetRunningProcessDetailList) driver,
+    nvmlDevice_t device, nvmlProcessDetailList_v1_t *list)
+{
+    struct account_process found[VGPU_SLOTS];
+    int card;
+    if (list == NULL || list->version != NVML_VERSION(nvmlProcessDetailList_v1_t, 1) || !answers(device, &card))
+        return driver(device, list);
+    unsigned room = list->processes != NULL ? list->count : 0;
+    list->count = account_processes((unsigned)card, found, VGPU_SLOTS);
+    if (list->count > room)
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    for (unsigned place = 0; place < list->count; place++)
+        list->processes[place] = (nvmlProcessDetail_v1_t){.pid = found[place].pid, .used = found[place].used,
+            .gpu_instance = NVML_NO_INSTANCE, .compute_instance = NVML_NO_INSTANCE};
+    return NVML_SUCCESS;
+}
+
+/* Samples carry NVML's numbers of processes; those of strangers are left out. */
+static bool is_ours(int card, unsigned pid)
+{
+    struct account_process found[VGPU_SLOTS];
+    unsigned count = account_processes((unsigned)card, found, VGPU_SLOTS);
+    for (unsigned place = 0; place < count && place < VGPU_SLOTS; place++) {
+        if (found[place].pid == pid)
+            return true;
+    }
+    return false;
+}
+
+nvmlReturn_t hook_nvmlDeviceGetProcessUtilization(__typeof__(&nvmlDeviceGetProcessUtilization) driver,
+    nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples, unsigned int *count, unsigned long long since_us)
+{
+    int card;
+    nvmlReturn_t result = driver(device, samples, count, since_us);
+    if (result != NVML_SUCCESS || samples == NULL || count == NULL || !answers(device, &card))
+        return result;
+    unsigned kept = 0;
+    for (unsigned place = 0; place < *count; place++) {
+        if (is_ours(card, samples[place].pid))
+            samples[kept++] = samples[place];
+    }
+    *count = kept;
+    return kept > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t hook_nvmlDeviceGetProcessesUtilizationInfo(__typeof__(&nvmlDeviceGetProcessesUtilizationInfo) driver,
+    nvmlDevice_t device, nvmlProcessesUtilizationInfo_v1_t *info)
+{
+    int card;
+    nvmlReturn_t result = driver(device, info);
+    if (result != NVML_SUCCESS || info == NULL || info->processes == NULL || !answers(device, &card))
+        return result;
+    unsigned kept = 0;
+    for (unsigned place = 0; place < info->count; place++) {
+        if (is_ours(card, info->processes[place].pid))
+            info->processes[kept++] = info->processes[place];
+    }
+    info->count = kept;
+    return kept > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
+}

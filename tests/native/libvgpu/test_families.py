@@ -54,6 +54,7 @@ def go_on(program: "subprocess.Popen[str]") -> None:
         ("mipmap", mib(3)),
         ("module", mib(3)),
         ("physical", mib(4)),
+        ("graph", mib(4)),
     ],
 )
 def test_none_escapes(machine: Machine, compiled: Callable[..., Path], family: str, bytes_each: int) -> None:
