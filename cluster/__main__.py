@@ -15,6 +15,7 @@ from cluster import build, doctor, errors, progress, settings
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns 0, 1 after an error that it has explained, 130 after Ctrl-C."""
     chosen = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half made is tidied up, as after Ctrl-C
     try:
         return int(chosen.run(chosen))
     except errors.ClusterError as problem:

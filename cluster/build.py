@@ -10,10 +10,11 @@ import dataclasses
 import os
 import pathlib
 import re
+import signal
 import subprocess
 from collections.abc import Sequence
 
-from cluster import errors, progress, settings, stamps
+from cluster import errors, linux, progress, settings, stamps
 
 SOURCES = settings.ROOT / "cluster"
 KUBERNETES_LINKS = (
@@ -150,6 +151,8 @@ def run(command: Sequence[str], folder: pathlib.Path, environment: dict[str, str
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
+            # Whatever ends this process, the builder doesn't go on while a second one begins.
+            preexec_fn=lambda: linux.die_with_parent(signal.SIGTERM),
         )
     except FileNotFoundError:
         raise errors.BadGround(

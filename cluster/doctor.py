@@ -37,6 +37,8 @@ PACKAGES = (
 GO_NEEDED = (1, 26)
 DISK_NEEDED = 8 * 1024**3
 """Bytes: the compilers' caches, the programs, the images, and a cluster."""
+CACHES_NEEDED = (2 * 1024**3, 2 * 1024**3)
+"""Bytes of Go's caches of what is compiled and of modules, when they are empty."""
 
 
 def missing_packages() -> list[Package]:
@@ -69,25 +71,63 @@ def build_problems() -> list[str]:
             problems.append(
                 f"Go {GO_NEEDED[0]}.{GO_NEEDED[1]} or later is needed, here is {version.strip() or 'an unknown one'}."
             )
-    compiler = os.environ.get("CC", "cc")
-    if shutil.which(compiler) is None:
-        problems.append(
-            f"No C compiler is found as {compiler!r}: install the Debian package gcc (and libc6-dev), or set CC."
-        )
+        problems += _cache_problems(go)
+    problems += compiler_problems()
     problems += disk_problems()
     return problems
 
 
-def disk_problems() -> list[str]:
-    """Whether there is room to build, or, with the programs built, to run."""
-    settings.BUILD.mkdir(exist_ok=True)
-    free = shutil.disk_usage(settings.BUILD).free
+def _cache_problems(go: str) -> list[str]:
+    """Whether Go's caches have room, where they aren't on the disk of the build folder."""
+    told = subprocess.run([go, "env", "GOCACHE", "GOMODCACHE"], capture_output=True, text=True).stdout
+    problems = []
+    for name, line, needed in zip(("GOCACHE", "GOMODCACHE"), told.splitlines(), CACHES_NEEDED, strict=False):
+        folder = pathlib.Path(line)
+        if not folder.is_absolute():
+            continue
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        free = shutil.disk_usage(there).free
+        if not os.access(there, os.W_OK):
+            problems.append(f"Go can't write its cache {folder}: set {name} to a folder that this user may write.")
+        elif free < needed and not (there == folder and any(folder.iterdir())):
+            problems.append(
+                f"The disk of Go's cache {folder} has {free / 1024**3:.1f} GiB free, and {needed / 1024**3:.0f} GiB are"
+                f" needed: make room there, or set {name} to another folder."
+            )
+    return problems
+
+
+def compiler_problems() -> list[str]:
+    """Whether there is a C compiler with its library, tried on a program of one line."""
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        return [f"No C compiler is found as {compiler!r}: install the Debian package gcc (and libc6-dev), or set CC."]
+    tried = subprocess.run(
+        [compiler, "-static", "-x", "c", "-", "-o", "/dev/null"],
+        input='#include <stdio.h>\nint main(void) { return puts("") < 0; }\n',
+        capture_output=True,
+        text=True,
+    )
+    if tried.returncode == 0:
+        return []
+    why = next((line for line in tried.stderr.splitlines() if "error" in line.lower()), tried.stderr.strip()[:200])
+    return [
+        f"The C compiler {compiler!r} can't build a program ({why}): install the Debian package libc6-dev, or set CC."
+    ]
+
+
+def disk_problems(folder: pathlib.Path = settings.BUILD) -> list[str]:
+    """Whether there is room to build, or, with the programs built, to run; makes nothing."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [f"Everything is written into {folder}, and that can't be: {there} is read-only for this user."]
+    free = shutil.disk_usage(there).free
     built = (settings.BIN / "kubernetes").exists()
     needed = DISK_NEEDED // 4 if built else DISK_NEEDED
     if free >= needed:
         return []
     return [
-        f"The disk of {settings.BUILD} has {free / 1024**3:.1f} GiB free, and {needed / 1024**3:.0f} GiB are needed:"
+        f"The disk of {folder} has {free / 1024**3:.1f} GiB free, and {needed / 1024**3:.0f} GiB are needed:"
         " make room there."
     ]
 
@@ -110,7 +150,7 @@ def run_problems(wanted: settings.Settings) -> list[str]:
     problems += disk_problems()
     problems += kernel_problems()
     if not absent:
-        problems += _network_problems(wanted)
+        problems += network_problems(wanted)
     return problems
 
 
@@ -158,7 +198,8 @@ def _try_namespaces() -> str:
     return reason
 
 
-def _network_problems(wanted: settings.Settings) -> list[str]:
+def network_problems(wanted: settings.Settings) -> list[str]:
+    """What is in the way of the cluster's bridge, subnet and control groups."""
     layout = settings.Layout(wanted.name)
     if layout.state.exists():
         return []  # it is up: it has its network

@@ -3,10 +3,14 @@
 Only the standard library: this runs before the project's Python environment exists, and makes it.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
 
 from cluster import build, settings
 from demo import ground, packages, steps
@@ -16,16 +20,29 @@ LOGS = settings.BUILD / "logs" / "demo"
 TABLE = LOGS / "table.txt"
 PLAN = LOGS / "plan.json"
 TOTAL = 8
+NATIVE = ("simulator", "build/lib/libvgpu.so", "build/probe/probe")
+"""Of `make native`, what the cluster and the images need; the rest is for the tests."""
 
 
 def main() -> int:
     """Exit status 0, 1 after an error that was explained, 130 after Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C: what runs is ended first
+        signal.signal(number, signal.default_int_handler)
     try:
         plan = ground.plan(os.environ)
         ground.require(plan, build=not plan.existing and not build.is_current())
+        LOGS.mkdir(parents=True, exist_ok=True)
+        with _alone():
+            return _run(plan)
     except ground.BadGround as problem:
         print(problem, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nStopped. `make demo` goes on from here; `make down` removes what there is.", file=sys.stderr)
+        return 130
+
+
+def _run(plan: ground.Plan) -> int:
     runner = steps.Runner(LOGS, TOTAL)
     try:
         _set_up(runner, plan)
@@ -33,23 +50,40 @@ def main() -> int:
     except steps.StepFailed as problem:
         print(f"\n{problem}\n\nMend that, then run `make demo` again: it goes on from here.", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nStopped. `make demo` goes on from here; `make down` removes what there is.", file=sys.stderr)
-        return 130
     print(TABLE.read_text(), end="")
     runner.finish()
     return 0
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the demo of this checkout; the lock ends with the process.
+
+    Raises BadGround when another one is at work.
+    """
+    with (LOGS / "lock").open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise ground.BadGround(
+                f"Another `make demo` of this checkout is at work (process {stream.read().strip()}): wait until it has"
+                " ended, or interrupt it."
+            ) from None
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        yield
+
+
 def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
-    theirs = "the cluster is yours"
+    theirs = "not needed: the cluster is yours"
+    absent = [] if plan.existing else packages.missing(tests=False)
     debian = steps.Step(
         "Debian packages",
-        "what the cluster is made of",
+        f"installing {', '.join(package.name for package in absent)}",
         (sys.executable, "-m", "demo.packages"),
-        skip=lambda: (
-            theirs if plan.existing else None if packages.missing(tests=False) else "all that are needed are installed"
-        ),
+        skip=lambda: theirs if plan.existing else None if absent else "all that are needed are installed",
     )
     python = steps.Step("Python environment", "pinned packages, in .venv", ("make", "--no-print-directory", "setup"))
     kubernetes = steps.Step(
@@ -58,8 +92,12 @@ def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
         (sys.executable, "-m", "cluster", "build"),
         skip=lambda: theirs if plan.existing else "sources are unchanged" if build.is_current() else None,
     )
+    processors = len(os.sched_getaffinity(0))
     native = steps.Step(
-        "libvgpu and simulated driver", "in C; only what changed", ("make", "--no-print-directory", "native")
+        "libvgpu and simulated driver",
+        "in C; only what changed",
+        ("make", "--no-print-directory", f"--jobs={processors}", *NATIVE),
+        skip=lambda: theirs if plan.existing else None,
     )
     images = steps.Step(
         "Images",
@@ -70,9 +108,11 @@ def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
     cluster = steps.Step(
         "Cluster",
         "etcd, API server, kubelet; four GPUs of 24 GiB",
-        (PYTHON, "-m", "cluster", "up", "--gpus", "4", "--profile", "p40"),
+        (PYTHON, "-m", "cluster", "up", "--gpus", str(ground.LOCAL.gpus), "--profile", ground.LOCAL.profile),
         skip=lambda: theirs if plan.existing else None,
     )
+    for package in absent:
+        runner.say(f"{'':<8}{package.name} is missing: {package.reason}")
     runner.run([debian])
     runner.run([python, kubernetes])
     for step in (native, images, cluster):  # a node that starts when the images are there begins with them

@@ -5,15 +5,19 @@ Only the standard library: this runs before the project's Python environment exi
 
 import os
 import shutil
-import ssl
-import sys
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import doctor, settings
+from cluster import doctor, settings, state
 
-PYTHON_NEEDED = (3, 11)
+ANSWER = 20
+"""Seconds for a cluster of the user's own to answer."""
+LOCAL = settings.Settings(gpus=4, profile="p40")
+"""The cluster that the demo brings up."""
+IMAGES = {"services": "IMAGE", "probe": "PROBE_IMAGE", "scheduler": "SCHEDULER_IMAGE"}
+"""Variables that name the images of a cluster of the user's own."""
 
 
 class BadGround(Exception):
@@ -42,28 +46,36 @@ def plan(environment: Mapping[str, str]) -> Plan:
     """
     chosen = environment.get("KUBECONFIG", "")
     local = settings.Layout(settings.DEFAULT_NAME).published_kubeconfig
-    if not chosen or Path(chosen).resolve() == local.resolve():
-        return Plan(local, False, str(settings.BIN / "kubectl"), str(settings.BIN / "helm"), {}, "simulated")
+    driver = environment.get("DRIVER", "")
     problems = []
+    if driver not in ("", "nvidia", "simulated"):
+        problems.append(f"DRIVER is {driver!r}: take nvidia or simulated.")
+    images = {role: environment.get(variable, "") for role, variable in IMAGES.items()}
+    if not chosen or Path(chosen).resolve() == local.resolve():
+        given = [variable for variable in (*IMAGES.values(), "DRIVER") if environment.get(variable)]
+        if given and not problems:
+            problems.append(
+                f"{', '.join(given)} is for a cluster of yours: name that with KUBECONFIG, or leave it away for a local"
+                " cluster, which has images and simulated GPUs of its own."
+            )
+        if problems:
+            raise BadGround("\n".join(problems))
+        return Plan(local, False, str(settings.BIN / "kubectl"), str(settings.BIN / "helm"), {}, "simulated")
     if not Path(chosen).is_file():
-        problems.append(f"KUBECONFIG names {chosen}, which is not a file: name one, or unset it for a local cluster.")
-    wanted = {"services": "IMAGE", "probe": "PROBE_IMAGE", "scheduler": "SCHEDULER_IMAGE"}
-    images = {role: environment.get(variable, "") for role, variable in wanted.items()}
-    if absent := [wanted[role] for role, name in images.items() if not name]:
+        problems.append(
+            f"KUBECONFIG names {chosen}, which is not a file: name one, or leave it away for a local cluster."
+        )
+    if absent := [IMAGES[role] for role, name in images.items() if not name]:
         problems.append(
             f"KUBECONFIG names a cluster of yours, so say which images it can pull: {', '.join(absent)} "
-            "(see docs/install.md), or unset KUBECONFIG for a local cluster."
+            "(see docs/install.md), or leave KUBECONFIG away for a local cluster."
         )
     tools = {name: _tool(name) for name in ("kubectl", "helm")}
-    for name, path in tools.items():
-        if path is None:
-            problems.append(f"{name} is neither on the PATH nor built here: install it, or run `make cluster`.")
-    driver = environment.get("DRIVER", "nvidia")
-    if driver not in ("nvidia", "simulated"):
-        problems.append(f"DRIVER is {driver!r}: take nvidia or simulated.")
+    if lacking := [name for name, path in tools.items() if path is None]:
+        problems.append(f"{' and '.join(lacking)} can't be found on the PATH: install them, or run `make cluster`.")
     if problems:
         raise BadGround("\n".join(problems))
-    return Plan(Path(chosen), True, tools["kubectl"] or "", tools["helm"] or "", images, driver)
+    return Plan(Path(chosen).resolve(), True, tools["kubectl"] or "", tools["helm"] or "", images, driver or "nvidia")
 
 
 def _tool(name: str) -> str | None:
@@ -76,31 +88,59 @@ def require(wanted: Plan, *, build: bool) -> None:
 
     Raises BadGround with every problem, a sentence each.
     """
-    problems = []
-    if sys.version_info < PYTHON_NEEDED:
-        needed = ".".join(map(str, PYTHON_NEEDED))
-        problems.append(f"Python {needed} or later is needed, here is {sys.version.split()[0]}.")
-    if not _has_venv():
-        problems.append("Python can't make environments here: run `apt-get install python3-venv`.")
-    if not wanted.existing:
-        if os.geteuid() != 0:
-            problems.append("The local cluster needs root, for namespaces, mounts and network devices: run as root.")
-        elif doctor.missing_packages() and shutil.which("apt-get") is None:
-            names = ", ".join(package.name for package in doctor.missing_packages())
-            problems.append(f"This is no Debian (there is no apt-get), and these are missing: {names}. Install them.")
-        if build:
-            problems += doctor.build_problems()
-        else:
-            problems += doctor.disk_problems()
-        problems += doctor.kernel_problems()
+    problems = [] if _has_venv() else ["Python can't make environments here: run `apt-get install python3-venv`."]
+    if wanted.existing:
+        problems += doctor.disk_problems()
+        problems += _cluster_problems(wanted)
+    elif os.geteuid() != 0:
+        problems.append("The local cluster needs root, for namespaces, mounts and network devices: run as root.")
+    else:
+        problems += _local_problems(build=build)
     if problems:
         raise BadGround("\n".join(dict.fromkeys(problems)))
 
 
+def _local_problems(*, build: bool) -> list[str]:
+    """What keeps the local cluster from being built and started."""
+    problems = []
+    absent = doctor.missing_packages()
+    if absent and shutil.which("apt-get") is None:
+        names = ", ".join(package.name for package in absent)
+        problems.append(f"This is no Debian (there is no apt-get), and these are missing: {names}. Install them.")
+    # libvgpu and the simulated driver are compiled on every machine, Kubernetes only when its sources changed.
+    problems += doctor.build_problems() if build else [*doctor.compiler_problems(), *doctor.disk_problems()]
+    problems += doctor.kernel_problems()
+    if known := state.load(settings.Layout(LOCAL.name)):
+        if known.settings != LOCAL:
+            problems.append(
+                f"The local cluster is up with other settings than the demo's ({known.settings.nodes} nodes,"
+                f" {known.settings.gpus} GPUs each, {known.settings.profile}): run `make down` first."
+            )
+    elif shutil.which("ip") is not None:
+        problems += doctor.network_problems(LOCAL)
+    return problems
+
+
+def _cluster_problems(wanted: Plan) -> list[str]:
+    """Whether the user's own cluster answers, and lets this user install."""
+    command = [wanted.kubectl, "--request-timeout=10s", "auth", "can-i", "create", "clusterroles"]
+    environment = {**os.environ, "KUBECONFIG": str(wanted.kubeconfig)}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, env=environment, check=False)
+    except subprocess.TimeoutExpired:
+        return [f"The cluster of {wanted.kubeconfig} doesn't answer within {ANSWER} s."]
+    if done.returncode == 0:
+        return []
+    if done.stdout.strip() == "no":
+        return [f"The user of {wanted.kubeconfig} may not create cluster roles, and the chart has some."]
+    last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+    return [f"The cluster of {wanted.kubeconfig} can't be asked: {last}"]
+
+
 def _has_venv() -> bool:
     try:
-        import ensurepip  # noqa: F401  Debian leaves it out of python3
         import venv  # noqa: F401
+        from ensurepip import version  # Debian leaves it out of python3
     except ImportError:
         return False
-    return bool(ssl.OPENSSL_VERSION)
+    return bool(version())

@@ -27,17 +27,26 @@ def missing(*, tests: bool) -> list[doctor.Package]:
 
 
 def install(packages: Sequence[doctor.Package]) -> int:
-    """Say what is missing and why, and install it; apt-get's exit status."""
-    for package in packages:
-        print(f"{package.name}: {package.reason}", flush=True)
+    """Install them, and say what keeps that from being done; exit status."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    names = [package.name for package in packages]
-    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", *names]):
-        code = subprocess.run(command, env=environment, check=False).returncode
-        if code != 0:
-            print(f"“{' '.join(command)}” ended with status {code}: install these yourself, then run this again.")
-            return code
-    return 0
+    names = " ".join(package.name for package in packages)
+    # A list of packages that could not be brought up to date may still do.
+    subprocess.run(["apt-get", "update", "-qq"], env=environment, check=False)
+    command = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *names.split()]
+    code = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode
+    if code != 0:
+        print(
+            f"\nDebian packages can't be installed ({names}): mend what apt-get says above, or install them yourself."
+        )
+        return 1
+    for package in packages:
+        if not doctor.is_there(package):
+            print(
+                f"The Debian package {package.name} is installed, but its {package.probe} is missing: run"
+                f" `apt-get install --reinstall {package.name}`."
+            )
+            code = 1
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = " ".join(package.name for package in absent)
         print(f"Debian packages are missing: run `sudo apt-get install {names}`, or run this as root.", file=sys.stderr)
         return 1
+    for package in absent:
+        print(f"{package.name} is missing: {package.reason}", flush=True)
     return install(absent)
 
 

@@ -4,6 +4,7 @@ Only the standard library: this runs before the project's Python environment exi
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
+
+from cluster import linux
 
 HEARTBEAT = 20.0
 """Seconds between lines that say a step still runs, where the output is no terminal."""
@@ -80,6 +83,8 @@ class Runner:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **step.environment},
                     start_new_session=True,
+                    # Whatever ends this process, also a kill, the step doesn't go on behind the user's back.
+                    preexec_fn=_die_with_runner,
                 )
             running.append((label, _Running(step, process, log, time.monotonic())))
         try:
@@ -88,6 +93,10 @@ class Runner:
             for _, one in running:
                 _end(one.process)
             raise
+
+    def say(self, text: str) -> None:
+        """Print a line between the steps."""
+        self._line(text)
 
     def finish(self) -> None:
         """Print the time of the whole."""
@@ -109,6 +118,8 @@ class Runner:
                 took = _elapsed(time.monotonic() - one.started)
                 if code != 0:
                     self._line(f"{label:<44} {took:>7}  failed")
+                    for other, it in left:
+                        self._line(f"{other:<44} {_elapsed(time.monotonic() - it.started):>7}  stopped")
                     raise StepFailed(_explain(one, code))
                 self._line(f"{label:<44} {took:>7}  {one.step.why}")
             if not left:
@@ -116,7 +127,10 @@ class Runner:
             now = time.monotonic()
             if self._live:
                 words = "  ".join(f"{label} {_elapsed(now - one.started)}" for label, one in left)
-                self._out.write(f"\r\x1b[K{words} …")
+                if len(left) == 1:
+                    words = f"{words}  {_last_words(left[0][1].log)}"
+                columns = shutil.get_terminal_size().columns  # a line that wraps could not be written over
+                self._out.write(f"\r\x1b[K{words[: columns - 3]} …")
                 self._out.flush()
             elif now - spoke > HEARTBEAT:
                 spoke = now
@@ -129,6 +143,10 @@ class Runner:
             self._out.write("\r\x1b[K")
         self._out.write(text.rstrip() + "\n")
         self._out.flush()
+
+
+def _die_with_runner() -> None:
+    linux.die_with_parent(signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
