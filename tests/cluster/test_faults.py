@@ -143,7 +143,8 @@ def check_all(kube: Kube) -> None:
         if "deletionTimestamp" in one["metadata"]:
             continue
         if one["status"].get("phase") != "Running":
-            assert one["status"].get("phase") == "Pending", one["status"]
+            told = {key: one["status"].get(key) for key in ("phase", "reason", "message")}
+            assert told["phase"] == "Pending", f"{one['metadata']['name']}: {told}"
             continue
         notes = one["metadata"]["annotations"]
         allocation = allocations.load(notes[names.ANNOTATION_ALLOCATION])
