@@ -100,7 +100,9 @@ CUresult op_check_copy(const op *checked) {
         size_t row, pitch = height > 1 ? checked->as.fill.pitch : 0;
         NEED(!__builtin_mul_overflow(width, unit, &row), CUDA_ERROR_INVALID_VALUE);
         NEED(height == 1 || pitch >= row, CUDA_ERROR_INVALID_VALUE);
-        NEED(reaches(checked->as.fill.pointer, (height - 1) * pitch + row, true), CUDA_ERROR_INVALID_VALUE);
+        size_t bytes = (height - 1) * pitch + row;
+        NEED(heap_holds(checked->as.fill.pointer, bytes, true) || host_holds(checked->as.fill.pointer, bytes),
+             CUDA_ERROR_INVALID_VALUE);
         return CUDA_SUCCESS;
     }
     default: return CUDA_ERROR_INVALID_VALUE;

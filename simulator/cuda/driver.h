@@ -135,6 +135,8 @@ bool heap_holds(CUdeviceptr address, size_t bytes, bool write);
 
 /* vmm.c: the same for mapped physical memory. */
 bool mapped_find(CUdeviceptr address, extent *found);
+/* Whether the address lies in a reserved range, accessible or not. */
+bool reserved_owns(CUdeviceptr address);
 /* A file in memory that stands for memory of the device; -1: none could be had. */
 int memory_file(const device *device, size_t bytes);
 /* Memory by such a file, of which it takes possession. */

@@ -396,7 +396,7 @@ CUresult heap_free(CUdeviceptr pointer) {
 bool heap_find(CUdeviceptr address, extent *found) {
     block *home = block_at(address);
     if (!home) {
-        return false;
+        return mapped_find(address, found);
     }
     found->context = home->heap->context;
     found->device = home->heap->device;
@@ -438,8 +438,7 @@ void heap_forget_high(heap *heap) {
 }
 
 bool heap_owns(CUdeviceptr address) {
-    extent found;
-    return block_at(address) != NULL || mapped_find(address, &found);
+    return block_at(address) != NULL || reserved_owns(address);
 }
 
 CUresult heap_share(CUdeviceptr pointer, int *file, size_t *offset) {

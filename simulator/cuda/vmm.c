@@ -356,6 +356,13 @@ CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation *location
     return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
+bool reserved_owns(CUdeviceptr address) {
+    pthread_mutex_lock(&lock);
+    bool found = reservation_of((uintptr_t)address, 1) != NULL;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
 /* For copies and questions about pointers: the accessible mappings around an address, joined to one. */
 bool mapped_find(CUdeviceptr address, extent *found) {
     bool known = false;

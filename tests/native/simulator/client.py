@@ -102,6 +102,42 @@ def fork_and_init() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+PTX = b""".version 8.0
+.target sm_75
+.address_size 64
+.visible .entry unigpu_spin(.param .u64 nanoseconds) { ret; }
+"""
+spinner = ctypes.c_void_p()
+
+
+def load_spin() -> int:
+    module = ctypes.c_void_p()
+    return cuda.cuModuleLoadData(ctypes.byref(module), PTX) or cuda.cuModuleGetFunction(
+        ctypes.byref(spinner), module, b"unigpu_spin"
+    )
+
+
+def spin(milliseconds: int) -> int:
+    """Launches a kernel that holds the whole card so long; does not wait for it."""
+    value = ctypes.c_uint64(milliseconds * 1_000_000)
+    parameters = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+    return cuda.cuLaunchKernel(spinner, 1, 1, 1, 1, 1, 1, 0, None, parameters, None)
+
+
+def synchronize() -> int:
+    return cuda.cuCtxSynchronize()
+
+
+class Utilisation(ctypes.Structure):
+    _fields_ = [("gpu", ctypes.c_uint), ("memory", ctypes.c_uint)]
+
+
+def nvml_utilisation() -> int:
+    rates = Utilisation()
+    assert nvml.nvmlDeviceGetUtilizationRates(_handle(0), ctypes.byref(rates)) == 0
+    return int(rates.gpu)
+
+
 def _handle(index: int) -> ctypes.c_void_p:
     assert nvml.nvmlInit_v2() == 0
     handle = ctypes.c_void_p()

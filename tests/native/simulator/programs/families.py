@@ -1,5 +1,6 @@
 """Every family of allocations through cuda-bindings: what each takes from the card and gives back. Prints JSON."""
 
+import ctypes
 import json
 import multiprocessing
 
@@ -57,7 +58,7 @@ def device_memory():
 def open_elsewhere(handle_bytes, answer):
     start()
     handle = driver.CUipcMemHandle()
-    handle.reserved = handle_bytes
+    ctypes.memmove(int(handle.getPtr()), handle_bytes, 64)
     pointer = ok(driver.cuIpcOpenMemHandle(handle, 1))
     host = numpy.zeros(16, dtype=numpy.uint8)
     ok(driver.cuMemcpyDtoH(host.ctypes.data, pointer, 16))
@@ -180,7 +181,7 @@ def main():
     handle = ok(driver.cuIpcGetMemHandle(pointer))
     spawn = multiprocessing.get_context("spawn")
     answer = spawn.Queue()
-    other = spawn.Process(target=open_elsewhere, args=(bytes(handle.reserved), answer))
+    other = spawn.Process(target=open_elsewhere, args=(ctypes.string_at(int(handle.getPtr()), 64), answer))
     other.start()
     seen["other_read"] = answer.get(timeout=60)
     other.join()

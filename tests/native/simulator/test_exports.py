@@ -1,0 +1,41 @@
+"""What the libraries export, against the lists that libvgpu reads too."""
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def exported(library: Path) -> set[str]:
+    lines = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
+    return {line.split()[-1] for line in lines.splitlines()}
+
+
+def undefined(library: Path) -> set[str]:
+    lines = subprocess.run(["nm", "-D", "--undefined-only", library], check=True, capture_output=True, text=True).stdout
+    return {line.split()[-1] for line in lines.splitlines()}
+
+
+def test_libcuda_exports_only_what_the_list_names(libraries: Path) -> None:
+    text = (ROOT / "abi" / "symbols.def").read_text()
+    rows = re.findall(r"^CUDA_API\(\w+, \w+, \d+, (\w+)", text, re.MULTILINE)
+    twins = re.findall(r"^CUDA_API_PT\(\w+, \w+, \d+, (\w+), (\w+)", text, re.MULTILINE)
+    named = {*rows, *(symbol for symbol, _ in twins), *(symbol + suffix for symbol, suffix in twins)}
+    assert exported(libraries / "libcuda.so.1") <= named
+    assert len(exported(libraries / "libcuda.so.1")) > 350
+
+
+def test_nvml_exports_all_of_its_list(libraries: Path) -> None:
+    text = (ROOT / "abi" / "nvml_symbols.def").read_text()
+    absent = (ROOT / "simulator" / "nvml" / "absent.c").read_text()
+    named = set(re.findall(r"^NVML_API\(\w+, (\w+)", text, re.MULTILINE)) | {"nvmlErrorString"}
+    assert exported(libraries / "libnvidia-ml.so.1") == named | set(
+        re.findall(r"^ABSENT\((\w+)\)", absent, re.MULTILINE)
+    )
+
+
+def test_the_libraries_need_nothing_of_each_other(libraries: Path) -> None:
+    """An undefined driver symbol would be caught by an interposed library instead of by the driver itself."""
+    for name in ("libcuda.so.1", "libnvidia-ml.so.1", "libunigpu-sim.so"):
+        assert not [symbol for symbol in undefined(libraries / name) if symbol.startswith(("cu", "nvml"))]

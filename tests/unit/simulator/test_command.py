@@ -1,0 +1,52 @@
+"""The command line: what it asks for, and what it prints."""
+
+from pathlib import Path
+
+import pytest
+
+from simulator import __main__ as command
+from simulator import machine
+
+
+@pytest.mark.parametrize(("text", "number"), [(None, 0), ("12.9", 12090), ("13.0", 13000), ("12.10", 12100)])
+def test_cuda_versions(text: str | None, number: int) -> None:
+    assert command.cuda_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["12", "twelve", "12.", ".9", "12.9.1", "-1.0"])
+def test_cuda_versions_that_are_none(text: str) -> None:
+    with pytest.raises(machine.MachineError, match=r"MAJOR\.MINOR"):
+        command.cuda_number(text)
+
+
+def test_the_table_shows_cards_health_and_processes() -> None:
+    mib = 1 << 20
+    gpu = {
+        "minor": 3,
+        "uuid": "GPU-1",
+        "name": "NVIDIA L40S",
+        "total": 100 * mib,
+        "reserved": 10 * mib,
+        "used": 30 * mib,
+        "lost": False,
+        "ecc_corrected": 2,
+        "ecc_uncorrected": 1,
+        "processes": [
+            {"pid": 42, "memory": 10 * mib, "contexts": 5 * mib},
+            {"pid": 0, "memory": 10 * mib, "contexts": 5 * mib},
+        ],
+    }
+    lost = gpu | {"minor": 4, "lost": True, "processes": []}
+    assert command.table({"driver": "575.57.08", "cuda": 12090, "gpus": [gpu, lost]}).splitlines() == [
+        "driver 575.57.08, CUDA 12.9",
+        "gpu3  GPU-1  NVIDIA L40S  30 / 90 MiB  ecc 2/1",
+        "      pid 42  15 MiB",
+        "      pid elsewhere  15 MiB",
+        "gpu4  GPU-1  NVIDIA L40S  30 / 90 MiB  LOST",
+    ]
+
+
+def test_a_missing_library_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(machine.LIBRARY_FOLDER, str(tmp_path))
+    with pytest.raises(machine.MachineError, match="make simulator"):
+        machine.library_path()
