@@ -55,24 +55,24 @@ def plan(environment: Mapping[str, str]) -> Plan:
         given = [variable for variable in (*IMAGES.values(), "DRIVER") if environment.get(variable)]
         if given and not problems:
             problems.append(
-                f"{', '.join(given)} is for a cluster of yours: name that with KUBECONFIG, or leave it away for a local"
+                f"{', '.join(given)} is for a cluster of yours: name that with KUBECONFIG, or unset it for a local"
                 " cluster, which has images and simulated GPUs of its own."
             )
         if problems:
             raise BadGround("\n".join(problems))
         return Plan(local, False, str(settings.BIN / "kubectl"), str(settings.BIN / "helm"), {}, "simulated")
     if not Path(chosen).is_file():
-        problems.append(
-            f"KUBECONFIG names {chosen}, which is not a file: name one, or leave it away for a local cluster."
-        )
+        problems.append(f"KUBECONFIG names {chosen}, which is not a file: name one, or unset it for a local cluster.")
     if absent := [IMAGES[role] for role, name in images.items() if not name]:
         problems.append(
             f"KUBECONFIG names a cluster of yours, so say which images it can pull: {', '.join(absent)} "
-            "(see docs/install.md), or leave KUBECONFIG away for a local cluster."
+            "(see docs/install.md), or unset KUBECONFIG for a local cluster."
         )
     tools = {name: _tool(name) for name in ("kubectl", "helm")}
     if lacking := [name for name, path in tools.items() if path is None]:
-        problems.append(f"{' and '.join(lacking)} can't be found on the PATH: install them, or run `make cluster`.")
+        problems.append(
+            f"{' and '.join(lacking)} can't be found on the PATH: install what is missing, or run `make cluster`."
+        )
     if problems:
         raise BadGround("\n".join(problems))
     return Plan(Path(chosen).resolve(), True, tools["kubectl"] or "", tools["helm"] or "", images, driver or "nvidia")
