@@ -1,0 +1,61 @@
+"""A container as the node agent makes it: the files at their places, in a mount namespace of its own."""
+
+import json
+
+import pytest
+
+from tests.native.libvgpu.machine import LIBRARY, PROBE, Machine, mib
+from unigpu import names, usage
+
+INSIDE = f"""
+mount -t tmpfs none /usr/local && mkdir -p {names.CONTAINER_ROOT} && cp {LIBRARY} {names.CONTAINER_ROOT}/ || exit 9
+for file in $FILES; do cp "$file" {names.CONTAINER_ROOT}/ || exit 9; done
+LD_PRELOAD={names.CONTAINER_LIBRARY} "$0" "$@"; status=$?
+[ ! -e {names.CONTAINER_USAGE} ] || cp {names.CONTAINER_USAGE} "$BACK"
+exit $status
+"""
+
+
+def inside(machine: Machine, *files: str, **environment: str) -> tuple[int, str, str]:
+    """Runs the probe on the first card with those of the machine's files in the container's folder."""
+    done = machine.attempt(
+        *("unshare", "--mount", "--map-root-user", "sh", "-c", INSIDE, PROBE),
+        preload=False,
+        CUDA_VISIBLE_DEVICES="0",
+        FILES=" ".join(str(machine.folder / name) for name in files),
+        BACK=str(machine.folder / "back"),
+        **environment,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_policy_at_its_place_holds(machine: Machine) -> None:
+    machine.write_policy((0, 2560))
+    machine.usage_file.write_bytes(bytes(usage.SIZE))
+    status, said, complaint = inside(machine, "policy", "usage")
+    assert (status, complaint) == (0, "")
+    (gpu,) = json.loads(said)["gpus"]
+    assert gpu["total_bytes"] == mib(2560)
+    (card,) = usage.unpack((machine.folder / "back").read_bytes(), 1, lambda slot: True).cards
+    assert (card.peak, card.refused) == (mib(2560), 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"), [((), "no policy can be read"), (("policy",), "usage can't be used"), (("usage",), "no policy")]
+)
+def test_a_missing_file_fails_closed_whatever_the_environment_says(
+    machine: Machine, files: tuple[str, ...], says: str
+) -> None:
+    machine.usage_file.write_bytes(bytes(usage.SIZE))
+    trial = machine.trial((0, 20000)) | {"CUDA_DEVICE_MEMORY_LIMIT": "20g"}
+    status, said, complaint = inside(machine, *files, **trial)
+    assert (status, said) == (1, "")
+    assert says in complaint
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in complaint
+
+
+def test_a_tighter_environment_is_heeded(machine: Machine) -> None:
+    machine.write_policy((0, 2560))
+    machine.usage_file.write_bytes(bytes(usage.SIZE))
+    _, said, _ = inside(machine, "policy", "usage", CUDA_DEVICE_MEMORY_LIMIT_0="2g")
+    assert json.loads(said)["gpus"][0]["total_bytes"] == mib(2048)
