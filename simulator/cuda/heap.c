@@ -96,7 +96,39 @@ static bool point_at(const block *target, block *value) {
     return true;
 }
 
+/* Addresses of single pieces lately freed, empty again: mapping them anew would cost more than all the rest. */
+enum { SPARE = 64 };
+static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER;
+static uintptr_t spares[SPARE];
+static int spare_count;
+
+static uintptr_t take_spare(void) {
+    pthread_mutex_lock(&spare_lock);
+    uintptr_t found = spare_count ? spares[--spare_count] : 0;
+    pthread_mutex_unlock(&spare_lock);
+    return found;
+}
+
+static void unmap_pieces(uintptr_t base, size_t bytes, bool written, bool shared) {
+    bool kept = false;
+    if (bytes == PIECE && !shared && (!written || madvise((void *)base, bytes, MADV_DONTNEED) == 0)) {
+        pthread_mutex_lock(&spare_lock);
+        kept = spare_count < SPARE;
+        if (kept) {
+            spares[spare_count++] = base;
+        }
+        pthread_mutex_unlock(&spare_lock);
+    }
+    if (!kept) {
+        munmap((void *)base, bytes);
+    }
+}
+
 static uintptr_t map_pieces(size_t bytes) {
+    uintptr_t spare = bytes == PIECE ? take_spare() : 0;
+    if (spare) {
+        return spare;
+    }
     /* One piece more, to cut an aligned range out of. */
     char *area = mmap(NULL, bytes + PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area == MAP_FAILED) {
@@ -171,7 +203,8 @@ static CUresult block_new(heap *heap, size_t bytes, bool managed, block **made) 
 
 static void block_end(block *ended) {
     point_at(ended, NULL);
-    munmap((void *)ended->base, ended->bytes);
+    /* Managed memory is written by the host too, unseen. */
+    unmap_pieces(ended->base, ended->bytes, ended->written || ended->managed || ended->class == 0, ended->file >= 0);
     if (ended->file >= 0) {
         close(ended->file);
     }
