@@ -38,7 +38,7 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. `make demo` goes on from here; `make down` removes what there is.", file=sys.stderr)
+        print("\nStopped. `make demo` goes on from here; `make down` removes the local cluster.", file=sys.stderr)
         return 130
 
 

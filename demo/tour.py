@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,11 @@ def _load() -> dict[str, str]:
 def _pods(kube: Kube, probe: str, *, existing: bool) -> str:
     """Run the pods; the text that the demo prints at its end."""
     kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
-    for number in FIRST:
-        kube.apply(_busy(manifest(number, probe)), NAMESPACE)
-    told = _wait_told(kube, expected(FIRST, probe))
+    kube.apply([document for number in FIRST for document in _busy(manifest(number, probe))], NAMESPACE)
+    told = _wait_told(kube, expected(FIRST, probe), {})
     if not existing:  # on somebody's cluster there may be neighbours on the card
-        for number in OPEN:
-            kube.apply(_busy(manifest(number, probe)), NAMESPACE)
-        told = _wait_told(kube, expected((*FIRST, *OPEN), probe))
+        kube.apply([document for number in OPEN for document in _busy(manifest(number, probe))], NAMESPACE)
+        told = _wait_told(kube, expected((*FIRST, *OPEN), probe), told)
     refusal = _refusal(kube, probe)
     seen = wait_for(
         "the exporter tells of every container",
@@ -126,18 +125,17 @@ def _ours(kube: Kube, told: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
 
 
-def _wait_told(kube: Kube, number: int) -> dict[str, dict[str, Any]]:
-    """What each pod's program printed, by pod, once `number` pods have."""
-    told: dict[str, dict[str, Any]] = {}
+def _wait_told(kube: Kube, number: int, known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each pod's program printed, by pod, once `number` pods have; `known` is what was read before."""
+    told = dict(known)
 
     def look() -> dict[str, dict[str, Any]] | None:
         pods = [pod for pod in kube.items("pods", NAMESPACE) if "deletionTimestamp" not in pod["metadata"]]
-        for pod in pods:
-            name = pod["metadata"]["name"]
-            if name not in told and pod["status"].get("phase") == "Running":
-                words = report.told(kube, NAMESPACE, name)
-                if words:
-                    told[name] = words
+        running = [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
+        asked = [name for name in running if name not in told]
+        with futures.ThreadPoolExecutor(max_workers=4) as pool:
+            answers = pool.map(lambda name: report.told(kube, NAMESPACE, name), asked)
+            told.update((name, words) for name, words in zip(asked, answers, strict=True) if words)
         alive = {pod["metadata"]["name"] for pod in pods}
         current = {name: words for name, words in told.items() if name in alive}
         return current if len(current) >= number else None
