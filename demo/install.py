@@ -19,10 +19,17 @@ SIMULATED = {
 """Where the nodes of the local cluster have their simulated GPUs."""
 
 
-def install(kube: Kube, images: Mapping[str, str], *, simulated: bool, more: Sequence[str] = ()) -> None:
+PENDING = "another operation"
+"""In what helm says when its record tells of an operation that has not ended."""
+
+
+def install(
+    kube: Kube, images: Mapping[str, str], *, simulated: bool, more: Sequence[str] = (), alone: bool = True
+) -> None:
     """Install the chart, or bring it up to date, and wait until every part is ready.
 
-    `images` by role: services and scheduler. `more`: further `--set` values, `key=value`.
+    `images` by role: services and scheduler. `more`: further `--set` values, `key=value`. `alone`: nobody else installs
+    there, so that an operation which has not ended is one that was killed, and is forgotten.
     Raises CommandFailed.
     """
     values = {f"image.{key}": value for key, value in reference(images["services"]).items()}
@@ -31,25 +38,58 @@ def install(kube: Kube, images: Mapping[str, str], *, simulated: bool, more: Seq
     settings = [word for key, value in values.items() for word in ("--set-string", f"{key}={value}")]
     settings += [word for pair in more for word in ("--set", pair)]
     try:
-        kube.run(
-            *("upgrade", "--install", RELEASE, str(CHART), "--namespace", names.SYSTEM_NAMESPACE, "--create-namespace"),
-            *("--wait", "--timeout", f"{PATIENCE}s", *settings),
-            program=kube.helm,
-            timeout=PATIENCE + 30,
-        )
+        _upgrade(kube, settings)
     except CommandFailed as problem:
-        raise CommandFailed([kube.helm, "upgrade"], problem.code, f"{problem.told}\n{_state(kube)}") from problem
+        if PENDING not in problem.told:
+            raise _explained(kube, problem) from problem
+        if not alone:
+            told = (
+                f"{problem.told}\nIf that was helm that was killed, `helm rollback {RELEASE} --namespace"
+                f" {names.SYSTEM_NAMESPACE}` ends it, or `helm uninstall` if it was the first one."
+            )
+            raise CommandFailed([kube.helm, "upgrade"], problem.code, told) from problem
+        _forget_pending(kube)
+        try:
+            _upgrade(kube, settings)
+        except CommandFailed as another:
+            raise _explained(kube, another) from another
+
+
+def _upgrade(kube: Kube, settings: Sequence[str]) -> None:
+    kube.run(
+        *("upgrade", "--install", RELEASE, str(CHART), "--namespace", names.SYSTEM_NAMESPACE, "--create-namespace"),
+        *("--wait", "--timeout", f"{PATIENCE}s", *settings),
+        program=kube.helm,
+        timeout=PATIENCE + 30,
+    )
+
+
+def _forget_pending(kube: Kube) -> None:
+    """Remove helm's record of what was killed; the objects that it made stay, and the next operation takes them over."""
+    selector = f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)"
+    kube.run("delete", "secrets", "-n", names.SYSTEM_NAMESPACE, "-l", selector)
+
+
+def _explained(kube: Kube, problem: CommandFailed) -> CommandFailed:
+    return CommandFailed([kube.helm, "upgrade"], problem.code, f"{problem.told}\n{_state(kube)}")
 
 
 def _state(kube: Kube) -> str:
     """What keeps the parts from being ready: the pods, and the last words of the containers that aren't."""
     namespace = ("-n", names.SYSTEM_NAMESPACE)
-    told = [kube.run("get", "pods", *namespace)]
-    for pod in kube.items("pods", names.SYSTEM_NAMESPACE):
+    try:
+        told = [kube.run("get", "pods", *namespace)]
+        pods = kube.items("pods", names.SYSTEM_NAMESPACE)
+    except CommandFailed as problem:
+        return str(problem)
+    for pod in pods:
         for container in pod["status"].get("containerStatuses", []):
             if not container["ready"]:
                 name = pod["metadata"]["name"]
-                log = kube.run("logs", *namespace, name, "-c", container["name"], "--tail=12")
+                try:
+                    log = kube.run("logs", *namespace, name, "-c", container["name"], "--tail=12")
+                except CommandFailed as silent:
+                    log = silent.told  # it has not been started
                 told.append(f"{name}, container {container['name']}, its last words:\n{log}")
     return "\n".join(told)
 

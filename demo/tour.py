@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.command == "install":
             made = plan["images"] if plan["existing"] else _load()
-            install.install(kube, made, simulated=plan["driver"] == "simulated")
+            install.install(kube, made, simulated=plan["driver"] == "simulated", alone=not plan["existing"])
         elif chosen.command == "metrics":
             print("\n".join(report.pages(kube).values()), end="")
         else:
