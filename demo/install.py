@@ -65,7 +65,7 @@ def _upgrade(kube: Kube, settings: Sequence[str]) -> None:
 
 
 def _forget_pending(kube: Kube) -> None:
-    """Remove helm's record of what was killed; the objects that it made stay, and the next operation takes them over."""
+    """Remove helm's record of what was killed; the next operation takes over the objects that it made."""
     selector = f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)"
     kube.run("delete", "secrets", "-n", names.SYSTEM_NAMESPACE, "-l", selector)
 

@@ -7,7 +7,7 @@ CLUSTER_SIZE = $(if $(NODES),--nodes $(NODES)) $(if $(GPUS),--gpus $(GPUS)) $(if
 cluster: ## Kubernetes, etcd, Helm and containerd from source, into build/bin
 	@python3 -m cluster build
 
-up: $(SETUP) cluster $(if $(filter 0,$(GPUS)),,native) ## Start the local cluster, or repair it (NAME=, NODES=, GPUS=, PROFILE=)
+up: $(SETUP) cluster $(if $(filter 0,$(GPUS)),,simulator) ## Start the local cluster, or repair it (NAME=, NODES=, GPUS=, PROFILE=)
 	@$(PYTHON) -m cluster up $(CLUSTER_NAME) $(CLUSTER_SIZE)
 
 down: $(SETUP) ## End the local cluster and remove every trace of it (NAME=)
@@ -16,7 +16,7 @@ down: $(SETUP) ## End the local cluster and remove every trace of it (NAME=)
 status: $(SETUP) ## Say what runs of the local cluster (NAME=)
 	@$(PYTHON) -m cluster status $(CLUSTER_NAME)
 
-images: $(SETUP) cluster native ## Make the images that are missing and load them into the local cluster (NAME=)
+images: $(SETUP) cluster build/lib/libvgpu.so build/probe/probe ## Make the images that are missing and load them into the local cluster (NAME=)
 	@$(PYTHON) -m cluster images $(CLUSTER_NAME)
 
 doctor: $(SETUP) ## Say what keeps this machine from carrying the local cluster
