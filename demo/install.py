@@ -29,7 +29,8 @@ def install(
     """Install the chart, or bring it up to date, and wait until every part is ready.
 
     `images` by role: services and scheduler. `more`: further `--set` values, `key=value`. `alone`: nobody else installs
-    there, so that an operation which has not ended is one that was killed, and is forgotten.
+    there, so that an operation which has not ended is one that was killed, and is forgotten; otherwise values that were
+    set there before are kept.
     Raises CommandFailed.
     """
     values = {f"image.{key}": value for key, value in reference(images["services"]).items()}
@@ -38,7 +39,7 @@ def install(
     settings = [word for key, value in values.items() for word in ("--set-string", f"{key}={value}")]
     settings += [word for pair in more for word in ("--set", pair)]
     try:
-        _upgrade(kube, settings)
+        _upgrade(kube, settings, keep=not alone)
     except CommandFailed as problem:
         if PENDING not in problem.told:
             raise _explained(kube, problem) from problem
@@ -50,15 +51,17 @@ def install(
             raise CommandFailed([kube.helm, "upgrade"], problem.code, told) from problem
         _forget_pending(kube)
         try:
-            _upgrade(kube, settings)
+            _upgrade(kube, settings, keep=False)
         except CommandFailed as another:
             raise _explained(kube, another) from another
 
 
-def _upgrade(kube: Kube, settings: Sequence[str]) -> None:
+def _upgrade(kube: Kube, settings: Sequence[str], *, keep: bool) -> None:
+    """`keep`: values that somebody set when unigpu was installed there stay."""
     kube.run(
         *("upgrade", "--install", RELEASE, str(CHART), "--namespace", names.SYSTEM_NAMESPACE, "--create-namespace"),
         *("--wait", "--timeout", f"{PATIENCE}s", *settings),
+        *(("--reset-then-reuse-values",) if keep else ()),
         program=kube.helm,
         timeout=PATIENCE + 30,
     )

@@ -17,6 +17,8 @@ from unigpu import allocations, names, requests
 from unigpu.units import BYTES_PER_MIB
 
 OUT_OF_MEMORY = "CUDA_ERROR_OUT_OF_MEMORY"
+DEMO_NAMESPACE = "unigpu-demo"
+"""Where the demo's pods are."""
 WIDTH = 160
 """Columns of the table; wider lines break."""
 
@@ -133,11 +135,29 @@ def render(rows: Sequence[Row], refusal: str, kubeconfig: Path, *, existing: boo
     console.print(f"* {OUT_OF_MEMORY}. What lacks to the share is the cost of the program's context.\n")
     console.print("A pod that admission refused, as its author sees it:\n")
     console.print("  " + refusal.replace("\n", "\n  "), markup=False, soft_wrap=True)
-    console.print("\nThe cluster stays up:\n")
-    lines = [f"export KUBECONFIG={kubeconfig} PATH=$PWD/build/bin:$PATH"] if not existing else []
-    lines += ["kubectl get pods -A; kubectl describe node", "make metrics       # what Prometheus would read"]
-    lines += ["make down          # ends it, and leaves nothing behind"] if not existing else []
+    head = "What was installed stays, on your cluster" if existing else "The cluster stays up"
+    console.print(f"\n{head}:\n")
+    lines = _theirs(kubeconfig) if existing else _ours(kubeconfig)
     for line in lines:
         console.print(f"  {line}", markup=False, soft_wrap=True)
     console.print()
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _ours(kubeconfig: Path) -> list[str]:
+    return [
+        f"export KUBECONFIG={kubeconfig} PATH=$PWD/build/bin:$PATH",
+        "kubectl get pods -A; kubectl describe node",
+        "make metrics       # what Prometheus would read",
+        "make down          # ends it, and leaves nothing behind",
+    ]
+
+
+def _theirs(kubeconfig: Path) -> list[str]:
+    return [
+        f"export KUBECONFIG={kubeconfig}",
+        f"kubectl get pods -n {DEMO_NAMESPACE}; kubectl describe node",
+        "make metrics                                  # what Prometheus would read",
+        f"kubectl delete namespace {DEMO_NAMESPACE}          # removes the demo's pods",
+        f"helm uninstall unigpu -n {names.SYSTEM_NAMESPACE}        # removes unigpu",
+    ]

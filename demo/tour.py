@@ -14,7 +14,7 @@ from cluster import images, project_images, settings, state
 from demo import install, report
 from demo.kube import CommandFailed, Kube, TimedOut, wait_for
 
-NAMESPACE = "unigpu-demo"
+NAMESPACE = report.DEMO_NAMESPACE
 MANIFESTS = settings.ROOT / "examples" / "manifests"
 FIRST = ("01", "06", "10", "11", "16", "19")
 """Pods that stay within their share, whatever their program tries."""
@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("metrics")
     commands.add_parser("pods").add_argument("table", type=Path)
     chosen = parser.parse_args(arguments)
+    if not chosen.plan.exists():
+        print("There was no demo in this checkout yet: run `make demo`.", file=sys.stderr)
+        return 1
     plan = json.loads(chosen.plan.read_text())
     kube = Kube(Path(plan["kubeconfig"]), plan["kubectl"], plan["helm"])
     try:
