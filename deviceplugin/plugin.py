@@ -26,6 +26,9 @@ _TIMEOUT = 5.0
 _UNHEARD = 5.0
 """Seconds without a stream of devices after which a registration counts as lost."""
 _GRACE = 1.0
+_QUICK = 0.02
+"""Seconds between two looks at the sockets while no kubelet listens. One that restarts refuses pods for want of devices
+until we have registered, and it takes pods soon after its socket is there."""
 
 Identity = tuple[int, int] | None
 
@@ -57,6 +60,8 @@ class Plugin:
         self._ours: Identity = None
         self._kubelet: Identity = None
         self._streams = 0
+        self._unheard = asyncio.Event()
+        self._unheard.set()
         self._heard = 0.0
 
     async def offer(self, ids: tuple[str, ...]) -> None:
@@ -84,9 +89,22 @@ class Plugin:
                         if str(error) != problem:
                             logs.event(logger, "can't register with the kubelet", logging.WARNING, problem=error)
                         problem = str(error)
-                await asyncio.sleep(self._poll)
+                await self._pause()
         finally:
             await self._stop()
+
+    async def _pause(self) -> None:
+        """Until the next look is due, the kubelet stops to listen, or a socket comes or goes while it doesn't."""
+        seen = self._sockets()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._poll):
+                await self._unheard.wait()
+                # Files, which nobody tells us about.
+                while self._streams == 0 and self._sockets() == seen:  # noqa: ASYNC110
+                    await asyncio.sleep(_QUICK)
+
+    def _sockets(self) -> tuple[Identity, Identity]:
+        return _identity(self._folder / _KUBELET), _identity(self._socket)
 
     def _wrong(self) -> str | None:
         """Why the registration has to be made anew, or None."""
@@ -180,6 +198,7 @@ class Plugin:
     async def _list(self, _request: wire.Empty, _context: Any) -> AsyncIterator[wire.ListAndWatchResponse]:
         mine = self._ours
         self._streams += 1
+        self._unheard.clear()
         try:
             while self._ours == mine:
                 sent = self._slots
@@ -189,6 +208,8 @@ class Plugin:
         finally:
             self._streams -= 1
             self._heard = time.monotonic()
+            if self._streams == 0:
+                self._unheard.set()
 
     async def _allocate(self, request: wire.AllocateRequest, _context: Any) -> wire.AllocateResponse:
         answer = wire.AllocateResponse()

@@ -21,6 +21,18 @@ async def test_kubelet_restarts(machine: Machine) -> None:
         await machine.kubelet.prestart(pod, "main")
 
 
+async def test_a_restarted_kubelet_is_not_kept_waiting_for_the_next_look(machine: Machine) -> None:
+    """With looks an hour apart, only the end of the kubelet's stream and its new socket can lead to a registration."""
+    machine.arguments = ("--kubelet-poll", "3600")
+    machine.run()
+    await machine.serving()
+    before = machine.kubelet.registrations
+    await machine.kubelet.stop()
+    await machine.kubelet.start()
+    await until(lambda: machine.kubelet.registrations > before, "registered again")
+    await machine.serving()
+
+
 async def test_kubelet_is_away_for_a_while(machine: Machine) -> None:
     machine.run()
     await machine.serving()
