@@ -98,12 +98,13 @@ def _state(kube: Kube) -> str:
 
 
 def reference(image: str) -> dict[str, str]:
-    """`repository` and `tag` of an image's name; the registry, if there is one, stays in the repository.
+    """An image's name as the chart takes it; `registry` is all before the last slash, and is left out if there is none.
 
     >>> reference("unigpu:0123")
     {'repository': 'unigpu', 'tag': '0123'}
+    >>> reference("registry.example:5000/gpu/unigpu")
+    {'registry': 'registry.example:5000/gpu', 'repository': 'unigpu', 'tag': 'latest'}
     """
-    repository, colon, tag = image.rpartition(":")
-    if not colon or "/" in tag:
-        return {"repository": image, "tag": "latest"}
-    return {"repository": repository, "tag": tag}
+    registry, _, name = image.rpartition("/")
+    repository, _, tag = name.partition(":")
+    return {**({"registry": registry} if registry else {}), "repository": repository, "tag": tag or "latest"}
