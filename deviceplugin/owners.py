@@ -96,13 +96,18 @@ def starting(pod: pods.Pod, containers: frozenset[str], prepared: Mapping[str, f
 
     `prepared` says when each was last prepared (seconds since the epoch; absent: never). None: the pod's status doesn't
     tell yet; look at it again. Containers that the pod doesn't have are left out; an empty string: none is left.
+
+    A pod whose sandbox was lost begins anew with its init containers: what ended before then says nothing.
     """
     candidates: Sequence[str] = [name for name in pod.order if name in containers]
+    lost = pod.sandbox_lost or 0.0
     for name in candidates[:-1]:
         progress = pod.progress.get(name, pods.Progress())
         since = prepared.get(name)
+        if since is not None and since < lost:
+            since = None
         # The API's times are whole seconds, rounded down.
-        settled = progress.ended_at is not None and progress.ended_at >= math.floor(since or 0)
+        settled = progress.ended_at is not None and progress.ended_at >= math.floor(max(since or 0.0, lost))
         if settled and progress.running_since is None:
             if progress.exit_code == 0:
                 continue
@@ -112,4 +117,7 @@ def starting(pod: pods.Pod, containers: frozenset[str], prepared: Mapping[str, f
         if progress.running_since is not None and progress.running_since >= math.floor(since):
             return None
         return name if now - since > SETTLE else None
+    if len(candidates) > 1 and pod.progress.get(candidates[-1], pods.Progress()).running_since is not None:
+        # It doesn't run any more, or one before it begins anew: the status is older than that.
+        return None
     return candidates[-1] if candidates else ""

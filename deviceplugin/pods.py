@@ -35,6 +35,8 @@ class Pod:
     """Those that end before the main ones start; sidecars aren't among them."""
     progress: Mapping[str, Progress] = field(default_factory=dict)
     """By container; those without a status are absent."""
+    sandbox_lost: float | None = None
+    """Since when its sandbox isn't there (yet); None: it is. In a new one all begins with the init containers."""
     env: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names of the variables that the author set, by container."""
 
@@ -91,6 +93,7 @@ def read(document: Mapping[str, Any]) -> Pod:
             order=tuple(container["name"] for container in (*early, *late)),
             init=frozenset(container["name"] for container in early if container.get("restartPolicy") != "Always"),
             progress={item["name"]: _progress(item) for item in statuses},
+            sandbox_lost=_sandbox_lost(status),
             env={
                 container["name"]: frozenset(variable["name"] for variable in container.get("env") or ())
                 for container in (*early, *late)
@@ -98,6 +101,13 @@ def read(document: Mapping[str, Any]) -> Pod:
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise errors.Malformed(f"the API server's pod is not of the expected form: {error!r}") from error
+
+
+def _sandbox_lost(status: Mapping[str, Any]) -> float | None:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodReadyToStartContainers" and condition["status"] == "False":
+            return _time(condition.get("lastTransitionTime"))
+    return None
 
 
 def _progress(item: Mapping[str, Any]) -> Progress:

@@ -100,11 +100,39 @@ INIT = frozenset({"i", "c"})
         pytest.param({"i": Progress(ended_at=999)}, {}, "c", id="ended well, and is forgotten"),
         pytest.param({"i": Progress(ended_at=999, exit_code=1)}, {"i": 990}, "i", id="failed"),
         pytest.param({"i": Progress(ended_at=980, exit_code=1)}, {"i": 999}, None, id="failed, prepared again"),
-        pytest.param({"i": Progress(None, 999), "c": Progress(running_since=999)}, {"c": 999}, "c", id="main restarts"),
+        pytest.param({"i": Progress(None, 900), "c": Progress(None, 999, 137)}, {"c": 901}, "c", id="main restarts"),
+        pytest.param(
+            {"i": Progress(None, 900), "c": Progress(running_since=902)},
+            {"c": 901},
+            None,
+            id="main runs, by the status",
+        ),
     ],
 )
 def test_starting(progress: Mapping[str, Progress], prepared: Mapping[str, float], expected: str | None) -> None:
     pod = Pod("n", "p", "u", order=("x", "i", "c"), init=frozenset({"x", "i"}), progress=progress)
+    assert owners.starting(pod, INIT, prepared, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("progress", "prepared", "expected"),
+    [
+        pytest.param({}, {}, "i", id="the first sandbox"),
+        pytest.param({"i": Progress(None, 900), "c": Progress(None, 990)}, {"c": 901}, "i", id="begins anew"),
+        pytest.param({"i": Progress(None, 900)}, {"i": 899}, "i", id="begins anew, its first time is still known"),
+        pytest.param({"i": Progress(None, 900, 1)}, {"i": 999}, None, id="prepared, and the status is of before"),
+        pytest.param({"i": Progress(running_since=999)}, {"i": 999}, None, id="runs again, by the status"),
+        pytest.param({"i": Progress(None, 999)}, {"i": 999.5, "c": 901}, "c", id="ended well again"),
+        pytest.param({"i": Progress(None, 999), "c": Progress(None, None, 137)}, {"c": 901}, "c", id="forgotten again"),
+        pytest.param(
+            {"i": Progress(None, 999), "c": Progress(running_since=902)}, {"c": 901}, None, id="main's is of before"
+        ),
+    ],
+)
+def test_starting_in_another_sandbox(
+    progress: Mapping[str, Progress], prepared: Mapping[str, float], expected: str | None
+) -> None:
+    pod = Pod("n", "p", "u", order=("i", "c"), init=frozenset({"i"}), progress=progress, sandbox_lost=990)
     assert owners.starting(pod, INIT, prepared, NOW) == expected
 
 
@@ -127,6 +155,14 @@ def test_pod_of_the_api_server() -> None:
             },
             "status": {
                 "phase": "Running",
+                "conditions": [
+                    {"type": "Initialized", "status": "False", "lastTransitionTime": "2026-01-01T00:00:30Z"},
+                    {
+                        "type": "PodReadyToStartContainers",
+                        "status": "False",
+                        "lastTransitionTime": "2026-01-01T00:00:20Z",
+                    },
+                ],
                 "initContainerStatuses": [
                     {
                         "name": "i",
@@ -144,6 +180,7 @@ def test_pod_of_the_api_server() -> None:
     assert pod.env["c"] == {"A"}
     assert pod.progress["i"] == Progress(ended_at=1767225610.0, exit_code=3)
     assert pod.progress["c"] == Progress(running_since=1767225600.0)
+    assert pod.sandbox_lost == 1767225620.0
 
 
 @pytest.mark.parametrize("document", [{}, {"metadata": {"name": "p"}}])
