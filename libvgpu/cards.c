@@ -130,6 +130,12 @@ int cards_of_nvml(nvmlDevice_t device)
     return card;
 }
 
+bool cards_held(nvmlDevice_t device, int *card)
+{
+    *card = cards_of_nvml(device);
+    return *card != NO_CARD && quota_limit(*card) != QUOTA_UNLIMITED;
+}
+
 nvmlDevice_t cards_nvml(int card)
 {
     for (unsigned index = 0; index < DEVICES; index++) {

@@ -13,6 +13,9 @@ int cards_of_device(CUdevice device);
 /* The NVML device's card, or NO_CARD. */
 int cards_of_nvml(nvmlDevice_t device);
 
+/* Whether the NVML device is a card of the container that is held to a share: its lists are then ours to answer. */
+bool cards_held(nvmlDevice_t device, int *card);
+
 /* The calling thread's context and its card; false where there is no context. */
 bool cards_of_current(CUcontext *context, int *card);
 

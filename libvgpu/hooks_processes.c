@@ -3,19 +3,12 @@
 #include "cards.h"
 #include "hooks.h"
 
-/* Whether the lists are ours to answer: a card of the container that is held to a share. */
-static bool answers(nvmlDevice_t device, int *card)
-{
-    *card = cards_of_nvml(device);
-    return *card != NO_CARD && quota_limit(*card) != QUOTA_UNLIMITED;
-}
-
 /* As NVML does it: `count` is the room on the way in, and the number of processes on the way out. */
 #define ANSWER(fill)                                                               \
     do {                                                                           \
         struct account_process found[VGPU_SLOTS];                                  \
         int card;                                                                  \
-        if (count == NULL || !answers(device, &card))                              \
+        if (count == NULL || !cards_held(device, &card))                              \
             return driver(device, count, processes);                               \
         unsigned room = *count;                                                    \
         *count = account_processes((unsigned)card, found, VGPU_SLOTS);             \
@@ -59,7 +52,7 @@ nvmlReturn_t hook_nvmlDeviceGetComputeRunningProcesses_v3(
 #define NOBODY()                                     \
     do {                                             \
         int card;                                    \
-        if (count == NULL || !answers(device, &card)) \
+        if (count == NULL || !cards_held(device, &card)) \
             return driver(device, count, processes); \
         *count = 0;                                  \
         return NVML_SUCCESS;                         \
@@ -111,7 +104,7 @@ nvmlReturn_t hook_nvmlDeviceGetRunningProcessDetailList(__typeof__(&nvmlDeviceGe
 {
     struct account_process found[VGPU_SLOTS];
     int card;
-    if (list == NULL || list->version != NVML_VERSION(nvmlProcessDetailList_v1_t, 1) || !answers(device, &card))
+    if (list == NULL || list->version != NVML_VERSION(nvmlProcessDetailList_v1_t, 1) || !cards_held(device, &card))
         return driver(device, list);
     unsigned room = list->processes != NULL ? list->count : 0;
     list->count = account_processes((unsigned)card, found, VGPU_SLOTS);
@@ -140,7 +133,7 @@ nvmlReturn_t hook_nvmlDeviceGetProcessUtilization(__typeof__(&nvmlDeviceGetProce
 {
     int card;
     nvmlReturn_t result = driver(device, samples, count, since_us);
-    if (result != NVML_SUCCESS || samples == NULL || count == NULL || !answers(device, &card))
+    if (result != NVML_SUCCESS || samples == NULL || count == NULL || !cards_held(device, &card))
         return result;
     unsigned kept = 0;
     for (unsigned place = 0; place < *count; place++) {
@@ -156,7 +149,7 @@ nvmlReturn_t hook_nvmlDeviceGetProcessesUtilizationInfo(__typeof__(&nvmlDeviceGe
 {
     int card;
     nvmlReturn_t result = driver(device, info);
-    if (result != NVML_SUCCESS || info == NULL || info->processes == NULL || !answers(device, &card))
+    if (result != NVML_SUCCESS || info == NULL || info->processes == NULL || !cards_held(device, &card))
         return result;
     unsigned kept = 0;
     for (unsigned place = 0; place < info->count; place++) {
