@@ -106,5 +106,7 @@ def reference(image: str) -> dict[str, str]:
     {'registry': 'registry.example:5000/gpu', 'repository': 'unigpu', 'tag': 'latest'}
     """
     registry, _, name = image.rpartition("/")
+    name, _, digest = name.partition("@")
     repository, _, tag = name.partition(":")
-    return {**({"registry": registry} if registry else {}), "repository": repository, "tag": tag or "latest"}
+    found = {"registry": registry, "repository": repository, "tag": tag or "latest", "digest": digest}
+    return {key: value for key, value in found.items() if value}

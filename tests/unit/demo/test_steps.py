@@ -2,8 +2,12 @@
 
 import io
 import os
+import pty
 import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,3 +75,50 @@ def test_a_step_with_nothing_to_do_says_why(tmp_path: Path) -> None:
     run, out = runner(tmp_path, 1)
     run.run([steps.Step("packages", "why", ("false",), skip=lambda: "all are there")])
     assert "all are there" in out.getvalue()
+
+
+def test_a_step_does_not_outlive_the_runner(tmp_path: Path) -> None:
+    """Not even when the runner is killed: a second one would meet it."""
+    program = (
+        "import sys, pathlib\n"
+        "from demo import steps\n"
+        "script = f'echo $$ > {sys.argv[1]}/pid.new && mv {sys.argv[1]}/pid.new {sys.argv[1]}/pid; exec sleep 600'\n"
+        "steps.Runner(pathlib.Path(sys.argv[1]), 1).run([steps.Step('long', 'why', ('sh', '-c', script))])\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.DEVNULL) as process:
+        wait_until((tmp_path / "pid").exists)
+        process.kill()
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not is_running(pid))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that isn't only waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_live_line_never_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that wraps can't be written over."""
+    monkeypatch.setenv("COLUMNS", "40")
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as terminal, os.fdopen(reader, "rb") as seen:
+        run = steps.Runner(tmp_path, 2, terminal)
+        run.run([shell("A step with a long name", "sleep 0.3"), shell("Another long one", "sleep 0.3")])
+        terminal.write("end")
+        terminal.flush()
+        text = b""
+        while not text.endswith(b"end"):
+            text += os.read(seen.fileno(), 4096)
+    live = [part for part in text.decode().split("\r\x1b[K") if part.endswith("…")]
+    assert live
+    assert all(len(part) < 40 for part in live)
