@@ -64,6 +64,8 @@ class Agent:
         self._turn: dict[str, object] = {}
         """Marks each allocation, by first slot, until its container is started."""
         self._foreseeing: set[asyncio.Task[None]] = set()
+        self._lingering: set[tuple[str, str]] = set()
+        """Containers whose pod is gone while a program of theirs lives; they stay in the books until it ends."""
 
     def see_cards(self, cards: Sequence[Gpu]) -> None:
         """Take note of the node's cards."""
@@ -130,7 +132,7 @@ class Agent:
             pod = pods.read(event.object)
             if event.gone or pod.finished:
                 self.pods.pop(pod.uid, None)
-                await self._forget([key for key in self.kept if key[0] == pod.uid], "pod is gone")
+                await self._release([key for key in self.kept if key[0] == pod.uid])
                 self._sweep()
             else:
                 earlier = self.pods.get(pod.uid)
@@ -143,7 +145,7 @@ class Agent:
         """Make the grants those of these pods, which are all there are, or were when they were `asked` for."""
         self.pods = {pod.uid: pod for pod in present if not pod.finished}
         gone = [key for key, kept in self.kept.items() if key[0] not in self.pods and kept.prepared < asked]
-        await self._forget(gone, "pod is gone")
+        await self._release(gone)
         for pod in self.pods.values():
             await self._forget(self._done(pod), "init container has ended")
         for key in self._folders.names():
@@ -165,6 +167,7 @@ class Agent:
         and the runtime reads all that there are whenever one changes. Never ends by itself."""
         while True:
             await asyncio.sleep(interval)
+            await self._release(list(self._lingering))
             now = time.time()
             for (uid, container), kept in self.kept.items():
                 pod = self.pods.get(uid)
@@ -217,13 +220,21 @@ class Agent:
             raise errors.Unavailable(f"the kubelet's checkpoint can't be read: {error}") from error
 
     async def _decide(self, pod: pods.Pod, container: str, slots: Sequence[str]) -> Decision:
-        try:
+        deadline = time.monotonic() + _PATIENCE
+        with contextlib.suppress(errors.Denied):
             return self._enter(decisions.decide(self.node, pod, container, slots, self._held()))
-        except errors.Denied:
-            # Perhaps a pod that is gone is still in the books.
-            asked = time.time()
-            await self.reconcile([pods.read(document) for document in await self._api.pods()], asked)
-            return self._enter(decisions.decide(self.node, pod, container, slots, self._held()))
+        # Perhaps a pod that is gone is still in the books.
+        asked = time.time()
+        await self.reconcile([pods.read(document) for document in await self._api.pods()], asked)
+        while True:
+            try:
+                return self._enter(decisions.decide(self.node, pod, container, slots, self._held()))
+            except errors.Denied:
+                if not self._lingering or time.monotonic() > deadline:
+                    raise
+            # A pod that was deleted by force is gone before its programs are; what they hold can't be given away yet.
+            await asyncio.sleep(_PAUSE)
+            await self._release(list(self._lingering))
 
     def _held(self) -> list[Grant]:
         return [kept.grant for kept in self.kept.values()]
@@ -290,6 +301,21 @@ class Agent:
             ):
                 done.append((uid, container))
         return done
+
+    async def _release(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Forget containers whose pod is gone, as soon as their programs have ended."""
+        ended = []
+        for key in keys:
+            kept = self.kept.get(key)
+            if kept is None or not await asyncio.to_thread(self._folders.in_use, *key):
+                self._lingering.discard(key)
+                ended.append(key)
+            elif key not in self._lingering:
+                self._lingering.add(key)
+                self._specs.remove(min(kept.grant.slots), self._folders.of(*key))
+                pod = f"{kept.grant.namespace}/{kept.grant.pod}"
+                logs.event(logger, "pod is gone, and a program of it lives", pod=pod, uid=key[0], container=key[1])
+        await self._forget(ended, "pod is gone")
 
     async def _forget(self, keys: Sequence[tuple[str, str]], reason: str) -> None:
         for key in keys:

@@ -1,6 +1,7 @@
 """Containers' folders on the node: grant, policy and usage file of each."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -18,6 +19,10 @@ from unigpu.policy import Policy
 logger = logging.getLogger(__name__)
 
 _USAGE_HEADER = struct.Struct("<II")
+_FLOCK = struct.Struct("hhqqi0q")
+"""The C library's `struct flock`: type, whence, start, length, pid."""
+_LIVING = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, usage.LOCKS_OFFSET, usage.SLOT_COUNT, 0)
+"""Who would be in the way of a lock on all of the slots' bytes?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,18 @@ class Folders:
                 return _rewrite(self.of(pod_uid, container) / grants.POLICY_FILE, limits)
             except FileNotFoundError:
                 return False
+
+    def in_use(self, pod_uid: str, container: str) -> bool:
+        """Whether a program of the container lives that uses its cards: each holds a lock on its usage file."""
+        try:
+            descriptor = os.open(self.of(pod_uid, container) / grants.USAGE_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            found: tuple[int, ...] = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _LIVING))
+        finally:
+            os.close(descriptor)
+        return found[0] != fcntl.F_UNLCK
 
     def remove(self, pod_uid: str, container: str) -> None:
         """Forget the container. What is gone already is fine."""

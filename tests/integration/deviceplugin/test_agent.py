@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import stat
+import sys
 
 import grpc.aio
 import pytest
@@ -154,6 +155,38 @@ async def test_books_hold_until_the_pod_is_gone(machine: Machine) -> None:
     await machine.remove(first)
     await machine.kubelet.prestart(second, "main")
     await until(lambda: not machine.folder(first).parent.exists(), "the folder of the first is gone")
+
+
+async def test_books_hold_until_the_last_program_of_a_pod_deleted_by_force_has_ended(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    first = await machine.create("first", main=one(0, 20000))
+    await machine.kubelet.prestart(first, "main")
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX, 1, int(sys.argv[2]));"
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", hold + "print(flush=True); sys.stdin.read()"),
+        *(str(machine.folder(first) / grants.USAGE_FILE), str(usage.LOCKS_OFFSET + 7)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert program.stdout is not None
+        await program.stdout.readline()
+        await machine.remove(first)
+        await until(lambda: "a program of it lives" in machine.log.read_text(), "the agent has noticed")
+        machine.kill()
+        machine.run()
+        await until(lambda: machine.log.read_text().count("registered with the kubelet") == 2, "its successor serves")
+        second = await machine.create("second", main=one(0, 20000))
+        starting = asyncio.create_task(machine.kubelet.prestart(second, "main"))
+        await until(lambda: machine.log.read_text().count("a program of it lives") == 2, "its successor too")
+        assert not starting.done()
+        assert machine.folder(first).exists()
+    finally:
+        program.kill()
+        await program.wait()
+    await starting
+    assert not machine.folder(first).exists()
 
 
 async def test_a_namesake_is_told_apart(machine: Machine) -> None:

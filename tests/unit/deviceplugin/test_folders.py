@@ -4,6 +4,8 @@ import dataclasses
 import os
 import stat
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -55,6 +57,25 @@ def test_policy_changes_in_place(tmp_path: Path) -> None:
     assert (sequence(folder), (folder / "policy").stat().st_ino) == (2, inode)
     assert not folders.limit("u", "c", limits(6))
     assert sequence(folder) == 2
+
+
+def test_in_use_while_a_program_holds_its_lock(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    assert not folders.in_use("u", "c")
+    file = folders.write(GRANT, limits(5)) / "usage"
+    assert not folders.in_use("u", "c")
+    lock = "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX, 1, int(sys.argv[2]));"
+    wait = "print(flush=True); sys.stdin.read()"
+    last = usage.LOCKS_OFFSET + usage.SLOT_COUNT - 1
+    with subprocess.Popen(
+        [sys.executable, "-c", lock + wait, str(file), str(last)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        assert folders.in_use("u", "c")
+        program.kill()
+        program.wait()
+        assert not folders.in_use("u", "c")
 
 
 def test_no_policy_yet(tmp_path: Path) -> None:
