@@ -10,3 +10,8 @@ A cluster is a few units. A unit is a process tree with a supervisor as its firs
 own, so that ending the supervisor ends everything in it. The control plane is one unit, and each node is one more, with
 a mount and a network namespace besides.
 """
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  an older one can't even read what comes next
+    sys.exit(f"Python 3.11 or later is needed as python3 on the PATH, here is {sys.version.split()[0]}.")

@@ -19,5 +19,5 @@ status: $(SETUP) ## Say what runs of the local cluster (NAME=)
 images: $(SETUP) cluster build/lib/libvgpu.so build/probe/probe ## Make the images that are missing and load them into the local cluster (NAME=)
 	@$(PYTHON) -m cluster images $(CLUSTER_NAME)
 
-doctor: $(SETUP) ## Say what keeps this machine from carrying the local cluster
-	@$(PYTHON) -m cluster doctor $(CLUSTER_NAME) $(CLUSTER_SIZE)
+doctor: ## Say what keeps this machine from carrying the local cluster
+	@$(if $(wildcard $(PYTHON)),$(PYTHON),python3) -m cluster doctor $(CLUSTER_NAME) $(CLUSTER_SIZE)
