@@ -64,6 +64,8 @@ class Agent:
         self._turn: dict[str, object] = {}
         """Marks each allocation, by first slot, until its container is started."""
         self._foreseeing: set[asyncio.Task[None]] = set()
+        self._lost: dict[str, float] = {}
+        """When each pod's sandbox was last lost, by UID: a new one is soon there, and the pod's status forgets."""
         self._lingering: set[tuple[str, str]] = set()
         """Containers whose pod is gone while a program of theirs lives; they stay in the books until it ends."""
 
@@ -132,11 +134,13 @@ class Agent:
             pod = pods.read(event.object)
             if event.gone or pod.finished:
                 self.pods.pop(pod.uid, None)
+                self._lost.pop(pod.uid, None)
                 await self._release([key for key in self.kept if key[0] == pod.uid])
                 self._sweep()
             else:
                 earlier = self.pods.get(pod.uid)
                 self.pods[pod.uid] = pod
+                self._note(pod)
                 await self._forget(self._done(pod), "init container has ended")
                 if earlier is None or earlier.annotations != pod.annotations:
                     await self._limit(key for key in self.kept if key[0] == pod.uid)
@@ -146,7 +150,9 @@ class Agent:
         self.pods = {pod.uid: pod for pod in present if not pod.finished}
         gone = [key for key, kept in self.kept.items() if key[0] not in self.pods and kept.prepared < asked]
         await self._release(gone)
+        self._lost = {uid: since for uid, since in self._lost.items() if uid in self.pods}
         for pod in self.pods.values():
+            self._note(pod)
             await self._forget(self._done(pod), "init container has ended")
         for key in self._folders.names():
             if key not in self.kept and key[0] not in self.pods:
@@ -183,6 +189,8 @@ class Agent:
         deadline = time.monotonic() + _PATIENCE
         while True:
             pod = await self._pod(claim)
+            self._note(pod)
+            pod = dataclasses.replace(pod, sandbox_lost=self._lost.get(pod.uid))
             prepared = {container: kept.prepared for (uid, container), kept in self.kept.items() if uid == pod.uid}
             container = owners.starting(pod, claim.containers, prepared, time.time())
             if container == "":
@@ -192,6 +200,13 @@ class Agent:
             if time.monotonic() > deadline:
                 raise errors.Unavailable(f"the status of pod {pod.title} doesn't say which container is to start")
             await asyncio.sleep(_PAUSE)
+
+    def _note(self, pod: pods.Pod) -> None:
+        if pod.sandbox_lost is None or pod.sandbox_lost == self._lost.get(pod.uid):
+            return
+        self._lost[pod.uid] = pod.sandbox_lost
+        if any(one.running_since is not None or one.ended_at is not None for one in pod.progress.values()):
+            logs.event(logger, "sandbox lost", pod=pod.title, uid=pod.uid)
 
     async def _pod(self, claim: owners.Claim) -> pods.Pod:
         where = claim.pod

@@ -36,7 +36,8 @@ class Pod:
     progress: Mapping[str, Progress] = field(default_factory=dict)
     """By container; those without a status are absent."""
     sandbox_lost: float | None = None
-    """Since when its sandbox isn't there (yet); None: it is. In a new one all begins with the init containers."""
+    """When its sandbox was last lost; None where the status doesn't say. In a new one all begins with the init
+    containers."""
     env: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names of the variables that the author set, by container."""
 

@@ -1,7 +1,7 @@
 """Init containers hold slots that later containers of their pod hold again."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.integration.deviceplugin.conftest import Machine, one, share, until, uuid
@@ -101,3 +101,29 @@ async def test_sidecar_beside_main(machine: Machine) -> None:
     await machine.kubelet.prestart(pod, "main")
     assert memory(machine, pod, "watch") == [(uuid(0), 300)]
     assert memory(machine, pod, "main") == [(uuid(1), 500)]
+
+
+async def test_all_begins_anew_when_the_sandbox_was_lost(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    pod = await machine.create("pod", prepare=one(0, 9000, role=Role.INIT), main=one(1, 500))
+    await machine.kubelet.prestart(pod, "prepare")
+    await status(machine, pod, prepare={"terminated": {"exitCode": 0, "finishedAt": now()}})
+    await machine.kubelet.prestart(pod, "main")
+    await until(lambda: not machine.folder(pod, "prepare").exists(), "the init container's folder is gone")
+
+    # The status says only for a moment that the sandbox isn't there, and goes on to say that init has ended.
+    lost = datetime.now(UTC) + timedelta(seconds=2)
+    for there in ("False", "True"):
+        pod["status"]["conditions"] = [
+            {
+                "type": "PodReadyToStartContainers",
+                "status": there,
+                "lastTransitionTime": lost.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+        ]
+        await machine.api.put("pods", pod)
+    await until(lambda: "sandbox lost" in machine.log.read_text(), "the agent has noticed")
+    await machine.kubelet.prestart(pod, "prepare")
+    assert memory(machine, pod, "prepare") == [(uuid(0), 9000)]
+    assert mounted(machine, pod, "prepare")
