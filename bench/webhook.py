@@ -26,7 +26,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from unigpu import logs, requests
-from webhook import app, certificates, mutate, pods, review, server, translate, wire
+from webhook import app, certificates, loop, mutate, pods, review, server, translate, wire
 from webhook.identity import Identity
 from webhook.metrics import Metrics
 from webhook.options import Options
@@ -69,17 +69,17 @@ async def serve(pipe: Connection) -> None:
     async with contextlib.AsyncExitStack() as stack:
         port = await app.listen(stack, reviews.application(), 0, identity.context)
         pipe.send((port, generation.authority))
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(pipe.fileno(), done.set)
+        events, done = asyncio.get_running_loop(), asyncio.Event()
+        events.add_reader(pipe.fileno(), done.set)
         await done.wait()
-        loop.remove_reader(pipe.fileno())
+        events.remove_reader(pipe.fileno())
 
 
 def run_server(pipe: Connection) -> None:
     """Entry of the server's process. It logs as it does in a cluster, and nobody reads it."""
     with Path(os.devnull).open("w") as sys.stderr:
         logs.configure(as_json=True)
-        asyncio.run(serve(pipe))
+        loop.run(serve(pipe))
 
 
 @contextlib.contextmanager

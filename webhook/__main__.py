@@ -1,13 +1,12 @@
 """`python -m webhook`: arguments → settings → run → exit code."""
 
-import asyncio
 import logging
 import sys
 
 import yaml
 
 from unigpu import errors, logs
-from webhook import app, configuration, settings
+from webhook import app, configuration, loop, settings
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +20,7 @@ def main(arguments: list[str]) -> int:
     logs.configure(as_json=chosen.log_json, level=chosen.log_level)
     logging.getLogger("kubernetes_asyncio").setLevel(logging.WARNING)  # its debug lines show Secrets
     try:
-        asyncio.run(app.run(chosen))
+        loop.run(app.run(chosen))
     except errors.UnigpuError as error:
         logs.event(log, "ended by an error", logging.ERROR, error=error)
         return 1

@@ -1,5 +1,6 @@
 """Admission as the API server asks for it: vendors' manifests, forgeries, quota, and a namespace's own rules."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,17 @@ from webhook import findings, review
 from webhook.options import Options
 
 MANIFESTS = sorted((Path(__file__).parents[2] / "examples" / "manifests").glob("*.yaml"))
-NAMESPACE = "admission"
+NUMBERS = itertools.count()
 
 
 @pytest.fixture
 def namespace(kube: Kube) -> Iterator[str]:
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
-    yield NAMESPACE
-    kube.run("delete", "namespace", NAMESPACE, "--wait=true")
+    """One for each test, so that nobody waits until the last one has been taken apart."""
+    name = f"admission-{next(NUMBERS)}"
+    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}], "default")
+    yield name
+    kube.run("delete", "pods", "--all", "-n", name, "--grace-period=1", "--wait=false")
+    kube.run("delete", "namespace", name, "--wait=false")
 
 
 def pods(path: Path) -> list[dict[str, Any]]:
