@@ -14,6 +14,7 @@ help: ## Show this list
 setup: $(SETUP) ## Python environment in .venv, with kubectl-unigpu and unigpu-sim
 
 $(SETUP): requirements-dev.lock pyproject.toml
+	@test -e $@ || rm -rf .venv  # what a stopped or another Python's set-up left
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --require-hashes -r requirements-dev.lock
 	.venv/bin/pip install --quiet --no-deps --no-build-isolation -e .
