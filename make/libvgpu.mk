@@ -7,8 +7,9 @@ VGPU_OBJECTS := $(patsubst libvgpu/%,build/libvgpu/%.o,$(VGPU_SOURCES))
 VGPU_MACHINE := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 VGPU_WARNINGS := -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-declarations -Wvla
 VGPU_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -I. -D_GNU_SOURCE $(VGPU_MACHINE)
-# Lazy binding and no libdl: what a program on an old libc never calls, it need not have.
-VGPU_LINK := -shared -Wl,-soname,libvgpu.so -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,nodelete \
+# Lazy binding and no libdl: what a program on an old libc never calls, it need not have. Our table of hooks names our
+# own functions, also where another library of the same symbols was loaded first.
+VGPU_LINK := -shared -Wl,-Bsymbolic -Wl,-soname,libvgpu.so -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,nodelete \
   -Wl,--no-undefined-version -Wl,--as-needed
 
 # The same library with a sanitizer in it, for the tests.

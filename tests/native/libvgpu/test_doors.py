@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.libvgpu.machine import Machine
+from tests.native.libvgpu.machine import LIBRARY, Machine
 
 LINKED = ("-DLINKED", "-Lbuild/simulator", "-l:libcuda.so.1")
 OURS = "libvgpu.so"
@@ -75,3 +75,30 @@ def test_proc_address(
 def test_the_driver_comes_out_where_nothing_is_preloaded(machine: Machine, compiled: Callable[..., Path]) -> None:
     done = machine.attempt(compiled("doors"), "dlsym", "cuMemAlloc_v2", preload=False)
     assert done.stdout.split() == [DRIVER, "cuMemAlloc_v2"]
+
+
+@pytest.mark.parametrize("order", ["VAB", "AVB", "ABV"])
+def test_wrappers_of_others_before_and_behind(machine: Machine, compiled: Callable[..., Path], order: str) -> None:
+    """Two libraries that pass on to RTLD_NEXT, libvgpu among them: the limit holds, and nothing is counted twice."""
+    wrappers = {name: compiled("wrapper", "-shared", "-fPIC", f"-DWRAPPER_{name}") for name in "AB"}
+    chain = " ".join(str((wrappers | {"V": LIBRARY})[name]) for name in order)
+    program, trial = compiled("families", *LINKED), machine.trial((0, 1000)) | {"CUDA_VISIBLE_DEVICES": "0"}
+    said = []
+    for preload in (str(LIBRARY), chain):
+        process = machine.start(program, "linear", str(100 << 20), **trial | {"LD_PRELOAD": preload})
+        said.append(process.communicate("\n\n\n", timeout=60)[0])
+        assert process.returncode == 0
+        assert machine.total() == 0
+    assert said[1] == said[0]
+    assert said[0].splitlines()[0] == "full 6 CUDA_ERROR_OUT_OF_MEMORY"
+
+
+@pytest.mark.parametrize("order", ["VA", "AV"])
+def test_next_of_another_library(
+    machine: Machine, limited: dict[str, str], compiled: Callable[..., Path], order: str
+) -> None:
+    """Whether it was loaded before or behind libvgpu."""
+    places = {"A": compiled("wrapper", "-shared", "-fPIC", "-DWRAPPER_A"), "V": LIBRARY}
+    trial = limited | {"LD_PRELOAD": " ".join(str(places[name]) for name in order)}
+    for symbol in ("cuMemAlloc_v2", "cuMemAllocAsync_ptsz"):
+        assert machine.run(compiled("doors", *LINKED), "library", symbol, **trial).stdout.split() == [OURS, symbol]

@@ -1,5 +1,6 @@
 """Programs that nobody here wrote, in a container of 7,680 MiB: its limit, its memory, its processes, and no others."""
 
+import fcntl
 import json
 import os
 import pty
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.libvgpu.machine import ROOT, Machine
+from tests.native.libvgpu.machine import ROOT, SIMULATOR, Machine
 from unigpu import names
 from unigpu.units import GpuUuid
 
@@ -55,7 +56,10 @@ print(json.dumps([
 
 @pytest.fixture(scope="session", autouse=True)
 def clients() -> None:
-    assert (CLIENTS / "debian/.ready").exists(), "other people's programs are missing: run `make clients` first"
+    """Fetched once; sessions of tests at the same time wait for each other."""
+    with (SIMULATOR / ".clients.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", "clients"], cwd=ROOT, check=True)
 
 
 def machine_of(folder: Path, tmp_path: Path, *options: str) -> Machine:
@@ -202,3 +206,10 @@ def test_numba_over_the_limit(machine: Machine) -> None:
     assert seen["gibibytes"] == (LIMIT - CONTEXT) // 1024
     assert "CUDA_ERROR_OUT_OF_MEMORY" in seen["error"]
     assert machine.total() == 0
+
+
+def test_launches_and_memory_passed_on(machine: Machine) -> None:
+    """Cooperative, extended and per-thread launches pass untouched; a file descriptor's memory is counted once."""
+    trial = machine.trial((0, 2 * CONTEXT + 4))
+    held = json.loads(machine.run(PYTHON / "python", UNCHANGED / "launches.py", **trial).stdout)
+    assert held == json.loads(machine.run(PYTHON / "python", UNCHANGED / "launches.py", LD_PRELOAD="").stdout)

@@ -23,7 +23,7 @@ NVTOP = CLIENTS / "debian" / "usr" / "bin" / "nvtop"
 PROGRAMS = Path(__file__).with_name("programs")
 pytestmark = pytest.mark.usefixtures("clients")
 MIB = 1 << 20
-NOT_READY, OUT_OF_MEMORY, INVALID_VALUE = 600, 2, 1
+NOT_READY, OUT_OF_MEMORY, INVALID_VALUE, COOPERATIVE_TOO_LARGE = 600, 2, 1, 720
 
 
 @pytest.fixture
@@ -143,3 +143,12 @@ def test_every_family_takes_and_gives_back(machine: "Machine") -> None:
     assert (seen["registered_twice"], seen["not_registered"], seen["graph_again"]) == (712, 713, INVALID_VALUE)
     assert seen["other_read"] == [4] * 16
     assert seen["other_wrote"] == [5] * 16 + [4]
+
+
+def test_launches_and_memory_passed_on(machine: "Machine") -> None:
+    """A cooperative grid of a block too many is refused; the twins' default stream is the thread's own."""
+    machine.create("--profile", "a100-40")
+    seen = json.loads(output(machine, PYTHON / "python", PROGRAMS / "launches.py"))
+    assert seen["cooperative"] == seen["extended"] == [0, COOPERATIVE_TOO_LARGE]
+    assert seen["twins"] == [[0, NOT_READY, 0, 0]] * 3
+    assert seen["passed_on"] == [5, 9], "each process reads what the other wrote"

@@ -71,6 +71,10 @@ static void *through(const char *door, char *name, int version, unsigned long fl
         return dlsym(library(), name) == dlsym(library(), name) ? dlsym(library(), name) : NULL;
     if (strcmp(door, "next") == 0)
         return dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) != NULL ? dlsym(RTLD_NEXT, name) : NULL;
+    if (strcmp(door, "library") == 0) {
+        void *(*wrapper)(const char *) = (void *(*)(const char *))dlsym(RTLD_DEFAULT, "wrapper_next");
+        return wrapper != NULL && library() != NULL ? wrapper(name) : NULL;
+    }
     if (strcmp(door, "default") == 0)
         return dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) != NULL ? dlsym(RTLD_DEFAULT, name) : NULL;
     if (strcmp(door, "threads") == 0)
