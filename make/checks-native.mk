@@ -27,8 +27,8 @@ check-races: native ## 16 processes, 1,000,000 rounds and 10,000 kills, and kill
 check-damage: native ## Torn, truncated, foreign and unwritable files
 	$(NATIVE_CHECK) tests/native/libvgpu/test_damage.py tests/native/libvgpu/test_managed.py
 
-check-sanitizers: native ## Address, thread and undefined-behaviour sanitizers, and valgrind
-	$(NATIVE_CHECK) tests/native/libvgpu/test_sanitizers.py
+check-sanitizers: native clients ## Address, thread and undefined-behaviour sanitizers, and valgrind
+	$(NATIVE_CHECK) tests/native/libvgpu/test_sanitizers.py tests/native/simulator/test_sanitizers.py
 
 check-exports: native ## What the libraries export is exactly the list
 	$(NATIVE_CHECK) tests/native/libvgpu/test_exports.py tests/native/simulator/test_exports.py

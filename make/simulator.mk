@@ -28,6 +28,23 @@ $(SIM)/libunigpu-sim.so: $(SIM_STATE) $(SIM_ADMIN)
 
 -include $(SIM_STATE:.o=.d) $(SIM_CUDA:.o=.d) $(SIM_NVML:.o=.d) $(SIM_ADMIN:.o=.d)
 
+# The same driver with a sanitizer in it, for the tests.
+SIM_SANITIZED := $(foreach kind,address undefined,$(addprefix build/sanitize/simulator/$(kind)/,libcuda.so.1 libnvidia-ml.so.1))
+SIM_SANITIZE = $(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g -fPIC -fvisibility=hidden -pthread -I. -fsanitize=$* \
+  -fno-sanitize-recover=undefined -shared -Wl,-Bsymbolic -Wl,-z,nodelete -Wl,-z,nodynamic-undefined-weak \
+  -Wl,-soname,$(@F) $(filter %.c,$^) -o $@.new && mv $@.new $@
+
+.PHONY: simulator-sanitized
+simulator-sanitized: $(SIM_SANITIZED)
+
+build/sanitize/simulator/%/libcuda.so.1: $(wildcard simulator/state/*.[ch] simulator/cuda/*.[ch] abi/*)
+	@mkdir -p $(@D)
+	$(SIM_SANITIZE)
+
+build/sanitize/simulator/%/libnvidia-ml.so.1: $(wildcard simulator/state/*.[ch] simulator/nvml/*.[ch] abi/*)
+	@mkdir -p $(@D)
+	$(SIM_SANITIZE)
+
 # Programs of other people that the tests run on the simulated driver, in folders of their own: Python ones, and
 # Debian's nvidia-smi and nvtop, fetched with apt settings of our own so that the system's sources stay as they are.
 CLIENTS := build/clients

@@ -33,6 +33,13 @@ def libraries() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sanitized() -> Path:
+    """Folder of the same libraries with sanitizers in them, one folder for each kind."""
+    make("simulator-sanitized")
+    return ROOT / "build" / "sanitize" / "simulator"
+
+
+@pytest.fixture(scope="session")
 def clients() -> Path:
     """Folder of other people's programs, fetched once."""
     make("clients")
