@@ -21,7 +21,7 @@ check-doors: native ## Every way by which a program finds the driver leads to li
 check-families: native ## Each family of allocations is counted, and no export of the real driver escapes
 	$(NATIVE_CHECK) tests/native/libvgpu/test_families.py tests/native/libvgpu/test_driver_exports.py
 
-check-races: native ## 16 processes, 1,000,000 rounds and 10,000 kills, and kills after every instruction
+check-races: native ## 16 processes, 1,000,000 rounds with random kills, and kills after every instruction
 	UNIGPU_SOAK=1 $(NATIVE_CHECK) tests/native/libvgpu/test_kills.py
 
 check-damage: native ## Torn, truncated, foreign and unwritable files
