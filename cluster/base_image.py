@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 
 from cluster import archive, build, progress, stamps
-from cluster.images import FOLDER, Image
+from cluster.images import FOLDER, LOCAL, Image
 
 SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "libstdc++6")
@@ -21,7 +21,7 @@ SOURCES = (pathlib.Path("/etc/apt/sources.list.d/debian.sources"), pathlib.Path(
 def base() -> Image:
     """The base as it is to be; `make` makes it."""
     tag = stamps.digest([], [SUITE, *PACKAGES, *LEFT_OUT, archive.architecture()])
-    return Image(f"localhost/base:{tag}", FOLDER / f"base-{tag}.tar")
+    return Image(f"{LOCAL}base:{tag}", FOLDER / f"base-{tag}.tar")
 
 
 def make(image: Image) -> None:

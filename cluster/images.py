@@ -12,8 +12,8 @@ from cluster import archive, build, errors, pause_image, progress, settings, sta
 
 FOLDER = settings.BUILD / "images"
 BUSYBOX = pathlib.Path("/bin/busybox")
-LIBRARY = "docker.io/library/"
-"""What container runtimes put before a name without a registry: `unigpu:1` is kept as `docker.io/library/unigpu:1`."""
+LOCAL = "localhost/"
+"""Before the names of images that are made here: a container runtime would put its default registry before a bare name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,11 +23,6 @@ class Image:
     name: str
     """What pods say; its tag is a hash of all that went into it."""
     file: pathlib.Path
-
-    @property
-    def full_name(self) -> str:
-        """What the container runtime says."""
-        return self.name if "/" in self.name else LIBRARY + self.name
 
 
 def essential() -> list[Image]:
@@ -41,15 +36,15 @@ def pause() -> Image:
     image = Image(name, FOLDER / f"pause-{name.rpartition(':')[2]}.tar")
     if not image.file.exists():
         program = build.build_pause()
-        archive.write(image.file, image.full_name, [archive.Entry("pause", source=program)], ["/pause"])
+        archive.write(image.file, image.name, [archive.Entry("pause", source=program)], ["/pause"])
     return image
 
 
 def busybox() -> Image:
-    """`busybox:local`, from Debian's static busybox."""
+    """`localhost/busybox:local`, from Debian's static busybox."""
     if not BUSYBOX.exists():
         raise errors.BadGround(f"{BUSYBOX} is missing: run `apt-get install busybox-static`.")
-    image = Image("busybox:local", FOLDER / f"busybox-{stamps.digest([BUSYBOX])}.tar")
+    image = Image(f"{LOCAL}busybox:local", FOLDER / f"busybox-{stamps.digest([BUSYBOX])}.tar")
     if not image.file.exists():
         listing = subprocess.run([str(BUSYBOX), "--list"], check=True, capture_output=True, text=True)
         entries = [archive.Entry("bin"), archive.Entry("tmp", mode=0o1777)]
@@ -57,19 +52,19 @@ def busybox() -> Image:
         entries += [
             archive.Entry(f"bin/{applet}", link="busybox") for applet in listing.stdout.split() if applet != "busybox"
         ]
-        archive.write(image.file, image.full_name, entries, ["sh"], entry_point=False)
+        archive.write(image.file, image.name, entries, ["sh"], entry_point=False)
     return image
 
 
 def scheduler() -> Image:
-    """`kube-scheduler:HASH`, the stock scheduler as the cluster itself runs it."""
+    """`localhost/kube-scheduler:HASH`, the stock scheduler as the cluster itself runs it."""
     program, stamp = settings.BIN / "kubernetes", settings.BIN / ".kubernetes.stamp"
     if not (program.exists() and stamp.exists()):
         raise errors.BadGround(
             "Kubernetes is not built, and the image of kube-scheduler is made of it: run `make cluster`."
         )
     tag = stamp.read_text()
-    image = Image(f"kube-scheduler:{tag}", FOLDER / f"kube-scheduler-{tag}.tar")
+    image = Image(f"{LOCAL}kube-scheduler:{tag}", FOLDER / f"kube-scheduler-{tag}.tar")
     if not image.file.exists():
         entries = [
             archive.Entry("usr"),
@@ -79,7 +74,7 @@ def scheduler() -> Image:
             archive.Entry("tmp", mode=0o1777),
         ]
         with progress.step("image of kube-scheduler"):
-            archive.write(image.file, image.full_name, entries, ["kube-scheduler"], entry_point=False)
+            archive.write(image.file, image.name, entries, ["kube-scheduler"], entry_point=False)
     return image
 
 
@@ -108,8 +103,7 @@ def bring_in(image: Image, socket: str) -> None:
 
 def drop(name: str, socket: str) -> None:
     """Removes an image, and what of it no other image has, from the containerd behind that socket."""
-    full = name if "/" in name else LIBRARY + name
-    _ctr(socket, "images", "remove", "--sync", full)
+    _ctr(socket, "images", "remove", "--sync", name)
 
 
 def answers(socket: str) -> bool:

@@ -33,7 +33,7 @@ def make(target: str, name: str) -> Image:
     base = base_image.base()
     lines, paths = dockerfile.inputs(DOCKERFILE, target)
     tag = stamps.digest(paths, [base.name, *lines])
-    image = Image(f"{name}:{tag}", FOLDER / f"{name}-{tag}.tar")
+    image = Image(f"{images.LOCAL}{name}:{tag}", FOLDER / f"{name}-{tag}.tar")
     if image.file.exists():
         return image
     base_image.make(base)
@@ -41,7 +41,6 @@ def make(target: str, name: str) -> Image:
         (FOLDER / "run").mkdir(exist_ok=True)
         _buildah("rm", "--all")  # what an interrupted build left
         _import_base(base)
-        local = f"localhost/{image.name}"
         settings_file = FOLDER / "pip.conf"
         settings_file.write_text(_pip_configuration())
         _buildah(
@@ -53,13 +52,13 @@ def make(target: str, name: str) -> Image:
             f"--volume={settings_file}:/etc/pip.conf:ro",
             f"--volume={CERTIFICATES}:{CERTIFICATES}:ro",
             f"--target={target}",
-            f"--tag={local}",
+            f"--tag={image.name}",
             f"--file={DOCKERFILE}",
             str(settings.ROOT),
         )
         temporary = image.file.with_name(f".{image.file.name}.{os.getpid()}")
         try:
-            _buildah("push", local, f"docker-archive:{temporary}:{image.full_name}")
+            _buildah("push", image.name, f"docker-archive:{temporary}:{image.name}")
             temporary.replace(image.file)
         finally:
             temporary.unlink(missing_ok=True)
@@ -76,7 +75,7 @@ def _forget_older(image: Image, name: str) -> None:
     command = [*_command(), "images", "--format", "{{.Name}}:{{.Tag}}"]
     listing = subprocess.run(command, capture_output=True, text=True).stdout
     for other in listing.split():
-        if other.startswith(f"localhost/{name}:") and other != f"localhost/{image.name}":
+        if other.startswith(f"{images.LOCAL}{name}:") and other != image.name:
             _buildah("rmi", other)
 
 

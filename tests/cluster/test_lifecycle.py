@@ -34,7 +34,12 @@ def bare() -> Iterator[str]:
 
 
 def pod(name: str, node: str, script: str) -> dict[str, object]:
-    container = {"name": "main", "image": "busybox:local", "imagePullPolicy": "Never", "command": ["sh", "-c", script]}
+    container = {
+        "name": "main",
+        "image": "localhost/busybox:local",
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", script],
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",

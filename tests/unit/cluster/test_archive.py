@@ -13,8 +13,8 @@ def test_the_archive_says_what_is_in_it_and_is_the_same_each_time(tmp_path: Path
     program.write_bytes(b"\x7fELF")
     entries = [archive.Entry("bin"), archive.Entry("bin/p", source=program), archive.Entry("bin/q", link="p")]
     first, second = tmp_path / "1.tar", tmp_path / "2.tar"
-    archive.write(first, "docker.io/library/x:1", entries, ["/bin/p"])
-    archive.write(second, "docker.io/library/x:1", entries, ["/bin/p"])
+    archive.write(first, "localhost/x:1", entries, ["/bin/p"])
+    archive.write(second, "localhost/x:1", entries, ["/bin/p"])
     assert first.read_bytes() == second.read_bytes()
     assert {file.name for file in tmp_path.iterdir()} == {"program", "1.tar", "2.tar"}
 
@@ -26,7 +26,7 @@ def test_the_archive_says_what_is_in_it_and_is_the_same_each_time(tmp_path: Path
             return member.read()
 
         (manifest,) = json.loads(read("manifest.json"))
-        assert manifest["RepoTags"] == ["docker.io/library/x:1"]
+        assert manifest["RepoTags"] == ["localhost/x:1"]
         config = json.loads(read(manifest["Config"]))
         assert config["config"]["Entrypoint"] == ["/bin/p"]
         layer = read(manifest["Layers"][0])
