@@ -13,7 +13,7 @@ from cluster import archive, build, errors, pause_image, progress, settings, sta
 FOLDER = settings.BUILD / "images"
 BUSYBOX = pathlib.Path("/bin/busybox")
 LOCAL = "localhost/"
-"""Before the names of images that are made here: a container runtime would put its default registry before a bare name."""
+"""Before the names of images that are made here: before a bare one, a container runtime puts its default registry."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
