@@ -160,9 +160,12 @@ def _ready(layout: settings.Layout, known: state.State) -> bool:
 
 
 def _nodes_ready(layout: settings.Layout, known: state.State, since: Mapping[str, str]) -> bool:
-    """Whether each node says so; one that was just started must have said it since (RFC 3339, by node)."""
+    """Whether each node says so; one that was just started must have said it since (RFC 3339, by node).
+
+    A new cluster takes no pods before the controller manager has made the service account that they run as.
+    """
     answer = _get(layout, known, "/api/v1/nodes")
-    if answer is None:
+    if answer is None or _get(layout, known, "/api/v1/namespaces/default/serviceaccounts/default") is None:
         return False
     ready = {
         entry["metadata"]["name"]

@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 POLL = 0.25
 """Seconds between two looks while waiting for a condition."""
+NAMESPACE_PATIENCE = 60.0
 
 
 class CommandFailed(Exception):
@@ -72,6 +73,15 @@ class Kube:
         """Create or change objects; what kubectl said."""
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
         return self.run("apply", "-n", namespace, "-f", "-", stdin=text)
+
+    def namespace(self, name: str) -> None:
+        """Create a namespace unless it is there, and wait until it takes pods: their service account comes later.
+
+        Raises TimedOut after NAMESPACE_PATIENCE seconds.
+        """
+        self.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}], "default")
+        account = ("get", "serviceaccounts", "-n", name, "--field-selector", "metadata.name=default", "-o", "name")
+        wait_for(f"the namespace {name} takes pods", lambda: self.run(*account), NAMESPACE_PATIENCE)
 
     def raw(self, path: str) -> str:
         """The API server's answer to a GET of this path."""

@@ -69,7 +69,7 @@ def _load() -> dict[str, str]:
 
 def _pods(kube: Kube, probe: str, *, existing: bool) -> str:
     """Run the pods; the text that the demo prints at its end."""
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
+    kube.namespace(NAMESPACE)
     kube.apply([document for number in FIRST for document in _busy(manifest(number, probe))], NAMESPACE)
     told = _wait_told(kube, expected(FIRST, probe), {})
     if not existing:  # on somebody's cluster there may be neighbours on the card

@@ -22,7 +22,7 @@ NUMBERS = itertools.count()
 def namespace(kube: Kube) -> Iterator[str]:
     """One for each test, so that nobody waits until the last one has been taken apart."""
     name = f"admission-{next(NUMBERS)}"
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}], "default")
+    kube.namespace(name)
     yield name
     kube.run("delete", "pods", "--all", "-n", name, "--grace-period=1", "--wait=false")
     kube.run("delete", "namespace", name, "--wait=false")

@@ -20,7 +20,7 @@ PROBE = "/usr/local/bin/probe"
 
 @pytest.fixture
 def namespace(kube: Kube) -> Iterator[str]:
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
+    kube.namespace(NAMESPACE)
     yield NAMESPACE
     kube.run("delete", "pods", "--all", "-n", NAMESPACE, "--grace-period=1", timeout=PATIENCE)
     wait_for("all pods are gone", lambda: not kube.items("pods", NAMESPACE), PATIENCE)

@@ -56,7 +56,7 @@ def pod(name: str, image: str, random_source: random.Random) -> dict[str, Any]:
 @pytest.mark.parametrize("turn", range(ROUNDS))
 def test_every_container_runs_on_the_cards_that_its_allocation_names(kube: Kube, probe_image: str, turn: int) -> None:
     source = random.Random(f"round {turn}")
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
+    kube.namespace(NAMESPACE)
     wanted = [pod(f"round-{turn}-{number}", probe_image, source) for number in range(PODS)]
     try:
         kube.apply(wanted, NAMESPACE)

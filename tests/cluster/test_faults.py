@@ -85,7 +85,7 @@ def pod(name: str, image: str, limits: dict[str, str]) -> dict[str, Any]:
 
 @pytest.fixture
 def churn(kube: Kube, probe_image: str) -> Iterator[Churn]:
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
+    kube.namespace(NAMESPACE)
     one = Churn(kube, probe_image)
     one.start()
     try:

@@ -19,7 +19,7 @@ WHOLE = {"aliyun.com/gpu": "1"}
 
 @pytest.fixture(params=["share", "cgpu", "topology", "default"])
 def mode(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
+    kube.namespace(NAMESPACE)
     kube.run("label", "nodes", "--all", "--overwrite", f"{names.LABEL_ACK_SCHEDULE}={request.param}")
     yield request.param
     kube.run("delete", "pods", "--all", "-n", NAMESPACE, "--grace-period=1", timeout=PATIENCE)

@@ -20,7 +20,7 @@ PAGE = 2
 
 @pytest.fixture
 def namespace(kube: Kube) -> Iterator[str]:
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}], "default")
+    kube.namespace(NAMESPACE)
     yield NAMESPACE
     kube.run("delete", "all", "--all", "-n", NAMESPACE, "--wait=true", "--grace-period=1", timeout=PATIENCE)
     wait_for("all pods are gone", lambda: not kube.items("pods", NAMESPACE), PATIENCE)
