@@ -116,7 +116,10 @@ class FakeApi:
         while not self.down:
             for version, of, what, item in self._events:
                 if version > seen and of == kind and fits(item):
-                    await response.write(json.dumps({"type": what, "object": item}).encode() + b"\n")
+                    try:
+                        await response.write(json.dumps({"type": what, "object": item}).encode() + b"\n")
+                    except ConnectionResetError:  # the watcher was killed, as some tests do
+                        return response
             seen = self._version
             async with self._changed:
                 await self._changed.wait_for(lambda: self.down or self._version > seen)  # noqa: B023
