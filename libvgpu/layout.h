@@ -14,13 +14,19 @@
 #define VGPU_POLICY_SIZE 4096u
 #define VGPU_POLICY_MEMORY 1u
 #define VGPU_POLICY_CORES 2u
+#define VGPU_POLICY_UNLIMITED 0u
+#define VGPU_POLICY_HARD 1u
+#define VGPU_POLICY_SOFT 2u
+#define VGPU_FRESH_NS 1000000000u
 
 struct vgpu_policy_card {
     char uuid[48];
     uint64_t memory; /* bytes, 0: not limited */
     uint32_t cores;
     uint32_t ceiling;
-    uint8_t unused[64];
+    uint32_t now;    /* hundredths of a percent, 0 nothing said; stands outside the sequence, as the next does */
+    uint32_t others; /* hundredths of a percent of the card that other containers used lately */
+    uint8_t unused[56];
 };
 
 struct vgpu_policy {
@@ -32,7 +38,8 @@ struct vgpu_policy {
     uint32_t flags;
     uint32_t compute;
     uint32_t priority;
-    uint8_t unused[32];
+    uint64_t looked; /* CLOCK_MONOTONIC of the agent's last look, ns; `now` and `others` hold VGPU_FRESH_NS from then */
+    uint8_t unused[24];
     struct vgpu_policy_card cards[VGPU_MAX_GPUS];
 };
 
@@ -54,6 +61,19 @@ struct vgpu_total {
     uint64_t unused[3];
 };
 
+/* GPU time of one card. `balance` and `earned` are exchanged together. */
+struct vgpu_compute {
+    int64_t balance; /* ns of GPU time that may be used at once; negative: debt */
+    uint64_t earned; /* CLOCK_MONOTONIC until which the balance is earned, ns */
+    uint64_t used;   /* GPU time charged ever, ns */
+    uint64_t waited; /* time that launches waited, ns */
+    uint64_t waits;
+    uint64_t unused_a[3];
+    uint32_t turn; /* the next that comes to wait takes it */
+    uint32_t served;
+    uint64_t unused_b[7];
+};
+
 struct vgpu_slot_card {
     uint64_t used[2]; /* bytes after an even and after an odd change */
     uint64_t change;  /* number of the last change */
@@ -73,7 +93,8 @@ struct vgpu_usage {
     uint32_t version;
     uint8_t unused_a[120];
     struct vgpu_total totals[VGPU_MAX_GPUS];
-    uint8_t unused_b[4096 - 128 - VGPU_MAX_GPUS * sizeof(struct vgpu_total)];
+    struct vgpu_compute compute[VGPU_MAX_GPUS];
+    uint8_t unused_b[4096 - 128 - VGPU_MAX_GPUS * (sizeof(struct vgpu_total) + sizeof(struct vgpu_compute))];
     struct vgpu_slot slots[VGPU_SLOTS];
 };
 
@@ -83,6 +104,9 @@ _Static_assert(offsetof(struct vgpu_policy, cards) == 64, "policy cards");
 _Static_assert(sizeof(struct vgpu_policy) <= VGPU_POLICY_SIZE, "policy");
 _Static_assert(sizeof(struct vgpu_total) == 64, "total");
 _Static_assert(offsetof(struct vgpu_usage, totals) == 128, "totals");
+_Static_assert(sizeof(struct vgpu_compute) == 128, "compute");
+_Static_assert(offsetof(struct vgpu_compute, turn) == 64, "compute's turns");
+_Static_assert(offsetof(struct vgpu_usage, compute) == 1152, "computes");
 _Static_assert(sizeof(struct vgpu_slot_card) == 32, "slot's card");
 _Static_assert(sizeof(struct vgpu_slot) == 576, "slot");
 _Static_assert(offsetof(struct vgpu_usage, slots) == 4096, "slots");

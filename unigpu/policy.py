@@ -13,8 +13,15 @@ sequence reads again.
     20      4     flags: bit 0 memory enforced, bit 1 cores enforced
     24      4     compute policy: 0 unlimited, 1 hard, 2 soft
     28      4     priority, 0 is high
+    32      8     looked: CLOCK_MONOTONIC of the agent's last look at the node's cards, ns; 0 never
     64      128n  cards:  0 48 UUID, NUL padded · 48 8 memory limit, bytes, 0 none
                           56 4 core share, percent, 0 none · 60 4 core ceiling, percent
+                          64 4 now: what the container may use at the moment, hundredths of a percent, 0 nothing said
+                          68 4 others: what the card's other containers used lately, hundredths of a percent
+
+`looked`, `now` and `others` change often, and stand outside the sequence; a card's `now` and `others` are one aligned
+write of 8 bytes. They hold for `FRESH_NS` after `looked`; then the share alone counts, so that an agent that died lends
+nothing for ever.
 """
 
 import struct
@@ -37,6 +44,13 @@ SEQUENCE = struct.Struct("<I")
 CARDS_OFFSET = 64
 CARD_SIZE = 128
 CARD = struct.Struct("<48sQII")
+
+LOOKED_OFFSET = 32
+LOOKED = struct.Struct("<Q")
+MOMENT_OFFSET = 64
+"""Within a card."""
+MOMENT = struct.Struct("<II")
+FRESH_NS = 1_000_000_000
 
 FLAG_MEMORY = 1
 FLAG_CORES = 2
@@ -114,6 +128,16 @@ def pack(policy: Policy, sequence: int = 0) -> bytes:
             raise errors.Malformed(f"GPU UUID {card.gpu} is longer than 47 bytes")
         CARD.pack_into(content, CARDS_OFFSET + position * CARD_SIZE, uuid, card.memory, card.cores, card.ceiling)
     return bytes(content)
+
+
+def moment(now: float, others: float) -> bytes:
+    """What is written at `moment_offset`: both in percent of the card; `now` 0 says nothing."""
+    return MOMENT.pack(round(now * 100), round(others * 100))
+
+
+def moment_offset(card: int) -> int:
+    """Where the moment of the card at this place of the policy stands in the file."""
+    return CARDS_OFFSET + card * CARD_SIZE + MOMENT_OFFSET
 
 
 def unpack(content: bytes) -> Policy:

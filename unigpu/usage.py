@@ -11,6 +11,10 @@ tell the living from the dead.
     4       4      version
     128     64n    cards' totals:  0 8 bytes in use · 8 8 last change: slot + 1 in the upper 16 bits, its number below
                                    16 8 highest use, bytes · 24 8 refused allocations · 32 8 cost of a context, bytes
+    1152    128n   cards' compute: 0 8 balance: GPU time that may be used at once, ns, negative in debt
+                                   8 8 CLOCK_MONOTONIC until which it is earned, ns · 16 8 GPU time charged ever, ns
+                                   24 8 time that launches waited, ns · 32 8 launches that waited
+                                   64 4 next turn · 68 4 turn that is served
     4096    576n   process slots:  0 4 pid in the container · 4 4 state, 0 free, 1 taken · 8 8 start time, clock ticks
                                    64 32n  cards: 0 8 bytes in use after an even change · 8 8 after an odd change
                                                   16 8 number of the last change · 24 8 highest number known as counted
@@ -34,6 +38,8 @@ VERSION = 1
 MAX_GPUS = 16
 TOTALS_OFFSET = 128
 TOTAL_SIZE = 64
+COMPUTE_OFFSET = 1152
+COMPUTE_SIZE = 128
 SLOTS_OFFSET = 4096
 SLOT_SIZE = 576
 SLOT_CARDS_OFFSET = 64
@@ -44,6 +50,7 @@ LOCKS_OFFSET = 1 << 30
 
 _HEADER = struct.Struct("<II")
 _TOTAL = struct.Struct("<5Q")
+_COMPUTE = struct.Struct("<qQQQQ24xII")
 _SLOT = struct.Struct("<IIQ")
 _SLOT_STATE = 4
 _TAKEN = re.compile(rb"[^\0]")
@@ -59,6 +66,14 @@ class CardUsage:
     peak: Bytes
     refused: int
     """Allocations refused since the container was granted its share."""
+    compute_ns: int = 0
+    """GPU time charged since then."""
+    waited_ns: int = 0
+    """Time that launches waited for their share, summed over launches."""
+    waits: int = 0
+    """Launches that waited."""
+    waiting: bool = False
+    """Whether one waits now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +125,15 @@ def unpack(content: bytes | bytearray, cards: int, alive: Callable[[int], bool])
     totals = []
     for card in range(cards):
         _, _, peak, refused, _ = _TOTAL.unpack_from(content, TOTALS_OFFSET + card * TOTAL_SIZE)
-        totals.append(CardUsage(Bytes(sum(process.used[card] for process in processes)), Bytes(peak), refused))
+        used_here = Bytes(sum(process.used[card] for process in processes))
+        totals.append(CardUsage(used_here, Bytes(peak), refused, *compute(content, card)))
     return Usage(tuple(totals), tuple(processes))
+
+
+def compute(content: bytes | bytearray | memoryview, card: int) -> tuple[int, int, int, bool]:
+    """GPU time charged, ns; time waited, ns; launches that waited; whether one waits now. Needs the header alone."""
+    _, _, used, waited, waits, turn, served = _COMPUTE.unpack_from(content, COMPUTE_OFFSET + card * COMPUTE_SIZE)
+    return used, waited, waits, turn != served
 
 
 def _used(content: bytes | bytearray, offset: int) -> Bytes:

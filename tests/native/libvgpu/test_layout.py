@@ -23,14 +23,25 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         "vgpu_policy.flags": (20, 4),
         "vgpu_policy.compute": (24, 4),
         "vgpu_policy.priority": (28, 4),
+        "vgpu_policy.looked": (policy.LOOKED_OFFSET, 8),
         "vgpu_policy.cards": (policy.CARDS_OFFSET, policy.MAX_GPUS * policy.CARD_SIZE),
         "vgpu_policy_card.uuid": (0, 48),
         "vgpu_policy_card.memory": (48, 8),
         "vgpu_policy_card.cores": (56, 4),
         "vgpu_policy_card.ceiling": (60, 4),
+        "vgpu_policy_card.now": (policy.MOMENT_OFFSET, 4),
+        "vgpu_policy_card.others": (policy.MOMENT_OFFSET + 4, 4),
         "vgpu_usage.magic": (0, 4),
         "vgpu_usage.version": (4, 4),
         "vgpu_usage.totals": (usage.TOTALS_OFFSET, usage.MAX_GPUS * usage.TOTAL_SIZE),
+        "vgpu_usage.compute": (usage.COMPUTE_OFFSET, usage.MAX_GPUS * usage.COMPUTE_SIZE),
+        "vgpu_compute.balance": (0, 8),
+        "vgpu_compute.earned": (8, 8),
+        "vgpu_compute.used": (16, 8),
+        "vgpu_compute.waited": (24, 8),
+        "vgpu_compute.waits": (32, 8),
+        "vgpu_compute.turn": (64, 4),
+        "vgpu_compute.served": (68, 4),
         "vgpu_usage.slots": (usage.SLOTS_OFFSET, usage.SLOT_COUNT * usage.SLOT_SIZE),
         "vgpu_total.used": (0, 8),
         "vgpu_total.last": (8, 8),
@@ -46,6 +57,7 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         "vgpu_slot_card.counted": (24, 8),
     }
     sizes = [policy.CARD_SIZE, usage.SIZE, usage.TOTAL_SIZE, usage.SLOT_SIZE, usage.SLOT_CARD_SIZE, policy.SIZE]
+    sizes.append(usage.COMPUTE_SIZE)
     assert lines[-2] == f"sizes {' '.join(map(str, sizes))}"
     numbers = [
         policy.MAGIC,
@@ -55,6 +67,7 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         usage.SLOT_COUNT,
         usage.LOCKS_OFFSET,
         usage.MAX_GPUS,
+        policy.FRESH_NS,
     ]
     assert lines[-1] == f"numbers {' '.join(map(str, numbers))}"
 

@@ -16,14 +16,25 @@ int main(void)
     SHOW(vgpu_policy, flags);
     SHOW(vgpu_policy, compute);
     SHOW(vgpu_policy, priority);
+    SHOW(vgpu_policy, looked);
     SHOW(vgpu_policy, cards);
     SHOW(vgpu_policy_card, uuid);
     SHOW(vgpu_policy_card, memory);
     SHOW(vgpu_policy_card, cores);
     SHOW(vgpu_policy_card, ceiling);
+    SHOW(vgpu_policy_card, now);
+    SHOW(vgpu_policy_card, others);
     SHOW(vgpu_usage, magic);
     SHOW(vgpu_usage, version);
     SHOW(vgpu_usage, totals);
+    SHOW(vgpu_usage, compute);
+    SHOW(vgpu_compute, balance);
+    SHOW(vgpu_compute, earned);
+    SHOW(vgpu_compute, used);
+    SHOW(vgpu_compute, waited);
+    SHOW(vgpu_compute, waits);
+    SHOW(vgpu_compute, turn);
+    SHOW(vgpu_compute, served);
     SHOW(vgpu_usage, slots);
     SHOW(vgpu_total, used);
     SHOW(vgpu_total, last);
@@ -37,9 +48,10 @@ int main(void)
     SHOW(vgpu_slot_card, used);
     SHOW(vgpu_slot_card, change);
     SHOW(vgpu_slot_card, counted);
-    printf("sizes %zu %zu %zu %zu %zu %u\n", sizeof(struct vgpu_policy_card), sizeof(struct vgpu_usage),
-        sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_card), VGPU_POLICY_SIZE);
-    printf("numbers %u %u %u %u %u %ld %u\n", VGPU_POLICY_MAGIC, VGPU_POLICY_VERSION, VGPU_USAGE_MAGIC,
-        VGPU_USAGE_VERSION, VGPU_SLOTS, VGPU_LOCKS_OFFSET, VGPU_MAX_GPUS);
+    printf("sizes %zu %zu %zu %zu %zu %u %zu\n", sizeof(struct vgpu_policy_card), sizeof(struct vgpu_usage),
+        sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_card), VGPU_POLICY_SIZE,
+        sizeof(struct vgpu_compute));
+    printf("numbers %u %u %u %u %u %ld %u %u\n", VGPU_POLICY_MAGIC, VGPU_POLICY_VERSION, VGPU_USAGE_MAGIC,
+        VGPU_USAGE_VERSION, VGPU_SLOTS, VGPU_LOCKS_OFFSET, VGPU_MAX_GPUS, VGPU_FRESH_NS);
     return 0;
 }
