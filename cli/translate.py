@@ -9,9 +9,9 @@ import jsonpatch
 
 from cli import manifests
 from cli.manifests import Manifest
-from unigpu import errors
+from unigpu import errors, findings
 from unigpu.requests import PodRequest, Request
-from webhook import findings, review
+from webhook import review
 from webhook.options import Options
 from webhook.review import Decision
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from unigpu import quantities
 from unigpu.requests import Request
-from webhook import quantities
 from webhook.options import Options
 from webhook.pods import Container, Pod
 from webhook.sheet import Sheet

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from webhook.findings import Problem
+from unigpu.findings import Problem
 from webhook.pods import Container
 
 SWITCHES = {

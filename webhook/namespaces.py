@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from unigpu import names
+from unigpu import names, quantities
+from unigpu.findings import Problem
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
-from webhook import quantities
-from webhook.findings import Problem
 from webhook.options import Options, Rules
 
 _ISOLATION = {"required": False, "optional": True}

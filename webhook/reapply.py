@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unigpu import errors, names, requests
+from unigpu import errors, names, quantities, requests
+from unigpu.findings import Problem
 from unigpu.requests import Request
-from webhook import dialects, mutate, pods, quantities
-from webhook.findings import Problem
+from webhook import dialects, mutate, pods
 from webhook.options import Options
 from webhook.pods import Container, Pod
 from webhook.sheet import Sheet

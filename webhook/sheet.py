@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from unigpu import policy
+from unigpu import policy, quantities
+from unigpu.findings import Problem
 from unigpu.units import MiB, Percent
-from webhook import quantities
-from webhook.findings import Problem
 from webhook.options import Options
 from webhook.pods import Container, Pod
 

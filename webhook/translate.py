@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unigpu import names
+from unigpu import names, quantities
+from unigpu.findings import Problem
 from unigpu.requests import PodRequest, Request
-from webhook import dialects, isolation, namespaces, preferences, quantities
+from webhook import dialects, isolation, namespaces, preferences
 from webhook.dialect import Dialect
-from webhook.findings import Problem
 from webhook.options import Options
 from webhook.pods import Container, Pod
 from webhook.sheet import Sheet

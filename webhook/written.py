@@ -4,10 +4,10 @@ Such a pod is one that was translated before: offline, or by us and then seen ag
 if it says exactly what the pod's limits, variables and annotations say, so that nobody gains by writing it himself.
 """
 
-from unigpu import errors, names, requests
+from unigpu import errors, names, quantities, requests
+from unigpu.findings import Problem
 from unigpu.requests import ComputePolicy, Request
-from webhook import dialects, isolation, mutate, namespaces, preferences, quantities, translate
-from webhook.findings import Problem
+from webhook import dialects, isolation, mutate, namespaces, preferences, translate
 from webhook.options import Options
 from webhook.pods import Container, Pod
 from webhook.sheet import MAX_CARDS, MAX_MEMORY

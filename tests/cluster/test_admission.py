@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from demo.kube import CommandFailed, Kube, wait_for
-from unigpu import names
-from webhook import findings, review
+from unigpu import findings, names
+from webhook import review
 from webhook.options import Options
 
 MANIFESTS = sorted((Path(__file__).parents[2] / "examples" / "manifests").glob("*.yaml"))

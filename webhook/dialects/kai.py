@@ -2,9 +2,9 @@
 
 from fractions import Fraction
 
+from unigpu import quantities
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
-from webhook import quantities
 from webhook.dialect import Dialect
 from webhook.pods import Container, Pod
 from webhook.sheet import MAX_CARDS, MAX_MEMORY, Sheet

@@ -10,8 +10,8 @@ import jsonpatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unigpu import errors, names, requests
-from webhook import dialects, quantities, review, wire
+from unigpu import errors, names, quantities, requests
+from webhook import dialects, review, wire
 from webhook.options import AliyunUnit, BareGpu, Options
 from webhook.review import Verdict
 

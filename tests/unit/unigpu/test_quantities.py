@@ -1,7 +1,7 @@
 import pytest
 
+from unigpu import quantities
 from unigpu.units import MiB
-from webhook import quantities
 
 
 @pytest.mark.parametrize(
