@@ -26,6 +26,8 @@ VALUES = CHART / "values.yaml"
 CONDITIONS = CHART / "templates" / "webhook" / "_conditions.tpl"
 REFERENCE = ROOT / "docs" / "reference" / "chart.md"
 
+_NAMESPACE = "RELEASE-NAMESPACE"
+"""Stands in an expression for the namespace that the chart is installed in."""
 _REFERENCE_HEAD = """\
 # Values of the chart
 
@@ -40,12 +42,14 @@ def conditions() -> str:
         "mentionsGpu": configuration.mentions_gpu(),
         "appliedAgain": configuration.applied_again(),
         "changesOurs": configuration.changes_ours(),
+        "boundByOthers": configuration.bound_by_others(_NAMESPACE),
     }
     parts = ["{{/* Generated from the webhook's dialects by `make chart`. */}}"]
     for name, expression in expressions.items():
         if "{{" in expression:
             raise ValueError(f"the expression {name} would be taken for a template: {expression}")
-        parts.append(f'{{{{- define "unigpu.webhook.{name}" -}}}}\n{expression}\n{{{{- end }}}}')
+        body = expression.replace(_NAMESPACE, "{{ .Release.Namespace }}")
+        parts.append(f'{{{{- define "unigpu.webhook.{name}" -}}}}\n{body}\n{{{{- end }}}}')
     return "\n\n".join(parts) + "\n"
 
 

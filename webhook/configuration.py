@@ -7,7 +7,7 @@ every pod that mentions no GPU, and every update that leaves the platform's anno
 from typing import Any
 
 from unigpu import names
-from webhook import dialects, reapply
+from webhook import dialects, reapply, review
 from webhook.settings import Settings
 
 _LISTS = ("containers", "initContainers")
@@ -32,6 +32,15 @@ def changes_ours() -> str:
         f"({_value('object', annotation)}) != ({_value('oldObject', annotation)})"
         for annotation in (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION)
     )
+
+
+def bound_by_others(namespace: str) -> str:
+    """CEL: whether a binding that isn't the scheduler's brings one of the platform's annotations, which the API server
+    copies to the pod. `namespace` is unigpu's own."""
+    known = ", ".join(f"'{annotation}'" for annotation in review.WRITTEN_BY_US)
+    scheduler = f"system:serviceaccount:{namespace}:{names.ACCOUNT_SCHEDULER}"
+    brings = f"has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}])"
+    return f"{brings} && request.userInfo.username != '{scheduler}'"
 
 
 def applied_again() -> str:
@@ -62,6 +71,15 @@ def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
             ["pods", "pods/status", "pods/ephemeralcontainers"],
             "changes-unigpus-annotations",
             changes_ours(),
+        ),
+        _webhook(
+            settings,
+            "bind",
+            "/validate",
+            ["CREATE"],
+            ["pods/binding", "bindings"],
+            "brings-unigpus-annotations",
+            bound_by_others(settings.namespace),
         ),
     ]
     return (

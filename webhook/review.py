@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unigpu import findings, names
-from webhook import mutate, pods, reapply, translate, wire, written
+from unigpu import names
+from webhook import findings, mutate, pods, reapply, translate, wire, written
 from webhook.options import Options
 from webhook.translate import Translation
 
@@ -85,6 +85,8 @@ def review_validation(review: wire.Review, options: Options, writers: Sequence[s
 
     Raises Malformed where the pod isn't one.
     """
+    if review.kind == "Binding" and review.operation == "CREATE":
+        return _binding(review, writers)
     if review.kind != "Pod" or review.operation not in ("CREATE", "UPDATE"):
         return Verdict(wire.allow(review.uid), "untouched")
     if review.operation == "UPDATE":
@@ -119,6 +121,16 @@ def _update(review: wire.Review, writers: Sequence[str]) -> Verdict:
         if before.get(name) != after.get(name):
             who = review.user or "an unknown user"
             return _forged(review, f"annotation {name}: only unigpu may change it, and not {who}")
+    return Verdict(wire.allow(review.uid), "untouched")
+
+
+def _binding(review: wire.Review, writers: Sequence[str]) -> Verdict:
+    """A binding's annotations become the pod's."""
+    brought = _annotations(review.document)
+    for name in WRITTEN_BY_US:
+        if name in brought and review.user not in writers:
+            who = review.user or "an unknown user"
+            return _forged(review, f"annotation {name}: only unigpu may bring it with a binding, and not {who}")
     return Verdict(wire.allow(review.uid), "untouched")
 
 

@@ -17,7 +17,7 @@ def test_each_webhook_has_a_condition_and_the_service() -> None:
     assert mutating["metadata"]["name"] == validating["metadata"]["name"] == "c"
     hooks = [*mutating["webhooks"], *validating["webhooks"]]
     paths = [hook["clientConfig"]["service"]["path"] for hook in hooks]
-    assert paths == ["/mutate", "/mutate", "/validate", "/validate"]
+    assert paths == ["/mutate", "/mutate", "/validate", "/validate", "/validate"]
     for hook in hooks:
         assert hook["matchConditions"] and hook["failurePolicy"] == "Fail" and hook["sideEffects"] == "None"
         assert hook["clientConfig"]["service"] | {"path": ""} == {
@@ -28,6 +28,14 @@ def test_each_webhook_has_a_condition_and_the_service() -> None:
         }
         assert "caBundle" not in hook["clientConfig"]
         assert hook["namespaceSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
+
+
+def test_the_schedulers_own_bindings_are_not_sent() -> None:
+    _, validating = configuration.documents(Settings(namespace="n"))
+    (bind,) = [hook for hook in validating["webhooks"] if "pods/binding" in hook["rules"][0]["resources"]]
+    assert bind["rules"][0]["resources"] == ["pods/binding", "bindings"]
+    (condition,) = bind["matchConditions"]
+    assert condition["expression"].endswith("request.userInfo.username != 'system:serviceaccount:n:unigpu-scheduler'")
 
 
 def test_updates_are_sent_only_where_ours_change() -> None:

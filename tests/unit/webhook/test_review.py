@@ -221,6 +221,17 @@ def test_only_the_platform_changes_its_annotations(
     assert admission.validate(new, userInfo={"username": "scheduler"}, **update).outcome == "untouched"
 
 
+@pytest.mark.parametrize("name", [REQUEST, ALLOCATION])
+def test_only_the_platform_brings_its_annotations_with_a_binding(admission: Any, name: str) -> None:
+    binding = {"metadata": {"name": "p", "annotations": {name: "x"}}, "target": {"kind": "Node", "name": "n"}}
+    asked = {"kind": {"kind": "Binding"}, "subResource": "binding"}
+    verdict = admission.validate(binding, userInfo={"username": "alice"}, **asked)
+    assert verdict.outcome == "forged" and name in verdict.reason and "alice" in verdict.reason
+    assert admission.validate(binding, userInfo={"username": "scheduler"}, **asked).outcome == "untouched"
+    plain = {**binding, "metadata": {"name": "p", "annotations": {"mine": "x"}}}
+    assert admission.validate(plain, userInfo={"username": "alice"}, **asked).outcome == "untouched"
+
+
 def test_other_updates_pass(pod: Make, admission: Any) -> None:
     old = pod({MEM: 1}, annotations={ALLOCATION: "x", "a": "b"})
     new = pod({MEM: 1}, annotations={ALLOCATION: "x", "a": "c"})

@@ -11,3 +11,7 @@ has(oldObject.metadata.annotations) && 'unigpu.dev/request' in oldObject.metadat
 {{- define "unigpu.webhook.changesOurs" -}}
 (has(object.metadata.annotations) && 'unigpu.dev/request' in object.metadata.annotations ? '=' + object.metadata.annotations['unigpu.dev/request'] : '') != (has(oldObject.metadata.annotations) && 'unigpu.dev/request' in oldObject.metadata.annotations ? '=' + oldObject.metadata.annotations['unigpu.dev/request'] : '') || (has(object.metadata.annotations) && 'unigpu.dev/allocation' in object.metadata.annotations ? '=' + object.metadata.annotations['unigpu.dev/allocation'] : '') != (has(oldObject.metadata.annotations) && 'unigpu.dev/allocation' in oldObject.metadata.annotations ? '=' + oldObject.metadata.annotations['unigpu.dev/allocation'] : '')
 {{- end }}
+
+{{- define "unigpu.webhook.boundByOthers" -}}
+has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in ['unigpu.dev/request', 'unigpu.dev/allocation']) && request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:unigpu-scheduler'
+{{- end }}
