@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unigpu import names
-from webhook import findings, mutate, pods, reapply, translate, wire, written
+from unigpu import findings, names
+from webhook import mutate, pods, reapply, translate, wire, written
 from webhook.options import Options
 from webhook.translate import Translation
 
