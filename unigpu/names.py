@@ -23,7 +23,9 @@ ANNOTATION_REQUEST: Final = f"{DOMAIN}/request"
 ANNOTATION_ALLOCATION: Final = f"{DOMAIN}/allocation"
 """Which GPUs the scheduler chose; see unigpu.allocations. Written with the binding, in one step."""
 ANNOTATION_LIMITS: Final = f"{DOMAIN}/limits"
-"""Limits that replace the request's while the pod runs."""
+"""Limits that replace the request's while the pod runs; see unigpu.limits. Written by whoever may update the pod."""
+ANNOTATION_LIMITS_APPLIED: Final = f"{DOMAIN}/limits-applied"
+"""Limits that are in force, and what containers hold beyond them: the node agent's answer to the former."""
 
 # Annotations of namespaces, by which their owner sets what containers get; MiB, percent and numbers as quantities.
 ANNOTATION_DEFAULT_MEMORY: Final = f"{DOMAIN}/default-memory"

@@ -16,6 +16,8 @@ GpuUuid = NewType("GpuUuid", str)
 
 BYTES_PER_MIB = 1 << 20
 MIB_PER_GIB = 1 << 10
+MAX_MEMORY = MiB(256 * 1024 * 1024)
+"""256 TiB: more on one card is a mistake in the unit."""
 
 
 def to_bytes(mib: MiB) -> Bytes:

@@ -4,13 +4,11 @@ from dataclasses import dataclass, field
 
 from unigpu import policy, quantities
 from unigpu.findings import Problem
-from unigpu.units import MiB, Percent
+from unigpu.units import MAX_MEMORY, MiB, Percent
 from webhook.options import Options
 from webhook.pods import Container, Pod
 
 MAX_CARDS = policy.MAX_GPUS
-MAX_MEMORY = MiB(256 * 1024 * 1024)
-"""256 TiB: more is a mistake in the unit."""
 
 
 @dataclass(slots=True)

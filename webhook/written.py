@@ -7,10 +7,11 @@ if it says exactly what the pod's limits, variables and annotations say, so that
 from unigpu import errors, names, quantities, requests
 from unigpu.findings import Problem
 from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MAX_MEMORY
 from webhook import dialects, isolation, mutate, namespaces, preferences, translate
 from webhook.options import Options
 from webhook.pods import Container, Pod
-from webhook.sheet import MAX_CARDS, MAX_MEMORY
+from webhook.sheet import MAX_CARDS
 from webhook.translate import Translation
 
 ACCEPTED = "no such annotation: unigpu writes it from the container's limits"

@@ -4,10 +4,10 @@ from fractions import Fraction
 
 from unigpu import quantities
 from unigpu.requests import ComputePolicy, Request
-from unigpu.units import MiB, Percent
+from unigpu.units import MAX_MEMORY, MiB, Percent
 from webhook.dialect import Dialect
 from webhook.pods import Container, Pod
-from webhook.sheet import MAX_CARDS, MAX_MEMORY, Sheet
+from webhook.sheet import MAX_CARDS, Sheet
 
 FRACTION = "gpu-fraction"
 MEMORY = "gpu-memory"
