@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import allocations, errors, gpus, modes, names, requests
+from unigpu import allocations, errors, gpus, limits, modes, names, requests
 from unigpu.allocations import Allocation
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
-from unigpu.requests import PodRequest, Role, Spread
+from unigpu.requests import PodRequest, Request, Role, Spread
 
 Json = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ class PodFacts:
     ended: bool
     """None of its containers runs or will run."""
     allocation: Allocation | None = None
-    """None: none, or not of this node."""
+    """What it takes: what the scheduler chose, with limits that were changed since. None: none, or not of this node."""
     roles: Mapping[str, Role] | None = None
     priority: int = 0
     problem: str = ""
@@ -75,13 +75,24 @@ def pod(document: Json) -> PodFacts:
         if allocation is not None and allocation.node != place:
             problem = f"allocation annotation is for node {allocation.node}, and the pod is bound to {place}"
             allocation = None
+    wishes: Mapping[str, Request] = {}
     try:
-        roles = {name: wish.role for name, wish in request(document).containers.items()} if allocation else None
+        wishes = request(document).containers if allocation else {}
     except (errors.Malformed, errors.Denied) as error:
         # Without roles every container counts as one that runs beside the others: more than is taken, never less.
-        roles, problem = {}, str(error)
+        problem = str(error)
+    if allocation is not None and wishes:
+        allocation, doubt = limits.taken(allocation, wishes, annotations)
+        problem = problem or doubt
     return PodFacts(
-        metadata["uid"], key(document), place, ended(document), allocation, roles, priority(document), problem
+        uid=metadata["uid"],
+        key=key(document),
+        node=place,
+        ended=ended(document),
+        allocation=allocation,
+        roles=None if allocation is None else {name: wish.role for name, wish in wishes.items()},
+        priority=priority(document),
+        problem=problem,
     )
 
 

@@ -224,6 +224,26 @@ def counted(allocation: Allocation, requests: Mapping[str, Request], wanted: Lim
     )
 
 
+def taken(
+    allocation: Allocation, requests: Mapping[str, Request], annotations: Mapping[str, str]
+) -> tuple[Allocation, str]:
+    """What the books count for a pod with these annotations, and what is wrong with those; what is doesn't count."""
+    if names.ANNOTATION_LIMITS not in annotations and names.ANNOTATION_LIMITS_APPLIED not in annotations:
+        return allocation, ""
+    wanted: Limits = {}
+    applied = NOTHING_APPLIED
+    doubts = []
+    try:
+        wanted = of(annotations, requests.keys())
+    except errors.Malformed as error:
+        doubts.append(str(error))
+    try:
+        applied = load_applied(annotations.get(names.ANNOTATION_LIMITS_APPLIED))
+    except errors.Malformed as error:
+        doubts.append(str(error))
+    return counted(allocation, requests, wanted, applied), "; ".join(doubts)
+
+
 def _counted(
     request: Request, allocated: Sequence[Share], wanted: Limit | None, applied: Applied, name: str
 ) -> tuple[Share, ...]:

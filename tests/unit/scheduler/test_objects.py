@@ -93,6 +93,29 @@ def test_without_a_readable_request_no_container_overlaps() -> None:
     assert names.ANNOTATION_REQUEST in found.problem
 
 
+@pytest.mark.parametrize(
+    ("annotations", "memory", "problem"),
+    [
+        ({names.ANNOTATION_LIMITS: "memory=30"}, 30, ""),
+        ({names.ANNOTATION_LIMITS: "memory=5"}, 10, ""),
+        ({names.ANNOTATION_LIMITS: "memory=5", names.ANNOTATION_LIMITS_APPLIED: '{"main":{"memory":5}}'}, 5, ""),
+        (
+            {
+                names.ANNOTATION_LIMITS: "memory=5",
+                names.ANNOTATION_LIMITS_APPLIED: '{"main":{"held":{"a":7},"memory":5}}',
+            },
+            7,
+            "",
+        ),
+        ({names.ANNOTATION_LIMITS: "memory=much"}, 10, "'much' is not a Kubernetes quantity"),
+    ],
+)
+def test_a_bound_pod_whose_limits_were_changed(annotations: dict[str, str], memory: int, problem: str) -> None:
+    found = objects.pod(pod(asking("main") | given("n", "main") | annotations, "n"))
+    assert found.allocation == Allocation("n", {"main": (Share(GpuUuid("a"), MiB(memory), Percent(5)),)})
+    assert (problem in found.problem) if problem else found.problem == ""
+
+
 DELETED = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
 
 

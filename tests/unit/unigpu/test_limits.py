@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from unigpu import allocations, errors, limits, modes, policy
+from unigpu import allocations, errors, limits, modes, names, policy
 from unigpu.allocations import Allocation, Share
 from unigpu.limits import Applied, Limit
 from unigpu.requests import ComputePolicy, Request
@@ -279,3 +279,27 @@ def test_what_the_books_count(wanted: Limit, applied: Applied, counts: tuple[int
     found = limits.counted(allocation, {"main": request()}, {"main": wanted}, applied)
     assert found == Allocation("node", {"main": (share(*counts),), "stranger": (share(1, 1, B),)})
     assert allocations.pod_use(found, {})[A].memory == counts[0]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "memory", "doubt"),
+    [
+        ({}, 4096, ""),
+        ({"limits": "memory=8Gi"}, 8192, ""),
+        ({"limits": "memory=1Gi"}, 4096, ""),
+        ({"limits": "memory=1Gi", "applied": '{"main":{"memory":1024}}'}, 1024, ""),
+        ({"applied": '{"main":{"memory":8192}}'}, 8192, ""),
+        ({"limits": "memory=8", "applied": "nonsense"}, 4096, "limits-applied is not of the form"),
+        ({"limits": "memory=8Gi", "applied": "nonsense"}, 8192, "limits-applied is not of the form"),
+        ({"limits": "lots", "applied": '{"main":{"memory":1024}}'}, 4096, "lots is not KEY=VALUE"),
+    ],
+)
+def test_what_a_pod_takes(annotations: dict[str, str], memory: int, doubt: str) -> None:
+    full = {"limits": names.ANNOTATION_LIMITS, "applied": names.ANNOTATION_LIMITS_APPLIED}
+    found, said = limits.taken(
+        Allocation("node", {"main": (share(),)}),
+        {"main": request()},
+        {full[name]: text for name, text in annotations.items()},
+    )
+    assert found.containers["main"][0].memory == memory
+    assert (doubt in said) if doubt else said == ""
