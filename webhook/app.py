@@ -19,6 +19,7 @@ from webhook.folder import Folder
 from webhook.identity import Identity
 from webhook.keeper import Keeper
 from webhook.metrics import Metrics
+from webhook.neighbours import Neighbours
 from webhook.settings import Settings
 from webhook.surroundings import Surroundings
 from webhook.sweep import Sweep
@@ -52,7 +53,7 @@ async def _serve(
     identity = Identity()
     metrics = Metrics(identity)
     surroundings = Surroundings(settings.options)
-    reviews = server.Reviews(surroundings.options, settings.writers, metrics, settings.body_bytes)
+    reviews = server.Reviews(surroundings.options, settings.writers, metrics, settings.body_bytes, Neighbours(api))
     peer = kube.Kube(api, settings.namespace, settings.secret, settings.configuration)
     hosts = (*certificates.hosts(settings.service, settings.namespace), *settings.hosts)
     terms = certificates.Terms(hosts, timedelta(seconds=settings.certificate_seconds))

@@ -19,7 +19,7 @@ def mentions_gpu() -> str:
     listed = ", ".join(f"'{resource}'" for resource in resources)
     asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
     places = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
-    annotations = [names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION]
+    annotations = [*review.CHECKED]
     annotations += [annotation for dialect in dialects.ALL for annotation in dialect.annotations]
     known = ", ".join(f"'{annotation}'" for annotation in annotations)
     by_annotation = f"(has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}]))"
@@ -29,15 +29,14 @@ def mentions_gpu() -> str:
 def changes_ours() -> str:
     """CEL: whether an update changes one of the platform's annotations."""
     return " || ".join(
-        f"({_value('object', annotation)}) != ({_value('oldObject', annotation)})"
-        for annotation in (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION)
+        f"({_value('object', annotation)}) != ({_value('oldObject', annotation)})" for annotation in review.CHECKED
     )
 
 
 def bound_by_others(namespace: str) -> str:
     """CEL: whether a binding that isn't the scheduler's brings one of the platform's annotations, which the API server
     copies to the pod. `namespace` is unigpu's own."""
-    known = ", ".join(f"'{annotation}'" for annotation in review.WRITTEN_BY_US)
+    known = ", ".join(f"'{annotation}'" for annotation in review.CHECKED)
     scheduler = f"system:serviceaccount:{namespace}:{names.ACCOUNT_SCHEDULER}"
     brings = f"has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}])"
     return f"{brings} && request.userInfo.username != '{scheduler}'"

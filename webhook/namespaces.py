@@ -83,7 +83,8 @@ def problems(container: str, request: Request, rules: Rules) -> list[Problem]:
         shown = f"{request.memory} MiB" if request.memory else _memory(request)
         refuse("memory", shown, "more than a container may have", f"up to {rules.largest_memory} MiB on each card")
     if rules.largest_cores:
-        cores = 100 if request.whole else request.cores
+        throttled = request.policy is not ComputePolicy.UNLIMITED
+        cores = 100 if request.whole else request.cores * throttled
         if not cores or cores > rules.largest_cores:
             shown = f"{cores} %" if cores else "without limit"
             refuse("cores", shown, "more than a container may have", f"up to {rules.largest_cores} % of each card")

@@ -1,16 +1,24 @@
 """Reviews → answers. Pure: one function for each path."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unigpu import findings, names
-from webhook import mutate, pods, reapply, translate, wire, written
+from unigpu import findings, limits, names
+from unigpu.books import Booking, Books
+from webhook import mutate, pods, reapply, relimit, translate, wire, written
 from webhook.options import Options
 from webhook.translate import Translation
 
-ALLOCATION_IS_OURS = "it is written by unigpu's scheduler; leave it out"
-WRITTEN_BY_US = (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION)
+OURS_ALONE = {
+    names.ANNOTATION_ALLOCATION: "it is written by unigpu's scheduler; leave it out",
+    names.ANNOTATION_LIMITS_APPLIED: "it is written by unigpu's node agent; leave it out",
+}
+"""Annotations that no new pod can have."""
+WRITTEN_BY_US = (names.ANNOTATION_REQUEST, *OURS_ALONE)
+CHECKED = (*WRITTEN_BY_US, names.ANNOTATION_LIMITS)
+"""Annotations whose changes are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +27,15 @@ class Verdict:
 
     answer: wire.Answer
     outcome: str
-    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before · `refused` · `forged`."""
+    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before · `limited`: its limits change ·
+    `refused` · `forged`."""
     dialects: Sequence[str] = ()
     reason: str = ""
-    """Of a refusal."""
+    """Of a refusal; of `limited`, what changed."""
+    look_at: str = ""
+    """Node whose cards the answer depends on. It is a refusal until the review is made again with its books."""
+    booking: tuple[str, Booking] | None = None
+    """What the pod, by UID, takes once its limits have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +56,11 @@ def decide(document: Mapping[str, Any], options: Options) -> Decision:
     Raises Malformed where it isn't a pod.
     """
     pod = pods.read(document)
-    if names.ANNOTATION_ALLOCATION in pod.annotations:
-        return Decision(
-            "forged", Translation(), denied=f"annotation {names.ANNOTATION_ALLOCATION}: {ALLOCATION_IS_OURS}"
-        )
+    if (denied := _not_theirs(pod.annotations)) is not None:
+        return Decision("forged", Translation(), denied=denied)
     brought = names.ANNOTATION_REQUEST in pod.annotations
     translation = written.check(pod, options) if brought else translate.translate(pod, options)
+    translation = _with_limits(pod, translation)
     if translation.problems:
         return Decision("refused", translation)
     if translation.request is None:
@@ -80,9 +92,12 @@ def review_mutation(review: wire.Review, options: Options) -> Verdict:
     return Verdict(answer, decision.outcome, translation.dialects)
 
 
-def review_validation(review: wire.Review, options: Options, writers: Sequence[str]) -> Verdict:
-    """Check what a pod became, and who changes the platform's annotations of one that exists.
+def review_validation(
+    review: wire.Review, options: Options, writers: Sequence[str], node: Books | None = None
+) -> Verdict:
+    """Check what a pod became, who changes the platform's annotations of one that exists, and changes of its limits.
 
+    `node` are the books of the node that an earlier verdict on the same review names in `look_at`.
     Raises Malformed where the pod isn't one.
     """
     if review.kind == "Binding" and review.operation == "CREATE":
@@ -90,21 +105,21 @@ def review_validation(review: wire.Review, options: Options, writers: Sequence[s
     if review.kind != "Pod" or review.operation not in ("CREATE", "UPDATE"):
         return Verdict(wire.allow(review.uid), "untouched")
     if review.operation == "UPDATE":
-        return _update(review, writers)
+        return _update(review, options, writers, node)
     if review.subresource:
         return Verdict(wire.allow(review.uid), "untouched")
     pod = pods.read(review.document)
-    if names.ANNOTATION_ALLOCATION in pod.annotations:
-        return _forged(review, f"annotation {names.ANNOTATION_ALLOCATION}: {ALLOCATION_IS_OURS}")
+    if (denied := _not_theirs(pod.annotations)) is not None:
+        return _forged(review, denied)
     if names.ANNOTATION_REQUEST in pod.annotations:
-        translation = written.check(pod, options)
+        translation = _with_limits(pod, written.check(pod, options))
         if translation.problems:
             return _refused(review, translation)
         if pod.scheduler != options.scheduler:
             why = f"spec.schedulerName is {pod.scheduler!r} after all webhooks, not {options.scheduler}"
             return _denied(review, why, translation.dialects)
         return Verdict(wire.allow(review.uid), "unchanged", translation.dialects)
-    translation = translate.translate(pod, options)
+    translation = _with_limits(pod, translate.translate(pod, options))
     if translation.problems:
         return _refused(review, translation)
     if translation.request is not None:
@@ -113,7 +128,27 @@ def review_validation(review: wire.Review, options: Options, writers: Sequence[s
     return Verdict(wire.allow(review.uid), "untouched")
 
 
-def _update(review: wire.Review, writers: Sequence[str]) -> Verdict:
+def unanswered(review: wire.Review, why: str) -> Verdict:
+    """The verdict where what it depends on can't be looked at now."""
+    reason = f"{limits.FIELD}: a raise can't be checked against what the node's cards have free, try again: {why}"
+    status: wire.Status = {"code": 503, "reason": "ServiceUnavailable", "message": reason}
+    return Verdict(wire.refuse(review.uid, status), "refused", (), reason)
+
+
+def _not_theirs(annotations: Mapping[str, str]) -> str | None:
+    """Why a new pod can't have these annotations; None: it can."""
+    return next((f"annotation {name}: {why}" for name, why in OURS_ALONE.items() if name in annotations), None)
+
+
+def _with_limits(pod: pods.Pod, translation: Translation) -> Translation:
+    """The translation, with the problems of the limits that the pod brings along."""
+    if names.ANNOTATION_LIMITS not in pod.annotations or translation.problems:
+        return translation
+    wishes = translation.request.containers if translation.request else {}
+    return dataclasses.replace(translation, problems=tuple(relimit.at_creation(pod.annotations, wishes)))
+
+
+def _update(review: wire.Review, options: Options, writers: Sequence[str], node: Books | None) -> Verdict:
     if review.user in writers:
         return Verdict(wire.allow(review.uid), "untouched")
     before, after = _annotations(review.old), _annotations(review.document)
@@ -121,13 +156,33 @@ def _update(review: wire.Review, writers: Sequence[str]) -> Verdict:
         if before.get(name) != after.get(name):
             who = review.user or "an unknown user"
             return _forged(review, f"annotation {name}: only unigpu may change it, and not {who}")
-    return Verdict(wire.allow(review.uid), "untouched")
+    if before.get(names.ANNOTATION_LIMITS) == after.get(names.ANNOTATION_LIMITS):
+        return Verdict(wire.allow(review.uid), "untouched")
+    return _limits(review, before, after, options, node)
+
+
+def _limits(
+    review: wire.Review, before: Mapping[str, str], after: Mapping[str, str], options: Options, node: Books | None
+) -> Verdict:
+    change = relimit.judge(review.old, before, after, options.rules)
+    problems = change.problems
+    if not problems and change.node:
+        if node is None:
+            unknown = unanswered(review, f"nobody looked at node {change.node}")
+            return dataclasses.replace(unknown, look_at=change.node)
+        problems = tuple(relimit.fit(change, node))
+    if problems:
+        return _refused(review, Translation(problems=problems))
+    was, becomes = (said.get(names.ANNOTATION_LIMITS, "as requested") for said in (before, after))
+    return Verdict(
+        wire.allow(review.uid, change.warnings), "limited", reason=f"{was} → {becomes}", booking=relimit.booking(change)
+    )
 
 
 def _binding(review: wire.Review, writers: Sequence[str]) -> Verdict:
     """A binding's annotations become the pod's."""
     brought = _annotations(review.document)
-    for name in WRITTEN_BY_US:
+    for name in CHECKED:
         if name in brought and review.user not in writers:
             who = review.user or "an unknown user"
             return _forged(review, f"annotation {name}: only unigpu may bring it with a binding, and not {who}")

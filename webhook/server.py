@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from unigpu import errors, logs
 from webhook import review, wire
 from webhook.metrics import Metrics
+from webhook.neighbours import Neighbours
 from webhook.options import Options
 from webhook.review import Verdict
 
@@ -21,12 +22,21 @@ _LEVELS = {"untouched": logging.DEBUG}
 
 
 class Reviews:
-    """Answers reviews. `options` gives those of a namespace; `draining` makes it ask clients to go elsewhere."""
+    """Answers reviews. `options` gives those of a namespace; `draining` makes it ask clients to go elsewhere.
+
+    Without `neighbours` nobody can tell what a card has free, so raises of limits are refused.
+    """
 
     def __init__(
-        self, options: Callable[[str], Options], writers: tuple[str, ...], metrics: Metrics, body_bytes: int
+        self,
+        options: Callable[[str], Options],
+        writers: tuple[str, ...],
+        metrics: Metrics,
+        body_bytes: int,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._options, self._writers, self._metrics, self._body_bytes = options, writers, metrics, body_bytes
+        self._neighbours = neighbours
         self.draining = False
 
     def application(self) -> web.Application:
@@ -36,14 +46,30 @@ class Reviews:
         application.router.add_post("/validate", self._handler("validate", self._validate))
         return application
 
-    def _mutate(self, asked: wire.Review) -> Verdict:
+    async def _mutate(self, asked: wire.Review) -> Verdict:
         return review.review_mutation(asked, self._options(asked.namespace))
 
-    def _validate(self, asked: wire.Review) -> Verdict:
-        return review.review_validation(asked, self._options(asked.namespace), self._writers)
+    async def _validate(self, asked: wire.Review) -> Verdict:
+        options = self._options(asked.namespace)
+        verdict = review.review_validation(asked, options, self._writers)
+        if self._neighbours is None:
+            return verdict
+        if not verdict.look_at:
+            return self._noted(asked, verdict, self._neighbours)
+        try:
+            async with self._neighbours.of(verdict.look_at) as books:
+                verdict = review.review_validation(asked, options, self._writers, books)
+                return self._noted(asked, verdict, self._neighbours)
+        except errors.Unavailable as error:
+            return review.unanswered(asked, str(error))
+
+    def _noted(self, asked: wire.Review, verdict: Verdict, neighbours: Neighbours) -> Verdict:
+        if verdict.booking is not None and not asked.dry_run:
+            neighbours.passed(*verdict.booking)
+        return verdict
 
     def _handler(
-        self, path: str, decide: Callable[[wire.Review], Verdict]
+        self, path: str, decide: Callable[[wire.Review], Awaitable[Verdict]]
     ) -> Callable[[web.Request], "asyncio.Future[web.Response]"]:
         async def handle(request: web.Request) -> web.Response:
             response = await self._answer(path, decide, request)
@@ -53,7 +79,9 @@ class Reviews:
 
         return handle  # type: ignore[return-value]
 
-    async def _answer(self, path: str, decide: Callable[[wire.Review], Verdict], request: web.Request) -> web.Response:
+    async def _answer(
+        self, path: str, decide: Callable[[wire.Review], Awaitable[Verdict]], request: web.Request
+    ) -> web.Response:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 body = await request.read()
@@ -64,7 +92,7 @@ class Reviews:
         began = time.perf_counter()
         try:
             asked = wire.read(body)
-            verdict = decide(asked)
+            verdict = await decide(asked)
         except errors.Malformed as error:
             return self._malformed(path, 400, str(error))
         text = json.dumps(verdict.answer, separators=(",", ":"))

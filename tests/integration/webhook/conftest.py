@@ -6,6 +6,8 @@ import contextlib
 import copy
 import io
 import json
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ import yaml
 from aiohttp import web
 
 from unigpu import names
-from webhook import configuration, settings
+from webhook import app, configuration, settings
 
 NAMESPACE = names.SYSTEM_NAMESPACE
 HOST = f"{names.SERVICE_WEBHOOK}.{NAMESPACE}.svc"
@@ -33,6 +35,9 @@ class ApiServer:
         self.objects: dict[str, dict[str, Any]] = {}
         self.writes: list[str] = []
         self.available = True
+        self.answering = asyncio.Event()
+        """Cleared: nothing is answered."""
+        self.answering.set()
         self.url = ""
         self._version = 0
         self._changed = asyncio.Condition()
@@ -76,12 +81,13 @@ class ApiServer:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         path = request.path
+        await self.answering.wait()
         if not self.available:
             return web.json_response({"kind": "Status", "code": 503}, status=503)
         if request.query.get("watch") in ("true", "True", "1"):
             return await self._watch(request)
         if request.method == "GET":
-            return self._found(path)
+            return self._found(path, request.query.get("fieldSelector", ""))
         body = await request.json()
         if request.method == "POST":
             path = f"{path}/{body['metadata']['name']}"
@@ -102,11 +108,15 @@ class ApiServer:
         await self.change(path, body)
         return self._found(path)
 
-    def _found(self, path: str) -> web.Response:
+    def _found(self, path: str, selector: str = "") -> web.Response:
         item = self.objects.get(path)
         if item is not None:
             return web.json_response(item)
-        inside = [item for name, item in self.objects.items() if name.rpartition("/")[0] == path]
+        inside = [
+            item
+            for name, item in self.objects.items()
+            if name.rpartition("/")[0] == path and all(_matches(item, term) for term in selector.split(",") if term)
+        ]
         if path.endswith(("configurations", "secrets", "namespaces", "nodes", "pods")):
             return web.json_response({"kind": "List", "metadata": {"resourceVersion": "1"}, "items": inside})
         return web.json_response({"kind": "Status", "code": 404}, status=404)
@@ -127,6 +137,12 @@ class ApiServer:
                 async with self._changed:
                     await self._changed.wait()
         return response
+
+
+def _matches(item: dict[str, Any], term: str) -> bool:
+    field, _, wanted = term.replace("!=", "=").partition("=")
+    group, _, name = field.partition(".")
+    return (item.get(group, {}).get(name, "") == wanted) is ("!=" not in term)
 
 
 @pytest.fixture
@@ -185,3 +201,50 @@ class Caller:
 def caller(apiserver: ApiServer) -> Iterator[Caller]:
     """Something that sends reviews."""
     return Caller(apiserver)
+
+
+def review(pod: dict[str, Any], **fields: Any) -> bytes:
+    """A review of the pod's creation, unless the fields say otherwise."""
+    request = {
+        "uid": "u-1",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "operation": "CREATE",
+        "object": pod,
+    }
+    document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request | fields}
+    return json.dumps(document).encode()
+
+
+class Service:
+    """A webhook that runs in this process."""
+
+    def __init__(self, port: int, metrics_port: int, task: "asyncio.Task[None]") -> None:
+        self.port, self.metrics_port, self.task = port, metrics_port, task
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.metrics_port}{path}") as response,
+        ):
+            return response.status, await response.text()
+
+
+@pytest.fixture
+def drain_seconds() -> float:
+    return 0
+
+
+@pytest.fixture
+async def service(kubeconfig: str, drain_seconds: float) -> AsyncIterator[Service]:
+    ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+    chosen = settings.Settings(
+        port=0, metrics_port=0, kubeconfig=kubeconfig, drain_seconds=drain_seconds, sweep_seconds=0
+    )
+    task = asyncio.create_task(app.run(chosen, lambda *both: ports.set_result(both)))
+    await asyncio.wait([task, ports], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        await task
+    yield Service(*ports.result(), task)
+    if not task.done():
+        os.kill(os.getpid(), signal.SIGTERM)
+    await task

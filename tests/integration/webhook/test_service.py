@@ -5,64 +5,17 @@ import base64
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
+from tests.integration.webhook.conftest import Service, review
 from unigpu import names
-from webhook import app, settings
-
-
-def review(pod: dict[str, Any], **fields: Any) -> bytes:
-    request = {
-        "uid": "u-1",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "operation": "CREATE",
-        "object": pod,
-    }
-    document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request | fields}
-    return json.dumps(document).encode()
 
 
 def pod(**limits: str) -> dict[str, Any]:
     return {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "resources": {"limits": limits}}]}}
-
-
-class Service:
-    """A webhook that runs in this process."""
-
-    def __init__(self, port: int, metrics_port: int, task: "asyncio.Task[None]") -> None:
-        self.port, self.metrics_port, self.task = port, metrics_port, task
-
-    async def get(self, path: str) -> tuple[int, str]:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://127.0.0.1:{self.metrics_port}{path}") as response,
-        ):
-            return response.status, await response.text()
-
-
-@pytest.fixture
-def drain_seconds() -> float:
-    return 0
-
-
-@pytest.fixture
-async def service(kubeconfig: str, drain_seconds: float) -> AsyncIterator[Service]:
-    ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-    chosen = settings.Settings(
-        port=0, metrics_port=0, kubeconfig=kubeconfig, drain_seconds=drain_seconds, sweep_seconds=0
-    )
-    task = asyncio.create_task(app.run(chosen, lambda *both: ports.set_result(both)))
-    await asyncio.wait([task, ports], return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        await task
-    yield Service(*ports.result(), task)
-    if not task.done():
-        os.kill(os.getpid(), signal.SIGTERM)
-    await task
 
 
 async def test_a_pod_is_translated_over_tls(service: Service, caller: Any) -> None:

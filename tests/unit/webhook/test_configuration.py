@@ -43,4 +43,5 @@ def test_updates_are_sent_only_where_ours_change() -> None:
     (protect,) = [hook for hook in validating["webhooks"] if hook["rules"][0]["operations"] == ["UPDATE"]]
     assert "pods/status" in protect["rules"][0]["resources"]
     (condition,) = protect["matchConditions"]
-    assert "oldObject" in condition["expression"] and "unigpu.dev/allocation" in condition["expression"]
+    for annotation in ("request", "allocation", "limits", "limits-applied"):
+        assert f"'unigpu.dev/{annotation}' in oldObject.metadata.annotations" in condition["expression"]

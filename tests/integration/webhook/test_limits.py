@@ -1,0 +1,139 @@
+"""Limits that change, against an API server that knows nodes and pods."""
+
+import asyncio
+import copy
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from kubernetes_asyncio import client
+
+from tests.integration.webhook.conftest import Service, review
+from unigpu import allocations, errors, gpus, names, requests
+from unigpu.allocations import Allocation, Share, Use
+from unigpu.books import Booking
+from unigpu.gpus import Gpu
+from unigpu.requests import PodRequest, Request
+from unigpu.units import GpuUuid, MiB, Percent
+from webhook import kube
+from webhook.neighbours import HOLD_SECONDS, Neighbours
+
+CARD = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
+Json = dict[str, Any]
+
+
+def pod(name: str, memory: int, node: str = "n", phase: str = "Running") -> Json:
+    wish = PodRequest({"main": Request(gpus=1, memory=MiB(memory))})
+    chosen = Allocation(node, {"main": (Share(CARD.uuid, MiB(memory), Percent(0)),)})
+    annotations = {
+        names.ANNOTATION_REQUEST: requests.dump(wish),
+        names.ANNOTATION_ALLOCATION: allocations.dump(chosen),
+    }
+    return {
+        "metadata": {"name": name, "namespace": "team", "uid": f"uid-{name}", "annotations": annotations},
+        "spec": {"nodeName": node, "containers": [{"name": "main"}]},
+        "status": {"phase": phase},
+    }
+
+
+@pytest.fixture
+def cluster(apiserver: Any) -> Any:
+    """A node with one card of 16 GiB, and on it 4 GiB to `mine` and 8 GiB to `other`."""
+    inventory = {names.ANNOTATION_INVENTORY: gpus.dump([CARD])}
+    apiserver.put("/api/v1/nodes/n", {"metadata": {"name": "n", "annotations": inventory}})
+    others = [pod("other", 8192), pod("ended", 8192, phase="Succeeded"), pod("elsewhere", 8192, node="m")]
+    for item in [pod("mine", 4096), *others]:
+        apiserver.put(f"/api/v1/pods/{item['metadata']['name']}", item)
+    return apiserver
+
+
+async def change(caller: Any, port: int, name: str, memory: str, start: int = 4096, **fields: Any) -> Json:
+    """The answer to a change of the pod's limits, which is not written."""
+    old = pod(name, start)
+    new = copy.deepcopy(old)
+    new["metadata"]["annotations"][names.ANNOTATION_LIMITS] = f"memory={memory}"
+    body = review(new, operation="UPDATE", oldObject=old, userInfo={"username": "ann"}, name=name, **fields)
+    status, text = await caller.post(port, "/validate", body, "validating")
+    assert status == 200, text
+    response: Json = json.loads(text)["response"]
+    return response
+
+
+async def test_a_raise_is_checked_against_the_pods_of_the_node(service: Service, cluster: Any, caller: Any) -> None:
+    assert (await change(caller, service.port, "mine", "8Gi"))["allowed"]
+    refused = await change(caller, service.port, "mine", "8193")
+    assert not refused["allowed"]
+    assert refused["status"]["message"] == (
+        "container main: memory = 8193 MiB: GPU 0 (GPU-a) of node n has 8192 MiB free for it: 16384 MiB, less 8192 MiB "
+        "of others; accepted: up to 8192 MiB"
+    )
+
+
+async def test_two_raises_at_once_do_not_get_the_same_room(service: Service, cluster: Any, caller: Any) -> None:
+    asked = [("mine", 4096), ("other", 8192)]
+    answers = await asyncio.gather(
+        *(change(caller, service.port, name, f"{start + 4096}", start) for name, start in asked)
+    )
+    assert sorted(answer["allowed"] for answer in answers) == [False, True]
+    (refused,) = [answer for answer in answers if not answer["allowed"]]
+    assert "free for it" in refused["status"]["message"]
+
+
+async def test_what_was_only_tried_takes_nothing(service: Service, cluster: Any, caller: Any) -> None:
+    assert (await change(caller, service.port, "mine", "8Gi", dryRun=True))["allowed"]
+    assert (await change(caller, service.port, "other", "12Gi", 8192))["allowed"]
+
+
+async def test_an_api_server_that_does_not_answer(service: Service, cluster: Any, caller: Any) -> None:
+    cluster.available = False
+    refused = await change(caller, service.port, "mine", "5Gi")
+    assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
+    assert refused["status"]["message"].startswith(
+        "annotation unigpu.dev/limits: a raise can't be checked against what the node's cards have free, try again: "
+        "listing /api/v1/"
+    )
+    assert (await change(caller, service.port, "mine", "1Gi"))["allowed"], "a lowering needs no look"
+    cluster.available = True
+    assert (await change(caller, service.port, "mine", "5Gi"))["allowed"]
+
+
+async def test_the_log_says_what_changed(service: Service, cluster: Any, caller: Any, caplog: Any) -> None:
+    with caplog.at_level("INFO", logger="webhook.server"):
+        await change(caller, service.port, "mine", "8Gi")
+    (said,) = [vars(record)["unigpu_fields"] for record in caplog.records if record.getMessage() == "reviewed"]
+    assert (said["outcome"], said["user"], said["pod"]) == ("limited", "ann", "mine")
+    assert said["reason"] == "as requested → memory=8Gi"
+
+
+@pytest.fixture
+async def api(cluster: Any, kubeconfig: str) -> AsyncIterator[client.ApiClient]:
+    connection = await kube.connect(kubeconfig)
+    yield connection
+    await connection.close()
+
+
+async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, api: client.ApiClient) -> None:
+    cluster.answering.clear()
+    neighbours = Neighbours(api, seconds=0.05)
+
+    async def ask() -> None:
+        async with neighbours.of("n"):
+            raise AssertionError("it didn't answer")
+
+    for answer in await asyncio.gather(ask(), ask(), return_exceptions=True):
+        assert isinstance(answer, errors.Unavailable)
+        assert str(answer) == "the API server didn't list the pods of node n within 0.05 s"
+    cluster.answering.set()
+
+
+async def test_a_raise_that_never_comes_true_is_forgotten(cluster: Any, api: client.ApiClient) -> None:
+    now = [0.0]
+    neighbours = Neighbours(api, clock=lambda: now[0])
+    neighbours.passed("uid-mine", Booking("team/mine", "n", {CARD.uuid: Use(MiB(8192), 0, 1)}))
+    for moment, taken in ((0.0, 16384), (HOLD_SECONDS - 1, 16384), (HOLD_SECONDS, 12288)):
+        now[0] = moment
+        async with neighbours.of("n") as books:
+            node = books.node("n")
+            assert node is not None
+            assert node.cards[0].taken.memory == taken

@@ -1,0 +1,306 @@
+"""Changes of a pod's limits: what is refused and why, and what passes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.unit.webhook.conftest import ask
+from unigpu import allocations, gpus, names, requests
+from unigpu.allocations import Allocation, Share
+from unigpu.books import Books
+from unigpu.gpus import Gpu
+from unigpu.requests import ComputePolicy, PodRequest, Request, Role
+from unigpu.units import GpuUuid, MiB, Percent
+from webhook import namespaces, relimit, review
+from webhook.options import Options
+from webhook.review import Verdict
+
+LIMITS, APPLIED = names.ANNOTATION_LIMITS, names.ANNOTATION_LIMITS_APPLIED
+CARDS = tuple(Gpu(GpuUuid(f"GPU-{letter}"), index, index, "X", MiB(16384)) for index, letter in enumerate("ab"))
+ASKED = Request(gpus=1, memory=MiB(4096), cores=Percent(30))
+Json = dict[str, Any]
+
+
+def make_pod(
+    wishes: Mapping[str, Request] | None = None,
+    *,
+    limits: str | None = None,
+    applied: str | None = None,
+    placed: bool = True,
+    phase: str = "Running",
+    uid: str = "u",
+) -> Json:
+    """A pod on card a (and b, with two cards) of node n."""
+    wishes = {"main": ASKED} if wishes is None else wishes
+    annotations = {names.ANNOTATION_REQUEST: requests.dump(PodRequest(wishes))} if wishes else {}
+    if placed and wishes:
+        chosen = {
+            name: tuple(Share(card.uuid, wish.memory, wish.cores, wish.whole) for card in CARDS[: wish.gpus])
+            for name, wish in wishes.items()
+        }
+        annotations[names.ANNOTATION_ALLOCATION] = allocations.dump(Allocation("n", chosen))
+    annotations |= {name: text for name, text in ((LIMITS, limits), (APPLIED, applied)) if text is not None}
+    metadata = {"name": "p", "namespace": "team", "uid": uid, "annotations": annotations}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "main"}]}, "status": {"phase": phase}}
+
+
+def with_limits(pod: Json, text: str | None) -> Json:
+    annotations = {name: value for name, value in pod["metadata"]["annotations"].items() if name != LIMITS}
+    metadata = pod["metadata"] | {"annotations": annotations | ({} if text is None else {LIMITS: text})}
+    return pod | {"metadata": metadata}
+
+
+def node(*others: Json) -> Books:
+    item = {"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: gpus.dump(CARDS)}}}
+    return relimit.books("n", item, others)
+
+
+def update(pod: Json, text: str | None, books: Books | None = None, options: Options | None = None) -> Verdict:
+    asked = ask(with_limits(pod, text), operation="UPDATE", oldObject=pod, userInfo={"username": "ann"})
+    return review.review_validation(asked, options or Options(), ("scheduler",), books)
+
+
+def text(memory: int | str | None = None, **more: Any) -> str:
+    return json.dumps({"main": ({} if memory is None else {"memory": memory}) | more})
+
+
+FULL_A = make_pod({"x": Request(gpus=1, memory=MiB(10240), cores=Percent(60))}, uid="other")
+"""Leaves 6144 MiB and 40 % of card a."""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(None, text("1Gi"), id="memory down"),
+        pytest.param(None, text(cores=10), id="share down"),
+        pytest.param(None, text(policy="soft", ceiling=80), id="a ceiling takes nothing"),
+        pytest.param(None, text(policy="unlimited"), id="not throttled"),
+        pytest.param(None, "memory=1Gi,cores=10,ceiling=80,policy=soft", id="plain form"),
+        pytest.param(text(8192, cores=50), None, id="a raise taken back"),
+        pytest.param(text("1Gi"), text("3Gi"), id="up again before the lowering was in force"),
+        pytest.param("not understood", text("1Gi"), id="after what never was in force"),
+        pytest.param(text("1Gi"), '{"main": {"memory": 1024}}', id="written otherwise"),
+    ],
+)
+def test_what_takes_no_more_passes_without_a_look_at_the_node(before: str | None, after: str | None) -> None:
+    verdict = update(make_pod(limits=before), after)
+    assert (verdict.outcome, verdict.look_at) == ("limited", "")
+    assert verdict.reason == f"{before or 'as requested'} → {after or 'as requested'}"
+
+
+def test_a_raise_asks_for_the_node_and_is_refused_until_it_was_looked_at() -> None:
+    verdict = update(make_pod(), text(6144))
+    assert verdict.look_at == "n"
+    status = verdict.answer["response"]["status"]
+    assert (verdict.outcome, status["code"], status["reason"]) == ("refused", 503, "ServiceUnavailable")
+    assert "nobody looked at node n" in status["message"]
+    allowed = update(make_pod(), text(6144), node(FULL_A))
+    assert (allowed.outcome, allowed.look_at) == ("limited", "")
+    assert allowed.booking is not None
+    assert {gpu: use.memory for gpu, use in allowed.booking[1].uses.items()} == {"GPU-a": 6144}
+
+
+def test_a_raise_beyond_what_is_free_names_card_free_and_asked() -> None:
+    verdict = update(make_pod(), text("8Gi", cores=50), node(FULL_A))
+    assert (verdict.outcome, verdict.answer["response"]["status"]["code"]) == ("refused", 422)
+    assert verdict.reason == (
+        "2 problems:\n"
+        "  container main: memory = 8192 MiB: GPU 0 (GPU-a) of node n has 6144 MiB free for it: 16384 MiB, less "
+        "10240 MiB of others; accepted: up to 6144 MiB\n"
+        "  container main: cores = 50 %: GPU 0 (GPU-a) of node n has 40 % of its compute free for it: 100 %, less "
+        "60 % of others; accepted: up to 40 %"
+    )
+
+
+def test_the_tightest_of_several_cards_is_named() -> None:
+    pod = make_pod({"main": Request(gpus=2, memory=MiB(4096))})
+    verdict = update(pod, text("12Gi"), node(pod, FULL_A))
+    assert "GPU 0 (GPU-a) of node n has 6144 MiB free" in verdict.reason
+    assert "GPU-b" not in verdict.reason
+    assert update(pod, text(6144), node(pod, FULL_A)).outcome == "limited"
+
+
+def test_removing_limits_is_a_raise_where_others_have_the_room() -> None:
+    pod = make_pod(limits=text("1Gi"), applied='{"main":{"memory":1024}}')
+    full = make_pod({"x": Request(gpus=1, memory=MiB(15360))}, uid="other")
+    refused = update(pod, None, node(pod, full))
+    assert "memory = 4096 MiB: GPU 0 (GPU-a) of node n has 1024 MiB free for it" in refused.reason
+    assert update(pod, None, node(pod)).outcome == "limited"
+
+
+def test_what_others_may_come_to_take_counts() -> None:
+    raised = make_pod({"x": Request(gpus=1, memory=MiB(1024))}, limits="memory=12Gi", uid="other")
+    assert "has 4096 MiB free" in update(make_pod(), text(4097), node(raised)).reason
+    lowered = make_pod({"x": Request(gpus=1, memory=MiB(12288))}, limits="memory=1Gi", uid="other")
+    assert "has 4096 MiB free" in update(make_pod(), text(4097), node(lowered)).reason
+
+
+def test_a_pods_own_containers_share_its_room() -> None:
+    wishes = {"main": ASKED, "side": Request(gpus=1, memory=MiB(2048)), "early": Request(1, MiB(9), role=Role.INIT)}
+    pod = make_pod(wishes)
+    assert "has 14336 MiB free for it" in update(pod, text(14337), node(pod)).reason
+    assert update(pod, text(14336), node(pod)).outcome == "limited"
+    assert update(pod, '{"early": {"memory": "16Gi"}}', node(pod)).outcome == "limited", "it runs before the others"
+    both = update(pod, '{"main": {"memory": "10Gi"}, "side": {"memory": "10Gi"}}', node(pod))
+    assert both.reason.count("has 6144 MiB free for it") == 2
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (
+            text("lots"),
+            "container main: memory = lots: 'lots' is not a Kubernetes quantity; accepted: MiB on each",
+        ),
+        (text(5, cores=0, policy="x"), "2 problems:"),
+        ('{"other": {"cores": 5}}', "no container with a share of a GPU has that name; accepted: main"),
+        (text(ceiling=20), "container main: ceiling = 20: below the container's share of 30 %; accepted: 30 to 100"),
+        (text(policy="hard", ceiling=80), "a hard share, 30 % here, is its own ceiling"),
+        ("1Gi", "1Gi is not KEY=VALUE"),
+    ],
+)
+def test_what_is_malformed_or_contradicts_itself(after: str, said: str) -> None:
+    verdict = update(make_pod(), after, node())
+    assert (verdict.outcome, verdict.answer["response"]["status"]["code"]) == ("refused", 422)
+    assert said in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Request(gpus=1, whole=True), "it has whole cards, which nobody else is on, so it is held to no limits"),
+        (Request(gpus=1, memory=MiB(5), isolated=False), "it isn't isolated, so it is held to no limits"),
+    ],
+)
+def test_what_is_not_limited_can_not_be(asked: Request, said: str) -> None:
+    assert said in update(make_pod({"main": asked}), text(1), node()).reason
+    assert update(make_pod({"main": asked}, limits=text(1)), None).outcome == "limited"
+
+
+@pytest.mark.parametrize(
+    ("largest", "before", "after", "said"),
+    [
+        ({"memory": "5Gi"}, None, text("6Gi"), "memory = 6144 MiB: more than a container may have in this namespace"),
+        ({"memory": "5Gi"}, None, text("5Gi"), ""),
+        ({"memory": "2Gi"}, None, text("3Gi"), ""),
+        ({"memory": "2Gi"}, text("1Gi"), text("3Gi"), "memory = 3072 MiB: more than a container may have"),
+        ({"cores": "40"}, None, text(cores=50), "cores = 50 %: more than a container may have in this namespace"),
+        ({"cores": "40"}, None, text(policy="unlimited"), "cores = without limit: more than a container may have"),
+        ({"cores": "20"}, None, text(cores=25), ""),
+        ({"cores": "40"}, None, text(ceiling=100), ""),
+    ],
+)
+def test_what_the_namespace_may_use(largest: dict[str, str], before: str | None, after: str, said: str) -> None:
+    annotations = {f"{names.DOMAIN}/largest-{name}": value for name, value in largest.items()}
+    verdict = update(make_pod(limits=before), after, node(), namespaces.apply(Options(), annotations))
+    assert (said in verdict.reason) if said else verdict.outcome == "limited", verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (text("1Gi", cores=10), ""),
+        (text(policy="hard"), ""),
+        (text("5Gi"), "memory = 5120 MiB: the pod has no card yet"),
+        (text(cores=31), "cores = 31 %: the pod has no card yet"),
+        (text(ceiling=80), "ceiling = 80 %: the pod has no card yet"),
+        (text(policy="unlimited"), "accepted: a ceiling of up to 30 %"),
+    ],
+)
+def test_a_pod_without_a_card_yet(after: str, said: str) -> None:
+    verdict = update(make_pod(placed=False), after)
+    assert (said in verdict.reason) if said else verdict.outcome == "limited", verdict.reason
+
+
+def test_memory_by_the_card_can_not_be_limited_before_the_card_is_known() -> None:
+    pod = make_pod({"main": Request(gpus=1, memory_percent=Percent(50))}, placed=False)
+    assert "accepted: no such limit until the pod is placed" in update(pod, text(1)).reason
+
+
+def test_a_pod_that_has_ended_is_left_alone() -> None:
+    verdict = update(make_pod(phase="Succeeded"), text("64Gi"))
+    assert verdict.outcome == "limited"
+    assert verdict.answer["response"]["warnings"] == [relimit.ENDED]
+    assert update(make_pod(phase="Succeeded"), text("x")).outcome == "refused"
+
+
+def test_a_pod_without_a_gpu() -> None:
+    assert "the pod has no share of a GPU; accepted: no such annotation" in update(make_pod({}), text(5)).reason
+    assert update(make_pod({}, limits=text(5)), None).outcome == "limited"
+
+
+def test_a_card_that_is_gone_and_a_node_that_is_not_known() -> None:
+    gone = Gpu(GpuUuid("GPU-z"), 0, 0, "X", MiB(16384))
+    item = {"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: gpus.dump([gone])}}}
+    verdict = update(make_pod(), text("5Gi"), relimit.books("n", item, []))
+    assert "node n doesn't report GPU GPU-a any more; accepted: up to 4096 MiB" in verdict.reason
+    for unknown in (
+        None,
+        {"metadata": {"name": "n"}},
+        {"metadata": {"annotations": {names.ANNOTATION_INVENTORY: "{"}}},
+    ):
+        verdict = update(make_pod(), text("5Gi"), relimit.books("n", unknown, [FULL_A]))
+        assert "it isn't known which cards that node has" in verdict.reason
+
+
+def test_only_the_platform_says_what_is_in_force() -> None:
+    pod = make_pod()
+    metadata = pod["metadata"] | {"annotations": pod["metadata"]["annotations"] | {APPLIED: "{}"}}
+    for user, outcome in (("ann", "forged"), ("scheduler", "untouched")):
+        asked = ask(pod | {"metadata": metadata}, operation="UPDATE", oldObject=pod, userInfo={"username": user})
+        assert review.review_validation(asked, Options(), ("scheduler",)).outcome == outcome
+
+
+MEM = "aliyun.com/gpu-mem"
+
+
+@pytest.mark.parametrize(
+    ("resources", "limits", "said"),
+    [
+        ({MEM: 4}, text("1Gi"), ""),
+        ({MEM: 4}, "memory=1Gi", ""),
+        ({MEM: 4}, "", ""),
+        ({MEM: 4}, text("5Gi"), "memory = 5120 MiB: the pod has no card yet, so limits can only be narrower"),
+        ({MEM: 4}, text(cores=10), "cores = 10 %: the pod has no card yet"),
+        ({MEM: 4, "aliyun.com/gpu-core.percentage": 30}, text(cores=10, ceiling=30), ""),
+        ({MEM: 4}, text("x"), "'x' is not a Kubernetes quantity"),
+        ({"nvidia.com/gpu": 1}, text(5), "it has whole cards"),
+        ({}, text(5), "the pod has no share of a GPU"),
+    ],
+)
+def test_a_pod_that_brings_limits_along(
+    pod: Any, admission: Any, resources: dict[str, Any], limits: str, said: str
+) -> None:
+    document = pod(resources, annotations={LIMITS: limits})
+    if not said:
+        assert admission.create(document)["metadata"]["annotations"][LIMITS] == limits
+        return
+    assert said in admission.mutate(document).reason
+    assert said in admission.validate(document).reason
+
+
+def test_nobody_brings_along_what_is_in_force(pod: Any, admission: Any) -> None:
+    document = pod({MEM: 4}, annotations={APPLIED: "{}"})
+    for verdict in (admission.mutate(document), admission.validate(document)):
+        assert verdict.outcome == "forged"
+        assert verdict.reason == f"annotation {APPLIED}: it is written by unigpu's node agent; leave it out"
+
+
+def test_a_manifest_applied_again_keeps_the_limits(pod: Any, admission: Any) -> None:
+    manifest = pod({MEM: 4})
+    stored = with_limits(admission.create(manifest), text("1Gi"))
+    patched = stored | {"spec": manifest["spec"] | {"schedulerName": "default-scheduler"}}
+    verdict = admission.mutate(patched, operation="UPDATE", oldObject=stored)
+    assert verdict.outcome == "unchanged"
+    assert LIMITS not in str(verdict.answer)
+    assert admission.validate(stored, operation="UPDATE", oldObject=stored).outcome == "untouched"
+
+
+def test_a_share_that_is_not_throttled_is_more_than_any_share(pod: Any, admission_with: Any) -> None:
+    fields = {"nvidia.com/gpu": 1, "nvidia.com/gpumem": 100, "nvidia.com/gpucores": 5}
+    rules = namespaces.apply(Options(), {names.ANNOTATION_LARGEST_CORES: "10"})
+    document = pod(fields, env={"GPU_CORE_UTILIZATION_POLICY": "disable"})
+    assert "cores = without limit" in admission_with(rules).mutate(document).reason
+    assert ComputePolicy.UNLIMITED.value not in admission_with(rules).mutate(pod(fields)).reason
