@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cli import manifests, render, translate, usage
+from cli import manifests, relimit, render, translate, usage
 from cli.translate import Translated
 from unigpu import errors
 from webhook.options import AliyunUnit, BareGpu, Options
@@ -23,9 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     status = commands.add_parser("status", help="show who has which GPU", description=_STATUS)
     status.add_argument("--kubeconfig", default="", help="path; default: KUBECONFIG, or the pod's service account")
+    relimit.arguments(commands.add_parser("limit", help="change a running pod's limits", description=relimit.ABOUT))
     given = parser.parse_args(arguments)
+    run = {"translate": _translate, "status": _status, "limit": relimit.run}[given.command]
     try:
-        return _translate(given) if given.command == "translate" else _status(given)
+        return run(given)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNDERSTOOD

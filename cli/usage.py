@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import allocations, errors, gpus, names
+from unigpu import allocations, errors, gpus, limits, names, requests
 from unigpu.allocations import Share
 from unigpu.gpus import Gpu
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MiB, Percent
 
 _ENDED = ("Succeeded", "Failed")
 
@@ -19,6 +21,15 @@ class Tenant:
     pod: str
     container: str
     share: Share
+    """With limits that were changed since."""
+    ceiling: Percent = Percent(0)
+    """Above the share where idle time is lent to it; else 0."""
+    changed: bool = False
+    """Whether its limits aren't those of its request."""
+    in_force: bool = True
+    """Whether the node agent says that they are."""
+    held: MiB = MiB(0)
+    """MiB in use on the card where that is more than the limit; else 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,39 +56,74 @@ def cards(nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]])
 
 def table(found: Iterable[Card]) -> str:
     """The cards as aligned text: a line for each container, and one for each empty card."""
-    rows = [("NODE", "GPU", "MODEL", "MEMORY (MiB)", "CORES", "POD", "CONTAINER")]
+    rows = [("NODE", "GPU", "MODEL", "MEMORY (MiB)", "CORES", "LIMITS", "POD", "CONTAINER")]
     for card in found:
         model = card.gpu.model if card.gpu.healthy else f"{card.gpu.model} (unhealthy)"
         head = (card.node, str(card.gpu.index), model)
         if not card.tenants:
-            rows.append((*head, f"0/{card.gpu.memory}", "0 %", "-", "-"))
+            rows.append((*head, f"0/{card.gpu.memory}", "0 %", "-", "-", "-"))
         for tenant in card.tenants:
-            memory, cores = _amounts(tenant.share, card.gpu)
-            rows.append((*head, memory, cores, f"{tenant.namespace}/{tenant.pod}", tenant.container))
+            pod = f"{tenant.namespace}/{tenant.pod}"
+            rows.append((*head, *_amounts(tenant, card.gpu), _state(tenant), pod, tenant.container))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"
 
 
-def _amounts(share: Share, gpu: Gpu) -> tuple[str, str]:
+def _amounts(tenant: Tenant, gpu: Gpu) -> tuple[str, str]:
+    share = tenant.share
     if share.whole:
         return f"{gpu.memory}/{gpu.memory}", "whole"
     memory = str(share.memory) if share.memory else "any"
-    return f"{memory}/{gpu.memory}", f"{share.cores} %" if share.cores else "any"
+    cores = f"{share.cores} %" if share.cores else "any"
+    if tenant.ceiling > share.cores:
+        cores = f"{share.cores} to {tenant.ceiling} %"
+    return f"{memory}/{gpu.memory}", cores
+
+
+def _state(tenant: Tenant) -> str:
+    """Where the container's limits come from, and what has not followed yet."""
+    if not tenant.in_force:
+        return "changed, not in force yet" if tenant.changed else "as requested, not in force yet"
+    held = f", {tenant.held} MiB still held" if tenant.held else ""
+    return ("changed" if tenant.changed else "as requested") + held
 
 
 def _tenants(pod: Mapping[str, Any]) -> Iterator[tuple[str, Tenant]]:
     metadata = pod.get("metadata") or {}
-    text = (metadata.get("annotations") or {}).get(names.ANNOTATION_ALLOCATION)
+    annotations = metadata.get("annotations") or {}
+    text = annotations.get(names.ANNOTATION_ALLOCATION)
     if text is None or (pod.get("status") or {}).get("phase") in _ENDED:
         return
     try:
         allocation = allocations.load(text)
     except errors.Malformed:
         return
+    try:
+        asked = requests.load(annotations.get(names.ANNOTATION_REQUEST, "")).containers
+        wanted = limits.of(annotations, asked)
+        applied = limits.load_applied(annotations.get(names.ANNOTATION_LIMITS_APPLIED))
+    except errors.Malformed:
+        asked, wanted, applied = {}, {}, limits.NOTHING_APPLIED
+    unknown = Request(gpus=1)
     for container, shares in allocation.containers.items():
-        for share in shares:
-            yield allocation.node, Tenant(metadata.get("namespace", ""), metadata.get("name", ""), container, share)
+        request, limit = asked.get(container, unknown), wanted.get(container)
+        becomes = limits.effective(request, limit)
+        unthrottled = becomes.policy is ComputePolicy.UNLIMITED
+        for share in limits.shares(request, shares, limit):
+            yield (
+                allocation.node,
+                Tenant(
+                    metadata.get("namespace", ""),
+                    metadata.get("name", ""),
+                    container,
+                    share,
+                    ceiling=Percent(100 if unthrottled and share.cores else becomes.ceiling),
+                    changed=limit is not None,
+                    in_force=limit == applied.limits.get(container),
+                    held=applied.held.get(container, {}).get(share.gpu, MiB(0)),
+                ),
+            )
 
 
 def _inventory(nodes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[Gpu, ...]]]:

@@ -1,0 +1,122 @@
+"""`kubectl unigpu limit`: what a pod's limits become, in words and as the annotation. Pure."""
+
+import dataclasses
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from unigpu import errors, limits, names, requests
+from unigpu.limits import AS_REQUESTED, Applied
+from unigpu.requests import ComputePolicy, Request
+
+_DENIED = "denied the request: "
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line says."""
+
+    container: str = ""
+    """Empty: the pod's only one with a GPU; with `reset` alone, all of them."""
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """`memory`, `cores`, `ceiling`, `policy`, as written."""
+    reset: bool = False
+    """Forget earlier limits first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is written, and what it means."""
+
+    text: str | None
+    """Value of the annotation; None: the pod has it no more."""
+    changes: tuple[str, ...]
+    """A line for each container whose limits change: old → new."""
+
+
+def plan(annotations: Mapping[str, str], wish: Wish) -> Plan:
+    """The pod's limits with the wish's instead of earlier ones of the same name.
+
+    Raises Denied where the pod has no GPU or it isn't clear which container is meant, Malformed for what can't be read.
+    """
+    asked = _requests(annotations)
+    try:
+        had, unreadable = limits.of(annotations, asked), False
+    except errors.Malformed:  # it isn't in force, and is replaced
+        had, unreadable = {}, True
+    wanted = dict(had)
+    for name in _meant(wish, asked):
+        was = AS_REQUESTED if wish.reset else wanted.get(name, AS_REQUESTED)
+        named = limits.parse(json.dumps({name: dict(wish.fields)}), asked).get(name, AS_REQUESTED)
+        wanted[name] = dataclasses.replace(
+            was, **{field: value for field in wish.fields if (value := getattr(named, field)) is not None}
+        )
+    wanted = {name: limit for name, limit in wanted.items() if limit != AS_REQUESTED}
+    changes = tuple(
+        f"{name}: {held_to(limits.effective(asked[name], had.get(name)))} → "
+        f"{held_to(limits.effective(asked[name], wanted.get(name)))}"
+        for name in asked
+        if wanted.get(name) != had.get(name)
+    )
+    if unreadable:
+        changes = (f"what annotation {names.ANNOTATION_LIMITS} said could not be read, and goes", *changes)
+    return Plan(limits.dump(wanted) if wanted else None, changes)
+
+
+def applied(annotations: Mapping[str, str]) -> Applied | None:
+    """What the node agent says once it has put the wanted limits in force; None: not yet.
+
+    Raises Denied, Malformed.
+    """
+    says = limits.load_applied(annotations.get(names.ANNOTATION_LIMITS_APPLIED))
+    wanted = limits.of(annotations, _requests(annotations))
+    return says if limits.dump(says.limits) == limits.dump(wanted) else None
+
+
+def held_to(request: Request) -> str:
+    """A container's limits in words: `4096 MiB, 10 % up to 80 % (soft)`."""
+    if request.whole:
+        return "whole cards"
+    if not request.isolated:
+        return "not isolated"
+    if request.memory:
+        memory = f"{request.memory} MiB"
+    else:
+        memory = f"{request.memory_percent} % of the memory" if request.memory_percent else "memory without limit"
+    if request.policy is ComputePolicy.UNLIMITED or not request.cores:
+        guaranteed = f", {request.cores} % guaranteed" if request.cores else ""
+        return f"{memory}{guaranteed}, compute without limit"
+    upto = f" up to {request.ceiling} %" if request.ceiling > request.cores else ""
+    return f"{memory}, {request.cores} %{upto} ({request.policy})"
+
+
+def beyond(said: Applied) -> list[str]:
+    """A line for each container that holds more memory than its limit."""
+    return [
+        f"{name}: still has {amount} MiB of {gpu} in use, more than its limit: it gets no more until it frees some"
+        for name, cards in said.held.items()
+        for gpu, amount in cards.items()
+    ]
+
+
+def refusal(message: str) -> str:
+    """What the API server answered, without the words around unigpu's own."""
+    return message.partition(_DENIED)[2] or message
+
+
+def _requests(annotations: Mapping[str, str]) -> Mapping[str, Request]:
+    text = annotations.get(names.ANNOTATION_REQUEST)
+    if text is None:
+        raise errors.Denied("the pod has no share of a GPU")
+    return requests.load(text).containers
+
+
+def _meant(wish: Wish, asked: Collection[str]) -> Sequence[str]:
+    if wish.container:
+        if wish.container not in asked:
+            known = ", ".join(asked)
+            raise errors.Denied(f"container {wish.container} has no share of a GPU; these have: {known}")
+        return [wish.container]
+    if len(asked) > 1 and wish.fields:
+        raise errors.Denied(f"the pod has several containers with a GPU; say which with -c: {', '.join(asked)}")
+    return list(asked)

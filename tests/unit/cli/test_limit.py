@@ -1,0 +1,143 @@
+"""`kubectl unigpu limit`: what is written, and what is said of it."""
+
+from typing import Any
+
+import pytest
+
+from cli import __main__ as command
+from cli import limit
+from cli.limit import Wish
+from unigpu import errors, names, requests
+from unigpu.limits import Applied
+from unigpu.requests import ComputePolicy, PodRequest, Request
+from unigpu.units import GpuUuid, MiB, Percent
+
+ASKED = Request(gpus=1, memory=MiB(4096), cores=Percent(30))
+TWO = {"main": ASKED, "side": Request(gpus=1, memory=MiB(1024), policy=ComputePolicy.UNLIMITED)}
+
+
+def annotations(asked: dict[str, Request] | None = None, limits: str | None = None) -> dict[str, str]:
+    said = {names.ANNOTATION_REQUEST: requests.dump(PodRequest(asked or {"main": ASKED}))}
+    return said | ({} if limits is None else {names.ANNOTATION_LIMITS: limits})
+
+
+OLD = '{"main":{"cores":10,"memory":1024}}'
+
+
+@pytest.mark.parametrize(
+    ("before", "wish", "text", "changes"),
+    [
+        pytest.param(
+            None,
+            Wish(fields={"memory": "1Gi", "cores": "10", "ceiling": "80", "policy": "soft"}),
+            '{"main":{"ceiling":80,"cores":10,"memory":1024,"policy":"soft"}}',
+            ["main: 4096 MiB, 30 % (hard) → 1024 MiB, 10 % up to 80 % (soft)"],
+            id="everything",
+        ),
+        pytest.param(
+            OLD,
+            Wish(fields={"memory": "2048"}),
+            '{"main":{"cores":10,"memory":2048}}',
+            ["main: 1024 MiB, 10 % (hard) → 2048 MiB, 10 % (hard)"],
+            id="beside what is there",
+        ),
+        pytest.param(
+            OLD,
+            Wish(fields={"policy": "unlimited"}, reset=True),
+            '{"main":{"policy":"unlimited"}}',
+            ["main: 1024 MiB, 10 % (hard) → 4096 MiB, 30 % guaranteed, compute without limit"],
+            id="instead of what is there",
+        ),
+        pytest.param(
+            OLD, Wish(reset=True), None, ["main: 1024 MiB, 10 % (hard) → 4096 MiB, 30 % (hard)"], id="as requested"
+        ),
+        pytest.param(OLD, Wish(fields={"memory": "1Gi"}), OLD, [], id="as it is"),
+        pytest.param(None, Wish(reset=True), None, [], id="nothing to reset"),
+        pytest.param(
+            "nonsense",
+            Wish(reset=True),
+            None,
+            ["what annotation unigpu.dev/limits said could not be read, and goes"],
+            id="nonsense",
+        ),
+    ],
+)
+def test_what_is_written(before: str | None, wish: Wish, text: str | None, changes: list[str]) -> None:
+    plan = limit.plan(annotations(limits=before), wish)
+    assert (plan.text, list(plan.changes)) == (text, changes)
+
+
+def test_one_of_several_containers() -> None:
+    both = '{"main":{"memory":1024},"side":{"memory":512}}'
+    plan = limit.plan(annotations(TWO, both), Wish("side", {"cores": "5"}))
+    assert plan.text == '{"main":{"memory":1024},"side":{"cores":5,"memory":512}}'
+    assert plan.changes == ("side: 512 MiB, compute without limit → 512 MiB, 5 % (hard)",)
+    assert limit.plan(annotations(TWO, both), Wish("side", reset=True)).text == '{"main":{"memory":1024}}'
+    assert limit.plan(annotations(TWO, both), Wish(reset=True)).text is None
+
+
+@pytest.mark.parametrize(
+    ("said", "wish", "text"),
+    [
+        (
+            annotations(TWO),
+            Wish(fields={"memory": "5"}),
+            "several containers with a GPU; say which with -c: main,",
+        ),
+        (annotations(TWO), Wish("x", {"memory": "5"}), "container x has no share of a GPU; these have: main, side"),
+        ({}, Wish(fields={"memory": "5"}), "the pod has no share of a GPU"),
+        (annotations(), Wish(fields={"memory": "lots"}), "container main: memory = lots: 'lots' is not a Kubernetes"),
+        (annotations(), Wish(fields={"cores": "0", "policy": "x"}), "2 problems:"),
+    ],
+)
+def test_what_can_not_be_written(said: dict[str, str], wish: Wish, text: str) -> None:
+    with pytest.raises(errors.UnigpuError) as caught:
+        limit.plan(said, wish)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (Request(gpus=1, whole=True), "whole cards"),
+        (Request(gpus=1, memory=MiB(5), isolated=False), "not isolated"),
+        (Request(gpus=1, memory_percent=Percent(40), cores=Percent(5)), "40 % of the memory, 5 % (hard)"),
+        (Request(gpus=1, cores=Percent(5)), "memory without limit, 5 % (hard)"),
+    ],
+)
+def test_limits_in_words(asked: Request, words: str) -> None:
+    assert limit.held_to(asked) == words
+
+
+@pytest.mark.parametrize(
+    ("wanted", "applied", "in_force"),
+    [
+        (None, None, True),
+        (OLD, None, False),
+        ("memory=1Gi,cores=10", OLD, True),
+        (OLD, '{"main":{"cores":10,"memory":1024,"held":{"GPU-a":3000}}}', True),
+        (None, OLD, False),
+        (OLD, "{}", False),
+    ],
+)
+def test_whether_limits_are_in_force(wanted: str | None, applied: str | None, in_force: bool) -> None:
+    said = annotations(limits=wanted) | ({} if applied is None else {names.ANNOTATION_LIMITS_APPLIED: applied})
+    assert (limit.applied(said) is not None) is in_force
+
+
+def test_what_is_held_beyond() -> None:
+    (line,) = limit.beyond(Applied({}, {"main": {GpuUuid("GPU-a"): MiB(3000)}}))
+    assert line == "main: still has 3000 MiB of GPU-a in use, more than its limit: it gets no more until it frees some"
+
+
+def test_refusals_without_the_words_around_them() -> None:
+    said = 'admission webhook "protect.unigpu.dev" denied the request: container main: memory = 8 MiB: …'
+    assert limit.refusal(said) == "container main: memory = 8 MiB: …"
+    assert limit.refusal('pods "p" is forbidden') == 'pods "p" is forbidden'
+
+
+def test_the_command_without_a_change_or_a_cluster(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["limit", "p"]) == 2
+    assert "nothing to change" in capsys.readouterr().err
+    assert command.main(["limit", "p", "--reset", "--kubeconfig", str(tmp_path / "none")]) == 2
+    assert "no cluster to ask" in capsys.readouterr().err
