@@ -222,3 +222,13 @@ void account_note_context_cost(unsigned card, uint64_t bytes)
     __atomic_store_n(&shared.view->totals[card].context, bytes, __ATOMIC_RELAXED);
     lock_give(&mine->lock);
 }
+
+struct vgpu_compute *account_compute(unsigned card)
+{
+    struct own *mine = enter();
+    if (mine == NULL)
+        return NULL;
+    struct vgpu_compute *compute = &shared.view->compute[card];
+    lock_give(&mine->lock);
+    return compute;
+}

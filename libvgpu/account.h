@@ -33,4 +33,7 @@ unsigned account_processes(unsigned card, struct account_process *processes, uns
 uint64_t account_context_cost(unsigned card);
 void account_note_context_cost(unsigned card, uint64_t bytes);
 
+/* The card's account of GPU time, for as long as the process lives; NULL where the usage file can't be used. */
+struct vgpu_compute *account_compute(unsigned card);
+
 #endif

@@ -20,6 +20,7 @@ struct door {
 
 #define DOOR_PASS(plain, since, variant, symbol)
 #define DOOR_HOOK(plain, since, variant, symbol) {plain, since, variant, DRIVER_##symbol},
+#define DOOR_LAUNCH(plain, since, variant, symbol) DOOR_HOOK(plain, since, variant, symbol)
 static const struct door doors[] = {
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) DOOR_##tag(#plain, since, VARIANT_LEGACY, symbol)
 #define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \

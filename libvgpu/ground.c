@@ -39,29 +39,81 @@ _Bool ground_parse_size(const char *text, uint64_t *bytes)
     return true;
 }
 
-/* One variable's limit into one place, or into all of them. */
-static bool read_limit(const char *name, uint64_t *limits, unsigned count)
+_Bool ground_parse_percent(const char *text, uint32_t *percent)
 {
-    const char *text = secure_getenv(name);
-    uint64_t bytes;
-    if (text == NULL || *text == '\0')
+    char *end;
+    while (*text == ' ')
+        text++;
+    if (*text < '0' || *text > '9')
         return false;
-    if (!ground_parse_size(text, &bytes)) {
-        message(MESSAGE_ERROR, "%s=%s is not a size such as 300m, 1g or 314572800: it limits nothing", name, text);
+    unsigned long number = strtoul(text, &end, 10);
+    if (*end == '%')
+        end++;
+    if (*end != '\0' || number > 100)
         return false;
-    }
-    for (unsigned card = 0; card < count; card++)
-        limits[card] = bytes;
-    return bytes > 0;
+    *percent = (uint32_t)number;
+    return true;
 }
 
-static bool read_limits(uint64_t *limits)
+_Bool ground_is_given(const char *given, const char *name, const char *value)
 {
-    bool any = read_limit(UNIGPU_ENV_MEMORY_LIMIT, limits, VGPU_MAX_GPUS);
+    size_t name_length = strlen(name), length = strlen(value);
+    while (given != NULL && *given != '\0') {
+        const char *end = strchrnul(given, ';');
+        if ((size_t)(end - given) == name_length + 1 + length && strncmp(given, name, name_length) == 0
+            && given[name_length] == '=' && strncmp(given + name_length + 1, value, length) == 0)
+            return true;
+        given = *end == ';' ? end + 1 : end;
+    }
+    return false;
+}
+
+/* The variable's text, where it is a wish of whoever started the program. */
+static const char *wish(const char *given, const char *name)
+{
+    const char *text = secure_getenv(name);
+    return text == NULL || *text == '\0' || ground_is_given(given, name, text) ? NULL : text;
+}
+
+static bool read_size(const char *given, const char *name, uint64_t *bytes)
+{
+    const char *text = wish(given, name);
+    if (text == NULL)
+        return false;
+    if (ground_parse_size(text, bytes))
+        return true;
+    message(MESSAGE_ERROR, "%s=%s is not a size such as 300m, 1g or 314572800: it limits nothing", name, text);
+    return false;
+}
+
+static bool read_percent(const char *given, const char *name, uint32_t *percent)
+{
+    const char *text = wish(given, name);
+    if (text == NULL)
+        return false;
+    if (ground_parse_percent(text, percent))
+        return true;
+    message(MESSAGE_ERROR, "%s=%s is not a percentage from 1 to 100: it limits nothing", name, text);
+    return false;
+}
+
+/* For every card, then for single ones; whether there is any limit. */
+static bool read_limits(const char *given, struct ground *here)
+{
+    uint64_t bytes = 0;
+    uint32_t percent = 0;
+    bool any = false;
+    read_size(given, UNIGPU_ENV_MEMORY_LIMIT, &bytes);
+    read_percent(given, UNIGPU_ENV_CORE_LIMIT, &percent);
     for (unsigned card = 0; card < VGPU_MAX_GPUS; card++) {
         char name[64];
+        here->limits[card] = bytes;
+        here->cores[card] = percent;
         snprintf(name, sizeof name, UNIGPU_ENV_MEMORY_LIMIT "_%u", card);
-        any |= read_limit(name, &limits[card], 1);
+        read_size(given, name, &here->limits[card]);
+        snprintf(name, sizeof name, UNIGPU_ENV_CORE_LIMIT "_%u", card);
+        read_percent(given, name, &here->cores[card]);
+        any = any || here->limits[card] > 0 || (here->cores[card] > 0 && here->cores[card] < 100);
     }
     return any;
 }
@@ -81,8 +133,9 @@ static const char *kept(const char *name)
 
 static void decide(struct ground *here)
 {
-    bool limited = read_limits(here->limits);
-    if (managed()) {
+    bool by_agent = managed();
+    bool limited = read_limits(by_agent ? secure_getenv(UNIGPU_ENV_GIVEN) : NULL, here);
+    if (by_agent) {
         here->kind = GROUND_POLICY;
         here->policy = UNIGPU_CONTAINER_POLICY;
         here->usage = UNIGPU_CONTAINER_USAGE;

@@ -18,6 +18,7 @@ struct ground {
     const char *usage;  /* path; NULL: an account that only this process and its forks share */
     _Bool made_by_agent; /* both files are the node agent's */
     uint64_t limits[VGPU_MAX_GPUS]; /* bytes, from the environment; 0: none */
+    uint32_t cores[VGPU_MAX_GPUS]; /* percent, likewise */
 };
 
 /* Decided once, at the first driver call, and the same for the rest of the process's life. */
@@ -25,5 +26,11 @@ const struct ground *ground(void);
 
 /* `300m`, `1g`, `2GiB`, or bytes; false for anything else. */
 _Bool ground_parse_size(const char *text, uint64_t *bytes);
+
+/* A whole number of percent, 0 to 100; false for anything else. */
+_Bool ground_parse_percent(const char *text, uint32_t *percent);
+
+/* Whether `given`, which is `NAME=value` joined by `;`, has this variable with this value. */
+_Bool ground_is_given(const char *given, const char *name, const char *value);
 
 #endif

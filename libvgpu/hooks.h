@@ -1,5 +1,5 @@
 /* The hooks: for every entry point of the list that is tagged HOOK, `hook_<symbol>` takes the driver's own function and
- * then the arguments. entries.c makes the exported functions from the list; they call the hook where limits apply and
+ * then the arguments; launches, tagged LAUNCH, are in launches.h. entries.c makes the exported functions from the list; they call the hook where limits apply and
  * the driver otherwise, also when the driver itself comes back through its own exports.
  */
 #ifndef UNIGPU_HOOKS_H
@@ -9,6 +9,7 @@
 
 #define HOOK_UNPACK(...) __VA_ARGS__
 #define HOOK_DECLARE_PASS(result, symbol, ...)
+#define HOOK_DECLARE_LAUNCH(result, symbol, ...)
 #define HOOK_DECLARE_HOOK(result, symbol, ...) result hook_##symbol(__typeof__(&symbol) driver, __VA_ARGS__);
 
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) \

@@ -1,8 +1,10 @@
 /* Contexts: each costs memory of its card, and takes what was allocated in it along when it ends. */
 #include "births.h"
+#include "costs.h"
 #include "hooks.h"
 #include "lock.h"
 #include "pages.h"
+#include "samples.h"
 
 #define DEVICES 64
 
@@ -31,6 +33,7 @@ static void ended(CUcontext context)
     ledger_sweep(context, claim_return);
     pages_sweep(context, quota_give);
     cards_forget_contexts();
+    costs_doubt();
 }
 
 #define CREATE(call)                                                    \
@@ -98,7 +101,9 @@ CUresult hook_cuVDPAUCtxCreate_v2(__typeof__(&cuVDPAUCtxCreate_v2) driver, CUcon
 static CUresult destroy(CUresult (*driver)(CUcontext), CUcontext context)
 {
     lock_take(&contexts);
+    samples_hold(context);
     CUresult result = driver(context);
+    samples_release(context, result == CUDA_SUCCESS);
     if (result == CUDA_SUCCESS)
         ended(context);
     lock_give(&contexts);
@@ -120,9 +125,12 @@ CUresult hook_cuCtxDetach(__typeof__(&cuCtxDetach) driver, CUcontext context)
 {
     unsigned int version;
     lock_take(&contexts);
+    samples_hold(context);
     CUresult result = driver(context);
-    if (result == CUDA_SUCCESS && DRIVER(cuCtxGetApiVersion) != NULL
-        && DRIVER(cuCtxGetApiVersion)(context, &version) != CUDA_SUCCESS)
+    bool gone = result == CUDA_SUCCESS && DRIVER(cuCtxGetApiVersion) != NULL
+        && DRIVER(cuCtxGetApiVersion)(context, &version) != CUDA_SUCCESS;
+    samples_release(context, gone);
+    if (gone)
         ended(context);
     lock_give(&contexts);
     return result;
@@ -169,10 +177,13 @@ CUresult hook_cuDevicePrimaryCtxRetain(__typeof__(&cuDevicePrimaryCtxRetain) dri
 static CUresult end_if_unused(CUresult (*driver)(CUdevice), CUdevice device)
 {
     lock_take(&contexts);
+    CUcontext context = device >= 0 && device < DEVICES ? primary[device] : NULL;
+    samples_hold(context);
     CUresult result = driver(device);
-    if (result == CUDA_SUCCESS && device >= 0 && device < DEVICES && primary[device] != NULL
-        && !primary_lives(device)) {
-        ended(primary[device]);
+    bool gone = result == CUDA_SUCCESS && context != NULL && !primary_lives(device);
+    samples_release(context, gone);
+    if (gone) {
+        ended(context);
         primary[device] = NULL;
     }
     lock_give(&contexts);
@@ -214,9 +225,12 @@ CUresult hook_cuGreenCtxCreate(__typeof__(&cuGreenCtxCreate) driver, CUgreenCtx 
 CUresult hook_cuGreenCtxDestroy(__typeof__(&cuGreenCtxDestroy) driver, CUgreenCtx context)
 {
     lock_take(&contexts);
+    samples_hold(NULL);
     CUresult result = driver(context);
+    samples_release(NULL, false);
     for (CUdevice device = 0; result == CUDA_SUCCESS && device < DEVICES; device++) {
         if (primary[device] != NULL && !primary_lives(device)) {
+            samples_release(primary[device], true);
             ended(primary[device]);
             primary[device] = NULL;
         }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "hooks.h"
+#include "launches.h"
 #include "ledger.h"
 #include "pages.h"
 #include "reserves.h"
@@ -80,11 +81,75 @@ CUresult hook_cuGraphInstantiateWithParams(__typeof__(&cuGraphInstantiateWithPar
     return instantiated(driver(graph_exec, graph, instantiate_params), graph_exec, graph);
 }
 
+/* What the graph costs is to be learned anew. */
+static CUresult changed(CUgraphExec graph_exec, CUresult result)
+{
+    if (result == CUDA_SUCCESS) {
+        struct cost_key key = key_cuGraphLaunch(graph_exec, NULL);
+        costs_forget(&key);
+    }
+    return result;
+}
+
 CUresult hook_cuGraphExecDestroy(__typeof__(&cuGraphExecDestroy) driver, CUgraphExec graph_exec)
 {
     struct ledger_entry entry;
     ledger_remove(LEDGER_EXECUTABLE, (uintptr_t)graph_exec, &entry);
-    return driver(graph_exec);
+    return changed(graph_exec, driver(graph_exec));
+}
+
+CUresult hook_cuGraphExecUpdate(__typeof__(&cuGraphExecUpdate) driver, CUgraphExec graph_exec, CUgraph graph,
+    CUgraphNode *error_node_out, CUgraphExecUpdateResult *update_result_out)
+{
+    return changed(graph_exec, driver(graph_exec, graph, error_node_out, update_result_out));
+}
+
+CUresult hook_cuGraphExecUpdate_v2(__typeof__(&cuGraphExecUpdate_v2) driver, CUgraphExec graph_exec, CUgraph graph,
+    CUgraphExecUpdateResultInfo *result_info)
+{
+    return changed(graph_exec, driver(graph_exec, graph, result_info));
+}
+
+CUresult hook_cuGraphExecKernelNodeSetParams(__typeof__(&cuGraphExecKernelNodeSetParams) driver,
+    CUgraphExec graph_exec, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS_v1 *node_params)
+{
+    return changed(graph_exec, driver(graph_exec, node, node_params));
+}
+
+CUresult hook_cuGraphExecKernelNodeSetParams_v2(__typeof__(&cuGraphExecKernelNodeSetParams_v2) driver,
+    CUgraphExec graph_exec, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *node_params)
+{
+    return changed(graph_exec, driver(graph_exec, node, node_params));
+}
+
+CUresult hook_cuGraphExecMemcpyNodeSetParams(__typeof__(&cuGraphExecMemcpyNodeSetParams) driver,
+    CUgraphExec graph_exec, CUgraphNode node, const CUDA_MEMCPY3D *copy_params, CUcontext context)
+{
+    return changed(graph_exec, driver(graph_exec, node, copy_params, context));
+}
+
+CUresult hook_cuGraphExecMemsetNodeSetParams(__typeof__(&cuGraphExecMemsetNodeSetParams) driver,
+    CUgraphExec graph_exec, CUgraphNode node, const CUDA_MEMSET_NODE_PARAMS *memset_params, CUcontext context)
+{
+    return changed(graph_exec, driver(graph_exec, node, memset_params, context));
+}
+
+CUresult hook_cuGraphExecChildGraphNodeSetParams(__typeof__(&cuGraphExecChildGraphNodeSetParams) driver,
+    CUgraphExec graph_exec, CUgraphNode node, CUgraph child_graph)
+{
+    return changed(graph_exec, driver(graph_exec, node, child_graph));
+}
+
+CUresult hook_cuGraphExecNodeSetParams(__typeof__(&cuGraphExecNodeSetParams) driver, CUgraphExec graph_exec,
+    CUgraphNode node, CUgraphNodeParams *node_params)
+{
+    return changed(graph_exec, driver(graph_exec, node, node_params));
+}
+
+CUresult hook_cuGraphNodeSetEnabled(__typeof__(&cuGraphNodeSetEnabled) driver, CUgraphExec graph_exec,
+    CUgraphNode node, unsigned int is_enabled)
+{
+    return changed(graph_exec, driver(graph_exec, node, is_enabled));
 }
 
 /* Launch and upload alike. */
@@ -105,7 +170,7 @@ static CUresult run(CUresult (*driver)(CUgraphExec, CUstream), CUgraphExec graph
     return result;
 }
 
-CUresult hook_cuGraphLaunch(__typeof__(&cuGraphLaunch) driver, CUgraphExec graph_exec, CUstream stream)
+CUresult run_cuGraphLaunch(__typeof__(&cuGraphLaunch) driver, CUgraphExec graph_exec, CUstream stream)
 {
     return run(driver, graph_exec, stream);
 }

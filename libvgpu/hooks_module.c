@@ -1,5 +1,6 @@
 /* Modules and libraries: code and variables, whose memory only the driver knows. */
 #include "claim.h"
+#include "costs.h"
 #include "hooks.h"
 #include "lock.h"
 #include "measure.h"
@@ -86,6 +87,9 @@ CUresult hook_cuLibraryLoadFromFile(__typeof__(&cuLibraryLoadFromFile) driver, C
 
 static CUresult unloaded(bool noted, CUresult result, const struct ledger_entry *entry)
 {
+    /* Its functions' handles may come back for others. */
+    if (result == CUDA_SUCCESS)
+        costs_doubt();
     if (noted && result == CUDA_SUCCESS)
         claim_return(entry);
     else if (noted)

@@ -122,3 +122,31 @@ bool policy_limit(unsigned card, uint64_t *bytes)
         *bytes = memory > 0 ? memory : POLICY_UNLIMITED;
     return true;
 }
+
+bool policy_compute(unsigned card, struct rate_policy *compute)
+{
+    const struct vgpu_policy *file = map();
+    uint32_t sequence, magic, version, size, count;
+    if (file == NULL || card >= VGPU_MAX_GPUS)
+        return false;
+    do {
+        if (!settled(file, &sequence))
+            return false;
+        magic = __atomic_load_n(&file->magic, __ATOMIC_RELAXED);
+        version = __atomic_load_n(&file->version, __ATOMIC_RELAXED);
+        size = __atomic_load_n(&file->size, __ATOMIC_RELAXED);
+        count = __atomic_load_n(&file->count, __ATOMIC_RELAXED);
+        compute->flags = __atomic_load_n(&file->flags, __ATOMIC_RELAXED);
+        compute->compute = __atomic_load_n(&file->compute, __ATOMIC_RELAXED);
+        compute->cores = __atomic_load_n(&file->cards[card].cores, __ATOMIC_RELAXED);
+        compute->ceiling = __atomic_load_n(&file->cards[card].ceiling, __ATOMIC_RELAXED);
+    } while (!unchanged(file, sequence));
+    if (!known(magic, version, size, count) || card >= count)
+        return false;
+    /* These stand outside the sequence; the card's two are one word. */
+    uint64_t moment = __atomic_load_n((const uint64_t *)(const void *)&file->cards[card].now, __ATOMIC_RELAXED);
+    compute->now = (uint32_t)moment;
+    compute->others = (uint32_t)(moment >> 32);
+    compute->looked = __atomic_load_n(&file->looked, __ATOMIC_RELAXED);
+    return true;
+}

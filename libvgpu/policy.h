@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "layout.h"
+#include "rate.h"
 
 #define POLICY_UNLIMITED UINT64_MAX
 
@@ -15,5 +16,8 @@ bool policy_copy(struct vgpu_policy *copy);
 /* Bytes that the container may use of the card at that place of the policy, POLICY_UNLIMITED where memory isn't held, 0
  * past the last card; false where there is no policy that can be used. */
 bool policy_limit(unsigned card, uint64_t *bytes);
+
+/* What it says of the card's GPU time; false where there is no policy that can be used. */
+bool policy_compute(unsigned card, struct rate_policy *compute);
 
 #endif

@@ -14,11 +14,11 @@ def output(*command: str | Path) -> str:
 
 
 def listed() -> set[str]:
-    """Every entry point tagged HOOK, its per-thread twin included, and dlsym."""
+    """Every entry point tagged HOOK or LAUNCH, its per-thread twin included, and dlsym."""
     found = {"dlsym"}
     cuda = (ROOT / "abi/symbols.def").read_text()
-    found.update(re.findall(r"^CUDA_API\(HOOK, \w+, \d+,\s*(\w+),", cuda, re.MULTILINE))
-    for symbol, suffix in re.findall(r"^CUDA_API_PT\(HOOK, \w+, \d+,\s*(\w+),\s*(\w+),", cuda, re.MULTILINE):
+    found.update(re.findall(r"^CUDA_API\((?:HOOK|LAUNCH), \w+, \d+,\s*(\w+),", cuda, re.MULTILINE))
+    for symbol, suffix in re.findall(r"^CUDA_API_PT\((?:HOOK|LAUNCH), \w+, \d+,\s*(\w+),\s*(\w+),", cuda, re.MULTILINE):
         found.update((symbol, symbol + suffix))
     nvml = (ROOT / "abi/nvml_symbols.def").read_text()
     found.update(re.findall(r"^NVML_API\(HOOK,\s*(\w+),", nvml, re.MULTILINE))

@@ -33,6 +33,9 @@ int main(void)
     SHOW(vgpu_compute, used);
     SHOW(vgpu_compute, waited);
     SHOW(vgpu_compute, waits);
+    SHOW(vgpu_compute, measured);
+    SHOW(vgpu_compute, head_until);
+    SHOW(vgpu_compute, learning);
     SHOW(vgpu_compute, turn);
     SHOW(vgpu_compute, served);
     SHOW(vgpu_usage, slots);

@@ -1,0 +1,61 @@
+#include "bucket.h"
+
+/* A clock that far behind what was earned is another one: the machine was started anew. */
+#define CLOCK_JUMP_NS 1000000000u
+
+/* Nobody earns for longer than this at once. */
+#define LONGEST_NS 3600000000000u
+
+struct bucket bucket_earn(struct bucket bucket, uint64_t now, uint32_t rate, int64_t most)
+{
+    if (rate == 0)
+        return (struct bucket){BUCKET_BURST_NS, now};
+    if (bucket.earned > now + CLOCK_JUMP_NS)
+        return (struct bucket){0, now};
+    if (bucket.earned >= now)
+        return bucket;
+    uint64_t time = now - bucket.earned;
+    if (time > LONGEST_NS)
+        time = LONGEST_NS;
+    /* Parts of a nanosecond stay unearned until they are whole. */
+    uint64_t gained = time * rate / BUCKET_WHOLE;
+    bucket.earned = now - (time - (gained * BUCKET_WHOLE + rate - 1) / rate);
+    if (bucket.balance < most) {
+        int64_t room = bucket.balance < most - (int64_t)gained ? (int64_t)gained : most - bucket.balance;
+        bucket.balance += room;
+    }
+    return bucket;
+}
+
+int64_t bucket_floor(int64_t cost)
+{
+    return cost > BUCKET_BURST_NS ? cost / 2 : 0;
+}
+
+int64_t bucket_most(int64_t cost, bool waits)
+{
+    int64_t kept = waits ? BUCKET_BURST_NS + BUCKET_LATE_NS : BUCKET_BURST_NS;
+    int64_t needed = bucket_floor(cost) + BUCKET_BURST_NS / 10;
+    return needed > kept ? needed : kept;
+}
+
+int64_t bucket_take(struct bucket *bucket, int64_t cost, int64_t wish, int64_t floor)
+{
+    if (bucket->balance <= floor)
+        return 0;
+    int64_t taken = wish < bucket->balance ? wish : bucket->balance;
+    if (taken < cost)
+        taken = cost;
+    bucket->balance -= taken;
+    return taken;
+}
+
+uint64_t bucket_time_to(int64_t balance, int64_t wanted, uint32_t rate)
+{
+    if (rate == 0 || balance >= wanted)
+        return 0;
+    uint64_t missing = (uint64_t)(wanted - balance);
+    if (missing > LONGEST_NS)
+        missing = LONGEST_NS;
+    return (missing * BUCKET_WHOLE + rate - 1) / rate;
+}

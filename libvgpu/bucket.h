@@ -1,0 +1,39 @@
+/* The arithmetic of GPU time: earned by the clock, spent by launches, into debt where need be. No clock, no CUDA, no I/O.
+ *
+ * GPU time is in nanoseconds, a rate in hundredths of a percent of one card.
+ */
+#ifndef UNIGPU_BUCKET_H
+#define UNIGPU_BUCKET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BUCKET_WHOLE 10000u
+
+/* What may lie unspent: long enough that a short request isn't chopped. */
+#define BUCKET_BURST_NS 10000000
+#define BUCKET_LATE_NS 40000000
+
+struct bucket {
+    int64_t balance; /* negative: debt */
+    uint64_t earned; /* until when it is earned */
+};
+
+/* As it stands at `now`. At most `most` is kept; a rate of 0 limits nothing and leaves neither debt nor savings. */
+struct bucket bucket_earn(struct bucket bucket, uint64_t now, uint32_t rate, int64_t most);
+
+/* What must be there before work of that cost may begin. Short work may go into debt by its whole cost. Long work waits
+ * until half of it is earned, so that over any time as much is given too early as too late. */
+int64_t bucket_floor(int64_t cost);
+
+/* What is kept for work of that cost, at most: more where somebody `waits` for it, who may wake late. */
+int64_t bucket_most(int64_t cost, bool waits);
+
+/* Takes what work of that cost needs, and as much of `wish` as is there; 0, and nothing is taken, where the balance isn't
+ * above `floor`. */
+int64_t bucket_take(struct bucket *bucket, int64_t cost, int64_t wish, int64_t floor);
+
+/* Time until the balance is at `wanted`, ns. */
+uint64_t bucket_time_to(int64_t balance, int64_t wanted, uint32_t rate);
+
+#endif

@@ -1,0 +1,45 @@
+/* One card's account of GPU time, which all of the container's processes share. Knows no CUDA.
+ *
+ * There is no lock in it: balance and time are exchanged together. Who must wait takes a turn; the one whose turn is
+ * served sleeps by the clock until enough is earned, the others wait for it. The one that is served says until when it
+ * sleeps; who comes after passes it over when that is past, so that the dead hold up nobody. A wait always ends by time
+ * alone.
+ */
+#ifndef UNIGPU_BUDGET_H
+#define UNIGPU_BUDGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "layout.h"
+
+/* The rate of a card at that time, CLOCK_MONOTONIC in ns: hundredths of a percent, 0 not limited. */
+typedef uint32_t budget_rate(int card, uint64_t now);
+
+uint64_t budget_clock(void);
+
+/* Takes GPU time for a launch of that cost, and more for the next ones, up to `wish`, where it is there; sleeps until the
+ * launch may begin. Answers what was taken: the cost at least. `waited` is set where it slept. */
+int64_t budget_take(struct vgpu_compute *account, int card, int64_t cost, int64_t wish, budget_rate *rate,
+    bool *waited);
+
+/* Gives back (or charges, where negative) what turned out otherwise; nobody waits for this. */
+void budget_give(struct vgpu_compute *account, int64_t ns);
+
+/* Sleeps until an account of this process alone is out of debt; nothing is taken. Answers whether it slept. */
+bool budget_await(struct vgpu_compute *account, int card, budget_rate *rate);
+
+/* Whether a launch could begin now. */
+bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate);
+
+/* Notes a launch whose cost nobody knows yet, and that it is known now. */
+void budget_begin_learning(struct vgpu_compute *account, uint64_t now);
+void budget_end_learning(struct vgpu_compute *account, uint64_t begun);
+
+/* When such a launch was noted that may still run; 0: none. */
+uint64_t budget_learning(const struct vgpu_compute *account);
+
+/* The part of [begun, ended] that no kernel of the container was measured in before, ns of CLOCK_MONOTONIC. */
+uint64_t budget_new_part(struct vgpu_compute *account, uint64_t begun, uint64_t ended);
+
+#endif

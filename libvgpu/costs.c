@@ -1,0 +1,134 @@
+#include "costs.h"
+
+#include <string.h>
+
+#include "lock.h"
+
+#define ROOM 8192
+
+/* Keys beyond share the place that they fall on: their costs are then a mixture. */
+#define PROBES 64
+
+uint32_t costs_generation = 1;
+
+static struct lock lock;
+static struct cost costs[ROOM];
+static uint32_t doubted; /* generation of the last doubt */
+
+void costs_ask_again(void)
+{
+    __atomic_add_fetch(&costs_generation, 1, __ATOMIC_RELEASE);
+}
+
+void costs_doubt(void)
+{
+    lock_take(&lock);
+    costs_ask_again();
+    doubted = costs_generation;
+    lock_give(&lock);
+}
+
+static uint32_t place_of(const struct cost_key *key, const void *context)
+{
+    uint64_t mixed = key->function ^ key->grid * 0x9e3779b97f4a7c15u ^ key->shape * 0xc2b2ae3d27d4eb4fu
+        ^ key->rest * 0x165667b19e3779f9u ^ (uintptr_t)context >> 4;
+    mixed *= 0x9e3779b97f4a7c15u;
+    return (uint32_t)(mixed >> 40) % ROOM;
+}
+
+struct cost *costs_find(const struct cost_key *key, void *context)
+{
+    uint32_t first = place_of(key, context);
+    lock_take(&lock);
+    struct cost *found = NULL;
+    for (uint32_t turn = 0; found == NULL && turn < PROBES; turn++) {
+        struct cost *each = &costs[(first + turn) % ROOM];
+        if (!each->taken) {
+            *each = (struct cost){.key = *key, .context = context, .taken = true, .generation = doubted};
+            found = each;
+        } else if (each->context == context && memcmp(&each->key, key, sizeof *key) == 0) {
+            found = each;
+        }
+    }
+    if (found == NULL)
+        found = &costs[first];
+    if (found->generation != doubted) {
+        found->generation = doubted;
+        __atomic_store_n(&found->sampled, 0, __ATOMIC_RELAXED);
+        estimate_forget(&found->estimate);
+    }
+    lock_give(&lock);
+    return found;
+}
+
+void costs_forget(const struct cost_key *key)
+{
+    lock_take(&lock);
+    for (struct cost *each = costs; each < costs + ROOM; each++) {
+        if (!each->taken || memcmp(&each->key, key, sizeof *key) != 0)
+            continue;
+        estimate_forget(&each->estimate);
+        __atomic_store_n(&each->value, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&each->sampled, 0, __ATOMIC_RELAXED);
+        each->learning = false;
+    }
+    costs_ask_again();
+    lock_give(&lock);
+}
+
+bool costs_begin_learning(struct cost *cost, uint64_t now)
+{
+    lock_take(&lock);
+    bool first = !cost->learning && cost->value == 0;
+    if (first) {
+        cost->learning = true;
+        cost->asked_at = now;
+        cost->provisional = 0;
+        cost->guessed = 0;
+    }
+    lock_give(&lock);
+    return first;
+}
+
+void costs_end_learning(struct cost *cost)
+{
+    lock_take(&lock);
+    cost->learning = false;
+    lock_give(&lock);
+}
+
+int64_t costs_guess(struct cost *cost, uint64_t now)
+{
+    int64_t guess = 0;
+    lock_take(&lock);
+    if (cost->value == 0) {
+        guess = now > cost->asked_at ? (int64_t)(now - cost->asked_at) : 1;
+        cost->provisional++;
+        cost->guessed += guess;
+    }
+    lock_give(&lock);
+    return guess;
+}
+
+int64_t costs_add(struct cost *cost, struct estimate_sample sample)
+{
+    int64_t missing = 0;
+    lock_take(&lock);
+    estimate_add(&cost->estimate, sample);
+    uint64_t value = estimate_value(&cost->estimate, sample.at);
+    if (cost->learning) {
+        cost->learning = false;
+        missing = (int64_t)(cost->provisional * value) - cost->guessed;
+        cost->provisional = 0;
+        cost->guessed = 0;
+    }
+    __atomic_store_n(&cost->value, value, __ATOMIC_RELEASE);
+    __atomic_store_n(&cost->sampled, cost->sampled + 1, __ATOMIC_RELAXED);
+    lock_give(&lock);
+    return missing;
+}
+
+void costs_after_fork(void)
+{
+    lock = (struct lock){0};
+}

@@ -1,0 +1,64 @@
+/* What this process's launches cost, by function and shape. Knows no CUDA. */
+#ifndef UNIGPU_COSTS_H
+#define UNIGPU_COSTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "estimate.h"
+
+/* What launches that cost the same have in common. */
+struct cost_key {
+    uint64_t function; /* or the graph made ready to run */
+    uint64_t grid;     /* x, y */
+    uint64_t shape;    /* z of the grid, x of the block */
+    uint64_t rest;     /* y and z of the block, dynamic shared memory */
+};
+
+/* From here on each launch is measured, and its charge corrected. */
+#define COST_LONG_NS 2000000
+
+struct cost {
+    struct cost_key key;
+    void *context;
+    uint64_t value;   /* ns; 0: not known yet. Read without the lock. */
+    unsigned sampled; /* since the last reason to doubt; read without the lock */
+    uint32_t generation;
+    bool taken, learning;
+    uint64_t asked_at;    /* when it was first launched, ns */
+    uint64_t provisional; /* launches since, whose charge was a guess */
+    int64_t guessed;      /* the sum of those charges */
+    struct estimate estimate;
+};
+
+/* Handles may come back for something else: what is known counts only until it is known anew. */
+void costs_doubt(void);
+
+/* Changes whenever what threads remember of costs is to be asked again. */
+extern uint32_t costs_generation;
+void costs_ask_again(void);
+
+/* The entry of a key, made where there is none. */
+struct cost *costs_find(const struct cost_key *key, void *context);
+
+/* The key means something else from here on. */
+void costs_forget(const struct cost_key *key);
+
+/* True for the one launch that is to be measured for an unknown key. Others of that key, until the cost is known, are
+ * charged a guess by costs_guess. */
+bool costs_begin_learning(struct cost *cost, uint64_t now);
+
+/* The measured launch didn't happen, or will never be measured. */
+void costs_end_learning(struct cost *cost);
+
+/* A guess for one more launch of a key that is being learned: what has passed since it was asked; 0 where it is known by
+ * now. */
+int64_t costs_guess(struct cost *cost, uint64_t now);
+
+/* Adds a sample; answers what the guesses made before were short of in sum (negative: over). */
+int64_t costs_add(struct cost *cost, struct estimate_sample sample);
+
+/* In the child of a fork. */
+void costs_after_fork(void);
+
+#endif

@@ -1,0 +1,39 @@
+/* What a launch costs, from the samples of launches like it. No clock, no CUDA, no I/O. */
+#ifndef UNIGPU_ESTIMATE_H
+#define UNIGPU_ESTIMATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ESTIMATE_SAMPLES 24
+
+enum estimate_view {
+    ESTIMATE_CLEAR,     /* nobody else was on the card */
+    ESTIMATE_UNCERTAIN, /* nobody can tell */
+    ESTIMATE_CONTENDED, /* others took their turns in between: no less than what it takes alone */
+};
+
+struct estimate_sample {
+    uint64_t at; /* when it was taken, ns */
+    uint64_t ns; /* of one launch */
+    bool exact;  /* neither the card nor the stream waited for the host in between; else it is an upper bound */
+    uint8_t view;
+};
+
+struct estimate {
+    struct estimate_sample samples[ESTIMATE_SAMPLES]; /* a ring */
+    unsigned count;                                   /* ever added */
+};
+
+void estimate_add(struct estimate *estimate, struct estimate_sample sample);
+
+/* Nanoseconds of GPU time that a launch takes, at least 1; 0 without any sample. */
+uint64_t estimate_value(const struct estimate *estimate, uint64_t now);
+
+/* The shortest seen lately. */
+uint64_t estimate_shortest(const struct estimate *estimate, uint64_t now);
+
+/* Old samples count no more once there are new ones: what is launched may be another thing now. */
+void estimate_forget(struct estimate *estimate);
+
+#endif

@@ -1,0 +1,364 @@
+#include "launch.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "budget.h"
+#include "captures.h"
+#include "cards.h"
+#include "inside.h"
+#include "share.h"
+
+/* Credit that a thread takes at once: little at first, more while it comes back soon. */
+#define WISH_LEAST_NS 20000
+#define WISH_MOST_NS 500000
+#define SOON_NS 3000000u
+
+/* Short launches are measured in runs of about so long. */
+#define RUN_NS 1000000u
+#define RUN_LAUNCHES 16u
+
+/* The first launches of a key are measured, and later ones each time so much GPU time has passed. */
+#define FIRST_SAMPLES 6
+#define SAMPLE_EVERY_NS 10000000u
+#define SAMPLE_LEAST 16u
+#define SAMPLE_RAREST 8192u
+
+/* A launch of a key that is being learned waits so long for its cost, and charges a guess then. */
+#define LEARN_NS 20000000u
+#define LEARN_LOOK_NS 50000
+
+#define FIRST_GUESS_NS 1000
+
+static struct launch_thread nobody;
+__thread struct launch_thread *launch_mine = &nobody;
+static __thread struct launch_thread *own;
+
+/* Cards that launches of this process went to. */
+static uint32_t cards_seen;
+
+extern int __cxa_thread_atexit_impl(void (*end)(void *), void *object, void *library);
+extern void *__dso_handle;
+
+static void give_back(struct launch_thread *thread)
+{
+    for (int card = 0; card < VGPU_MAX_GPUS; card++) {
+        int64_t left = thread->credit[card];
+        thread->credit[card] = 0;
+        if (left > 0)
+            share_give(card, left);
+    }
+}
+
+static void thread_ends(void *object)
+{
+    struct launch_thread *thread = object;
+    launch_mine = &nobody;
+    own = NULL;
+    give_back(thread);
+    if (thread->run.sample != NULL)
+        sample_cancel(thread->run.sample);
+    free(thread);
+}
+
+static struct launch_thread *mine(void)
+{
+    struct launch_thread *thread = own;
+    if (thread != NULL)
+        return thread;
+    thread = calloc(1, sizeof *thread);
+    if (thread == NULL)
+        return NULL;
+    thread->random = (uint32_t)((uintptr_t)thread >> 4) * 2654435761u | 1;
+    if (__cxa_thread_atexit_impl(thread_ends, thread, &__dso_handle) != 0) {
+        free(thread);
+        return NULL;
+    }
+    launch_mine = own = thread;
+    return thread;
+}
+
+/* Time that was taken ahead is the parent's to spend, and its events are the parent's. */
+void launch_after_fork(void)
+{
+    costs_after_fork();
+    if (own == NULL)
+        return;
+    for (int card = 0; card < VGPU_MAX_GPUS; card++)
+        own->credit[card] = 0;
+    own->run.sample = NULL;
+    launch_mine = own;
+}
+
+void launch_enter_driver(void)
+{
+    inside = true;
+}
+
+static uint32_t jitter(struct launch_thread *thread, uint32_t number)
+{
+    thread->random ^= thread->random << 13;
+    thread->random ^= thread->random >> 17;
+    thread->random ^= thread->random << 5;
+    return number - number / 4 + thread->random % (number / 2 + 1);
+}
+
+/* ---- Runs. */
+
+static void abandon_run(struct launch_thread *thread)
+{
+    thread->run.sample = NULL;
+    launch_mine = thread;
+}
+
+void launch_close_run(void)
+{
+    struct launch_thread *thread = own;
+    if (thread == NULL || thread->run.sample == NULL)
+        return;
+    struct launch_run *run = &thread->run;
+    struct sample *sample = run->sample;
+    run->sample = NULL;
+    launch_mine = thread;
+    if (run->launches > 0 && budget_clock() < run->until)
+        sample_end(sample, run->launches);
+    else
+        sample_cancel(sample);
+}
+
+/* ---- Credit. */
+
+/* What is taken ahead follows how soon a thread comes back for more. */
+static int64_t next_wish(struct launch_credit *credits, int64_t cost)
+{
+    uint64_t now = budget_clock();
+    int64_t wish = credits->wish;
+    if (now - credits->taken_at < SOON_NS)
+        wish = wish < WISH_MOST_NS / 2 ? wish * 2 : WISH_MOST_NS;
+    else
+        wish = WISH_LEAST_NS;
+    if (wish < WISH_LEAST_NS)
+        wish = WISH_LEAST_NS;
+    credits->wish = wish;
+    return wish > cost ? wish : cost;
+}
+
+static void charge(struct launch_thread *thread, int card, int64_t cost)
+{
+    int64_t *credit = &thread->credit[card];
+    if (*credit >= cost) {
+        *credit -= cost;
+        return;
+    }
+    struct launch_credit *credits = &thread->credits[card];
+    bool waited;
+    int64_t missing = cost - *credit;
+    *credit += share_take(card, missing, next_wish(credits, missing), &waited) - cost;
+    credits->taken_at = budget_clock();
+}
+
+/* ---- Costs that aren't known yet. */
+
+static bool known(const struct cost *cost)
+{
+    return __atomic_load_n(&cost->value, __ATOMIC_ACQUIRE) != 0;
+}
+
+static void pause_for(int64_t ns)
+{
+    struct timespec pause = {0, ns};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
+/* Unknown ones follow each other: what comes after one waits for it, but not for ever. */
+static void let_pass(struct launch *launch, CUcontext context)
+{
+    for (;;) {
+        uint64_t begun = share_learning(launch->card), now = budget_clock();
+        if (begun == 0 || begun > now || now - begun > LEARN_NS || captures_any())
+            return;
+        pause_for(LEARN_LOOK_NS);
+        samples_read(context);
+    }
+}
+
+/* Until the cost is known; or, after a while, until the guess can be afforded. */
+static void await_cost(struct launch *launch, CUcontext context)
+{
+    uint64_t begun = budget_clock();
+    while (!known(launch->cost) && !captures_any()) {
+        samples_read(context);
+        uint64_t passed = budget_clock() - begun;
+        if (known(launch->cost) || !launch->cost->learning || (passed > LEARN_NS && share_ready(launch->card)))
+            return;
+        pause_for(passed < LEARN_NS ? LEARN_LOOK_NS : LEARN_NS / 10);
+    }
+}
+
+static void charge_exactly(struct launch *launch, int64_t cost)
+{
+    charge(launch->thread, launch->card, cost);
+    launch->charged = cost;
+}
+
+/* Charges a launch whose cost isn't known: the first is measured, the others of it wait a little for that. */
+static void charge_unknown(struct launch *launch, CUcontext context, CUstream stream)
+{
+    struct cost *cost = launch->cost;
+    bool limited = share_limited(launch->card);
+    if (limited)
+        let_pass(launch, context);
+    if (!known(cost) && costs_begin_learning(cost, budget_clock())) {
+        charge_exactly(launch, FIRST_GUESS_NS);
+        launch->sample = sample_begin(cost, context, launch->card, stream);
+        if (launch->sample == NULL) {
+            costs_end_learning(cost);
+            return;
+        }
+        launch->sample->learning = true;
+        launch->sample->charged = FIRST_GUESS_NS;
+        share_begin_learning(launch->card, launch->sample->begun_at);
+        return;
+    }
+    if (limited)
+        await_cost(launch, context);
+    int64_t guess = costs_guess(cost, budget_clock());
+    charge_exactly(launch, guess > 0 ? guess : (int64_t)__atomic_load_n(&cost->value, __ATOMIC_ACQUIRE));
+}
+
+/* ---- Costs that are known. */
+
+static void remember(struct launch *launch, const struct cost_key *key, CUcontext context, uint64_t value)
+{
+    struct launch_thread *thread = launch->thread;
+    uint64_t between = SAMPLE_EVERY_NS / value;
+    uint32_t number = between < SAMPLE_LEAST ? SAMPLE_LEAST : between > SAMPLE_RAREST ? SAMPLE_RAREST : (uint32_t)between;
+    if (value >= COST_LONG_NS || __atomic_load_n(&launch->cost->sampled, __ATOMIC_RELAXED) < FIRST_SAMPLES)
+        return;
+    struct launch_memo *memo = launch_memo_of(thread, key);
+    uint32_t generation = __atomic_load_n(&costs_generation, __ATOMIC_ACQUIRE);
+    bool several = (cards_seen & (cards_seen - 1)) != 0;
+    *memo = (struct launch_memo){.key = *key, .cost = (int64_t)value, .credit = &thread->credit[launch->card],
+        .context = several ? context : NULL, .generation = generation, .left = (int32_t)jitter(thread, number)};
+}
+
+/* Measures this launch, and with it the next ones of its kind where they are short. */
+static void measure(struct launch *launch, CUcontext context, CUstream stream, uint64_t value)
+{
+    struct launch_run *run = &launch->thread->run;
+    launch->sample = sample_begin(launch->cost, context, launch->card, stream);
+    if (launch->sample == NULL)
+        return;
+    if (value >= COST_LONG_NS) {
+        launch->sample->charged = launch->charged;
+        return;
+    }
+    unsigned wanted = value * RUN_LAUNCHES <= RUN_NS ? RUN_LAUNCHES : (unsigned)(RUN_NS / value);
+    if (wanted < 2)
+        return;
+    *run = (struct launch_run){launch->sample, launch->cost, stream, launch->sample->begun_at, 0, wanted};
+    launch->in_run = true;
+    launch_mine = &nobody;
+}
+
+static void charge_known(struct launch *launch, const struct cost_key *key, CUcontext context, CUstream stream,
+    uint64_t value)
+{
+    struct launch_thread *thread = launch->thread;
+    struct launch_memo *memo = launch_memo_of(thread, key);
+    bool remembered = memo->generation == __atomic_load_n(&costs_generation, __ATOMIC_RELAXED)
+        && memo->key.function == key->function && memo->key.grid == key->grid && memo->key.shape == key->shape
+        && memo->key.rest == key->rest;
+    bool due = !remembered || memo->left <= 0;
+    charge(thread, launch->card, (int64_t)value);
+    launch->charged = (int64_t)value;
+    if (!due) {
+        memo->left--;
+        return;
+    }
+    remember(launch, key, context, value);
+    measure(launch, context, stream, value);
+}
+
+/* ---- The way. */
+
+static void begin(struct launch *launch, const struct cost_key *key, CUstream stream)
+{
+    CUcontext context;
+    int card;
+    *launch = (struct launch){0};
+    struct launch_thread *thread = mine();
+    if (thread == NULL || !cards_of_current(&context, &card) || card == NO_CARD || captures_stream(stream)) {
+        launch_close_run();
+        return;
+    }
+    launch->thread = thread;
+    launch->card = card;
+    if ((__atomic_load_n(&cards_seen, __ATOMIC_RELAXED) & 1u << card) == 0
+        && __atomic_fetch_or(&cards_seen, 1u << card, __ATOMIC_RELAXED) != 0)
+        costs_ask_again();
+    if (samples_any() && !captures_any())
+        samples_read(context);
+    launch->cost = costs_find(key, context);
+    uint64_t value = __atomic_load_n(&launch->cost->value, __ATOMIC_ACQUIRE);
+    struct launch_run *run = &thread->run;
+    if (run->sample != NULL && (run->cost != launch->cost || run->stream != stream || budget_clock() > run->until + value
+                || thread->credit[card] < (int64_t)value))
+        launch_close_run();
+    if (run->sample != NULL) {
+        thread->credit[card] -= (int64_t)value;
+        launch->charged = (int64_t)value;
+        launch->in_run = true;
+        return;
+    }
+    if (value == 0)
+        charge_unknown(launch, context, stream);
+    else
+        charge_known(launch, key, context, stream, value);
+}
+
+void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream)
+{
+    begin(launch, key, stream);
+}
+
+void launch_begin_alone(struct launch *launch, const struct cost_key *key, CUstream stream)
+{
+    begin(launch, key, stream);
+    launch->in_run = false;
+    if (launch->thread != NULL)
+        abandon_run(launch->thread);
+}
+
+static void end(struct launch *launch, CUresult result)
+{
+    struct launch_thread *thread = launch->thread;
+    struct launch_run *run = &thread->run;
+    if (result != CUDA_SUCCESS) {
+        thread->credit[launch->card] += launch->charged;
+        if (launch->in_run) {
+            launch->sample = run->sample;
+            abandon_run(thread);
+        }
+        if (launch->sample != NULL)
+            sample_cancel(launch->sample);
+        return;
+    }
+    if (launch->sample != NULL)
+        sample_launched(launch->sample);
+    if (launch->in_run) {
+        run->until += (uint64_t)launch->charged;
+        if (++run->launches >= run->wanted)
+            launch_close_run();
+    } else if (launch->sample != NULL) {
+        sample_end(launch->sample, 1);
+    }
+}
+
+CUresult launch_end(struct launch *launch, CUresult result)
+{
+    if (launch->thread != NULL)
+        end(launch, result);
+    return result;
+}

@@ -1,0 +1,117 @@
+/* The way of a launch. Each thread has credit, GPU time that it took from the container's account ahead, and remembers
+ * what its launches cost: then a launch is a comparison and a subtraction, without a clock, a lock or an atomic. All else,
+ * waiting and measuring included, is off that way.
+ */
+#ifndef UNIGPU_LAUNCH_H
+#define UNIGPU_LAUNCH_H
+
+#include <stdbool.h>
+
+#include "costs.h"
+#include "driver.h"
+#include "layout.h"
+#include "samples.h"
+
+#define LAUNCH_MEMOS 128
+
+struct launch_memo {
+    struct cost_key key;
+    int64_t cost;
+    int64_t *credit;   /* of the card */
+    CUcontext context; /* where the handle alone doesn't say which; else NULL */
+    uint32_t generation;
+    int32_t left; /* launches until the next one that is measured */
+};
+
+struct launch_credit {
+    int64_t wish;     /* to take at the next time */
+    uint64_t taken_at;
+};
+
+/* Launches of one kind on one stream, between two events. */
+struct launch_run {
+    struct sample *sample; /* NULL: none */
+    struct cost *cost;
+    CUstream stream;
+    uint64_t until; /* when the card is certain to have done them, ns */
+    unsigned launches, wanted;
+};
+
+struct launch_thread {
+    struct launch_memo memos[LAUNCH_MEMOS];
+    int64_t credit[VGPU_MAX_GPUS];
+    struct launch_credit credits[VGPU_MAX_GPUS];
+    struct launch_run run;
+    uint32_t random;
+};
+
+/* The calling thread's; one that remembers nothing before its first launch and while it measures a run. */
+extern __thread struct launch_thread *launch_mine;
+
+/* One launch on its way. */
+struct launch {
+    struct launch_thread *thread; /* NULL: it passes untouched */
+    struct cost *cost;
+    struct sample *sample;
+    int64_t charged;
+    int card;
+    bool in_run;
+};
+
+/* Before the driver is asked: charges, and sleeps until it may begin. `stream` is as the driver means it: the calling
+ * thread's own has its name. */
+void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream);
+
+/* As launch_begin, inside a hook, for a launch that is one of several. */
+void launch_begin_alone(struct launch *launch, const struct cost_key *key, CUstream stream);
+
+/* After it: measures, or gives back what a launch that failed was charged. Answers the result. */
+CUresult launch_end(struct launch *launch, CUresult result);
+
+/* What comes in from here on is the driver calling itself, in this thread. */
+void launch_enter_driver(void);
+
+/* This thread's run is ended: what comes next isn't part of it. */
+void launch_close_run(void);
+
+void launch_after_fork(void);
+
+static inline struct cost_key launch_key(const void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+    unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared)
+{
+    return (struct cost_key){(uintptr_t)function, (uint64_t)grid_y << 32 | grid_x, (uint64_t)block_x << 32 | grid_z,
+        (uint64_t)shared << 32 | (block_z << 16 ^ block_y)};
+}
+
+static inline struct launch_memo *launch_memo_of(struct launch_thread *thread, const struct cost_key *key)
+{
+    uint64_t mixed = (key->function >> 4) + (key->grid ^ key->grid >> 32) * 7 + key->shape + (key->shape >> 32) * 3;
+    return &thread->memos[(mixed ^ mixed >> 7) % LAUNCH_MEMOS];
+}
+
+/* Charges the launch at once where that can be done; false: launch_begin does. */
+static inline bool launch_at_once(const struct cost_key *key)
+{
+    struct launch_memo *memo = launch_memo_of(launch_mine, key);
+    CUcontext current;
+    if (__builtin_expect(memo->key.function != key->function || memo->key.grid != key->grid
+                || memo->key.shape != key->shape || memo->key.rest != key->rest,
+            0)
+        || __builtin_expect(memo->generation != __atomic_load_n(&costs_generation, __ATOMIC_RELAXED), 0)
+        || __builtin_expect(memo->left <= 0 || *memo->credit < memo->cost, 0))
+        return false;
+    if (__builtin_expect(memo->context != NULL, 0)
+        && (DRIVER(cuCtxGetCurrent)(&current) != CUDA_SUCCESS || current != memo->context))
+        return false;
+    memo->left--;
+    *memo->credit -= memo->cost;
+    return true;
+}
+
+/* The stream that a launch's argument means to events. */
+static inline CUstream launch_stream(CUstream stream, bool per_thread)
+{
+    return per_thread && stream == NULL ? CU_STREAM_PER_THREAD : stream;
+}
+
+#endif

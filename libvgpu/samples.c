@@ -1,0 +1,339 @@
+#include "samples.h"
+
+#include <stdlib.h>
+
+#include "budget.h"
+#include "captures.h"
+#include "helper.h"
+#include "lock.h"
+#include "share.h"
+
+/* Pairs of events for each context; where all are under way, launches go unmeasured. */
+#define PAIRS_MOST 512
+
+/* So many that aren't done yet are asked in one look: later ones of a stream are never done earlier. */
+#define UNDONE_MOST 32
+
+struct pairs {
+    CUcontext context;
+    unsigned held;
+    unsigned made;
+    struct sample *idle;
+    struct pairs *next;
+};
+
+static struct lock lock;
+static struct pairs *contexts;
+static unsigned all_held;
+static bool stopped;
+static unsigned under_way;
+static struct sample *first, **last = &first;
+
+bool samples_any(void)
+{
+    return __atomic_load_n(&under_way, __ATOMIC_RELAXED) > 0;
+}
+
+/* Call with the lock held. */
+static struct pairs *pairs_of(CUcontext context)
+{
+    struct pairs *found = contexts;
+    while (found != NULL && found->context != context)
+        found = found->next;
+    if (found == NULL && (found = calloc(1, sizeof *found)) != NULL) {
+        found->context = context;
+        found->next = contexts;
+        contexts = found;
+    }
+    return found;
+}
+
+static void put_back(struct sample *sample)
+{
+    struct pairs *pairs = pairs_of(sample->context);
+    if (pairs == NULL)
+        return;
+    sample->next = pairs->idle;
+    pairs->idle = sample;
+}
+
+static struct sample *make(CUcontext context)
+{
+    struct sample *sample = calloc(1, sizeof *sample);
+    if (sample == NULL)
+        return NULL;
+    sample->context = context;
+    if (DRIVER(cuEventCreate)(&sample->before, CU_EVENT_DEFAULT) == CUDA_SUCCESS) {
+        if (DRIVER(cuEventCreate)(&sample->after, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
+            return sample;
+        DRIVER(cuEventDestroy_v2)(sample->before);
+    }
+    free(sample);
+    return NULL;
+}
+
+static struct sample *take(CUcontext context)
+{
+    struct sample *sample = NULL;
+    bool more = false;
+    lock_take(&lock);
+    struct pairs *pairs = stopped || all_held > 0 ? NULL : pairs_of(context);
+    if (pairs != NULL && pairs->held == 0) {
+        sample = pairs->idle;
+        if (sample != NULL)
+            pairs->idle = sample->next;
+        else if (pairs->made < PAIRS_MOST)
+            more = pairs->made++ < PAIRS_MOST;
+    }
+    lock_give(&lock);
+    return sample == NULL && more ? make(context) : sample;
+}
+
+static bool able(void)
+{
+    return DRIVER(cuEventCreate) != NULL && DRIVER(cuEventRecord) != NULL && DRIVER(cuEventQuery) != NULL
+        && DRIVER(cuEventElapsedTime) != NULL && DRIVER(cuEventDestroy_v2) != NULL && DRIVER(cuCtxSetCurrent) != NULL;
+}
+
+static bool record(CUevent event, CUstream stream)
+{
+    if (!captures_hold_off())
+        return false;
+    bool recorded = DRIVER(cuEventRecord)(event, stream) == CUDA_SUCCESS;
+    captures_let_go();
+    return recorded;
+}
+
+struct sample *sample_begin(struct cost *cost, CUcontext context, int card, CUstream stream)
+{
+    if (captures_any() || !able())
+        return NULL;
+    struct sample *sample = take(context);
+    if (sample == NULL)
+        return NULL;
+    sample->cost = cost;
+    sample->stream = stream;
+    sample->card = (int16_t)card;
+    sample->charged = -1;
+    sample->learning = false;
+    sample->started_at = 0;
+    sample->generation = cost->generation;
+    sample->begun_at = budget_clock();
+    if (!record(sample->before, stream)) {
+        sample_cancel(sample);
+        return NULL;
+    }
+    sample->backlogged = DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY;
+    return sample;
+}
+
+void sample_launched(struct sample *sample)
+{
+    sample->gap = budget_clock() - sample->begun_at;
+}
+
+static void end_learning(struct sample *sample)
+{
+    costs_end_learning(sample->cost);
+    share_end_learning(sample->card, sample->begun_at);
+}
+
+void sample_cancel(struct sample *sample)
+{
+    if (sample->learning)
+        end_learning(sample);
+    lock_take(&lock);
+    put_back(sample);
+    lock_give(&lock);
+}
+
+void sample_end(struct sample *sample, unsigned launches)
+{
+    sample->launches = (uint16_t)launches;
+    if (!record(sample->after, sample->stream)) {
+        sample_cancel(sample);
+        return;
+    }
+    sample->ended_at = budget_clock();
+    sample->next = NULL;
+    lock_take(&lock);
+    *last = sample;
+    last = &sample->next;
+    __atomic_store_n(&under_way, under_way + 1, __ATOMIC_RELAXED);
+    lock_give(&lock);
+    helper_wake();
+}
+
+/* What is known now of the sample's launches; and their charge, where it is to be corrected, is. */
+static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
+{
+    struct cost *cost = sample->cost;
+    enum estimate_view view = share_view(sample->card);
+    if (elapsed == 0)
+        elapsed = 1;
+    bool kept_busy = elapsed >= sample->ended_at - sample->begun_at;
+    /* A run that the host didn't keep up with says nothing. */
+    if (sample->launches > 1 && !kept_busy)
+        return;
+    struct estimate_sample measured = {.at = now, .ns = elapsed / sample->launches, .view = (uint8_t)view,
+        .exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed)};
+    int64_t missing = costs_add(cost, measured);
+    if (sample->charged >= 0) {
+        uint64_t real = elapsed;
+        if (view == ESTIMATE_CONTENDED && cost->value < real)
+            real = cost->value;
+        uint64_t part = share_new_part(sample->card, now - elapsed, now);
+        if (view == ESTIMATE_CONTENDED && part < real)
+            real = part;
+        missing += (int64_t)real - sample->charged;
+    }
+    if (missing != 0)
+        share_give(sample->card, -missing);
+}
+
+/* While a launch whose cost nobody knows goes on, it is charged what has passed; for so long at most, since it may be
+ * waiting for another launch. */
+#define UNKNOWN_MOST_NS 250000000u
+
+static void charge_so_far(struct sample *sample, uint64_t now)
+{
+    if (sample->started_at == 0) {
+        if (sample->backlogged && DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY)
+            return;
+        sample->started_at = sample->backlogged ? now : sample->ended_at;
+    }
+    uint64_t passed = now > sample->started_at ? now - sample->started_at : 0;
+    int64_t more = (int64_t)(passed < UNKNOWN_MOST_NS ? passed : UNKNOWN_MOST_NS) - sample->charged;
+    if (more > 0) {
+        sample->charged += more;
+        share_give(sample->card, -more);
+    }
+}
+
+/* Reads one that may be done; false where it isn't. */
+static bool read_one(struct sample *sample, uint64_t now)
+{
+    float milliseconds;
+    CUresult result = DRIVER(cuEventQuery)(sample->after);
+    if (result == CUDA_ERROR_NOT_READY) {
+        if (sample->learning)
+            charge_so_far(sample, now);
+        return false;
+    }
+    if (result == CUDA_SUCCESS
+        && DRIVER(cuEventElapsedTime)(&milliseconds, sample->before, sample->after) == CUDA_SUCCESS
+        && milliseconds >= 0)
+        learn(sample, (uint64_t)((double)milliseconds * 1e6), now);
+    if (sample->learning)
+        end_learning(sample);
+    return true;
+}
+
+unsigned samples_read(CUcontext context)
+{
+    CUcontext current = context;
+    unsigned undone = 0;
+    lock_take(&lock);
+    uint64_t now = budget_clock();
+    for (struct sample **link = &first; *link != NULL && undone < UNDONE_MOST && !stopped && all_held == 0;) {
+        struct sample *each = *link;
+        struct pairs *pairs = pairs_of(each->context);
+        bool ours = (context == NULL || each->context == context) && pairs != NULL && pairs->held == 0;
+        if (ours && each->context != current) {
+            current = each->context;
+            ours = DRIVER(cuCtxSetCurrent)(current) == CUDA_SUCCESS;
+        }
+        if (!ours || !read_one(each, now)) {
+            undone += ours;
+            link = &each->next;
+            continue;
+        }
+        *link = each->next;
+        if (*link == NULL)
+            last = link;
+        put_back(each);
+        __atomic_store_n(&under_way, under_way - 1, __ATOMIC_RELAXED);
+    }
+    unsigned left = stopped ? 0 : under_way;
+    lock_give(&lock);
+    return left;
+}
+
+void samples_hold(CUcontext context)
+{
+    lock_take(&lock);
+    if (context == NULL)
+        all_held++;
+    for (struct pairs *each = contexts; each != NULL; each = each->next)
+        each->held += each->context == context;
+    lock_give(&lock);
+}
+
+/* Their events went with the context. */
+static void drop(CUcontext context)
+{
+    for (struct sample **link = &first; *link != NULL;) {
+        struct sample *each = *link;
+        if (each->context != context) {
+            link = &each->next;
+            continue;
+        }
+        if (each->learning)
+            end_learning(each);
+        *link = each->next;
+        if (*link == NULL)
+            last = link;
+        free(each);
+        __atomic_store_n(&under_way, under_way - 1, __ATOMIC_RELAXED);
+    }
+    for (struct pairs **link = &contexts; *link != NULL;) {
+        struct pairs *each = *link;
+        if (each->context != context) {
+            link = &each->next;
+            continue;
+        }
+        while (each->idle != NULL) {
+            struct sample *idle = each->idle;
+            each->idle = idle->next;
+            free(idle);
+        }
+        *link = each->next;
+        free(each);
+    }
+}
+
+void samples_release(CUcontext context, bool ended)
+{
+    lock_take(&lock);
+    if (context == NULL)
+        all_held--;
+    for (struct pairs *each = contexts; each != NULL; each = each->next)
+        each->held -= each->context == context && each->held > 0;
+    if (ended)
+        drop(context);
+    lock_give(&lock);
+}
+
+void samples_stop(void)
+{
+    CUcontext current;
+    /* What the card has done by now is still to be charged as it was. */
+    if (samples_any() && !captures_any() && DRIVER(cuCtxGetCurrent) != NULL
+        && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS) {
+        samples_read(NULL);
+        DRIVER(cuCtxSetCurrent)(current);
+    }
+    lock_take(&lock);
+    stopped = true;
+    lock_give(&lock);
+}
+
+void samples_after_fork(void)
+{
+    lock = (struct lock){0};
+    contexts = NULL;
+    first = NULL;
+    last = &first;
+    under_way = 0;
+    all_held = 0;
+}

@@ -1,0 +1,53 @@
+/* Measuring launches: an event before and one after, on the launch's own stream, read when the card has passed them.
+ * Nothing here ever waits for the card. */
+#ifndef UNIGPU_SAMPLES_H
+#define UNIGPU_SAMPLES_H
+
+#include "costs.h"
+#include "driver.h"
+
+struct sample {
+    struct sample *next;
+    struct cost *cost;
+    CUcontext context;
+    CUstream stream;
+    CUevent before, after;
+    uint64_t begun_at, ended_at; /* of the host's work on it, ns */
+    uint64_t gap;                /* host's time between the first event and the end of the first launch */
+    uint64_t started_at;         /* when the card was first seen to have begun it; 0: not yet */
+    int64_t charged;             /* where the charge is to be corrected: what it was; else -1 */
+    uint32_t generation;
+    uint16_t launches;
+    int16_t card;
+    bool backlogged; /* the stream had work before it */
+    bool learning;   /* the first of its key */
+};
+
+/* Records the event before a launch in the calling thread's context; NULL where nothing can be measured now. */
+struct sample *sample_begin(struct cost *cost, CUcontext context, int card, CUstream stream);
+
+/* After the first launch. */
+void sample_launched(struct sample *sample);
+
+/* Records the event after the last launch. */
+void sample_end(struct sample *sample, unsigned launches);
+
+/* Nothing is measured after all. */
+void sample_cancel(struct sample *sample);
+
+/* Reads what the card has done of a context, or of all contexts with NULL (then the caller's current context is
+ * changed). Answers how many are still under way. */
+unsigned samples_read(CUcontext context);
+
+/* Whether anything is under way; read without a lock. */
+bool samples_any(void);
+
+/* Around what may end a context (NULL: any): in between none of its events is touched. */
+void samples_hold(CUcontext context);
+void samples_release(CUcontext context, bool ended);
+
+/* The process is about to end, or has just been forked: the driver isn't asked any more. */
+void samples_stop(void);
+void samples_after_fork(void);
+
+#endif
