@@ -49,6 +49,15 @@ __attribute__((format(printf, 2, 3))) static void put(writer *to, const char *fo
     to->used += written > 0 ? (size_t)written : 0;
 }
 
+/* Up to now, read under the card's lock. */
+static unsigned long long busy_ns(sim_machine *machine, uint32_t gpu, const sim_busy *busy) {
+    sim_lock *lock = &machine->state->gpus[gpu].lock;
+    sim_lock_take(machine, lock);
+    uint64_t ns = sim_busy_until(busy, sim_now_ns());
+    sim_lock_release(machine, lock);
+    return ns;
+}
+
 static void describe_processes(writer *to, sim_machine *machine, uint32_t gpu) {
     const char *between = "";
     for (uint32_t slot = 0; slot < machine->state->process_high; slot++) {
@@ -58,8 +67,8 @@ static void describe_processes(writer *to, sim_machine *machine, uint32_t gpu) {
         if (pid < 0 || !use->context_count) {
             continue;
         }
-        put(to, "%s{\"pid\": %d, \"memory\": %llu, \"contexts\": %llu}", between, (int)pid,
-            (unsigned long long)use->memory, (unsigned long long)use->contexts);
+        put(to, "%s{\"pid\": %d, \"memory\": %llu, \"contexts\": %llu, \"busy_ns\": %llu}", between, (int)pid,
+            (unsigned long long)use->memory, (unsigned long long)use->contexts, busy_ns(machine, gpu, &use->busy));
         between = ", ";
     }
 }
@@ -81,11 +90,11 @@ int unigpu_sim_describe(const char *dir, char *text, size_t length) {
         put(&to,
             "%s{\"minor\": %u, \"uuid\": \"%s\", \"profile\": \"%s\", \"name\": \"%s\", \"total\": %llu, "
             "\"reserved\": %llu, \"used\": %llu, \"numa\": %u, \"bus\": \"%04x:%02x:%02x.0\", \"lost\": %s, "
-            "\"ecc_corrected\": %llu, \"ecc_uncorrected\": %llu, \"links\": [",
+            "\"ecc_corrected\": %llu, \"ecc_uncorrected\": %llu, \"busy_ns\": %llu, \"links\": [",
             i ? ", " : "", i, gpu->uuid, profile->key, profile->name, (unsigned long long)gpu->total_memory,
             (unsigned long long)gpu->reserved_memory, (unsigned long long)gpu->used, gpu->numa_node, gpu->pci_domain,
             gpu->pci_bus, gpu->pci_device, gpu->lost ? "true" : "false", (unsigned long long)gpu->ecc_corrected,
-            (unsigned long long)gpu->ecc_uncorrected);
+            (unsigned long long)gpu->ecc_uncorrected, busy_ns(machine, i, &gpu->busy));
         for (uint32_t j = 0; j < state->gpu_count; j++) {
             put(&to, "%s%u", j ? ", " : "", gpu->links[j]);
         }

@@ -43,26 +43,23 @@ CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *conte
     made->limits[CU_LIMIT_MALLOC_HEAP_SIZE] = 8 * MIB;
     made->limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64;
     pthread_mutex_init(&made->lock, NULL);
+    pthread_cond_init(&made->empty, NULL);
     made->legacy = stream_new(made, CU_STREAM_DEFAULT, 0, true);
     *context = made;
     return CUDA_SUCCESS;
 }
 
 void context_end(CUcontext context) {
+    context_wait(context);
+    streams_end(context);
     while (context->modules) {
         CUmodule module = context->modules;
         context->modules = module->next;
         module_end(module);
     }
-    while (context->streams) {
-        context_wait(context); /* a stream whose thread still ends leaves by itself */
-        CUstream stream = context->streams;
-        if (stream) {
-            stream_end(stream);
-        }
-    }
     heap_end(context->heap);
     sim_use_context_end(sim_driver.machine, context->device->gpu, context->cost);
+    pthread_cond_destroy(&context->empty);
     pthread_mutex_destroy(&context->lock);
     object_end(context);
 }

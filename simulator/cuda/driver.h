@@ -47,6 +47,8 @@ static inline bool object_is(const void *handle, object_kind kind) {
 
 /* ---- Devices, as this process numbers them. */
 
+typedef struct waiter waiter;
+
 typedef struct device {
     uint32_t gpu; /* the machine's number */
     sim_gpu *card;
@@ -57,6 +59,12 @@ typedef struct device {
     unsigned primary_flags;
     uint64_t graph_bytes, graph_bytes_high;
     CUmemoryPool default_pool, pool; /* pool: the one that allocations without a name use */
+    /* turns.c: */
+    pthread_mutex_t turns; /* guards the kernels that wait to be booked */
+    waiter *waiters;
+    unsigned waiting;
+    bool watched; /* one of their threads watches the clock */
+    bool asking;  /* the card knows that some wait */
 } device;
 
 typedef struct driver {
@@ -84,6 +92,7 @@ struct CUctx_st {
     pthread_mutex_t lock; /* guards the lists below */
     struct heap *heap;
     struct CUstream_st *streams; /* every stream, the default ones included */
+    pthread_cond_t empty;        /* of streams */
     CUstream legacy;
     uint64_t blocking_ns; /* when the streams that the legacy one waits for are done */
     uint64_t latest_ns;   /* when everything submitted is done */
@@ -124,6 +133,9 @@ CUresult heap_reserve(heap *heap, size_t bytes, CUdeviceptr *pointer);
 CUresult heap_charge(CUdeviceptr pointer);
 void heap_uncharge(CUdeviceptr pointer);
 bool heap_charged(CUdeviceptr pointer);
+/* A free was submitted that will run; whether there is such a one. For memory with keepers only. */
+void heap_expect_free(CUdeviceptr pointer);
+bool heap_frees_expected(CUdeviceptr pointer);
 void heap_keep(CUdeviceptr pointer);
 void heap_unkeep(CUdeviceptr pointer);
 /* Which allocation holds the address; false: none does. */

@@ -73,35 +73,40 @@ static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
     }
     switch (work->kind) {
     case OP_KERNEL:
-        return work->as.kernel.duration_ns
-                   ? sim_work_book(sim_driver.machine, node->context->device->gpu, work->as.kernel.lanes,
-                                   work->as.kernel.duration_ns, ready)
-                   : ready;
+        return kernel_run(node->context->device, work, ready);
     case OP_HOST:
+        turn_rest();
         sleep_until(ready);
         work->as.host.callback(work->as.host.data);
         return later(ready, sim_now_ns());
     case OP_COPY:
     case OP_COPY_BOX:
     case OP_FILL: op_do_copy(work); return ready;
+    case OP_ALLOC:
+        if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && !heap_charged(node->alloc.pointer)) {
+            heap_charge(node->alloc.pointer);
+        }
+        return ready;
     case OP_FREE: heap_free(work->as.free); return ready;
     case OP_RECORD: {
         moment *point = moment_new();
         if (point) {
             moment *before = work->as.event.event->moment;
-            moment_done(point, later(ready, sim_now_ns()));
+            moment_done(point, ready);
             work->as.event.event->moment = point;
             moment_drop(before);
         }
         return ready;
     }
     case OP_WAIT: {
+        turn_rest();
         moment *point = work->as.event.moment ? work->as.event.moment : work->as.event.event->moment;
         return point ? later(ready, moment_wait(point)) : ready;
     }
     case OP_WAIT_VALUE:
     case OP_WRITE_VALUE: {
-        stream_run(stream, work);
+        turn_rest();
+        stream_run(stream, work, ready);
         return later(ready, stream->ready_ns);
     }
     default: return ready;
@@ -121,11 +126,11 @@ static uint64_t run_graph(CUgraph graph, CUstream stream, uint64_t start) {
     return end;
 }
 
-void exec_run(CUgraphExec exec, CUstream stream) {
+uint64_t exec_run(CUgraphExec exec, CUstream stream, uint64_t ready) {
     pthread_mutex_lock(&exec->running);
-    uint64_t end = run_graph(exec->graph, stream, stream_start(stream));
+    uint64_t end = run_graph(exec->graph, stream, ready);
     pthread_mutex_unlock(&exec->running);
-    stream_reach(stream, end);
+    return end;
 }
 
 static bool calls_host(CUgraph graph) {
@@ -139,8 +144,22 @@ static bool calls_host(CUgraph graph) {
     return false;
 }
 
-bool exec_calls_host(CUgraphExec exec) {
-    return calls_host(exec->graph);
+static uint64_t kernel_time(CUgraph graph) {
+    uint64_t sum = 0;
+    for (CUgraphNode node = graph->first; node; node = node->next) {
+        sum += node->child ? kernel_time(node->child) : node->work.kind == OP_KERNEL ? node->work.as.kernel.duration_ns : 0;
+    }
+    return sum;
+}
+
+bool exec_must_wait(CUgraphExec exec, const device *card) {
+    if (pthread_mutex_trylock(&exec->running) != 0) {
+        return true;
+    }
+    uint64_t time = kernel_time(exec->graph);
+    bool waits = calls_host(exec->graph) || (time && (turn_is_contended(card) || !sim_work_fits(sim_driver.machine, card->gpu, time)));
+    pthread_mutex_unlock(&exec->running);
+    return waits;
 }
 
 CUgraph exec_graph(CUgraphExec exec) {
@@ -230,7 +249,8 @@ CUresult cuGraphExecDestroy(CUgraphExec graph_exec) {
     return CUDA_SUCCESS;
 }
 
-/* Memory of the allocating nodes is taken before anything runs, so that a refusal reaches the caller. */
+/* Memory of the allocating nodes is taken before anything runs, so that a refusal reaches the caller. What work that waits
+ * will free first is taken when its turn comes. */
 static CUresult take_memory(CUgraph graph, bool free_first) {
     for (CUgraphNode node = graph->first; node; node = node->next) {
         if (node->child) {
@@ -238,10 +258,15 @@ static CUresult take_memory(CUgraph graph, bool free_first) {
         }
         if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
             if (heap_charged(node->alloc.pointer)) {
+                if (heap_frees_expected(node->alloc.pointer)) {
+                    continue;
+                }
                 NEED(free_first, CUDA_ERROR_INVALID_VALUE);
                 heap_uncharge(node->alloc.pointer);
             }
             NEED_OK(heap_charge(node->alloc.pointer));
+        } else if (node->type == CU_GRAPH_NODE_TYPE_MEM_FREE) {
+            heap_expect_free(node->work.as.free);
         }
     }
     return CUDA_SUCCESS;

@@ -31,6 +31,7 @@ struct block {
     bool written;
     int file; /* of shared memory, or -1 */
     unsigned keepers; /* graphs' nodes that own the addresses; the memory comes and goes */
+    unsigned frees;   /* submitted for such memory, but not run yet */
     /* A piece shared by small allocations: */
     unsigned class; /* 0: not shared */
     unsigned slots, used;
@@ -354,21 +355,42 @@ CUresult heap_reserve(heap *heap, size_t bytes, CUdeviceptr *pointer) {
 
 CUresult heap_charge(CUdeviceptr pointer) {
     block *home = block_at(pointer);
-    NEED(home && !home->charged, CUDA_ERROR_INVALID_VALUE);
-    NEED(sim_use_take(sim_driver.machine, home->heap->device->gpu, home->bytes) == SIM_OK,
-         CUDA_ERROR_OUT_OF_MEMORY);
-    home->charged = home->bytes;
+    NEED(home, CUDA_ERROR_INVALID_VALUE);
     device *owner = home->heap->device;
-    uint64_t all = __atomic_add_fetch(&owner->graph_bytes, home->bytes, __ATOMIC_RELAXED);
-    owner->graph_bytes_high = all > owner->graph_bytes_high ? all : owner->graph_bytes_high;
-    return CUDA_SUCCESS;
+    CUresult result = CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&home->heap->lock);
+    if (!home->charged) {
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+        if (sim_use_take(sim_driver.machine, owner->gpu, home->bytes) == SIM_OK) {
+            home->charged = home->bytes;
+            uint64_t all = __atomic_add_fetch(&owner->graph_bytes, home->bytes, __ATOMIC_RELAXED);
+            owner->graph_bytes_high = all > owner->graph_bytes_high ? all : owner->graph_bytes_high;
+            result = CUDA_SUCCESS;
+        }
+    }
+    pthread_mutex_unlock(&home->heap->lock);
+    return result;
 }
 
 void heap_uncharge(CUdeviceptr pointer) {
     block *home = block_at(pointer);
     if (home) {
+        pthread_mutex_lock(&home->heap->lock);
         uncharge(home);
+        pthread_mutex_unlock(&home->heap->lock);
     }
+}
+
+void heap_expect_free(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    if (home && home->keepers) {
+        __atomic_add_fetch(&home->frees, 1, __ATOMIC_RELAXED);
+    }
+}
+
+bool heap_frees_expected(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    return home && __atomic_load_n(&home->frees, __ATOMIC_RELAXED);
 }
 
 bool heap_charged(CUdeviceptr pointer) {
@@ -406,6 +428,9 @@ CUresult heap_free(CUdeviceptr pointer) {
     if (block_at(pointer) == home) {
         size_t offset = (uintptr_t)pointer - home->base;
         if (home->keepers) {
+            if (offset == 0 && __atomic_load_n(&home->frees, __ATOMIC_RELAXED)) {
+                __atomic_sub_fetch(&home->frees, 1, __ATOMIC_RELAXED);
+            }
             if (offset == 0 && home->charged) {
                 uncharge(home);
                 result = CUDA_SUCCESS;

@@ -28,6 +28,7 @@ static void add_device(uint32_t gpu) {
     added->card = &sim_driver.machine->state->gpus[gpu];
     added->profile = &sim_profiles[added->card->profile];
     pthread_mutex_init(&added->lock, NULL);
+    pthread_mutex_init(&added->turns, NULL);
 }
 
 /* Which of the visible cards one item of CUDA_VISIBLE_DEVICES means; -1: none, and the list ends there. */

@@ -57,6 +57,7 @@ typedef struct op {
             bool cooperative;
             unsigned lanes;
             uint64_t duration_ns;
+            uint64_t since_ns; /* when it was ready, of what is left of a kernel */
             void *parameters; /* values one after another at their offsets; a graph's node owns them */
         } kernel;
         struct {
@@ -96,6 +97,7 @@ void copy_box(const CUDA_MEMCPY3D_PEER *box);
 
 typedef struct pending {
     op op;
+    uint64_t submitted_ns;
     struct pending *next;
 } pending;
 
@@ -112,12 +114,15 @@ struct CUstream_st {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint64_t ready_ns; /* when everything that has begun here is complete */
-    /* Work that must wait for a host function, or for work that does; a thread of the stream runs it. */
+    /* Work that can't be settled yet: kernels far ahead, host functions, what comes after them. A thread runs it. */
     pending *first, *last;
     unsigned pending_count;
+    pthread_cond_t arrived; /* for the thread */
     bool has_thread, closing;
-    uint64_t *launch_ends; /* of the last LAUNCH_DEPTH kernels */
-    uint64_t launches;
+    uint64_t *launch_ends; /* of the last LAUNCH_DEPTH kernels and graphs */
+    uint64_t launches;     /* kernels and graphs whose end is settled */
+    uint64_t submitted;    /* and those given to the stream */
+    uint64_t seen_ns;      /* a time that has passed */
     struct capture *capture;
     CUstream next;
 };
@@ -137,14 +142,29 @@ extern __thread bool per_thread_default;
 
 CUstream stream_new(CUcontext context, unsigned flags, int priority, bool usual);
 void stream_end(CUstream stream);
+/* Ends all streams of a context, and waits until they are gone. */
+void streams_end(CUcontext context);
 /* The stream that a handle means in this context, or NULL. */
 CUstream stream_find(CUcontext context, CUstream handle);
 /* Runs, queues or captures the work. */
 CUresult stream_submit(CUstream stream, const op *work);
-/* Runs work whose turn has come, at the stream's time; host functions are called here and now. */
-void stream_run(CUstream stream, const op *work);
-/* The stream's work is complete at this time, or later. */
-void stream_reach(CUstream stream, uint64_t at_ns);
+/* run.c */
+/* Runs work whose turn has come, at the stream's time but not before it was submitted. Host functions are called here
+ * and now; kernels are waited for until they are booked. */
+void stream_run(CUstream stream, const op *work, uint64_t submitted_ns);
+/* Books as much of a kernel as goes at once, as submitted now; leaves what is left in `rest`, or answers true. */
+bool kernel_begin(CUstream stream, const op *work, op *rest);
+/* Books all of a kernel that may start then, waiting for the card; answers its end. */
+uint64_t kernel_run(device *card, const op *work, uint64_t ready_ns);
+
+/* turns.c */
+/* Books all of a job that was ready then, waiting as long as it takes; answers its end. */
+uint64_t turn_take(device *card, sim_job job, uint64_t since_ns);
+/* Whether jobs of this process wait. */
+bool turn_is_contended(const device *card);
+/* Where none waits now, none will for a while. */
+void turn_rest(void);
+
 /* When work may start that is submitted now. */
 uint64_t stream_start(CUstream stream);
 bool stream_idle(CUstream stream);
@@ -171,8 +191,10 @@ CUresult capture_record(CUstream stream, CUevent event);
 CUresult capture_wait(CUstream stream, CUevent event);
 
 /* graph.c: a launch's work, run at the stream's time. */
-void exec_run(CUgraphExec exec, CUstream stream);
-bool exec_calls_host(CUgraphExec exec);
+/* Answers its end. */
+uint64_t exec_run(CUgraphExec exec, CUstream stream, uint64_t ready_ns);
+/* Whether it can't be run at once: it calls the host, is at work elsewhere, or has more than the card takes now. */
+bool exec_must_wait(CUgraphExec exec, const device *card);
 void exec_hold(CUgraphExec exec);
 void exec_drop(CUgraphExec exec);
 

@@ -198,6 +198,7 @@ CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream handle) {
     op work = {.kind = OP_FREE, .as.free = pointer};
     if (!stream->capture) {
         pool_freed(&found);
+        heap_expect_free(pointer);
     }
     return stream_submit(stream, &work);
 }

@@ -72,7 +72,7 @@ static void take_back(sim_machine *machine, int slot) {
         sim_lock_take(machine, &machine->state->gpus[gpu].lock);
         memset(&process->use[gpu], 0, sizeof process->use[gpu]);
         add_up(machine, gpu);
-        sim_work_rebook(machine, gpu);
+        sim_work_forget(machine, gpu, slot);
         sim_lock_release(machine, &machine->state->gpus[gpu].lock);
     }
     process->generation++;

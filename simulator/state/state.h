@@ -20,11 +20,12 @@
 enum {
     SIM_MAX_GPUS = 16,
     SIM_MAX_PROCESSES = 2048,
-    SIM_LAYOUT = 2,
+    SIM_LAYOUT = 3,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
     SIM_LANES = 8, /* parts of a card that kernels take side by side */
     SIM_SAMPLES = 64,
+    SIM_SPANS = 16,
 };
 
 #define SIM_MAGIC "UNIGPUSM"
@@ -36,10 +37,17 @@ typedef struct sim_lock {
     uint32_t word;
 } sim_lock;
 
-/* How long something was busy: what was booked so far, and until when. Bookings reach into the future. */
+typedef struct sim_span {
+    uint64_t start_ns, end_ns;
+} sim_span;
+
+/* When something was or will be busy. */
 typedef struct sim_busy {
-    uint64_t booked_ns;
-    uint64_t until_ns;
+    uint64_t sum_ns; /* before the spans that are kept */
+    uint64_t sum_until_ns;
+    uint32_t count;
+    uint32_t reserved;
+    sim_span spans[SIM_SPANS]; /* in order, apart from each other */
 } sim_busy;
 
 typedef struct sim_sample {
@@ -53,6 +61,8 @@ typedef struct sim_use {
     uint64_t contexts; /* bytes of contexts */
     uint32_t context_count;
     uint32_t reserved;
+    uint64_t asked_ns;  /* when it last tried to book */
+    uint64_t served_ns; /* time booked, as far as it counts against others */
     uint64_t lane_end_ns[SIM_LANES]; /* when its last kernel on each lane ends */
     sim_busy busy;
     sim_sample before, lately; /* of its busy time, at least half a second apart */
@@ -95,6 +105,9 @@ typedef struct sim_gpu {
     uint64_t ecc_corrected, ecc_uncorrected;
     uint64_t lane_free_ns[SIM_LANES]; /* when each lane has done what is booked on it */
     sim_busy busy;                    /* with one kernel or more */
+    uint64_t served_ns;               /* the highest of its processes */
+    uint64_t asking[SIM_MAX_PROCESSES / 64]; /* a bit for each process that waits to book */
+    uint32_t held, turn;              /* somebody waits for another's turn; a change of `turn` wakes it */
     sim_sample samples[SIM_SAMPLES];  /* of its busy time, a ring */
     uint32_t sample_count;            /* ever taken */
     uint32_t reserved2;
@@ -175,11 +188,47 @@ void sim_use_context_end(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 /* Bytes free on the card right now, the dead's share included. */
 uint64_t sim_use_free(sim_machine *machine, uint32_t gpu);
 
-/* work.c: kernels take time on the card, first come first served, side by side as far as lanes are free. */
-/* Books a kernel that may start at `ready_ns`; answers when it ends. */
-uint64_t sim_work_book(sim_machine *machine, uint32_t gpu, unsigned lanes, uint64_t duration_ns, uint64_t ready_ns);
+/* busy.c */
+/* By how much it grew. */
+uint64_t sim_busy_add(sim_busy *busy, uint64_t start_ns, uint64_t end_ns);
+/* By how much it would. */
+uint64_t sim_busy_growth(const sim_busy *busy, uint64_t start_ns, uint64_t end_ns);
+uint64_t sim_busy_total(const sim_busy *busy);
+/* The part of it after now, and up to now. */
+uint64_t sim_busy_ahead(const sim_busy *busy, uint64_t now_ns);
+uint64_t sim_busy_until(const sim_busy *busy, uint64_t now_ns);
+/* The first moment at which no more than so much lies ahead. */
+uint64_t sim_busy_moment(const sim_busy *busy, uint64_t left_ns);
+void sim_busy_cut(sim_busy *busy, uint64_t now_ns);
+
+/* work.c: kernels take time on the card, side by side as far as lanes are free; processes take turns. */
+typedef struct sim_job {
+    unsigned lanes;
+    uint64_t left_ns;  /* still to be booked */
+    uint64_t ready_ns; /* when it may start; once booked, when it ends */
+    /* Why not all of it could be booked: */
+    int behind; /* a process whose turn it is, or SIM_NO_SLOT: enough is booked ahead */
+    uint32_t turn;
+    uint64_t look_ns; /* when to try again */
+} sim_job;
+
+/* Books as much of the job as the process may now; whether that was all. */
+bool sim_work_book(sim_machine *machine, uint32_t gpu, sim_job *job, uint64_t now_ns);
+/* Whether kernels of that length together could be booked now. */
+bool sim_work_fits(sim_machine *machine, uint32_t gpu, uint64_t duration_ns);
+/* When it could start; a guess without the card's lock. */
+uint64_t sim_work_start(const sim_gpu *gpu, const sim_job *job);
+/* Waits until it is time to try a job again that could not be booked. */
+void sim_work_wait(sim_machine *machine, uint32_t gpu, const sim_job *refused);
+/* The process has kernels that could not be booked, so others let it have its turn; or has none any more. */
+void sim_work_ask(sim_machine *machine, uint32_t gpu);
+void sim_work_rest(sim_machine *machine, uint32_t gpu);
 /* Forgets what the dead had booked; call with the card locked, the dead's use cleared. */
-void sim_work_rebook(sim_machine *machine, uint32_t gpu);
+void sim_work_forget(sim_machine *machine, uint32_t gpu, int dead);
+
+/* load.c */
+/* Keeps figures for later, if it is time; `use` may be NULL. Call with the card locked. */
+void sim_load_sample(sim_gpu *gpu, sim_use *use, uint64_t now_ns);
 /* Share of the last sixth of a second in which a kernel ran, 0 to 1. */
 double sim_load(sim_machine *machine, uint32_t gpu);
 /* The same for one process, over the last second or so. */

@@ -1,45 +1,35 @@
-/* A card's time. When a kernel is submitted its start and end are settled at once: nothing runs, everything is known,
- * and every process computes the same. */
+/* A card's time. Nothing runs: a kernel's start and end are settled when it is booked, and every process computes the same.
+ *
+ * A process has at most a slice booked ahead of now, so processes that keep a card busy take turns of about a slice, as a
+ * real card switches between contexts. What does not fit yet is booked later by whoever has it, as from the moment at
+ * which it was submitted: a thread that is woken late costs its process nothing while the card is free. Among processes
+ * that wait, whoever has had more than a slice above another lets that one go first, so that being woken late does not
+ * cost a share either. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "simulator/state/state.h"
 
-enum { SAMPLE_EVERY_NS = 5000000, WINDOW_NS = 166667000, PROCESS_WINDOW_NS = 500000000 };
+enum {
+    SLICE_NS = 2000000,
+    PIECE_NS = SLICE_NS / 2,    /* a longer kernel is booked in pieces */
+    CREDIT_NS = 2 * SLICE_NS,   /* how far one can fall behind others: having been idle earns no more */
+    PATIENCE_NS = 50000000,     /* after which nobody waits any more for one that has stopped asking */
+    LOOK_AGAIN_NS = 1000000,
+    SHORTEST_SLEEP_NS = 50000,
+};
 
 static uint64_t later(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
-/* Busy time up to now: what is booked, less what still lies ahead. */
-static uint64_t busy_until_now(const sim_busy *busy, uint64_t now) {
-    uint64_t ahead = busy->until_ns > now ? busy->until_ns - now : 0;
-    return busy->booked_ns > ahead ? busy->booked_ns - ahead : 0;
-}
-
-static void add_interval(sim_busy *busy, uint64_t start, uint64_t end) {
-    uint64_t from = later(start, busy->until_ns);
-    if (end > from) {
-        busy->booked_ns += end - from;
-        busy->until_ns = end;
-    }
-}
-
-static void sample(sim_gpu *gpu, uint64_t now) {
-    const sim_sample *last = &gpu->samples[(gpu->sample_count + SIM_SAMPLES - 1) % SIM_SAMPLES];
-    if (gpu->sample_count == 0 || now - last->at_ns >= SAMPLE_EVERY_NS) {
-        gpu->samples[gpu->sample_count % SIM_SAMPLES] = (sim_sample){now, busy_until_now(&gpu->busy, now)};
-        gpu->sample_count++;
-    }
-}
-
-static void sample_use(sim_use *use, uint64_t now) {
-    if (now - use->lately.at_ns >= PROCESS_WINDOW_NS) {
-        use->before = use->lately;
-        use->lately = (sim_sample){now, busy_until_now(&use->busy, now)};
-    }
-}
-
 /* The lanes to take: those that come free last but in time, so that short gaps are filled first; then the earliest. */
 static uint64_t choose_lanes(const sim_gpu *gpu, unsigned lanes, uint64_t ready, bool chosen[SIM_LANES]) {
     uint64_t start = ready;
+    lanes = lanes < 1 ? 1 : lanes > SIM_LANES ? SIM_LANES : lanes;
     for (unsigned taken = 0; taken < lanes; taken++) {
         int best = -1;
         for (int lane = 0; lane < SIM_LANES; lane++) {
@@ -60,102 +50,148 @@ static uint64_t choose_lanes(const sim_gpu *gpu, unsigned lanes, uint64_t ready,
     return start;
 }
 
-uint64_t sim_work_book(sim_machine *machine, uint32_t index, unsigned lanes, uint64_t duration, uint64_t ready) {
-    sim_gpu *gpu = &machine->state->gpus[index];
-    sim_use *use = &machine->state->processes[machine->slot].use[index];
-    lanes = lanes < 1 ? 1 : lanes > SIM_LANES ? SIM_LANES : lanes;
-    bool chosen[SIM_LANES] = {false};
-    uint64_t now = sim_now_ns();
-    sim_lock_take(machine, &gpu->lock);
-    sample(gpu, now);
-    sample_use(use, now);
-    uint64_t start = choose_lanes(gpu, lanes, later(ready, now), chosen);
-    uint64_t end = start + duration;
+static sim_use *use_of(sim_machine *machine, int slot, uint32_t index) {
+    return &machine->state->processes[slot].use[index];
+}
+
+/* A process that waits and is more than a slice behind this one; SIM_NO_SLOT: nobody. */
+static int whose_turn(sim_machine *machine, uint32_t index, uint64_t now) {
+    const sim_gpu *gpu = &machine->state->gpus[index];
+    uint64_t own = use_of(machine, machine->slot, index)->served_ns;
+    uint32_t words = (__atomic_load_n(&machine->state->process_high, __ATOMIC_ACQUIRE) + 63) / 64;
+    for (uint32_t word = 0; word < words; word++) {
+        for (uint64_t left = gpu->asking[word]; left; left &= left - 1) {
+            int slot = (int)(word * 64) + __builtin_ctzll(left);
+            const sim_use *theirs = use_of(machine, slot, index);
+            bool still = now < theirs->asked_ns + PATIENCE_NS;
+            if (slot != machine->slot && still && theirs->served_ns + SLICE_NS < own) {
+                return slot;
+            }
+        }
+    }
+    return SIM_NO_SLOT;
+}
+
+static void book_piece(sim_gpu *gpu, sim_use *use, sim_job *job, const bool *chosen, uint64_t start, uint64_t piece) {
+    uint64_t end = start + piece;
     for (int lane = 0; lane < SIM_LANES; lane++) {
         if (chosen[lane]) {
             gpu->lane_free_ns[lane] = end;
             use->lane_end_ns[lane] = end;
         }
     }
-    add_interval(&gpu->busy, start, end);
-    add_interval(&use->busy, start, end);
-    sim_lock_release(machine, &gpu->lock);
-    return end;
+    sim_busy_add(&gpu->busy, start, end);
+    use->served_ns += sim_busy_add(&use->busy, start, end);
+    gpu->served_ns = later(gpu->served_ns, use->served_ns);
+    job->ready_ns = end;
+    job->left_ns -= piece;
 }
 
-void sim_work_rebook(sim_machine *machine, uint32_t index) {
+/* Who was held back may look again. */
+static void wake(sim_gpu *gpu) {
+    if (__atomic_exchange_n(&gpu->held, 0, __ATOMIC_ACQ_REL)) {
+        __atomic_add_fetch(&gpu->turn, 1, __ATOMIC_RELEASE);
+        syscall(SYS_futex, &gpu->turn, FUTEX_WAKE, SIM_MAX_PROCESSES, NULL, NULL, 0);
+    }
+}
+
+bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t now) {
+    sim_gpu *gpu = &machine->state->gpus[index];
+    sim_use *use = use_of(machine, machine->slot, index);
+    job->behind = SIM_NO_SLOT;
+    sim_lock_take(machine, &gpu->lock);
+    sim_load_sample(gpu, use, now);
+    use->asked_ns = now;
+    use->served_ns = later(use->served_ns, gpu->served_ns > CREDIT_NS ? gpu->served_ns - CREDIT_NS : 0);
+    while (job->left_ns) {
+        uint64_t piece = job->left_ns < PIECE_NS ? job->left_ns : PIECE_NS;
+        bool chosen[SIM_LANES] = {false};
+        uint64_t start = choose_lanes(gpu, job->lanes, job->ready_ns, chosen);
+        uint64_t ahead = sim_busy_ahead(&use->busy, now);
+        if (ahead + piece > SLICE_NS && ahead + sim_busy_growth(&use->busy, start, start + piece) > SLICE_NS) {
+            job->look_ns = later(sim_busy_moment(&use->busy, SLICE_NS - PIECE_NS), now + SHORTEST_SLEEP_NS);
+            break;
+        }
+        job->behind = whose_turn(machine, index, now);
+        if (job->behind != SIM_NO_SLOT) {
+            job->turn = __atomic_load_n(&gpu->turn, __ATOMIC_RELAXED);
+            __atomic_store_n(&gpu->held, 1, __ATOMIC_RELEASE);
+            break;
+        }
+        book_piece(gpu, use, job, chosen, start, piece);
+    }
+    sim_lock_release(machine, &gpu->lock);
+    return job->left_ns == 0;
+}
+
+bool sim_work_fits(sim_machine *machine, uint32_t index, uint64_t duration) {
+    sim_gpu *gpu = &machine->state->gpus[index];
+    if (duration > SLICE_NS) {
+        return false;
+    }
+    sim_lock_take(machine, &gpu->lock);
+    uint64_t ahead = sim_busy_ahead(&use_of(machine, machine->slot, index)->busy, sim_now_ns());
+    sim_lock_release(machine, &gpu->lock);
+    return ahead + duration <= SLICE_NS;
+}
+
+uint64_t sim_work_start(const sim_gpu *gpu, const sim_job *job) {
+    bool chosen[SIM_LANES] = {false};
+    return choose_lanes(gpu, job->lanes, job->ready_ns, chosen);
+}
+
+void sim_work_ask(sim_machine *machine, uint32_t index) {
+    sim_gpu *gpu = &machine->state->gpus[index];
+    sim_lock_take(machine, &gpu->lock);
+    gpu->asking[machine->slot / 64] |= 1ULL << machine->slot % 64;
+    sim_lock_release(machine, &gpu->lock);
+}
+
+void sim_work_rest(sim_machine *machine, uint32_t index) {
+    sim_gpu *gpu = &machine->state->gpus[index];
+    sim_lock_take(machine, &gpu->lock);
+    gpu->asking[machine->slot / 64] &= ~(1ULL << machine->slot % 64);
+    sim_lock_release(machine, &gpu->lock);
+    wake(gpu);
+}
+
+void sim_work_wait(sim_machine *machine, uint32_t index, const sim_job *refused) {
+    sim_gpu *gpu = &machine->state->gpus[index];
+    if (refused->behind == SIM_NO_SLOT) {
+        wake(gpu);
+        struct timespec until = {(time_t)(refused->look_ns / 1000000000U), (long)(refused->look_ns % 1000000000U)};
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+        return;
+    }
+    struct timespec patience = {.tv_nsec = LOOK_AGAIN_NS};
+    long slept = syscall(SYS_futex, &gpu->turn, FUTEX_WAIT, refused->turn, &patience, NULL, 0);
+    if (slept == -1 && errno == ETIMEDOUT && sim_process_pid(machine, refused->behind) < 0) {
+        sim_process_reap(machine);
+    }
+}
+
+void sim_work_forget(sim_machine *machine, uint32_t index, int dead) {
     sim_gpu *gpu = &machine->state->gpus[index];
     uint32_t high = __atomic_load_n(&machine->state->process_high, __ATOMIC_ACQUIRE);
-    uint64_t last = 0;
-    for (int lane = 0; lane < SIM_LANES; lane++) {
-        uint64_t end = 0;
-        for (uint32_t slot = 0; slot < high; slot++) {
-            end = later(end, machine->state->processes[slot].use[index].lane_end_ns[lane]);
-        }
-        if (end < gpu->lane_free_ns[lane]) {
-            gpu->lane_free_ns[lane] = end;
-        }
-        last = later(last, gpu->lane_free_ns[lane]);
-    }
     uint64_t now = sim_now_ns();
-    if (gpu->busy.until_ns > later(last, now)) {
-        gpu->busy.booked_ns -= gpu->busy.until_ns - later(last, now);
-        gpu->busy.until_ns = later(last, now);
-    }
-}
-
-/* Busy time as it was at a moment within the samples, by a straight line between two of them. */
-static double busy_at(const sim_gpu *gpu, uint64_t at, sim_sample newest) {
-    sim_sample after = newest;
-    uint32_t kept = gpu->sample_count < SIM_SAMPLES ? gpu->sample_count : SIM_SAMPLES;
-    for (uint32_t back = 1; back <= kept; back++) {
-        const sim_sample *before = &gpu->samples[(gpu->sample_count - back) % SIM_SAMPLES];
-        if (before->at_ns <= at) {
-            if (after.at_ns == before->at_ns) {
-                return (double)before->busy_ns;
+    gpu->asking[dead / 64] &= ~(1ULL << dead % 64);
+    sim_busy_cut(&gpu->busy, now);
+    uint64_t lanes[SIM_LANES] = {0};
+    for (uint32_t slot = 0; slot < high; slot++) {
+        const sim_use *use = use_of(machine, (int)slot, index);
+        for (int lane = 0; lane < SIM_LANES; lane++) {
+            lanes[lane] = later(lanes[lane], use->lane_end_ns[lane]);
+        }
+        for (uint32_t i = 0; i < use->busy.count; i++) {
+            if (use->busy.spans[i].end_ns > now) {
+                sim_busy_add(&gpu->busy, later(use->busy.spans[i].start_ns, now), use->busy.spans[i].end_ns);
             }
-            double part = (double)(at - before->at_ns) / (double)(after.at_ns - before->at_ns);
-            return (double)before->busy_ns + part * ((double)after.busy_ns - (double)before->busy_ns);
         }
-        after = *before;
     }
-    return (double)after.busy_ns;
-}
-
-static double share(double busy, double time) {
-    double part = time > 0 ? busy / time : 0;
-    return part < 0 ? 0 : part > 1 ? 1 : part;
-}
-
-double sim_load(sim_machine *machine, uint32_t index) {
-    sim_gpu *gpu = &machine->state->gpus[index];
-    uint64_t now = sim_now_ns();
-    sim_lock_take(machine, &gpu->lock);
-    sample(gpu, now);
-    sim_sample newest = {now, busy_until_now(&gpu->busy, now)};
-    double before = busy_at(gpu, now - WINDOW_NS, newest);
-    sim_lock_release(machine, &gpu->lock);
-    return share((double)newest.busy_ns - before, WINDOW_NS);
-}
-
-double sim_process_load(sim_machine *machine, int slot, uint32_t index) {
-    sim_gpu *gpu = &machine->state->gpus[index];
-    sim_use *use = &machine->state->processes[slot].use[index];
-    uint64_t now = sim_now_ns();
-    sim_lock_take(machine, &gpu->lock);
-    sample_use(use, now);
-    sim_sample since = use->lately.at_ns == now || now - use->lately.at_ns < PROCESS_WINDOW_NS / 10 ? use->before
-                                                                                                   : use->lately;
-    uint64_t busy = busy_until_now(&use->busy, now);
-    sim_lock_release(machine, &gpu->lock);
-    uint64_t from = later(since.at_ns, gpu->created_ns);
-    return share((double)busy - (double)since.busy_ns, (double)(now - from));
-}
-
-double sim_busy_seconds(sim_machine *machine, uint32_t index) {
-    sim_gpu *gpu = &machine->state->gpus[index];
-    sim_lock_take(machine, &gpu->lock);
-    uint64_t busy = busy_until_now(&gpu->busy, sim_now_ns());
-    sim_lock_release(machine, &gpu->lock);
-    return (double)busy / 1e9;
+    for (int lane = 0; lane < SIM_LANES; lane++) {
+        if (lanes[lane] < gpu->lane_free_ns[lane]) {
+            gpu->lane_free_ns[lane] = lanes[lane];
+        }
+    }
+    __atomic_store_n(&gpu->held, 1, __ATOMIC_RELEASE);
 }

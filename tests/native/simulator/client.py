@@ -124,8 +124,48 @@ def spin(milliseconds: int) -> int:
     return cuda.cuLaunchKernel(spinner, 1, 1, 1, 1, 1, 1, 0, None, parameters, None)
 
 
+def spin_often(count: int, microseconds: int) -> int:
+    """Launches so many such kernels, one after another."""
+    value = ctypes.c_uint64(microseconds * 1000)
+    parameters = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+    status = 0
+    for _ in range(count):
+        status = status or cuda.cuLaunchKernel(spinner, 1, 1, 1, 1, 1, 1, 0, None, parameters, None)
+    return status
+
+
 def synchronize() -> int:
     return cuda.cuCtxSynchronize()
+
+
+events: list[ctypes.c_void_p] = []
+
+
+def record() -> int:
+    """Records a new event; its number."""
+    event = ctypes.c_void_p()
+    assert cuda.cuEventCreate(ctypes.byref(event), 0) == 0
+    assert cuda.cuEventRecord(event, None) == 0
+    events.append(event)
+    return len(events) - 1
+
+
+def query(event: int) -> int:
+    return cuda.cuEventQuery(events[event])
+
+
+def timed_spin(count: int, microseconds: int) -> float:
+    """Milliseconds by the card's own clock from before so many kernels until they are over."""
+    before = record()
+    assert spin_often(count, microseconds) == 0
+    return elapsed(before, record())
+
+
+def elapsed(first: int, second: int) -> float:
+    milliseconds = ctypes.c_float()
+    assert cuda.cuEventSynchronize(events[second]) == 0
+    assert cuda.cuEventElapsedTime(ctypes.byref(milliseconds), events[first], events[second]) == 0
+    return milliseconds.value
 
 
 class Utilisation(ctypes.Structure):

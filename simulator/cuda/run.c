@@ -1,0 +1,164 @@
+/* How work runs whose turn has come in its stream: what takes time on the card is booked there, the rest is done. */
+#include <errno.h>
+#include <sched.h>
+#include <time.h>
+
+#include "simulator/cuda/op.h"
+
+enum { SPIN_NS = 60000 };
+
+static void raise_to(uint64_t *value, uint64_t wanted) {
+    uint64_t seen = __atomic_load_n(value, __ATOMIC_RELAXED);
+    while (seen < wanted &&
+           !__atomic_compare_exchange_n(value, &seen, wanted, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    }
+}
+
+static uint64_t later(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+void sleep_until(uint64_t at) {
+    /* Timers are late by tens of microseconds: sleep short of the mark, then watch the clock. */
+    if (at > SPIN_NS && sim_now_ns() + SPIN_NS < at) {
+        uint64_t early = at - SPIN_NS;
+        struct timespec until = {(time_t)(early / 1000000000U), (long)(early % 1000000000U)};
+        while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {
+        }
+    }
+    while (sim_now_ns() < at) {
+        sched_yield();
+    }
+}
+
+static bool blocking(const struct CUstream_st *stream) {
+    return !(stream->flags & CU_STREAM_NON_BLOCKING);
+}
+
+uint64_t stream_start(CUstream stream) {
+    CUcontext context = stream->context;
+    uint64_t start = stream->ready_ns;
+    if (stream == context->legacy) {
+        start = later(start, __atomic_load_n(&context->blocking_ns, __ATOMIC_ACQUIRE));
+    } else if (blocking(stream)) {
+        start = later(start, __atomic_load_n(&context->legacy->ready_ns, __ATOMIC_ACQUIRE));
+    }
+    return start;
+}
+
+static void set_ready(CUstream stream, uint64_t at) {
+    __atomic_store_n(&stream->ready_ns, at, __ATOMIC_RELEASE);
+    if (stream != stream->context->legacy && blocking(stream)) {
+        raise_to(&stream->context->blocking_ns, at);
+    }
+    raise_to(&stream->context->latest_ns, at);
+}
+
+static void launch_done(CUstream stream, uint64_t end) {
+    if (stream->launch_ends) {
+        stream->launch_ends[stream->launches % LAUNCH_DEPTH] = end;
+    }
+    stream->launches++;
+    set_ready(stream, end);
+}
+
+static sim_job job_of(const op *work, uint64_t ready) {
+    return (sim_job){.lanes = work->as.kernel.lanes, .left_ns = work->as.kernel.duration_ns, .ready_ns = ready};
+}
+
+uint64_t kernel_run(device *card, const op *work, uint64_t ready) {
+    if (!work->as.kernel.duration_ns) {
+        return ready;
+    }
+    return turn_take(card, job_of(work, ready), work->as.kernel.since_ns ? work->as.kernel.since_ns : ready);
+}
+
+bool kernel_begin(CUstream stream, const op *work, op *rest) {
+    sim_job job = job_of(work, stream_start(stream));
+    device *card = stream->context->device;
+    if (job.left_ns) {
+        uint64_t now = stream->seen_ns = sim_now_ns();
+        uint64_t since = job.ready_ns = later(job.ready_ns, now);
+        if (turn_is_contended(card) || !sim_work_book(sim_driver.machine, card->gpu, &job, now)) {
+            if (job.left_ns < work->as.kernel.duration_ns) {
+                set_ready(stream, job.ready_ns);
+            }
+            *rest = *work;
+            rest->as.kernel.duration_ns = job.left_ns;
+            rest->as.kernel.since_ns = since;
+            return false;
+        }
+    }
+    launch_done(stream, job.ready_ns);
+    return true;
+}
+
+static bool value_reached(const op *work) {
+    uint64_t seen = work->as.value.wide ? __atomic_load_n((uint64_t *)(uintptr_t)work->as.value.address, __ATOMIC_ACQUIRE)
+                                        : __atomic_load_n((uint32_t *)(uintptr_t)work->as.value.address, __ATOMIC_ACQUIRE);
+    uint64_t wanted = work->as.value.value;
+    switch (work->as.value.flags & 3) {
+    case CU_STREAM_WAIT_VALUE_GEQ:
+        return work->as.value.wide ? (int64_t)(seen - wanted) >= 0 : (int32_t)((uint32_t)seen - (uint32_t)wanted) >= 0;
+    case CU_STREAM_WAIT_VALUE_EQ: return seen == wanted;
+    case CU_STREAM_WAIT_VALUE_AND: return (seen & wanted) != 0;
+    default: return ~(seen | wanted) != 0;
+    }
+}
+
+static void write_value(const op *work) {
+    if (work->as.value.wide) {
+        __atomic_store_n((uint64_t *)(uintptr_t)work->as.value.address, work->as.value.value, __ATOMIC_RELEASE);
+    } else {
+        __atomic_store_n((uint32_t *)(uintptr_t)work->as.value.address, (uint32_t)work->as.value.value, __ATOMIC_RELEASE);
+    }
+}
+
+void stream_run(CUstream stream, const op *work, uint64_t submitted) {
+    uint64_t start = stream_start(stream);
+    switch (work->kind) {
+    case OP_KERNEL:
+        launch_done(stream, kernel_run(stream->context->device, work, later(start, submitted)));
+        return;
+    case OP_GRAPH:
+        launch_done(stream, exec_run(work->as.exec, stream, later(start, submitted)));
+        exec_drop(work->as.exec);
+        return;
+    case OP_HOST:
+        sleep_until(start);
+        work->as.host.callback(work->as.host.data);
+        start = later(start, sim_now_ns());
+        break;
+    case OP_CALLBACK:
+        sleep_until(start);
+        work->as.callback.callback(work->as.callback.stream, CUDA_SUCCESS, work->as.callback.data);
+        start = later(start, sim_now_ns());
+        break;
+    case OP_RECORD:
+        moment_done(work->as.event.moment, later(start, submitted));
+        moment_drop(work->as.event.moment);
+        break;
+    case OP_WAIT:
+        start = later(start, moment_wait(work->as.event.moment));
+        moment_drop(work->as.event.moment);
+        break;
+    case OP_WAIT_VALUE:
+        while (!value_reached(work)) {
+            struct timespec pause = {.tv_nsec = 20000};
+            nanosleep(&pause, NULL);
+        }
+        start = later(start, sim_now_ns());
+        break;
+    case OP_WRITE_VALUE:
+        sleep_until(start); /* others wait for it in real time */
+        write_value(work);
+        break;
+    case OP_FREE: heap_free(work->as.free); break;
+    case OP_COPY:
+    case OP_COPY_BOX:
+    case OP_FILL: op_do_copy(work); break;
+    case OP_ALLOC:
+    case OP_EMPTY: break;
+    }
+    set_ready(stream, start);
+}
