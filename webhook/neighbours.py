@@ -1,8 +1,8 @@
 """Who else is on a node's cards: asked of the API server when a raise of limits has to be checked, and not before.
 
-A raise that was let pass is remembered for some seconds, until the API server shows it: two that come at the same
-moment can't get the same room twice. What another replica lets pass at that moment isn't known here; the node agent,
-which puts raises in force one after another, is the last to check.
+A change that was let pass is remembered until the API server shows it, some seconds at most: two raises that come at
+the same moment can't get the same room twice. What another replica lets pass at that moment isn't known here; the node
+agent, which puts raises in force one after another, is the last to check.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from collections.abc import AsyncIterator, Callable
 from kubernetes_asyncio import client
 
 from unigpu import errors
-from unigpu.allocations import Use
-from unigpu.books import Booking, Books
+from unigpu.books import Books
 from webhook import relimit, watching
+from webhook.relimit import Passed
 from webhook.watching import Item
 
 SECONDS = 3.0
 """For its turn and the answers: the API server waits 5 s for the whole review."""
 HOLD_SECONDS = 10.0
-"""How long a raise that was let pass counts although the API server doesn't show it: it may have been refused after
+"""How long a change that was let pass counts although the API server doesn't show it: it may have been refused after
 all, by another webhook or for a conflict."""
 _RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
 
@@ -34,7 +34,7 @@ class Neighbours:
     ) -> None:
         self._api, self._seconds, self._clock = api, seconds, clock
         self._locks: dict[str, asyncio.Lock] = {}
-        self._passed: dict[str, tuple[float, Booking]] = {}
+        self._passed: dict[str, tuple[float, Passed]] = {}
 
     @contextlib.asynccontextmanager
     async def of(self, node: str) -> AsyncIterator[Books]:
@@ -51,29 +51,23 @@ class Neighbours:
             except TimeoutError:
                 why = f"the API server didn't list the pods of node {node} within {self._seconds:g} s"
                 raise errors.Unavailable(why) from None
-            yield self._with_passed(node, found)
+            yield found
 
-    def passed(self, uid: str, booking: Booking) -> None:
-        """A change of the pod's limits was let pass, after which it takes that."""
-        self._passed[uid] = (self._clock() + HOLD_SECONDS, booking)
+    def passed(self, change: Passed) -> None:
+        """Remember a change of a pod's limits, instead of an earlier one."""
+        self._passed[change.uid] = (self._clock() + HOLD_SECONDS, change)
 
     async def _read(self, node: str) -> Books:
         nodes, pods = await asyncio.gather(
             self._all("/api/v1/nodes", f"metadata.name={node}"),
             self._all("/api/v1/pods", f"spec.nodeName={node},{_RUNNING}"),
         )
-        return relimit.books(node, nodes[0] if nodes else None, pods)
+        now = self._clock()
+        self._passed = {uid: entry for uid, entry in self._passed.items() if entry[0] > now}
+        found = relimit.books(node, nodes[0] if nodes else None, pods)
+        relimit.with_passed(found, node, pods, [change for _, change in self._passed.values()])
+        return found
 
     async def _all(self, path: str, selector: str) -> list[Item]:
         query = {"fieldSelector": selector}
         return [item async for page, _ in watching.pages(self._api, path, query, metadata=True) for item in page]
-
-    def _with_passed(self, node: str, books: Books) -> Books:
-        now = self._clock()
-        self._passed = {uid: entry for uid, entry in self._passed.items() if entry[0] > now}
-        for uid, (_, booking) in self._passed.items():
-            shown = books.booking(uid)
-            if booking.node == node and shown is not None:
-                uses = {gpu: use.larger(shown.uses.get(gpu, Use())) for gpu, use in booking.uses.items()}
-                books.book(uid, Booking(booking.pod, node, {**shown.uses, **uses}))
-        return books

@@ -46,6 +46,19 @@ class Change:
     after: Allocation | None = None
     """What they would count."""
     requests: Mapping[str, Request] = field(default_factory=dict)
+    text: str | None = None
+    """The annotation after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A change that was let pass, for as long as the API server may not show it yet."""
+
+    uid: str
+    text: str | None
+    """The annotation."""
+    booking: Booking
+    """What the pod takes with it."""
 
 
 def at_creation(annotations: Annotations, wishes: Mapping[str, Request]) -> list[Problem]:
@@ -100,6 +113,7 @@ def judge(pod: Item, before: Annotations, after: Annotations, rules: Rules) -> C
         before=counted_now,
         after=counted_then,
         requests=wishes,
+        text=after.get(names.ANNOTATION_LIMITS),
     )
 
 
@@ -124,12 +138,24 @@ def fit(change: Change, others: Books) -> list[Problem]:
     return problems
 
 
-def booking(change: Change) -> tuple[str, Booking] | None:
-    """What the pod, by UID, takes once the change is written; None where no card was chosen for it."""
+def passed(change: Change) -> Passed | None:
+    """The change, let pass; None where no card was chosen for the pod yet."""
     if change.after is None:
         return None
     uses = allocations.pod_use(change.after, _roles(change.requests))
-    return change.uid, Booking(change.pod, change.after.node, uses)
+    return Passed(change.uid, change.text, Booking(change.pod, change.after.node, uses))
+
+
+def with_passed(found: Books, node: str, pods: Iterable[Item], recent: Iterable[Passed]) -> None:
+    """Count in the node's books what changes take that its pods don't show yet."""
+    shown = {str((item.get("metadata") or {}).get("uid", "")): item for item in pods}
+    for change in recent:
+        item, booking = shown.get(change.uid), found.booking(change.uid)
+        if change.booking.node != node or item is None or booking is None:
+            continue
+        if _annotations(item).get(names.ANNOTATION_LIMITS) != change.text:
+            uses = {gpu: use.larger(booking.uses.get(gpu, cards.UNUSED)) for gpu, use in change.booking.uses.items()}
+            found.book(change.uid, Booking(booking.pod, node, {**booking.uses, **uses}))
 
 
 def books(node: str, node_item: Item | None, pods: Iterable[Item]) -> Books:

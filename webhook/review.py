@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unigpu import findings, limits, names
-from unigpu.books import Booking, Books
+from unigpu.books import Books
 from webhook import mutate, pods, reapply, relimit, translate, wire, written
 from webhook.options import Options
 from webhook.translate import Translation
@@ -34,8 +34,8 @@ class Verdict:
     """Of a refusal; of `limited`, what changed."""
     look_at: str = ""
     """Node whose cards the answer depends on. It is a refusal until the review is made again with its books."""
-    booking: tuple[str, Booking] | None = None
-    """What the pod, by UID, takes once its limits have changed."""
+    passed: relimit.Passed | None = None
+    """The change of limits that it lets pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def _limits(
         return _refused(review, Translation(problems=problems))
     was, becomes = (said.get(names.ANNOTATION_LIMITS, "as requested") for said in (before, after))
     return Verdict(
-        wire.allow(review.uid, change.warnings), "limited", reason=f"{was} → {becomes}", booking=relimit.booking(change)
+        wire.allow(review.uid, change.warnings), "limited", reason=f"{was} → {becomes}", passed=relimit.passed(change)
     )
 
 

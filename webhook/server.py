@@ -64,8 +64,8 @@ class Reviews:
             return review.unanswered(asked, str(error))
 
     def _noted(self, asked: wire.Review, verdict: Verdict, neighbours: Neighbours) -> Verdict:
-        if verdict.booking is not None and not asked.dry_run:
-            neighbours.passed(*verdict.booking)
+        if verdict.passed is not None and not asked.dry_run:
+            neighbours.passed(verdict.passed)
         return verdict
 
     def _handler(

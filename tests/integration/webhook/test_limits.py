@@ -18,6 +18,7 @@ from unigpu.requests import PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
 from webhook import kube
 from webhook.neighbours import HOLD_SECONDS, Neighbours
+from webhook.relimit import Passed
 
 CARD = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
 Json = dict[str, Any]
@@ -130,7 +131,7 @@ async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, ap
 async def test_a_raise_that_never_comes_true_is_forgotten(cluster: Any, api: client.ApiClient) -> None:
     now = [0.0]
     neighbours = Neighbours(api, clock=lambda: now[0])
-    neighbours.passed("uid-mine", Booking("team/mine", "n", {CARD.uuid: Use(MiB(8192), 0, 1)}))
+    neighbours.passed(Passed("uid-mine", "memory=8Gi", Booking("team/mine", "n", {CARD.uuid: Use(MiB(8192), 0, 1)})))
     for moment, taken in ((0.0, 16384), (HOLD_SECONDS - 1, 16384), (HOLD_SECONDS, 12288)):
         now[0] = moment
         async with neighbours.of("n") as books:

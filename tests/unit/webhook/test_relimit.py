@@ -23,6 +23,10 @@ ASKED = Request(gpus=1, memory=MiB(4096), cores=Percent(30))
 Json = dict[str, Any]
 
 
+def text(memory: int | str | None = None, **more: Any) -> str:
+    return json.dumps({"main": ({} if memory is None else {"memory": memory}) | more})
+
+
 def make_pod(
     wishes: Mapping[str, Request] | None = None,
     *,
@@ -62,10 +66,6 @@ def update(pod: Json, text: str | None, books: Books | None = None, options: Opt
     return review.review_validation(asked, options or Options(), ("scheduler",), books)
 
 
-def text(memory: int | str | None = None, **more: Any) -> str:
-    return json.dumps({"main": ({} if memory is None else {"memory": memory}) | more})
-
-
 FULL_A = make_pod({"x": Request(gpus=1, memory=MiB(10240), cores=Percent(60))}, uid="other")
 """Leaves 6144 MiB and 40 % of card a."""
 
@@ -98,8 +98,39 @@ def test_a_raise_asks_for_the_node_and_is_refused_until_it_was_looked_at() -> No
     assert "nobody looked at node n" in status["message"]
     allowed = update(make_pod(), text(6144), node(FULL_A))
     assert (allowed.outcome, allowed.look_at) == ("limited", "")
-    assert allowed.booking is not None
-    assert {gpu: use.memory for gpu, use in allowed.booking[1].uses.items()} == {"GPU-a": 6144}
+    assert allowed.passed is not None
+    assert {gpu: use.memory for gpu, use in allowed.passed.booking.uses.items()} == {"GPU-a": 6144}
+
+
+@pytest.mark.parametrize(
+    ("shown", "taken"),
+    [
+        pytest.param(make_pod(), 6144, id="not shown yet"),
+        pytest.param(make_pod(limits=text(6144)), 6144, id="shown"),
+        pytest.param(make_pod(limits=text(1), applied='{"main":{"memory":1}}'), 6144, id="something else is shown"),
+        pytest.param(make_pod(uid="another"), 4096, id="the pod is gone"),
+    ],
+)
+def test_a_raise_counts_before_it_is_shown(shown: Json, taken: int) -> None:
+    passed = update(make_pod(), text(6144), node()).passed
+    assert passed is not None
+    books = node(shown)
+    relimit.with_passed(books, "n", [shown], [passed])
+    seen = books.node("n")
+    assert seen is not None
+    assert seen.cards[0].taken.memory == taken
+
+
+def test_a_change_that_is_shown_counts_as_the_pod_says() -> None:
+    passed = update(make_pod(), text(1)).passed
+    assert passed is not None
+    shown = make_pod(limits=text(1), applied='{"main":{"memory":1}}')
+    books = node(shown)
+    relimit.with_passed(books, "n", [shown], [passed])
+    assert books.overbooked() == []
+    seen = books.node("n")
+    assert seen is not None
+    assert seen.cards[0].taken.memory == 1
 
 
 def test_a_raise_beyond_what_is_free_names_card_free_and_asked() -> None:

@@ -1,0 +1,241 @@
+"""Limits changed with kubectl and `kubectl unigpu limit`, before a real API server and webhook. The rest is played."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import __main__ as cli
+from tests.chart import apiserver
+from unigpu import allocations, gpus, names
+from unigpu.allocations import Allocation, Share
+from unigpu.gpus import Gpu
+from unigpu.units import GpuUuid, MiB, Percent
+from webhook import configuration, settings
+
+CARD = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
+SYSTEM = names.SYSTEM_NAMESPACE
+ADMINS = "--as-group=system:masters"
+SCHEDULER = (f"--as=system:serviceaccount:{SYSTEM}:{names.ACCOUNT_SCHEDULER}", ADMINS)
+AGENT = (f"--as=system:serviceaccount:{SYSTEM}:{names.ACCOUNT_NODE_AGENT}", ADMINS)
+Json = dict[str, Any]
+
+
+class Cluster:
+    """An API server, asked with kubectl and with `kubectl unigpu`."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [apiserver.BIN / "kubectl", "--kubeconfig", self.kubeconfig, *arguments]
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120)
+
+    def must(self, *arguments: str, text: str | None = None) -> str:
+        done = self.kubectl(*arguments, text=text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def unigpu(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*arguments, "--kubeconfig", str(self.kubeconfig)]
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            status = cli.main(command)
+        return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
+
+    def apply(self, *documents: Json) -> None:
+        self.must("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
+
+    def annotations(self, pod: str) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self.must("get", "pod", pod, "-o", "json"))["metadata"]["annotations"]
+        return found
+
+    def limits(self, pod: str) -> str | None:
+        return self.annotations(pod).get(names.ANNOTATION_LIMITS)
+
+    def annotate(self, pod: str, text: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return self.kubectl("annotate", "--overwrite", "pod", pod, f"{names.ANNOTATION_LIMITS}={text}", *more)
+
+    def applied(self, pod: str, text: str) -> None:
+        """What the node agent writes."""
+        self.must("annotate", "--overwrite", "pod", pod, f"{names.ANNOTATION_LIMITS_APPLIED}={text}", *AGENT)
+
+    def bind(self, pod: str, memory: int) -> None:
+        """What the scheduler does."""
+        chosen = allocations.dump(Allocation("n", {"main": (Share(CARD.uuid, MiB(memory), Percent(30)),)}))
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod, "annotations": {names.ANNOTATION_ALLOCATION: chosen}},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": "n"},
+        }
+        path = f"/api/v1/namespaces/default/pods/{pod}/binding"
+        self.must("create", "--raw", path, "-f", "-", *SCHEDULER, text=json.dumps(binding))
+
+
+def manifest(name: str, gib: int) -> Json:
+    resources = {"limits": {"aliyun.com/gpu-mem": gib, "aliyun.com/gpu-core.percentage": 30}}
+    spec = {"containers": [{"name": "main", "image": "none", "resources": resources}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+
+def account(namespace: str) -> Json:
+    """What a controller would make."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": namespace},
+    }
+
+
+@pytest.fixture(scope="module")
+def webhooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The API server with our webhook, and a node with one card of 16 GiB."""
+    if not (apiserver.BIN / "kubectl").exists():
+        pytest.fail("kubectl and the API server aren't there: `make cluster` builds them")
+    folder = tmp_path_factory.mktemp("apiserver")
+    with apiserver.running(folder) as kubeconfig:
+        cluster = Cluster(kubeconfig)
+        inventory = {names.ANNOTATION_INVENTORY: gpus.dump([CARD])}
+        cluster.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}},
+            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "annotations": inventory}},
+            account("default"),
+            *configuration.documents(settings.Settings()),
+        )
+        with _webhook(cluster, folder / "webhook.log"):
+            yield cluster
+
+
+@contextlib.contextmanager
+def _webhook(cluster: Cluster, log: Path) -> Iterator[None]:
+    """The webhook in a process of its own, in both configurations by its address."""
+    command = [sys.executable, "-m", "webhook", "--port=0", "--metrics-port=0", "--host=localhost", "--log-json"]
+    command += ["--kubeconfig", str(cluster.kubeconfig), "--sweep-seconds=0", "--drain-seconds=0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+        assert process.stderr is not None
+        lines = (json.loads(line) for line in process.stderr)
+        port = next((line["port"] for line in lines if line["message"] == "serving"), None)
+        assert port is not None, "the webhook ended"
+        follow = threading.Thread(target=lambda: log.write_text("\n".join(map(json.dumps, lines))))
+        follow.start()
+        try:
+            for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
+                found = json.loads(cluster.must("get", kind, names.WEBHOOK_CONFIGURATION, "-o", "json"))
+                for hook in found["webhooks"]:
+                    service = hook["clientConfig"].pop("service")
+                    hook["clientConfig"]["url"] = f"https://localhost:{port}{service['path']}"
+                cluster.must("replace", "-f", "-", text=json.dumps(found))
+            yield
+        finally:
+            process.terminate()
+            follow.join()
+
+
+@pytest.fixture
+def cluster(webhooked: Cluster) -> Iterator[Cluster]:
+    """With the pods `mine`, of 4 GiB, and `other`, of 8 GiB, on the card; both with 30 % of its compute."""
+    webhooked.apply(manifest("mine", 4), manifest("other", 8))
+    webhooked.bind("mine", 4096)
+    webhooked.bind("other", 8192)
+    yield webhooked
+    webhooked.must("delete", "pod", "--all", "--force", "--grace-period=0")
+
+
+FREE = (
+    "container main: memory = 9216 MiB: GPU 0 (GPU-a) of node n has 8192 MiB free for it: 16384 MiB, less 8192 MiB of "
+    "others; accepted: up to 8192 MiB"
+)
+
+
+def test_a_change_with_kubectl(cluster: Cluster) -> None:
+    done = cluster.annotate("mine", '{"main": {"memory": "8Gi", "cores": 10, "ceiling": 80, "policy": "soft"}}')
+    assert done.returncode == 0, done.stderr
+    assert cluster.limits("mine") == '{"main": {"memory": "8Gi", "cores": 10, "ceiling": 80, "policy": "soft"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("memory=9Gi", FREE),
+        (
+            "cores=71",
+            "container main: cores = 71 %: GPU 0 (GPU-a) of node n has 70 % of its compute free for it: 100 %, less 30 "
+            "% of others; accepted: up to 70 %",
+        ),
+        ("memory=9 GB", "container main: memory = 9 GB: '9 GB' is not a Kubernetes quantity; accepted: MiB on each"),
+        ("ceiling=20", "container main: ceiling = 20: below the container's share of 30 %; accepted: 30 to 100"),
+    ],
+)
+def test_a_change_that_is_refused_changes_nothing(cluster: Cluster, text: str, said: str) -> None:
+    cluster.annotate("mine", "memory=5Gi")
+    done = cluster.annotate("mine", text)
+    assert done.returncode == 1
+    assert f'admission webhook "protect.unigpu.dev" denied the request: {said}' in done.stderr
+    assert cluster.limits("mine") == "memory=5Gi"
+
+
+def test_a_change_of_anothers_pod(cluster: Cluster) -> None:
+    done = cluster.annotate("mine", "memory=1Gi", "--as=bob")
+    assert done.returncode == 1
+    assert 'User "bob" cannot get resource "pods"' in done.stderr
+    assert cluster.limits("mine") is None
+
+
+def test_nobody_but_unigpu_says_what_is_in_force(cluster: Cluster) -> None:
+    done = cluster.kubectl("annotate", "pod", "mine", f"{names.ANNOTATION_LIMITS_APPLIED}={{}}")
+    assert "annotation unigpu.dev/limits-applied: only unigpu may change it, and not admin" in done.stderr
+    cluster.applied("mine", "{}")
+
+
+def test_a_manifest_applied_again_keeps_the_limits(cluster: Cluster) -> None:
+    cluster.annotate("mine", "memory=1Gi")
+    for _ in range(2):
+        cluster.apply(manifest("mine", 4))
+    assert cluster.limits("mine") == "memory=1Gi"
+
+
+def test_room_of_a_lowering_is_there_once_the_node_agent_says_so(cluster: Cluster) -> None:
+    cluster.annotate("other", "memory=1Gi")
+    assert cluster.annotate("mine", "memory=9Gi").returncode == 1
+    cluster.applied("other", '{"main":{"held":{"GPU-a":7000},"memory":1024}}')
+    assert "has 9384 MiB free" in cluster.annotate("mine", "memory=15Gi").stderr
+    cluster.applied("other", '{"main":{"memory":1024}}')
+    assert cluster.annotate("mine", "memory=15Gi").returncode == 0
+    done = cluster.kubectl("annotate", "pod", "other", f"{names.ANNOTATION_LIMITS}-")
+    assert "memory = 8192 MiB: GPU 0 (GPU-a) of node n has 1024 MiB free for it" in done.stderr
+
+
+def test_the_command(cluster: Cluster) -> None:
+    done = cluster.unigpu("limit", "mine", "--memory=1Gi", "--cores=10", "--ceiling=80", "--policy=soft")
+    assert (done.returncode, done.stdout) == (0, "main: 4096 MiB, 30 % (hard) → 1024 MiB, 10 % up to 80 % (soft)\n")
+    assert cluster.limits("mine") == '{"main":{"ceiling":80,"cores":10,"memory":1024,"policy":"soft"}}'
+    assert "1024/16384    10 to 80 %  changed, not in force yet  default/mine" in cluster.unigpu("status").stdout
+    done = cluster.unigpu("limit", "mine", "--memory=9Gi", "-n", "default")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"refused: {FREE}\n")
+    done = cluster.unigpu("limit", "mine", "--reset")
+    assert done.stdout == "main: 1024 MiB, 10 % up to 80 % (soft) → 4096 MiB, 30 % (hard)\n"
+    assert cluster.limits("mine") is None
+    assert cluster.unigpu("limit", "mine", "--reset").stdout == "nothing to change\n"
+    done = cluster.unigpu("limit", "nobody", "--reset")
+    assert (done.returncode, done.stderr) == (1, 'refused: pods "nobody" not found\n')
+
+
+def test_the_command_waits_until_the_limits_are_in_force(cluster: Cluster) -> None:
+    done = cluster.unigpu("limit", "mine", "--memory=1Gi", "--wait=0.2")
+    assert done.returncode == 1
+    assert "error: not in force after 0.2 s, the pod is Pending" in done.stderr
+    cluster.applied("mine", '{"main":{"held":{"GPU-a":3000},"memory":1024}}')
+    done = cluster.unigpu("limit", "mine", "--memory=1Gi", "--wait")
+    assert done.stdout.splitlines() == [
+        "nothing to change",
+        "in force",
+        "main: still has 3000 MiB of GPU-a in use, more than its limit: it gets no more until it frees some",
+    ]
