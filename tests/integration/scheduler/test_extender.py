@@ -180,3 +180,30 @@ async def test_answers_to_what_is_no_question_of_a_scheduler(api: ApiServer, tmp
         missing = dict(pod, metadata=dict(pod["metadata"], uid="another"))
         assert "no pod default/p with UID another" in await caller.bind(missing, "n1")
         assert "nodeCacheCapable" in (await caller._post("filter", {"Pod": pod, "NodeNames": None}))["Error"]
+
+
+async def test_the_books_follow_limits_that_change(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        assert await caller.bind(await api.add_pod("old", asking(memory=8192)), "n1") == ""
+        new = await api.add_pod("new", asking(memory=20000))
+
+        async def limited(fits: bool, **annotations: str) -> None:
+            """Change the old pod's limits, and wait for what that means for the new one."""
+            written = {f"{names.DOMAIN}/{name.replace('_', '-')}": text for name, text in annotations.items()}
+            await api.change("pods", "default/old", lambda pod: pod["metadata"]["annotations"].update(written))
+
+            async def followed() -> bool:
+                return bool((await caller.filter(new, ["n1"]))["NodeNames"]) is fits
+
+            await until(followed, f"the new pod to fit: {fits}")
+
+        await limited(True, limits="memory=2Gi", limits_applied='{"main":{"memory":2048}}')
+        await limited(False, limits_applied='{"main":{"held":{"GPU-n1-0":8192},"memory":2048}}')
+        await limited(True, limits_applied='{"main":{"memory":2048}}')
+        await limited(False, limits="memory=6Gi")
+        await limited(True, limits="memory=4Gi")
+        await limited(False, limits="")
+        await limited(True, limits="memory=1Gi")
+        assert await caller.bind(new, "n1") == ""
+        assert await caller.metric(names.METRIC_SCHEDULER_OVERBOOKED) == 0
