@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -335,3 +336,13 @@ def test_a_share_that_is_not_throttled_is_more_than_any_share(pod: Any, admissio
     document = pod(fields, env={"GPU_CORE_UTILIZATION_POLICY": "disable"})
     assert "cores = without limit" in admission_with(rules).mutate(document).reason
     assert ComputePolicy.UNLIMITED.value not in admission_with(rules).mutate(pod(fields)).reason
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "live-limits.md").read_text()
+
+
+@pytest.mark.parametrize("after", [text(cores=0), '{"x": {"cores": 5}}', text(ceiling=20), text("6Gi"), text("9Gi")])
+def test_the_reference_shows_what_is_said(after: str) -> None:
+    rules = namespaces.apply(Options(), {names.ANNOTATION_LARGEST_MEMORY: "5Gi"} if after == text("6Gi") else {})
+    other = make_pod({"x": Request(gpus=1, memory=MiB(8192))}, uid="other")
+    assert f"`{update(make_pod(), after, node(other), rules).reason}`" in PAGE
