@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
 
     create = command("create", "Build a machine.")
     create.add_argument(
-        "--profile", default="a100-40", help="card: rtx4090, a10, a100-40, a100-80, t4, v100, h100, l40s"
+        "--profile",
+        default="a100-40",
+        help="card: t4, p40, v100, a10, a40, a100-40, a100-80, h100, l40s, rtx4090, rtxpro6000",
     )
     create.add_argument("--gpus", type=int, default=1, help="number of cards, 1 to 16")
     create.add_argument("--links", choices=("none", "pairs", "full"), help="NVLinks (default: as the card's boards)")
@@ -89,10 +91,12 @@ def table(found: dict[str, Any]) -> str:
     for gpu in found["gpus"]:
         used, total = gpu["used"] // MIB, (gpu["total"] - gpu["reserved"]) // MIB
         health = "LOST" if gpu["lost"] else f"ecc {gpu['ecc_corrected']}/{gpu['ecc_uncorrected']}"
-        lines.append(f"gpu{gpu['minor']}  {gpu['uuid']}  {gpu['name']}  {used} / {total} MiB  {health}")
+        busy = f"{gpu['busy_ns'] / 1e9:.3f} s busy"
+        lines.append(f"gpu{gpu['minor']}  {gpu['uuid']}  {gpu['name']}  {used} / {total} MiB  {busy}  {health}")
         for process in gpu["processes"]:
             pid = process["pid"] or "elsewhere"
-            lines.append(f"      pid {pid}  {(process['memory'] + process['contexts']) // MIB} MiB")
+            held, busy = (process["memory"] + process["contexts"]) // MIB, process["busy_ns"] / 1e9
+            lines.append(f"      pid {pid}  {held} MiB  {busy:.3f} s busy")
     return "\n".join(lines)
 
 

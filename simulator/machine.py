@@ -111,7 +111,11 @@ def create(folder: Path, plan: Plan) -> None:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """The machine as it is now: driver, cards, their processes by pid; bytes throughout."""
+    """The machine as it is now: driver, cards, their processes by pid; bytes throughout.
+
+    `busy_ns` of a card is the time since it was made in which a kernel ran; of a process on a card, in which one of its
+    own did. A call takes well under a millisecond, so it can be asked often.
+    """
     text = ctypes.create_string_buffer(1 << 22)
     _check(_library().unigpu_sim_describe(os.fsencode(folder), text, len(text)), folder)
     answer: dict[str, Any] = json.loads(text.value)

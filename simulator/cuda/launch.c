@@ -29,11 +29,20 @@ static CUresult check(const op *work, CUcontext current) {
     return CUDA_SUCCESS;
 }
 
+/* Blocks that a multiprocessor holds at most, whatever their size. */
+static uint64_t most_blocks(const sim_profile *profile) {
+    if (profile->threads_per_multiprocessor > 1536) {
+        return 32;
+    }
+    bool few = profile->threads_per_multiprocessor <= 1024 || (profile->major == 8 && profile->minor == 6);
+    return few ? 16 : 24;
+}
+
 /* Blocks of this shape that the whole card holds at once. */
 static uint64_t blocks_at_once(const sim_profile *profile, unsigned threads, unsigned shared) {
     unsigned warps = (threads + 31) / 32 * 32;
     uint64_t each = (uint64_t)profile->threads_per_multiprocessor / warps;
-    uint64_t most = profile->threads_per_multiprocessor > 1536 ? 32 : profile->threads_per_multiprocessor > 1024 ? 24 : 16;
+    uint64_t most = most_blocks(profile);
     each = each < most ? each : most;
     uint64_t by_shared = (uint64_t)(profile->shared_kib_per_multiprocessor << 10) / (shared + 1024);
     each = each < by_shared ? each : by_shared;
@@ -48,24 +57,39 @@ int kernel_blocks_per_multiprocessor(CUfunction function, int threads, size_t sh
     return (int)(blocks_at_once(profile, (unsigned)threads, (unsigned)shared) / (uint64_t)profile->multiprocessors);
 }
 
-/* How long a kernel takes: the one that only spins says so itself; any other, its waves of blocks. */
+/* The first parameter, as a number of nanoseconds; 0 without one. */
+static uint64_t first_parameter(CUfunction function, void **parameters, void **extra) {
+    uint64_t number = 0;
+    void *values = function->parameter_count ? kernel_parameters(function, parameters, extra) : NULL;
+    if (values) {
+        memcpy(&number, values, sizeof number);
+    }
+    free(values);
+    return number;
+}
+
+/* How long a kernel takes, and how much of the card: `unigpu_spin` all of it for as long as it is told; any other what its
+ * waves of blocks take, of which `unigpu_work` is told the length. */
 static CUresult measure(op *work, void **parameters, void **extra, const sim_profile *profile) {
     CUfunction function = work->as.kernel.function;
-    if (strcmp(function->name, "unigpu_spin") == 0 && function->parameter_count) {
-        void *values = kernel_parameters(function, parameters, extra);
-        NEED(values, CUDA_ERROR_INVALID_VALUE);
-        memcpy(&work->as.kernel.duration_ns, values, sizeof work->as.kernel.duration_ns);
-        free(values);
-        work->as.kernel.lanes = SIM_LANES;
-        return CUDA_SUCCESS;
-    }
+    bool told = function->parameter_count && function->parameters[0].bytes == 8;
     const unsigned *grid = work->as.kernel.grid, *block = work->as.kernel.block;
     uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2];
-    uint64_t room = blocks_at_once(profile, block[0] * block[1] * block[2], work->as.kernel.shared);
+    uint64_t room = blocks_at_once(profile, block[0] * block[1] * block[2],
+                                   work->as.kernel.shared + (unsigned)function->static_shared);
     NEED(!work->as.kernel.cooperative || blocks <= room, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
     uint64_t waves = (blocks + room - 1) / room;
-    work->as.kernel.duration_ns = START_NS + waves * WAVE_NS;
     work->as.kernel.lanes = waves > 1 ? SIM_LANES : (unsigned)((blocks * SIM_LANES + room - 1) / room);
+    if (told && strcmp(function->name, "unigpu_spin") == 0) {
+        work->as.kernel.duration_ns = first_parameter(function, parameters, extra);
+        work->as.kernel.lanes = SIM_LANES;
+    } else if (told && strcmp(function->name, "unigpu_work") == 0) {
+        uint64_t wave = first_parameter(function, parameters, extra);
+        bool fits = !__builtin_mul_overflow(wave, waves, &work->as.kernel.duration_ns);
+        NEED(fits, CUDA_ERROR_INVALID_VALUE);
+    } else {
+        work->as.kernel.duration_ns = START_NS + waves * WAVE_NS;
+    }
     return CUDA_SUCCESS;
 }
 

@@ -3,8 +3,8 @@
 #include <string.h>
 
 /* NVML's numbers for brands and architectures. */
-enum { BRAND_TESLA = 2, BRAND_NVIDIA = 14, BRAND_GEFORCE_RTX = 15 };
-enum { PASCAL = 4, VOLTA = 5, TURING = 6, AMPERE = 7, ADA = 8, HOPPER = 9 };
+enum { BRAND_TESLA = 2, BRAND_NVIDIA_RTX = 12, BRAND_NVIDIA = 14, BRAND_GEFORCE_RTX = 15 };
+enum { PASCAL = 4, VOLTA = 5, TURING = 6, AMPERE = 7, ADA = 8, HOPPER = 9, BLACKWELL = 10 };
 
 const sim_profile sim_profiles[] = {
     {.key = "t4", .name = "Tesla T4", .memory_mib = 15360, .reserved_mib = 266, .context_mib = 103,
@@ -30,6 +30,12 @@ const sim_profile sim_profiles[] = {
      .threads_per_multiprocessor = 1536, .shared_kib_per_multiprocessor = 100, .shared_kib_optin = 99, .l2_mib = 6,
      .bus_bits = 384, .sm_mhz = 1695, .memory_mhz = 6251, .power_w = 150, .idle_w = 20,
      .device_id = 0x223610DE, .subsystem_id = 0x148210DE, .brand = BRAND_NVIDIA, .architecture = AMPERE,
+     .pcie_generation = 4, .ecc = true},
+    {.key = "a40", .name = "NVIDIA A40", .memory_mib = 46068, .reserved_mib = 434, .context_mib = 259,
+     .major = 8, .minor = 6, .multiprocessors = 84, .cores_per_multiprocessor = 128,
+     .threads_per_multiprocessor = 1536, .shared_kib_per_multiprocessor = 100, .shared_kib_optin = 99, .l2_mib = 6,
+     .bus_bits = 384, .sm_mhz = 1740, .memory_mhz = 7251, .power_w = 300, .idle_w = 30,
+     .device_id = 0x223510DE, .subsystem_id = 0x145A10DE, .brand = BRAND_NVIDIA, .architecture = AMPERE,
      .pcie_generation = 4, .ecc = true},
     {.key = "a100-40", .name = "NVIDIA A100-SXM4-40GB", .memory_mib = 40960, .reserved_mib = 423,
      .context_mib = 409, .major = 8, .minor = 0, .multiprocessors = 108, .cores_per_multiprocessor = 64,
@@ -61,6 +67,12 @@ const sim_profile sim_profiles[] = {
      .bus_bits = 384, .sm_mhz = 3105, .memory_mhz = 10501, .power_w = 450, .idle_w = 22,
      .device_id = 0x268410DE, .subsystem_id = 0x40E51458, .brand = BRAND_GEFORCE_RTX, .architecture = ADA,
      .pcie_generation = 4, .fan = true},
+    {.key = "rtxpro6000", .name = "NVIDIA RTX PRO 6000 Blackwell Server Edition", .memory_mib = 97887,
+     .reserved_mib = 638, .context_mib = 500, .major = 12, .minor = 0, .multiprocessors = 188,
+     .cores_per_multiprocessor = 128, .threads_per_multiprocessor = 1536, .shared_kib_per_multiprocessor = 100,
+     .shared_kib_optin = 99, .l2_mib = 128, .bus_bits = 512, .sm_mhz = 2430, .memory_mhz = 12481, .power_w = 600,
+     .idle_w = 39, .device_id = 0x2BB510DE, .subsystem_id = 0x204E10DE, .brand = BRAND_NVIDIA_RTX,
+     .architecture = BLACKWELL, .pcie_generation = 5, .ecc = true, .mig = true},
 };
 
 const unsigned sim_profile_count = sizeof sim_profiles / sizeof *sim_profiles;

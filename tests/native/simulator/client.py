@@ -106,14 +106,17 @@ PTX = b""".version 8.0
 .target sm_75
 .address_size 64
 .visible .entry unigpu_spin(.param .u64 nanoseconds) { ret; }
+.visible .entry unigpu_work(.param .u64 nanoseconds) { ret; }
 """
-spinner = ctypes.c_void_p()
+spinner, worker = ctypes.c_void_p(), ctypes.c_void_p()
 
 
 def load_spin() -> int:
     module = ctypes.c_void_p()
-    return cuda.cuModuleLoadData(ctypes.byref(module), PTX) or cuda.cuModuleGetFunction(
-        ctypes.byref(spinner), module, b"unigpu_spin"
+    return (
+        cuda.cuModuleLoadData(ctypes.byref(module), PTX)
+        or cuda.cuModuleGetFunction(ctypes.byref(spinner), module, b"unigpu_spin")
+        or cuda.cuModuleGetFunction(ctypes.byref(worker), module, b"unigpu_work")
     )
 
 
@@ -158,6 +161,25 @@ def timed_spin(count: int, microseconds: int) -> float:
     """Milliseconds by the card's own clock from before so many kernels until they are over."""
     before = record()
     assert spin_often(count, microseconds) == 0
+    return elapsed(before, record())
+
+
+def hold() -> None:
+    """Keeps the card busy while the next calls are made, so that what they time lies on the card alone."""
+    assert spin(100) == 0
+
+
+def timed_work(grid: int, block: int, shared: int, microseconds: int, streams: int) -> float:
+    """The same for a kernel of this shape, which takes so long for each wave of blocks, in each of so many streams."""
+    value = ctypes.c_uint64(microseconds * 1000)
+    parameters = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+    hold()
+    before = record()
+    for _ in range(streams):
+        stream = ctypes.c_void_p()
+        assert cuda.cuStreamCreate(ctypes.byref(stream), 0) == 0
+        assert cuda.cuLaunchKernel(worker, grid, 1, 1, block, 1, 1, shared, stream, parameters, None) == 0
+        assert cuda.cuStreamDestroy_v2(stream) == 0
     return elapsed(before, record())
 
 
