@@ -31,18 +31,19 @@ def test_the_table_shows_cards_health_and_processes() -> None:
         "lost": False,
         "ecc_corrected": 2,
         "ecc_uncorrected": 1,
+        "busy_ns": 2_500_000_000,
         "processes": [
-            {"pid": 42, "memory": 10 * mib, "contexts": 5 * mib},
-            {"pid": 0, "memory": 10 * mib, "contexts": 5 * mib},
+            {"pid": 42, "memory": 10 * mib, "contexts": 5 * mib, "busy_ns": 1_250_000_000},
+            {"pid": 0, "memory": 10 * mib, "contexts": 5 * mib, "busy_ns": 0},
         ],
     }
     lost = gpu | {"minor": 4, "lost": True, "processes": []}
     assert command.table({"driver": "575.57.08", "cuda": 12090, "gpus": [gpu, lost]}).splitlines() == [
         "driver 575.57.08, CUDA 12.9",
-        "gpu3  GPU-1  NVIDIA L40S  30 / 90 MiB  ecc 2/1",
-        "      pid 42  15 MiB",
-        "      pid elsewhere  15 MiB",
-        "gpu4  GPU-1  NVIDIA L40S  30 / 90 MiB  LOST",
+        "gpu3  GPU-1  NVIDIA L40S  30 / 90 MiB  2.500 s busy  ecc 2/1",
+        "      pid 42  15 MiB  1.250 s busy",
+        "      pid elsewhere  15 MiB  0.000 s busy",
+        "gpu4  GPU-1  NVIDIA L40S  30 / 90 MiB  2.500 s busy  LOST",
     ]
 
 
