@@ -32,8 +32,9 @@ CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 MEMORY_FOR_SPEED = 3 * 1024**3
 """Bytes for each processor, which compiles one package at a time; chosen with room to spare."""
 
-LEAN = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
-"""No debug information: a third of the size, and less to compile."""
+LEAN = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false")
+"""No debug information: a third of the size. Nothing inlined but in Go's own library: these programs serve a cluster of
+one machine, which waits for their compilation, a fifth shorter that way, more than for them."""
 
 
 def build_all() -> None:
