@@ -109,17 +109,13 @@ class PodRequest:
     preferences: Preferences = Preferences()
 
 
+_DEFAULTS = {key: getattr(Request(gpus=0), key) for key in Request.__slots__}
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def dump(pod: PodRequest) -> str:
     """The annotation's text: JSON with sorted keys, defaults left out."""
-    defaults = Request(gpus=0)
-    containers = {
-        name: {
-            key: (dict(value) if isinstance(value, Mapping) else value)
-            for key in Request.__slots__
-            if (value := getattr(request, key)) != getattr(defaults, key) or key == "dialect"
-        }
-        for name, request in pod.containers.items()
-    }
+    containers = {name: _fields(request) for name, request in pod.containers.items()}
     document: dict[str, Any] = {"version": VERSION, "containers": containers}
     wishes = {
         key: list(value) if isinstance(value, tuple) else value
@@ -128,7 +124,16 @@ def dump(pod: PodRequest) -> str:
     }
     if wishes:
         document["preferences"] = wishes
-    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return _JSON.encode(document)
+
+
+def _fields(request: Request) -> dict[str, Any]:
+    fields = {}
+    for key, default in _DEFAULTS.items():
+        value = getattr(request, key)
+        if value != default or key == "dialect":
+            fields[key] = dict(value) if key == "asked" else value
+    return fields
 
 
 def load(text: str) -> PodRequest:

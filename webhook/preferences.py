@@ -21,6 +21,9 @@ _POLICIES = {
 }
 
 
+_ANNOTATIONS = frozenset({*_POLICIES, *LISTS.values()})
+
+
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """The preferences, and what was not understood of them."""
@@ -29,8 +32,15 @@ class Wishes:
     warnings: tuple[str, ...] = ()
 
 
+_NONE = Wishes(Preferences())
+_BY_LINKS = Wishes(Preferences(gpu_policy=Spread.TOPOLOGY))
+"""What pods say that say nothing, as nearly all do."""
+
+
 def read(pod: Pod, requests: Iterable[Request]) -> Wishes:
     """The pod's preferences. Unless it says otherwise, several whole cards in one container are chosen by links."""
+    if _ANNOTATIONS.isdisjoint(pod.annotations):
+        return _BY_LINKS if any(request.whole and request.gpus > 1 for request in requests) else _NONE
     warnings: list[str] = []
     policies: dict[str, Spread | None] = {}
     for annotation, known in _POLICIES.items():

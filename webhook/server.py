@@ -1,7 +1,6 @@
 """The two listeners: reviews over TLS, and health and metrics in the clear."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -95,8 +94,14 @@ class Reviews:
             verdict = await decide(asked)
         except errors.Malformed as error:
             return self._malformed(path, 400, str(error))
-        text = json.dumps(verdict.answer, separators=(",", ":"))
+        content = wire.write(verdict.answer)
         seconds = time.perf_counter() - began
+        # The API server needn't wait for that: the answer is on its way when the loop comes to it.
+        asyncio.get_running_loop().call_soon(self._note, path, asked, verdict, seconds)
+        return web.Response(body=content, content_type="application/json")
+
+    def _note(self, path: str, asked: wire.Review, verdict: Verdict, seconds: float) -> None:
+        """Count and log a decision."""
         self._metrics.reviewed(path, verdict.dialects, verdict.outcome, seconds)
         logs.event(
             log,
@@ -114,7 +119,6 @@ class Reviews:
             uid=asked.uid,
             milliseconds=round(seconds * 1000, 3),
         )
-        return web.Response(text=text, content_type="application/json")
 
     def _malformed(self, path: str, status: int, text: str) -> web.Response:
         self._metrics.reviewed(path, (), "malformed", 0.0)

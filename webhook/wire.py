@@ -1,10 +1,11 @@
 """AdmissionReview (admission.k8s.io/v1) as it comes and goes."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
+
+import orjson
 
 from unigpu import errors
 
@@ -69,8 +70,8 @@ def read(body: bytes) -> Review:
     Raises Malformed, saying what was expected.
     """
     try:
-        review = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        review = orjson.loads(body)
+    except ValueError as error:
         raise errors.Malformed(f"the body is not JSON: {error}") from None
     if not isinstance(review, dict) or (review.get("apiVersion"), review.get("kind")) != (API_VERSION, KIND):
         raise errors.Malformed(f"the body is not an {KIND} of {API_VERSION}")
@@ -100,13 +101,18 @@ def allow(uid: str, warnings: Sequence[str] = (), patch: Sequence[Mapping[str, A
     response: Response = {"uid": uid, "allowed": True}
     if patch:
         response["patchType"] = "JSONPatch"
-        response["patch"] = base64.b64encode(json.dumps(patch).encode()).decode()
+        response["patch"] = base64.b64encode(orjson.dumps(patch)).decode()
     return _answer(response, warnings)
 
 
 def refuse(uid: str, status: Status, warnings: Sequence[str] = ()) -> Answer:
     """The answer that refuses the request."""
     return _answer({"uid": uid, "allowed": False, "status": status}, warnings)
+
+
+def write(answer: Answer) -> bytes:
+    """The answer as the body of a response."""
+    return orjson.dumps(answer)
 
 
 def _answer(response: Response, warnings: Sequence[str]) -> Answer:
