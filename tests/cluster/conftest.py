@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -57,3 +57,19 @@ def probe_image(project: dict[str, images.Image]) -> str:
 def cluster_cgroup(cluster: settings.Layout) -> str:
     """What the line of every process of the cluster begins with in /proc/PID/cgroup, after the hierarchy."""
     return cgroups.branch(cluster)
+
+
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Shows a line at once, also while output is captured: what a check saw is for people too."""
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    assert reporter is not None and capture is not None
+
+    def line(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(text)
+            reporter.flush()
+
+    return line

@@ -1,20 +1,15 @@
-"""Admission as the API server asks for it: vendors' manifests, forgeries, quota, and a namespace's own rules."""
+"""Quota, and a namespace's own rules, as the API server holds them."""
 
 import itertools
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from demo.kube import CommandFailed, Kube, wait_for
-from unigpu import findings, names
-from webhook import review
-from webhook.options import Options
+from unigpu import names
 
-MANIFESTS = sorted((Path(__file__).parents[2] / "examples" / "manifests").glob("*.yaml"))
 NUMBERS = itertools.count()
 
 
@@ -28,16 +23,6 @@ def namespace(kube: Kube) -> Iterator[str]:
     kube.run("delete", "namespace", name, "--wait=false")
 
 
-def pods(path: Path) -> list[dict[str, Any]]:
-    """The pods that a manifest's controllers would make."""
-    made = []
-    for document in yaml.safe_load_all(path.read_text()):
-        template = document if document["kind"] == "Pod" else document["spec"]["template"]
-        metadata = {**template["metadata"], "name": document["metadata"]["name"]}
-        made.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
-    return made
-
-
 def create(kube: Kube, namespace: str, pod: dict[str, Any], *options: str) -> dict[str, Any]:
     """The pod as the API server has it."""
     text = kube.run("create", "-n", namespace, "-f", "-", "-o", "json", *options, stdin=json.dumps(pod))
@@ -45,45 +30,9 @@ def create(kube: Kube, namespace: str, pod: dict[str, Any], *options: str) -> di
     return created
 
 
-def share(memory: str, name: str = "p", **annotations: str) -> dict[str, Any]:
+def share(memory: str, name: str = "p") -> dict[str, Any]:
     container = {"name": "c", "image": "none", "resources": {"limits": {"aliyun.com/gpu-mem": memory}}}
-    metadata = {"name": name, "annotations": annotations}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
-
-
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
-def test_the_cluster_and_the_offline_translator_say_the_same(kube: Kube, namespace: str, path: Path) -> None:
-    for pod in pods(path):
-        decision = review.decide(pod, Options())
-        if decision.translation.problems:
-            with pytest.raises(CommandFailed) as refused:
-                create(kube, namespace, pod, "--dry-run=server")
-            assert findings.message(decision.translation.problems) in refused.value.told
-            continue
-        created = create(kube, namespace, pod, "--dry-run=server")
-        assert created["spec"]["schedulerName"] == names.SCHEDULER_NAME
-        (text,) = [step["value"] for step in decision.patch if "annotations" in step["path"]]
-        expected = text if isinstance(text, str) else text[names.ANNOTATION_REQUEST]
-        assert created["metadata"]["annotations"][names.ANNOTATION_REQUEST] == expected
-        assert created["spec"].get("nodeSelector") == pod["spec"].get("nodeSelector")
-        for container in created["spec"]["containers"]:
-            assert set(container["resources"]["limits"]) <= set(names.UNIFIED_RESOURCES)
-
-
-@pytest.mark.parametrize("annotation", [names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION])
-def test_what_only_the_platform_writes_cant_be_forged(kube: Kube, namespace: str, annotation: str) -> None:
-    with pytest.raises(CommandFailed, match=annotation):
-        create(kube, namespace, share("1", **{annotation: "{}"}))
-    create(kube, namespace, share("1"))
-    for change in (f"{annotation}=x", f"{annotation}-"):
-        if annotation == names.ANNOTATION_ALLOCATION and change.endswith("-"):
-            continue  # there is none yet to take away
-        with pytest.raises(CommandFailed, match="only unigpu may change it"):
-            kube.run("annotate", "pod", "-n", namespace, "p", change, "--overwrite")
-    with pytest.raises(CommandFailed, match="only unigpu may change it"):
-        patch = json.dumps({"metadata": {"annotations": {annotation: "x"}}})
-        kube.run("patch", "pod", "-n", namespace, "p", "--subresource=status", "--type=merge", "-p", patch)
-    kube.run("annotate", "pod", "-n", namespace, "p", "mine=x")
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
 
 
 def test_quota_counts_every_dialect(kube: Kube, namespace: str) -> None:
@@ -96,7 +45,11 @@ def test_quota_counts_every_dialect(kube: Kube, namespace: str) -> None:
         60,
     )
     create(kube, namespace, share("3"))
-    (other,) = pods(MANIFESTS[10])
+    other = share("1", "q")
+    other["spec"]["containers"][0]["resources"]["limits"] = {
+        "tencent.com/vcuda-core": "30",
+        "tencent.com/vcuda-memory": "10",
+    }
     with pytest.raises(CommandFailed, match="exceeded quota"):
         create(kube, namespace, other)
 
