@@ -1,7 +1,9 @@
 """Reviews over TLS: latency of one at a time, throughput of many at once, and what each stage costs.
 
 The server is the webhook's own, in a process of its own, with a certificate of its own making; the client speaks
-HTTP/1.1 over connections that it keeps, as an API server does.
+HTTP/1.1 over connections that it keeps, as an API server does. Beside it stands a control: the same server and client,
+and a handler that reads the review and answers with a constant of the same size, so that the difference is what a
+review costs, and the rest what the ground does.
 """
 
 import argparse
@@ -16,12 +18,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import yaml
+from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -59,15 +63,16 @@ def body() -> bytes:
     return json.dumps({"kind": wire.KIND, "apiVersion": wire.API_VERSION, "request": request}).encode()
 
 
-async def serve(pipe: Connection) -> None:
-    """The webhook's server, until the other end of the pipe is closed."""
+async def serve(pipe: Connection, control: bool) -> None:
+    """The webhook's server, or the control, until the other end of the pipe is closed."""
     identity = Identity()
     generation = certificates.make(certificates.Terms((HOST,), timedelta(hours=1)), datetime.now(UTC))
     identity.load(generation.certificate, generation.key, generation.expires)
     options = Options()
     reviews = server.Reviews(lambda _: options, (), Metrics(identity), 8 << 20)
     async with contextlib.AsyncExitStack() as stack:
-        port = await app.listen(stack, reviews.application(), 0, identity.context)
+        application = constant() if control else reviews.application()
+        port = await app.listen(stack, application, 0, identity.context)
         pipe.send((port, generation.authority))
         events, done = asyncio.get_running_loop(), asyncio.Event()
         events.add_reader(pipe.fileno(), done.set)
@@ -75,19 +80,32 @@ async def serve(pipe: Connection) -> None:
         events.remove_reader(pipe.fileno())
 
 
-def run_server(pipe: Connection) -> None:
+def constant() -> web.Application:
+    """The control: reads what comes, and answers what the first review would have got."""
+    content = wire.write(review.review_mutation(wire.read(body()), Options()).answer)
+
+    async def answer(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=content, content_type="application/json")
+
+    application = web.Application()
+    application.router.add_post("/mutate", answer)
+    return application
+
+
+def run_server(pipe: Connection, control: bool) -> None:
     """Entry of the server's process. It logs as it does in a cluster, and nobody reads it."""
     with Path(os.devnull).open("w") as sys.stderr:
         logs.configure(as_json=True)
-        loop.run(serve(pipe))
+        loop.run(serve(pipe, control))
 
 
 @contextlib.contextmanager
-def running() -> Iterator[tuple[int, str, int]]:
+def running(*, control: bool = False) -> Iterator[tuple[int, str, int]]:
     """Port, authority and process ID of a server in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=run_server, args=(theirs,))
+    process = context.Process(target=run_server, args=(theirs, control))
     process.start()
     try:
         port, authority = ours.recv()
@@ -166,7 +184,7 @@ def stages(rounds: int) -> Iterator[tuple[str, float]]:
         ("patch", lambda: mutate.patch(asked.document, pod, wish, options)),
         ("of which the annotation", lambda: requests.dump(wish)),
         ("all of the above", lambda: review.review_mutation(wire.read(content), options)),
-        ("write the answer", lambda: json.dumps(verdict.answer)),
+        ("write the answer", lambda: wire.write(verdict.answer)),
     ]
     for name, step in steps:
         times = []
@@ -178,22 +196,87 @@ def stages(rounds: int) -> Iterator[tuple[str, float]]:
         yield name, statistics.median(times)
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Latencies in milliseconds, and what the server's process took."""
+
+    reviews: int
+    p50: float
+    p99: float
+    p999: float
+    worst: float
+    cpu: float
+    """Microseconds of the server's CPU a review."""
+
+
+def measure(server_at: tuple[int, str, int], clients: int, seconds: float) -> Measured:
+    """That many clients at once against one server."""
+    port, authority, pid = server_at
+    before = cpu_seconds(pid)
+    found = sorted(latencies(port, authority, clients, seconds))
+    spent = cpu_seconds(pid) - before
+    at = [found[min(int(len(found) * part), len(found) - 1)] * 1e3 for part in (0.5, 0.99, 0.999, 1.0)]
+    return Measured(len(found), *at, cpu=spent / len(found) * 1e6)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process so far."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def waiting(pid: int) -> float:
+    """Seconds for which the process could have run and had no CPU."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[1]) for task in tasks) / 1e9
+
+
+HEAD = f"{'reviews':>9} {'p50 ms':>8} {'p99 ms':>8} {'p99.9 ms':>9} {'worst ms':>9} {'CPU µs':>8}"
+
+
+def row(found: Measured) -> str:
+    """The figures under HEAD."""
+    return f"{found.reviews:9} {found.p50:8.3f} {found.p99:8.3f} {found.p999:9.3f} {found.worst:9.3f} {found.cpu:8.0f}"
+
+
+def one_at_a_time(seconds: float, rounds: int) -> None:
+    """The webhook and the control in turn, so that both have the same neighbours."""
+    print(f"\none at a time, {rounds} rounds of {seconds:g} s in turn, on {os.cpu_count()} CPUs")
+    print(f"{'load before':14}{os.getloadavg()[0]:9.1f}")
+    print(f"\n{'':14}{HEAD} {'waited for a CPU':>17}")
+    with running() as real, running(control=True) as control:
+        for each in (real, control):
+            measure(each, 1, 0.5)
+        for _ in range(rounds):
+            for name, each in (("webhook", real), ("control", control)):
+                before = waiting(each[2])
+                found = measure(each, 1, seconds)
+                lost = (waiting(each[2]) - before) / found.reviews * 1e6
+                print(f"{name:14}{row(found)} {lost:14.0f} µs")
+    print(f"{'load after':14}{os.getloadavg()[0]:9.1f}")
+
+
+def at_once(seconds: float) -> None:
+    """More and more clients."""
+    print(f"\n{'at once':>8} {'reviews/s':>10} {HEAD}")
+    with running() as real:
+        measure(real, 1, 0.5)
+        for clients in (1, 2, 4, 8, 16, 32, 64):
+            found = measure(real, clients, seconds)
+            print(f"{clients:8} {found.reviews / seconds:10.0f} {row(found)}")
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each number of clients")
+    parser.add_argument("--rounds", type=int, default=3, help="of one at a time")
     given = parser.parse_args()
     print(f"review of {len(body())} bytes\n\n{'stage':28} {'CPU µs':>8}")
     for name, seconds in stages(2000):
         print(f"{name:28} {seconds * 1e6:8.1f}")
-    print(f"\n{'at once':>8} {'reviews/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'worst ms':>9}")
-    with running() as (port, authority, _):
-        latencies(port, authority, 1, 0.5)
-        for clients in (1, 2, 4, 8, 16, 32, 64):
-            found = sorted(latencies(port, authority, clients, given.seconds))
-            p50, p99 = found[len(found) // 2], found[len(found) * 99 // 100]
-            rate = len(found) / given.seconds
-            print(f"{clients:8} {rate:10.0f} {p50 * 1e3:8.3f} {p99 * 1e3:8.3f} {found[-1] * 1e3:9.3f}")
+    one_at_a_time(given.seconds, given.rounds)
+    at_once(given.seconds)
 
 
 if __name__ == "__main__":
