@@ -136,6 +136,12 @@ class Client:
                 length = int(line.split(b":")[1])
         return status, self._file.read(length)
 
+    def raw(self, content: bytes) -> int:
+        """Send bytes as they are; status of the answer, raises IndexError where the connection is ended instead."""
+        self._socket.settimeout(30)
+        self._socket.sendall(content)
+        return int(self._file.readline().split()[1])
+
     def close(self) -> None:
         """End the connection."""
         self._file.close()

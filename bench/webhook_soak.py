@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ CLEAN = {200, 400, 413}
 MEMORY_KIB = 256 * 1024
 """What the chart allows the webhook."""
 WORKERS = 4
+HEAVY_EVERY = 5_000
+"""Reviews of a client, one of which is larger than any that is read."""
+TOLD_EVERY = 100
 
 Make = Callable[[random.Random, bytes], bytes]
 
@@ -138,71 +142,158 @@ KINDS: dict[str, tuple[Make, int]] = {
 """How each is made, and its weight."""
 
 
-def attack(port: int, authority: str, rounds: int, seed: int, results: "multiprocessing.Queue[Any]") -> None:
-    """Send hostile reviews one after the other; put the counts of kind and status, and the first that went wrong."""
+FRAMES = (
+    b"GET /mutate HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+    b"POST /mutate HTTP/9.9\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+    b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}",
+    b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 1e9\r\n\r\n{}",
+    b"POST /mutate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n",
+    b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{}",
+    b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /mutate HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    b"POST " + b"/" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\0" * 100 + b"\r\n\r\n",
+    b"\x16\x03\x01\x02\x00" * 20 + b"\r\n\r\n",
+)
+"""Requests that aren't as HTTP has them, or for something else: each gets a refusal, or its connection is ended."""
+FRAMED = {0, *range(400, 500)}
+"""0: the connection was ended."""
+
+
+def framed(port: int, authority: str, frame: bytes) -> int:
+    """Status of the answer to such a request, over a connection of its own."""
+    client = bench.Client(port, authority)
+    try:
+        return client.raw(frame)
+    except (OSError, IndexError, ValueError):
+        return 0
+    finally:
+        client.close()
+
+
+@dataclass
+class Seen:
+    """Answers by kind and status, and the first that went wrong."""
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    wrong: list[tuple[str, int, bytes]] = field(default_factory=list)
+
+    def note(self, name: str, status: int, content: bytes) -> None:
+        """Count one answer."""
+        self.answers[name, status] += 1
+        clean = FRAMED if name == "framing" else CLEAN
+        if status not in clean and len(self.wrong) < 3:
+            self.wrong.append((name, status, content[:500]))
+
+
+def attack(port: int, authority: str, rounds: int, seed: int, results: "multiprocessing.Queue[Seen | None]") -> None:
+    """Send hostile reviews one after the other; put what was seen now and then, and None at the end."""
     dice, review = random.Random(seed), bench.body()
-    seen: Counter[tuple[str, int]] = Counter()
-    wrong: list[tuple[str, int, bytes]] = []
+    seen = Seen()
     client = bench.Client(port, authority)
     names, weights = list(KINDS), [weight for _, weight in KINDS.values()]
-    for number in range(rounds):
-        name = "heavy" if number % 5_000 == 4_999 else dice.choices(names, weights)[0]
-        content = KINDS[name][0](dice, review)
-        try:
-            status, _ = client.ask(dice.choice(["/mutate", "/validate"]), content)
-        except (OSError, IndexError, ValueError):
-            status = 413 if name == "heavy" else 0  # the server may end a connection whose body it doesn't want
-            client.close()
-            client = bench.Client(port, authority)
-        seen[name, status] += 1
-        if status not in CLEAN and len(wrong) < 3:
-            wrong.append((name, status, content[:500]))
+    for number in range(1, rounds + 1):
+        name = "heavy" if number % HEAVY_EVERY == 0 else dice.choices([*names, "framing"], [*weights, 2])[0]
+        if name == "framing":
+            content = dice.choice(FRAMES)
+            status = framed(port, authority, content)
+        else:
+            content = KINDS[name][0](dice, review)
+            try:
+                status, _ = client.ask(dice.choice(["/mutate", "/validate"]), content)
+            except (OSError, IndexError, ValueError):
+                status = 413 if name == "heavy" else 0  # the server may end a connection whose body it doesn't want
+                client.close()
+                client = bench.Client(port, authority)
+        seen.note(name, status, content)
+        if number % TOLD_EVERY == 0:
+            results.put(seen)
+            seen = Seen()
     client.close()
-    results.put((seen, wrong))
+    results.put(seen)
+    results.put(None)
 
 
-def highest_memory(pid: int) -> int:
-    """The process's largest resident set so far, KiB."""
+def memory(pid: int, which: str) -> int:
+    """The process's resident set, KiB: `VmRSS` now, `VmHWM` at its largest."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:"))
 
 
-def main() -> int:
-    """0 if every review was answered cleanly, within the memory that the webhook has."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reviews", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
-    given = parser.parse_args()
-    print(f"{given.reviews} reviews, seed {given.seed}")
+@dataclass(frozen=True)
+class Result:
+    """What became of the service."""
+
+    seen: Seen
+    seconds: float
+    first_memory: int
+    """Resident set after a tenth of the reviews, KiB."""
+    last_memory: int
+    highest_memory: int
+    good: int
+    """Status of the answer to a proper review at the end."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every review was answered cleanly, within the memory that the webhook has."""
+        return not self.seen.wrong and self.good == 200 and self.highest_memory < MEMORY_KIB
+
+
+def soak(reviews: int, seed: int, tell: Callable[[str], None]) -> Result:
+    """So many reviews by a few clients at once; `tell` gets a line of progress now and then."""
     context = multiprocessing.get_context("fork")
-    results: multiprocessing.Queue[Any] = context.Queue()
+    results: multiprocessing.Queue[Seen | None] = context.Queue()
     began = time.monotonic()
-    seen: Counter[tuple[str, int]] = Counter()
-    wrong: list[tuple[str, int, bytes]] = []
+    seen, first, told = Seen(), 0, began
     with bench.running() as (port, authority, pid):
-        share = given.reviews // WORKERS
         workers = [
-            context.Process(target=attack, args=(port, authority, share, given.seed + number, results))
+            context.Process(target=attack, args=(port, authority, reviews // WORKERS, seed + number, results))
             for number in range(WORKERS)
         ]
         for worker in workers:
             worker.start()
-        for _ in workers:
-            counts, bad = results.get()
-            seen += counts
-            wrong += bad
+        at_work = WORKERS
+        while at_work:
+            part = results.get()
+            if part is None:
+                at_work -= 1
+                continue
+            seen.answers += part.answers
+            seen.wrong += part.wrong
+            if not first and seen.answers.total() >= reviews // 10:
+                first = memory(pid, "VmRSS")
+            if time.monotonic() - told > 10:
+                told = time.monotonic()
+                now = memory(pid, "VmRSS") // 1024
+                tell(f"{told - began:4.0f} s: {seen.answers.total()} reviews, {len(seen.wrong)} wrong, {now} MiB")
         for worker in workers:
             worker.join()
         client = bench.Client(port, authority)
-        status, _ = client.ask("/mutate", bench.body())
+        good, _ = client.ask("/mutate", bench.body())
         client.close()
-        memory = highest_memory(pid)
-    for (name, code), count in sorted(seen.items()):
-        print(f"{name:12} {code} {count:8}")
-    print(f"{time.monotonic() - began:.0f} s, highest memory {memory // 1024} MiB, then a good review: {status}")
-    for name, code, content in wrong:
+        return Result(seen, time.monotonic() - began, first, memory(pid, "VmRSS"), memory(pid, "VmHWM"), good)
+
+
+def main() -> int:
+    """0 if the service came through."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reviews", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    given = parser.parse_args()
+    print(f"{given.reviews} reviews, seed {given.seed}", flush=True)
+    result = soak(given.reviews, given.seed, lambda line: print(line, flush=True))
+    for (name, code), count in sorted(result.seen.answers.items()):
+        print(f"{name:12} {code or 'ended':>5} {count:8}")
+    mib = [f"{kib // 1024} MiB" for kib in (result.first_memory, result.last_memory, result.highest_memory)]
+    print(f"memory after a tenth {mib[0]}, at the end {mib[1]}, highest {mib[2]} of {MEMORY_KIB // 1024} MiB")
+    print(
+        f"{result.seconds:.0f} s, {result.seen.answers.total()} reviews, {len(result.seen.wrong)} answered wrongly;"
+        f" then a good review: {result.good}"
+    )
+    for name, code, content in result.seen.wrong:
         print(f"WRONG: {name} got {code}: {content!r}")
-    return 0 if not wrong and status == 200 and memory < MEMORY_KIB else 1
+    return 0 if result.passed else 1
 
 
 if __name__ == "__main__":
