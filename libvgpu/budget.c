@@ -20,6 +20,7 @@
 
 /* The one that is served waits until work for so long may begin at once, and less where many wait. */
 #define PORTION_NS 2000000u
+#define READY_NS 2000000 /* a little debt is usual where much is launched */
 #define ROUND_NS 10000000u
 
 /* More can't wait: such numbers come from a damaged file. */
@@ -208,12 +209,12 @@ bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate)
     uint32_t current = rate(card, now);
     int64_t balance;
     try_take(account, now, current, 0, 0, INT64_MAX, false, &balance);
-    return current == 0 || balance > 0;
+    return current == 0 || balance > -READY_NS;
 }
 
-void budget_begin_learning(struct vgpu_compute *account, uint64_t now)
+bool budget_begin_learning(struct vgpu_compute *account, uint64_t before, uint64_t now)
 {
-    __atomic_store_n(&account->learning, now, __ATOMIC_RELEASE);
+    return __atomic_compare_exchange_n(&account->learning, &before, now, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 /* A later one's note stays. */

@@ -32,8 +32,9 @@ bool budget_await(struct vgpu_compute *account, int card, budget_rate *rate);
 /* Whether a launch could begin now. */
 bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate);
 
-/* Notes a launch whose cost nobody knows yet, and that it is known now. */
-void budget_begin_learning(struct vgpu_compute *account, uint64_t now);
+/* Notes a launch whose cost nobody knows yet, in place of the note `before`, unless another came first; and that it is
+ * known now. */
+bool budget_begin_learning(struct vgpu_compute *account, uint64_t before, uint64_t now);
 void budget_end_learning(struct vgpu_compute *account, uint64_t begun);
 
 /* When such a launch was noted that may still run; 0: none. */

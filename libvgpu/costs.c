@@ -54,7 +54,7 @@ struct cost *costs_find(const struct cost_key *key, void *context)
         found = &costs[first];
     if (found->generation != doubted) {
         found->generation = doubted;
-        __atomic_store_n(&found->sampled, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&found->tried, 0, __ATOMIC_RELAXED);
         estimate_forget(&found->estimate);
     }
     lock_give(&lock);
@@ -69,7 +69,7 @@ void costs_forget(const struct cost_key *key)
             continue;
         estimate_forget(&each->estimate);
         __atomic_store_n(&each->value, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&each->sampled, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&each->tried, 0, __ATOMIC_RELAXED);
         each->learning = false;
     }
     costs_ask_again();
@@ -123,7 +123,6 @@ int64_t costs_add(struct cost *cost, struct estimate_sample sample)
         cost->guessed = 0;
     }
     __atomic_store_n(&cost->value, value, __ATOMIC_RELEASE);
-    __atomic_store_n(&cost->sampled, cost->sampled + 1, __ATOMIC_RELAXED);
     lock_give(&lock);
     return missing;
 }

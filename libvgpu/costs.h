@@ -22,7 +22,8 @@ struct cost {
     struct cost_key key;
     void *context;
     uint64_t value;   /* ns; 0: not known yet. Read without the lock. */
-    unsigned sampled; /* since the last reason to doubt; read without the lock */
+    unsigned tried;   /* measurements since the last reason to doubt; read and written without the lock, roughly */
+    unsigned alone;   /* so many next ones are of one launch alone: the host was too slow for a run; likewise */
     uint32_t generation;
     bool taken, learning;
     uint64_t asked_at;    /* when it was first launched, ns */

@@ -121,10 +121,12 @@ void launch_close_run(void)
     struct sample *sample = run->sample;
     run->sample = NULL;
     launch_mine = thread;
-    if (run->launches > 0 && budget_clock() < run->until)
+    if (run->launches > 0 && budget_clock() < run->until) {
         sample_end(sample, run->launches);
-    else
-        sample_cancel(sample);
+        return;
+    }
+    __atomic_store_n(&run->cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
+    sample_cancel(sample);
 }
 
 /* ---- Credit. */
@@ -160,9 +162,9 @@ static void charge(struct launch_thread *thread, int card, int64_t cost)
 
 /* ---- Costs that aren't known yet. */
 
-static bool known(const struct cost *cost)
+static uint64_t known(const struct cost *cost)
 {
-    return __atomic_load_n(&cost->value, __ATOMIC_ACQUIRE) != 0;
+    return __atomic_load_n(&cost->value, __ATOMIC_ACQUIRE);
 }
 
 static void pause_for(int64_t ns)
@@ -171,15 +173,19 @@ static void pause_for(int64_t ns)
     clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
-/* Unknown ones follow each other: what comes after one waits for it, but not for ever. */
-static void let_pass(struct launch *launch, CUcontext context)
+/* Unknown ones follow each other: what comes after one waits for it, but not for ever. Answers when it was noted that
+ * this one has come. */
+static uint64_t note_learning(struct launch *launch, CUcontext context)
 {
     for (;;) {
         uint64_t begun = share_learning(launch->card), now = budget_clock();
-        if (begun == 0 || begun > now || now - begun > LEARN_NS || captures_any())
-            return;
-        pause_for(LEARN_LOOK_NS);
-        samples_read(context);
+        bool free = begun == 0 || begun > now || now - begun > LEARN_NS;
+        if ((free && share_begin_learning(launch->card, begun, now)) || captures_any())
+            return now;
+        if (!free) {
+            pause_for(LEARN_LOOK_NS);
+            samples_read(context);
+        }
     }
 }
 
@@ -187,10 +193,10 @@ static void let_pass(struct launch *launch, CUcontext context)
 static void await_cost(struct launch *launch, CUcontext context)
 {
     uint64_t begun = budget_clock();
-    while (!known(launch->cost) && !captures_any()) {
+    while (known(launch->cost) == 0 && !captures_any()) {
         samples_read(context);
         uint64_t passed = budget_clock() - begun;
-        if (known(launch->cost) || !launch->cost->learning || (passed > LEARN_NS && share_ready(launch->card)))
+        if (known(launch->cost) > 0 || !launch->cost->learning || (passed > LEARN_NS && share_ready(launch->card)))
             return;
         pause_for(passed < LEARN_NS ? LEARN_LOOK_NS : LEARN_NS / 10);
     }
@@ -199,32 +205,27 @@ static void await_cost(struct launch *launch, CUcontext context)
 static void charge_exactly(struct launch *launch, int64_t cost)
 {
     charge(launch->thread, launch->card, cost);
-    launch->charged = cost;
+    launch->charged += cost;
 }
 
-/* Charges a launch whose cost isn't known: the first is measured, the others of it wait a little for that. */
-static void charge_unknown(struct launch *launch, CUcontext context, CUstream stream)
+/* The first of its kind: measured, and charged as it goes on. */
+static void charge_first(struct launch *launch, CUcontext context, CUstream stream, bool limited)
 {
     struct cost *cost = launch->cost;
-    bool limited = share_limited(launch->card);
-    if (limited)
-        let_pass(launch, context);
-    if (!known(cost) && costs_begin_learning(cost, budget_clock())) {
-        charge_exactly(launch, FIRST_GUESS_NS);
-        launch->sample = sample_begin(cost, context, launch->card, stream);
-        if (launch->sample == NULL) {
-            costs_end_learning(cost);
-            return;
-        }
-        launch->sample->learning = true;
-        launch->sample->charged = FIRST_GUESS_NS;
-        share_begin_learning(launch->card, launch->sample->begun_at);
+    charge_exactly(launch, FIRST_GUESS_NS);
+    uint64_t noted_at = limited ? note_learning(launch, context) : 0;
+    /* What came before may have used up what there was. */
+    while (limited && !share_ready(launch->card))
+        charge_exactly(launch, launch->thread->credit[launch->card] + FIRST_GUESS_NS);
+    launch->sample = sample_begin(cost, context, launch->card, stream);
+    if (launch->sample == NULL) {
+        share_end_learning(launch->card, noted_at);
+        costs_end_learning(cost);
         return;
     }
-    if (limited)
-        await_cost(launch, context);
-    int64_t guess = costs_guess(cost, budget_clock());
-    charge_exactly(launch, guess > 0 ? guess : (int64_t)__atomic_load_n(&cost->value, __ATOMIC_ACQUIRE));
+    launch->sample->learning = true;
+    launch->sample->noted_at = noted_at;
+    launch->sample->charged = launch->charged;
 }
 
 /* ---- Costs that are known. */
@@ -234,7 +235,7 @@ static void remember(struct launch *launch, const struct cost_key *key, CUcontex
     struct launch_thread *thread = launch->thread;
     uint64_t between = SAMPLE_EVERY_NS / value;
     uint32_t number = between < SAMPLE_LEAST ? SAMPLE_LEAST : between > SAMPLE_RAREST ? SAMPLE_RAREST : (uint32_t)between;
-    if (value >= COST_LONG_NS || __atomic_load_n(&launch->cost->sampled, __ATOMIC_RELAXED) < FIRST_SAMPLES)
+    if (value >= COST_LONG_NS || __atomic_load_n(&launch->cost->tried, __ATOMIC_RELAXED) < FIRST_SAMPLES)
         return;
     struct launch_memo *memo = launch_memo_of(thread, key);
     uint32_t generation = __atomic_load_n(&costs_generation, __ATOMIC_ACQUIRE);
@@ -247,6 +248,8 @@ static void remember(struct launch *launch, const struct cost_key *key, CUcontex
 static void measure(struct launch *launch, CUcontext context, CUstream stream, uint64_t value)
 {
     struct launch_run *run = &launch->thread->run;
+    struct cost *cost = launch->cost;
+    __atomic_store_n(&cost->tried, __atomic_load_n(&cost->tried, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
     launch->sample = sample_begin(launch->cost, context, launch->card, stream);
     if (launch->sample == NULL)
         return;
@@ -255,7 +258,10 @@ static void measure(struct launch *launch, CUcontext context, CUstream stream, u
         return;
     }
     unsigned wanted = value * RUN_LAUNCHES <= RUN_NS ? RUN_LAUNCHES : (unsigned)(RUN_NS / value);
-    if (wanted < 2)
+    unsigned alone = __atomic_load_n(&cost->alone, __ATOMIC_RELAXED);
+    if (alone > 0)
+        __atomic_store_n(&cost->alone, alone - 1, __ATOMIC_RELAXED);
+    if (wanted < 2 || alone > 0)
         return;
     *run = (struct launch_run){launch->sample, launch->cost, stream, launch->sample->begun_at, 0, wanted};
     launch->in_run = true;
@@ -267,10 +273,7 @@ static void charge_known(struct launch *launch, const struct cost_key *key, CUco
 {
     struct launch_thread *thread = launch->thread;
     struct launch_memo *memo = launch_memo_of(thread, key);
-    bool remembered = memo->generation == __atomic_load_n(&costs_generation, __ATOMIC_RELAXED)
-        && memo->key.function == key->function && memo->key.grid == key->grid && memo->key.shape == key->shape
-        && memo->key.rest == key->rest;
-    bool due = !remembered || memo->left <= 0;
+    bool due = !launch_remembers(memo, key) || memo->left <= 0 || (memo->context != NULL && memo->context != context);
     charge(thread, launch->card, (int64_t)value);
     launch->charged = (int64_t)value;
     if (!due) {
@@ -301,7 +304,7 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
     if (samples_any() && !captures_any())
         samples_read(context);
     launch->cost = costs_find(key, context);
-    uint64_t value = __atomic_load_n(&launch->cost->value, __ATOMIC_ACQUIRE);
+    uint64_t value = known(launch->cost);
     struct launch_run *run = &thread->run;
     if (run->sample != NULL && (run->cost != launch->cost || run->stream != stream || budget_clock() > run->until + value
                 || thread->credit[card] < (int64_t)value))
@@ -312,10 +315,17 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
         launch->in_run = true;
         return;
     }
-    if (value == 0)
-        charge_unknown(launch, context, stream);
+    if (value == 0 && costs_begin_learning(launch->cost, budget_clock())) {
+        charge_first(launch, context, stream, share_limited(card));
+        return;
+    }
+    if (value == 0 && share_limited(card))
+        await_cost(launch, context);
+    int64_t guess = value == 0 ? costs_guess(launch->cost, budget_clock()) : 0;
+    if (guess > 0)
+        charge_exactly(launch, guess);
     else
-        charge_known(launch, key, context, stream, value);
+        charge_known(launch, key, context, stream, known(launch->cost));
 }
 
 void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream)

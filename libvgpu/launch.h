@@ -85,27 +85,40 @@ static inline struct cost_key launch_key(const void *function, unsigned grid_x, 
 
 static inline struct launch_memo *launch_memo_of(struct launch_thread *thread, const struct cost_key *key)
 {
-    uint64_t mixed = (key->function >> 4) + (key->grid ^ key->grid >> 32) * 7 + key->shape + (key->shape >> 32) * 3;
-    return &thread->memos[(mixed ^ mixed >> 7) % LAUNCH_MEMOS];
+    uint64_t mixed = (key->function >> 4) + key->grid * 7 + (key->shape >> 32);
+    return &thread->memos[mixed % LAUNCH_MEMOS];
+}
+
+static inline bool launch_remembers(const struct launch_memo *memo, const struct cost_key *key)
+{
+    return memo->key.function == key->function && memo->key.grid == key->grid && memo->key.shape == key->shape
+        && memo->key.rest == key->rest
+        && memo->generation == __atomic_load_n(&costs_generation, __ATOMIC_RELAXED);
+}
+
+static inline bool launch_spend(struct launch_memo *memo)
+{
+    if (__builtin_expect(memo->left <= 0 || *memo->credit < memo->cost, 0))
+        return false;
+    memo->left--;
+    *memo->credit -= memo->cost;
+    return true;
 }
 
 /* Charges the launch at once where that can be done; false: launch_begin does. */
 static inline bool launch_at_once(const struct cost_key *key)
 {
     struct launch_memo *memo = launch_memo_of(launch_mine, key);
+    return __builtin_expect(launch_remembers(memo, key) && memo->context == NULL, 1) && launch_spend(memo);
+}
+
+/* The same where a handle may mean functions of several contexts. */
+static inline bool launch_in_context(const struct cost_key *key)
+{
+    struct launch_memo *memo = launch_memo_of(launch_mine, key);
     CUcontext current;
-    if (__builtin_expect(memo->key.function != key->function || memo->key.grid != key->grid
-                || memo->key.shape != key->shape || memo->key.rest != key->rest,
-            0)
-        || __builtin_expect(memo->generation != __atomic_load_n(&costs_generation, __ATOMIC_RELAXED), 0)
-        || __builtin_expect(memo->left <= 0 || *memo->credit < memo->cost, 0))
-        return false;
-    if (__builtin_expect(memo->context != NULL, 0)
-        && (DRIVER(cuCtxGetCurrent)(&current) != CUDA_SUCCESS || current != memo->context))
-        return false;
-    memo->left--;
-    *memo->credit -= memo->cost;
-    return true;
+    return launch_remembers(memo, key) && memo->context != NULL
+        && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS && current == memo->context && launch_spend(memo);
 }
 
 /* The stream that a launch's argument means to events. */

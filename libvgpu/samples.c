@@ -6,6 +6,7 @@
 #include "captures.h"
 #include "helper.h"
 #include "lock.h"
+#include "message.h"
 #include "share.h"
 
 /* Pairs of events for each context; where all are under way, launches go unmeasured. */
@@ -135,7 +136,7 @@ void sample_launched(struct sample *sample)
 static void end_learning(struct sample *sample)
 {
     costs_end_learning(sample->cost);
-    share_end_learning(sample->card, sample->begun_at);
+    share_end_learning(sample->card, sample->noted_at);
 }
 
 void sample_cancel(struct sample *sample)
@@ -173,8 +174,10 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
         elapsed = 1;
     bool kept_busy = elapsed >= sample->ended_at - sample->begun_at;
     /* A run that the host didn't keep up with says nothing. */
-    if (sample->launches > 1 && !kept_busy)
+    if (sample->launches > 1 && !kept_busy) {
+        __atomic_store_n(&cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
         return;
+    }
     struct estimate_sample measured = {.at = now, .ns = elapsed / sample->launches, .view = (uint8_t)view,
         .exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed)};
     int64_t missing = costs_add(cost, measured);
@@ -187,6 +190,9 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
             real = part;
         missing += (int64_t)real - sample->charged;
     }
+    message(MESSAGE_DEBUG, "GPU %d: %u launches took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
+        sample->card, sample->launches, (unsigned long long)elapsed, (int)view,
+        measured.exact ? "exactly" : "at most", (unsigned long long)cost->value, (long long)missing);
     if (missing != 0)
         share_give(sample->card, -missing);
 }

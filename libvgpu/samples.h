@@ -6,6 +6,9 @@
 #include "costs.h"
 #include "driver.h"
 
+/* After a run that the host was too slow for, so many launches are measured alone. */
+#define SAMPLES_ALONE 16
+
 struct sample {
     struct sample *next;
     struct cost *cost;
@@ -13,6 +16,7 @@ struct sample {
     CUstream stream;
     CUevent before, after;
     uint64_t begun_at, ended_at; /* of the host's work on it, ns */
+    uint64_t noted_at;           /* where it is the first of its key: see budget.h */
     uint64_t gap;                /* host's time between the first event and the end of the first launch */
     uint64_t started_at;         /* when the card was first seen to have begun it; 0: not yet */
     int64_t charged;             /* where the charge is to be corrected: what it was; else -1 */

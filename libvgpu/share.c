@@ -15,7 +15,7 @@
 
 static struct card {
     struct vgpu_compute *shared;
-    struct vgpu_compute own; /* for a limit of this process alone; and where there is no usage file, for all */
+    _Alignas(16) struct vgpu_compute own; /* for a limit of this process alone; and where there is no usage file, for all */
     uint64_t charged;        /* by this process */
     uint64_t seen;           /* what others had charged when last looked */
     uint64_t sibling_at;     /* when that last changed */
@@ -112,9 +112,9 @@ bool share_ready(int card)
         && (account == &here->own || budget_ready(&here->own, card, own_rate));
 }
 
-void share_begin_learning(int card, uint64_t now)
+bool share_begin_learning(int card, uint64_t before, uint64_t now)
 {
-    budget_begin_learning(account_of(card), now);
+    return budget_begin_learning(account_of(card), before, now);
 }
 
 void share_end_learning(int card, uint64_t begun)

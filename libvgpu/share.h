@@ -18,7 +18,7 @@ void share_give(int card, int64_t ns);
 bool share_ready(int card);
 
 /* Launches whose cost nobody knows yet follow each other, in the whole container; see budget.h. */
-void share_begin_learning(int card, uint64_t now);
+bool share_begin_learning(int card, uint64_t before, uint64_t now);
 void share_end_learning(int card, uint64_t begun);
 uint64_t share_learning(int card);
 

@@ -46,9 +46,8 @@ def exports() -> set[str]:
 
 
 def listed(tag: str) -> set[str]:
-    rows = re.findall(
-        rf"^CUDA_API(_PT)?\((?:{tag}), \w+, \d+,\s*(\w+),\s*(_pt\w+)?", (ROOT / "abi/symbols.def").read_text(), re.MULTILINE
-    )
+    text = (ROOT / "abi/symbols.def").read_text()
+    rows = re.findall(rf"^CUDA_API(_PT)?\((?:{tag}), \w+, \d+,\s*(\w+),\s*(_pt\w+)?", text, re.MULTILINE)
     return {symbol for _, symbol, _ in rows} | {symbol + suffix for _, symbol, suffix in rows if suffix}
 
 
