@@ -1,11 +1,13 @@
 """What a node's labels say about sharing: which requests it takes, and what is enforced on it."""
 
+import dataclasses
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unigpu import names
-from unigpu.requests import Request, Spread
+from unigpu.requests import ComputePolicy, Request, Spread
+from unigpu.units import Percent
 
 
 class NodeMode(enum.StrEnum):
@@ -26,6 +28,13 @@ class NodeMode(enum.StrEnum):
 
 
 WHOLE_CARDS_ONLY = frozenset({NodeMode.TOPOLOGY, NodeMode.DEFAULT})
+FULL = 100
+"""Percent: all of a card."""
+_QGPU_POLICIES = {
+    "fixed-share": ComputePolicy.HARD,
+    "burst-share": ComputePolicy.SOFT,
+    "best-effort": ComputePolicy.UNLIMITED,
+}
 SHARES_ONLY = frozenset({NodeMode.SHARE, NodeMode.CGPU, NodeMode.CORE_MEM})
 
 
@@ -56,6 +65,18 @@ def gpu_policy(labels: Mapping[str, str]) -> Spread | None:
         return None if value is None else Spread(value)
     except ValueError:
         return None
+
+
+def on_node(request: Request, labels: Mapping[str, str]) -> Request:
+    """The request with what a node's owner says about its compute policy there.
+
+    Only qGPU leaves that to the node, so it holds for pods in its dialect; other dialects' pods say it themselves.
+    """
+    policy = _QGPU_POLICIES.get(labels.get(names.LABEL_QGPU_POLICY, ""))
+    if policy is None or request.dialect != names.DIALECT_QGPU or request.whole or not request.cores:
+        return request
+    ceiling = Percent(FULL if policy is ComputePolicy.SOFT else 0)
+    return dataclasses.replace(request, policy=policy, ceiling=ceiling)
 
 
 def refusal(mode: NodeMode, request: Request) -> str | None:

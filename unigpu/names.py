@@ -47,6 +47,8 @@ LABEL_MODE: Final = f"{DOMAIN}/mode"
 LABEL_ACK_SCHEDULE: Final = "ack.node.gpu.schedule"
 LABEL_ACK_PLACEMENT: Final = "ack.node.gpu.placement"
 LABEL_CGPU_DISABLE_ISOLATION: Final = "cgpu.disable.isolation"
+LABEL_QGPU_POLICY: Final = "tke.cloud.tencent.com/qgpu-schedule-policy"
+"""`fixed-share`, `burst-share` or `best-effort`: the compute policy of qGPU's pods there."""
 
 # Labels of objects.
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
@@ -67,6 +69,7 @@ ACCOUNT_NODE_AGENT: Final = "unigpu-node-agent"
 # in the vendor's unit.
 DIALECT_ALIBABA: Final = "alibaba"
 DIALECT_HAMI: Final = "hami"
+DIALECT_QGPU: Final = "qgpu"
 ALIYUN_GPU_MEM: Final = "aliyun.com/gpu-mem"
 """Units over all of the container's cards."""
 ALIYUN_GPU_COUNT: Final = "aliyun.com/gpu-count"

@@ -4,7 +4,7 @@ Whether a share is also the ceiling is the node's to say there (label `tke.cloud
 what is asked for is the same on all nodes.
 """
 
-from unigpu import units
+from unigpu import names, units
 from unigpu.requests import Request
 from webhook.dialect import Dialect
 from webhook.dialects import by_core
@@ -24,4 +24,4 @@ def read(sheet: Sheet) -> Request | None:
     return by_core.read(sheet, FIELDS)
 
 
-DIALECT = Dialect(name="qgpu", title="Tencent qGPU", resources=FIELDS.all, read=read)
+DIALECT = Dialect(name=names.DIALECT_QGPU, title="Tencent qGPU", resources=FIELDS.all, read=read)

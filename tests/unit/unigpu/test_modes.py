@@ -1,10 +1,12 @@
 """What labels of nodes mean."""
 
+from dataclasses import replace
+
 import pytest
 
 from unigpu import modes
 from unigpu.modes import Enforcement, NodeMode
-from unigpu.requests import Request, Spread
+from unigpu.requests import ComputePolicy, Request, Spread
 from unigpu.units import MiB, Percent
 
 SHARE = Request(1, MiB(1000), cores=Percent(30))
@@ -34,6 +36,28 @@ def test_of_labels(case: str) -> None:
 def test_gpu_policy(value: str | None, expected: Spread | None) -> None:
     labels = {} if value is None else {"ack.node.gpu.placement": value}
     assert modes.gpu_policy(labels) is expected
+
+
+QGPU = Request(1, MiB(1000), cores=Percent(30), dialect="qgpu")
+SOFT = replace(QGPU, policy=ComputePolicy.SOFT, ceiling=Percent(100))
+
+
+@pytest.mark.parametrize(
+    ("value", "request_", "becomes"),
+    [
+        (None, QGPU, QGPU),
+        ("fixed-share", QGPU, QGPU),
+        ("burst-share", QGPU, SOFT),
+        ("best-effort", QGPU, replace(QGPU, policy=ComputePolicy.UNLIMITED)),
+        ("something", QGPU, QGPU),
+        ("burst-share", SHARE, SHARE),
+        ("burst-share", replace(QGPU, cores=Percent(0)), replace(QGPU, cores=Percent(0))),
+        ("burst-share", replace(WHOLE, dialect="qgpu"), replace(WHOLE, dialect="qgpu")),
+    ],
+)
+def test_the_nodes_policy_for_qgpu(value: str | None, request_: Request, becomes: Request) -> None:
+    labels = {} if value is None else {"tke.cloud.tencent.com/qgpu-schedule-policy": value}
+    assert modes.on_node(request_, labels) == becomes
 
 
 @pytest.mark.parametrize("mode", NodeMode)

@@ -1,19 +1,22 @@
 """Changes of a pod's limits: what is refused and why, and what passes."""
 
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.webhook.conftest import ask
-from unigpu import allocations, gpus, names, requests
+from unigpu import allocations, gpus, limits, names, requests
 from unigpu.allocations import Allocation, Share
 from unigpu.books import Books
 from unigpu.gpus import Gpu
 from unigpu.requests import ComputePolicy, PodRequest, Request, Role
-from unigpu.units import GpuUuid, MiB, Percent
+from unigpu.units import GpuUuid, MiB, Percent, to_bytes
 from webhook import namespaces, relimit, review
 from webhook.options import Options
 from webhook.review import Verdict
@@ -346,3 +349,58 @@ def test_the_reference_shows_what_is_said(after: str) -> None:
     rules = namespaces.apply(Options(), {names.ANNOTATION_LARGEST_MEMORY: "5Gi"} if after == text("6Gi") else {})
     other = make_pod({"x": Request(gpus=1, memory=MiB(8192))}, uid="other")
     assert f"`{update(make_pod(), after, node(other), rules).reason}`" in PAGE
+
+
+@given(hostile=st.text() | st.dictionaries(st.text(), st.text() | st.integers() | st.none()).map(json.dumps))
+def test_whatever_is_written_is_answered(hostile: str) -> None:
+    verdict = update(make_pod(), hostile, node())
+    assert verdict.outcome in ("limited", "refused")
+    json.dumps(verdict.answer)
+
+
+class Tenant:
+    """A pod with half of the card, its program, and what the node agent does for it."""
+
+    asked = Request(gpus=1, memory=MiB(8192), cores=Percent(50))
+    share = Share(CARDS[0].uuid, MiB(8192), Percent(50))
+
+    def __init__(self, uid: str) -> None:
+        self.pod = make_pod({"main": self.asked}, uid=uid)
+        self.force = self.share
+        """What the program is held to."""
+        self.used = 8192
+
+    def changes(self, to: str | None, books: Books) -> None:
+        if update(self.pod, to, books).outcome == "limited":
+            self.pod = with_limits(self.pod, to)
+
+    def uses(self, memory: int) -> None:
+        """New memory is granted up to the limit; what is in use beyond it only falls."""
+        self.used = min(memory, max(self.used, self.force.memory))
+
+    def is_followed(self) -> None:
+        annotations = self.pod["metadata"]["annotations"]
+        wanted = limits.of(annotations, ["main"])
+        (self.force,) = limits.shares(self.asked, [self.share], wanted.get("main"))
+        held = limits.held([self.force], [to_bytes(MiB(self.used))])
+        annotations[APPLIED] = limits.dump_applied(limits.Applied(wanted, {"main": held}))
+
+
+CHANGES = [{}, *({"memory": memory} for memory in (1024, 12288)), *({"cores": cores} for cores in (10, 90))]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_row_of_changes_overbooks_a_card(seed: int) -> None:
+    dice = random.Random(seed)
+    tenants = [Tenant("a"), Tenant("b")]
+    for _ in range(400):
+        tenant = dice.choice(tenants)
+        match dice.randrange(3):
+            case 0:
+                tenant.changes(text(**dice.choice(CHANGES)), node(*(one.pod for one in tenants)))
+            case 1:
+                tenant.uses(dice.choice((0, 6000, 16384)))
+            case _:
+                tenant.is_followed()
+        assert sum(max(one.force.memory, one.used) for one in tenants) <= 16384
+        assert sum(one.force.cores for one in tenants) <= 100
