@@ -221,8 +221,8 @@ def measure(server_at: tuple[int, str, int], clients: int, seconds: float) -> Me
     before = cpu_seconds(pid)
     found = sorted(latencies(port, authority, clients, seconds))
     spent = cpu_seconds(pid) - before
-    at = [found[min(int(len(found) * part), len(found) - 1)] * 1e3 for part in (0.5, 0.99, 0.999, 1.0)]
-    return Measured(len(found), *at, cpu=spent / len(found) * 1e6)
+    p50, p99, p999, worst = (found[min(int(len(found) * part), len(found) - 1)] * 1e3 for part in (0.5, 0.99, 0.999, 1))
+    return Measured(len(found), p50, p99, p999, worst, cpu=spent / len(found) * 1e6)
 
 
 def cpu_seconds(pid: int) -> float:

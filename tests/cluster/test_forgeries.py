@@ -9,12 +9,13 @@ import pytest
 
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import names
+from webhook import review
 
 NAMESPACE = "forgeries"
 AUTHOR = "--as=alice"
 """Somebody who may do everything in the namespace."""
 PATIENCE = 120.0
-OURS = (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION)
+OURS = review.WRITTEN_BY_US
 VICTIM, PENDING = "victim", "pending"
 Tell = Callable[[str], None]
 
