@@ -63,6 +63,21 @@ def plan(annotations: Mapping[str, str], wish: Wish) -> Plan:
     return Plan(limits.dump(wanted) if wanted else None, changes)
 
 
+def shown(annotations: Mapping[str, str]) -> list[str]:
+    """A line for each container with a GPU: what it is limited to now.
+
+    Raises Denied, Malformed.
+    """
+    asked = _requests(annotations)
+    wanted = limits.of(annotations, asked)
+    lines = []
+    for name, request in asked.items():
+        requested = f", requested: {held_to(request)}" if name in wanted else ""
+        lines.append(f"{name}: {held_to(limits.effective(request, wanted.get(name)))}{requested}")
+    said = applied(annotations)
+    return [*lines, "not in force yet"] if said is None else lines + beyond(said)
+
+
 def applied(annotations: Mapping[str, str]) -> Applied | None:
     """What the node agent says once it has put the wanted limits in force; None: not yet.
 

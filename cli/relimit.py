@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 DONE, REFUSED, UNREACHABLE = 0, 1, 2
 ABOUT = (
     f"Changes annotation {names.ANNOTATION_LIMITS} of a pod: memory, share, ceiling and policy of its containers, "
-    "while they run. What isn't named stays as it is. Exit status: 0 changed (with --wait: in force), 1 refused, or "
-    "not in force in time, 2 no cluster to ask."
+    "while they run. What isn't named stays as it is; with nothing named, it shows them. Exit status: 0 changed "
+    "(with --wait: in force), 1 refused, or not in force in time, 2 no cluster to ask."
 )
 _FIELDS = {
     "memory": ("AMOUNT", "of each card: MiB, or a quantity such as 1Gi"),
@@ -28,7 +28,6 @@ _FIELDS = {
     "policy": ("POLICY", "hard, soft or unlimited"),
 }
 _TRIES = 10
-_WAIT_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 
 
@@ -42,13 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reset", action="store_true", help="back to what was requested, but for what is named beside it"
     )
+    parser.add_argument("--wait", action="store_true", help="until the limits are in force")
     parser.add_argument(
-        "--wait",
-        nargs="?",
-        type=float,
-        const=_WAIT_SECONDS,
-        metavar="SECONDS",
-        help=f"until the limits are in force (default {_WAIT_SECONDS:g})",
+        "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long at most (default: %(default)g)"
     )
     parser.add_argument("--kubeconfig", default="", help="path; default: KUBECONFIG, or the pod's service account")
 
@@ -56,9 +51,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Change, print, wait. The exit code."""
     fields = {field: value for field in _FIELDS if (value := getattr(given, field)) is not None}
-    if not fields and not given.reset and given.wait is None:
-        print("error: nothing to change: name --memory, --cores, --ceiling, --policy or --reset", file=sys.stderr)
-        return UNREACHABLE
     try:
         return asyncio.run(_change(given, Wish(given.container, fields, given.reset)))
     except errors.Unavailable as error:
@@ -75,6 +67,10 @@ async def _change(given: argparse.Namespace, wish: Wish) -> int:
     namespace = given.namespace or cluster.namespace(given.kubeconfig)
     async with cluster.connected(given.kubeconfig) as api:
         item = await cluster.pod(api, namespace, given.pod)
+        if not wish.fields and not wish.reset and not given.wait:
+            for line in limit.shown(_annotations(item)):
+                print(line)
+            return DONE
         for tries in range(_TRIES):
             plan = limit.plan(_annotations(item), wish)
             if not plan.changes:
@@ -88,7 +84,7 @@ async def _change(given: argparse.Namespace, wish: Wish) -> int:
                 item = await cluster.pod(api, namespace, given.pod)
         for line in plan.changes or ("nothing to change",):
             print(line, flush=True)
-        return DONE if given.wait is None else await _wait(api, item, given.wait)
+        return await _wait(api, item, given.timeout) if given.wait else DONE
 
 
 async def _wait(api: "client.ApiClient", item: "Item", seconds: float) -> int:

@@ -51,8 +51,8 @@ class Settings:
     pod_name: str = ""
     """Name of the webhook's own pod, for log lines; empty outside Kubernetes."""
     writers: tuple[str, ...] = ()
-    """User names that may change `unigpu.dev/request` and `unigpu.dev/allocation` of a pod that exists. Default: the
-    service accounts of the scheduler and the node agent in `namespace`."""
+    """User names that may change `unigpu.dev/request`, `unigpu.dev/allocation` and `unigpu.dev/limits-applied` of a pod
+    that exists. Default: the service accounts of the scheduler and the node agent in `namespace`."""
     options: Options = field(default_factory=Options)
     """How pods are read: what the platform chose."""
     certificate_seconds: int = 90 * 24 * 3600

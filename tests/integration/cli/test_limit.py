@@ -218,6 +218,10 @@ def test_the_command(cluster: Cluster) -> None:
     assert (done.returncode, done.stdout) == (0, "main: 4096 MiB, 30 % (hard) → 1024 MiB, 10 % up to 80 % (soft)\n")
     assert cluster.limits("mine") == '{"main":{"ceiling":80,"cores":10,"memory":1024,"policy":"soft"}}'
     assert "1024/16384    10 to 80 %  changed, not in force yet  default/mine" in cluster.unigpu("status").stdout
+    assert cluster.unigpu("limit", "mine").stdout.splitlines() == [
+        "main: 1024 MiB, 10 % up to 80 % (soft), requested: 4096 MiB, 30 % (hard)",
+        "not in force yet",
+    ]
     done = cluster.unigpu("limit", "mine", "--memory=9Gi", "-n", "default")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"refused: {FREE}\n")
     done = cluster.unigpu("limit", "mine", "--reset")
@@ -229,7 +233,7 @@ def test_the_command(cluster: Cluster) -> None:
 
 
 def test_the_command_waits_until_the_limits_are_in_force(cluster: Cluster) -> None:
-    done = cluster.unigpu("limit", "mine", "--memory=1Gi", "--wait=0.2")
+    done = cluster.unigpu("limit", "mine", "--memory=1Gi", "--wait", "--timeout=0.2")
     assert done.returncode == 1
     assert "error: not in force after 0.2 s, the pod is Pending" in done.stderr
     cluster.applied("mine", '{"main":{"held":{"GPU-a":3000},"memory":1024}}')

@@ -130,6 +130,14 @@ def test_what_is_held_beyond() -> None:
     assert line == "main: still has 3000 MiB of GPU-a in use, more than its limit: it gets no more until it frees some"
 
 
+def test_what_is_shown() -> None:
+    assert limit.shown(annotations()) == ["main: 4096 MiB, 30 % (hard)"]
+    line = "main: 1024 MiB, 10 % (hard), requested: 4096 MiB, 30 % (hard)"
+    assert limit.shown(annotations(limits=OLD)) == [line, "not in force yet"]
+    said = annotations(limits=OLD) | {names.ANNOTATION_LIMITS_APPLIED: OLD}
+    assert limit.shown(said) == [line]
+
+
 def test_refusals_without_the_words_around_them() -> None:
     said = 'admission webhook "protect.unigpu.dev" denied the request: container main: memory = 8 MiB: …'
     assert limit.refusal(said) == "container main: memory = 8 MiB: …"
@@ -137,7 +145,8 @@ def test_refusals_without_the_words_around_them() -> None:
 
 
 def test_the_command_without_a_change_or_a_cluster(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["limit", "p"]) == 2
-    assert "nothing to change" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["limit"])
+    assert "the following arguments are required: pod" in capsys.readouterr().err
     assert command.main(["limit", "p", "--reset", "--kubeconfig", str(tmp_path / "none")]) == 2
     assert "no cluster to ask" in capsys.readouterr().err
