@@ -67,43 +67,52 @@ static struct own *enter(void)
     return NULL;
 }
 
-/* The dead: their slot's lock is free, and no process of that number and start lives on without its lock. */
-static bool seize(unsigned slot)
+/* No process of the slot's number and start lives on, as one may that lost its lock. */
+static bool is_left(unsigned slot)
 {
-    if (!usage_file_lock(&shared, slot))
-        return false;
     const struct vgpu_slot *owner = &shared.view->slots[slot];
-    if (__atomic_load_n(&owner->state, __ATOMIC_ACQUIRE) == 0 || !process_lives(owner->pid, owner->start))
-        return true;
-    usage_file_unlock(&shared, slot);
-    return false;
+    return __atomic_load_n(&owner->state, __ATOMIC_ACQUIRE) == 0 || !process_lives(owner->pid, owner->start);
 }
 
-/* Gives back what the slot stands for. Any step of this may be the last one of this process: the next one goes on. */
-static void clear(unsigned slot)
+static bool is_dead(unsigned slot)
 {
-    struct vgpu_usage *view = shared.view;
-    for (unsigned card = 0; card < VGPU_MAX_GPUS; card++) {
-        change_settle(view, slot, card);
-        change_make(view, slot, card, -INT64_MAX, CHANGE_NO_LIMIT);
-    }
-    __atomic_store_n(&view->slots[slot].state, 0, __ATOMIC_RELEASE);
+    if (usage_file_is_locked(&shared, slot) || !is_left(slot))
+        return false;
+    message(MESSAGE_DEBUG, "giving back what process %u left in slot %u", shared.view->slots[slot].pid, slot);
+    return true;
 }
 
-/* Gives back the memory of processes that died, of those that had some of the card. */
+/* Gives back the memory of the card that processes which died had. */
 static void bury(const struct own *mine, unsigned card)
 {
     struct vgpu_usage *view = shared.view;
     for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
-        if (slot == mine->slot || __atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) == 0)
-            continue;
-        const struct vgpu_slot_card *has = &view->slots[slot].cards[card];
-        if ((has->used[0] | has->used[1]) == 0 || !seize(slot))
-            continue;
-        message(MESSAGE_DEBUG, "giving back what process %u left in slot %u", view->slots[slot].pid, slot);
-        clear(slot);
-        usage_file_unlock(&shared, slot);
+        if (slot != mine->slot && __atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) != 0)
+            change_bury(view, slot, card, is_dead);
     }
+}
+
+/* Locks a slot that nobody owns and readies it. Any step of this may be the last one of this process: the next one goes
+ * on. What the slot has in the totals is given back first, as nobody else can tell while we hold its lock. */
+static bool seize(unsigned slot)
+{
+    struct vgpu_usage *view = shared.view;
+    bool taken = __atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) != 0;
+    for (unsigned card = 0; taken && card < VGPU_MAX_GPUS; card++) {
+        if (!change_bury(view, slot, card, is_dead))
+            return false;
+    }
+    if (!usage_file_lock(&shared, slot))
+        return false;
+    if (!is_left(slot)) {
+        usage_file_unlock(&shared, slot);
+        return false;
+    }
+    for (unsigned card = 0; card < VGPU_MAX_GPUS; card++) {
+        change_bury(view, slot, card, NULL);
+        change_reset(view, slot, card);
+    }
+    return true;
 }
 
 static bool claim(struct own *mine)
@@ -121,7 +130,7 @@ static bool claim(struct own *mine)
         unsigned slot = (first + turn) % VGPU_SLOTS;
         if (!seize(slot))
             continue;
-        clear(slot);
+        __atomic_store_n(&view->slots[slot].state, 0, __ATOMIC_RELEASE);
         view->slots[slot].pid = (uint32_t)getpid();
         view->slots[slot].start = process_start((uint32_t)getpid());
         __atomic_store_n(&view->slots[slot].state, 1, __ATOMIC_RELEASE);

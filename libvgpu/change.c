@@ -63,13 +63,61 @@ bool change_make(struct vgpu_usage *file, unsigned slot, unsigned card, int64_t 
     return true;
 }
 
-void change_settle(struct vgpu_usage *file, unsigned slot, unsigned card)
+/* Bytes that the slot has in the total whose note was `last`, and the number of the slot's last change. */
+static uint64_t in_total(const struct vgpu_usage *file, unsigned slot, unsigned card, uint64_t last, uint64_t *number)
+{
+    const struct vgpu_slot_card *mine = &file->slots[slot].cards[card];
+    uint64_t has;
+    do {
+        *number = __atomic_load_n(&mine->change, __ATOMIC_ACQUIRE);
+        /* After the note: whoever changed the total since then marked what it named before. */
+        uint64_t counted = __atomic_load_n(&mine->counted, __ATOMIC_ACQUIRE);
+        uint64_t made = *number;
+        if (made > 0 && last != note_of(slot, made) && counted < made)
+            made--;
+        has = __atomic_load_n(&mine->used[made & 1], __ATOMIC_ACQUIRE);
+        if (counted > *number || last == note_of(slot, *number + 1))
+            has = 0;
+    } while (__atomic_load_n(&mine->change, __ATOMIC_ACQUIRE) != *number);
+    return has;
+}
+
+uint64_t change_slot_used(const struct vgpu_usage *file, unsigned slot, unsigned card)
+{
+    uint64_t number;
+    return in_total(file, slot, card, __atomic_load_n(&file->totals[card].last, __ATOMIC_ACQUIRE), &number);
+}
+
+bool change_bury(struct vgpu_usage *file, unsigned slot, unsigned card, bool (*dead)(unsigned slot))
+{
+    struct vgpu_total *total = &file->totals[card];
+    uint64_t number, of_dead = 0;
+    bool known = dead == NULL;
+    for (;;) {
+        uint64_t last = __atomic_load_n(&total->last, __ATOMIC_ACQUIRE);
+        uint64_t used = __atomic_load_n(&total->used, __ATOMIC_ACQUIRE);
+        uint64_t has = in_total(file, slot, card, last, &number);
+        if (has == 0)
+            return true;
+        /* The next owner begins with another number, so this is said once, and not again when others were quicker. */
+        if (!known || (dead != NULL && of_dead != number)) {
+            if (!dead(slot))
+                return false;
+            known = true;
+            of_dead = number;
+            continue;
+        }
+        acknowledge(file, card, last);
+        if (exchange(total, used, last, has > used ? 0 : used - has, note_of(slot, number + 1)))
+            return true;
+    }
+}
+
+void change_reset(struct vgpu_usage *file, unsigned slot, unsigned card)
 {
     struct vgpu_slot_card *mine = &file->slots[slot].cards[card];
-    uint64_t number = __atomic_load_n(&mine->change, __ATOMIC_ACQUIRE);
-    /* The total first: whoever changes it after this look marks our change before. */
-    uint64_t last = __atomic_load_n(&file->totals[card].last, __ATOMIC_SEQ_CST);
-    uint64_t counted = __atomic_load_n(&mine->counted, __ATOMIC_SEQ_CST);
-    if (number > 0 && last != note_of(slot, number) && counted < number)
-        __atomic_store_n(&mine->change, number - 1, __ATOMIC_RELEASE);
+    uint64_t number = __atomic_load_n(&mine->change, __ATOMIC_RELAXED) + 1;
+    __atomic_store_n(&mine->counted, number, __ATOMIC_RELEASE);
+    __atomic_store_n(&mine->used[number & 1], 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&mine->change, number, __ATOMIC_RELEASE);
 }

@@ -5,7 +5,12 @@
  *   2. writes the next change's number,
  *   3. exchanges the card's total and its note of the last change (slot, number) at once, if the limit allows it.
  * Before step 3 it marks the previous note, whoever's that was, in that slot as counted. A change is in the total exactly
- * if the total's note names it or its slot has it marked; else `change_settle` takes step 2 back.
+ * if the total's note names it or its slot has it marked.
+ *
+ * What a dead owner had is taken out of the total by step 3 alone, under the number after its last. Nothing in the slot
+ * has to be written for that, so any number of processes may try at once: one exchange succeeds, the others see it, and
+ * nobody waits for one that was stopped in the middle. A slot whose note or mark is of a later change than its own last
+ * was emptied so.
  */
 #ifndef UNIGPU_CHANGE_H
 #define UNIGPU_CHANGE_H
@@ -17,19 +22,18 @@
 
 #define CHANGE_NO_LIMIT INT64_MAX
 
-/* Bytes of the card that the slot stands for. */
-static inline uint64_t change_slot_used(const struct vgpu_usage *file, unsigned slot, unsigned card)
-{
-    const struct vgpu_slot_card *mine = &file->slots[slot].cards[card];
-    uint64_t number = __atomic_load_n(&mine->change, __ATOMIC_ACQUIRE);
-    return __atomic_load_n(&mine->used[number & 1], __ATOMIC_RELAXED);
-}
+/* Bytes of the card's total that are the slot's. */
+uint64_t change_slot_used(const struct vgpu_usage *file, unsigned slot, unsigned card);
 
 /* Adds `bytes` (or takes, where negative, at most what the slot has); false, and nothing is changed, where the total
  * would be more than `limit`. Only for the slot's owner. */
 bool change_make(struct vgpu_usage *file, unsigned slot, unsigned card, int64_t bytes, uint64_t limit);
 
-/* Takes a change back that a dead owner began and didn't make. Only for the slot's present owner. */
-void change_settle(struct vgpu_usage *file, unsigned slot, unsigned card);
+/* Takes what the slot's owner had out of the total if `dead` says that it is; false where it lives. Without `dead` it is
+ * known to be. */
+bool change_bury(struct vgpu_usage *file, unsigned slot, unsigned card, bool (*dead)(unsigned slot));
+
+/* Readies a slot that has nothing in the total for its next owner. Only for the holder of its lock. */
+void change_reset(struct vgpu_usage *file, unsigned slot, unsigned card);
 
 #endif

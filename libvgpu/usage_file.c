@@ -100,27 +100,41 @@ void usage_file_open(struct usage_file *file, const char *path, bool made_by_age
     file->view = view;
 }
 
-static int set_lock(struct usage_file *file, unsigned slot, short kind)
+/* A slot's lock, as fcntl wants it. */
+static int lock_call(const struct usage_file *file, int call, unsigned slot, short *kind)
 {
-    struct flock wish = {
-        .l_type = kind, .l_whence = SEEK_SET, .l_start = VGPU_LOCKS_OFFSET + (off_t)slot, .l_len = 1};
-    return fcntl(file->descriptor, F_SETLK, &wish);
+    struct flock lock = {
+        .l_type = *kind, .l_whence = SEEK_SET, .l_start = VGPU_LOCKS_OFFSET + (off_t)slot, .l_len = 1};
+    int result = fcntl(file->descriptor, call, &lock);
+    *kind = lock.l_type;
+    return result;
+}
+
+/* The program may have closed the descriptor, and opened its own in its place. */
+static bool have_open(struct usage_file *file)
+{
+    if (usage_file_is_open(file))
+        return true;
+    if (file->path == NULL)
+        return false;
+    file->descriptor = open_high(file->path, 0);
+    return usage_file_is_open(file);
+}
+
+bool usage_file_is_locked(struct usage_file *file, unsigned slot)
+{
+    short kind = F_WRLCK;
+    return !have_open(file) || lock_call(file, F_GETLK, slot, &kind) != 0 || kind != F_UNLCK;
 }
 
 bool usage_file_lock(struct usage_file *file, unsigned slot)
 {
-    if (!usage_file_is_open(file)) {
-        /* The program closed it, and may have opened its own in its place. */
-        if (file->path == NULL)
-            return false;
-        file->descriptor = open_high(file->path, 0);
-        if (!usage_file_is_open(file))
-            return false;
-    }
-    return set_lock(file, slot, F_WRLCK) == 0;
+    short kind = F_WRLCK;
+    return have_open(file) && lock_call(file, F_SETLK, slot, &kind) == 0;
 }
 
 void usage_file_unlock(struct usage_file *file, unsigned slot)
 {
-    set_lock(file, slot, F_UNLCK);
+    short kind = F_UNLCK;
+    lock_call(file, F_SETLK, slot, &kind);
 }

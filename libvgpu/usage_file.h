@@ -22,6 +22,9 @@ void usage_file_open(struct usage_file *file, const char *path, bool made_by_age
 /* Whether the descriptor is still that of the file: a program may have closed it, or all that it found. */
 bool usage_file_is_open(const struct usage_file *file);
 
+/* Whether another process holds the slot's lock; true where that can't be known. */
+bool usage_file_is_locked(struct usage_file *file, unsigned slot);
+
 /* Takes the slot's lock, which ends with this process; false where another process has it. */
 bool usage_file_lock(struct usage_file *file, unsigned slot);
 void usage_file_unlock(struct usage_file *file, unsigned slot);

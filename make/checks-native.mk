@@ -22,7 +22,7 @@ check-families: native ## Each family of allocations is counted, and no export o
 	$(NATIVE_CHECK) tests/native/libvgpu/test_families.py tests/native/libvgpu/test_driver_exports.py
 
 check-races: native ## 16 processes, 1,000,000 rounds with random kills, and kills after every instruction
-	UNIGPU_SOAK=1 $(NATIVE_CHECK) tests/native/libvgpu/test_kills.py
+	UNIGPU_SOAK=1 $(NATIVE_CHECK) -s tests/native/libvgpu/test_kills.py
 
 check-damage: native ## Torn, truncated, foreign and unwritable files
 	$(NATIVE_CHECK) tests/native/libvgpu/test_damage.py tests/native/libvgpu/test_managed.py

@@ -25,7 +25,8 @@ tell the living from the dead.
 A process changes its slot's number of bytes and the card's total in three steps, none of which needs a lock: it writes
 what it will have, then the change's number, then exchanges total and last change at once. Whoever changes the total
 next first notes the previous change as counted in its slot. So it is always known whether a dead process's last change
-is in the total, and its bytes can be given back exactly.
+is in the total, and its bytes can be given back exactly: in one exchange of total and last change, under the number
+after the dead process's last. A slot of which a later number is counted than its own last has nothing in the total.
 """
 
 import re

@@ -1,11 +1,11 @@
 """Processes killed at any instruction cost nobody anything: no byte over the limit, none left behind, nobody waits.
 
-`UNIGPU_SOAK=1` (`make soak`) asks for the long forms.
+`UNIGPU_SOAK=1` (`make check-races`, `make soak`) asks for the long forms.
 """
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,8 @@ ACCOUNT = [
 ]
 
 
-def run(program: Path, folder: Path, *words: object, timeout: float = 60) -> list[str]:
+def run(program: Path, folder: Path, *words: object, timeout: float = 60) -> Mapping[str, int]:
+    """The figures that the program says, by name."""
     environment = os.environ | {names.ENV_TRIAL_USAGE: str(folder / "usage")}
     done = subprocess.run(
         [program, *map(str, words)],
@@ -31,30 +32,46 @@ def run(program: Path, folder: Path, *words: object, timeout: float = 60) -> lis
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout.split()
+    said = done.stdout.split()
+    return dict(zip(said[::2], map(int, said[1::2]), strict=True))
 
 
 @pytest.mark.parametrize(
-    ("operation", "first", "stride", "last"),
-    [("change", 1, 17, 3000), ("refuse", 2, 29, 300), ("claim", 5, 401, 2400), ("bury", 7, 401, 2400)],
+    ("operation", "stride"), [("change", 17), ("refuse", 997), ("claim", 401), ("inherit", 997), ("bury", 997)]
 )
 def test_killed_after_any_number_of_instructions(
-    compiled: Callable[..., Path], tmp_path: Path, operation: str, first: int, stride: int, last: int
+    compiled: Callable[..., Path], tmp_path: Path, operation: str, stride: int
 ) -> None:
-    if LONG:
-        first, stride, last = 0, 1 if operation in ("change", "refuse") else 13, 20000
-    killed, length, median, _ = run(compiled("stepkill", *ACCOUNT), tmp_path, operation, first, stride, last)
-    assert int(killed) > 5
-    assert operation != "change" or int(length) > 100, "the operation's end was reached, and all of it was stepped"
-    assert int(median) < RECOVERY_NS
+    stride, near = (1, 1) if LONG else (stride, 21)
+    said = run(compiled("stepkill", *ACCOUNT), tmp_path, operation, stride, near, 1)
+    print(f"\n{operation}: {said['instructions']} instructions with {said['contents']} contents of the file,", end=" ")
+    print(f"{said['kills']} killed, 0 bytes over, 0 left behind; until others have what the dead had,", end=" ")
+    print(f"processor time: median {said['median'] / 1000:.0f} µs, worst {said['worst'] / 1000:.0f} µs")
+    assert said["instructions"] > 100, "the operation's end was reached, and all of it was stepped"
+    assert said["contents"] > 1
+    assert said["kills"] > said["instructions"] // stride
+    assert said["median"] < RECOVERY_NS
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_processes_race_and_are_killed(compiled: Callable[..., Path], tmp_path: Path, seed: int) -> None:
     rounds, kills = (1_000_000, 10_000) if LONG else (60_000, 40)
-    said = run(compiled("race", *ACCOUNT), tmp_path, 16, rounds, kills, seed)
-    figures = dict(zip(said[::2], map(int, said[1::2]), strict=True))
-    assert figures["rounds"] >= rounds
-    assert figures["refused"] > 0, "they did meet the limit"
-    assert figures["killed"] > 0
-    assert (figures["over"], figures["left"]) == (0, 0)
+    program = compiled("race", *ACCOUNT)
+    control = run(program, tmp_path, 16, rounds, 0, seed)
+    said = run(program, tmp_path, 16, rounds, kills, seed)
+    print()
+    for title, figures in ("without kills", control), (f"{said['killed']} kills", said):
+        print(f"{figures['rounds']:,} rounds, {title}: {figures['over']} over, {figures['left']} left;", end=" ")
+        print(f"longest call {figures['worst'] / 1e6:.1f} ms by the clock, {figures['longest'] / 1e6:.1f} ms", end=" ")
+        print(f"of processor time; {figures['late']} calls above 10 ms by the clock")
+    for part, title in (
+        ("dying", "signal to the kernel's end of the process"),
+        ("back", "from then until others have what it had"),
+        ("look", "control: the same call when nobody died"),
+    ):
+        print(f"{title}: median {said[part + '_median'] / 1000:.0f} µs, worst {said[part + '_worst'] / 1000:.0f} µs")
+    assert said["rounds"] >= rounds
+    assert said["refused"] > 0, "they did meet the limit"
+    assert said["killed"] > 0
+    assert (said["over"], said["left"]) == (0, 0)
+    assert (control["over"], control["left"]) == (0, 0)

@@ -1,31 +1,281 @@
-/* Kills a process after every number of instructions inside one operation of the account, and looks whether the account
- * is then exact: `stepkill change|refuse|claim|bury FIRST STRIDE LAST`. Prints how many were killed, of how many
- * instructions the operation has (0: more than LAST), and how long the parent took to have it exact, median and worst.
+/* Kills a process after each instruction of one operation of the account, and looks whether the account is then exact:
+ * `stepkill change|refuse|claim|inherit|bury STRIDE NEAR SEED`.
  *
- * The parent holds some memory throughout. Each child is run to the operation, stepped n instructions into it, and
- * killed; then the parent asks what is in use, which must be its own memory to the byte.
+ * One victim is stepped through the whole operation; where it stood after each instruction is noted. From then on a
+ * victim runs to a breakpoint that was met seldom, shortly before the instruction that it is to be killed after, and is
+ * stepped only from there. STRIDE 1 kills after every instruction, more after every so many, from a random one on.
+ *
+ * What the dead leaves to others is what is in the file, as the kernel drops its locks with it. So an operation has as
+ * many situations as the file has contents on its way, and around these victims are tried closer. Stopped at a content, or
+ * after one of the instructions shortly before it (every NEARth), they see the parent change the same card's total and take
+ * what the dead had, for which it must not have to wait for them; then they come to their end, or are killed there or later.
+ *
+ * All of it is done a second time, in longer strides, in company: another process made the last change before the
+ * operation, and is killed right after the victim. The parent holds some memory throughout. It prints how many instructions and contents the
+ * operation has, how many processes were killed in it, and how long the parent took to get what the dead had, median and
+ * worst, ns of processor time.
  */
+#include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "libvgpu/account.h"
+#include "libvgpu/change.h"
+#include "libvgpu/names.h"
 
+#define CARD 0
+#define OTHER_CARD 3
 #define OWN 1000
+#define COMPANYS 70
+#define DEADS 5000
 #define LIMIT 100000
-#define MOST 100000
+#define MOST_KILLS 1000000
+#define MOST_CONTENTS 1000
+#define MOST_INSTRUCTIONS 200000
+#define SHORTLY 64
+#define COMPANY_STRIDE 7
 
-static void fail(const char *what, long steps, uint64_t number)
+struct form {
+    const char *name;
+    void (*operation)(void);
+    uint64_t before, after; /* what the victim has of the card */
+    enum { NOBODY, SOMEWHERE, IN_ITS_SLOT } dead;
+};
+
+struct victim {
+    pid_t pid, company;
+    unsigned watched[8], watching; /* slots whose content can change */
+    long steps; /* from the beginning, as the first victim made them */
+    bool ended;
+};
+
+static struct vgpu_usage *file; /* as all of them map it */
+static struct vgpu_usage initial, seen;
+static long took[MOST_KILLS], kills, instructions, contents;
+static long first[MOST_CONTENTS]; /* instructions until each content */
+static uint64_t at[MOST_INSTRUCTIONS]; /* the instruction that follows so many */
+static long earlier[MOST_INSTRUCTIONS]; /* how often it was met before */
+static unsigned seed;
+static bool in_company;
+
+static void change(void)
 {
-    fprintf(stderr, "after %ld instructions: %s (%" PRIu64 ")\n", steps, what, number);
+    account_take(CARD, 300, LIMIT, true);
+    account_give(CARD, 100);
+}
+
+static void refuse(void)
+{
+    account_take(CARD, LIMIT, LIMIT, true);
+}
+
+static void claim(void)
+{
+    account_take(CARD, 300, LIMIT, true);
+}
+
+static void bury(void)
+{
+    account_used(CARD);
+}
+
+static const struct form forms[] = {
+    {"change", change, 50, 250, NOBODY},
+    {"refuse", refuse, 50, 50, NOBODY},
+    {"claim", claim, 0, 300, NOBODY},
+    {"inherit", claim, 0, 300, IN_ITS_SLOT},
+    {"bury", bury, 0, 0, SOMEWHERE},
+};
+
+static void fail(const struct victim *victim, const char *what, uint64_t number)
+{
+    fprintf(stderr, "kill %ld%s, after %ld instructions%s: %s (%" PRIu64 ")\n", kills, in_company ? " in company" : "",
+        victim->steps, victim->ended ? ", at the end" : "", what, number);
+    if (victim->pid > 0)
+        kill(victim->pid, SIGKILL);
+    if (victim->company > 0)
+        kill(victim->company, SIGKILL);
     exit(1);
+}
+
+static void need(bool holds, const struct victim *victim, const char *what, uint64_t number)
+{
+    if (!holds)
+        fail(victim, what, number);
+}
+
+/* A process that takes memory of two cards and dies with it; its slot. */
+static unsigned leave_a_dead_one(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        account_take(CARD, DEADS - 1, LIMIT, true); /* in two changes, so that neither word of its slot is 0 */
+        account_take(CARD, 1, LIMIT, true);
+        account_take(OTHER_CARD, 7000, LIMIT, true);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    unsigned slot = 0;
+    while (slot < VGPU_SLOTS - 1 && file->slots[slot].pid != (uint32_t)child)
+        slot++;
+    return slot;
+}
+
+/* As if the dead one's process number had led it to the slot that the victim's leads to. */
+static void move(unsigned from, unsigned to)
+{
+    file->slots[to] = file->slots[from];
+    memset(&file->slots[from], 0, sizeof file->slots[from]);
+    for (struct vgpu_total *total = file->totals; total < file->totals + VGPU_MAX_GPUS; total++) {
+        uint64_t number = total->last & ((UINT64_C(1) << VGPU_CHANGE_BITS) - 1);
+        if (total->last >> VGPU_CHANGE_BITS == from + 1)
+            total->last = (uint64_t)(to + 1) << VGPU_CHANGE_BITS | number;
+    }
+}
+
+/* A process that changes the card's total, and waits. */
+static pid_t join(void)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        account_take(CARD, COMPANYS, LIMIT, true);
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    waitpid(child, &status, WUNTRACED);
+    return child;
+}
+
+/* A victim that is stopped before the operation. */
+static struct victim begin(const struct form *form)
+{
+    struct victim victim = {0};
+    unsigned dead = VGPU_SLOTS;
+    int status;
+    *file = initial;
+    if (form->dead != NOBODY)
+        dead = leave_a_dead_one();
+    victim.pid = fork();
+    if (victim.pid == 0) {
+        if (form->before > 0)
+            account_take(CARD, form->before, LIMIT, true);
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        raise(SIGSTOP);
+        form->operation();
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    need(waitpid(victim.pid, &status, 0) == victim.pid && WIFSTOPPED(status), &victim, "can't begin", 0);
+    unsigned its = (unsigned)victim.pid % VGPU_SLOTS;
+    if (form->dead == IN_ITS_SLOT && dead != its && file->slots[its].state == 0)
+        move(dead, its);
+    if (in_company)
+        victim.company = join();
+    for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
+        bool near = (slot - its) % VGPU_SLOTS < 4;
+        if ((near || file->slots[slot].state != 0) && victim.watching < 8)
+            victim.watched[victim.watching++] = slot;
+    }
+    seen = *file;
+    return victim;
+}
+
+static bool same(const void *one, const void *other, size_t bytes)
+{
+    return memcmp(one, other, bytes) == 0;
+}
+
+/* Whether the file is as it was last seen, as far as the victim can have changed it; it is then seen anew. */
+static bool unchanged(const struct victim *victim)
+{
+    size_t head = offsetof(struct vgpu_usage, slots);
+    bool equal = same(file, &seen, head);
+    if (!equal)
+        memcpy(&seen, file, head);
+    for (unsigned place = 0; place < victim->watching; place++) {
+        unsigned slot = victim->watched[place];
+        if (!same(&file->slots[slot], &seen.slots[slot], sizeof seen.slots[slot])) {
+            seen.slots[slot] = file->slots[slot];
+            equal = false;
+        }
+    }
+    return equal;
+}
+
+static void resume(struct victim *victim, enum __ptrace_request how)
+{
+    int status;
+    need(ptrace(how, victim->pid, NULL, NULL) == 0 && waitpid(victim->pid, &status, 0) == victim->pid, victim,
+        "can't go on", 0);
+    need(WIFSTOPPED(status), victim, "ended by itself", (uint64_t)status);
+    victim->ended = WSTOPSIG(status) == SIGSTOP;
+}
+
+static void step(struct victim *victim)
+{
+    resume(victim, PTRACE_SINGLESTEP);
+    victim->steps += !victim->ended;
+}
+
+static uint64_t next_of(const struct victim *victim)
+{
+    return (uint64_t)ptrace(PTRACE_PEEKUSER, victim->pid, offsetof(struct user, regs.rip), NULL);
+}
+
+/* Runs until it comes to the instruction once more than `times`, or ends. */
+static void run_to(struct victim *victim, uint64_t address, long times)
+{
+    long word = ptrace(PTRACE_PEEKTEXT, victim->pid, address, NULL);
+    for (; !victim->ended; times--) {
+        ptrace(PTRACE_POKETEXT, victim->pid, address, (word & ~0xffL) | 0xcc);
+        resume(victim, PTRACE_CONT);
+        ptrace(PTRACE_POKETEXT, victim->pid, address, word);
+        if (victim->ended)
+            return;
+        need(next_of(victim) == address + 1, victim, "stopped elsewhere", next_of(victim));
+        ptrace(PTRACE_POKEUSER, victim->pid, offsetof(struct user, regs.rip), address);
+        if (times == 0)
+            return;
+        resume(victim, PTRACE_SINGLESTEP);
+    }
+}
+
+/* To where the first victim was after so many instructions; a breakpoint costs as much as some steps. */
+static void go(struct victim *victim, long steps)
+{
+    long best = 0, cost = steps;
+    for (long place = steps; victim->steps == 0 && place > 0 && steps - place < cost; place--) {
+        if (steps - place + 2 * earlier[place] + 4 < cost) {
+            best = place;
+            cost = steps - place + 2 * earlier[place] + 4;
+        }
+    }
+    if (best > 0)
+        run_to(victim, at[best], earlier[best]);
+    if (best > 0)
+        victim->steps = best;
+    while (!victim->ended && victim->steps < steps)
+        step(victim);
+}
+
+/* Another process works on the same card while the victim stands still. */
+static void meddle(struct victim *victim)
+{
+    uint64_t used = account_used(CARD);
+    need(used < DEADS, victim, "couldn't give back what a dead one had", used);
+    need(account_take(CARD, 10, LIMIT, true), victim, "had to wait", used);
+    account_give(CARD, 10);
 }
 
 static long now_ns(void)
@@ -35,66 +285,152 @@ static long now_ns(void)
     return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
-static void change(void)
+static void check_sums(const struct victim *victim)
 {
-    account_take(0, 300, LIMIT, true);
-    account_give(0, 100);
-}
-
-static void refuse(void)
-{
-    account_take(0, LIMIT, LIMIT, true);
-}
-
-static void claim(void)
-{
-    account_take(0, 300, LIMIT, true);
-}
-
-static void bury(void)
-{
-    account_used(0);
-}
-
-/* A process that takes memory of two cards and dies with it. */
-static void leave_a_dead_one(void)
-{
-    pid_t child = fork();
-    if (child == 0) {
-        account_take(0, 5000, LIMIT, true);
-        account_take(3, 7000, LIMIT, true);
-        _exit(0);
+    for (unsigned card = 0; card < VGPU_MAX_GPUS; card++) {
+        uint64_t sum = 0;
+        for (unsigned slot = 0; slot < VGPU_SLOTS; slot++)
+            sum += file->slots[slot].state != 0 ? change_slot_used(file, slot, card) : 0;
+        need(sum == file->totals[card].used, victim, "the slots' sum isn't the total", sum);
     }
-    waitpid(child, NULL, 0);
 }
 
-/* Runs a child `steps` instructions into the operation and kills it; false where it came to the operation's end. */
-static int run(void (*operation)(void), long steps)
+/* Kills it, and its company; the parent then gets all that there is, to the byte, and is alone. */
+static void end(struct victim *victim)
 {
-    int status;
-    if (operation == bury)
-        leave_a_dead_one();
-    pid_t child = fork();
-    if (child == 0) {
-        if (operation == change || operation == refuse)
-            account_take(0, 50, LIMIT, true);
-        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-        raise(SIGSTOP);
-        operation();
-        raise(SIGSTOP);
-        _exit(0);
+    struct account_process processes[4];
+    kill(victim->pid, SIGKILL);
+    waitpid(victim->pid, NULL, 0);
+    if (in_company) {
+        kill(victim->company, SIGKILL);
+        waitpid(victim->company, NULL, 0);
     }
-    waitpid(child, &status, 0);
-    int ended = 0;
-    for (long step = 0; step < steps && !ended; step++) {
-        if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) != 0)
-            fail("can't step", steps, 0);
-        waitpid(child, &status, 0);
-        ended = !WIFSTOPPED(status) || WSTOPSIG(status) == SIGSTOP;
+    long begun = now_ns();
+    bool taken = account_take(CARD, LIMIT - OWN, LIMIT, true);
+    need(kills < MOST_KILLS, victim, "too many", 0);
+    took[kills++] = now_ns() - begun;
+    need(taken, victim, "memory is left behind", account_used(CARD));
+    need(!account_take(CARD, 1, LIMIT, true), victim, "over the limit", account_used(CARD));
+    account_give(CARD, LIMIT - OWN);
+    need(account_used(CARD) == OWN, victim, "in use", account_used(CARD));
+    need(account_used(OTHER_CARD) == 0, victim, "in use of the other card", account_used(OTHER_CARD));
+    unsigned count = account_processes(CARD, processes, 4);
+    need(count == 1 && processes[0].pid == (uint32_t)getpid(), victim, "processes", count);
+    check_sums(victim);
+}
+
+/* How often each instruction was met before: of equal ones, sorted by when they were met, the place among them. */
+static int by_address(const void *one, const void *other)
+{
+    const long *left = one, *right = other;
+    if (at[*left] != at[*right])
+        return at[*left] < at[*right] ? -1 : 1;
+    return *left < *right ? -1 : 1;
+}
+
+static void count_earlier(void)
+{
+    static long order[MOST_INSTRUCTIONS];
+    for (long steps = 0; steps <= instructions; steps++)
+        order[steps] = steps;
+    qsort(order, (size_t)instructions + 1, sizeof order[0], by_address);
+    for (long place = 0; place <= instructions; place++) {
+        bool again = place > 0 && at[order[place]] == at[order[place - 1]];
+        earlier[order[place]] = again ? earlier[order[place - 1]] + 1 : 0;
     }
-    kill(child, SIGKILL);
-    waitpid(child, &status, 0);
-    return !ended;
+}
+
+/* Notes the way, and looks that nothing changes but what is watched. */
+static void note(const struct form *form)
+{
+    struct victim victim = begin(form);
+    contents = 0;
+    for (at[0] = next_of(&victim); !victim.ended; at[victim.steps] = next_of(&victim)) {
+        need(victim.steps < MOST_INSTRUCTIONS - 1 && contents < MOST_CONTENTS - 1, &victim, "too long", 0);
+        step(&victim);
+        if (!unchanged(&victim))
+            first[++contents] = victim.steps;
+    }
+    need(same(file, &seen, sizeof seen), &victim, "a slot changed that wasn't watched", 0);
+    instructions = victim.steps;
+    count_earlier();
+    end(&victim);
+}
+
+/* Others' work in the middle leads to nothing else at the end. */
+static void finish(struct victim *victim, const struct form *form)
+{
+    if (!victim->ended)
+        resume(victim, PTRACE_CONT);
+    uint64_t others = OWN + (in_company ? COMPANYS : 0);
+    need(account_used(CARD) == others + form->after, victim, "in use at the end", account_used(CARD));
+}
+
+/* Below `most`. */
+static long any(long most)
+{
+    return most > 0 ? rand_r(&seed) % most : 0;
+}
+
+static void kill_after(const struct form *form, long steps)
+{
+    struct victim victim = begin(form);
+    go(&victim, steps);
+    end(&victim);
+}
+
+static void meddle_and_kill(const struct form *form, long steps, long later)
+{
+    struct victim victim = begin(form);
+    go(&victim, steps);
+    meddle(&victim);
+    go(&victim, later);
+    end(&victim);
+}
+
+static void meddle_and_finish(const struct form *form, long steps)
+{
+    struct victim victim = begin(form);
+    go(&victim, steps);
+    meddle(&victim);
+    finish(&victim, form);
+    end(&victim);
+}
+
+static void try(const struct form *form, long stride, long near)
+{
+    note(form);
+    for (long steps = any(stride); steps <= instructions; steps += stride)
+        kill_after(form, steps);
+    for (long content = 1; content <= contents; content++) {
+        kill_after(form, first[content]);
+        meddle_and_kill(form, first[content], first[content]);
+        meddle_and_kill(form, first[content], first[content + any(contents - content + 1)]);
+        for (long back = any(near); back < SHORTLY && back < first[content]; back += near)
+            meddle_and_finish(form, first[content] - back);
+    }
+}
+
+static void map_file(void)
+{
+    const char *path = getenv(UNIGPU_ENV_TRIAL_USAGE);
+    int descriptor = path != NULL ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
+    /* Closed before the account locks anything in it: closing later would drop the parent's locks. */
+    if (descriptor < 0 || ftruncate(descriptor, sizeof *file) != 0)
+        exit(2);
+    file = mmap(NULL, sizeof *file, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    close(descriptor);
+    if (file == MAP_FAILED)
+        exit(2);
+}
+
+/* A victim that wakes on the processor that let it go is there at once. */
+static void stay_here(void)
+{
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET((size_t)sched_getcpu(), &here);
+    sched_setaffinity(0, sizeof here, &here);
 }
 
 static int by_length(const void *one, const void *other)
@@ -103,43 +439,25 @@ static int by_length(const void *one, const void *other)
     return difference < 0 ? -1 : difference > 0;
 }
 
-static void (*named(const char *name))(void)
+int main(int words_count, char **words)
 {
-    static const struct {
-        const char *name;
-        void (*operation)(void);
-    } all[] = {{"change", change}, {"refuse", refuse}, {"claim", claim}, {"bury", bury}};
-    for (unsigned index = 0; index < sizeof all / sizeof all[0]; index++) {
-        if (strcmp(all[index].name, name) == 0)
-            return all[index].operation;
-    }
-    exit(2);
-}
-
-int main(int count, char **words)
-{
-    static long took[MOST];
-    if (count != 5)
+    const struct form *form = NULL;
+    struct victim nobody = {0};
+    for (unsigned index = 0; words_count == 5 && index < sizeof forms / sizeof forms[0]; index++)
+        form = strcmp(forms[index].name, words[1]) == 0 ? &forms[index] : form;
+    if (form == NULL)
         return 2;
-    void (*operation)(void) = named(words[1]);
-    long stride = atol(words[3]), last = atol(words[4]), killed = 0, length = 0;
-    if (!account_take(0, OWN, LIMIT, true))
-        fail("can't begin", 0, 0);
-    for (long steps = atol(words[2]); steps <= last && length == 0 && killed < MOST; steps += stride) {
-        if (!run(operation, steps))
-            length = steps;
-        long begun = now_ns();
-        uint64_t used = account_used(0);
-        took[killed++] = now_ns() - begun;
-        if (used != OWN)
-            fail("in use", steps, used);
-        if (account_used(3) != 0)
-            fail("in use of another card", steps, account_used(3));
-        struct account_process processes[4];
-        if (account_processes(0, processes, 4) != 1 || processes[0].pid != (uint32_t)getpid())
-            fail("processes", steps, account_processes(0, processes, 4));
-    }
-    qsort(took, (size_t)killed, sizeof took[0], by_length);
-    printf("%ld %ld %ld %ld\n", killed, length, took[killed / 2], took[killed - 1]);
+    long stride = atol(words[2]), near = atol(words[3]);
+    seed = (unsigned)atoi(words[4]);
+    map_file();
+    stay_here();
+    need(account_take(CARD, OWN, LIMIT, true), &nobody, "can't begin", 0);
+    initial = *file;
+    try(form, stride, near);
+    in_company = true;
+    try(form, stride * COMPANY_STRIDE, near);
+    qsort(took, (size_t)kills, sizeof took[0], by_length);
+    printf("instructions %ld contents %ld kills %ld median %ld worst %ld\n", instructions, contents, kills,
+        took[kills / 2], took[kills - 1]);
     return 0;
 }
