@@ -51,6 +51,12 @@ MOMENT_OFFSET = 64
 """Within a card."""
 MOMENT = struct.Struct("<II")
 FRESH_NS = 1_000_000_000
+LASTING = (
+    (0, SEQUENCE_OFFSET),
+    (SEQUENCE_OFFSET + SEQUENCE.size, LOOKED_OFFSET),
+    *((start, start + MOMENT_OFFSET) for start in range(CARDS_OFFSET, CARDS_OFFSET + MAX_GPUS * CARD_SIZE, CARD_SIZE)),
+)
+"""Where the file says what the sequence guards: beginning and end of each part."""
 
 FLAG_MEMORY = 1
 FLAG_CORES = 2
@@ -95,7 +101,8 @@ def decide(request: Request, shares: Sequence[Share], enforced: Enforcement) -> 
             for share in shares
         ),
         memory_enforced=enforced.memory,
-        cores_enforced=enforced.cores and request.policy is not ComputePolicy.UNLIMITED,
+        # Who isn't limited, and has a low priority, is held too: so that it can yield.
+        cores_enforced=enforced.cores and (request.policy is not ComputePolicy.UNLIMITED or request.priority > 0),
         compute=request.policy,
         priority=request.priority,
     )
@@ -130,9 +137,25 @@ def pack(policy: Policy, sequence: int = 0) -> bytes:
     return bytes(content)
 
 
+def lasting(content: bytes) -> bytes:
+    """What the sequence guards of a file's content, so that two can be compared whatever the moment says."""
+    return b"".join([content[start:end] for start, end in LASTING])
+
+
 def moment(now: float, others: float) -> bytes:
     """What is written at `moment_offset`: both in percent of the card; `now` 0 says nothing."""
     return MOMENT.pack(round(now * 100), round(others * 100))
+
+
+def moment_word(now: float, others: float) -> int:
+    """The same as a number, for whoever stores it at once."""
+    return int(now * 100 + 0.5) | int(others * 100 + 0.5) << 32
+
+
+def read_moment(content: bytes, card: int) -> tuple[float, float]:
+    """`now` and `others`, percent, of the card at this place of the policy."""
+    now, other = MOMENT.unpack_from(content, moment_offset(card))
+    return now / 100, other / 100
 
 
 def moment_offset(card: int) -> int:

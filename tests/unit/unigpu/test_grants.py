@@ -26,6 +26,7 @@ GRANT = Grant(
     isolated=False,
     dialect="hami",
     role=Role.SIDECAR,
+    changes=3,
     boot="ee5c",
 )
 

@@ -55,15 +55,36 @@ def test_foreign_files_are_refused(content: bytes, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("compute", "node_enforces", "cores_enforced"),
+    ("compute", "priority", "node_enforces", "cores_enforced"),
     [
-        (requests.ComputePolicy.HARD, True, True),
-        (requests.ComputePolicy.HARD, False, False),
-        (requests.ComputePolicy.UNLIMITED, True, False),
+        (requests.ComputePolicy.HARD, 0, True, True),
+        (requests.ComputePolicy.HARD, 0, False, False),
+        (requests.ComputePolicy.UNLIMITED, 0, True, False),
+        (requests.ComputePolicy.UNLIMITED, 1, True, True),
+        (requests.ComputePolicy.UNLIMITED, 1, False, False),
     ],
 )
-def test_decide(compute: requests.ComputePolicy, node_enforces: bool, cores_enforced: bool) -> None:
-    request = requests.Request(gpus=1, memory=MiB(2560), cores=Percent(30), policy=compute)
+def test_decide(compute: requests.ComputePolicy, priority: int, node_enforces: bool, cores_enforced: bool) -> None:
+    request = requests.Request(gpus=1, memory=MiB(2560), cores=Percent(30), policy=compute, priority=priority)
     given = policy.decide(request, [Share(FIRST, MiB(2560), Percent(30))], modes.Enforcement(True, node_enforces))
     assert given.cards == (policy.CardLimit(FIRST, to_bytes(MiB(2560)), Percent(30), Percent(30)),)
     assert (given.memory_enforced, given.cores_enforced) == (True, cores_enforced)
+
+
+def test_what_lasts_is_all_but_the_moment() -> None:
+    given = policy.Policy((CARD, CARD), True, True, requests.ComputePolicy.SOFT)
+    content = bytearray(policy.pack(given, sequence=6))
+    policy.LOOKED.pack_into(content, policy.LOOKED_OFFSET, 12345)
+    for card in (0, 1):
+        start = policy.moment_offset(card)
+        content[start : start + policy.MOMENT.size] = policy.moment(12.5 * (card + 1), 70)
+    assert policy.lasting(bytes(content)) == policy.lasting(policy.pack(given))
+    assert policy.unpack(bytes(content)) == given
+    assert [policy.read_moment(bytes(content), card) for card in (0, 1)] == [(12.5, 70), (25, 70)]
+    other = policy.Policy((CARD, policy.CardLimit(SECOND, Bytes(1), Percent(0), Percent(0))), True, True)
+    assert policy.lasting(policy.pack(other)) != policy.lasting(policy.pack(given))
+
+
+@pytest.mark.parametrize(("now", "others"), [(0, 0), (1, 99.99), (100, 1600), (33.333, 0.004)])
+def test_a_moment_as_a_word_is_the_same(now: float, others: float) -> None:
+    assert policy.moment_word(now, others).to_bytes(8, "little") == policy.moment(now, others)

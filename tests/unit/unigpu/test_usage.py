@@ -74,3 +74,24 @@ def test_a_file_cut_off_among_the_slots_gives_those_that_are_whole() -> None:
     file.slot(1, 11, (20, 0, 0))
     cut = bytes(file.content[: usage.SLOTS_OFFSET + usage.SLOT_SIZE + 20])
     assert [process.pid for process in usage.unpack(cut, 1, everybody).processes] == [10]
+
+
+def test_charges_are_those_of_the_account() -> None:
+    file = File()
+    for card, (charged, turn) in enumerate([(7, 0), (2**40, 3), (9, 1)]):
+        start = usage.COMPUTE_OFFSET + card * usage.COMPUTE_SIZE
+        struct.pack_into("<Q", file.content, start + 16, charged)
+        struct.pack_into("<II", file.content, start + 64, turn, 1)
+    reading = usage.charges(3)
+    assert reading.unpack(file.content[: reading.size]) == (7, 0, 1, 2**40, 3, 1, 9, 1, 1)
+    for card, (charged, waits) in enumerate([(7, True), (2**40, True), (9, False)]):
+        assert usage.compute(file.content, card)[0] == charged
+        assert usage.compute(file.content, card)[3] is waits
+
+
+def test_totals_of_a_header() -> None:
+    file = File()
+    file.total(1, used=30, peak=50, refused=2)
+    assert usage.totals(bytes(file.content[: usage.SLOTS_OFFSET]), 2) == [0, 30]
+    assert usage.totals(bytes(usage.SLOTS_OFFSET), 2) == [0, 0]
+    assert usage.totals(b"", 1) == [0]

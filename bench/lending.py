@@ -1,0 +1,100 @@
+"""What the node agent's loop costs that lends idle shares: processor time of a look, and percent of a core at its pace.
+
+    python bench/lending.py [--containers N] [--cards N]
+
+Containers' folders as the node agent and libvgpu make them, and the loop's own looks at them in this process; between
+two looks the accounts are charged as programs would.
+"""
+
+import argparse
+import os
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deviceplugin.lender import Round
+from unigpu import grants, policy, usage
+from unigpu.requests import ComputePolicy
+from unigpu.units import Bytes, GpuUuid, Percent
+
+LOOKS = 400
+
+
+class Node:
+    """Containers, spread over cards."""
+
+    def __init__(self, root: Path, containers: int, cards: int, compute: ComputePolicy) -> None:
+        self.folders: list[Path] = []
+        self._usages: list[int] = []
+        for number in range(containers):
+            folder = root / f"{number:04d}" / "main"
+            folder.mkdir(parents=True)
+            share = Percent(max(1, 100 * cards // containers))
+            gpu = GpuUuid(f"GPU-{number % cards:08d}-0000-4000-8000-000000000000")
+            limit = policy.CardLimit(gpu, Bytes(1 << 30), share, Percent(100))
+            (folder / grants.POLICY_FILE).write_bytes(policy.pack(policy.Policy((limit,), True, True, compute)))
+            descriptor = os.open(folder / grants.USAGE_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+            os.truncate(descriptor, usage.SIZE)
+            os.pwrite(descriptor, struct.pack("<II", usage.MAGIC, usage.VERSION), 0)
+            self.folders.append(folder)
+            self._usages.append(descriptor)
+
+    def charge(self, turn: int) -> None:
+        """Each has used a little more or less than before; every third waits."""
+        for number, descriptor in enumerate(self._usages):
+            total = turn * 3_000_000 + (turn * (number + 7) % 11) * 200_000
+            os.pwrite(descriptor, struct.pack("<Q", total), usage.COMPUTE_OFFSET + 16)
+            os.pwrite(descriptor, struct.pack("<II", 1 if number % 3 == turn % 3 else 0, 0), usage.COMPUTE_OFFSET + 64)
+
+    def close(self) -> None:
+        """Let the files go."""
+        for descriptor in self._usages:
+            os.close(descriptor)
+
+
+def measure(containers: int, cards: int, compute: ComputePolicy, *, busy: bool) -> tuple[float, float, float]:
+    """Microseconds of processor time a look, median and least, and looks a second."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as root:
+        node = Node(Path(root), containers, cards, compute)
+        folders = frozenset(node.folders)
+        # Its clock goes as fast as it looks, so that what it does once a second is in the figures.
+        clock = 0
+        looks = Round(lambda: clock)
+        spent, pace = [], 0.05
+        try:
+            for turn in range(LOOKS + 100):
+                if busy:
+                    node.charge(turn)
+                clock += int((pace or 1.0) * 1e9)
+                began = time.thread_time()
+                pace = looks.look(folders) or 0.0
+                if turn >= 100:
+                    spent.append(time.thread_time() - began)
+        finally:
+            looks.close()
+            node.close()
+        return statistics.median(spent) * 1e6, min(spent) * 1e6, 1 / pace if pace else 0.0
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description="What the loop costs that lends idle shares.")
+    parser.add_argument("--containers", type=int, default=128)
+    parser.add_argument("--cards", type=int, default=8)
+    given = parser.parse_args()
+    print(f"{given.containers} containers on {given.cards} cards; goal: below 2 % of a core")
+    print(f"{'containers are':<24}{'us a look':>12}{'least':>8}{'looks a second':>16}{'% of a core':>14}")
+    for compute in (ComputePolicy.SOFT, ComputePolicy.HARD):
+        for busy in (True, False):
+            micros, least, rate = measure(given.containers, given.cards, compute, busy=busy)
+            what = f"{compute}, {'all working' if busy else 'all at rest'}"
+            print(f"{what:<24}{micros:>12.0f}{least:>8.0f}{rate:>16.1f}{micros * rate / 1e4:>14.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""One container's files, kept open: what its programs were charged, and where it is told what it may use now."""
+
+import mmap
+import os
+from operator import ne, sub
+from pathlib import Path
+
+from unigpu import errors, grants, lending, policy, usage
+from unigpu.lending import Pulse, Seat
+from unigpu.policy import Policy
+from unigpu.units import GpuUuid
+
+_MAGIC = usage.MAGIC.to_bytes(4, "little")
+_UNUSED = bytes(4)
+"""Instead of the magic, before any program used a card."""
+_TURNS = 100
+"""How often a policy that is being written is looked at again at once."""
+
+
+class Account:
+    """Opened for as long as both files are what they were.
+
+    The usage file is read, not mapped: its container may shorten it, and a mapped file that shrinks kills its reader.
+    The policy is the agent's own; it is mapped, so that a card's moment is one store, which no reader sees in part.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError, Malformed."""
+        self._folder = folder
+        self._usage = os.open(folder / grants.USAGE_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            self._policy = os.open(folder / grants.POLICY_FILE, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                self._check()
+                self._view = mmap.mmap(self._policy, policy.SIZE)
+            except BaseException:
+                os.close(self._policy)
+                raise
+        except BaseException:
+            os.close(self._usage)
+            raise
+        self._words = memoryview(self._view).cast("Q")
+        self._moments: list[int] = []
+        """Of which of the policy's words of 8 bytes each card's moment is."""
+        self._inodes = _inode(os.fstat(self._usage)), _inode(os.fstat(self._policy))
+        self._sequence = -1
+        self._head = b""
+        self._charges = usage.charges(0)
+        self._still: list[int] = []
+        self._nobody: list[bool] = []
+        self._totals: tuple[int, ...] = ()
+        self.cards: tuple[GpuUuid, ...] = ()
+        """In the policy's order, as all that follows."""
+        self.seats: tuple[Seat, ...] = ()
+        self.pulses: list[Pulse] = []
+        self.charged: list[int] = []
+        """GPU time charged between the last two looks, ns."""
+        self.waiting: list[bool] = []
+        """At the last look."""
+
+    def close(self) -> None:
+        """Let the files go."""
+        self._words.release()
+        self._view.close()
+        os.close(self._policy)
+        os.close(self._usage)
+
+    def current(self) -> bool:
+        """Whether the folder still has the files that are open."""
+        try:
+            named = (self._folder / grants.USAGE_FILE).stat(), (self._folder / grants.POLICY_FILE).stat()
+        except OSError:
+            return False
+        return (_inode(named[0]), _inode(named[1])) == self._inodes
+
+    def learn(self) -> bool:
+        """Read the policy where its sequence moved; whether the seats are others now.
+
+        One that is being written is left for the next time. Raises Malformed.
+        """
+        self._check()
+        for _ in range(_TURNS):
+            sequence = self._read_sequence()
+            if sequence == self._sequence:
+                return False
+            content = self._view[:]
+            if sequence % 2 == 0 and self._read_sequence() == sequence:
+                break
+        else:
+            return False
+        limits = policy.unpack(content)
+        self._sequence = sequence
+        cards, found = tuple(card.gpu for card in limits.cards), seats(limits)
+        if (cards, found) == (self.cards, self.seats):
+            return False
+        if cards != self.cards:
+            self._charges = usage.charges(len(cards))
+            self._moments = [policy.moment_offset(card) // 8 for card in range(len(cards))]
+            self._still, self._nobody = [0] * len(cards), [False] * len(cards)
+        self.cards, self.seats = cards, found
+        self.start()
+        return True
+
+    def start(self) -> None:
+        """Begin anew: nothing is known of what it does, and nothing that was told holds."""
+        self.pulses = [lending.STILL] * len(self.cards)
+        self._forget()
+        for card in range(len(self.cards)):
+            self.tell(card, 0, 0)
+
+    def look(self) -> Exception | None:
+        """Read the account; why it or the policy can't be used. A damaged account says that nothing happens."""
+        try:
+            self._check()
+            head = os.pread(self._usage, self._charges.size, 0)
+        except (OSError, errors.Malformed) as error:
+            return error
+        if head == self._head:
+            # Who waits notes it every 10 ms: one that was killed doesn't.
+            self.charged, self.waiting = self._still, self._nobody
+        elif len(head) == self._charges.size and head.startswith(_MAGIC):
+            self._head = head
+            read = self._charges.unpack(head)
+            totals = read[::3]
+            self.charged = list(map(sub, totals, self._totals)) if self._totals else self._still
+            self.waiting = list(map(ne, read[1::3], read[2::3]))
+            self._totals = totals
+        else:
+            self._forget()
+            if head.startswith(_UNUSED):
+                self._totals = tuple(self._still)
+        return None
+
+    def tell(self, card: int, now: float, others: float) -> None:
+        """Write the moment of the card at this place, in one store."""
+        self._words[self._moments[card]] = policy.moment_word(now, others)
+
+    def seen(self, moment_ns: int) -> None:
+        """Say that what is told holds from now on."""
+        self._words[policy.LOOKED_OFFSET // 8] = moment_ns
+
+    def _check(self) -> None:
+        """Raises Malformed for a policy that shrank: touching what isn't there any more would kill us."""
+        length = os.lseek(self._policy, 0, os.SEEK_END)
+        if length != policy.SIZE:
+            raise errors.Malformed(f"policy file has {length} bytes, not {policy.SIZE}")
+
+    def _forget(self) -> None:
+        """What was read so far says nothing of what comes next."""
+        self._head, self._totals = b"", ()
+        self.charged, self.waiting = self._still, self._nobody
+
+    def _read_sequence(self) -> int:
+        found: int = policy.SEQUENCE.unpack_from(self._view, policy.SEQUENCE_OFFSET)[0]
+        return found
+
+
+def seats(limits: Policy) -> tuple[Seat, ...]:
+    """The container's place on each of its cards."""
+    return tuple(
+        Seat(limits.compute, card.cores, card.ceiling, limits.priority, limits.cores_enforced) for card in limits.cards
+    )
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -1,0 +1,285 @@
+"""The loop that lends, over real files: what is told, how often it looks, and that it goes on when they are damaged."""
+
+import asyncio
+import contextlib
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deviceplugin import lender
+from deviceplugin.lender import Lender, Round
+from unigpu import grants, policy, usage
+from unigpu.requests import ComputePolicy
+from unigpu.units import Bytes, GpuUuid, Percent
+
+CARDS = tuple(GpuUuid(f"GPU-{number}") for number in range(3))
+HARD, SOFT, FREE = ComputePolicy.HARD, ComputePolicy.SOFT, ComputePolicy.UNLIMITED
+LOOK = 50_000_000
+
+
+class Container:
+    """One container's folder, and its programs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.policy = folder / grants.POLICY_FILE
+        self.usage = folder / grants.USAGE_FILE
+        self.used = [0] * len(CARDS)
+        self._sequence = 0
+        with self.usage.open("wb") as file:
+            file.truncate(usage.SIZE)
+
+    def limit(
+        self, compute: ComputePolicy, cores: int, ceiling: int = 0, *, cards: tuple[int, ...] = (0,), priority: int = 0
+    ) -> None:
+        limits = tuple(
+            policy.CardLimit(CARDS[card], Bytes(1 << 30), Percent(cores), Percent(max(ceiling, cores)))
+            for card in cards
+        )
+        enforced = compute is not FREE or priority > 0
+        content = policy.pack(policy.Policy(limits, True, enforced, compute, priority), self._sequence)
+        self._sequence += 2
+        if not self.policy.exists():
+            self.policy.write_bytes(content)
+        with self.policy.open("r+b") as file:
+            for start, end in policy.LASTING:
+                file.seek(start)
+                file.write(content[start:end])
+            file.seek(policy.SEQUENCE_OFFSET)
+            file.write(content[policy.SEQUENCE_OFFSET : policy.SEQUENCE_OFFSET + 4])
+
+    def work(self, milliseconds: float, *, card: int = 0, waits: bool = False) -> None:
+        """As libvgpu charges it."""
+        self.used[card] += round(milliseconds * 1e6)
+        with self.usage.open("r+b") as file:
+            file.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
+            file.seek(usage.COMPUTE_OFFSET + card * usage.COMPUTE_SIZE + 16)
+            file.write(struct.pack("<Q", self.used[card]))
+            file.seek(usage.COMPUTE_OFFSET + card * usage.COMPUTE_SIZE + 64)
+            file.write(struct.pack("<II", 5 if waits else 4, 4))
+
+    @property
+    def told(self) -> tuple[float, float]:
+        """`now` and `others` of the first card."""
+        return policy.read_moment(self.policy.read_bytes(), 0)
+
+    @property
+    def looked(self) -> int:
+        found: int = policy.LOOKED.unpack_from(self.policy.read_bytes(), policy.LOOKED_OFFSET)[0]
+        return found
+
+
+class Node:
+    """Containers' folders, and a loop whose clock stands still between looks."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.now = 1_000_000_000
+        self.round = Round(lambda: self.now)
+        self.folders: frozenset[Path] = frozenset()
+
+    def add(self, name: str, compute: ComputePolicy, cores: int, ceiling: int = 0, **more: object) -> Container:
+        made = Container(self.root / name / "main")
+        made.limit(compute, cores, ceiling, **more)  # type: ignore[arg-type]
+        self.folders |= {made.folder}
+        return made
+
+    def look(self, elapsed: int = LOOK) -> float | None:
+        self.now += elapsed
+        return self.round.look(self.folders)
+
+    def changed(self) -> None:
+        """As the agent tells it."""
+        self.folders = frozenset(list(self.folders))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path)
+    yield made
+    made.round.close()
+
+
+def busy(*containers: Container) -> None:
+    for one in containers:
+        one.work(20, waits=True)
+
+
+def test_lent_and_given_back(node: Node) -> None:
+    soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
+    node.look()
+    for _ in range(6):
+        busy(soft, hard)
+        assert node.look() == lender.PACE
+    assert soft.told == (30, pytest.approx(40))
+    assert hard.told == (0, pytest.approx(40))
+    assert soft.looked == hard.looked == node.now
+    hard.work(0)
+    for _ in range(2):
+        busy(soft)
+        node.look()
+    assert soft.told[0] == 100
+    busy(soft, hard)
+    node.look()
+    assert soft.told[0] == 30
+
+
+def test_low_priority_yields(node: Node) -> None:
+    high, low = node.add("high", FREE, 0), node.add("low", FREE, 0, priority=1)
+    node.look()
+    busy(low)
+    node.look()
+    assert low.told[0] == 0
+    busy(high, low)
+    node.look()
+    assert low.told[0] == 1
+    assert high.told[0] == 0
+
+
+def test_alone_it_has_its_ceiling_and_knows_that_nobody_else_works(node: Node) -> None:
+    alone = node.add("alone", SOFT, 30, 80)
+    assert node.look() == lender.REST
+    assert alone.told == (80, 0)
+    alone.work(20, waits=True)
+    assert node.look() == lender.REST
+    assert alone.looked == node.now
+
+
+@pytest.mark.parametrize(
+    ("policies", "pace"),
+    [
+        ([], None),
+        ([HARD], lender.REST),
+        ([HARD, HARD], lender.REST),
+        ([HARD, SOFT], lender.READY),
+    ],
+)
+def test_pace_at_rest(node: Node, policies: list[ComputePolicy], pace: float | None) -> None:
+    for number, compute in enumerate(policies):
+        node.add(str(number), compute, 30, 100)
+    assert node.look() == pace
+
+
+def test_slows_down_when_nobody_works_any_more(node: Node) -> None:
+    one, _ = node.add("one", HARD, 30), node.add("other", HARD, 30)
+    node.look()
+    one.work(20)
+    assert node.look() == lender.PACE
+    paces = [node.look() for _ in range(40)]
+    assert paces[0] == lender.PACE
+    assert paces[-1] == lender.REST
+
+
+def test_one_that_was_killed_while_it_waited_waits_no_more(node: Node) -> None:
+    soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
+    for _ in range(6):
+        busy(soft, hard)
+        node.look()
+    assert soft.told[0] == 30
+    for _ in range(3):
+        busy(soft)
+        node.look()
+    assert soft.told[0] == 100
+
+
+def test_containers_come_and_go(node: Node) -> None:
+    soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
+    busy(soft, hard)
+    node.look()
+    busy(soft, hard)
+    node.look()
+    assert soft.told[0] == 30
+    node.folders -= {hard.folder}
+    node.look()
+    assert soft.told == (100, 0)
+    node.folders -= {soft.folder}
+    assert node.look() is None
+
+
+def test_limits_that_change_are_told_anew(node: Node) -> None:
+    soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
+    node.look()
+    assert soft.told[0] == 100
+    soft.limit(HARD, 30)
+    node.changed()
+    node.look()
+    assert soft.told[0] == 0
+    hard.limit(SOFT, 50, 60)
+    node.changed()
+    node.look()
+    assert hard.told[0] == 60
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def scribble(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 2048)
+
+
+def replace(path: Path) -> None:
+    beside = path.with_name("beside")
+    beside.write_bytes(b"")
+    beside.rename(path)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, shorten, scribble, replace])
+@pytest.mark.parametrize("file", [grants.POLICY_FILE, grants.USAGE_FILE])
+def test_goes_on_when_a_file_vanishes_or_is_damaged(node: Node, file: str, damage: Callable[[Path], None]) -> None:
+    soft, hard, broken = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 40), node.add("broken", HARD, 30)
+    for _ in range(3):
+        busy(soft, hard, broken)
+        node.look()
+    broken.work(20)
+    damage(broken.folder / file)
+    node.changed()
+    for _ in range(6):
+        busy(soft, hard)
+        node.look()
+    assert soft.told[0] == 60
+    hard.work(0)
+    for _ in range(3):
+        busy(soft)
+        node.look(lender.RENEW_NS + 1)
+    assert soft.told[0] == 100
+
+
+async def test_on_its_thread(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
+    made = Lender()
+    running = asyncio.create_task(made.lend())
+    made.see(node.folders)
+
+    async with asyncio.timeout(60):
+        while soft.told[0] != 100:
+            busy(soft)
+            await asyncio.sleep(0.01)
+        assert soft.looked <= time.monotonic_ns()
+        while soft.told[0] != 30:
+            busy(soft, hard)
+            await asyncio.sleep(0.01)
+        hard.work(0)
+        while soft.told[0] != 100:
+            busy(soft)
+            await asyncio.sleep(0.01)
+        made.see([])
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_what_goes_wrong_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_round: Round, _folders: frozenset[Path]) -> float:
+        raise RuntimeError("our own fault")
+
+    monkeypatch.setattr(Round, "look", fail)
+    with pytest.raises(RuntimeError, match="our own fault"):
+        await Lender().lend()

@@ -1,0 +1,168 @@
+"""What each container of a card may use at the moment: divided among wishes, and what a wish is."""
+
+import pytest
+
+from unigpu import lending
+from unigpu.lending import LEAST, Pulse, Seat
+from unigpu.requests import ComputePolicy
+
+LOOK_NS = 50_000_000
+HARD, SOFT, FREE = ComputePolicy.HARD, ComputePolicy.SOFT, ComputePolicy.UNLIMITED
+
+
+def hard(cores: int, priority: int = 0) -> Seat:
+    return Seat(HARD, cores, priority=priority)
+
+
+def soft(cores: int, ceiling: int = 100, priority: int = 0) -> Seat:
+    return Seat(SOFT, cores, ceiling, priority)
+
+
+def free(priority: int = 0) -> Seat:
+    return Seat(FREE, 0, priority=priority)
+
+
+@pytest.mark.parametrize(
+    ("seats", "wishes", "said"),
+    [
+        pytest.param([hard(30), hard(70)], [30, 70], [0, 0], id="hard ones are told nothing"),
+        pytest.param([free(), hard(70)], [100, 70], [0, 0], id="unlimited yields nothing"),
+        pytest.param([soft(30)], [100], [100], id="alone"),
+        pytest.param([soft(30, 60)], [60], [60], id="alone, up to its ceiling"),
+        pytest.param([soft(30, 0)], [30], [30], id="a ceiling of 0 is as cores"),
+        pytest.param([soft(30), hard(70)], [100, 0], [100, 0], id="neighbour idle"),
+        pytest.param([soft(30), hard(70)], [100, 70], [30, 0], id="neighbour works"),
+        pytest.param([soft(30), hard(70)], [100, 20], [80, 0], id="neighbour uses some"),
+        pytest.param([soft(30), hard(50)], [100, 50], [50, 0], id="what nobody was promised"),
+        pytest.param([soft(30), free()], [100, 60], [40, 0], id="beside unlimited"),
+        pytest.param([soft(30), free()], [100, 100], [30, 0], id="beside unlimited that takes all: the share stays"),
+        pytest.param([soft(20), soft(40)], [100, 100], [100 / 3, 200 / 3], id="two: by their shares"),
+        pytest.param([soft(20), soft(40), hard(40)], [100, 100, 0], [100 / 3, 200 / 3, 0], id="two lend a third's"),
+        pytest.param([soft(20, 30), soft(40)], [30, 100], [30, 70], id="a ceiling leaves more to the other"),
+        pytest.param([soft(20), soft(40)], [100, 10], [90, 40], id="one uses little: it may have its share at once"),
+        pytest.param([soft(20), soft(40)], [0, 0], [100, 100], id="nobody works: open to whoever comes first"),
+        pytest.param([soft(50), soft(50)], [30, 20], [80, 70], id="room to grow for both"),
+        pytest.param([hard(50), hard(50, 1)], [50, 50], [0, 0], id="enough for low priority"),
+        pytest.param([hard(80), hard(50, 1)], [80, 50], [0, 20], id="low priority gets what is left"),
+        pytest.param([hard(80), hard(50, 1)], [0, 50], [0, 0], id="low priority while the high rests"),
+        pytest.param([soft(30), hard(70, 1)], [100, 70], [100, LEAST], id="low priority yields its share"),
+        pytest.param([hard(60), soft(30, 100, 1)], [60, 100], [0, 40], id="low and soft gets what is left"),
+        pytest.param([hard(95), soft(30, 100, 1)], [95, 100], [0, 5], id="low and soft, below its share"),
+        pytest.param([hard(95), soft(30, 100, 1)], [0, 100], [0, 100], id="low and soft, while the high rests"),
+        pytest.param([free(), free(1)], [100, 100], [0, LEAST], id="unlimited of low priority"),
+        pytest.param([free(), free(1)], [40, 100], [0, 60], id="unlimited of low priority has the rest"),
+        pytest.param([free(), free(1)], [0, 100], [0, 0], id="unlimited of low priority while the high rests"),
+        pytest.param([hard(0), hard(0, 1)], [100, 100], [0, LEAST], id="no share is unlimited"),
+        pytest.param([hard(60), hard(20, 1), hard(40, 1)], [60, 20, 40], [0, 40 / 3, 80 / 3], id="two low ones"),
+        pytest.param([hard(50), hard(50, 1), hard(50, 2)], [50, 50, 50], [0, 0, LEAST], id="three priorities"),
+        pytest.param([hard(50, 1), hard(50, 1)], [50, 50], [0, 0], id="low priority among themselves"),
+        pytest.param(
+            [Seat(SOFT, 30, 100, enforced=False), soft(30)],
+            [50, 100],
+            [0, 50],
+            id="not enforced, counts",
+        ),
+        pytest.param([hard(80), Seat(HARD, 50, priority=1, enforced=False)], [80, 100], [0, 0], id="not enforced, low"),
+    ],
+)
+def test_divide(seats: list[Seat], wishes: list[float], said: list[float]) -> None:
+    assert lending.divide(seats, wishes) == pytest.approx(said)
+
+
+@pytest.mark.parametrize(
+    ("seats", "expected"),
+    [
+        ([hard(30), hard(70)], False),
+        ([hard(30), free()], False),
+        ([soft(30)], True),
+        ([soft(0)], False),
+        ([hard(30), hard(70, 1)], True),
+        ([hard(30, 1), hard(70, 1)], False),
+        ([hard(30), Seat(HARD, 70, priority=1, enforced=False)], False),
+    ],
+)
+def test_on_which_cards_there_is_something_to_decide(seats: list[Seat], expected: bool) -> None:
+    assert lending.lends(seats) is expected
+    if not expected:
+        assert set(lending.divide(seats, [100.0] * len(seats))) == {0.0}
+
+
+def after(looks: list[tuple[float, bool]], most: float, pulse: Pulse = lending.STILL) -> Pulse:
+    """Looks: milliseconds charged in 50, and whether a launch waits."""
+    for charged_ms, waiting in looks:
+        pulse = lending.feel(pulse, round(charged_ms * 1e6), waiting, LOOK_NS, most)
+    return pulse
+
+
+@pytest.mark.parametrize(
+    ("looks", "most", "wish"),
+    [
+        pytest.param([], 70, 0, id="never seen to work"),
+        pytest.param([(20, False)], 70, 70, id="back from rest: all at once"),
+        pytest.param([(0, True)], 70, 70, id="waits: all at once"),
+        pytest.param([(0.5, False)], 70, 3, id="next to nothing isn't a return"),
+        pytest.param([(5, False)] * 10, 70, 15, id="steady and small"),
+        pytest.param([(20, False), (0, False)] * 10, 70, 27, id="long kernels, now and then"),
+        pytest.param([(35, True)] * 10, 70, 70, id="at its share"),
+        pytest.param([(34, False)] * 10, 70, 70, id="about its share"),
+        pytest.param([(5, False)] * 10 + [(12, False)], 70, 70, id="much more: grows"),
+        pytest.param([(5, False)] * 10 + [(7, False)], 70, 16, id="a little more, once"),
+        pytest.param([(5, False)] * 10 + [(9, False)] * 2, 70, 70, id="a little more, twice: grows"),
+        pytest.param([(35, True)] * 10 + [(5, False)] * 3, 70, 70, id="just calmed down"),
+        pytest.param([(35, True)] * 10 + [(5, False)] * 9, 70, 15, id="calmed down a while ago"),
+        pytest.param([(35, True)] * 10 + [(0, False)], 70, 70, id="quiet for one look"),
+        pytest.param([(35, True)] * 10 + [(0, False)] * 2, 70, 0, id="quiet for two looks"),
+        pytest.param([(200, False)] + [(0, False)] * 3, 70, 70, id="a kernel of four looks still runs"),
+        pytest.param([(200, False)] + [(0, False)] * 5, 70, 0, id="a kernel of four looks has ended"),
+        pytest.param([(1e12, False)] + [(0, False)] * 21, 70, 0, id="what is written into the account isn't believed"),
+        pytest.param([(-50, False)], 70, 0, id="an account that began anew"),
+        pytest.param([(80, False), (-30, False), (0, False)], 70, 0, id="taken ahead and given back"),
+    ],
+)
+def test_a_wish(looks: list[tuple[float, bool]], most: float, wish: float) -> None:
+    assert after(looks, most).wish == pytest.approx(wish)
+
+
+def test_rest_is_nothing_but_rest() -> None:
+    assert after([(35, True)] * 10 + [(0, False)] * 10, 70) == lending.STILL
+    assert lending.feel(lending.STILL, 10, True, 0, 70) == lending.STILL
+
+
+def test_use_of_the_others() -> None:
+    pulses = [after([(10, False)] * 4, 100), after([(25, False)] * 4, 100), lending.STILL]
+    assert lending.others(pulses) == pytest.approx((50, 20, 70))
+    assert lending.others([pulses[0]]) == [0]
+
+
+class Model:
+    """Two containers of a card that each use what they are told, or their share; milliseconds of 50."""
+
+    def __init__(self, seats: list[Seat]) -> None:
+        self.seats = seats
+        self.pulses = [lending.STILL] * len(seats)
+        self.said = lending.divide(seats, [0.0] * len(seats))
+
+    def look(self, *works: bool) -> list[float]:
+        for place, (seat, busy) in enumerate(zip(self.seats, works, strict=True)):
+            rate = self.said[place] or seat.cores
+            self.pulses[place] = after([(rate / 2, True) if busy else (0, False)], seat.most, self.pulses[place])
+        self.said = lending.divide(self.seats, [pulse.wish for pulse in self.pulses])
+        return self.said
+
+
+def test_lent_at_the_second_quiet_look_and_given_back_at_the_first_busy_one() -> None:
+    model = Model([soft(30), hard(70)])
+    for _ in range(10):
+        model.look(True, True)
+    assert model.said == [30, 0]
+    assert model.look(True, False) == [30, 0]
+    assert model.look(True, False) == [100, 0]
+    assert model.look(True, True) == [30, 0]
+
+
+def test_low_priority_yields_at_the_first_look_and_goes_on_at_the_second_quiet_one() -> None:
+    model = Model([hard(100), hard(50, 1)])
+    assert model.look(False, True) == [0, 0]
+    assert model.look(True, True) == [0, LEAST]
+    assert model.look(False, True) == [0, LEAST]
+    assert model.look(False, True) == [0, 0]

@@ -1,0 +1,178 @@
+"""Who on a card may use what at the moment: idle shares are lent to soft containers, and low priorities yield.
+
+One card at a time, from what its containers were promised and what they were seen to use. Nothing here reads a file or
+a clock. A look is one reading of all accounts of the card, some 50 ms after the one before.
+
+- A container's wish is its whole ceiling while it waits for its share or uses clearly more than before, nothing after
+  `IDLE_LOOKS` looks without work, and else what it used lately with some room to grow.
+- Priorities are served one after another; within one, wishes up to the share come first, and what is then left goes to
+  soft containers by their shares, up to their ceilings. What nobody wishes is open to each soft one.
+- A soft container is never told less than its share, unless containers of a higher priority work.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import NamedTuple
+
+from unigpu.requests import ComputePolicy
+
+CARD = 100.0
+"""Percent."""
+LEAST = 1.0
+"""Percent that a container which must yield keeps, so that it isn't starved for ever."""
+WINDOW = 4
+"""Looks that count as lately, and for which a wish for all stays: what was given back isn't lent again at once."""
+IDLE_LOOKS = 2
+ROOM_FACTOR, ROOM = 1.25, 2.0
+"""What may be used above what was used lately, as a factor and percent of the card, before it counts as growth."""
+LEAP = 1.5
+"""Use of that many times the wish is growth at the first look; any use above it at the second."""
+MOST_BACKLOG_NS = 1_000_000_000
+"""Work that counts as still to be done at most: an account is written by programs, which may write anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One container's place on a card."""
+
+    policy: ComputePolicy
+    cores: int
+    """Its share, percent; 0 is not limited."""
+    ceiling: int = 0
+    """Percent, for soft ones; 0 is as `cores`."""
+    priority: int = 0
+    """0 is high."""
+    enforced: bool = True
+    """False: nothing holds it, so that it is told nothing; what it uses counts all the same."""
+    limited: bool = field(init=False)
+    """Whether it has a share that is held."""
+    soft: bool = field(init=False)
+    """Whether something can be lent to it."""
+    share: float = field(init=False)
+    """What it takes before anything is lent; the card where it isn't limited."""
+    most: float = field(init=False)
+    """Percent that it may ever use."""
+
+    def __post_init__(self) -> None:
+        # Worked out once: each look asks for them.
+        limited = self.enforced and self.cores > 0 and self.policy is not ComputePolicy.UNLIMITED
+        soft = limited and self.policy is ComputePolicy.SOFT
+        share = float(self.cores) if limited else CARD
+        object.__setattr__(self, "limited", limited)
+        object.__setattr__(self, "soft", soft)
+        object.__setattr__(self, "share", share)
+        object.__setattr__(self, "most", float(max(self.ceiling, self.cores)) if soft else share)
+
+
+class Pulse(NamedTuple):
+    """How a container works, as far as looks have shown. A tuple, because each look makes one for each container."""
+
+    recent: tuple[float, ...] = (0.0,) * WINDOW
+    """Percent of the card in each of the last looks, the latest last."""
+    used: float = 0.0
+    """Percent of the card that was used lately."""
+    wish: float = 0.0
+    """Percent."""
+    backlog_ns: int = 0
+    """Charged, and not worked off yet: a long kernel is charged when it is launched."""
+    pressing: int = 0
+    """Looks for which the wish for all stays."""
+    above: bool = False
+    """Whether the last look saw more use than was wished."""
+
+
+STILL = Pulse()
+
+
+def feel(pulse: Pulse, charged_ns: int, waiting: bool, elapsed_ns: int, most: float) -> Pulse:
+    """The pulse after one more look, of a container that may use `most` percent.
+
+    `charged_ns` is the GPU time charged in the `elapsed_ns` since the look before, `waiting` whether a launch waits for
+    its share.
+    """
+    if elapsed_ns <= 0:
+        return pulse
+    recent, used, before, backlog, pressing, was_above = pulse
+    if charged_ns:
+        # Less than nothing: what was taken ahead and not needed is given back.
+        backlog = max(min(backlog + charged_ns, MOST_BACKLOG_NS), 0)
+    elif not backlog and not used and not waiting:
+        return STILL
+    worked = backlog if backlog < elapsed_ns else elapsed_ns
+    backlog -= worked
+    busy = worked * CARD / elapsed_ns
+    recent = (*recent[1:], busy)
+    used = sum(recent) / WINDOW
+    above = busy > before
+    if waiting or (above and before < most and (was_above or busy > max(ROOM, LEAP * before))):
+        return Pulse(recent, used, most, backlog, WINDOW, above)
+    if not busy and not any(recent[-IDLE_LOOKS:]):
+        return Pulse(recent, used)
+    if pressing > 1:
+        return Pulse(recent, used, most, backlog, pressing - 1, above)
+    # Whole percents change less often.
+    return Pulse(recent, used, min(most, ceil(used * ROOM_FACTOR + ROOM)), backlog, 0, above)
+
+
+def lends(seats: Sequence[Seat]) -> bool:
+    """Whether anybody on the card can be lent to, or must yield."""
+    highest = min((seat.priority for seat in seats), default=0)
+    return any(seat.soft or (seat.enforced and seat.priority > highest) for seat in seats)
+
+
+def others(pulses: Sequence[Pulse]) -> list[float]:
+    """Percent of the card that the others than each container used lately."""
+    used = [pulse.used for pulse in pulses]
+    total = sum(used)
+    return [max(total - own, 0.0) for own in used]
+
+
+def divide(seats: Sequence[Seat], wishes: Sequence[float]) -> list[float]:
+    """Percent that each container may use at the moment; 0: nothing is said, and its share alone holds."""
+    said = [0.0] * len(seats)
+    left = CARD
+    held = False
+    for priority in sorted({seat.priority for seat in seats}):
+        level = [place for place, seat in enumerate(seats) if seat.priority == priority]
+        shares = [seats[place].share for place in level]
+        wanted = [wishes[place] for place in level]
+        own, left = _fill(left, shares, [min(pair) for pair in zip(wanted, shares, strict=True)])
+        more = [max(wish - taken, 0.0) for wish, taken in zip(wanted, own, strict=True)]
+        lent, left = _fill(left, shares, more)
+        for place, taken, loan in zip(level, own, lent, strict=True):
+            said[place] = _say(seats[place], taken + loan + left, held=held)
+        held = held or any(wanted)
+    return said
+
+
+def _say(seat: Seat, open_to_it: float, *, held: bool) -> float:
+    """What the container is told; `held`: others of a higher priority work."""
+    if not seat.enforced:
+        return 0.0
+    if held:
+        return 0.0 if not seat.soft and open_to_it >= seat.most else max(LEAST, min(seat.most, open_to_it))
+    return max(seat.share, min(seat.most, open_to_it)) if seat.soft else 0.0
+
+
+def _fill(amount: float, weights: Sequence[float], most: Sequence[float]) -> tuple[Sequence[float], float]:
+    """Divide an amount among claims of at most so much each, by weight; what one doesn't claim goes to the others.
+
+    What each gets, and what is left.
+    """
+    claimed = sum(most)
+    if claimed <= amount:
+        return most, amount - claimed
+    given = [0.0] * len(most)
+    if amount <= 0:
+        return given, 0.0
+    total = sum(weights)
+    level = amount / total
+    if all(claim >= weight * level for claim, weight in zip(most, weights, strict=True)):
+        return [weight * level for weight in weights], 0.0
+    # Whoever is satisfied first as the common level rises comes first.
+    for _, place in sorted([(claim / weights[place], place) for place, claim in enumerate(most)]):
+        given[place] = min(most[place], amount * weights[place] / total)
+        amount -= given[place]
+        total -= weights[place]
+    return given, 0.0
