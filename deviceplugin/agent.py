@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deviceplugin import apiserver, decisions, owners, pods
@@ -17,7 +17,9 @@ from deviceplugin.apiserver import ApiServer
 from deviceplugin.decisions import Decision, Node
 from deviceplugin.driver import Driver
 from deviceplugin.folders import Folders, Kept
+from deviceplugin.lender import Lender
 from deviceplugin.library import Installed
+from deviceplugin.limiter import Limiter
 from deviceplugin.podresources import PodResources
 from deviceplugin.specs import Specs
 from unigpu import cdi, errors, logs
@@ -47,10 +49,9 @@ class Agent:
         specs: Specs,
         driver: Driver,
         installed: Installed,
+        lender: Lender,
     ) -> None:
         self.node = node
-        self.pods: dict[str, pods.Pod] = {}
-        """The node's pods as last heard of, by UID."""
         self.kept: dict[tuple[str, str], Kept] = folders.load()
         """All grants, by pod UID and container."""
         self._api = api
@@ -60,6 +61,8 @@ class Agent:
         self._specs = specs
         self._driver = driver
         self._installed = installed
+        self._lender = lender
+        self.limiter = Limiter(api, folders, self.kept, lambda: self.node, self._seat)
         self._writing: dict[str, asyncio.Lock] = {}
         self._turn: dict[str, object] = {}
         """Marks each allocation, by first slot, until its container is started."""
@@ -77,7 +80,8 @@ class Agent:
         """Take note of the node's labels: a change of mode is in force at once, in running containers too."""
         if labels != self.node.labels:
             self.node = dataclasses.replace(self.node, labels=labels)
-            await self._limit(self.kept)
+            for uid in {uid for uid, _ in self.kept} & self.limiter.pods.keys():
+                await self.limiter.write(self.limiter.pods[uid])
 
     async def allocated(self, slots: Sequence[str]) -> None:
         """The kubelet gave free slots to a container: what they said of an earlier holder must not be read again.
@@ -101,11 +105,13 @@ class Agent:
         self._turn.pop(min(slots), None)
         try:
             pod, container = await self._owner(frozenset(slots))
+            pod = await self.limiter.settle(pod)
             labels = self.node.labels
             decision = await self._decide(pod, container, slots)
             await self._carry_out(decision)
-            if self.node.labels != labels:
-                await self._limit([(pod.uid, container)])
+            known = self.limiter.pods.get(pod.uid, pod)
+            if self.node.labels != labels or known.annotations != pod.annotations:
+                await self.limiter.write(known)
         except errors.UnigpuError as error:
             logs.event(logger, "refused", logging.WARNING, slots=",".join(sorted(slots)), reason=error)
             raise
@@ -133,36 +139,36 @@ class Agent:
                 continue
             pod = pods.read(event.object)
             if event.gone or pod.finished:
-                self.pods.pop(pod.uid, None)
+                self.limiter.forget(pod.uid)
                 self._lost.pop(pod.uid, None)
                 await self._release([key for key in self.kept if key[0] == pod.uid])
                 self._sweep()
-            else:
-                earlier = self.pods.get(pod.uid)
-                self.pods[pod.uid] = pod
+            elif self.limiter.hear(pod):
                 self._note(pod)
                 await self._forget(self._done(pod), "init container has ended")
-                if earlier is None or earlier.annotations != pod.annotations:
-                    await self._limit(key for key in self.kept if key[0] == pod.uid)
 
     async def reconcile(self, present: Sequence[pods.Pod], asked: float) -> None:
         """Make the grants those of these pods, which are all there are, or were when they were `asked` for."""
-        self.pods = {pod.uid: pod for pod in present if not pod.finished}
-        gone = [key for key, kept in self.kept.items() if key[0] not in self.pods and kept.prepared < asked]
+        there = {pod.uid: pod for pod in present if not pod.finished}
+        for uid in self.limiter.pods.keys() - there.keys():
+            self.limiter.forget(uid)
+        for pod in there.values():
+            self.limiter.hear(pod)
+        gone = [key for key, kept in self.kept.items() if key[0] not in self.limiter.pods and kept.prepared < asked]
         await self._release(gone)
-        self._lost = {uid: since for uid, since in self._lost.items() if uid in self.pods}
-        for pod in self.pods.values():
+        self._lost = {uid: since for uid, since in self._lost.items() if uid in self.limiter.pods}
+        for pod in self.limiter.pods.values():
             self._note(pod)
             await self._forget(self._done(pod), "init container has ended")
         for key in self._folders.names():
-            if key not in self.kept and key[0] not in self.pods:
+            if key not in self.kept and key[0] not in self.limiter.pods:
                 self._folders.remove(*key)
         self._sweep()
-        await self._limit(self.kept)
+        self._seat()
 
     def _sweep(self) -> None:
         """Remove CDI specs of pods that are gone."""
-        present = {*self.pods, *(uid for uid, _ in self.kept)}
+        present = {*self.limiter.pods, *(uid for uid, _ in self.kept)}
         for slot in self._specs.slots():
             owner = self._specs.owner(slot)
             if owner is None or owner.parent.name not in present:
@@ -176,7 +182,7 @@ class Agent:
             await self._release(list(self._lingering))
             now = time.time()
             for (uid, container), kept in self.kept.items():
-                pod = self.pods.get(uid)
+                pod = self.limiter.pods.get(uid)
                 progress = pod.progress.get(container) if pod is not None else None
                 since = progress.running_since if progress is not None else None
                 old = now - kept.prepared > owners.SETTLE
@@ -211,7 +217,7 @@ class Agent:
     async def _pod(self, claim: owners.Claim) -> pods.Pod:
         where = claim.pod
         if where is None:
-            known = self.pods.get(claim.uid or "")
+            known = self.limiter.pods.get(claim.uid or "")
             if known is None:
                 found = [pods.read(document) for document in await self._api.pods()]
                 known = next((pod for pod in found if pod.uid == claim.uid), None)
@@ -252,7 +258,11 @@ class Agent:
             await self._release(list(self._lingering))
 
     def _held(self) -> list[Grant]:
-        return [kept.grant for kept in self.kept.values()]
+        return self.limiter.held()
+
+    def _seat(self) -> None:
+        """Tell the lender whose accounts there are, and that something of them changed."""
+        self._lender.see(self._folders.of(*key) for key in self.kept)
 
     def _enter(self, decision: Decision) -> Decision:
         """Into the books, in the same breath as the decision: another that waits already counts with it."""
@@ -262,6 +272,7 @@ class Agent:
     async def _carry_out(self, decision: Decision) -> None:
         try:
             await asyncio.to_thread(self._folders.write, decision.grant, decision.policy)
+            self._seat()
             if not await self._specify(decision):
                 raise errors.Unavailable(f"slot {min(decision.grant.slots)} was allocated anew meanwhile")
         except OSError as error:
@@ -293,7 +304,7 @@ class Agent:
             with contextlib.suppress(errors.UnigpuError, OSError):
                 holders = await self._pod_resources.holders()
                 claim = owners.claim(slots, holders, await asyncio.to_thread(self._read_checkpoint))
-                pod = self.pods.get(claim.uid or "")
+                pod = self.limiter.pods.get(claim.uid or "")
                 container = next((name for name in pod.order if name in claim.containers), None) if pod else None
                 if pod is not None and container is not None:
                     decision = decisions.decide(self.node, pod, container, sorted(slots), self._held())
@@ -341,29 +352,5 @@ class Agent:
                 grant = kept.grant
                 pod = f"{grant.namespace}/{grant.pod}"
                 logs.event(logger, "taken back", pod=pod, uid=key[0], container=key[1], reason=reason)
-
-    async def _limit(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Write the policies that follow from what is known now, where they differ from what is in force."""
-        for key in list(keys):
-            kept, pod = self.kept.get(key), self.pods.get(key[0])
-            if kept is None or pod is None:
-                continue
-            try:
-                asked = pod.request().containers.get(key[1])
-                if asked is None:
-                    continue
-                limits = decisions.limit(self.node, asked, kept.grant.shares)
-                changed = await asyncio.to_thread(self._folders.limit, *key, limits)
-            except (errors.UnigpuError, OSError) as error:
-                logs.event(logger, "limits not written", logging.ERROR, pod=pod.title, container=key[1], reason=error)
-                continue
-            if changed:
-                logs.event(
-                    logger,
-                    "limits changed",
-                    pod=pod.title,
-                    uid=pod.uid,
-                    container=key[1],
-                    memory_enforced=limits.memory_enforced,
-                    cores_enforced=limits.cores_enforced,
-                )
+        if keys:
+            self._seat()

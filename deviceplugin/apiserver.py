@@ -29,6 +29,10 @@ class Missing(errors.UnigpuError):
     """The object doesn't exist."""
 
 
+class Exists(errors.Unavailable):
+    """Another object has the name, or the object is another one than was meant."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """All objects there are, at a moment after the request was sent."""
@@ -96,6 +100,29 @@ class ApiServer:
             f"status of node {self.node}", self._core.patch_node_status, self.node, patch, _content_type=_MERGE
         )
 
+    async def annotate_pod(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> dict[str, Any]:
+        """Set annotations of the pod with this UID; the pod as it is then. Raises Missing, Unavailable.
+
+        By way of its status, which asks for less than the right to change pods.
+        """
+        patch = {"metadata": {"uid": uid, "annotations": annotations}}
+        return await self._ask(
+            f"pod {namespace}/{name}",
+            self._core.patch_namespaced_pod_status,
+            name,
+            namespace,
+            patch,
+            _content_type=_MERGE,
+        )
+
+    async def create_event(self, namespace: str, event: dict[str, Any]) -> None:
+        """Write an event; one of that name that is there already is fine. Raises Unavailable."""
+        try:
+            await self._ask(f"event {event['metadata']['name']}", self._core.create_namespaced_event, namespace, event)
+        except (Exists, Missing):
+            # It is told already; or its namespace is being deleted.
+            return
+
     def follow_pods(self) -> AsyncIterator[Listed | Changed]:
         """The node's pods, for ever: all of them, then each change; all again now and then."""
         return self._follow(self._core.list_pod_for_all_namespaces, self._of_node)
@@ -123,6 +150,8 @@ class ApiServer:
                 return await _json(await call(*arguments, **options, _preload_content=False, _request_timeout=_TIMEOUT))
             except Missing as error:
                 raise Missing(f"{what}: not found") from error
+            except Exists as error:
+                raise Exists(f"{what}: {error}") from error
             except errors.Unavailable as error:
                 problem = str(error)
             except (aiohttp.ClientError, TimeoutError, OSError, ApiException) as error:
@@ -166,6 +195,8 @@ async def _json(response: aiohttp.ClientResponse) -> dict[str, Any]:
         body = await response.read()
     if response.status == 404:
         raise Missing("not found")
+    if response.status == 409:
+        raise Exists(_message(body))
     if not 200 <= response.status < 300:
         raise errors.Unavailable(f"status {response.status}: {_message(body)}")
     document: dict[str, Any] = json.loads(body)

@@ -14,6 +14,7 @@ from deviceplugin.cards import Cards
 from deviceplugin.decisions import Node
 from deviceplugin.folders import Folders
 from deviceplugin.inventory import Inventory
+from deviceplugin.lender import Lender
 from deviceplugin.plugin import Plugin
 from deviceplugin.podresources import PodResources
 from deviceplugin.publisher import Publisher
@@ -42,6 +43,7 @@ async def run(settings: Settings) -> None:
     api = ApiServer(settings.node)
     await api.open(settings.kubeconfig)
     pod_resources = PodResources(settings.pod_resources)
+    lender = Lender()
     try:
         agent = Agent(
             Node(settings.node, boot),
@@ -52,6 +54,7 @@ async def run(settings: Settings) -> None:
             specs,
             parts,
             installed,
+            lender,
         )
         publisher = Publisher(api, settings.republish_interval, agent.see_labels)
         kubelet = Plugin(settings.plugins, settings.kubelet_poll, agent.allocated, agent.prestart)
@@ -79,6 +82,8 @@ async def run(settings: Settings) -> None:
                     "cards": cards.watch(),
                     "kubelet": kubelet.serve(),
                     "pods": agent.follow_pods(),
+                    "limits": agent.limiter.work(),
+                    "lending": lender.lend(),
                     "node": publisher.follow_node(),
                     "publication": publisher.publish(),
                     "tidying": agent.tidy(_TIDY),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deviceplugin import books, environment, pods
-from unigpu import errors, modes, policy, units
+from unigpu import errors, limits, modes, policy, units
 from unigpu.allocations import Share
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant
@@ -36,12 +36,13 @@ class Decision:
 
 
 def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held: Iterable[Grant]) -> Decision:
-    """The container's grant and limits, beside what is `held` on the node already.
+    """The container's grant and the limits that are in force for it, beside what is `held` on the node already.
 
     Raises Denied or Malformed: one sentence that says why the container can't start here.
     """
     allocation = pod.allocation()
     request = pod.request()
+    in_force = pod.applied().limits.get(container)
     whose = f"container {container} of pod {pod.title}"
     if allocation.node != node.name:
         raise errors.Denied(f"pod {pod.title} was placed on node {allocation.node}, and this is {node.name}")
@@ -54,6 +55,8 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
         raise errors.Denied(
             f"{whose} holds {len(slots)} slots, asked for {asked.gpus} cards and was allocated {len(shares)}"
         )
+    held_to = limits.effective(asked, in_force)
+    shares = limits.shares(asked, shares, in_force)
     cards = tuple(_card(node, whose, share) for share in shares)
     grant = Grant(
         namespace=pod.namespace,
@@ -71,9 +74,9 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
     problem = books.excess(node.cards, held, grant)
     if problem:
         raise errors.Denied(f"{whose} would exceed its card: {problem}")
-    limits = limit(node, asked, shares)
-    env = environment.vendor(request, container, shares, node.cards, limits, pod.env.get(container, frozenset()))
-    return Decision(grant, limits, cards, env)
+    written = limit(node, held_to, shares)
+    env = environment.vendor(request, container, shares, node.cards, written, pod.env.get(container, frozenset()))
+    return Decision(grant, written, cards, env)
 
 
 def limit(node: Node, asked: Request, shares: Sequence[Share]) -> Policy:

@@ -9,6 +9,8 @@ from unigpu.policy import Policy
 from unigpu.requests import PodRequest, Request
 from unigpu.units import Bytes, GpuUuid
 
+_LIMITS = (names.ENV_MEMORY_LIMIT, names.ENV_CORE_LIMIT)
+
 
 def vendor(
     pod: PodRequest,
@@ -26,7 +28,10 @@ def vendor(
         said = _hami(policy)
     else:
         said = {}
-    return {key: value for key, value in said.items() if key not in taken}
+    ours = {key: value for key, value in said.items() if key not in taken}
+    given = [f"{key}={value}" for key, value in ours.items() if key.startswith(_LIMITS)]
+    # So that a limit that is raised later isn't taken for one that somebody tightened.
+    return {**ours, names.ENV_GIVEN: ";".join(given)} if given else ours
 
 
 def _alibaba(

@@ -5,8 +5,11 @@ import os
 from pathlib import Path
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
+def write(
+    path: Path, content: bytes, *, mode: int = 0o644, durable: bool = False, modified_ns: int | None = None
+) -> None:
     """Put the content at `path` at once, whoever looks or kills us meanwhile; `durable`: also across a loss of power.
+    `modified_ns`: what its time of change is to be, if not now.
 
     The temporary file lies in the same folder, with a name that no reader of that folder takes for its own.
     """
@@ -19,6 +22,8 @@ def write(path: Path, content: bytes, *, mode: int = 0o644, durable: bool = Fals
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
+        if modified_ns is not None:
+            os.utime(descriptor, ns=(modified_ns, modified_ns))
         if durable:
             os.fsync(descriptor)
     finally:

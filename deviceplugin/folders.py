@@ -1,28 +1,29 @@
 """Containers' folders on the node: grant, policy and usage file of each."""
 
 import contextlib
+import dataclasses
 import fcntl
 import logging
 import os
 import shutil
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deviceplugin import files
-from unigpu import errors, grants, logs, policy, usage
+from unigpu import errors, grants, limits, logs, policy, usage
+from unigpu.allocations import Share
 from unigpu.grants import Grant
 from unigpu.policy import Policy
+from unigpu.units import GpuUuid, MiB
 
 logger = logging.getLogger(__name__)
 
 _USAGE_HEADER = struct.Struct("<II")
 _FLOCK = struct.Struct("hhqqi0q")
 """The C library's `struct flock`: type, whence, start, length, pid."""
-_LIVING = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, usage.LOCKS_OFFSET, usage.SLOT_COUNT, 0)
-"""Who would be in the way of a lock on all of the slots' bytes?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Folders:
                     for container in sorted(pod.iterdir()):
                         yield pod.name, container.name
 
-    def write(self, grant: Grant, limits: Policy) -> Path:
+    def write(self, grant: Grant, wanted: Policy) -> Path:
         """Make or renew the container's folder, and give its path.
 
         Policy and usage stay the files that they are, because a container may have them mapped; the usage file starts
@@ -76,22 +77,60 @@ class Folders:
             folder.mkdir(parents=True, exist_ok=True)
             self._usage(folder, grant)
             try:
-                _rewrite(folder / grants.POLICY_FILE, limits)
+                _rewrite(folder / grants.POLICY_FILE, wanted)
             except (FileNotFoundError, errors.Malformed):
-                files.write(folder / grants.POLICY_FILE, policy.pack(limits))
+                files.write(folder / grants.POLICY_FILE, policy.pack(wanted))
             files.write(folder / grants.GRANT_FILE, grants.dump(grant).encode())
         return folder
 
-    def limit(self, pod_uid: str, container: str, limits: Policy) -> bool:
+    def limit(self, pod_uid: str, container: str, wanted: Policy) -> bool:
         """Put limits in force for a container that may be running.
 
         False where they already are, or where the container has no policy yet. Raises OSError, Malformed.
         """
         with self._writing:
             try:
-                return _rewrite(self.of(pod_uid, container) / grants.POLICY_FILE, limits)
+                return _rewrite(self.of(pod_uid, container) / grants.POLICY_FILE, wanted)
             except FileNotFoundError:
                 return False
+
+    def change(self, pod_uid: str, container: str, shares: Sequence[Share], changes: int, wanted: Policy) -> bool:
+        """Put limits in force like `limit`, and make the grant say what of each card they give."""
+        with self._writing:
+            folder = self.of(pod_uid, container)
+            file = folder / grants.GRANT_FILE
+            try:
+                changed = _rewrite(folder / grants.POLICY_FILE, wanted)
+                text, stamp = file.read_text(), file.stat().st_mtime_ns
+            except FileNotFoundError:
+                return False
+            grant = dataclasses.replace(grants.load(text), shares=tuple(shares), changes=changes)
+            if text != grants.dump(grant):
+                # This time tells when the container was prepared.
+                files.write(file, grants.dump(grant).encode(), modified_ns=stamp)
+            return changed
+
+    def beyond(self, pod_uid: str, container: str, shares: Sequence[Share]) -> dict[GpuUuid, MiB]:
+        """What the container's living programs have in use where that is more than these shares.
+
+        Nothing where its account can't be read: it can't be told then what is in use.
+        """
+        try:
+            descriptor = os.open(self.of(pod_uid, container) / grants.USAGE_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return {}
+        try:
+            # The totals have the dead in them too, and are little to read.
+            most = usage.totals(os.pread(descriptor, usage.SLOTS_OFFSET, 0), len(shares))
+            if not limits.held(shares, most):
+                return {}
+            content = os.pread(descriptor, usage.SIZE, 0)
+            found = usage.unpack(content, len(shares), lambda slot: _held(descriptor, slot, 1))
+        except (OSError, errors.Malformed):
+            return {}
+        finally:
+            os.close(descriptor)
+        return limits.held(shares, [card.used for card in found.cards])
 
     def in_use(self, pod_uid: str, container: str) -> bool:
         """Whether a program of the container lives that uses its cards: each holds a lock on its usage file."""
@@ -100,10 +139,9 @@ class Folders:
         except OSError:
             return False
         try:
-            found: tuple[int, ...] = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _LIVING))
+            return _held(descriptor, 0, usage.SLOT_COUNT)
         finally:
             os.close(descriptor)
-        return found[0] != fcntl.F_UNLCK
 
     def remove(self, pod_uid: str, container: str) -> None:
         """Forget the container. What is gone already is fine."""
@@ -133,6 +171,13 @@ class Folders:
         beside.rename(file)
 
 
+def _held(descriptor: int, slot: int, count: int) -> bool:
+    """Whether anybody would be in the way of a lock on these slots' bytes of the usage file. Raises OSError."""
+    question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, usage.LOCKS_OFFSET + slot, count, 0)
+    found: tuple[int, ...] = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, question))
+    return found[0] != fcntl.F_UNLCK
+
+
 def _usable(file: Path) -> bool:
     try:
         with file.open("rb") as opened:
@@ -142,7 +187,7 @@ def _usable(file: Path) -> bool:
         return False
 
 
-def _rewrite(file: Path, limits: Policy) -> bool:
+def _rewrite(file: Path, wanted: Policy) -> bool:
     """Change a policy file in place, as its readers expect it. Raises Malformed for a file of another size."""
     descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -150,15 +195,14 @@ def _rewrite(file: Path, limits: Policy) -> bool:
         if len(present) != policy.SIZE:
             raise errors.Malformed(f"policy file has {len(present)} bytes, not {policy.SIZE}")
         (sequence,) = policy.SEQUENCE.unpack_from(present, policy.SEQUENCE_OFFSET)
-        if sequence % 2 == 0 and present == policy.pack(limits, sequence):
+        content = policy.pack(wanted)
+        if sequence % 2 == 0 and policy.lasting(present) == policy.lasting(content):
             return False
         # An odd sequence is an earlier writer's that was killed: it goes on from there.
         writing = sequence | 1
-        after = policy.SEQUENCE_OFFSET + policy.SEQUENCE.size
-        content = policy.pack(limits)
         os.pwrite(descriptor, policy.SEQUENCE.pack(writing), policy.SEQUENCE_OFFSET)
-        os.pwrite(descriptor, content[: policy.SEQUENCE_OFFSET], 0)
-        os.pwrite(descriptor, content[after:], after)
+        for start, end in policy.LASTING:
+            os.pwrite(descriptor, content[start:end], start)
         os.pwrite(descriptor, policy.SEQUENCE.pack((writing + 1) & 0xFFFFFFFF), policy.SEQUENCE_OFFSET)
         return True
     finally:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from unigpu import allocations, errors, names, requests
+from unigpu import allocations, errors, limits, names, requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Pod:
     namespace: str
     name: str
     uid: str
+    version: int = 0
+    """Of what the API server said of it: of two, the higher is the newer. 0 where it doesn't say."""
     node: str = ""
     finished: bool = False
     """Succeeded or failed: none of its containers will ever run again."""
@@ -62,6 +64,14 @@ class Pod:
             self._annotation(names.ANNOTATION_REQUEST, "was admitted while unigpu's webhook served, by")
         )
 
+    def wanted(self, request: requests.PodRequest) -> dict[str, limits.Limit]:
+        """Limits that people set for its containers. Raises Malformed."""
+        return limits.of(self.annotations, request.containers.keys())
+
+    def applied(self) -> limits.Applied:
+        """Limits that a node agent put in force. Raises Malformed."""
+        return limits.load_applied(self.annotations.get(names.ANNOTATION_LIMITS_APPLIED))
+
     def _annotation(self, name: str, missing: str) -> str:
         text = self.annotations.get(name)
         if text is None:
@@ -88,6 +98,7 @@ def read(document: Mapping[str, Any]) -> Pod:
             namespace=metadata["namespace"],
             name=metadata["name"],
             uid=metadata["uid"],
+            version=_version(metadata.get("resourceVersion", "")),
             node=spec.get("nodeName", ""),
             finished=status.get("phase") in ("Succeeded", "Failed"),
             annotations=metadata.get("annotations") or {},
@@ -102,6 +113,10 @@ def read(document: Mapping[str, Any]) -> Pod:
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise errors.Malformed(f"the API server's pod is not of the expected form: {error!r}") from error
+
+
+def _version(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _sandbox_lost(status: Mapping[str, Any]) -> float | None:

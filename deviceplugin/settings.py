@@ -15,7 +15,8 @@ What a manifest of it (DaemonSet `unigpu-node-agent`, container `deviceplugin`) 
     privileges  real driver: privileged (NVML opens the device nodes); simulated: none beyond user 0
                 neither hostNetwork nor hostPID
     ports       9401: /healthz (liveness), /readyz (readiness: registered with the kubelet, inventory published)
-    RBAC        cluster role: pods get, list, watch · nodes get, list, watch, patch · nodes/status patch
+    RBAC        cluster role: pods get, list, watch · pods/status patch · events create
+                nodes get, list, watch, patch · nodes/status patch
     rollout     updateStrategy RollingUpdate with maxUnavailable, not maxSurge: one agent a node at a time
 """
 

@@ -38,6 +38,8 @@ class Grant:
     dialect: str
     role: Role = Role.MAIN
     """Whether its share adds to the pod's, or overlaps with it."""
+    changes: int = 0
+    """How often its limits were changed."""
     boot: str = ""
     """The node's boot in which its processes run or ran: after another, what the usage file says of locks is void."""
 
@@ -64,6 +66,7 @@ def dump(grant: Grant) -> str:
         "isolated": grant.isolated,
         "dialect": grant.dialect,
         "role": grant.role,
+        "changes": grant.changes,
         "boot": grant.boot,
     }
     return json.dumps(document, indent=1) + "\n"
@@ -92,6 +95,7 @@ def load(text: str) -> Grant:
             isolated=bool(document["isolated"]),
             dialect=document["dialect"],
             role=Role(document["role"]),
+            changes=int(document.get("changes", 0)),
             boot=document["boot"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -27,6 +27,10 @@ ANNOTATION_LIMITS: Final = f"{DOMAIN}/limits"
 ANNOTATION_LIMITS_APPLIED: Final = f"{DOMAIN}/limits-applied"
 """Limits that are in force, and what containers hold beyond them: the node agent's answer to the former."""
 
+# Reasons of events on pods.
+EVENT_LIMITS_CHANGED: Final = "LimitsChanged"
+EVENT_LIMITS_REFUSED: Final = "LimitsRefused"
+
 # Annotations of namespaces, by which their owner sets what containers get; MiB, percent and numbers as quantities.
 ANNOTATION_DEFAULT_MEMORY: Final = f"{DOMAIN}/default-memory"
 """MiB on each card for containers that name a number of cards only, which else get whole ones."""
@@ -152,6 +156,11 @@ METRIC_MEMORY_USED: Final = "unigpu_container_memory_used_bytes"
 METRIC_MEMORY_LIMIT: Final = "unigpu_container_memory_limit_bytes"
 METRIC_MEMORY_REFUSED: Final = "unigpu_container_memory_refused_total"
 METRIC_CORES_LIMIT: Final = "unigpu_container_cores_limit_percent"
+METRIC_CORES_CEILING: Final = "unigpu_container_cores_ceiling_percent"
+METRIC_CORES_NOW: Final = "unigpu_container_cores_now_percent"
+METRIC_COMPUTE_SECONDS: Final = "unigpu_container_gpu_seconds_total"
+METRIC_THROTTLED_SECONDS: Final = "unigpu_container_throttled_seconds_total"
+METRIC_THROTTLED_LAUNCHES: Final = "unigpu_container_throttled_launches_total"
 METRIC_GPU_MEMORY_TOTAL: Final = "unigpu_gpu_memory_total_bytes"
 METRIC_GPU_MEMORY_USED: Final = "unigpu_gpu_memory_used_bytes"
 METRIC_GPU_MEMORY_GRANTED: Final = "unigpu_gpu_memory_granted_bytes"

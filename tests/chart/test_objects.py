@@ -199,7 +199,13 @@ LOOK = "get list watch"
         (
             "ClusterRole",
             "unigpu-node-agent",
-            [("", "pods", LOOK, ""), ("", "nodes", f"{LOOK} patch", ""), ("", "nodes/status", "patch", "")],
+            [
+                ("", "pods", LOOK, ""),
+                ("", "pods/status", "patch", ""),
+                ("", "events", "create", ""),
+                ("", "nodes", f"{LOOK} patch", ""),
+                ("", "nodes/status", "patch", ""),
+            ],
         ),
     ],
 )

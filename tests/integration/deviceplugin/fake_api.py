@@ -1,4 +1,4 @@
-"""An API server that knows nodes and pods: get, list, watch, merge patch."""
+"""An API server that knows nodes and pods: get, list, watch, merge patch; and keeps events."""
 
 import asyncio
 import copy
@@ -14,7 +14,11 @@ class FakeApi:
     """Objects by kind and key; every change gets a version and goes to all who watch."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, dict[str, Object]] = {"nodes": {}, "pods": {}}
+        self.objects: dict[str, dict[str, Object]] = {"nodes": {}, "pods": {}, "events": {}}
+        self.patches: list[str] = []
+        """What annotations of pods were patched to, by the agent."""
+        self.refusing: set[str] = set()
+        """Methods that are answered with 503."""
         self.down = False
         self.url = ""
         self._version = 1
@@ -27,6 +31,8 @@ class FakeApi:
         app.router.add_get("/api/v1/{kind:nodes|pods}", self._list)
         app.router.add_get("/api/v1/nodes/{name}", self._get_node)
         app.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}", self._get_pod)
+        app.router.add_patch("/api/v1/namespaces/{namespace}/pods/{name}/status", self._patch_pod)
+        app.router.add_post("/api/v1/namespaces/{namespace}/events", self._create_event)
         app.router.add_patch("/api/v1/nodes/{name}", self._patch)
         app.router.add_patch("/api/v1/nodes/{name}/status", self._patch)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -76,7 +82,7 @@ class FakeApi:
 
     @web.middleware
     async def _refuse_when_down(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        if self.down:
+        if self.down or request.method in self.refusing:
             return web.json_response({"message": "shut down"}, status=503)
         answer: web.StreamResponse = await handler(request)
         return answer
@@ -98,6 +104,26 @@ class FakeApi:
             return web.json_response({"message": "not found"}, status=404)
         await self._change("MODIFIED", "nodes", name, _merge(self.node(name), await request.json()))
         return web.json_response(self.node(name))
+
+    async def _patch_pod(self, request: web.Request) -> web.Response:
+        assert request.content_type == "application/merge-patch+json"
+        key = f"{request.match_info['namespace']}/{request.match_info['name']}"
+        found, patch = self.objects["pods"].get(key), await request.json()
+        if found is None:
+            return web.json_response({"message": "not found"}, status=404)
+        if patch["metadata"].get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
+            return web.json_response({"message": "Precondition failed: UID in precondition"}, status=409)
+        self.patches.append(json.dumps(patch["metadata"]["annotations"]))
+        await self._change("MODIFIED", "pods", key, _merge(found, patch))
+        return web.json_response(self.objects["pods"][key])
+
+    async def _create_event(self, request: web.Request) -> web.Response:
+        event = await request.json()
+        key = self._key(event)
+        if key in self.objects["events"]:
+            return web.json_response({"message": "already exists"}, status=409)
+        self.objects["events"][key] = event
+        return web.json_response(event, status=201)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         kind = request.match_info["kind"]

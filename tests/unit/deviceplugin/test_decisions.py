@@ -111,15 +111,15 @@ def test_hami_variables() -> None:
         "CUDA_DEVICE_MEMORY_LIMIT_1": "3000m",
         "CUDA_DEVICE_SM_LIMIT": "30",
         "CUDA_DEVICE_MEMORY_SHARED_CACHE": names.CONTAINER_USAGE,
+        "UNIGPU_GIVEN": "CUDA_DEVICE_MEMORY_LIMIT_0=3000m;CUDA_DEVICE_MEMORY_LIMIT_1=3000m;CUDA_DEVICE_SM_LIMIT=30",
     }
 
 
 def test_authors_own_variables_stay() -> None:
     taken = frozenset({"CUDA_DEVICE_MEMORY_LIMIT_0", "CUDA_DEVICE_SM_LIMIT"})
-    assert set(decide(pod(HAMI, HAMI_SHARES, taken), slots=2).env) == {
-        "CUDA_DEVICE_MEMORY_LIMIT_1",
-        "CUDA_DEVICE_MEMORY_SHARED_CACHE",
-    }
+    env = decide(pod(HAMI, HAMI_SHARES, taken), slots=2).env
+    assert set(env) == {"CUDA_DEVICE_MEMORY_LIMIT_1", "CUDA_DEVICE_MEMORY_SHARED_CACHE", "UNIGPU_GIVEN"}
+    assert env["UNIGPU_GIVEN"] == "CUDA_DEVICE_MEMORY_LIMIT_1=3000m"
 
 
 def test_hami_on_a_node_that_limits_nothing() -> None:

@@ -1,0 +1,192 @@
+"""What a change of a pod's limits means on this node: whether there is room for it, and what it says to people."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from deviceplugin import books, pods
+from deviceplugin.decisions import Node, limit
+from unigpu import errors, findings, limits
+from unigpu.allocations import Share
+from unigpu.grants import Grant
+from unigpu.limits import Applied, Limits
+from unigpu.policy import Policy
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import Bytes, GpuUuid, MiB, Percent
+
+Beyond = Mapping[tuple[str, str], Mapping[GpuUuid, MiB]]
+"""MiB that containers, by pod UID and name, have in use on cards where that is more than their limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one container is held to."""
+
+    request: Request
+    shares: Sequence[Share]
+    """By card, in the order in which the container sees them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From what is in force to what is wanted."""
+
+    wanted: Limits
+    before: Applied
+    containers: Mapping[str, tuple[Held, Held]]
+    """Before and after, of those for which anything changes."""
+
+    @property
+    def text(self) -> str:
+        """`main: memory 4096 -> 1024 MiB, cores 50 -> 10 %`."""
+        return "; ".join(f"{name}: {_difference(*pair)}" for name, pair in self.containers.items())
+
+
+def held(pod: pods.Pod, in_force: Limits) -> dict[str, Held]:
+    """What each container that has a share is held to under these limits. Raises Denied, Malformed."""
+    request, allocation = pod.request(), pod.allocation()
+    found = {}
+    for name, shares in allocation.containers.items():
+        asked = request.containers.get(name)
+        if asked is not None:
+            to = in_force.get(name)
+            found[name] = Held(limits.effective(asked, to), limits.shares(asked, shares, to))
+    return found
+
+
+def pending(pod: pods.Pod) -> Change | None:
+    """What the pod's annotations want changed; None: nothing. Raises Denied, Malformed."""
+    request, applied = pod.request(), pod.applied()
+    wanted = pod.wanted(request)
+    if limits.dump(wanted) == limits.dump(applied.limits):
+        return None
+    problems = [
+        problem
+        for name, one in wanted.items()
+        if name in request.containers
+        for problem in limits.problems(name, request.containers[name], one)
+    ]
+    if problems:
+        raise errors.Denied(findings.message(problems))
+    before, after = held(pod, applied.limits), held(pod, wanted)
+    return Change(wanted, applied, {name: (before[name], after[name]) for name in after if before[name] != after[name]})
+
+
+def refusal(node: Node, pod: pods.Pod, change: Change, grants: Iterable[Grant], beyond: Beyond) -> str | None:
+    """Why the node has no room for the change beside all that is granted on it, or None if it has.
+
+    What a program holds counts with what its container was granted. Raises Unavailable where a card isn't known now.
+    """
+    held_here = {(grant.pod_uid, grant.container): grant for grant in counted(grants, beyond)}
+    new = []
+    for name, (_, after) in change.containers.items():
+        key = (pod.uid, name)
+        before = held_here.get(key)
+        grant = before if before is not None else _unstarted(pod, name, after)
+        grant = dataclasses.replace(grant, shares=tuple(after.shares))
+        new += counted([grant], beyond)
+        held_here[key] = new[-1]
+    for grant in new:
+        missing = [share.gpu for share in grant.shares if share.gpu not in node.cards]
+        if missing:
+            raise errors.Unavailable(f"{grant.container}: GPU {missing[0]} isn't known to node {node.name} at present")
+        problem = books.excess(node.cards, held_here.values(), grant)
+        if problem:
+            return f"{grant.container}: {problem}"
+    return None
+
+
+def _unstarted(pod: pods.Pod, name: str, to: Held) -> Grant:
+    """A container that hasn't started yet counts too: it will want its share."""
+    return Grant(
+        pod.namespace, pod.name, pod.uid, name, (), (), {}, to.request.isolated, to.request.dialect, to.request.role
+    )
+
+
+def counted(grants: Iterable[Grant], beyond: Beyond) -> list[Grant]:
+    """The grants with what is in use where that is more."""
+    return [_with(grant, beyond.get((grant.pod_uid, grant.container), {})) for grant in grants]
+
+
+def _with(grant: Grant, used: Mapping[GpuUuid, MiB]) -> Grant:
+    if not used:
+        return grant
+    shares = (
+        dataclasses.replace(share, memory=max(share.memory, used.get(share.gpu, MiB(0)))) for share in grant.shares
+    )
+    return dataclasses.replace(grant, shares=tuple(shares))
+
+
+def lowered(node: Node, before: Held, after: Held) -> Policy:
+    """What holds under both: what the change takes is taken before anything that it gives is given."""
+    old, new = limit(node, before.request, before.shares), limit(node, after.request, after.shares)
+    return dataclasses.replace(
+        new,
+        cards=tuple(
+            dataclasses.replace(
+                card, memory=Bytes(_less(card.memory, was.memory)), cores=Percent(_less(card.cores, was.cores))
+            )
+            for card, was in zip(new.cards, old.cards, strict=True)
+        ),
+    )
+
+
+def _less(one: int, other: int) -> int:
+    """The tighter of two limits, of which 0 is none."""
+    return min(one, other) if one and other else one or other
+
+
+def larger(before: Held, after: Held) -> tuple[Share, ...]:
+    """What the books hold for a container while its limits change."""
+    return tuple(
+        dataclasses.replace(new, memory=max(new.memory, old.memory), cores=max(new.cores, old.cores))
+        for new, old in zip(after.shares, before.shares, strict=True)
+    )
+
+
+def event_name(pod: pods.Pod, reason: str, before: Applied, wanted: str, changes: int) -> str:
+    """The same for the same change of a pod whose limits were changed so often before, so that it is told once.
+
+    `wanted` is the canonical text, or the annotation's own where that can't be read.
+    """
+    told = "\\0".join((pod.uid, reason, limits.dump(before.limits), wanted, str(changes)))
+    return f"{pod.name[:200].rstrip('.-')}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def _difference(before: Held, after: Held) -> str:
+    said = [
+        (
+            "memory",
+            _amounts(share.memory for share in before.shares),
+            _amounts(share.memory for share in after.shares),
+            " MiB",
+        ),
+        (
+            "cores",
+            _amounts(share.cores for share in before.shares),
+            _amounts(share.cores for share in after.shares),
+            " %",
+        ),
+        ("ceiling", _ceiling(before), _ceiling(after), " %"),
+        ("policy", str(before.request.policy), str(after.request.policy), ""),
+    ]
+    return ", ".join(f"{what} {was} -> {now}{unit}" for what, was, now, unit in said if was != now)
+
+
+def _amounts(values: Iterable[int]) -> str:
+    """Of all cards: one number where they are the same."""
+    return "/".join(dict.fromkeys(str(value) if value else "unlimited" for value in values))
+
+
+def _ceiling(one: Held) -> str:
+    """Only soft containers have one of their own."""
+    if one.request.policy is not ComputePolicy.SOFT:
+        return "none"
+    return _amounts(max(one.request.ceiling, share.cores) for share in one.shares)
+
+
+def in_use(shares: Sequence[Share], used: Mapping[GpuUuid, MiB]) -> str:
+    """What is to be said of memory that a program still holds beyond its new limit; nothing where it holds none."""
+    parts = [f"{used[share.gpu]} of {share.memory} MiB on {share.gpu}" for share in shares if share.gpu in used]
+    return f"still in use: {', '.join(parts)}" if parts else ""
