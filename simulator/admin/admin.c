@@ -93,7 +93,7 @@ int unigpu_sim_describe(const char *dir, char *text, size_t length) {
             "\"ecc_corrected\": %llu, \"ecc_uncorrected\": %llu, \"busy_ns\": %llu, \"links\": [",
             i ? ", " : "", i, gpu->uuid, profile->key, profile->name, (unsigned long long)gpu->total_memory,
             (unsigned long long)gpu->reserved_memory, (unsigned long long)gpu->used, gpu->numa_node, gpu->pci_domain,
-            gpu->pci_bus, gpu->pci_device, gpu->lost ? "true" : "false", (unsigned long long)gpu->ecc_corrected,
+            gpu->pci_bus, gpu->pci_device, sim_gpu_lost(gpu) ? "true" : "false", (unsigned long long)gpu->ecc_corrected,
             (unsigned long long)gpu->ecc_uncorrected, busy_ns(machine, i, &gpu->busy));
         for (uint32_t j = 0; j < state->gpu_count; j++) {
             put(&to, "%s%u", j ? ", " : "", gpu->links[j]);
@@ -128,7 +128,7 @@ int unigpu_sim_lose(const char *dir, unsigned gpu, int lost) {
     sim_machine *machine;
     int status = find_gpu(dir, gpu, &machine);
     if (status == SIM_OK) {
-        __atomic_store_n(&machine->state->gpus[gpu].lost, lost != 0, __ATOMIC_RELEASE);
+        sim_gpu_lose(machine, gpu, lost != 0);
     }
     return status;
 }
@@ -148,7 +148,7 @@ int unigpu_sim_heal(const char *dir) {
     int status = sim_join(dir, &machine);
     for (uint32_t i = 0; status == SIM_OK && i < machine->state->gpu_count; i++) {
         sim_gpu *gpu = &machine->state->gpus[i];
-        __atomic_store_n(&gpu->lost, 0, __ATOMIC_RELEASE);
+        sim_gpu_lose(machine, i, false);
         __atomic_store_n(&gpu->ecc_corrected, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&gpu->ecc_uncorrected, 0, __ATOMIC_RELAXED);
     }

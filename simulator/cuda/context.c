@@ -10,7 +10,7 @@ static __thread CUcontext stack[STACK_DEPTH];
 static __thread int depth;
 static uint64_t next_id;
 
-CUcontext context_current(CUresult *error) {
+CUcontext context_named(CUresult *error) {
     CUcontext top = depth ? stack[depth - 1] : NULL;
     if (top && !object_is(top, KIND_CONTEXT)) {
         *error = CUDA_ERROR_CONTEXT_IS_DESTROYED;
@@ -22,9 +22,20 @@ CUcontext context_current(CUresult *error) {
     return top;
 }
 
+CUcontext context_current(CUresult *error) {
+    CUcontext named = context_named(error);
+    if (named && context_lost(named)) {
+        *error = CUDA_ERROR_UNKNOWN;
+        return NULL;
+    }
+    return named;
+}
+
 CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *context) {
     device *chosen = device_at(ordinal);
     uint64_t cost = chosen->profile->context_mib * (uint64_t)MIB;
+    uint32_t card_state = __atomic_load_n(&chosen->card->lost, __ATOMIC_ACQUIRE);
+    NEED(!sim_gpu_lost(chosen->card), CUDA_ERROR_UNKNOWN);
     NEED(sim_use_context(sim_driver.machine, chosen->gpu, cost) == SIM_OK, CUDA_ERROR_OUT_OF_MEMORY);
     CUcontext made = object_new(KIND_CONTEXT, sizeof *made);
     if (!made) {
@@ -34,6 +45,7 @@ CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *conte
     made->ordinal = ordinal;
     made->device = chosen;
     made->cost = cost;
+    made->card_state = card_state;
     made->flags = flags;
     made->primary = primary;
     made->id = __atomic_add_fetch(&next_id, 1, __ATOMIC_RELAXED);
@@ -152,14 +164,14 @@ CUresult cuCtxGetCurrent(CUcontext *context) {
 }
 
 CUresult cuCtxGetDevice(CUdevice *ordinal) {
-    NEED_CONTEXT(current);
+    NEED_CONTEXT_NAMED(current);
     NEED(ordinal, CUDA_ERROR_INVALID_VALUE);
     *ordinal = current->ordinal;
     return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetFlags(unsigned int *flags) {
-    NEED_CONTEXT(current);
+    NEED_CONTEXT_NAMED(current);
     NEED(flags, CUDA_ERROR_INVALID_VALUE);
     *flags = current->flags;
     return CUDA_SUCCESS;
@@ -168,7 +180,7 @@ CUresult cuCtxGetFlags(unsigned int *flags) {
 CUresult cuCtxGetId(CUcontext context, unsigned long long *id) {
     NEED_DRIVER();
     CUresult error = CUDA_SUCCESS;
-    CUcontext chosen = context ? context : context_current(&error);
+    CUcontext chosen = context ? context : context_named(&error);
     NEED(object_is(chosen, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
     NEED(id, CUDA_ERROR_INVALID_VALUE);
     *id = chosen->id;
@@ -178,7 +190,7 @@ CUresult cuCtxGetId(CUcontext context, unsigned long long *id) {
 CUresult cuCtxGetApiVersion(CUcontext context, unsigned int *version) {
     NEED_DRIVER();
     CUresult error = CUDA_SUCCESS;
-    CUcontext chosen = context ? context : context_current(&error);
+    CUcontext chosen = context ? context : context_named(&error);
     NEED(object_is(chosen, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
     NEED(version, CUDA_ERROR_INVALID_VALUE);
     *version = API_VERSION;
@@ -189,7 +201,7 @@ CUresult cuCtxSynchronize(void) {
     NEED_CONTEXT(current);
     NEED_OK(capture_forbids_unsafe());
     context_wait(current);
-    return CUDA_SUCCESS;
+    return context_lost(current) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
 
 static bool known_limit(CUlimit limit) {

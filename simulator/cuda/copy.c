@@ -11,7 +11,7 @@ static CUresult now(CUcontext current, const op *work) {
     stream_wait(stream);
     NEED_OK(stream_submit(stream, work));
     stream_wait(stream);
-    return CUDA_SUCCESS;
+    return context_lost(current) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
 
 static CUresult later(CUcontext current, CUstream handle, const op *work) {

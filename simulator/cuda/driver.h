@@ -87,6 +87,7 @@ struct CUctx_st {
     device *device;
     uint64_t id;
     uint64_t cost;
+    uint32_t card_state; /* of `lost`, when it was made */
     unsigned flags;
     bool primary;
     pthread_mutex_t lock; /* guards the lists below */
@@ -105,6 +106,12 @@ struct CUctx_st {
 
 /* The calling thread's context, or NULL with the error that the entry point answers. */
 CUcontext context_current(CUresult *error);
+/* The same, for what asks nothing of the card. */
+CUcontext context_named(CUresult *error);
+/* Whether the context's card fell off the bus at any time since: every call then answers CUDA_ERROR_UNKNOWN. */
+static inline bool context_lost(CUcontext context) {
+    return __atomic_load_n(&context->device->card->lost, __ATOMIC_RELAXED) != context->card_state;
+}
 CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *context);
 void context_end(CUcontext context);
 
@@ -132,10 +139,8 @@ CUresult heap_free(CUdeviceptr pointer);
 CUresult heap_reserve(heap *heap, size_t bytes, CUdeviceptr *pointer);
 CUresult heap_charge(CUdeviceptr pointer);
 void heap_uncharge(CUdeviceptr pointer);
-bool heap_charged(CUdeviceptr pointer);
-/* A free was submitted that will run; whether there is such a one. For memory with keepers only. */
+/* A free was submitted that has yet to run: such memory may be charged again, for when it is free. */
 void heap_expect_free(CUdeviceptr pointer);
-bool heap_frees_expected(CUdeviceptr pointer);
 void heap_keep(CUdeviceptr pointer);
 void heap_unkeep(CUdeviceptr pointer);
 /* Which allocation holds the address; false: none does. */
@@ -237,6 +242,18 @@ void module_end(CUmodule module);
         NEED_DRIVER();                           \
         CUresult error_ = CUDA_SUCCESS;          \
         name = context_current(&error_);         \
+        if (!name) {                             \
+            return error_;                       \
+        }                                        \
+    } while (0)
+
+/* The same without a look at the card. */
+#define NEED_CONTEXT_NAMED(name)                 \
+    CUcontext name;                              \
+    do {                                         \
+        NEED_DRIVER();                           \
+        CUresult error_ = CUDA_SUCCESS;          \
+        name = context_named(&error_);           \
         if (!name) {                             \
             return error_;                       \
         }                                        \

@@ -3,6 +3,11 @@
 
 #include "simulator/cuda/op.h"
 
+/* An event may outlive its context. */
+static bool lost(CUevent event) {
+    return object_is(event->context, KIND_CONTEXT) && context_lost(event->context);
+}
+
 CUresult cuEventCreate(CUevent *event, unsigned int flags) {
     NEED_CONTEXT(current);
     unsigned known = CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
@@ -55,6 +60,7 @@ CUresult cuEventQuery(CUevent event) {
     NEED_DRIVER();
     NEED(object_is(event, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);
     NEED(!event->capture, CUDA_ERROR_CAPTURED_EVENT);
+    NEED(!lost(event), CUDA_ERROR_UNKNOWN);
     moment *point = event->moment;
     return !point || (moment_is_done(point) && point->at_ns <= sim_now_ns()) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
@@ -65,10 +71,13 @@ CUresult cuEventSynchronize(CUevent event) {
     NEED(!event->capture, CUDA_ERROR_CAPTURED_EVENT);
     moment *point = moment_hold(event->moment);
     if (point) {
-        sleep_until(moment_wait(point));
+        uint64_t at = moment_wait(point);
+        if (object_is(event->context, KIND_CONTEXT)) {
+            context_sleep(event->context, at);
+        }
         moment_drop(point);
     }
-    return CUDA_SUCCESS;
+    return lost(event) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
 
 CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {

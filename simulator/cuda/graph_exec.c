@@ -83,8 +83,8 @@ static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
     case OP_COPY_BOX:
     case OP_FILL: op_do_copy(work); return ready;
     case OP_ALLOC:
-        if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && !heap_charged(node->alloc.pointer)) {
-            heap_charge(node->alloc.pointer);
+        if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
+            heap_charge(node->alloc.pointer); /* it may have been freed since the launch */
         }
         return ready;
     case OP_FREE: heap_free(work->as.free); return ready;
@@ -257,14 +257,12 @@ static CUresult take_memory(CUgraph graph, bool free_first) {
             NEED_OK(take_memory(node->child, free_first));
         }
         if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
-            if (heap_charged(node->alloc.pointer)) {
-                if (heap_frees_expected(node->alloc.pointer)) {
-                    continue;
-                }
-                NEED(free_first, CUDA_ERROR_INVALID_VALUE);
+            CUresult taken = heap_charge(node->alloc.pointer);
+            if (taken == CUDA_ERROR_INVALID_VALUE && free_first) {
                 heap_uncharge(node->alloc.pointer);
+                taken = heap_charge(node->alloc.pointer);
             }
-            NEED_OK(heap_charge(node->alloc.pointer));
+            NEED_OK(taken);
         } else if (node->type == CU_GRAPH_NODE_TYPE_MEM_FREE) {
             heap_expect_free(node->work.as.free);
         }

@@ -359,7 +359,9 @@ CUresult heap_charge(CUdeviceptr pointer) {
     device *owner = home->heap->device;
     CUresult result = CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&home->heap->lock);
-    if (!home->charged) {
+    if (home->charged) {
+        result = home->frees ? CUDA_SUCCESS : result;
+    } else {
         result = CUDA_ERROR_OUT_OF_MEMORY;
         if (sim_use_take(sim_driver.machine, owner->gpu, home->bytes) == SIM_OK) {
             home->charged = home->bytes;
@@ -383,19 +385,11 @@ void heap_uncharge(CUdeviceptr pointer) {
 
 void heap_expect_free(CUdeviceptr pointer) {
     block *home = block_at(pointer);
-    if (home && home->keepers) {
-        __atomic_add_fetch(&home->frees, 1, __ATOMIC_RELAXED);
+    if (home && __atomic_load_n(&home->keepers, __ATOMIC_RELAXED)) {
+        pthread_mutex_lock(&home->heap->lock);
+        home->frees++;
+        pthread_mutex_unlock(&home->heap->lock);
     }
-}
-
-bool heap_frees_expected(CUdeviceptr pointer) {
-    block *home = block_at(pointer);
-    return home && __atomic_load_n(&home->frees, __ATOMIC_RELAXED);
-}
-
-bool heap_charged(CUdeviceptr pointer) {
-    block *home = block_at(pointer);
-    return home && home->charged;
 }
 
 void heap_keep(CUdeviceptr pointer) {
@@ -428,8 +422,8 @@ CUresult heap_free(CUdeviceptr pointer) {
     if (block_at(pointer) == home) {
         size_t offset = (uintptr_t)pointer - home->base;
         if (home->keepers) {
-            if (offset == 0 && __atomic_load_n(&home->frees, __ATOMIC_RELAXED)) {
-                __atomic_sub_fetch(&home->frees, 1, __ATOMIC_RELAXED);
+            if (offset == 0 && home->frees) {
+                home->frees--;
             }
             if (offset == 0 && home->charged) {
                 uncharge(home);

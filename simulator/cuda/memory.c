@@ -48,6 +48,7 @@ CUresult cuMemFree_v2(CUdeviceptr pointer) {
     NEED_OK(capture_forbids_unsafe());
     if (found.context) {
         context_wait(found.context); /* freeing waits for the work that may use it */
+        NEED(!context_lost(found.context), CUDA_ERROR_UNKNOWN);
     }
     CUresult result = heap_free(pointer);
     if (result == CUDA_SUCCESS) {

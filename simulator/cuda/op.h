@@ -171,6 +171,8 @@ bool stream_idle(CUstream stream);
 void stream_wait(CUstream stream);
 void context_wait(CUcontext context);
 void sleep_until(uint64_t at_ns);
+/* The same, but no longer than the context has its card. */
+void context_sleep(CUcontext context, uint64_t at_ns);
 
 /* What entry points with a stream begin with; the stream is resolved. */
 #define NEED_STREAM(name, handle)                    \

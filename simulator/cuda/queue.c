@@ -34,6 +34,14 @@ static bool must_wait(CUstream stream, const op *work) {
     }
 }
 
+/* A launch is settled; call with the stream locked. */
+static void settled(CUstream stream) {
+    if (stream->launch_ends) {
+        stream->launch_ends[stream->launches % LAUNCH_DEPTH] = stream->ready_ns;
+    }
+    stream->launches++;
+}
+
 /* ---- The thread of a stream with waiting work. */
 
 /* Waits for work, with the stream locked; false: none came for a while, or none will come. A thread that lingers saves
@@ -61,6 +69,9 @@ static void *serve(void *argument) {
         }
         stream_run(stream, &next->op, next->submitted_ns);
         pthread_mutex_lock(&stream->lock);
+        if (is_launch(&next->op)) {
+            settled(stream);
+        }
         stream->first = next->next;
         if (!stream->first) {
             stream->last = NULL;
@@ -147,9 +158,14 @@ static CUresult launch_locked(CUstream stream, const op *work) {
     } else if (work->kind == OP_GRAPH) {
         stream_run(stream, work, stream->seen_ns = sim_now_ns());
         turn_rest();
+        settled(stream);
     } else {
         op rest;
-        result = kernel_begin(stream, work, &rest) ? CUDA_SUCCESS : queue(stream, &rest);
+        if (kernel_begin(stream, work, &rest)) {
+            settled(stream);
+        } else {
+            result = queue(stream, &rest);
+        }
     }
     stream->submitted += result == CUDA_SUCCESS;
     return result;
@@ -255,20 +271,20 @@ bool stream_idle(CUstream stream) {
     return !has_pending(stream) && stream_start(stream) <= sim_now_ns();
 }
 
-static void wait_for(moment *point) {
-    sleep_until(moment_wait(point));
+static void wait_for(CUcontext context, moment *point) {
+    context_sleep(context, moment_wait(point));
     moment_drop(point);
 }
 
 void stream_wait(CUstream stream) {
     moment *point = has_pending(stream) ? record(stream) : NULL;
     if (point) {
-        wait_for(point);
+        wait_for(stream->context, point);
         return;
     }
     uint64_t ready = stream_start(stream);
     if (ready) {
-        sleep_until(ready);
+        context_sleep(stream->context, ready);
     }
 }
 
@@ -276,12 +292,12 @@ void context_wait(CUcontext context) {
     moment **points;
     size_t count = record_all(context, NULL, false, &points);
     for (size_t i = 0; i < count; i++) {
-        wait_for(points[i]);
+        wait_for(context, points[i]);
     }
     free(points);
     uint64_t latest = __atomic_load_n(&context->latest_ns, __ATOMIC_ACQUIRE);
     if (latest) {
-        sleep_until(latest);
+        context_sleep(context, latest);
         /* Known to be past from now on: the next look needs no clock. */
         __atomic_compare_exchange_n(&context->latest_ns, &latest, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
     }

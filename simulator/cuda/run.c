@@ -5,7 +5,7 @@
 
 #include "simulator/cuda/op.h"
 
-enum { SPIN_NS = 60000 };
+enum { SPIN_NS = 60000, GLANCE_NS = 40000000 };
 
 static void raise_to(uint64_t *value, uint64_t wanted) {
     uint64_t seen = __atomic_load_n(value, __ATOMIC_RELAXED);
@@ -31,13 +31,25 @@ void sleep_until(uint64_t at) {
     }
 }
 
+void context_sleep(CUcontext context, uint64_t at) {
+    while (!context_lost(context)) {
+        uint64_t now = sim_now_ns();
+        if (at < now + GLANCE_NS) {
+            sleep_until(at);
+            return;
+        }
+        struct timespec pause = {.tv_nsec = GLANCE_NS / 2};
+        nanosleep(&pause, NULL);
+    }
+}
+
 static bool blocking(const struct CUstream_st *stream) {
     return !(stream->flags & CU_STREAM_NON_BLOCKING);
 }
 
 uint64_t stream_start(CUstream stream) {
     CUcontext context = stream->context;
-    uint64_t start = stream->ready_ns;
+    uint64_t start = __atomic_load_n(&stream->ready_ns, __ATOMIC_ACQUIRE);
     if (stream == context->legacy) {
         start = later(start, __atomic_load_n(&context->blocking_ns, __ATOMIC_ACQUIRE));
     } else if (blocking(stream)) {
@@ -52,14 +64,6 @@ static void set_ready(CUstream stream, uint64_t at) {
         raise_to(&stream->context->blocking_ns, at);
     }
     raise_to(&stream->context->latest_ns, at);
-}
-
-static void launch_done(CUstream stream, uint64_t end) {
-    if (stream->launch_ends) {
-        stream->launch_ends[stream->launches % LAUNCH_DEPTH] = end;
-    }
-    stream->launches++;
-    set_ready(stream, end);
 }
 
 static sim_job job_of(const op *work, uint64_t ready) {
@@ -89,7 +93,7 @@ bool kernel_begin(CUstream stream, const op *work, op *rest) {
             return false;
         }
     }
-    launch_done(stream, job.ready_ns);
+    set_ready(stream, job.ready_ns);
     return true;
 }
 
@@ -117,13 +121,11 @@ static void write_value(const op *work) {
 void stream_run(CUstream stream, const op *work, uint64_t submitted) {
     uint64_t start = stream_start(stream);
     switch (work->kind) {
-    case OP_KERNEL:
-        launch_done(stream, kernel_run(stream->context->device, work, later(start, submitted)));
-        return;
+    case OP_KERNEL: start = kernel_run(stream->context->device, work, later(start, submitted)); break;
     case OP_GRAPH:
-        launch_done(stream, exec_run(work->as.exec, stream, later(start, submitted)));
+        start = exec_run(work->as.exec, stream, later(start, submitted));
         exec_drop(work->as.exec);
-        return;
+        break;
     case OP_HOST:
         sleep_until(start);
         work->as.host.callback(work->as.host.data);

@@ -32,7 +32,7 @@ CUresult cuStreamSynchronize(CUstream handle) {
         NEED_OK(capture_forbids_sync(current));
     }
     stream_wait(stream);
-    return CUDA_SUCCESS;
+    return context_lost(current) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
 
 CUresult cuStreamQuery(CUstream handle) {

@@ -51,8 +51,12 @@ static waiter *book(device *card) {
 
 static void wait_in_line(device *card, waiter *own) {
     for (waiter *next = book(card); !own->done; next = book(card)) {
+        if (sim_gpu_lost(card->card)) {
+            take_out(card, own);
+            break;
+        }
         if (card->watched) {
-            pthread_cond_wait(&own->changed, &card->turns);
+            pthread_cond_wait(&own->changed, &card->turns); /* who watches sees a lost card too, and hands over */
             continue;
         }
         sim_job refused = next->job;
@@ -72,6 +76,9 @@ static void wait_in_line(device *card, waiter *own) {
 }
 
 uint64_t turn_take(device *card, sim_job job, uint64_t since) {
+    if (sim_gpu_lost(card->card)) {
+        return job.ready_ns; /* nobody will see that it never ran */
+    }
     if (!turn_is_contended(card) && sim_work_book(sim_driver.machine, card->gpu, &job, sim_now_ns())) {
         return job.ready_ns;
     }

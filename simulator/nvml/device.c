@@ -20,7 +20,7 @@ nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *dev
     NEED_LIBRARY();
     NEED(device && index < nvml.count, NVML_ERROR_INVALID_ARGUMENT);
     nvmlDevice_t found = &nvml.devices[index];
-    NEED(!found->card->lost, NVML_ERROR_GPU_IS_LOST);
+    NEED(!sim_gpu_lost(found->card), NVML_ERROR_GPU_IS_LOST);
     *device = found;
     return NVML_SUCCESS;
 }

@@ -61,7 +61,7 @@ nvmlReturn_t device_check(nvmlDevice_t device) {
     NEED_LIBRARY();
     bool ours = device >= nvml.devices && device < nvml.devices + nvml.count;
     NEED(ours, NVML_ERROR_INVALID_ARGUMENT);
-    NEED(!__atomic_load_n(&device->card->lost, __ATOMIC_RELAXED), NVML_ERROR_GPU_IS_LOST);
+    NEED(!sim_gpu_lost(device->card), NVML_ERROR_GPU_IS_LOST);
     return NVML_SUCCESS;
 }
 

@@ -91,7 +91,7 @@ typedef struct sim_event {
 
 typedef struct sim_gpu {
     uint32_t profile; /* index into sim_profiles */
-    uint32_t lost;
+    uint32_t lost; /* how often it fell off the bus or came back: odd while it is lost */
     char uuid[48];
     char serial[16];
     unsigned char uuid_bytes[16];
@@ -235,6 +235,12 @@ double sim_load(sim_machine *machine, uint32_t gpu);
 double sim_process_load(sim_machine *machine, int slot, uint32_t gpu);
 /* Seconds that the card was busy since it was made. */
 double sim_busy_seconds(sim_machine *machine, uint32_t gpu);
+
+/* Takes a card off the bus, or puts it back. What used it never can again. */
+void sim_gpu_lose(sim_machine *machine, uint32_t gpu, bool lost);
+static inline bool sim_gpu_lost(const sim_gpu *gpu) {
+    return __atomic_load_n(&gpu->lost, __ATOMIC_ACQUIRE) & 1;
+}
 
 /* event.c: an error that readers of events see; keeps the last SIM_MAX_EVENTS. */
 void sim_event_post(sim_machine *machine, uint32_t gpu, uint64_t type, uint64_t data);

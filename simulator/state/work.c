@@ -27,7 +27,7 @@ static uint64_t later(uint64_t a, uint64_t b) {
 }
 
 /* The lanes to take: those that come free last but in time, so that short gaps are filled first; then the earliest. */
-static uint64_t choose_lanes(const sim_gpu *gpu, unsigned lanes, uint64_t ready, bool chosen[SIM_LANES]) {
+static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, uint64_t ready, bool chosen[SIM_LANES]) {
     uint64_t start = ready;
     lanes = lanes < 1 ? 1 : lanes > SIM_LANES ? SIM_LANES : lanes;
     for (unsigned taken = 0; taken < lanes; taken++) {
@@ -36,8 +36,8 @@ static uint64_t choose_lanes(const sim_gpu *gpu, unsigned lanes, uint64_t ready,
             if (chosen[lane]) {
                 continue;
             }
-            uint64_t free_at = gpu->lane_free_ns[lane];
-            uint64_t best_at = best < 0 ? 0 : gpu->lane_free_ns[best];
+            uint64_t free_at = free_ns[lane];
+            uint64_t best_at = best < 0 ? 0 : free_ns[best];
             bool in_time = free_at <= ready, best_in_time = best_at <= ready;
             if (best < 0 || (in_time && !best_in_time) || (in_time && best_in_time && free_at > best_at) ||
                 (!in_time && !best_in_time && free_at < best_at)) {
@@ -45,7 +45,7 @@ static uint64_t choose_lanes(const sim_gpu *gpu, unsigned lanes, uint64_t ready,
             }
         }
         chosen[best] = true;
-        start = later(start, gpu->lane_free_ns[best]);
+        start = later(start, free_ns[best]);
     }
     return start;
 }
@@ -76,7 +76,7 @@ static void book_piece(sim_gpu *gpu, sim_use *use, sim_job *job, const bool *cho
     uint64_t end = start + piece;
     for (int lane = 0; lane < SIM_LANES; lane++) {
         if (chosen[lane]) {
-            gpu->lane_free_ns[lane] = end;
+            __atomic_store_n(&gpu->lane_free_ns[lane], end, __ATOMIC_RELAXED);
             use->lane_end_ns[lane] = end;
         }
     }
@@ -106,7 +106,7 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
     while (job->left_ns) {
         uint64_t piece = job->left_ns < PIECE_NS ? job->left_ns : PIECE_NS;
         bool chosen[SIM_LANES] = {false};
-        uint64_t start = choose_lanes(gpu, job->lanes, job->ready_ns, chosen);
+        uint64_t start = choose_lanes(gpu->lane_free_ns, job->lanes, job->ready_ns, chosen);
         uint64_t ahead = sim_busy_ahead(&use->busy, now);
         if (ahead + piece > SLICE_NS && ahead + sim_busy_growth(&use->busy, start, start + piece) > SLICE_NS) {
             job->look_ns = later(sim_busy_moment(&use->busy, SLICE_NS - PIECE_NS), now + SHORTEST_SLEEP_NS);
@@ -137,7 +137,11 @@ bool sim_work_fits(sim_machine *machine, uint32_t index, uint64_t duration) {
 
 uint64_t sim_work_start(const sim_gpu *gpu, const sim_job *job) {
     bool chosen[SIM_LANES] = {false};
-    return choose_lanes(gpu, job->lanes, job->ready_ns, chosen);
+    uint64_t free_ns[SIM_LANES];
+    for (int lane = 0; lane < SIM_LANES; lane++) {
+        free_ns[lane] = __atomic_load_n(&gpu->lane_free_ns[lane], __ATOMIC_RELAXED);
+    }
+    return choose_lanes(free_ns, job->lanes, job->ready_ns, chosen);
 }
 
 void sim_work_ask(sim_machine *machine, uint32_t index) {
@@ -190,7 +194,7 @@ void sim_work_forget(sim_machine *machine, uint32_t index, int dead) {
     }
     for (int lane = 0; lane < SIM_LANES; lane++) {
         if (lanes[lane] < gpu->lane_free_ns[lane]) {
-            gpu->lane_free_ns[lane] = lanes[lane];
+            __atomic_store_n(&gpu->lane_free_ns[lane], lanes[lane], __ATOMIC_RELAXED);
         }
     }
     __atomic_store_n(&gpu->held, 1, __ATOMIC_RELEASE);

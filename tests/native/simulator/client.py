@@ -141,6 +141,11 @@ def synchronize() -> int:
     return cuda.cuCtxSynchronize()
 
 
+def renew() -> int:
+    """Gives up the primary context, as it is, for a new one."""
+    return cuda.cuDevicePrimaryCtxReset_v2(0) or start()
+
+
 events: list[ctypes.c_void_p] = []
 
 

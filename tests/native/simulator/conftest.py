@@ -54,10 +54,18 @@ class Client:
 
     def ask(self, name: str, *arguments: int | str) -> Any:
         """Runs one of the client's functions and answers what it returned."""
+        self.begin(name, *arguments)
+        return self.answer()
+
+    def begin(self, name: str, *arguments: int | str) -> None:
+        """Tells it to run one of the functions, and doesn't wait for what it returns."""
         assert self.process.stdin
-        assert self.process.stdout
         self.process.stdin.write(json.dumps([name, *arguments]) + "\n")
         self.process.stdin.flush()
+
+    def answer(self) -> Any:
+        """What the function returned that was begun."""
+        assert self.process.stdout
         return json.loads(self.process.stdout.readline())
 
     def kill(self) -> None:

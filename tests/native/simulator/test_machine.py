@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 CONTEXT = {"rtx4090": 362, "a100-40": 409}
 NO_DEVICE, OUT_OF_MEMORY, NOT_INITIALIZED = 100, 2, 3
-GPU_IS_LOST = 15
+GPU_IS_LOST, UNKNOWN = 15, 999
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -192,6 +192,26 @@ def test_injected_faults(machine: "Machine") -> None:
     machine.command("reset")
     assert client.ask("nvml_handle_status", 1) == 0
     assert "LOST" not in machine.command("show")
+
+
+def test_a_lost_card_is_lost_to_its_programs(machine: "Machine") -> None:
+    """Whatever waits for the card returns at once, and what used it never can again, also when it is back."""
+    machine.create("--profile", "a100-40", "--gpus", "2")
+    client, other = machine.client(), machine.client()
+    assert client.ask("start") == client.ask("load_spin") == client.ask("alloc", MIB) == 0
+    assert other.ask("start", 1) == other.ask("load_spin") == 0
+    assert client.ask("spin", 3600_000) == 0
+    event = client.ask("record")
+    client.begin("synchronize")
+    machine.command("inject", "--gpu", "0", "--lost")
+    assert client.answer() == UNKNOWN
+    calls = [("spin", 1), ("alloc", MIB), ("synchronize",), ("query", event)]
+    assert {client.ask(*call) for call in [*calls, ("free_all",)]} == {UNKNOWN}
+    assert machine.client().ask("start") == UNKNOWN
+    assert other.ask("spin", 1) == other.ask("synchronize") == 0
+    machine.command("inject", "--gpu", "0", "--found")
+    assert {client.ask(*call) for call in calls} == {UNKNOWN}
+    assert client.ask("renew") == client.ask("load_spin") == client.ask("spin", 1) == client.ask("synchronize") == 0
 
 
 def test_the_command_says_what_to_change(machine: "Machine") -> None:
