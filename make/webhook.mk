@@ -4,5 +4,9 @@ bench: bench-webhook
 bench-webhook: $(SETUP) ## Webhook: reviews over TLS beside a server that answers a constant, 1 to 64 at once, and the cost of each stage
 	$(PYTHON) bench/webhook.py
 
+.PHONY: check-limits
+check-limits: packages cluster ## Changes of a pod's limits with kubectl: beyond what is free, malformed, without permission: refused, and nothing changed
+	$(CHECK) tests/integration/cli tests/integration/webhook/test_limits.py
+
 soak: soak-webhook
 soak-webhook: check-hostile check-generated ## Webhook: hostile reviews and generated pods at full length
