@@ -122,6 +122,7 @@ int64_t costs_add(struct cost *cost, struct estimate_sample sample)
         cost->provisional = 0;
         cost->guessed = 0;
     }
+    missing -= (int64_t)estimate_overcharged(&cost->estimate, value);
     __atomic_store_n(&cost->value, value, __ATOMIC_RELEASE);
     lock_give(&lock);
     return missing;

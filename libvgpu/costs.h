@@ -56,7 +56,7 @@ void costs_end_learning(struct cost *cost);
  * now. */
 int64_t costs_guess(struct cost *cost, uint64_t now);
 
-/* Adds a sample; answers what the guesses made before were short of in sum (negative: over). */
+/* Adds a sample; answers what charges made before were short of in sum (negative: over). */
 int64_t costs_add(struct cost *cost, struct estimate_sample sample);
 
 /* In the child of a fork. */

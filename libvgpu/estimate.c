@@ -43,12 +43,25 @@ uint64_t estimate_value(const struct estimate *estimate, uint64_t now)
         if (!is_late(estimate, place, now) || !sample->exact || sample->view == ESTIMATE_CONTENDED)
             continue;
         /* What takes much longer than the shortest was perhaps interrupted. */
-        if (sample->view == ESTIMATE_UNCERTAIN && sample->ns > shortest + shortest / 2)
+        if (sample->view == ESTIMATE_UNCERTAIN && sample->ns > shortest + shortest / 16)
             continue;
         sum += sample->ns;
         counted++;
     }
     return counted > 0 ? sum / counted : shortest;
+}
+
+uint64_t estimate_overcharged(struct estimate *estimate, uint64_t value)
+{
+    uint64_t sum = 0;
+    for (unsigned place = 0; place < kept(estimate); place++) {
+        struct estimate_sample *sample = &estimate->samples[place];
+        if (sample->view == ESTIMATE_CLEAR || sample->charged <= value)
+            continue;
+        sum += sample->charged - value;
+        sample->charged = value;
+    }
+    return sum;
 }
 
 void estimate_forget(struct estimate *estimate)

@@ -18,6 +18,7 @@ struct estimate_sample {
     uint64_t ns; /* of one launch */
     bool exact;  /* neither the card nor the stream waited for the host in between; else it is an upper bound */
     uint8_t view;
+    uint64_t charged; /* where the charge was corrected: what it came to, ns; else 0 */
 };
 
 struct estimate {
@@ -29,6 +30,9 @@ void estimate_add(struct estimate *estimate, struct estimate_sample sample);
 
 /* Nanoseconds of GPU time that a launch takes, at least 1; 0 without any sample. */
 uint64_t estimate_value(const struct estimate *estimate, uint64_t now);
+
+/* What samples taken beside others were charged more than `value`, which is known only now; it is not found again. */
+uint64_t estimate_overcharged(struct estimate *estimate, uint64_t value);
 
 /* The shortest seen lately. */
 uint64_t estimate_shortest(const struct estimate *estimate, uint64_t now);

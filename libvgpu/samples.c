@@ -180,16 +180,13 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
     }
     struct estimate_sample measured = {.at = now, .ns = elapsed / sample->launches, .view = (uint8_t)view,
         .exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed)};
-    int64_t missing = costs_add(cost, measured);
+    int64_t missing = 0;
     if (sample->charged >= 0) {
-        uint64_t real = elapsed;
-        if (view == ESTIMATE_CONTENDED && cost->value < real)
-            real = cost->value;
         uint64_t part = share_new_part(sample->card, now - elapsed, now);
-        if (view == ESTIMATE_CONTENDED && part < real)
-            real = part;
-        missing += (int64_t)real - sample->charged;
+        measured.charged = view == ESTIMATE_CONTENDED && part < elapsed ? part : elapsed;
+        missing = (int64_t)measured.charged - sample->charged;
     }
+    missing += costs_add(cost, measured);
     message(MESSAGE_DEBUG, "GPU %d: %u launches took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
         sample->card, sample->launches, (unsigned long long)elapsed, (int)view,
         measured.exact ? "exactly" : "at most", (unsigned long long)cost->value, (long long)missing);

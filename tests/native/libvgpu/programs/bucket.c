@@ -1,0 +1,52 @@
+/* The arithmetic of GPU time, one question a line: reads `earn BALANCE EARNED NOW RATE MOST`, `take BALANCE COST WISH
+ * FLOOR`, `time BALANCE WANTED RATE`, `floor COST`, `most COST WAITS`, `rate FLAGS COMPUTE CORES CEILING NOW LOOKED
+ * CLOCK`, `estimate NOW` with the samples added by `sample AT NS EXACT VIEW` since the last; answers a line each.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libvgpu/bucket.h"
+#include "libvgpu/estimate.h"
+#include "libvgpu/rate.h"
+
+int main(void)
+{
+    static struct estimate estimate;
+    char line[256], what[16];
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        int64_t n[7] = {0};
+        if (sscanf(line, "%15s %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64, what,
+                &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6]) < 1)
+            return 1;
+        if (strcmp(what, "earn") == 0) {
+            struct bucket was = {n[0], (uint64_t)n[1]};
+            struct bucket is = bucket_earn(was, (uint64_t)n[2], (uint32_t)n[3], n[4]);
+            printf("%" PRId64 " %" PRIu64 "\n", is.balance, is.earned);
+        } else if (strcmp(what, "take") == 0) {
+            struct bucket bucket = {n[0], 0};
+            int64_t taken = bucket_take(&bucket, n[1], n[2], n[3]);
+            printf("%" PRId64 " %" PRId64 "\n", taken, bucket.balance);
+        } else if (strcmp(what, "time") == 0) {
+            printf("%" PRIu64 "\n", bucket_time_to(n[0], n[1], (uint32_t)n[2]));
+        } else if (strcmp(what, "floor") == 0) {
+            printf("%" PRId64 "\n", bucket_floor(n[0]));
+        } else if (strcmp(what, "most") == 0) {
+            printf("%" PRId64 "\n", bucket_most(n[0], n[1] != 0));
+        } else if (strcmp(what, "rate") == 0) {
+            struct rate_policy policy = {.flags = (uint32_t)n[0], .compute = (uint32_t)n[1], .cores = (uint32_t)n[2],
+                .ceiling = (uint32_t)n[3], .now = (uint32_t)n[4], .looked = (uint64_t)n[5]};
+            printf("%u\n", rate_of_policy(&policy, (uint64_t)n[6]));
+        } else if (strcmp(what, "sample") == 0) {
+            estimate_add(&estimate, (struct estimate_sample){.at = (uint64_t)n[0], .ns = (uint64_t)n[1],
+                .exact = n[2] != 0, .view = (uint8_t)n[3], .charged = (uint64_t)n[4]});
+        } else if (strcmp(what, "estimate") == 0) {
+            uint64_t value = estimate_value(&estimate, (uint64_t)n[0]);
+            printf("%" PRIu64 " %" PRIu64 "\n", value, estimate_overcharged(&estimate, value));
+            estimate_forget(&estimate);
+        } else {
+            return 1;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,151 @@
+"""What GPU time is earned, taken and owed, at which rate, and what a launch is taken to cost: tables."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.native.libvgpu.machine import ROOT
+
+SOURCES = [str(ROOT / f"libvgpu/{name}.c") for name in ("bucket", "rate", "estimate")]
+MS = 1_000_000
+SECOND = 1000 * MS
+BURST = 10 * MS
+CLEAR, UNCERTAIN, CONTENDED = 0, 1, 2
+UNLIMITED, HARD, SOFT = 0, 1, 2
+
+
+@pytest.fixture(scope="module")
+def ask(compiled: Callable[..., Path]) -> Callable[..., list[list[int]]]:
+    program = compiled("bucket", *SOURCES)
+
+    def answers(*questions: str) -> list[list[int]]:
+        done = subprocess.run([program], input="\n".join(questions) + "\n", capture_output=True, text=True, check=True)
+        return [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
+
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("balance", "earned", "now", "rate", "most", "after"),
+    [
+        pytest.param(0, 0, 10 * MS, 3000, BURST, (3 * MS, 10 * MS), id="thirty percent of ten milliseconds"),
+        pytest.param(-5 * MS, 0, 10 * MS, 3000, BURST, (-2 * MS, 10 * MS), id="debt is repaid by time"),
+        pytest.param(9 * MS, 0, 10 * MS, 3000, BURST, (BURST, 10 * MS), id="no more than the burst is kept"),
+        pytest.param(20 * MS, 0, 10 * MS, 3000, BURST, (20 * MS, 10 * MS), id="what was given back stays"),
+        pytest.param(0, SECOND, SECOND, 3000, BURST, (0, SECOND), id="no time has passed"),
+        pytest.param(0, SECOND, SECOND - 5, 3000, BURST, (0, SECOND), id="another processor's clock"),
+        pytest.param(-9 * MS, 9 * SECOND, SECOND, 3000, BURST, (0, SECOND), id="another boot's clock"),
+        pytest.param(-9 * MS, 0, SECOND, 0, BURST, (BURST, SECOND), id="without a limit nothing is owed"),
+        pytest.param(0, 0, 1, 3000, BURST, (0, 0), id="less than a nanosecond isn't lost"),
+        pytest.param(0, 0, 7, 3000, BURST, (2, 7), id="nor what is beyond whole ones"),
+        pytest.param(0, 0, 20_000 * SECOND, 10000, 10_000 * SECOND, (3600 * SECOND, 20_000 * SECOND), id="an hour"),
+    ],
+)
+def test_earning(
+    ask: Callable[..., list[list[int]]],
+    balance: int,
+    earned: int,
+    now: int,
+    rate: int,
+    most: int,
+    after: tuple[int, int],
+) -> None:
+    assert ask(f"earn {balance} {earned} {now} {rate} {most}") == [list(after)]
+
+
+@pytest.mark.parametrize("rate", [500, 1234, 3000, 9500, 9999])
+def test_never_more_and_hardly_less_however_often_it_is_asked(ask: Callable[..., list[list[int]]], rate: int) -> None:
+    balance = earned = 0
+    moments = range(0, 100_000, 4999)
+    for now in moments:
+        ((balance, earned),) = ask(f"earn {balance} {earned} {now} {rate} {BURST}")
+    due = moments[-1] * rate / 10_000
+    assert due - 2 * len(moments) <= balance <= due
+
+
+@pytest.mark.parametrize(
+    ("balance", "cost", "wish", "floor", "taken"),
+    [
+        pytest.param(MS, 1000, 500_000, 0, 500_000, id="as much ahead as is wished"),
+        pytest.param(200_000, 1000, 500_000, 0, 200_000, id="or as is there"),
+        pytest.param(1, 1000, 500_000, 0, 1000, id="the whole cost, into debt"),
+        pytest.param(0, 1000, 500_000, 0, 0, id="not from nothing"),
+        pytest.param(-5, 1000, 500_000, 0, 0, id="not from debt"),
+        pytest.param(99 * MS, 200 * MS, 200 * MS, 100 * MS, 0, id="half of a long one must be earned"),
+        pytest.param(101 * MS, 200 * MS, 200 * MS, 100 * MS, 200 * MS, id="and is enough"),
+    ],
+)
+def test_taking(
+    ask: Callable[..., list[list[int]]], balance: int, cost: int, wish: int, floor: int, taken: int
+) -> None:
+    assert ask(f"take {balance} {cost} {wish} {floor}") == [[taken, balance - taken]]
+
+
+def test_what_must_be_there_and_what_is_kept(ask: Callable[..., list[list[int]]]) -> None:
+    costs = (5_000, BURST, 30 * MS, 200 * MS)
+    assert [ask(f"floor {cost}")[0][0] for cost in costs] == [0, 0, 15 * MS, 100 * MS]
+    assert [ask(f"most {cost} 0")[0][0] for cost in costs] == [BURST, BURST, 16 * MS, 101 * MS]
+    assert [ask(f"most {cost} 1")[0][0] for cost in costs] == [5 * BURST, 5 * BURST, 5 * BURST, 101 * MS]
+    assert all(ask(f"most {cost} 0") > ask(f"floor {cost}") for cost in costs)
+
+
+def test_time_until_it_is_earned(ask: Callable[..., list[list[int]]]) -> None:
+    assert ask(f"time {-3 * MS} 0 3000", "time 5 5 3000", f"time 0 {MS} 0") == [[10 * MS], [0], [0]]
+    assert ask("time 0 1 3000") == [[4]], "never a nanosecond too early"
+
+
+@pytest.mark.parametrize(
+    ("policy", "rate"),
+    [  # flags, compute, cores, ceiling, now, looked; the clock
+        pytest.param((2, HARD, 30, 30, 0, 0, SECOND), 3000, id="hard"),
+        pytest.param((2, HARD, 30, 90, 0, 0, SECOND), 3000, id="hard: the share is the ceiling"),
+        pytest.param((2, SOFT, 30, 90, 0, 0, SECOND), 9000, id="soft without an agent"),
+        pytest.param((2, SOFT, 30, 0, 0, 0, SECOND), 3000, id="soft, its ceiling not said"),
+        pytest.param((2, SOFT, 30, 90, 0, SECOND, SECOND), 3000, id="soft, nothing lent"),
+        pytest.param((2, SOFT, 30, 90, 5550, SECOND, 2 * SECOND - 1), 5550, id="soft, lent"),
+        pytest.param((2, SOFT, 30, 90, 5550, SECOND, 2 * SECOND), 3000, id="soft, by an agent that is gone"),
+        pytest.param((2, HARD, 30, 30, 100, SECOND, SECOND), 100, id="yields to another"),
+        pytest.param((0, UNLIMITED, 0, 0, 100, SECOND, SECOND), 100, id="an unlimited one of low priority yields too"),
+        pytest.param((2, SOFT, 30, 100, 10000, SECOND, SECOND), 0, id="the whole card is lent"),
+        pytest.param((2, UNLIMITED, 30, 30, 0, 0, SECOND), 0, id="unlimited"),
+        pytest.param((1, HARD, 30, 30, 0, 0, SECOND), 0, id="not enforced"),
+        pytest.param((2, HARD, 0, 0, 0, 0, SECOND), 0, id="no share said"),
+        pytest.param((2, HARD, 100, 100, 0, 0, SECOND), 0, id="all of the card"),
+    ],
+)
+def test_rate(ask: Callable[..., list[list[int]]], policy: tuple[int, ...], rate: int) -> None:
+    assert ask(f"rate {' '.join(map(str, policy))}") == [[rate]]
+
+
+@pytest.mark.parametrize(
+    ("samples", "value"),
+    [
+        pytest.param([], 0, id="unknown"),
+        pytest.param([(0, 700, 0, CLEAR)], 700, id="an upper bound is better than nothing"),
+        pytest.param([(0, 700, 0, CLEAR), (0, 500, 0, CLEAR)], 500, id="the lower of two"),
+        pytest.param([(0, 500, 1, CLEAR), (0, 700, 1, CLEAR)], 600, id="alone: durations vary with the data"),
+        pytest.param([(0, 500, 1, CLEAR), (0, 900, 0, CLEAR)], 500, id="what is exact counts alone"),
+        pytest.param([(0, 500, 1, CONTENDED), (0, 700, 1, CONTENDED)], 500, id="beside others: the shortest"),
+        pytest.param([(0, 600, 1, CLEAR), (0, 900, 1, CONTENDED)], 600, id="those beside others don't count then"),
+        pytest.param([(0, 500, 1, UNCERTAIN), (0, 520, 1, UNCERTAIN)], 510, id="uncertain, and near"),
+        pytest.param([(0, 500, 1, UNCERTAIN), (0, 999, 1, UNCERTAIN)], 500, id="uncertain, and far"),
+        pytest.param([(0, 500, 1, CLEAR), (9 * SECOND, 700, 1, CLEAR)], 700, id="long ago"),
+        pytest.param([(0, 0, 1, CLEAR)], 1, id="never nothing"),
+    ],
+)
+def test_estimate(ask: Callable[..., list[list[int]]], samples: list[tuple[int, int, int, int]], value: int) -> None:
+    added = [f"sample {' '.join(map(str, sample))}" for sample in samples]
+    last = samples[-1][0] if samples else 0
+    assert ask(*added, f"estimate {last}") == [[value, 0]]
+
+
+def test_only_the_last_samples_count(ask: Callable[..., list[list[int]]]) -> None:
+    added = [f"sample 0 {900 if place < 50 else 400} 1 {CLEAR}" for place in range(100)]
+    assert ask(*added, "estimate 0") == [[400, 0]]
+
+
+def test_what_was_charged_too_much_is_found_once_it_is_known(ask: Callable[..., list[list[int]]]) -> None:
+    added = [f"sample 0 {ns} 1 {CONTENDED} {ns}" for ns in (900, 700, 500)]
+    assert ask(*added, "estimate 0") == [[500, 600]]
