@@ -95,6 +95,28 @@ def account(namespace: str) -> Json:
     }
 
 
+def reading(user: str) -> list[Json]:
+    """Somebody who may look at pods, and no more."""
+    rbac = "rbac.authorization.k8s.io"
+    about = {"name": user, "namespace": "default"}
+    role = {"apiGroup": rbac, "kind": "Role", "name": user}
+    return [
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "Role",
+            "metadata": about,
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}],
+        },
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": about,
+            "roleRef": role,
+            "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
+        },
+    ]
+
+
 @pytest.fixture(scope="module")
 def webhooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The API server with our webhook, and a node with one card of 16 GiB."""
@@ -108,6 +130,7 @@ def webhooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}},
             {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "annotations": inventory}},
             account("default"),
+            *reading("reader"),
             *configuration.documents(settings.Settings()),
         )
         with _webhook(cluster, folder / "webhook.log"):
@@ -183,9 +206,9 @@ def test_a_change_that_is_refused_changes_nothing(cluster: Cluster, text: str, s
 
 
 def test_a_change_of_anothers_pod(cluster: Cluster) -> None:
-    done = cluster.annotate("mine", "memory=1Gi", "--as=bob")
+    done = cluster.annotate("mine", "memory=1Gi", "--as=reader")
     assert done.returncode == 1
-    assert 'User "bob" cannot get resource "pods"' in done.stderr
+    assert 'pods "mine" is forbidden: User "reader" cannot patch resource "pods"' in done.stderr
     assert cluster.limits("mine") is None
 
 
