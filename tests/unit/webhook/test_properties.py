@@ -169,7 +169,7 @@ def test_every_pod_is_translated_refused_or_left_alone(pod: dict[str, Any], opti
     request = requests.load(after["metadata"]["annotations"][names.ANNOTATION_REQUEST])
     for container in containers(after):
         wish = request.containers.get(container["name"])
-        limits = container.get("resources", {}).get("limits", {})
+        limits = {name: str(amount) for name, amount in container.get("resources", {}).get("limits", {}).items()}
         if wish is not None:
             assert limits[names.RESOURCE_VGPU] == str(wish.gpus)
             assert limits.get(names.RESOURCE_MEMORY, "0") == str(wish.total_memory)
