@@ -13,3 +13,36 @@ VGPU_ACCOUNT := $(addprefix libvgpu/,account.c change.c usage_file.c process.c m
 build/bench/race: tests/native/libvgpu/programs/race.c $(VGPU_ACCOUNT)
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu11 -Wall -Wextra -Werror -O2 -D_GNU_SOURCE $(VGPU_MACHINE) -I. $^ -o $@ -ldl
+
+# Compute shares: programs that load a simulated card, and what the card's own books say of them.
+.PHONY: bench-compute bench-launch soak-compute check-compute
+BENCH_COMPUTE := $(addprefix build/bench/compute/,client books)
+
+bench: bench-launch bench-compute
+bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending against the simulated card's own books of GPU time
+	$(PYTHON) -m bench.compute
+
+soak-compute: native $(BENCH_COMPUTE) ## The same with every cell of the matrix: an hour and more
+	$(PYTHON) -m bench.compute --full
+
+check-compute: native $(BENCH_COMPUTE) ## A container has its share of GPU time and not more, however it launches
+	$(NATIVE_CHECK) tests/native/compute
+
+build/bench/compute/client: $(wildcard bench/compute/*.h) bench/compute/client.c bench/compute/work.c bench/compute/waits.c
+	@mkdir -p $(@D)
+	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE -I. $(filter %.c,$^) -o $@ -pthread -ldl
+
+build/bench/compute/books: bench/compute/books.c $(patsubst %.c,build/simulator/%.o,$(wildcard simulator/state/*.c))
+	@mkdir -p $(@D)
+	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE -I. $^ -o $@ -pthread
+
+bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## What libvgpu adds to a launch, for one process and four
+	$(PYTHON) -m bench.launch
+
+build/bench/launch/launch: bench/launch/launch.c
+	@mkdir -p $(@D)
+	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE -I. $< -o $@ -ldl
+
+build/bench/launch/libcuda.so.1: bench/launch/stub.c bench/launch/stub_rest.c $(wildcard abi/*)
+	@mkdir -p $(@D)
+	@$(CC) $(VGPU_WARNINGS) -O2 -fPIC -shared -I. -Wl,-soname,libcuda.so.1 $(filter %.c,$^) -o $@

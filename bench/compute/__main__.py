@@ -1,0 +1,149 @@
+"""`python -m bench.compute`: rows of compute shares against the simulated card's own books of GPU time.
+
+Prints a line a cell and a line a row; with --strict, 1 where a goal is missed.
+"""
+
+import argparse
+import asyncio
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from bench.compute import cells, judge, lending, matrix, pictures, rows
+from bench.compute.cells import MS, US
+
+NEIGHBOURS: Final = ((30, 70), (10, 90), (20, 30, 50))
+PICTURE: Final = Path(__file__).parents[2] / "docs/pictures/share-over-time.svg"
+
+
+Job = Callable[[Path], Awaitable[list[rows.Row]]]
+
+
+def jobs() -> dict[str, Job]:
+    """The rows beside the matrix, by name."""
+    named: dict[str, Job] = {}
+    for limits in NEIGHBOURS:
+        for kernel in (100 * US, 1 * MS):
+            name = f"neighbours-{'-'.join(map(str, limits))}-{kernel // US}us"
+            named[name] = functools.partial(rows.neighbours, limits=limits, kernel=kernel)
+    named |= {"requests": rows.short_requests, "soft": lending.soft}
+    for place, name in enumerate(rows.FAMILIES):
+        named[f"family-{place}"] = functools.partial(rows.family, name=name)
+    named |= {"crowd": rows.crowd, "killed": rows.killed, "forked": rows.forked}
+    return named
+
+
+def length(ns: float) -> str:
+    return f"{ns / MS:g} ms" if ns >= MS else f"{ns / US:g} µs"
+
+
+def mark(*verdicts: judge.Verdict) -> str:
+    if all(verdict.held for verdict in verdicts):
+        return ""
+    return "  MISSED" if any(not verdict.held and not verdict.doubtful for verdict in verdicts) else "  missed (host)"
+
+
+def tell(line: matrix.Line | matrix.Failed) -> None:
+    """A cell's line, when it is done."""
+    cell = line.cell
+    if isinstance(line, matrix.Failed):
+        print(
+            f"{cell.limit:4} % {length(cell.kernel):>7} {cell.multiprocessors:4} {cell.grid:6} {cell.processes:2}"
+            f" FAILED  {line.why}",
+            flush=True,
+        )
+        return
+    found = line.measured
+    bound = f"  programs reach {line.capable:.0f} %" if line.capable < cell.limit else ""
+    print(
+        f"{cell.limit:4} % {length(cell.kernel):>7} {cell.multiprocessors:4} {cell.grid:6} {cell.processes:2}"
+        f" {found.share:8.2f} {line.share.measured:6.2f} {line.share.allowed:5.1f}"
+        f" {found.start:8.2f} {line.start.measured:6.2f} {line.start.allowed:5.1f}"
+        f" {found.p99 / MS:9.3f} {found.longest / MS:9.1f} {line.wait.allowed / MS:8.1f} {found.late / MS:7.1f}"
+        f"{mark(line.share, line.start, line.wait)}{bound}",
+        flush=True,
+    )
+
+
+HEAD: Final = (
+    f"{'limit':>6} {'kernel':>7} {'SMs':>4} {'grid':>6} {'pr':>2} {'over 5 s':>8} {'error':>6} {'goal':>5}"
+    f" {'first s':>8} {'error':>6} {'goal':>5} {'p99 ms':>9} {'wait ms':>9} {'goal':>8} {'host ms':>7}"
+)
+
+
+def summary(lines: list[matrix.Line]) -> list[rows.Row]:
+    """The matrix in three rows."""
+    found = []
+    for title, unit, verdicts in (
+        ("matrix: worst error over 5 s", "points", [(line.share, line.cell) for line in lines]),
+        ("matrix: worst error in the first second", "points", [(line.start, line.cell) for line in lines]),
+        ("matrix: longest wait", "ms", [(line.wait, line.cell) for line in lines]),
+    ):
+        worst, cell = max(verdicts, key=lambda pair: pair[0].measured / pair[0].allowed)
+        scale = MS if unit == "ms" else 1
+        missed = sum(not verdict.held for verdict, _ in verdicts)
+        note = f"{cell.limit} %, {length(cell.kernel)}, grid {cell.grid}, {cell.processes} processes; "
+        note += f"{missed} of {len(lines)} cells missed"
+        found.append(
+            rows.Row(
+                title, judge.Verdict(worst.measured / scale, worst.allowed / scale, worst.doubt / scale), unit, note
+            )
+        )
+    return found
+
+
+def print_rows(found: list[rows.Row]) -> None:
+    for row in found:
+        print(
+            f"{row.title:62} {row.verdict.measured:9.2f} {row.verdict.allowed:9.2f} {row.unit:8}"
+            f"{mark(row.verdict)}  {row.note}",
+            flush=True,
+        )
+
+
+async def run(arguments: argparse.Namespace, folder: Path) -> int:
+    """How many goals were missed."""
+    missed = 0
+    print(f"load of the machine at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    if not arguments.only or "matrix" in arguments.only:
+        print(HEAD)
+        chosen = cells.everything() if arguments.full else cells.covering()
+        lines = await matrix.run(folder, chosen, tell)
+        print()
+        measured = [line for line in lines if isinstance(line, matrix.Line)]
+        print_rows(summary(measured))
+        missed += len(lines) - sum(line.held for line in measured)
+    for name, job in jobs().items():
+        if not arguments.only or any(name.startswith(word) for word in arguments.only):
+            try:
+                found = await job(folder / name)
+            except (RuntimeError, TimeoutError) as error:
+                print(f"{name} FAILED  {error}", flush=True)
+                missed += 1
+                continue
+            print_rows(found)
+            missed += sum(not row.verdict.held for row in found)
+    if arguments.picture:
+        PICTURE.write_text(await pictures.measure(folder / "pictures"))
+    print(f"\n{missed} goals missed")
+    return missed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.compute", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="every cell of the matrix (hours), not a covering part")
+    parser.add_argument("--strict", action="store_true", help="end with 1 where a goal is missed")
+    parser.add_argument("--only", nargs="*", default=[], help=f"matrix, or beginnings of: {', '.join(jobs())}")
+    parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.name} from what is measured")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        missed = asyncio.run(run(arguments, Path(folder)))
+    return 1 if missed and arguments.strict else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""One container alone on a card: what share it had, and how long its launches waited."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.compute import ground, judge
+from bench.compute.cells import Cell
+from bench.compute.series import Series
+
+PROFILES: Final = {40: "t4", 84: "a40", 108: "a100-40", 132: "h100", 188: "rtxpro6000"}
+"""Simulated cards by their multiprocessors."""
+BLOCK: Final = 256
+BEAT: Final = 1_000_000
+"""Between two looks at how late the host wakes a sleeper, ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """From the first launch on."""
+
+    share: float
+    """Percent of the card over the window."""
+    start: float
+    """And over its first second."""
+    longest: int
+    """Longest call that launched, ns."""
+    p99: int
+    late: int
+    """By how much the host woke a sleeper too late at most, ns: so much of a wait may be the host's."""
+    launches: int
+    first: int
+    """CLOCK_MONOTONIC of the first launch, ns."""
+    group: int
+    series: Series
+
+
+async def measure(
+    folder: Path,
+    profile: str,
+    limit: ground.Limit | None,
+    words: ground.Words,
+    processes: int = 1,
+    *,
+    window: int = judge.WINDOW,
+) -> Measured:
+    """A new card with one container on it, whose programs launch as `words` say (see client.c) for a window."""
+    card = await ground.make_card(folder, profile)
+    async with ground.container(card, folder / "container", limit) as held, ground.watch(card) as watch:
+        programs = await held.start("load", {"seconds": window / 1e9 + 0.2, "beat": BEAT} | dict(words), processes)
+        await asyncio.gather(*(program.ready() for program in programs))
+        for program in programs:
+            program.begin()
+        reports = await asyncio.gather(*(program.report() for program in programs))
+        first = min(report.first for report in reports)
+        await watch.until(first + window)
+    return Measured(
+        share=watch.series.share(held.group, first, first + window),
+        start=watch.series.share(held.group, first, first + min(window, judge.START)),
+        longest=max(report.longest for report in reports),
+        p99=max(report.p99 for report in reports),
+        late=max(report.late for report in reports),
+        launches=sum(report.launches for report in reports),
+        first=first,
+        group=held.group,
+        series=watch.series,
+    )
+
+
+async def measure_cell(folder: Path, cell: Cell, *, limited: bool = True, window: int = judge.WINDOW) -> Measured:
+    """One cell of the matrix."""
+    return await measure(
+        folder,
+        PROFILES[cell.multiprocessors],
+        ground.Limit(cell.limit) if limited else None,
+        {"kernel": cell.kernel, "grid": cell.grid, "block": BLOCK},
+        cell.processes,
+        window=window,
+    )

@@ -1,0 +1,65 @@
+"""The matrix of single containers: every cell, and a part of them in which every pair of values meets."""
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+US: Final = 1_000
+MS: Final = 1_000_000
+
+LIMITS: Final = (5, 10, 30, 50, 70, 90, 95)
+"""Percent of the card."""
+KERNELS: Final = (5 * US, 20 * US, 100 * US, 1 * MS, 10 * MS, 50 * MS, 200 * MS)
+"""Length of one kernel, ns."""
+MULTIPROCESSORS: Final = (40, 84, 108, 132, 188)
+GRIDS: Final = (1, 256, 65536)
+"""Blocks of a launch."""
+PROCESSES: Final = (1, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One container alone on a card, launching without a pause."""
+
+    limit: int
+    kernel: int
+    multiprocessors: int
+    grid: int
+    processes: int
+
+
+def everything() -> list[Cell]:
+    """The whole product."""
+    return [Cell(*values) for values in itertools.product(LIMITS, KERNELS, MULTIPROCESSORS, GRIDS, PROCESSES)]
+
+
+def _pairs(values: Sequence[int]) -> set[tuple[int, int, int, int]]:
+    """The pairs that a row of values holds: factor and value, twice."""
+    return {
+        (first, values[first], second, values[second])
+        for first, second in itertools.combinations(range(len(values)), 2)
+    }
+
+
+def covering() -> list[Cell]:
+    """A few cells in which each two values of different factors meet at least once; the same each time.
+
+    Each limit meets each kernel once, with those values of the rest that bring the most pairs not met so far; what is
+    then missing is added.
+    """
+    factors = (LIMITS, KERNELS, MULTIPROCESSORS, GRIDS, PROCESSES)
+    missing = {pair for values in itertools.product(*factors) for pair in _pairs(values)}
+    rest = list(itertools.product(MULTIPROCESSORS, GRIDS, PROCESSES))
+    order = random.Random(1)
+    chosen: list[tuple[int, ...]] = []
+    for limit, kernel in itertools.product(LIMITS, KERNELS):
+        order.shuffle(rest)  # where several bring as many
+        best = max(rest, key=lambda values: len(_pairs((limit, kernel, *values)) & missing))
+        chosen.append((limit, kernel, *best))
+        missing -= _pairs(chosen[-1])
+    while missing:
+        chosen.append(max(itertools.product(*factors), key=lambda values: len(_pairs(values) & missing)))
+        missing -= _pairs(chosen[-1])
+    return [Cell(*values) for values in chosen]

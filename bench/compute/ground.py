@@ -1,0 +1,286 @@
+"""A simulated card, containers on it, and the sampler of the card's books."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+from asyncio import subprocess
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.compute.series import Series
+from unigpu import names, policy, usage
+from unigpu.requests import ComputePolicy
+from unigpu.units import Bytes, GpuUuid, Percent
+
+ROOT: Final = Path(__file__).parents[2]
+CLIENT: Final = ROOT / "build/bench/compute/client"
+BOOKS: Final = ROOT / "build/bench/compute/books"
+LIBRARY: Final = ROOT / "build/lib/libvgpu.so"
+SIMULATOR: Final = ROOT / "build/simulator"
+PERIOD_US: Final = 5000
+"""Between two samples."""
+PATIENCE: Final = 60.0
+"""Seconds after which a program that says nothing has hung."""
+
+
+Words = Mapping[str, int | float | str]
+"""What a client is told to do; its keys stand in client.c."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A machine with cards of one kind."""
+
+    folder: Path
+    uuids: tuple[GpuUuid, ...]
+
+
+async def make_card(folder: Path, profile: str, cards: int = 1) -> Card:
+    """A new machine in `folder/machine`."""
+    made = await subprocess.create_subprocess_exec(
+        sys.executable,
+        *("-m", "simulator", "create", "--dir", folder / "machine", "--profile", profile, "--gpus", str(cards)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    text = (await made.communicate())[0].decode()
+    if made.returncode != 0:
+        raise RuntimeError(f"no machine with a {profile} could be made")
+    return Card(folder / "machine", tuple(GpuUuid(found) for found in re.findall(r"GPU-[0-9a-f-]{36}", text)))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a container may have of each of its cards; percent."""
+
+    cores: int
+    ceiling: int = 0
+    compute: ComputePolicy = ComputePolicy.HARD
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a client said at its end."""
+
+    launches: int = 0
+    first: int = 0
+    """CLOCK_MONOTONIC of the first launch, ns; 0: none."""
+    longest: int = 0
+    """Longest call that launched, ns; and those below which half, 99 % and 99.9 % of them stayed."""
+    p50: int = 0
+    p99: int = 0
+    p999: int = 0
+    late: int = 0
+    """By how much the host woke a sleeper of the client too late at most, ns; 0: not looked at."""
+    requests: tuple[tuple[int, int], ...] = ()
+    """Length of each request and of its longest launch, ns."""
+    moments: tuple[tuple[str, int], ...] = ()
+    """When what was said to it took effect."""
+
+
+@dataclass(slots=True)
+class Program:
+    """One client, started and waiting for its word."""
+
+    process: subprocess.Process
+    processes: int = 1
+    """Forks included."""
+
+    async def ready(self) -> None:
+        """Until all of it can launch. Raises RuntimeError with what it said if it ends before."""
+        assert self.process.stdout is not None
+        for _ in range(self.processes):
+            line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
+            if line != b"ready\n":
+                raise RuntimeError(f"a client isn't ready, but says {line!r}")
+
+    def say(self, text: str) -> None:
+        """A line on its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{text}\n".encode())
+
+    def begin(self) -> None:
+        """Lets it launch."""
+        for _ in range(self.processes):
+            self.say("")
+
+    async def report(self) -> Report:
+        """What it has to say when it is over. Raises RuntimeError where it failed."""
+        assert self.process.stdout is not None
+        text = await asyncio.wait_for(self.process.stdout.read(), PATIENCE)
+        status = await self.process.wait()
+        if status != 0:
+            raise RuntimeError(f"a client ended with {status}")
+        return read_report(text.decode())
+
+
+def read_report(text: str) -> Report:
+    """A client's output after `ready`; of forks, the sum of launches and the worst of the rest."""
+    launches, requests, moments = [], [], []
+    for line in text.splitlines():
+        words = line.split()
+        if words[0] == "launches":
+            launches.append(dict(zip(words[::2], map(int, words[1::2]), strict=True)))
+        elif words[0] == "request":
+            requests.append((int(words[1]), int(words[2])))
+        elif words[0] == "moment":
+            moments.append((words[1], int(words[2])))
+    if not launches:
+        return Report(requests=tuple(requests), moments=tuple(moments))
+    worst = {key: max(found[key] for found in launches) for key in ("longest", "p50", "p99", "p999", "late")}
+    return Report(
+        launches=sum(found["launches"] for found in launches),
+        first=min((found["first"] for found in launches if found["first"]), default=0),
+        requests=tuple(requests),
+        moments=tuple(moments),
+        **worst,
+    )
+
+
+@dataclass(slots=True)
+class Container:
+    """Processes that share one policy and one account; one process group, by which the card's books know them."""
+
+    card: Card
+    folder: Path
+    limit: Limit | None
+    """None: without libvgpu."""
+    leader: subprocess.Process
+    programs: list[Program] = field(default_factory=list)
+
+    @property
+    def group(self) -> int:
+        return self.leader.pid
+
+    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        """As a shell would set it."""
+        bare = {
+            "PATH": os.environ["PATH"],
+            "LD_LIBRARY_PATH": str(SIMULATOR),
+            names.ENV_SIM_DIR: str(self.card.folder),
+        }
+        if self.limit is None:
+            return bare | dict(more)
+        limited = {
+            "LD_PRELOAD": str(LIBRARY),
+            names.ENV_TRIAL_POLICY: str(self.folder / "policy"),
+            names.ENV_TRIAL_USAGE: str(self.folder / "usage"),
+        }
+        return bare | limited | dict(more)
+
+    async def start(
+        self, mode: str, words: Words, processes: int = 1, *, environment: Mapping[str, str] | None = None
+    ) -> list[Program]:
+        """Starts clients that say when they are ready."""
+        started = []
+        for _ in range(processes):
+            process = await subprocess.create_subprocess_exec(
+                CLIENT,
+                mode,
+                *(f"{key}={value}" for key, value in words.items()),
+                env=self.environment(environment or {}),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                limit=1 << 22,
+                process_group=self.group,
+            )
+            started.append(Program(process, int(words.get("forks", 0)) or 1))
+        self.programs += started
+        return started
+
+
+def write_policy(file: Path, card: Card, limit: Limit) -> None:
+    """A new one, or a change in place as the node agent makes it: the sequence is odd while it is written."""
+    cards = [
+        policy.CardLimit(uuid, Bytes(0), Percent(limit.cores), Percent(limit.ceiling or limit.cores))
+        for uuid in card.uuids
+    ]
+    content = policy.pack(policy.Policy(cards, False, True, limit.compute, limit.priority))
+    if not file.exists():
+        file.write_bytes(content)
+        return
+    with file.open("r+b", buffering=0) as opened:
+        (sequence,) = policy.SEQUENCE.unpack_from(opened.read(), policy.SEQUENCE_OFFSET)
+        after = policy.SEQUENCE_OFFSET + policy.SEQUENCE.size
+        os.pwrite(opened.fileno(), policy.SEQUENCE.pack(sequence + 1), policy.SEQUENCE_OFFSET)
+        os.pwrite(opened.fileno(), content[after:], after)
+        os.pwrite(opened.fileno(), policy.SEQUENCE.pack(sequence + 2), policy.SEQUENCE_OFFSET)
+
+
+def prepare(folder: Path, card: Card, limit: Limit | None) -> None:
+    """The container's files."""
+    folder.mkdir()
+    if limit is not None:
+        write_policy(folder / "policy", card, limit)
+        (folder / "usage").write_bytes(bytes(usage.SIZE))
+
+
+@contextlib.asynccontextmanager
+async def container(card: Card, folder: Path, limit: Limit | None) -> AsyncIterator[Container]:
+    """A container with its files in `folder`, whose processes are killed at the end."""
+    prepare(folder, card, limit)
+    leader = await subprocess.create_subprocess_exec("cat", stdin=subprocess.PIPE, process_group=0)
+    made = Container(card, folder, limit, leader)
+    try:
+        yield made
+    finally:
+        os.killpg(made.group, signal.SIGKILL)
+        await leader.wait()
+        for program in made.programs:
+            await program.process.wait()
+
+
+@dataclass(slots=True)
+class Watch:
+    """The sampler of one card's books, and what it has seen so far."""
+
+    process: subprocess.Process
+    series: Series = field(default_factory=Series)
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.series.add(line.decode())
+
+    async def until(self, at: int) -> None:
+        """Until the series reaches past that moment. Raises TimeoutError long after it."""
+        while not self.series.times or self.series.times[-1] < at:
+            if time.monotonic_ns() > at + PATIENCE * 1e9:
+                raise TimeoutError("the sampler of the card's books has stopped")
+            await asyncio.sleep(PERIOD_US / 1e6)
+
+    async def had(self, group: int, busy: int, patience: float = PATIENCE) -> tuple[int, int]:
+        """Waits until a group has had so much GPU time, ns; between which moments it had it, to a sample.
+
+        Raises TimeoutError after `patience` seconds.
+        """
+        until = time.monotonic() + patience
+        while not self.series.groups or self.series.groups[-1].get(group, 0) < busy:
+            if time.monotonic() > until:
+                raise TimeoutError(f"group {group} hasn't had {busy} ns of the card: {self.series.groups[-1:]}")
+            await asyncio.sleep(PERIOD_US / 1e6)
+        began = next(place for place, sample in enumerate(self.series.groups) if sample.get(group, 0) > 0)
+        return self.series.times[max(began - 1, 0)], self.series.times[-1]
+
+
+@contextlib.asynccontextmanager
+async def watch(card: Card, index: int = 0) -> AsyncIterator[Watch]:
+    """Samples the books of one of the machine's cards while it is open."""
+    process = await subprocess.create_subprocess_exec(
+        BOOKS, card.folder, str(index), str(PERIOD_US), stdout=subprocess.PIPE, limit=1 << 20
+    )
+    made = Watch(process)
+    reading = asyncio.create_task(made.read())
+    try:
+        yield made
+    finally:
+        process.kill()
+        await process.wait()
+        await reading

@@ -1,0 +1,58 @@
+"""When a measured share or wait is as it should be."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from bench.compute.cells import MS
+
+SECOND: Final = 1_000_000_000
+WINDOW: Final = 5 * SECOND
+"""Over which a share is judged, from the first launch, ns."""
+START: Final = SECOND
+"""The same for the start."""
+POINTS: Final = 2.0
+POINTS_START: Final = 5.0
+WAIT: Final = 20 * MS
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was measured, what it may be, and whether it is."""
+
+    measured: float
+    allowed: float
+    doubt: float = 0.0
+    """So much of what was measured may be the host's, which was busy with others."""
+
+    @property
+    def held(self) -> bool:
+        return self.measured <= self.allowed
+
+    @property
+    def doubtful(self) -> bool:
+        """Missed by no more than what may be the host's."""
+        return not self.held and self.measured - self.doubt <= self.allowed
+
+
+def share(measured: float, due: float, kernel: int, window: int, points: float) -> Verdict:
+    """A share's error in points of the card.
+
+    One kernel can't be divided: where it is longer than the tolerated part of the window, it is what is tolerated.
+    """
+    return Verdict(abs(measured - due), max(points, 100 * kernel / window))
+
+
+def due(limit: float, capable: float) -> float:
+    """The share that a container should have: its limit, or what its programs can submit where that is less."""
+    return min(limit, capable)
+
+
+def longest_wait(measured: int, kernel: int, limit: float, processes: int, late: int = 0) -> Verdict:
+    """A launch's longest wait, ns: 20 ms, or as long as it takes to earn a kernel for each that waits its turn."""
+    return Verdict(measured, max(WAIT, processes * kernel * 100 / limit), late)
+
+
+def percentile(values: list[float], part: float) -> float:
+    """The value that this part of all stayed within."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -1,0 +1,112 @@
+"""The row of soft shares: what a neighbour leaves idle is lent, and given back when it returns.
+
+The node agent's own loop tells the containers what they may use; here it runs over their folders as on a node.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.compute import ground, judge, rows
+from bench.compute.cells import MS
+from bench.compute.series import Series
+from deviceplugin.lender import Lender
+from unigpu.requests import ComputePolicy
+
+BORROWER: Final = ground.Limit(30, 100, ComputePolicy.SOFT)
+NEIGHBOUR: Final = ground.Limit(70)
+SOON: Final = 200 * MS
+WINDOW: Final = 100 * MS
+"""Over which a share must be there to count as there, ns."""
+TOLERATED: Final = 10
+"""Percent of the card."""
+ROUNDS: Final = 5
+PAUSE: Final = 1.5
+"""Seconds between the neighbour's stops and returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swings:
+    """What was measured while the neighbour stopped and returned several times."""
+
+    series: Series
+    borrower: int
+    neighbour: int
+    """Process groups."""
+    first: int
+    moments: Sequence[tuple[str, int]]
+    """`pause` and `go` in turn, CLOCK_MONOTONIC in ns."""
+
+
+@contextlib.asynccontextmanager
+async def lender(folders: Sequence[Path]) -> AsyncIterator[None]:
+    """The node agent's loop over these containers."""
+    loop = Lender()
+    loop.see(folders)
+    lending = asyncio.create_task(loop.lend())
+    try:
+        yield
+    finally:
+        lending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await lending
+
+
+async def swing(folder: Path, rounds: int) -> Swings:
+    """A soft container beside one that stops and returns."""
+    card = await ground.make_card(folder, rows.PROFILE)
+    async with contextlib.AsyncExitStack() as stack:
+        borrower = await stack.enter_async_context(ground.container(card, folder / "borrower", BORROWER))
+        neighbour = await stack.enter_async_context(ground.container(card, folder / "neighbour", NEIGHBOUR))
+        await stack.enter_async_context(lender([borrower.folder, neighbour.folder]))
+        watch = await stack.enter_async_context(ground.watch(card))
+        words: ground.Words = {"kernel": 1 * MS, "ahead": 8, "seconds": 60}
+        programs = [(await each.start("load", words))[0] for each in (borrower, neighbour)]
+        await asyncio.gather(*(program.ready() for program in programs))
+        for program in programs:
+            program.begin()
+        for _ in range(rounds):
+            for word in ("pause", "go"):
+                await asyncio.sleep(PAUSE)
+                programs[1].say(word)
+        await asyncio.sleep(PAUSE)
+        for program in programs:
+            program.say("end")
+        reports = await asyncio.gather(*(program.report() for program in programs))
+        end = reports[1].moments[-1][1] + int((PAUSE - 0.3) * judge.SECOND)
+        await watch.until(end)
+    return Swings(
+        watch.series, borrower.group, neighbour.group, max(report.first for report in reports), reports[1].moments
+    )
+
+
+def delay(series: Series, since: int, wanted: Mapping[int, tuple[float, float]]) -> int:
+    """Time from a moment until each group's share lies between its bounds for a whole window, ns; a second at most."""
+    for at in range(since, since + judge.SECOND, 5 * MS):
+        if all(least <= series.share(group, at, at + WINDOW) <= most for group, (least, most) in wanted.items()):
+            return at - since
+    return judge.SECOND
+
+
+async def soft(folder: Path) -> list[rows.Row]:
+    """The worst of several rounds."""
+    found = await swing(folder, ROUNDS)
+    lent, returned = [], []
+    for word, at in found.moments:
+        if word == "pause":
+            lent.append(delay(found.series, at, {found.borrower: (100 - TOLERATED, 101)}))
+        else:
+            due = {found.borrower: (0, 30 + TOLERATED), found.neighbour: (70 - TOLERATED, 101)}
+            returned.append(delay(found.series, at, due))
+    return [
+        rows.Row(
+            f"soft 30 % beside 70 %: {name}",
+            judge.Verdict(max(times) / MS, SOON / MS),
+            "ms",
+            "each time " + ", ".join(f"{time / MS:.0f}" for time in times),
+        )
+        for name, times in (("lent", lent), ("given back", returned))
+    ]

@@ -1,0 +1,111 @@
+"""The row of single containers: the matrix's cells, several at once where they leave the processor free."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from bench.compute import alone, judge
+from bench.compute.cells import MS, US, Cell
+
+HASTY: Final = 50 * US
+"""Kernels shorter than this keep a processor busy with launching, ns: a program may then be unable to fill the card."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A cell that could not be measured."""
+
+    cell: Cell
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What came of a cell."""
+
+    cell: Cell
+    capable: float
+    """Share that its programs reach without a limit."""
+    measured: alone.Measured
+    share: judge.Verdict
+    start: judge.Verdict
+    wait: judge.Verdict
+
+    @property
+    def held(self) -> bool:
+        return self.share.held and self.start.held and self.wait.held
+
+
+def judged(cell: Cell, capable: float, measured: alone.Measured) -> Line:
+    """The verdicts on a cell."""
+    due = judge.due(cell.limit, capable)
+    return Line(
+        cell=cell,
+        capable=capable,
+        measured=measured,
+        share=judge.share(measured.share, due, cell.kernel, judge.WINDOW, judge.POINTS),
+        start=judge.share(measured.start, due, cell.kernel, judge.START, judge.POINTS_START),
+        wait=judge.longest_wait(measured.longest, cell.kernel, cell.limit, cell.processes, measured.late),
+    )
+
+
+def cost(cell: Cell, processors: int) -> int:
+    """Processors to keep free for a cell."""
+    wanted = cell.processes + 1 if cell.kernel < HASTY else 2 if cell.kernel < MS else 1
+    return min(wanted, processors)
+
+
+class Processors:
+    """So many at once; who needs several takes them in one step."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._changed = asyncio.Condition()
+
+    async def take(self, count: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= count)
+            self._free -= count
+
+    async def give(self, count: int) -> None:
+        async with self._changed:
+            self._free += count
+            self._changed.notify_all()
+
+
+async def capability(folder: Path, cells: Sequence[Cell]) -> dict[tuple[int, int, int], float]:
+    """What programs reach without a limit, by kernel, grid and processes, where launching may be what holds them."""
+    found: dict[tuple[int, int, int], float] = {}
+    for cell in cells:
+        key = (cell.kernel, cell.grid, cell.processes)
+        if cell.kernel < HASTY and key not in found:
+            name = folder / f"bare-{len(found)}"
+            bare = await alone.measure_cell(name, replace(cell, limit=100), limited=False, window=judge.START)
+            found[key] = bare.share
+    return found
+
+
+async def run(folder: Path, cells: Sequence[Cell], tell: Callable[[Line | Failed], None]) -> list[Line | Failed]:
+    """Measures every cell; `tell` hears of each when it is done."""
+    count = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    processors = Processors(count)
+    capable = await capability(folder, cells)
+
+    async def one(place: int, cell: Cell) -> Line | Failed:
+        wanted = cost(cell, count)
+        line: Line | Failed
+        await processors.take(wanted)
+        try:
+            measured = await alone.measure_cell(folder / f"cell-{place}", cell)
+            line = judged(cell, capable.get((cell.kernel, cell.grid, cell.processes), 100.0), measured)
+        except (RuntimeError, TimeoutError) as error:
+            line = Failed(cell, str(error))
+        finally:
+            await processors.give(wanted)
+        tell(line)
+        return line
+
+    return list(await asyncio.gather(*(one(place, cell) for place, cell in enumerate(cells))))

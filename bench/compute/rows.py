@@ -1,0 +1,262 @@
+"""The other rows: neighbours, families of launches, short requests, crowds."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.compute import alone, ground, judge
+from bench.compute.cells import MS, US
+from bench.compute.series import Series
+
+PROFILE: Final = "a100-40"
+FAMILIES: Final[dict[str, ground.Words]] = {
+    "graph of 1,000 nodes of 20 µs": {"call": "graph", "nodes": 1000, "kernel": 20 * US},
+    "cooperative launches of 1 ms": {"call": "cooperative", "kernel": 1 * MS, "grid": 108},
+    "cuLaunchKernelEx, 1 ms": {"call": "ex", "kernel": 1 * MS},
+    "per-thread streams, 4 threads, 1 ms": {"call": "per-thread", "threads": 4, "kernel": 1 * MS},
+    "8 streams, 100 µs": {"streams": 8, "kernel": 100 * US},
+    "a wait after each launch, 1 ms": {"ahead": 1, "kernel": 1 * MS},
+}
+FAMILY_POINTS: Final = 3.0
+NEIGHBOUR_POINTS: Final = 1.0
+CROWD_POINTS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    title: str
+    verdict: judge.Verdict
+    unit: str
+    note: str = ""
+
+
+async def family(folder: Path, name: str) -> list[Row]:
+    """One way of launching, alone at 30 %."""
+    words = FAMILIES[name]
+    found = await alone.measure(folder, PROFILE, ground.Limit(30), words)
+    nodes = int(str(words.get("nodes", 1)))
+    unit = int(str(words["kernel"])) * nodes
+    threads = int(str(words.get("threads", 1)))
+    return [
+        Row(
+            f"{name}, at 30 %",
+            judge.Verdict(abs(found.share - 30), FAMILY_POINTS),
+            "points",
+            f"{found.share:.2f} % over 5 s, {found.start:.2f} % in the first",
+        ),
+        _wait_row(name, found.longest, judge.longest_wait(found.longest, unit, 30, threads, found.late)),
+    ]
+
+
+def _wait_row(name: str, longest: int, verdict: judge.Verdict) -> Row:
+    return Row(f"{name}: longest wait", judge.Verdict(longest / MS, verdict.allowed / MS, verdict.doubt / MS), "ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What containers on one card had."""
+
+    shares: Sequence[float]
+    starts: Sequence[float]
+    longest: Sequence[int]
+    late: int
+    first: int
+    groups: Sequence[int]
+    series: Series
+
+
+async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> Shared:
+    """Containers of one saturating program each on one card, from the moment when all launch."""
+    card = await ground.make_card(folder, PROFILE)
+    async with contextlib.AsyncExitStack() as stack:
+        containers = [
+            await stack.enter_async_context(ground.container(card, folder / f"of-{limit}-{place}", ground.Limit(limit)))
+            for place, limit in enumerate(limits)
+        ]
+        watch = await stack.enter_async_context(ground.watch(card))
+        programs = [
+            (await each.start("load", {"seconds": 5.4, "beat": alone.BEAT} | dict(words)))[0] for each in containers
+        ]
+        await asyncio.gather(*(program.ready() for program in programs))
+        for program in programs:
+            program.begin()
+        reports = await asyncio.gather(*(program.report() for program in programs))
+        first = max(report.first for report in reports)
+        await watch.until(first + judge.WINDOW)
+    return Shared(
+        shares=[watch.series.share(each.group, first, first + judge.WINDOW) for each in containers],
+        starts=[watch.series.share(each.group, first, first + judge.START) for each in containers],
+        longest=[report.longest for report in reports],
+        late=max(report.late for report in reports),
+        first=first,
+        groups=[each.group for each in containers],
+        series=watch.series,
+    )
+
+
+async def neighbours(folder: Path, limits: Sequence[int], kernel: int) -> list[Row]:
+    """Containers whose shares fill the card, all saturating."""
+    found = await together(folder, limits, {"kernel": kernel})
+    name = f"{'/'.join(map(str, limits))} %, kernels of {kernel // US:,} µs"
+    had = " / ".join(f"{share:.2f}" for share in found.shares)
+    worst = max(abs(share - limit) for share, limit in zip(found.shares, limits, strict=True))
+    waits = [
+        judge.longest_wait(wait, kernel, limit, 1, found.late)
+        for wait, limit in zip(found.longest, limits, strict=True)
+    ]
+    longest = max(waits, key=lambda verdict: verdict.measured / verdict.allowed)
+    return [
+        Row(name, judge.Verdict(worst, max(NEIGHBOUR_POINTS, 100 * kernel / judge.WINDOW)), "points", f"had {had} %"),
+        _wait_row(name, int(longest.measured), longest),
+    ]
+
+
+# Short requests: ten kernels of 50 µs every 20 ms.
+REQUEST: Final[ground.Words] = {"kernels": 10, "kernel": 50 * US, "period": 20 * MS, "requests": 500}
+CHOPPED: Final = 2 * MS
+"""A launch that is held back so long has cut its request in two; the whole request needs 0.5 ms of the card."""
+NEIGHBOUR_KERNEL: Final = 1 * MS
+FAIR_QUEUE: Final = 2 * MS
+"""What the card's own turns cost a request: one time slice of the neighbour before its own begins, ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Lengths of requests, and of each one's longest launch, ns."""
+
+    p50: float
+    p99: float
+    chopped: int
+
+
+async def requests(folder: Path, limit: ground.Limit | None, beside: ground.Limit | None) -> Requests:
+    """Requests of a container, alone on the card or beside a saturating one."""
+    card = await ground.make_card(folder, PROFILE)
+    async with contextlib.AsyncExitStack() as stack:
+        served = await stack.enter_async_context(ground.container(card, folder / "served", limit))
+        asking = (await served.start("requests", REQUEST))[0]
+        await asking.ready()
+        if beside is not None:
+            other = await stack.enter_async_context(ground.container(card, folder / "other", beside))
+            loading = (await other.start("load", {"kernel": NEIGHBOUR_KERNEL, "seconds": 60}))[0]
+            await loading.ready()
+            loading.begin()
+            await asyncio.sleep(1)
+        asking.begin()
+        report = await asking.report()
+    lengths = [float(length) for length, _ in report.requests]
+    return Requests(
+        p50=judge.percentile(lengths, 0.5),
+        p99=judge.percentile(lengths, 0.99),
+        chopped=sum(launch > CHOPPED for _, launch in report.requests),
+    )
+
+
+async def short_requests(folder: Path) -> list[Row]:
+    """At 30 % beside a saturating 70 %, against the same alone on the card."""
+    alone_there = await requests(folder / "alone", None, None)
+    shared = await requests(folder / "shared", ground.Limit(30), ground.Limit(70))
+    fair = alone_there.p99 + FAIR_QUEUE
+    return [
+        Row(
+            "short requests at 30 % beside 70 %: p99",
+            judge.Verdict(shared.p99 / MS, 1.2 * fair / MS),
+            "ms",
+            f"alone {alone_there.p99 / MS:.2f} ms, fair queue {FAIR_QUEUE / MS:.2f} ms; p50 {shared.p50 / MS:.2f} ms",
+        ),
+        Row("short requests: chopped, of 500", judge.Verdict(shared.chopped, alone_there.chopped), "requests"),
+    ]
+
+
+async def crowd(folder: Path) -> list[Row]:
+    """300 processes started at once in one container, on cards that hold as many contexts."""
+    cards, processes = 4, 300
+    card = await ground.make_card(folder, "h100", cards)
+    async with contextlib.AsyncExitStack() as stack:
+        held = await stack.enter_async_context(ground.container(card, folder / "container", ground.Limit(30)))
+        watches = [await stack.enter_async_context(ground.watch(card, index)) for index in range(cards)]
+        began = time.monotonic_ns()
+        for index in range(cards):
+            await held.start(
+                "load",
+                {"forks": processes // cards, "kernel": 1 * MS, "ahead": 4, "seconds": 8},
+                environment={"CUDA_VISIBLE_DEVICES": str(index)},
+            )
+        await asyncio.gather(*(program.ready() for program in held.programs))
+        started = time.monotonic_ns()
+        for program in held.programs:
+            program.begin()
+        reports = await asyncio.gather(*(program.report() for program in held.programs))
+        firsts = [report.first for report in reports]
+        for watch, first in zip(watches, firsts, strict=True):
+            await watch.until(first + judge.WINDOW)
+    shares = [
+        watch.series.share(held.group, first, first + judge.WINDOW)
+        for watch, first in zip(watches, firsts, strict=True)
+    ]
+    worst = max(abs(share - 30) for share in shares)
+    had = " / ".join(f"{share:.2f}" for share in shares)
+    return [
+        Row(
+            "300 processes at once, four cards at 30 %",
+            judge.Verdict(worst, CROWD_POINTS),
+            "points",
+            f"had {had} %; all ready after {(started - began) / judge.SECOND:.2f} s",
+        )
+    ]
+
+
+async def killed(folder: Path) -> list[Row]:
+    """Eight processes of one container; every 100 ms one of them is killed and another started."""
+    card = await ground.make_card(folder, PROFILE)
+    words: ground.Words = {"kernel": 1 * MS, "seconds": 60}
+    chance = random.Random(1)
+    async with (
+        ground.container(card, folder / "container", ground.Limit(30)) as held,
+        ground.watch(card) as watch,
+    ):
+        living = await held.start("load", words, 8)
+        await asyncio.gather(*(program.ready() for program in living))
+        first = time.monotonic_ns()
+        for program in living:
+            program.begin()
+        kills = 0
+        while time.monotonic_ns() < first + judge.WINDOW:
+            await asyncio.sleep(0.1)
+            victim = living.pop(chance.randrange(len(living)))
+            victim.process.kill()
+            kills += 1
+            new = (await held.start("load", words))[0]
+            await new.ready()
+            new.begin()
+            living.append(new)
+        await watch.until(first + judge.WINDOW)
+        share = watch.series.share(held.group, first, first + judge.WINDOW)
+    return [
+        Row(
+            "8 processes at 30 %, one killed and replaced every 100 ms",
+            judge.Verdict(abs(share - 30), CROWD_POINTS),
+            "points",
+            f"had {share:.2f} %; {kills} killed",
+        )
+    ]
+
+
+async def forked(folder: Path) -> list[Row]:
+    """Children of one program."""
+    found = await alone.measure(folder, PROFILE, ground.Limit(30), {"kernel": 1 * MS, "forks": 16})
+    return [
+        Row(
+            "16 forks of one program, at 30 %",
+            judge.Verdict(abs(found.share - 30), CROWD_POINTS),
+            "points",
+            f"had {found.share:.2f} %, {found.start:.2f} % in the first second",
+        )
+    ]

@@ -1,0 +1,49 @@
+"""What each container had of a card over time, from the card's own books; and what follows from it."""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Series:
+    """Samples of busy time in the order in which they were taken; ns of CLOCK_MONOTONIC and of GPU time."""
+
+    times: list[int] = field(default_factory=list)
+    card: list[int] = field(default_factory=list)
+    groups: list[dict[int, int]] = field(default_factory=list)
+    """Of each process group that ever used the card."""
+
+    def add(self, line: str) -> None:
+        """Takes in a line of `books`."""
+        at, card, *groups = line.split()
+        self.times.append(int(at))
+        self.card.append(int(card))
+        self.groups.append({int(name): int(busy) for name, _, busy in (word.partition("=") for word in groups)})
+
+    def busy(self, group: int, at: int) -> float:
+        """Busy time of a group at a moment, ns; by a straight line between two samples."""
+        return _between(self.times, [sample.get(group, 0) for sample in self.groups], at)
+
+    def busy_card(self, at: int) -> float:
+        """The same for the whole card."""
+        return _between(self.times, self.card, at)
+
+    def share(self, group: int, start: int, end: int) -> float:
+        """Percent of the card that the group had between two moments."""
+        return 100 * (self.busy(group, end) - self.busy(group, start)) / (end - start)
+
+    def shares(self, group: int, start: int, end: int, step: int) -> list[float]:
+        """The share in each step from `start` on, for a curve."""
+        return [self.share(group, at, at + step) for at in range(start, end - step + 1, step)]
+
+
+def _between(times: Sequence[int], values: Sequence[int], at: int) -> float:
+    """Raises ValueError for a moment after the last sample."""
+    place = bisect.bisect_left(times, at)
+    if place == len(times):
+        raise ValueError(f"the series ends {at - times[-1] if times else at} ns before that moment")
+    if place == 0:
+        return float(values[0])
+    before, after = times[place - 1], times[place]
+    return values[place - 1] + (values[place] - values[place - 1]) * (at - before) / (after - before)

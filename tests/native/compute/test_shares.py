@@ -1,0 +1,120 @@
+"""A container has its share of a card and not more, by the card's own books of GPU time.
+
+Each test runs until its programs have had some GPU time. On a busy machine programs submit late and have less of the
+card, so the lower side is wide; the upper side isn't: nothing that slows a program down may give it more.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.compute import ground
+from unigpu import usage
+from unigpu.requests import ComputePolicy
+
+MS = 1_000_000
+ABOVE = 5
+"""Percent of the card."""
+SAVED = 60 * MS
+"""GPU time that a container may have saved before the measurement, or begun in debt in it, ns."""
+GPU_TIME = 400 * MS
+"""Enough that the first launches, whose cost isn't known yet, no longer count for much."""
+ENDLESS = 3600
+
+PATTERNS: dict[str, tuple[int, ground.Words]] = {
+    "one process": (1, {"kernel": 1 * MS}),
+    "four processes": (4, {"kernel": MS // 10}),
+    "long kernels": (1, {"kernel": 20 * MS}),
+    "graphs": (1, {"call": "graph", "nodes": 200, "kernel": MS // 20}),
+    "cooperative": (1, {"call": "cooperative", "grid": 108, "kernel": 1 * MS}),
+    "cuLaunchKernelEx": (1, {"call": "ex", "kernel": 1 * MS}),
+    "per-thread streams": (1, {"call": "per-thread", "threads": 4, "kernel": MS // 2}),
+    "eight streams": (1, {"streams": 8, "kernel": MS // 2}),
+    "a wait after each launch": (1, {"ahead": 1, "kernel": 1 * MS}),
+}
+
+
+async def begin(programs: Sequence[ground.Program]) -> None:
+    await asyncio.gather(*(program.ready() for program in programs))
+    for program in programs:
+        program.begin()
+
+
+async def more(watch: ground.Watch, held: ground.Container, gpu_time: int) -> None:
+    """Until the container has had so much more GPU time."""
+    await watch.had(held.group, watch.series.groups[-1][held.group] + gpu_time)
+
+
+async def assert_holds(watch: ground.Watch, held: ground.Container, limit: int, gpu_time: int = GPU_TIME) -> None:
+    """While the container has so much more GPU time."""
+    before = watch.series.groups[-1].get(held.group, 0) if watch.series.groups else 0
+    start = watch.series.times[-1] if before else 0
+    first, last = await watch.had(held.group, before + gpu_time)
+    start = start or first
+    had = watch.series.busy(held.group, last) - watch.series.busy(held.group, start)
+    share = watch.series.share(held.group, start, last)
+    assert had <= (limit + ABOVE) / 100 * (last - start) + SAVED, f"{share:.1f} % of the card"
+    assert share >= limit / 3
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+async def test_a_share_is_held_on_an_idle_card(card: ground.Card, tmp_path: Path, pattern: str) -> None:
+    processes, words = PATTERNS[pattern]
+    async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
+        await begin(await held.start("load", {"seconds": ENDLESS} | dict(words), processes))
+        await assert_holds(watch, held, 30)
+
+
+async def test_each_of_two_containers_has_its_own(card: ground.Card, tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        small, large = [
+            await stack.enter_async_context(ground.container(card, tmp_path / str(limit), ground.Limit(limit)))
+            for limit in (20, 60)
+        ]
+        watch = await stack.enter_async_context(ground.watch(card))
+        programs = [(await each.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))[0] for each in (small, large)]
+        await begin(programs)
+        await assert_holds(watch, small, 20)
+        await assert_holds(watch, large, 60)
+
+
+async def test_forks_share_what_their_container_has(card: ground.Card, tmp_path: Path) -> None:
+    async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
+        await begin(await held.start("load", {"kernel": 1 * MS, "forks": 8, "seconds": ENDLESS}))
+        await assert_holds(watch, held, 30)
+
+
+async def test_a_killed_process_takes_no_share_with_it(card: ground.Card, tmp_path: Path) -> None:
+    words = {"kernel": 1 * MS, "seconds": ENDLESS}
+    async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
+        living = await held.start("load", words, 4)
+        await begin(living)
+        await watch.had(held.group, 50 * MS)
+        for victim in living[1:]:
+            victim.process.kill()
+            new = await held.start("load", words)
+            await begin(new)
+            await more(watch, held, 20 * MS)
+        await assert_holds(watch, held, 30)
+
+
+async def test_a_change_holds_for_a_program_that_runs(card: ground.Card, tmp_path: Path) -> None:
+    async with ground.container(card, tmp_path / "a", ground.Limit(60)) as held, ground.watch(card) as watch:
+        await begin(await held.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))
+        await assert_holds(watch, held, 60)
+        for limit in (10, 40):
+            ground.write_policy(held.folder / "policy", card, ground.Limit(limit))
+            await more(watch, held, 20 * MS)  # what was under way
+            await assert_holds(watch, held, limit, GPU_TIME // 2)
+
+
+async def test_an_unlimited_container_never_waits(card: ground.Card, tmp_path: Path) -> None:
+    limit = ground.Limit(30, 100, ComputePolicy.UNLIMITED)
+    async with ground.container(card, tmp_path / "a", limit) as held, ground.watch(card) as watch:
+        await begin(await held.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))
+        await watch.had(held.group, GPU_TIME)
+        _, waited, waits, waiting = usage.compute((held.folder / "usage").read_bytes().ljust(usage.SIZE, b"\0"), 0)
+        assert (waited, waits, waiting) == (0, 0, False)
