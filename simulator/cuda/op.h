@@ -57,7 +57,7 @@ typedef struct op {
             bool cooperative;
             unsigned lanes;
             uint64_t duration_ns;
-            uint64_t since_ns; /* when it was ready, of what is left of a kernel */
+            waiter *turn; /* of what is left of a kernel: its place in the line */
             void *parameters; /* values one after another at their offsets; a graph's node owns them */
         } kernel;
         struct {
@@ -158,7 +158,13 @@ bool kernel_begin(CUstream stream, const op *work, op *rest);
 uint64_t kernel_run(device *card, const op *work, uint64_t ready_ns);
 
 /* turns.c */
-/* Books all of a job that was ready then, waiting as long as it takes; answers its end. */
+/* A place in the line for a job that was ready then, which is booked from now on; NULL: out of memory. */
+waiter *turn_join(device *card, sim_job job, uint64_t since_ns);
+/* Gives the place up when all of the job is booked, waiting as long as it takes; answers its end. */
+uint64_t turn_await(device *card, waiter *own);
+/* Gives the place up at once. */
+void turn_leave(device *card, waiter *own);
+/* Books all of a job, at once or by a place in the line. */
 uint64_t turn_take(device *card, sim_job job, uint64_t since_ns);
 /* Whether jobs of this process wait. */
 bool turn_is_contended(const device *card);

@@ -165,6 +165,9 @@ static CUresult launch_locked(CUstream stream, const op *work) {
             settled(stream);
         } else {
             result = queue(stream, &rest);
+            if (result != CUDA_SUCCESS && rest.as.kernel.turn) {
+                turn_leave(stream->context->device, rest.as.kernel.turn);
+            }
         }
     }
     stream->submitted += result == CUDA_SUCCESS;

@@ -74,7 +74,7 @@ uint64_t kernel_run(device *card, const op *work, uint64_t ready) {
     if (!work->as.kernel.duration_ns) {
         return ready;
     }
-    return turn_take(card, job_of(work, ready), work->as.kernel.since_ns ? work->as.kernel.since_ns : ready);
+    return work->as.kernel.turn ? turn_await(card, work->as.kernel.turn) : turn_take(card, job_of(work, ready), ready);
 }
 
 bool kernel_begin(CUstream stream, const op *work, op *rest) {
@@ -89,7 +89,7 @@ bool kernel_begin(CUstream stream, const op *work, op *rest) {
             }
             *rest = *work;
             rest->as.kernel.duration_ns = job.left_ns;
-            rest->as.kernel.since_ns = since;
+            rest->as.kernel.turn = turn_join(card, job, since);
             return false;
         }
     }

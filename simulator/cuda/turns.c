@@ -1,7 +1,6 @@
 /* Kernels of this process that wait until the card lets it book more. Whichever could start first is booked next; of those
  * that could start together, the one that was ready first. One of the waiting threads watches the clock for all. */
-#include <errno.h>
-#include <time.h>
+#include <stdlib.h>
 
 #include "simulator/cuda/op.h"
 
@@ -75,6 +74,39 @@ static void wait_in_line(device *card, waiter *own) {
     }
 }
 
+waiter *turn_join(device *card, sim_job job, uint64_t since) {
+    waiter *own = calloc(1, sizeof *own);
+    if (own) {
+        own->job = job;
+        own->since_ns = since;
+        pthread_cond_init(&own->changed, NULL);
+        pthread_mutex_lock(&card->turns);
+        own->next = card->waiters;
+        card->waiters = own;
+        __atomic_add_fetch(&card->waiting, 1, __ATOMIC_RELEASE);
+        pthread_mutex_unlock(&card->turns);
+    }
+    return own;
+}
+
+uint64_t turn_await(device *card, waiter *own) {
+    pthread_mutex_lock(&card->turns);
+    wait_in_line(card, own);
+    pthread_mutex_unlock(&card->turns);
+    uint64_t end = own->job.ready_ns;
+    pthread_cond_destroy(&own->changed);
+    free(own);
+    return end;
+}
+
+void turn_leave(device *card, waiter *own) {
+    pthread_mutex_lock(&card->turns);
+    take_out(card, own);
+    pthread_mutex_unlock(&card->turns);
+    pthread_cond_destroy(&own->changed);
+    free(own);
+}
+
 uint64_t turn_take(device *card, sim_job job, uint64_t since) {
     if (sim_gpu_lost(card->card)) {
         return job.ready_ns; /* nobody will see that it never ran */
@@ -82,16 +114,8 @@ uint64_t turn_take(device *card, sim_job job, uint64_t since) {
     if (!turn_is_contended(card) && sim_work_book(sim_driver.machine, card->gpu, &job, sim_now_ns())) {
         return job.ready_ns;
     }
-    waiter own = {.job = job, .since_ns = since};
-    pthread_cond_init(&own.changed, NULL);
-    pthread_mutex_lock(&card->turns);
-    own.next = card->waiters;
-    card->waiters = &own;
-    __atomic_add_fetch(&card->waiting, 1, __ATOMIC_RELEASE);
-    wait_in_line(card, &own);
-    pthread_mutex_unlock(&card->turns);
-    pthread_cond_destroy(&own.changed);
-    return own.job.ready_ns;
+    waiter *own = turn_join(card, job, since);
+    return own ? turn_await(card, own) : job.ready_ns;
 }
 
 bool turn_is_contended(const device *card) {

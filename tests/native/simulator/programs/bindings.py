@@ -53,7 +53,7 @@ start, middle, end = (ok(driver.cuEventCreate(0)) for _ in range(3))
 
 # Two streams, one card: the second kernel begins when the first has ended.
 ok(driver.cuEventRecord(start, first))
-launch(50, first)
+launch(250, first)
 ok(driver.cuEventRecord(middle, first))
 launch(20, second)
 ok(driver.cuEventRecord(end, second))
