@@ -163,6 +163,10 @@ CUresult heap_share(CUdeviceptr pointer, int *file, size_t *offset);
 /* Bytes that a heap's blocks take on the card, now or at most so far. */
 uint64_t heap_charged_bytes(heap *heap, bool highest);
 void heap_forget_high(heap *heap);
+/* From now on what is freed is kept, as long as the heap has no more than so many bytes. */
+void heap_hold(heap *heap, uint64_t threshold);
+/* Gives back what is kept beyond so many bytes. */
+void heap_trim(heap *heap, uint64_t most);
 /* Bytes on the card of graphs' allocations. */
 uint64_t graph_memory(const device *device, bool highest);
 void graph_memory_forget_high(device *device);

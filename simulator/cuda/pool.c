@@ -1,4 +1,5 @@
-/* Memory pools, and allocation in the order of streams. A pool gives back to the card what is freed at once. */
+/* Memory pools, and allocation in the order of streams. What is freed goes back to the card at once, as far as it lies
+ * beyond the pool's release threshold. */
 #include "simulator/cuda/graph.h"
 #include "simulator/cuda/op.h"
 
@@ -113,7 +114,10 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
     case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES:
     case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
     case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES: pool->reuse[attribute] = *(int *)value != 0; break;
-    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: pool->threshold = *(uint64_t *)value; break;
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
+        pool->threshold = *(uint64_t *)value;
+        heap_hold(pool->heap, pool->threshold);
+        break;
     case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
         NEED(*(uint64_t *)value == 0, CUDA_ERROR_INVALID_VALUE);
         pool->used_high = pool->used;
@@ -128,9 +132,9 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
 }
 
 CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t min_bytes_to_keep) {
-    (void)min_bytes_to_keep; /* nothing unused is kept */
     NEED_DRIVER();
     NEED_POOL(pool);
+    heap_trim(pool->heap, min_bytes_to_keep);
     return CUDA_SUCCESS;
 }
 
@@ -171,8 +175,9 @@ static CUresult pool_alloc(CUmemoryPool pool, CUstream stream, size_t bytes, CUd
          CUDA_ERROR_OUT_OF_MEMORY);
     NEED_OK(heap_alloc(pool->heap, bytes, false, pointer));
     uint64_t used = __atomic_add_fetch(&pool->used, bytes, __ATOMIC_RELAXED);
-    if (used > pool->used_high) {
-        pool->used_high = used;
+    uint64_t high = __atomic_load_n(&pool->used_high, __ATOMIC_RELAXED);
+    while (used > high &&
+           !__atomic_compare_exchange_n(&pool->used_high, &high, used, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
     return CUDA_SUCCESS;
 }

@@ -94,6 +94,29 @@ def free_all() -> int:
     return status
 
 
+def pool_uses(size: int, threshold: int) -> list[int]:
+    """Bytes that the card lacks when the default pool has two allocations of `size`, none, one, and after a trim to 0.
+
+    The last is what the pool then says that it has reserved.
+    """
+    pool, stream, before = ctypes.c_void_p(), None, info()[0]
+    assert cuda.cuDeviceGetDefaultMemPool(ctypes.byref(pool), 0) == 0
+    assert cuda.cuMemPoolSetAttribute(pool, 4, ctypes.byref(ctypes.c_uint64(threshold))) == 0
+    held, seen = [], []
+    for wanted in (2, 0, 1):
+        while len(held) < wanted:
+            held.append(ctypes.c_uint64())
+            assert cuda.cuMemAllocAsync(ctypes.byref(held[-1]), ctypes.c_size_t(size), stream) == 0
+        while len(held) > wanted:
+            assert cuda.cuMemFreeAsync(held.pop(), stream) == 0
+        assert synchronize() == 0
+        seen.append(before - info()[0])
+    assert cuda.cuMemPoolTrimTo(pool, ctypes.c_size_t(0)) == 0
+    reserved = ctypes.c_uint64()
+    assert cuda.cuMemPoolGetAttribute(pool, 5, ctypes.byref(reserved)) == 0
+    return [*seen, before - info()[0], reserved.value]
+
+
 def fork_and_init() -> int:
     """What cuInit and an allocation answer in a child of a process that uses the driver."""
     child = os.fork()

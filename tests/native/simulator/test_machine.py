@@ -60,6 +60,16 @@ def test_one_mebibyte_at_a_time_until_refused(machine: "Machine") -> None:
     assert client.ask("info")[0] == (24576 - CONTEXT["rtx4090"]) * MIB
 
 
+@pytest.mark.parametrize(
+    ("threshold", "used"),
+    [(0, [128, 0, 64, 64, 64]), (100, [128, 100, 100, 64, 64]), (1 << 20, [128, 128, 128, 64, 64])],
+)
+def test_a_pool_keeps_what_its_threshold_says(machine: "Machine", threshold: int, used: list[int]) -> None:
+    client = machine.client()
+    assert client.ask("start") == 0
+    assert client.ask("pool_uses", 64 * MIB, threshold * MIB) == [each * MIB for each in used]
+
+
 def test_processes_see_each_others_use(machine: "Machine") -> None:
     machine.create("--profile", "rtx4090")
     first, second = machine.client(), machine.client()

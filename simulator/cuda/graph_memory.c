@@ -1,0 +1,98 @@
+/* Memory of graphs: its addresses last as long as the graphs that know them, the memory itself comes with a launch and goes
+ * when it is freed. */
+#include <sys/mman.h>
+
+#include "simulator/cuda/heap.h"
+
+void block_uncharge(block *target) {
+    if (target->charged) {
+        sim_use_give(sim_driver.machine, target->heap->device->gpu, target->charged);
+        __atomic_sub_fetch(&target->heap->device->graph_bytes, target->charged, __ATOMIC_RELAXED);
+        target->charged = 0;
+        madvise((void *)target->base, target->bytes, MADV_DONTNEED);
+    }
+}
+
+CUresult heap_reserve(heap *heap, size_t bytes, CUdeviceptr *pointer) {
+    NEED(bytes <= (size_t)1 << (ADDRESS_BITS - 1), CUDA_ERROR_OUT_OF_MEMORY);
+    block *made;
+    pthread_mutex_lock(&heap->lock);
+    CUresult result = block_map(heap, ROUND_UP(bytes, PIECE), 0, &made);
+    if (result == CUDA_SUCCESS) {
+        made->asked = bytes;
+        made->graph = true;
+        made->keepers = 1;
+        block_link(&heap->large, made);
+        *pointer = made->base;
+    }
+    pthread_mutex_unlock(&heap->lock);
+    return result;
+}
+
+CUresult heap_charge(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    NEED(home, CUDA_ERROR_INVALID_VALUE);
+    device *owner = home->heap->device;
+    CUresult result = CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&home->heap->lock);
+    if (home->charged) {
+        result = home->frees ? CUDA_SUCCESS : result;
+    } else {
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+        if (sim_use_take(sim_driver.machine, owner->gpu, home->bytes) == SIM_OK) {
+            home->charged = home->bytes;
+            uint64_t all = __atomic_add_fetch(&owner->graph_bytes, home->bytes, __ATOMIC_RELAXED);
+            owner->graph_bytes_high = all > owner->graph_bytes_high ? all : owner->graph_bytes_high;
+            result = CUDA_SUCCESS;
+        }
+    }
+    pthread_mutex_unlock(&home->heap->lock);
+    return result;
+}
+
+void heap_uncharge(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    if (home) {
+        pthread_mutex_lock(&home->heap->lock);
+        block_uncharge(home);
+        pthread_mutex_unlock(&home->heap->lock);
+    }
+}
+
+void heap_expect_free(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    if (home && __atomic_load_n(&home->keepers, __ATOMIC_RELAXED)) {
+        pthread_mutex_lock(&home->heap->lock);
+        home->frees++;
+        pthread_mutex_unlock(&home->heap->lock);
+    }
+}
+
+void heap_keep(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    if (home) {
+        __atomic_add_fetch(&home->keepers, 1, __ATOMIC_RELAXED);
+    }
+}
+
+void heap_unkeep(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    if (!home || !home->keepers || __atomic_sub_fetch(&home->keepers, 1, __ATOMIC_ACQ_REL)) {
+        return;
+    }
+    heap *heap = home->heap;
+    pthread_mutex_lock(&heap->lock);
+    if (!home->charged) { /* otherwise it has become an allocation like others */
+        block_unlink(&heap->large, home);
+        block_end(home);
+    }
+    pthread_mutex_unlock(&heap->lock);
+}
+
+uint64_t graph_memory(const device *device, bool highest) {
+    return highest ? device->graph_bytes_high : __atomic_load_n(&device->graph_bytes, __ATOMIC_RELAXED);
+}
+
+void graph_memory_forget_high(device *device) {
+    device->graph_bytes_high = device->graph_bytes;
+}
