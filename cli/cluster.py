@@ -80,6 +80,19 @@ async def annotate(api: client.ApiClient, item: Item, annotation: str, text: str
     return await _ask(api, "PATCH", about["namespace"], about["name"], {"metadata": metadata})
 
 
+async def told(api: client.ApiClient, item: Item, reason: str) -> str:
+    """The message of a pod's latest event with this reason; empty where there is none, or it may not be read."""
+    about = item["metadata"]
+    query = {"fieldSelector": f"involvedObject.uid={about['uid']},reason={reason}"}
+    path = f"/api/v1/namespaces/{about['namespace']}/events"
+    try:
+        found = [event async for page, _ in watching.pages(api, path, query, metadata=False) for event in page]
+    except errors.Unavailable:
+        return ""
+    latest = max(found, key=lambda event: str(event.get("lastTimestamp") or ""), default={})
+    return str(latest.get("message") or "")
+
+
 async def _ask(
     api: client.ApiClient, method: str, namespace: str, name: str, body: dict[str, Any] | None = None
 ) -> Item:

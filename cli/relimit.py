@@ -101,11 +101,9 @@ async def _wait(api: "client.ApiClient", item: "Item", seconds: float) -> int:
                     raise errors.Denied(f"pod {about['name']} is another one now")
     except TimeoutError:
         phase = (item.get("status") or {}).get("phase", "unknown")
-        print(
-            f"error: not in force after {seconds:g} s, the pod is {phase}: its events say more, if the node agent "
-            "has seen the change",
-            file=sys.stderr,
-        )
+        refused = await cluster.told(api, item, names.EVENT_LIMITS_REFUSED)
+        last = f"; the node agent's last refusal: {refused}" if refused else ""
+        print(f"error: not in force after {seconds:g} s, the pod is {phase}{last}", file=sys.stderr)
         return REFUSED
     for line in ("in force", *limit.beyond(said)):
         print(line)

@@ -67,6 +67,21 @@ class Cluster:
         """What the node agent writes."""
         self.must("annotate", "--overwrite", "pod", pod, f"{names.ANNOTATION_LIMITS_APPLIED}={text}", *AGENT)
 
+    def event(self, pod: str, reason: str, message: str) -> None:
+        """What the node agent tells of a pod."""
+        uid = json.loads(self.must("get", "pod", pod, "-o", "json"))["metadata"]["uid"]
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": f"{pod}.{uid}", "namespace": "default"},
+                "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "default", "name": pod, "uid": uid},
+                "reason": reason,
+                "message": message,
+                "type": "Warning",
+            }
+        )
+
     def bind(self, pod: str, memory: int) -> None:
         """What the scheduler does."""
         chosen = allocations.dump(Allocation("n", {"main": (Share(CARD.uuid, MiB(memory), Percent(30)),)}))
@@ -258,7 +273,11 @@ def test_the_command(cluster: Cluster) -> None:
 def test_the_command_waits_until_the_limits_are_in_force(cluster: Cluster) -> None:
     done = cluster.unigpu("limit", "mine", "--memory=1Gi", "--wait", "--timeout=0.2")
     assert done.returncode == 1
-    assert "error: not in force after 0.2 s, the pod is Pending" in done.stderr
+    late = "error: not in force after 0.2 s, the pod is Pending"
+    assert done.stderr == f"{late}\n"
+    cluster.event("mine", names.EVENT_LIMITS_REFUSED, "limits stay as they are: main: no room")
+    done = cluster.unigpu("limit", "mine", "--wait", "--timeout=0.2")
+    assert done.stderr == f"{late}; the node agent's last refusal: limits stay as they are: main: no room\n"
     cluster.applied("mine", '{"main":{"held":{"GPU-a":3000},"memory":1024}}')
     done = cluster.unigpu("limit", "mine", "--memory=1Gi", "--wait")
     assert done.stdout.splitlines() == [
