@@ -214,6 +214,18 @@ def write_policy(file: Path, card: Card, limit: Limit) -> None:
         os.pwrite(opened.fileno(), policy.SEQUENCE.pack(sequence + 2), policy.SEQUENCE_OFFSET)
 
 
+async def gone(process: subprocess.Process) -> None:
+    """Until a killed process and its pipes are closed, so that nothing is left to the garbage collector."""
+    if process.stdin is not None:
+        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await process.stdin.wait_closed()
+    if process.stdout is not None:
+        await process.stdout.read()
+    await process.wait()
+    await asyncio.sleep(0)
+
+
 def prepare(folder: Path, card: Card, limit: Limit | None) -> None:
     """The container's files."""
     folder.mkdir()
@@ -232,9 +244,9 @@ async def container(card: Card, folder: Path, limit: Limit | None) -> AsyncItera
         yield made
     finally:
         os.killpg(made.group, signal.SIGKILL)
-        await leader.wait()
+        await gone(leader)
         for program in made.programs:
-            await program.process.wait()
+            await gone(program.process)
 
 
 @dataclass(slots=True)
@@ -282,5 +294,5 @@ async def watch(card: Card, index: int = 0) -> AsyncIterator[Watch]:
         yield made
     finally:
         process.kill()
-        await process.wait()
         await reading
+        await gone(process)
