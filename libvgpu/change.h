@@ -29,8 +29,8 @@ uint64_t change_slot_used(const struct vgpu_usage *file, unsigned slot, unsigned
  * would be more than `limit`. Only for the slot's owner. */
 bool change_make(struct vgpu_usage *file, unsigned slot, unsigned card, int64_t bytes, uint64_t limit);
 
-/* Takes what the slot's owner had out of the total if `dead` says that it is; false where it lives. Without `dead` it is
- * known to be. */
+/* Takes what the slot's owner had out of the total if `dead` says that it is; false where it lives. Without `dead` that
+ * is known. */
 bool change_bury(struct vgpu_usage *file, unsigned slot, unsigned card, bool (*dead)(unsigned slot));
 
 /* Readies a slot that has nothing in the total for its next owner. Only for the holder of its lock. */

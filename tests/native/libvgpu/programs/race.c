@@ -3,10 +3,11 @@
  * Each process writes what it has into a page that all see: after it took, and before it gives. The sum of that page is
  * never more than what is really taken, so a sum above the limit is memory given out twice. In the end nothing is left.
  *
- * Times are printed in ns, and what they are made of: `longest` is the processor time of the longest call, `worst` what
- * the clock said of it, and `late` how many calls took more than 10 ms by the clock, as a process does that others keep
- * from the processor. Without kills the same is a control. Of each kill: `dying` from the signal until the kernel is done
- * with the process; `back` from then on until its memory is somebody else's to take; `look` the same call when nobody died.
+ * Times are printed in ns, and what they are made of: `longest` is the processor time of the longest call, `worst`
+ * what the clock said of it, and `late` how many calls took more than 10 ms by the clock, as a process does that others
+ * keep from the processor. Without kills the same is a control. Of each kill: `dying` from the signal until the kernel
+ * is done with the process; `back` from then until its memory is somebody else's to take; `look` the same call when
+ * nobody died.
  */
 #include <inttypes.h>
 #include <signal.h>

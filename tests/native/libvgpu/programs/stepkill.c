@@ -3,17 +3,19 @@
  *
  * One victim is stepped through the whole operation; where it stood after each instruction is noted. From then on a
  * victim runs to a breakpoint that was met seldom, shortly before the instruction that it is to be killed after, and is
- * stepped only from there. STRIDE 1 kills after every instruction, more after every so many, from a random one on.
+ * stepped only from there. STRIDE 1 kills after every instruction, more after every so many, from a random one on; of a
+ * loop after each instruction of its first turns, and then of random ones.
  *
  * What the dead leaves to others is what is in the file, as the kernel drops its locks with it. So an operation has as
- * many situations as the file has contents on its way, and around these victims are tried closer. Stopped at a content, or
- * after one of the instructions shortly before it (every NEARth), they see the parent change the same card's total and take
- * what the dead had, for which it must not have to wait for them; then they come to their end, or are killed there or later.
+ * many situations as the file has contents on its way, and around these victims are tried closer. Stopped at a content,
+ * or after one of the instructions shortly before it (every NEARth), they see the parent change the same card's total
+ * and take what the dead had, for which it must not have to wait for them; then they come to their end, or are killed
+ * there or later.
  *
  * All of it is done a second time, in longer strides, in company: another process made the last change before the
- * operation, and is killed right after the victim. The parent holds some memory throughout. It prints how many instructions and contents the
- * operation has, how many processes were killed in it, and how long the parent took to get what the dead had, median and
- * worst, ns of processor time.
+ * operation, and is killed right after the victim. The parent holds some memory throughout. It prints how many
+ * instructions and contents the operation has, how many processes were killed in it, and how long the parent took to get
+ * what the dead had, median and worst, ns of processor time.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -44,6 +46,8 @@
 #define MOST_INSTRUCTIONS 200000
 #define SHORTLY 64
 #define COMPANY_STRIDE 7
+#define TURNS 8
+#define LATER_TURNS 97
 
 struct form {
     const char *name;
@@ -400,8 +404,10 @@ static void meddle_and_finish(const struct form *form, long steps)
 static void try(const struct form *form, long stride, long near)
 {
     note(form);
-    for (long steps = any(stride); steps <= instructions; steps += stride)
-        kill_after(form, steps);
+    for (long steps = any(stride); steps <= instructions; steps += stride) {
+        if (earlier[steps] < TURNS || any(LATER_TURNS) == 0)
+            kill_after(form, steps);
+    }
     for (long content = 1; content <= contents; content++) {
         kill_after(form, first[content]);
         meddle_and_kill(form, first[content], first[content]);
