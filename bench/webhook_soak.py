@@ -157,6 +157,8 @@ FRAMES = (
     b"\x16\x03\x01\x02\x00" * 20 + b"\r\n\r\n",
 )
 """Requests that aren't as HTTP has them, or for something else: each gets a refusal, or its connection is ended."""
+FRAMING = 10
+"""Their weight among the kinds."""
 FRAMED = {0, *range(400, 500)}
 """0: the connection was ended."""
 
@@ -194,7 +196,7 @@ def attack(port: int, authority: str, rounds: int, seed: int, results: "multipro
     client = bench.Client(port, authority)
     names, weights = list(KINDS), [weight for _, weight in KINDS.values()]
     for number in range(1, rounds + 1):
-        name = "heavy" if number % HEAVY_EVERY == 0 else dice.choices([*names, "framing"], [*weights, 2])[0]
+        name = "heavy" if number % HEAVY_EVERY == 0 else dice.choices([*names, "framing"], [*weights, FRAMING])[0]
         if name == "framing":
             content = dice.choice(FRAMES)
             status = framed(port, authority, content)

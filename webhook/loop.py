@@ -11,9 +11,10 @@ from typing import Any
 
 import uvloop
 
-_COLLECT = (50_000, 50, 100)
+_COLLECT = (2_000, 20, 100)
 """Objects made before the youngest are looked at, and how many such passes before the older ones are: a review makes a
-few thousand objects, none of which is part of a cycle."""
+few hundred objects, none of which is part of a cycle. What is refused before it is a review leaves a cycle of some ten
+objects, which may hold 100 KiB of headers: not many of them must gather."""
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
