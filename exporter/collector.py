@@ -25,6 +25,9 @@ class Page:
         self._folders, self._driver, self._clock = folders, driver, clock
         self._containers: list[Container] = []
         self._still: bytes = b""
+        self._moving: bytes = b""
+        self._used: list[exposition.Used] = []
+        self._now: list[bytes] = []
         self._granted: Granted = {}
 
     def collect(self) -> list[bytes]:
@@ -34,21 +37,41 @@ class Page:
         changed = self._folders.refresh()
         if changed:
             self._containers = self._folders.containers()
+        now_ns = time.monotonic_ns()
         for container in self._containers:
-            changed |= container.refresh()
+            changed |= container.refresh(now_ns)
         if changed or not self._still:
             self._still = self._unchanging()
             self._granted = cards.granted(container.grant for container in self._containers)
-        moving = [
-            exposition.USED.head,
-            *[container.used for container in self._containers],
-            exposition.REFUSED.head,
-            *[container.refused for container in self._containers],
-        ]
+        used = [container.used for container in self._containers]
+        now = [container.now for container in self._containers]
+        if changed or not self._moving or used != self._used or now != self._now:
+            self._used, self._now = used, now
+            self._moving = self._changing()
         sight = answer()
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Cards(self._granted, sight, self._clock() - began))
-        return [generate_latest(registry), *moving, self._still]
+        return [generate_latest(registry), self._moving, self._still]
+
+    def _changing(self) -> bytes:
+        """Lines of what containers use."""
+        used = self._used
+        return b"".join(
+            [
+                exposition.USED.head,
+                *[lines.memory for lines in used],
+                exposition.REFUSED.head,
+                *[lines.refused for lines in used],
+                exposition.SECONDS.head,
+                *[lines.seconds for lines in used],
+                exposition.THROTTLED.head,
+                *[lines.throttled for lines in used],
+                exposition.WAITS.head,
+                *[lines.waits for lines in used],
+                exposition.NOW.head,
+                *self._now,
+            ]
+        )
 
     def _unchanging(self) -> bytes:
         """Lines that stay as they are until a folder comes or goes, or a limit changes."""
@@ -59,6 +82,8 @@ class Page:
                 *[lines.limit for lines in granted],
                 exposition.CORES.head,
                 *[lines.cores for lines in granted],
+                exposition.CEILING.head,
+                *[lines.ceiling for lines in granted],
                 exposition.INFO.head,
                 *[lines.info for lines in granted],
                 exposition.UNREADABLE.head,

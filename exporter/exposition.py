@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from unigpu import names
 from unigpu.grants import Grant
-from unigpu.policy import Policy
+from unigpu.policy import CardLimit, Policy
+from unigpu.requests import ComputePolicy
 from unigpu.units import BYTES_PER_MIB
 from unigpu.usage import CardUsage
 
@@ -32,10 +33,30 @@ class Family:
 USED = Family(names.METRIC_MEMORY_USED, "gauge", "GPU memory in use by the container's living processes.")
 REFUSED = Family(names.METRIC_MEMORY_REFUSED, "counter", "Allocations refused since the container got its share.")
 LIMIT = Family(names.METRIC_MEMORY_LIMIT, "gauge", "GPU memory that the container may have; 0: not limited.")
-CORES = Family(names.METRIC_CORES_LIMIT, "gauge", "Percent of the GPU that the container may have; 0: not limited.")
+CORES = Family(names.METRIC_CORES_LIMIT, "gauge", "Percent of the GPU that is the container's share; 0: not limited.")
+CEILING = Family(
+    names.METRIC_CORES_CEILING,
+    "gauge",
+    "Percent of the GPU that the container may have while others idle; 0: not limited.",
+)
+NOW = Family(
+    names.METRIC_CORES_NOW, "gauge", "Percent of the GPU that the container may have at the moment; 0: not limited."
+)
+SECONDS = Family(
+    names.METRIC_COMPUTE_SECONDS,
+    "counter",
+    "GPU time charged to the container since it got its share; its rate is its use.",
+)
+THROTTLED = Family(
+    names.METRIC_THROTTLED_SECONDS,
+    "counter",
+    "Time that launches waited for the container's share, summed over launches.",
+)
+WAITS = Family(names.METRIC_THROTTLED_LAUNCHES, "counter", "Launches that waited for the container's share.")
 INFO = Family(names.METRIC_CONTAINER_INFO, "gauge", "A container's share of a GPU, and how it came to it; always 1.")
 UNREADABLE = Family(names.METRIC_CONTAINER_UNREADABLE, "gauge", "A file of the container that can't be read; always 1.")
 
+NANO = 1_000_000_000
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -52,12 +73,24 @@ class Granted:
     """Labels of each card."""
     limit: bytes
     cores: bytes
+    ceiling: bytes
     info: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A container's lines that change with its account."""
+
+    memory: bytes = b""
+    refused: bytes = b""
+    seconds: bytes = b""
+    throttled: bytes = b""
+    waits: bytes = b""
 
 
 def granted(grant: Grant, policy: Policy | None) -> Granted:
     """Lines of limits and of what is known about the share; without a policy, limits are those of the grant."""
-    cards, limits, cores, infos = [], [], [], []
+    cards, limits, cores, ceilings, infos = [], [], [], [], []
     live = {card.gpu: card for card in policy.cards} if policy is not None else {}
     for share in grant.shares:
         pairs = {
@@ -79,16 +112,43 @@ def granted(grant: Grant, policy: Policy | None) -> Granted:
         cards.append(spelled)
         limits.append(f"{LIMIT.name}{spelled} {memory}\n")
         cores.append(f"{CORES.name}{spelled} {percent}\n")
+        ceilings.append(f"{CEILING.name}{spelled} {ceiling(policy, card) if card is not None else percent}\n")
         infos.append(f"{INFO.name}{labels({**pairs, **about, **enforced, 'whole': _flag(share.whole)})} 1\n")
-    return Granted(tuple(cards), _text(limits), _text(cores), _text(infos))
+    return Granted(tuple(cards), _text(limits), _text(cores), _text(ceilings), _text(infos))
 
 
-def used(cards: Iterable[str], usages: Iterable[CardUsage]) -> tuple[bytes, bytes]:
-    """Lines of memory in use, and of refused allocations."""
+def ceiling(policy: Policy | None, card: CardLimit) -> int:
+    """Percent that the container may have of the card while nobody else wants it; 0: not limited."""
+    if policy is None or not card.cores or policy.compute is ComputePolicy.UNLIMITED:
+        return 0
+    return card.ceiling if policy.compute is ComputePolicy.SOFT else card.cores
+
+
+def now(cards: Iterable[str], policy: Policy, told: Iterable[float]) -> bytes:
+    """Lines of what the container may have at the moment; `told` is what the node agent says, 0: nothing."""
+    return _text(
+        f"{NOW.name}{spelled} {_now(policy, card, percent):g}\n"
+        for spelled, card, percent in zip(cards, policy.cards, told, strict=True)
+    )
+
+
+def _now(policy: Policy, card: CardLimit, told: float) -> float:
+    if not policy.cores_enforced:
+        return 0
+    if told:
+        return told
+    return 0 if policy.compute is ComputePolicy.UNLIMITED else card.cores
+
+
+def used(cards: Iterable[str], usages: Iterable[CardUsage]) -> Used:
+    """Lines of what was taken, refused and waited for."""
     both = tuple(zip(cards, usages, strict=True))
-    return (
+    return Used(
         _text(f"{USED.name}{spelled} {card.used}\n" for spelled, card in both),
         _text(f"{REFUSED.name}{spelled} {card.refused}\n" for spelled, card in both),
+        _text(f"{SECONDS.name}{spelled} {card.compute_ns / NANO}\n" for spelled, card in both),
+        _text(f"{THROTTLED.name}{spelled} {card.waited_ns / NANO}\n" for spelled, card in both),
+        _text(f"{WAITS.name}{spelled} {card.waits}\n" for spelled, card in both),
     )
 
 

@@ -44,14 +44,15 @@ class Folders:
         """
         found = dict(self._grants())
         gone = [key for key, (stamp, _) in self._containers.items() if found.get(key) != stamp]
-        for key in gone:
-            self._containers.pop(key)[1].close()
+        before = {key: self._containers.pop(key)[1] for key in gone}
+        for container in before.values():
+            container.close()
         mended = [key for key, (stamp, _) in self._broken.items() if found.get(key) != stamp]
         for key in mended:
             del self._broken[key]
         new = [key for key in found if key not in self._containers and key not in self._broken]
         for key in new:
-            self._open(key, found[key])
+            self._open(key, found[key], before.get(key))
         return bool(gone or mended or new)
 
     def containers(self) -> list[Container]:
@@ -77,7 +78,7 @@ class Folders:
                     continue
                 yield (pod, name), (status.st_ino, status.st_mtime_ns)
 
-    def _open(self, key: Key, stamp: Stamp) -> None:
+    def _open(self, key: Key, stamp: Stamp, before: Container | None) -> None:
         folder = Path(grants.folder(self._root, *key))
         try:
             grant = grants.load((folder / grants.GRANT_FILE).read_text())
@@ -90,4 +91,8 @@ class Folders:
             logs.event(logger, "grant can't be read", logging.WARNING, folder=folder, error=error)
         else:
             keep = len(self._containers) < self._open_files
-            self._containers[key] = stamp, Container(folder, grant, stays_open=keep)
+            same = before is not None and [share.gpu for share in before.grant.shares] == [
+                share.gpu for share in grant.shares
+            ]
+            taken = before.taken if before is not None and same else ()
+            self._containers[key] = stamp, Container(folder, grant, stays_open=keep, taken=taken)

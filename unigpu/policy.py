@@ -87,6 +87,11 @@ class Policy:
     compute: ComputePolicy = ComputePolicy.UNLIMITED
     priority: int = 0
 
+    @property
+    def moves(self) -> bool:
+        """Whether what the container may use at the moment can be another than its share: it is lent to, or yields."""
+        return self.cores_enforced and (self.compute is ComputePolicy.SOFT or self.priority > 0)
+
 
 def decide(request: Request, shares: Sequence[Share], enforced: Enforcement) -> Policy:
     """The limits that follow from what was asked for, given and is enforced on the node."""

@@ -59,12 +59,19 @@ class Tree:
         beside.rename(folder / grants.GRANT_FILE)
         return folder
 
-    def limit(self, grant: grants.Grant, memory: int, cores: int, sequence: int = 0) -> None:
+    def limit(
+        self,
+        grant: grants.Grant,
+        memory: int,
+        cores: int,
+        sequence: int = 0,
+        compute: ComputePolicy = ComputePolicy.HARD,
+    ) -> None:
         """Write the policy in place."""
         limits = tuple(
             policy.CardLimit(share.gpu, Bytes(memory << 20), Percent(cores), Percent(cores)) for share in grant.shares
         )
-        content = policy.pack(policy.Policy(limits, True, False, ComputePolicy.HARD), sequence)
+        content = policy.pack(policy.Policy(limits, True, True, compute), sequence)
         file = self.folder(grant) / grants.POLICY_FILE
         with file.open("r+b" if file.exists() else "wb") as stream:
             stream.write(content)
@@ -81,6 +88,21 @@ class Tree:
                 file.write(struct.pack("<4Q", amount, 0, change * 2, 0))
                 file.seek(usage.TOTALS_OFFSET + card * usage.TOTAL_SIZE)
                 file.write(struct.pack("<5Q", amount, (slot + 1) << 48 | change, amount, refused, 0))
+
+    def charge(self, grant: grants.Grant, card: int, charged_ns: int, waited_ns: int = 0, waits: int = 0) -> None:
+        """GPU time, as libvgpu writes it."""
+        with (self.folder(grant) / grants.USAGE_FILE).open("r+b") as file:
+            file.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
+            file.seek(usage.COMPUTE_OFFSET + card * usage.COMPUTE_SIZE + 16)
+            file.write(struct.pack("<3Q", charged_ns, waited_ns, waits))
+
+    def tell(self, grant: grants.Grant, now: float, looked_ns: int) -> None:
+        """What the first card's moment is, as the node agent writes it."""
+        with (self.folder(grant) / grants.POLICY_FILE).open("r+b") as file:
+            file.seek(policy.moment_offset(0))
+            file.write(policy.moment(now, 0))
+            file.seek(policy.LOOKED_OFFSET)
+            file.write(policy.LOOKED.pack(looked_ns))
 
     def live(self, grant: grants.Grant, slot: int) -> subprocess.Popen[str]:
         """A process that holds the slot's lock until it ends."""

@@ -12,6 +12,8 @@ from exporter import exposition
 from unigpu import names
 from unigpu.allocations import Share
 from unigpu.grants import Grant
+from unigpu.policy import CardLimit, Policy
+from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
 from unigpu.usage import CardUsage
 
@@ -36,25 +38,65 @@ def test_labels_survive(value: str) -> None:
 
 
 def test_usage_lines_are_what_prometheus_client_writes() -> None:
-    usages = (CardUsage(Bytes(7), Bytes(9), 2), CardUsage(Bytes(2**53 - 1), Bytes(0), 0))
-    used, refused = exposition.used(exposition.granted(GRANT, None).cards, usages)
+    usages = (
+        CardUsage(Bytes(7), Bytes(9), 2, 1_500_000_000, 250_000_000, 12, True),
+        CardUsage(Bytes(2**53 - 1), Bytes(0), 0),
+    )
+    lines = exposition.used(exposition.granted(GRANT, None).cards, usages)
+    values = {
+        exposition.USED: [usage.used for usage in usages],
+        exposition.REFUSED: [usage.refused for usage in usages],
+        exposition.SECONDS: [1.5, 0.0],
+        exposition.THROTTLED: [0.25, 0.0],
+        exposition.WAITS: [12, 0],
+    }
 
     class Same(Collector):
         def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
-            labels = ["namespace", "pod", "container", "gpu", "index"]
-            gauge = GaugeMetricFamily(exposition.USED.name, exposition.USED.help, labels=labels)
-            counter = CounterMetricFamily(exposition.REFUSED.name, exposition.REFUSED.help, labels=labels)
-            for share, usage in zip(GRANT.shares, usages, strict=True):
-                spelled = ["team", "train-0", "main", share.gpu, str(GRANT.indexes[share.gpu])]
-                gauge.add_metric(spelled, usage.used)
-                counter.add_metric(spelled, usage.refused)
-            yield gauge
-            yield counter
+            for family, amounts in values.items():
+                kind = GaugeMetricFamily if family.kind == "gauge" else CounterMetricFamily
+                same = kind(family.name, family.help, labels=["namespace", "pod", "container", "gpu", "index"])
+                for share, amount in zip(GRANT.shares, amounts, strict=True):
+                    same.add_metric(["team", "train-0", "main", share.gpu, str(GRANT.indexes[share.gpu])], amount)
+                yield same
 
     registry = CollectorRegistry()
     registry.register(Same())
-    ours = exposition.USED.head + used + exposition.REFUSED.head + refused
+    texts = (lines.memory, lines.refused, lines.seconds, lines.throttled, lines.waits)
+    ours = b"".join(family.head + text for family, text in zip(values, texts, strict=True))
     assert parsed(ours) == parsed(generate_latest(registry))
+
+
+@pytest.mark.parametrize(
+    ("compute", "cores", "enforced", "told", "ceiling", "now"),
+    [
+        (ComputePolicy.HARD, 30, True, 0, 30, 30),
+        (ComputePolicy.HARD, 30, True, 12.5, 30, 12.5),
+        (ComputePolicy.HARD, 30, False, 0, 30, 0),
+        (ComputePolicy.SOFT, 30, True, 80, 90, 80),
+        (ComputePolicy.SOFT, 30, True, 0, 90, 30),
+        (ComputePolicy.SOFT, 0, True, 0, 0, 0),
+        (ComputePolicy.UNLIMITED, 30, True, 0, 0, 0),
+        (ComputePolicy.UNLIMITED, 0, True, 1, 0, 1),
+    ],
+)
+def test_share_ceiling_and_moment(
+    compute: ComputePolicy, cores: int, enforced: bool, told: float, ceiling: int, now: float
+) -> None:
+    limits = tuple(CardLimit(share.gpu, Bytes(0), Percent(cores), Percent(90)) for share in GRANT.shares)
+    policy = Policy(limits, True, enforced, compute)
+    granted = exposition.granted(GRANT, policy)
+    text = granted.cores + granted.ceiling + exposition.now(granted.cards, policy, [told, told])
+    values = [
+        (sample.name, sample.value)
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    ]
+    assert values == [
+        *[(names.METRIC_CORES_LIMIT, cores)] * 2,
+        *[(names.METRIC_CORES_CEILING, ceiling)] * 2,
+        *[(names.METRIC_CORES_NOW, now)] * 2,
+    ]
 
 
 def parsed(text: bytes) -> list[object]:

@@ -1,5 +1,6 @@
 """Which containers there are, and what each one's lines say, while files come, change, tear and go."""
 
+import dataclasses
 import shutil
 import struct
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.container import Container
 from exporter.folders import Folders
 from unigpu import grants, names, policy, usage
+from unigpu.requests import ComputePolicy
 
 MIB = 1 << 20
 
@@ -33,7 +35,9 @@ def only(folders: Folders) -> Container:
 def lines(container: Container) -> dict[tuple[str, str], float]:
     """Value by metric and GPU."""
     granted = container.granted
-    text = b"".join([container.used, container.refused, granted.limit, granted.cores, granted.info]).decode()
+    used = container.used
+    moving = [used.memory, used.refused, used.seconds, used.throttled, used.waits, container.now]
+    text = b"".join([*moving, granted.limit, granted.cores, granted.ceiling, granted.info]).decode()
     return {
         (sample.name, sample.labels["gpu"]): sample.value
         for family in text_string_to_metric_families(text)
@@ -60,6 +64,11 @@ def test_a_container_is_there_from_its_grant_on_and_gone_with_its_folder(tree: A
         (names.METRIC_MEMORY_REFUSED, "GPU-0"): 0,
         (names.METRIC_MEMORY_LIMIT, "GPU-0"): 2048 * MIB,
         (names.METRIC_CORES_LIMIT, "GPU-0"): 25,
+        (names.METRIC_CORES_CEILING, "GPU-0"): 25,
+        (names.METRIC_CORES_NOW, "GPU-0"): 25,
+        (names.METRIC_COMPUTE_SECONDS, "GPU-0"): 0,
+        (names.METRIC_THROTTLED_SECONDS, "GPU-0"): 0,
+        (names.METRIC_THROTTLED_LAUNCHES, "GPU-0"): 0,
         (names.METRIC_CONTAINER_INFO, "GPU-0"): 1,
     }
     assert not folders.refresh()
@@ -115,6 +124,63 @@ def test_a_limit_that_changes_in_place_is_seen(tree: Any, folders: Folders) -> N
     assert container.refresh()
     assert lines(container)[names.METRIC_MEMORY_LIMIT, "GPU-0"] == 512 * MIB
     assert lines(container)[names.METRIC_CORES_LIMIT, "GPU-0"] == 80
+
+
+def test_gpu_time_is_seen_while_memory_stays_as_it_is(tree: Any, folders: Folders) -> None:
+    grant = tree.grant(cards=(0, 1))
+    tree.add(grant)
+    tree.use(grant, 0, 70, 80)
+    tree.live(grant, 0)
+    container = only(folders)
+    for turn in range(1, 4):
+        tree.charge(grant, 1, turn * 1_500_000_000, turn * 10_000_000, turn)
+        container.refresh()
+        told = lines(container)
+        assert told[names.METRIC_COMPUTE_SECONDS, "GPU-1"] == turn * 1.5
+        assert told[names.METRIC_THROTTLED_SECONDS, "GPU-1"] == turn / 100
+        assert told[names.METRIC_THROTTLED_LAUNCHES, "GPU-1"] == turn
+        assert told[names.METRIC_COMPUTE_SECONDS, "GPU-0"] == 0
+        assert (told[names.METRIC_MEMORY_USED, "GPU-0"], told[names.METRIC_MEMORY_USED, "GPU-1"]) == (70, 80)
+
+
+def test_gpu_time_never_goes_back_unless_it_begins_anew(tree: Any, folders: Folders) -> None:
+    grant = tree.grant()
+    tree.add(grant)
+
+    def charged(seconds: float) -> float:
+        tree.charge(grant, 0, round(seconds * 1e9))
+        container = only(folders)
+        container.refresh()
+        return lines(container)[names.METRIC_COMPUTE_SECONDS, "GPU-0"]
+
+    assert charged(100) == 100
+    assert charged(99.9) == 100
+    beside = tree.folder(grant) / ".grant"
+    beside.write_text(grants.dump(dataclasses.replace(grant, changes=1)))
+    beside.rename(tree.folder(grant) / grants.GRANT_FILE)
+    assert charged(99.8) == 100
+    assert charged(100.5) == 100.5
+    assert charged(1) == 1
+
+
+def test_what_the_node_agent_says_holds_for_a_second(tree: Any, folders: Folders) -> None:
+    grant = tree.grant(cores=25)
+    tree.add(grant)
+    tree.limit(grant, 2048, 25, 2, ComputePolicy.SOFT)
+    container = only(folders)
+    assert lines(container)[names.METRIC_CORES_NOW, "GPU-0"] == 25
+    second = 1_000_000_000
+    for now, looked, clock, seen in (
+        (80, 100, 100, 80),
+        (60, 100, 100.5, 60),
+        (60, 101, 101.5, 60),
+        (60, 101, 102.5, 25),
+        (60, 103, 103.1, 60),
+        (0, 104, 104.1, 25),
+    ):
+        tree.tell(grant, now, looked * second)
+        assert not container.refresh(int(clock * second))
+        assert lines(container)[names.METRIC_CORES_NOW, "GPU-0"] == seen
 
 
 def test_a_policy_that_is_being_written_leaves_the_limits_that_were_known(tree: Any, folders: Folders) -> None:
