@@ -91,7 +91,7 @@ class Sweep:
                     skipped = judge(document, self._options(namespace))
                     if skipped is not None:
                         yield skipped
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)  # reviews come first
 
     async def _report(self, skipped: Skipped) -> None:
         """An event on the pod, once: its name is the pod's UID, so that replicas and later searches don't repeat it."""

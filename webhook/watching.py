@@ -1,12 +1,12 @@
 """Lists and watches of the API server's objects: everything once, then what changes, for ever."""
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
+import orjson
 from kubernetes_asyncio import client
 
 from unigpu import errors, logs
@@ -14,6 +14,8 @@ from unigpu import errors, logs
 log = logging.getLogger(__name__)
 PAGE = 500
 """Objects a page: bounds memory here and in the API server."""
+WHOLE_PAGE = 100
+"""Where whole objects are listed: bounds the time for which reading a page holds up reviews, too."""
 WATCH_SECONDS = 240
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _RETRY_SECONDS = 10.0
@@ -32,7 +34,7 @@ async def pages(
     """
     more = ""
     while True:
-        asked = {**query, "limit": PAGE} | ({"continue": more} if more else {})
+        asked = {**query, "limit": PAGE if metadata else WHOLE_PAGE} | ({"continue": more} if more else {})
         answer = await _get(api, path, asked, _METADATA.format("List") if metadata else "application/json")
         about = answer.get("metadata") or {}
         yield answer.get("items") or [], about.get("resourceVersion", "")
@@ -89,7 +91,7 @@ async def _watch(
         if response.status != 200:
             return ""
         async for line in response.content:
-            event = json.loads(line)
+            event = orjson.loads(line)
             item = event.get("object") or {}
             if event.get("type") == "ERROR":
                 return ""
@@ -107,7 +109,7 @@ async def _get(api: client.ApiClient, path: str, query: Query, accept: str) -> d
         async with response:
             if response.status != 200:
                 raise errors.Unavailable(f"listing {path}: {response.status} {response.reason}")
-            answer = json.loads(await response.read())
+            answer = orjson.loads(await response.read())
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise errors.Unavailable(f"listing {path}: {str(error) or type(error).__name__}") from error
     if not isinstance(answer, dict):
