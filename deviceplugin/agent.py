@@ -190,8 +190,7 @@ class Agent:
                     self._specs.remove(min(kept.grant.slots), self._folders.of(uid, container))
 
     async def _owner(self, slots: frozenset[str]) -> tuple[pods.Pod, str]:
-        holders = await self._pod_resources.holders()
-        claim = owners.claim(slots, holders, await asyncio.to_thread(self._read_checkpoint))
+        claim = await self._claim(slots)
         deadline = time.monotonic() + _PATIENCE
         while True:
             pod = await self._pod(claim)
@@ -206,6 +205,13 @@ class Agent:
             if time.monotonic() > deadline:
                 raise errors.Unavailable(f"the status of pod {pod.title} doesn't say which container is to start")
             await asyncio.sleep(_PAUSE)
+
+    async def _claim(self, slots: frozenset[str]) -> owners.Claim:
+        try:
+            return owners.claim(slots, (), await asyncio.to_thread(self._read_checkpoint))
+        except errors.UnigpuError as error:
+            logs.event(logger, "pod-resources API is asked", slots=",".join(sorted(slots)), reason=error)
+            return owners.claim(slots, await self._pod_resources.holders(), ())
 
     def _note(self, pod: pods.Pod) -> None:
         if pod.sandbox_lost is None or pod.sandbox_lost == self._lost.get(pod.uid):
@@ -302,8 +308,7 @@ class Agent:
         for pause in _FORESIGHT:
             await asyncio.sleep(pause)
             with contextlib.suppress(errors.UnigpuError, OSError):
-                holders = await self._pod_resources.holders()
-                claim = owners.claim(slots, holders, await asyncio.to_thread(self._read_checkpoint))
+                claim = owners.claim(slots, (), await asyncio.to_thread(self._read_checkpoint))
                 pod = self.limiter.pods.get(claim.uid or "")
                 container = next((name for name in pod.order if name in claim.containers), None) if pod else None
                 if pod is not None and container is not None:

@@ -1,8 +1,13 @@
 """Which container is it that the kubelet is about to start, when all it says is a set of slots?
 
-The kubelet knows exactly, in two places: its pod-resources API (pods by name, without plain init containers) and its
-checkpoint (pods by UID, all containers). Together they leave one question open: a plain init container and a container
-that starts after it may hold the same slots, one after the other. Then the pod's status says how far it has come.
+The kubelet knows exactly, in two places: its checkpoint (pods by UID, all containers), which it writes before it starts
+any of them, and its pod-resources API (pods by name, without plain init containers). The checkpoint is asked first, for
+the API's List has a side effect: it drops the devices of pods that it takes to have ended, by a list of pods that it
+made before it took its lock. A pod that is admitted in between loses its devices, and its containers never start (seen
+with Kubernetes 1.36 on a busy node). List is left for a kubelet whose checkpoint can't be read.
+
+One question stays open: a plain init container and a container that starts after it may hold the same slots, one after
+the other. Then the pod's status says how far it has come.
 """
 
 import json

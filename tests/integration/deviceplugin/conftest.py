@@ -188,7 +188,7 @@ class Machine:
 
 
 def make_pod(name: str, containers: dict[str, tuple[Request, list[Share]]], node: str = NODE) -> dict[str, Any]:
-    """The API server's JSON of a bound pod."""
+    """The API server's JSON of a pod that is bound to this node, by an allocation on `node`."""
     specs: dict[str, list[dict[str, Any]]] = {"initContainers": [], "containers": []}
     for container, (request, shares) in containers.items():
         early = request.role is not requests.Role.MAIN
@@ -211,7 +211,7 @@ def make_pod(name: str, containers: dict[str, tuple[Request, list[Share]]], node
                 names.ANNOTATION_ALLOCATION: allocations.dump(allocation),
             },
         },
-        "spec": {"nodeName": node, **specs},
+        "spec": {"nodeName": NODE, **specs},
         "status": {"phase": "Running"},
     }
 

@@ -83,6 +83,25 @@ async def test_gives_what_was_allocated(machine: Machine) -> None:
     assert list(grant.slots) == sorted(machine.kubelet.allocated[pod["metadata"]["uid"], "main"])
 
 
+async def test_asks_the_kubelet_to_list_only_where_its_checkpoint_says_nothing(machine: Machine) -> None:
+    """A List may take the devices of a pod that is being admitted."""
+    machine.run()
+    await machine.serving()
+    first = await machine.create("first", main=one(0, 100))
+    await machine.kubelet.prestart(first, "main")
+    assert machine.kubelet.lists == 0
+    for content in (None, "of a later kubelet"):
+        second = await machine.create("second", main=one(1, 100))
+        machine.kubelet.checkpoint.unlink()
+        if content is not None:
+            machine.kubelet.checkpoint.write_text(content)
+        before = machine.kubelet.lists
+        await machine.kubelet.prestart(second, "main")
+        assert machine.kubelet.lists > before
+        assert machine.folder(second).exists()
+        await machine.remove(second)
+
+
 async def test_several_containers_each_get_theirs(machine: Machine) -> None:
     machine.run()
     await machine.serving()
