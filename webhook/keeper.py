@@ -46,8 +46,8 @@ class Keeper:
         self._wake.set()
 
     async def run(self, seconds: float) -> None:
-        """Check for ever: when woken, and at the latest after `seconds`."""
-        pause = min(seconds, self._terms.lifetime.total_seconds() / 30)
+        """Check for ever: when woken, when the certificate ends, and at the latest after `seconds`."""
+        longest = min(seconds, self._terms.lifetime.total_seconds() / 30)
         while True:
             self._wake.clear()
             try:
@@ -55,10 +55,16 @@ class Keeper:
             except errors.Unavailable as error:
                 logs.event(log, "certificate not checked", logging.WARNING, error=error)
             try:
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(self._pause(longest)):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _pause(self, longest: float) -> float:
+        """Seconds until the next look: one that lives shorter than others did may end before the usual time."""
+        expires = self._identity.expires
+        left = (expires - self._clock()).total_seconds() if expires else 0.0
+        return min(longest, left) if left > 0 else longest
 
     async def check(self) -> None:
         """Bring Secret, configurations and TLS context to what they must be now.

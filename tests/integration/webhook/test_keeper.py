@@ -41,7 +41,7 @@ async def replica(kubeconfig: str, clock: Clock) -> AsyncIterator[Callable[..., 
     """Makes replicas that check when they are told."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(lifetime: timedelta = timedelta(days=90)) -> Replica:
+        async def make(lifetime: timedelta = timedelta(days=90), clock: Callable[[], datetime] = clock) -> Replica:
             api = await kube.connect(kubeconfig)
             stack.push_async_callback(api.close)
             identity = Identity()
@@ -187,3 +187,22 @@ async def test_a_change_wakes_the_keeper(apiserver: Any, replica: Any, kubeconfi
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await api.close()
+
+
+async def test_a_certificate_that_ends_between_two_looks_is_replaced_at_once(apiserver: Any, replica: Any) -> None:
+    """As when a platform's certificates shall live longer than they did."""
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    short, _ = await replica(timedelta(seconds=2), clock)
+    await short.check()
+    longer, identity = await replica(timedelta(days=90), clock)
+    running = asyncio.create_task(longer.run(600))
+    async with asyncio.timeout(30):
+        await apiserver.until(lambda: secret(apiserver).current.expires > clock() + timedelta(days=1))
+        while identity.certificate != secret(apiserver).current.certificate:  # noqa: ASYNC110 (nobody tells of it)
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert longer.unready() is None
