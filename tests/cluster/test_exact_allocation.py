@@ -18,19 +18,18 @@ NAMESPACE = "exact"
 
 
 def wish(random_source: random.Random) -> dict[str, str]:
-    """Limits of one container, in one of the vendors' languages; 30 of the largest fit four cards of 24 GiB."""
-    memory = random_source.randint(1, 3)
+    """Limits of one container, in one of the vendors' languages; 60 of the largest fit four cards of 24 GiB."""
     return random_source.choice(
         [
-            {"aliyun.com/gpu-mem": str(memory)},
-            {"tencent.com/vcuda-core": str(random_source.choice([5, 10])), "tencent.com/vcuda-memory": str(memory * 4)},
-            {"nvidia.com/gpu": "1", "nvidia.com/gpumem": str(random_source.randint(300, 3000))},
+            {"aliyun.com/gpu-mem": "1"},
+            {"tencent.com/vcuda-core": str(random_source.choice([3, 5])), "tencent.com/vcuda-memory": "4"},
+            {"nvidia.com/gpu": "1", "nvidia.com/gpumem": str(random_source.randint(300, 1500))},
             {
                 "nvidia.com/gpu": "2",
-                "nvidia.com/gpumem": str(random_source.randint(300, 1500)),
+                "nvidia.com/gpumem": str(random_source.randint(300, 750)),
                 "nvidia.com/gpucores": "3",
             },
-            {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: str(random_source.randint(300, 3000))},
+            {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: str(random_source.randint(300, 1500))},
         ]
     )
 

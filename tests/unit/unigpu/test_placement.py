@@ -246,13 +246,13 @@ REASONS = {
     "counted": (
         node(used(20000), used(22000), FULL_CARD, FULL_CARD),
         share(8000, 30),
-        "container c0 needs 1 GPU with 8000 MiB and 30 % compute free: "
+        "container c0 needs 1 GPU with 8000 MiB and 30 percent compute free: "
         "2 of 4 taken whole, 2 with too little free memory",
     ),
     "some fit": (
         node(FREE, used(0, 80), used(0, 0, 16)),
         share(0, 30, gpus=2),
-        "container c0 needs 2 GPUs with 30 % compute free on each: "
+        "container c0 needs 2 GPUs with 30 percent compute free on each: "
         "only 1 of 3 fit, 1 of 3 with too little free compute, 1 with all shares taken",
     ),
     "too few": (node(FREE), whole(2), "container c0 needs 2 whole GPUs: node has 1"),
@@ -260,7 +260,7 @@ REASONS = {
     "percent": (
         node(HALF),
         Request(1, memory_percent=Percent(60)),
-        "container c0 needs 1 GPU with 60 % memory free: 1 of 1 with too little free memory",
+        "container c0 needs 1 GPU with 60 percent memory free: 1 of 1 with too little free memory",
     ),
     "shares on a node of whole cards": (
         node(FREE, mode=NodeMode.TOPOLOGY),
