@@ -93,13 +93,19 @@ def connect(kube: Kube, tmp_path: Path) -> Iterator[Callable[[], Api]]:
 
 
 @pytest.fixture
-def short_lived(kube: Kube) -> Iterator[None]:
+def short_lived(kube: Kube, connect: Callable[[], Api]) -> Iterator[None]:
     """Both replicas make certificates that live for a short time."""
     before = kube.json("get", *DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["args"]
     kube.namespace(NAMESPACE)
     roll(kube, [*before, f"--certificate-seconds={LIFETIME}"])
     yield
     roll(kube, before)
+    api = connect()
+    wait_for(
+        "both serve with certificates that last",
+        lambda: len(ends := served(api)) == 2 and min(ends.values()) > time.time() + 3600,
+        PATIENCE,
+    )
     kube.run("delete", "namespace", NAMESPACE, "--wait=false")
 
 
