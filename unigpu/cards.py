@@ -151,7 +151,7 @@ def link(one: Gpu, other: Gpu) -> int:
 def wanted(request: Request) -> str:
     """The request in words: `2 GPUs with 3000 MiB and 30 percent compute free on each`.
 
-    Without a percent sign: kube-scheduler takes an extender's words for a format, and would garble it in the pod's events.
+    No percent sign: kube-scheduler takes an extender's words for a format, and garbles them in the pod's events.
     """
     if request.whole:
         return "1 whole GPU" if request.gpus == 1 else f"{request.gpus} whole GPUs"
