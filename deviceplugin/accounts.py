@@ -121,10 +121,16 @@ class Account:
         elif len(head) == self._charges.size and head.startswith(_MAGIC):
             self._head = head
             read = self._charges.unpack(head)
-            totals = read[::3]
-            self.charged = list(map(sub, totals, self._totals)) if self._totals else self._still
+            before = self._totals
+            if len(read) == 3:
+                # Most have one card.
+                self._totals = (read[0],)
+                self.charged = [read[0] - before[0]] if before else self._still
+                self.waiting = [read[1] != read[2]]
+                return None
+            self._totals = read[::3]
+            self.charged = list(map(sub, self._totals, before)) if before else self._still
             self.waiting = list(map(ne, read[1::3], read[2::3]))
-            self._totals = totals
         else:
             self._forget()
             if head.startswith(_UNUSED):

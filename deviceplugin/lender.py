@@ -19,11 +19,19 @@ from unigpu.units import GpuUuid
 logger = logging.getLogger(__name__)
 
 PACE = 0.05
-"""Seconds between two looks while somebody works on a card that several share."""
+"""Seconds between two looks while somebody works on a shared card, and there is somebody to lend to or who must yield."""
+PACE_TO_KNOW = 0.1
+"""The same where there isn't, and only what the others use is told."""
 READY = 0.2
-"""The same while nobody does, where there is somebody to lend to, or who must yield."""
+"""The same while nobody works, where there is somebody to lend to or who must yield."""
 REST = 0.5
-"""The same where nobody is."""
+"""The same where there isn't."""
+MOST_OF_A_CORE = 0.018
+"""What the loop may cost. With so many containers that it would cost more it looks less often,"""
+SLOWEST = 0.1
+"""but no less often than after so many seconds."""
+_AVERAGE = 20
+"""Looks over which its cost is averaged."""
 SHORTEST_NS = 20_000_000
 """Between two looks: in less, too little happens to tell."""
 CALM_NS = 1_000_000_000
@@ -70,9 +78,13 @@ class Lender:
 
     def _run(self) -> None:
         try:
+            cost = 0.0
             while not self._stop:
                 self._wake.clear()
-                self._wake.wait(self._round.look(self._folders))
+                began = time.thread_time()
+                pace = self._round.look(self._folders)
+                cost += (time.thread_time() - began - cost) / _AVERAGE
+                self._wake.wait(pace if pace is None else max(pace, min(cost / MOST_OF_A_CORE, SLOWEST)))
         finally:
             self._round.close()
 
@@ -121,9 +133,10 @@ class Round:
             self._worked_ns = now_ns
         for account in self._accounts.values():
             account.seen(now_ns)
+        lends = any(card.lends for card in self._cards)
         if now_ns - self._worked_ns < CALM_NS:
-            return PACE
-        return READY if any(card.lends for card in self._cards) else REST
+            return PACE if lends else PACE_TO_KNOW
+        return READY if lends else REST
 
     def close(self) -> None:
         """Let all files go."""

@@ -169,9 +169,9 @@ def test_slows_down_when_nobody_works_any_more(node: Node) -> None:
     one, _ = node.add("one", HARD, 30), node.add("other", HARD, 30)
     node.look()
     one.work(20)
-    assert node.look() == lender.PACE
+    assert node.look() == lender.PACE_TO_KNOW
     paces = [node.look() for _ in range(40)]
-    assert paces[0] == lender.PACE
+    assert paces[0] == lender.PACE_TO_KNOW
     assert paces[-1] == lender.REST
 
 
