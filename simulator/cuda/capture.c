@@ -74,8 +74,8 @@ CUresult capture_add(CUstream stream, const op *work) {
     }
     if (kept.kind == OP_GRAPH) {
         made->work.kind = OP_EMPTY;
-        CUresult copied = graph_copy(exec_graph(kept.as.exec), &made->child);
-        exec_drop(kept.as.exec);
+        CUresult copied = graph_copy(kept.as.launch.graph, &made->child);
+        exec_drop(kept.as.launch.exec, kept.as.launch.graph);
         NEED_OK(copied);
         made->child->owned = true;
     }

@@ -33,6 +33,21 @@ void graph_end(CUgraph graph) {
     object_end(graph);
 }
 
+CUgraph graph_hold(CUgraph graph) {
+    __atomic_add_fetch(&graph->launches, 1, __ATOMIC_RELAXED);
+    return graph;
+}
+
+bool graph_is_held(CUgraph graph) {
+    return __atomic_load_n(&graph->launches, __ATOMIC_ACQUIRE) != 0;
+}
+
+void graph_drop(CUgraph graph) {
+    if (__atomic_fetch_sub(&graph->launches, 1, __ATOMIC_ACQ_REL) == 0) {
+        graph_end(graph);
+    }
+}
+
 CUgraphNodeType node_type_of(const op *work) {
     switch (work->kind) {
     case OP_COPY:

@@ -26,8 +26,20 @@ struct CUgraph_st {
     CUgraphNode first, last;
     size_t count;
     bool owned; /* by a child node */
+    unsigned launches; /* that wait to be run, of one that is ready to */
     struct user_hold *users;
 };
+
+struct CUgraphExec_st {
+    object object;
+    CUgraph graph; /* a copy of its own; nodes know their originals */
+    CUcontext context;
+    uint64_t flags;
+    int holders; /* its handle, and launches that wait */
+    pthread_mutex_t running;
+};
+
+#define NEED_EXEC(exec) NEED(object_is(exec, KIND_EXEC), CUDA_ERROR_INVALID_VALUE)
 
 CUgraph graph_new(void);
 void graph_end(CUgraph graph);
@@ -35,7 +47,12 @@ CUresult graph_add(CUgraph graph, CUgraphNodeType type, const op *work, CUcontex
                    size_t need_count, CUgraphNode *made);
 CUresult graph_copy(CUgraph original, CUgraph *copy);
 void graph_drop_users(CUgraph graph);
-CUgraph exec_graph(CUgraphExec exec);
+/* Puts each node behind those that it waits for. */
+CUresult graph_order(CUgraph graph);
+/* A launch holds the graph as it is. */
+CUgraph graph_hold(CUgraph graph);
+bool graph_is_held(CUgraph graph);
+void graph_drop(CUgraph graph);
 CUgraphNodeType node_type_of(const op *work);
 /* Its own copy of a kernel's parameter values; NULL when there are none. */
 void *kernel_parameters(CUfunction function, void **parameters, void **extra);

@@ -1,21 +1,10 @@
-/* Graphs made ready to run, their launches and updates. */
+/* Graphs made ready to run, and their launches. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "simulator/cuda/graph.h"
 
-struct CUgraphExec_st {
-    object object;
-    CUgraph graph; /* a copy of its own; nodes know their originals */
-    CUcontext context;
-    uint64_t flags;
-    int holders;
-    pthread_mutex_t running;
-};
-
-/* What a node does at a launch: when it was done, and whether it is switched off. Kept beside the nodes' work. */
-
-static CUresult put_in_order(CUgraph graph) {
+CUresult graph_order(CUgraph graph) {
     CUgraphNode first = NULL, last = NULL, *link;
     size_t left = graph->count;
     for (CUgraphNode node = graph->first; node; node = node->next) {
@@ -50,7 +39,7 @@ static CUresult put_in_order(CUgraph graph) {
     graph->last = last;
     for (CUgraphNode node = first; node; node = node->next) {
         if (node->child) {
-            NEED_OK(put_in_order(node->child));
+            NEED_OK(graph_order(node->child));
         }
     }
     return CUDA_SUCCESS;
@@ -126,9 +115,9 @@ static uint64_t run_graph(CUgraph graph, CUstream stream, uint64_t start) {
     return end;
 }
 
-uint64_t exec_run(CUgraphExec exec, CUstream stream, uint64_t ready) {
+uint64_t exec_run(CUgraphExec exec, CUgraph graph, CUstream stream, uint64_t ready) {
     pthread_mutex_lock(&exec->running);
-    uint64_t end = run_graph(exec->graph, stream, ready);
+    uint64_t end = run_graph(graph, stream, ready);
     pthread_mutex_unlock(&exec->running);
     return end;
 }
@@ -152,35 +141,30 @@ static uint64_t kernel_time(CUgraph graph) {
     return sum;
 }
 
-bool exec_must_wait(CUgraphExec exec, const device *card) {
+bool exec_must_wait(CUgraphExec exec, CUgraph graph, const device *card) {
     if (pthread_mutex_trylock(&exec->running) != 0) {
         return true;
     }
-    uint64_t time = kernel_time(exec->graph);
-    bool waits = calls_host(exec->graph) || (time && (turn_is_contended(card) || !sim_work_fits(sim_driver.machine, card->gpu, time)));
+    uint64_t time = kernel_time(graph);
+    bool waits = calls_host(graph) || (time && (turn_is_contended(card) || !sim_work_fits(sim_driver.machine, card->gpu, time)));
     pthread_mutex_unlock(&exec->running);
     return waits;
 }
 
-CUgraph exec_graph(CUgraphExec exec) {
-    return exec->graph;
-}
-
-void exec_hold(CUgraphExec exec) {
-    __atomic_add_fetch(&exec->holders, 1, __ATOMIC_RELAXED);
-}
-
-void exec_drop(CUgraphExec exec) {
+static void drop(CUgraphExec exec) {
     if (__atomic_sub_fetch(&exec->holders, 1, __ATOMIC_ACQ_REL) == 0) {
-        graph_end(exec->graph);
+        graph_drop(exec->graph);
         pthread_mutex_destroy(&exec->running);
         object_end(exec);
     }
 }
 
-/* ---- Entry points. */
+void exec_drop(CUgraphExec exec, CUgraph graph) {
+    graph_drop(graph);
+    drop(exec);
+}
 
-#define NEED_EXEC(exec) NEED(object_is(exec, KIND_EXEC), CUDA_ERROR_INVALID_VALUE)
+/* ---- Entry points. */
 
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *graph_exec, CUgraph graph, unsigned long long flags) {
     NEED_CONTEXT(current);
@@ -196,7 +180,7 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *graph_exec, CUgraph graph, uns
     pthread_mutex_init(&made->running, NULL);
     CUresult result = graph_copy(graph, &made->graph);
     if (result == CUDA_SUCCESS) {
-        result = put_in_order(made->graph);
+        result = graph_order(made->graph);
         if (result != CUDA_SUCCESS) {
             graph_end(made->graph);
         }
@@ -245,7 +229,7 @@ CUresult cuGraphExecGetFlags(CUgraphExec graph_exec, uint64_t *flags) {
 CUresult cuGraphExecDestroy(CUgraphExec graph_exec) {
     NEED_DRIVER();
     NEED_EXEC(graph_exec);
-    exec_drop(graph_exec);
+    drop(graph_exec);
     return CUDA_SUCCESS;
 }
 
@@ -276,8 +260,8 @@ CUresult cuGraphLaunch(CUgraphExec graph_exec, CUstream handle) {
     if (!stream->capture) {
         NEED_OK(take_memory(graph_exec->graph, graph_exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH));
     }
-    exec_hold(graph_exec);
-    op work = {.kind = OP_GRAPH, .as.exec = graph_exec};
+    __atomic_add_fetch(&graph_exec->holders, 1, __ATOMIC_RELAXED);
+    op work = {.kind = OP_GRAPH, .as.launch = {graph_exec, graph_hold(graph_exec->graph)}};
     return stream_submit(stream, &work);
 }
 
@@ -285,163 +269,4 @@ CUresult cuGraphUpload(CUgraphExec graph_exec, CUstream handle) {
     NEED_STREAM(stream, handle);
     NEED_EXEC(graph_exec);
     return CUDA_SUCCESS;
-}
-
-/* ---- Changing one that is ready. */
-
-static CUgraphNode twin_of(CUgraphExec exec, CUgraphNode node) {
-    for (CUgraphNode each = object_is(exec, KIND_EXEC) ? exec->graph->first : NULL; each; each = each->next) {
-        if (each->original == node) {
-            return each;
-        }
-    }
-    return NULL;
-}
-
-#define NEED_TWIN(twin, exec, node)             \
-    CUgraphNode twin;                           \
-    do {                                        \
-        NEED_DRIVER();                          \
-        twin = twin_of(exec, node);             \
-        NEED(twin, CUDA_ERROR_INVALID_VALUE);   \
-    } while (0)
-
-CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *params) {
-    NEED_TWIN(twin, exec, node);
-    return cuGraphKernelNodeSetParams_v2(twin, params);
-}
-
-CUresult cuGraphExecKernelNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS_v1 *params) {
-    NEED_TWIN(twin, exec, node);
-    return cuGraphKernelNodeSetParams(twin, params);
-}
-
-CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_MEMCPY3D *copy_params,
-                                        CUcontext context) {
-    (void)context;
-    NEED_TWIN(twin, exec, node);
-    return cuGraphMemcpyNodeSetParams(twin, copy_params);
-}
-
-CUresult cuGraphExecMemsetNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_MEMSET_NODE_PARAMS *params,
-                                        CUcontext context) {
-    (void)context;
-    NEED_TWIN(twin, exec, node);
-    return cuGraphMemsetNodeSetParams(twin, params);
-}
-
-CUresult cuGraphExecHostNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_HOST_NODE_PARAMS *node_params) {
-    NEED_TWIN(twin, exec, node);
-    return cuGraphHostNodeSetParams(twin, node_params);
-}
-
-CUresult cuGraphExecEventRecordNodeSetEvent(CUgraphExec exec, CUgraphNode node, CUevent event) {
-    NEED_TWIN(twin, exec, node);
-    return cuGraphEventRecordNodeSetEvent(twin, event);
-}
-
-CUresult cuGraphExecEventWaitNodeSetEvent(CUgraphExec exec, CUgraphNode node, CUevent event) {
-    NEED_TWIN(twin, exec, node);
-    return cuGraphEventWaitNodeSetEvent(twin, event);
-}
-
-CUresult cuGraphExecNodeSetParams(CUgraphExec exec, CUgraphNode node, CUgraphNodeParams *node_params) {
-    NEED_TWIN(twin, exec, node);
-    return cuGraphNodeSetParams(twin, node_params);
-}
-
-CUresult cuGraphNodeSetEnabled(CUgraphExec exec, CUgraphNode node, unsigned int is_enabled) {
-    NEED_TWIN(twin, exec, node);
-    NEED(twin->type == CU_GRAPH_NODE_TYPE_KERNEL || twin->type == CU_GRAPH_NODE_TYPE_MEMCPY ||
-             twin->type == CU_GRAPH_NODE_TYPE_MEMSET,
-         CUDA_ERROR_INVALID_VALUE);
-    twin->off = !is_enabled;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphNodeGetEnabled(CUgraphExec exec, CUgraphNode node, unsigned int *is_enabled) {
-    NEED_TWIN(twin, exec, node);
-    NEED(is_enabled, CUDA_ERROR_INVALID_VALUE);
-    *is_enabled = !twin->off;
-    return CUDA_SUCCESS;
-}
-
-static size_t place_of(CUgraph graph, CUgraphNode node) {
-    size_t place = 0;
-    for (CUgraphNode each = graph->first; each && each != node; each = each->next) {
-        place++;
-    }
-    return place;
-}
-
-static CUgraphExecUpdateResult compare(CUgraph old, CUgraph fresh, CUgraphNode *error) {
-    *error = NULL;
-    if (old->count != fresh->count) {
-        return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
-    }
-    CUgraphNode after = fresh->first;
-    for (CUgraphNode before = old->first; before; before = before->next, after = after->next) {
-        *error = after->original;
-        if (before->type != after->type) {
-            return CU_GRAPH_EXEC_UPDATE_ERROR_NODE_TYPE_CHANGED;
-        }
-        if (before->need_count != after->need_count) {
-            return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
-        }
-        for (size_t i = 0; i < before->need_count; i++) {
-            if (place_of(old, before->needs[i]) != place_of(fresh, after->needs[i])) {
-                return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
-            }
-        }
-        if (before->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
-            return CU_GRAPH_EXEC_UPDATE_ERROR_NOT_SUPPORTED;
-        }
-    }
-    *error = NULL;
-    return CU_GRAPH_EXEC_UPDATE_SUCCESS;
-}
-
-CUresult cuGraphExecUpdate_v2(CUgraphExec exec, CUgraph graph, CUgraphExecUpdateResultInfo *result_info) {
-    NEED_DRIVER();
-    NEED_EXEC(exec);
-    NEED(object_is(graph, KIND_GRAPH) && result_info, CUDA_ERROR_INVALID_VALUE);
-    CUgraph fresh;
-    NEED_OK(graph_copy(graph, &fresh));
-    CUresult ordered = put_in_order(fresh);
-    if (ordered != CUDA_SUCCESS) {
-        graph_end(fresh);
-        return ordered;
-    }
-    *result_info = (CUgraphExecUpdateResultInfo){.result = compare(exec->graph, fresh, &result_info->error_node)};
-    CUgraphNode error;
-    if (compare(exec->graph, fresh, &error) != CU_GRAPH_EXEC_UPDATE_SUCCESS) {
-        result_info->error_node = error;
-        graph_end(fresh);
-        return CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
-    }
-    /* The new nodes answer to the old graph's handles, and keep what was switched off. */
-    pthread_mutex_lock(&exec->running);
-    CUgraphNode after = fresh->first;
-    for (CUgraphNode before = exec->graph->first; before; before = before->next, after = after->next) {
-        after->original = before->original;
-        after->off = before->off;
-    }
-    CUgraph old = exec->graph;
-    exec->graph = fresh;
-    pthread_mutex_unlock(&exec->running);
-    graph_end(old);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphExecUpdate(CUgraphExec exec, CUgraph graph, CUgraphNode *error_node_out,
-                           CUgraphExecUpdateResult *update_result_out) {
-    CUgraphExecUpdateResultInfo info = {0};
-    CUresult result = cuGraphExecUpdate_v2(exec, graph, &info);
-    if (error_node_out) {
-        *error_node_out = info.error_node;
-    }
-    if (update_result_out) {
-        *update_result_out = info.result;
-    }
-    return result;
 }

@@ -83,7 +83,10 @@ typedef struct op {
             unsigned flags;
             bool wide;
         } value;
-        CUgraphExec exec;
+        struct {
+            CUgraphExec exec;
+            CUgraph graph; /* as it was when it was launched */
+        } launch;
         CUgraph child;
     } as;
 } op;
@@ -198,12 +201,11 @@ void capture_leave(CUstream stream);
 CUresult capture_record(CUstream stream, CUevent event);
 CUresult capture_wait(CUstream stream, CUevent event);
 
-/* graph.c: a launch's work, run at the stream's time. */
-/* Answers its end. */
-uint64_t exec_run(CUgraphExec exec, CUstream stream, uint64_t ready_ns);
+/* graph_exec.c: a launch's work, run at the stream's time; answers its end. */
+uint64_t exec_run(CUgraphExec exec, CUgraph graph, CUstream stream, uint64_t ready_ns);
 /* Whether it can't be run at once: it calls the host, is at work elsewhere, or has more than the card takes now. */
-bool exec_must_wait(CUgraphExec exec, const device *card);
-void exec_hold(CUgraphExec exec);
-void exec_drop(CUgraphExec exec);
+bool exec_must_wait(CUgraphExec exec, CUgraph graph, const device *card);
+/* A launch is over. */
+void exec_drop(CUgraphExec exec, CUgraph graph);
 
 #endif

@@ -29,7 +29,7 @@ static bool must_wait(CUstream stream, const op *work) {
     case OP_WAIT_VALUE:
     case OP_WRITE_VALUE: return true;
     case OP_WAIT: return !moment_is_done(work->as.event.moment);
-    case OP_GRAPH: return exec_must_wait(work->as.exec, stream->context->device);
+    case OP_GRAPH: return exec_must_wait(work->as.launch.exec, work->as.launch.graph, stream->context->device);
     default: return false;
     }
 }

@@ -123,8 +123,8 @@ void stream_run(CUstream stream, const op *work, uint64_t submitted) {
     switch (work->kind) {
     case OP_KERNEL: start = kernel_run(stream->context->device, work, later(start, submitted)); break;
     case OP_GRAPH:
-        start = exec_run(work->as.exec, stream, later(start, submitted));
-        exec_drop(work->as.exec);
+        start = exec_run(work->as.launch.exec, work->as.launch.graph, stream, later(start, submitted));
+        exec_drop(work->as.launch.exec, work->as.launch.graph);
         break;
     case OP_HOST:
         sleep_until(start);

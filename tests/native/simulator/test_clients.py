@@ -151,4 +151,5 @@ def test_launches_and_memory_passed_on(machine: "Machine") -> None:
     seen = json.loads(output(machine, PYTHON / "python", PROGRAMS / "launches.py"))
     assert seen["cooperative"] == seen["extended"] == [0, COOPERATIVE_TOO_LARGE]
     assert seen["twins"] == [[0, NOT_READY, 0, 0]] * 3
+    assert seen["changed"] == [20, 5]
     assert seen["passed_on"] == [5, 9], "each process reads what the other wrote"

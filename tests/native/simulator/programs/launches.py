@@ -105,6 +105,32 @@ def per_thread_twins(function, launches):
     return seen
 
 
+def changed_while_it_waits(function):
+    """Whole milliseconds of a graph's launch, and of its next one with another kernel, set while the first waits."""
+    stream = ok(driver.cuStreamCreate(1))
+    events = [ok(driver.cuEventCreate(0)) for _ in range(3)]
+    times = [ctypes.c_uint64(milliseconds * 1_000_000) for milliseconds in (20, 5, 200)]
+    values = [(ctypes.c_void_p * 1)(ctypes.addressof(time)) for time in times]
+    kernels = [driver.CUDA_KERNEL_NODE_PARAMS() for _ in range(2)]
+    for kernel, value in zip(kernels, values, strict=False):
+        kernel.func, kernel.kernelParams = function, ctypes.addressof(value)
+        kernel.gridDimX = kernel.gridDimY = kernel.gridDimZ = 1
+        kernel.blockDimX = kernel.blockDimY = kernel.blockDimZ = 1
+    graph = ok(driver.cuGraphCreate(0))
+    node = ok(driver.cuGraphAddKernelNode(graph, None, 0, kernels[0]))
+    ready = ok(driver.cuGraphInstantiate(graph, 0))
+    ok(driver.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, ctypes.addressof(values[2]), 0))
+    ok(driver.cuEventRecord(events[0], stream))
+    ok(driver.cuGraphLaunch(ready, stream))
+    ok(driver.cuEventRecord(events[1], stream))
+    ok(driver.cuGraphExecKernelNodeSetParams(ready, node, kernels[1]))
+    ok(driver.cuGraphLaunch(ready, stream))
+    ok(driver.cuEventRecord(events[2], stream))
+    ok(driver.cuGraphExecDestroy(ready))
+    ok(driver.cuStreamSynchronize(stream))
+    return [round(ok(driver.cuEventElapsedTime(*events[i : i + 2]))) for i in range(2)]
+
+
 ok(driver.cuInit(0))
 context = ok(driver.cuDevicePrimaryCtxRetain(0))
 ok(driver.cuCtxSetCurrent(context))
@@ -133,5 +159,6 @@ seen = {
     "extended": [plain, int(driver.cuLaunchKernelEx(config, nothing, 0, 0)[0])],
     "twins": per_thread_twins(spin, ["cuLaunchKernel_ptsz", "cuLaunchKernelEx_ptsz", "cuLaunchCooperativeKernel_ptsz"]),
     "passed_on": exporter(),
+    "changed": changed_while_it_waits(spin),
 }
 print(json.dumps(seen))
