@@ -56,8 +56,8 @@ async def measure(
         first = min(report.first for report in reports)
         await watch.until(first + window)
     return Measured(
-        share=watch.series.share(held.group, first, first + window),
-        start=watch.series.share(held.group, first, first + min(window, judge.START)),
+        share=watch.series.share_card(first, first + window),
+        start=watch.series.share_card(first, first + min(window, judge.START)),
         longest=max(report.longest for report in reports),
         p99=max(report.p99 for report in reports),
         late=max(report.late for report in reports),

@@ -8,12 +8,13 @@ import signal
 import sys
 import time
 from asyncio import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from bench.compute.series import Series
+from deviceplugin.lender import Lender
 from unigpu import names, policy, usage
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, Percent
@@ -247,6 +248,20 @@ async def container(card: Card, folder: Path, limit: Limit | None) -> AsyncItera
         await gone(leader)
         for program in made.programs:
             await gone(program.process)
+
+
+@contextlib.asynccontextmanager
+async def lender(folders: Sequence[Path]) -> AsyncIterator[None]:
+    """The node agent's own loop over these containers' folders, as on a node: it tells each what the others use."""
+    loop = Lender()
+    loop.see(folders)
+    lending = asyncio.create_task(loop.lend())
+    try:
+        yield
+    finally:
+        lending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await lending
 
 
 @dataclass(slots=True)

@@ -34,17 +34,13 @@ class Verdict:
         return not self.held and self.measured - self.doubt <= self.allowed
 
 
-def share(measured: float, due: float, kernel: int, window: int, points: float) -> Verdict:
-    """A share's error in points of the card.
+def share(measured: float, limit: float, kernel: int, window: int, points: float, capable: float = 100.0) -> Verdict:
+    """A share's error in points of the card; what the programs can't submit is no error.
 
     One kernel can't be divided: where it is longer than the tolerated part of the window, it is what is tolerated.
     """
-    return Verdict(abs(measured - due), max(points, 100 * kernel / window))
-
-
-def due(limit: float, capable: float) -> float:
-    """The share that a container should have: its limit, or what its programs can submit where that is less."""
-    return min(limit, capable)
+    error = max(measured - limit, min(limit, capable) - measured, 0.0)
+    return Verdict(error, max(points, 100 * kernel / window))
 
 
 def longest_wait(measured: int, kernel: int, limit: float, processes: int, late: int = 0) -> Verdict:

@@ -1,11 +1,11 @@
 """The row of soft shares: what a neighbour leaves idle is lent, and given back when it returns.
 
-The node agent's own loop tells the containers what they may use; here it runs over their folders as on a node.
+The node agent's own loop tells the containers what they may use.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,6 @@ from typing import Final
 from bench.compute import ground, judge, rows
 from bench.compute.cells import MS
 from bench.compute.series import Series
-from deviceplugin.lender import Lender
 from unigpu.requests import ComputePolicy
 
 BORROWER: Final = ground.Limit(30, 100, ComputePolicy.SOFT)
@@ -41,27 +40,13 @@ class Swings:
     """`pause` and `go` in turn, CLOCK_MONOTONIC in ns."""
 
 
-@contextlib.asynccontextmanager
-async def lender(folders: Sequence[Path]) -> AsyncIterator[None]:
-    """The node agent's loop over these containers."""
-    loop = Lender()
-    loop.see(folders)
-    lending = asyncio.create_task(loop.lend())
-    try:
-        yield
-    finally:
-        lending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await lending
-
-
 async def swing(folder: Path, rounds: int) -> Swings:
     """A soft container beside one that stops and returns."""
     card = await ground.make_card(folder, rows.PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         borrower = await stack.enter_async_context(ground.container(card, folder / "borrower", BORROWER))
         neighbour = await stack.enter_async_context(ground.container(card, folder / "neighbour", NEIGHBOUR))
-        await stack.enter_async_context(lender([borrower.folder, neighbour.folder]))
+        await stack.enter_async_context(ground.lender([borrower.folder, neighbour.folder]))
         watch = await stack.enter_async_context(ground.watch(card))
         words: ground.Words = {"kernel": 1 * MS, "ahead": 8, "seconds": 60}
         programs = [(await each.start("load", words))[0] for each in (borrower, neighbour)]

@@ -41,13 +41,12 @@ class Line:
 
 def judged(cell: Cell, capable: float, measured: alone.Measured) -> Line:
     """The verdicts on a cell."""
-    due = judge.due(cell.limit, capable)
     return Line(
         cell=cell,
         capable=capable,
         measured=measured,
-        share=judge.share(measured.share, due, cell.kernel, judge.WINDOW, judge.POINTS),
-        start=judge.share(measured.start, due, cell.kernel, judge.START, judge.POINTS_START),
+        share=judge.share(measured.share, cell.limit, cell.kernel, judge.WINDOW, judge.POINTS, capable),
+        start=judge.share(measured.start, cell.limit, cell.kernel, judge.START, judge.POINTS_START, capable),
         wait=judge.longest_wait(measured.longest, cell.kernel, cell.limit, cell.processes, measured.late),
     )
 

@@ -80,6 +80,7 @@ async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> 
             await stack.enter_async_context(ground.container(card, folder / f"of-{limit}-{place}", ground.Limit(limit)))
             for place, limit in enumerate(limits)
         ]
+        await stack.enter_async_context(ground.lender([each.folder for each in containers]))
         watch = await stack.enter_async_context(ground.watch(card))
         programs = [
             (await each.start("load", {"seconds": 5.4, "beat": alone.BEAT} | dict(words)))[0] for each in containers
@@ -145,6 +146,7 @@ async def requests(folder: Path, limit: ground.Limit | None, beside: ground.Limi
         await asking.ready()
         if beside is not None:
             other = await stack.enter_async_context(ground.container(card, folder / "other", beside))
+            await stack.enter_async_context(ground.lender([served.folder, other.folder]))
             loading = (await other.start("load", {"kernel": NEIGHBOUR_KERNEL, "seconds": 60}))[0]
             await loading.ready()
             loading.begin()

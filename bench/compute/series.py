@@ -26,8 +26,12 @@ class Series:
         return _between(self.times, [sample.get(group, 0) for sample in self.groups], at)
 
     def busy_card(self, at: int) -> float:
-        """The same for the whole card."""
+        """Time in which anybody's kernel ran, ns: kernels that don't fill the card and run side by side count once."""
         return _between(self.times, self.card, at)
+
+    def share_card(self, start: int, end: int) -> float:
+        """Percent of the time in which anybody's kernel ran."""
+        return 100 * (self.busy_card(end) - self.busy_card(start)) / (end - start)
 
     def share(self, group: int, start: int, end: int) -> float:
         """Percent of the card that the group had between two moments."""
