@@ -22,7 +22,7 @@ static bool passes(void)
         if (passes())                                                              \
             return driver(__VA_ARGS__);                                            \
         inside = true;                                                             \
-        result answer = hook_##symbol(driver, __VA_ARGS__);                        \
+        result answer = hook_##symbol(driver __VA_OPT__(, ) __VA_ARGS__);          \
         inside = false;                                                            \
         return answer;                                                             \
     }

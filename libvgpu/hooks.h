@@ -10,13 +10,15 @@
 #define HOOK_UNPACK(...) __VA_ARGS__
 #define HOOK_DECLARE_PASS(result, symbol, ...)
 #define HOOK_DECLARE_LAUNCH(result, symbol, ...)
-#define HOOK_DECLARE_HOOK(result, symbol, ...) result hook_##symbol(__typeof__(&symbol) driver, __VA_ARGS__);
+#define HOOK_DECLARE_HOOK(result, symbol, parameters, ...) \
+    result hook_##symbol(__typeof__(&symbol) driver __VA_OPT__(, HOOK_UNPACK parameters));
 
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) \
-    HOOK_DECLARE_##tag(CUresult, symbol, HOOK_UNPACK parameters)
+    HOOK_DECLARE_##tag(CUresult, symbol, parameters, HOOK_UNPACK arguments)
 #define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
-    HOOK_DECLARE_##tag(CUresult, symbol, HOOK_UNPACK parameters)
-#define NVML_API(tag, symbol, parameters, arguments) HOOK_DECLARE_##tag(nvmlReturn_t, symbol, HOOK_UNPACK parameters)
+    HOOK_DECLARE_##tag(CUresult, symbol, parameters, HOOK_UNPACK arguments)
+#define NVML_API(tag, symbol, parameters, arguments) \
+    HOOK_DECLARE_##tag(nvmlReturn_t, symbol, parameters, HOOK_UNPACK arguments)
 #include "abi/symbols.def"
 #include "abi/nvml_symbols.def"
 #undef CUDA_API

@@ -1,6 +1,7 @@
 /* Linear, pitched and managed memory. */
 #include "hooks.h"
 #include "linear.h"
+#include "reserves.h"
 
 CUresult hook_cuMemAlloc_v2(__typeof__(&cuMemAlloc_v2) driver, CUdeviceptr *pointer, size_t bytes)
 {
@@ -46,6 +47,8 @@ CUresult hook_cuMemFree_v2(__typeof__(&cuMemFree_v2) driver, CUdeviceptr pointer
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer);
     linear_freed(noted, result, pointer, &entry);
+    if (noted && entry.kind == LEDGER_POOLED)
+        reserves_settle();
     return result;
 }
 

@@ -18,17 +18,17 @@ struct physical {
 
 static struct lock lock;
 
+/* `physical` is NULL for what is on no card. */
 static void hold(enum ledger_kind kind, uint64_t key, uint64_t bytes, struct physical *physical)
 {
-    struct ledger_entry entry = {
-        .key = key, .bytes = bytes, .context = physical, .card = (int16_t)physical->card, .kind = (uint8_t)kind};
-    if (ledger_add(entry))
+    struct ledger_entry entry = {.key = key, .bytes = bytes, .context = physical, .kind = (uint8_t)kind};
+    if (ledger_add(entry) && physical != NULL)
         physical->holders++;
 }
 
 static void let_go(struct physical *physical)
 {
-    if (--physical->holders > 0)
+    if (physical == NULL || --physical->holders > 0)
         return;
     if (physical->counted)
         quota_give(physical->card, physical->bytes);
@@ -125,14 +125,14 @@ CUresult hook_cuMemMap(__typeof__(&cuMemMap) driver, CUdeviceptr ptr, size_t siz
     bool noted = ledger_find(LEDGER_HANDLE, handle, &entry);
     if (!noted || count_import(entry.context, size)) {
         result = driver(ptr, size, offset, handle, flags);
-        if (result == CUDA_SUCCESS && noted)
-            hold(LEDGER_MAPPING, ptr, size, entry.context);
+        if (result == CUDA_SUCCESS)
+            hold(LEDGER_MAPPING, ptr, size, noted ? entry.context : NULL);
     }
     lock_give(&lock);
     return result;
 }
 
-/* One call may undo several mappings that lie side by side. */
+/* One call may undo several mappings that lie side by side, of the host's memory too. */
 CUresult hook_cuMemUnmap(__typeof__(&cuMemUnmap) driver, CUdeviceptr ptr, size_t size)
 {
     struct ledger_entry entry;
@@ -156,7 +156,8 @@ CUresult hook_cuMemRetainAllocationHandle(__typeof__(&cuMemRetainAllocationHandl
     lock_take(&lock);
     CUresult result = driver(handle, addr);
     if (result == CUDA_SUCCESS
-        && (ledger_find(LEDGER_MAPPING, (uintptr_t)addr, &entry) || ledger_find(LEDGER_HANDLE, *handle, &entry)))
+        && (ledger_find(LEDGER_MAPPING, (uintptr_t)addr, &entry) || ledger_find(LEDGER_HANDLE, *handle, &entry))
+        && entry.context != NULL)
         hold(LEDGER_HANDLE, *handle, entry.bytes, entry.context);
     lock_give(&lock);
     return result;

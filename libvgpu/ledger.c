@@ -120,13 +120,19 @@ bool ledger_find(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry
     return search(kind, key, entry, false);
 }
 
+/* What a physical memory's note has in place of a context may be equal to one that has just ended. */
+static bool may_belong(uint8_t kind)
+{
+    return kind != 0 && kind != LEDGER_HANDLE && kind != LEDGER_MAPPING;
+}
+
 void ledger_sweep(void *context, void (*each)(const struct ledger_entry *entry))
 {
     for (struct shard *shard = shards; shard < shards + SHARDS; shard++) {
         lock_take(&shard->lock);
         uint32_t place = 0;
         while (place < shard->room) {
-            if (shard->entries[place].kind != 0 && shard->entries[place].context == context) {
+            if (may_belong(shard->entries[place].kind) && shard->entries[place].context == context) {
                 struct ledger_entry entry = shard->entries[place];
                 close_gap(shard, place);
                 each(&entry); /* and look here again: another may have moved in */

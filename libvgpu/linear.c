@@ -1,6 +1,7 @@
 #include "linear.h"
 
 #include "pages.h"
+#include "reserves.h"
 
 bool linear_begin_on(struct claim *claim, CUcontext context, int card, uint64_t bytes)
 {
@@ -58,6 +59,8 @@ void linear_freed(bool noted, CUresult result, CUdeviceptr pointer, const struct
     int card = NO_CARD;
     if (noted && result == CUDA_SUCCESS) {
         claim_return(entry);
+        if (entry->kind == LEDGER_POOLED)
+            reserves_freed();
     } else if (noted) {
         ledger_add(*entry);
     } else if (result == CUDA_SUCCESS) {

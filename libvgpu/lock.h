@@ -3,6 +3,7 @@
 #define UNIGPU_LOCK_H
 
 #include <linux/futex.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,6 +24,13 @@ static inline void lock_take(struct lock *lock)
     }
     while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0)
         syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+}
+
+/* False where another thread has it. */
+static inline bool lock_try(struct lock *lock)
+{
+    int seen = 0;
+    return __atomic_compare_exchange_n(&lock->word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
 static inline void lock_give(struct lock *lock)

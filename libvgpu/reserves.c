@@ -15,6 +15,10 @@ struct reserve {
 };
 
 static struct lock lock;
+
+/* Whether pools may hold what they are about to give back. */
+static bool freed;
+
 static struct reserve reserves[MOST];
 
 static bool ask(const struct reserve *reserve, uint64_t *reserved, uint64_t *used)
@@ -130,6 +134,38 @@ void reserves_look(int card)
 {
     lock_take(&lock);
     look(card);
+    lock_give(&lock);
+}
+
+void reserves_freed(void)
+{
+    __atomic_store_n(&freed, true, __ATOMIC_RELEASE);
+}
+
+/* What the pool keeps whether or not it is used. */
+static uint64_t kept(const struct reserve *reserve)
+{
+    uint64_t threshold;
+    return DRIVER(cuMemPoolGetAttribute)(reserve->pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold) == CUDA_SUCCESS
+        ? threshold
+        : UINT64_MAX;
+}
+
+void reserves_settle(void)
+{
+    /* Whoever has the lock is looking, or will be at the next wait. */
+    if (!__atomic_load_n(&freed, __ATOMIC_RELAXED) || !lock_try(&lock))
+        return;
+    __atomic_store_n(&freed, false, __ATOMIC_RELAXED);
+    bool more = false;
+    for (struct reserve *reserve = reserves; reserve < reserves + MOST; reserve++) {
+        if (!reserve->taken || reserve->pool == NULL || reserve->card == NO_CARD || reserve->counted == 0)
+            continue;
+        follow(reserve);
+        more |= reserve->counted > kept(reserve);
+    }
+    if (more)
+        reserves_freed();
     lock_give(&lock);
 }
 

@@ -26,6 +26,12 @@ bool reserve_end(struct reserve *reserve, struct claim *claim);
 /* Looks at all reserves of the card again: the driver may have given memory back meanwhile. */
 void reserves_look(int card);
 
+/* Something from a pool was freed: the pool may give it back to the card as soon as the card is done with it. */
+void reserves_freed(void);
+
+/* The card was waited for: counts what pools gave back, where something was freed; costs nothing else. */
+void reserves_settle(void);
+
 /* The pool is gone, and with it its memory. */
 void reserves_forget_pool(CUmemoryPool pool);
 

@@ -148,6 +148,33 @@ static CUresult physical_drop(union piece *piece, size_t bytes)
     return result == CUDA_SUCCESS ? cuMemAddressFree(piece->physical.address, bytes) : result;
 }
 
+/* The card's memory and the host's, mapped side by side, and unmapped in one call. */
+static CUresult beside_take(union piece *piece, size_t bytes)
+{
+    static const CUmemLocationType types[] = {CU_MEM_LOCATION_TYPE_HOST, CU_MEM_LOCATION_TYPE_DEVICE};
+    CUmemGenericAllocationHandle handles[2];
+    for (int place = 0; place < 2; place++) {
+        CUmemAllocationProp properties = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+            .location = {.type = types[place], .id = place == 0 ? 0 : device}};
+        CUresult result = cuMemCreate(&handles[place], bytes, &properties, 0);
+        if (result != CUDA_SUCCESS)
+            return result;
+    }
+    if (cuMemAddressReserve(&piece->physical.address, 2 * bytes, 0, 0, 0) != CUDA_SUCCESS)
+        exit(3);
+    for (int place = 0; place < 2; place++) {
+        if (cuMemMap(piece->physical.address + place * bytes, bytes, 0, handles[place], 0) != CUDA_SUCCESS
+            || cuMemRelease(handles[place]) != CUDA_SUCCESS)
+            exit(3);
+    }
+    return CUDA_SUCCESS;
+}
+
+static CUresult beside_drop(union piece *piece, size_t bytes)
+{
+    return physical_drop(piece, 2 * bytes);
+}
+
 static CUresult graph_take(union piece *piece, size_t bytes)
 {
     CUgraphNode node;
@@ -187,6 +214,7 @@ static const struct family {
     {"mipmap", mipmap_take, mipmap_drop},
     {"module", module_take, module_drop},
     {"physical", physical_take, physical_drop},
+    {"beside", beside_take, beside_drop},
     {"graph", graph_take, graph_drop},
 };
 
