@@ -111,7 +111,7 @@ async def run(arguments: argparse.Namespace, folder: Path) -> int:
     print(f"load of the machine at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     if not arguments.only or "matrix" in arguments.only:
         print(HEAD)
-        chosen = cells.everything() if arguments.full else cells.covering()
+        chosen = cells.everything() if arguments.full else cells.covering(arguments.seed)
         lines = await matrix.run(folder, chosen, tell)
         print()
         measured = [line for line in lines if isinstance(line, matrix.Line)]
@@ -136,6 +136,7 @@ async def run(arguments: argparse.Namespace, folder: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.compute", description=__doc__)
     parser.add_argument("--full", action="store_true", help="every cell of the matrix (hours), not a covering part")
+    parser.add_argument("--seed", type=int, default=1, help="another covering part for another number")
     parser.add_argument("--strict", action="store_true", help="end with 1 where a goal is missed")
     parser.add_argument("--only", nargs="*", default=[], help=f"matrix, or beginnings of: {', '.join(jobs())}")
     parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.name} from what is measured")

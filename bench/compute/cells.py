@@ -43,8 +43,8 @@ def _pairs(values: Sequence[int]) -> set[tuple[int, int, int, int]]:
     }
 
 
-def covering() -> list[Cell]:
-    """A few cells in which each two values of different factors meet at least once; the same each time.
+def covering(seed: int = 1) -> list[Cell]:
+    """A few cells in which each two values of different factors meet at least once; others for another seed.
 
     Each limit meets each kernel once, with those values of the rest that bring the most pairs not met so far; what is
     then missing is added.
@@ -52,7 +52,7 @@ def covering() -> list[Cell]:
     factors = (LIMITS, KERNELS, MULTIPROCESSORS, GRIDS, PROCESSES)
     missing = {pair for values in itertools.product(*factors) for pair in _pairs(values)}
     rest = list(itertools.product(MULTIPROCESSORS, GRIDS, PROCESSES))
-    order = random.Random(1)
+    order = random.Random(seed)
     chosen: list[tuple[int, ...]] = []
     for limit, kernel in itertools.product(LIMITS, KERNELS):
         order.shuffle(rest)  # where several bring as many

@@ -9,7 +9,8 @@
  *
  * Says `ready`, and begins at a line of standard input (forks: one line each). While it loads, `pause` and `go` stop and resume it, and `end`
  * ends it. Prints `moment NAME NS`, then `launches N first NS longest NS p50 NS p99 NS p999 NS late NS`, the lengths
- * being those of the calls that launch; or for each request `request LATENCY LONGEST`, ns.
+ * being those of the calls that launch; or for each request `request CARD HOST LONGEST`: its
+ * length by the card's clock and by the host's, and that of its longest launch, ns.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -201,14 +202,16 @@ static void request_often(void)
             work_sleep_until(due);
             began = work_now();
         }
+        must(lane_mark(&lane, false), "an event");
         for (unsigned kernel = 0; kernel < plan.kernels; kernel++) {
             uint64_t called = work_now();
             must(lane_launch(&lane), "a launch");
             uint64_t took = work_now() - called;
             longest = took > longest ? took : longest;
         }
+        must(lane_mark(&lane, true), "an event");
         must(lane_wait(&lane), "waiting");
-        printf("request %lu %lu\n", work_now() - began, longest);
+        printf("request %lu %lu %lu\n", lane_elapsed(&lane), work_now() - began, longest);
     }
 }
 

@@ -80,8 +80,8 @@ class Report:
     p999: int = 0
     late: int = 0
     """By how much the host woke a sleeper of the client too late at most, ns; 0: not looked at."""
-    requests: tuple[tuple[int, int], ...] = ()
-    """Length of each request and of its longest launch, ns."""
+    requests: tuple[tuple[int, int, int], ...] = ()
+    """Length of each request by the card's clock and by the host's, and of its longest launch, ns."""
     moments: tuple[tuple[str, int], ...] = ()
     """When what was said to it took effect."""
 
@@ -130,7 +130,7 @@ def read_report(text: str) -> Report:
         if words[0] == "launches":
             launches.append(dict(zip(words[::2], map(int, words[1::2]), strict=True)))
         elif words[0] == "request":
-            requests.append((int(words[1]), int(words[2])))
+            requests.append((int(words[1]), int(words[2]), int(words[3])))
         elif words[0] == "moment":
             moments.append((words[1], int(words[2])))
     if not launches:

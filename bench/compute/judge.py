@@ -1,5 +1,6 @@
 """When a measured share or wait is as it should be."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,7 +49,7 @@ def longest_wait(measured: int, kernel: int, limit: float, processes: int, late:
     return Verdict(measured, max(WAIT, processes * kernel * 100 / limit), late)
 
 
-def percentile(values: list[float], part: float) -> float:
+def percentile(values: Sequence[int], part: float) -> int:
     """The value that this part of all stayed within."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

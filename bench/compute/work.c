@@ -9,9 +9,9 @@
 #define CALLS(X)                                                                                                     \
     X(cuInit) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuCtxSetCurrent) X(cuModuleLoadData)             \
     X(cuModuleGetFunction) X(cuOccupancyMaxActiveBlocksPerMultiprocessor) X(cuStreamCreate)                          \
-    X(cuStreamSynchronize) X(cuStreamSynchronize_ptsz) X(cuLaunchKernel) X(cuLaunchKernel_ptsz)                      \
-    X(cuLaunchKernelEx) X(cuLaunchCooperativeKernel) X(cuGraphCreate) X(cuGraphAddKernelNode_v2)                     \
-    X(cuGraphInstantiateWithFlags) X(cuGraphLaunch)
+    X(cuStreamSynchronize) X(cuStreamSynchronize_ptsz) X(cuEventCreate) X(cuEventRecord) X(cuEventElapsedTime)       \
+    X(cuLaunchKernel) X(cuLaunchKernel_ptsz) X(cuLaunchKernelEx) X(cuLaunchCooperativeKernel) X(cuGraphCreate)       \
+    X(cuGraphAddKernelNode_v2) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch)
 
 #define IMAGE                                         \
     ".version 8.0\n.target sm_75\n.address_size 64\n" \
@@ -139,4 +139,18 @@ CUresult lane_wait(struct work_lane *lane)
     for (unsigned place = 0; place < lane->count && status == CUDA_SUCCESS; place++)
         status = driver.cuStreamSynchronize(lane->streams[place]);
     return status;
+}
+
+CUresult lane_mark(struct work_lane *lane, bool end)
+{
+    CUresult status = lane->marks[end] != NULL ? CUDA_SUCCESS : driver.cuEventCreate(&lane->marks[end], CU_EVENT_DEFAULT);
+    return status != CUDA_SUCCESS ? status : driver.cuEventRecord(lane->marks[end], lane->streams[0]);
+}
+
+uint64_t lane_elapsed(struct work_lane *lane)
+{
+    float milliseconds;
+    if (driver.cuEventElapsedTime(&milliseconds, lane->marks[false], lane->marks[true]) != CUDA_SUCCESS)
+        return 0;
+    return (uint64_t)((double)milliseconds * 1e6);
 }

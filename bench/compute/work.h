@@ -3,6 +3,7 @@
 #ifndef UNIGPU_BENCH_WORK_H
 #define UNIGPU_BENCH_WORK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "abi/cuda.h"
@@ -25,11 +26,17 @@ struct work_lane {
     unsigned count, next;
     CUstream streams[64];
     CUgraphExec graph;
+    CUevent marks[2];
 };
 
 CUresult lane_open(struct work_lane *lane, const struct work *work, unsigned streams);
 CUresult lane_launch(struct work_lane *lane);
 CUresult lane_wait(struct work_lane *lane);
+
+/* Notes the card's time at the lane's first stream: begins with `end` false, ends with true. */
+CUresult lane_mark(struct work_lane *lane, bool end);
+/* Time between the two by the card's own clock, ns; after lane_wait. */
+uint64_t lane_elapsed(struct work_lane *lane);
 
 uint64_t work_now(void);
 void work_sleep_until(uint64_t ns);
