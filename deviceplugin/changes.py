@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deviceplugin import books, pods
 from deviceplugin.decisions import Node, limit
-from unigpu import errors, findings, limits
+from unigpu import errors, findings, limits, modes
 from unigpu.allocations import Share
 from unigpu.grants import Grant
 from unigpu.limits import Applied, Limits
@@ -43,20 +43,23 @@ class Change:
         return "; ".join(f"{name}: {_difference(*pair)}" for name, pair in self.containers.items())
 
 
-def held(pod: pods.Pod, in_force: Limits) -> dict[str, Held]:
-    """What each container that has a share is held to under these limits. Raises Denied, Malformed."""
+def held(pod: pods.Pod, in_force: Limits, labels: Mapping[str, str]) -> dict[str, Held]:
+    """What each container that has a share is held to under these limits, on a node of these labels.
+
+    Raises Denied, Malformed.
+    """
     request, allocation = pod.request(), pod.allocation()
     found = {}
     for name, shares in allocation.containers.items():
         asked = request.containers.get(name)
         if asked is not None:
             to = in_force.get(name)
-            found[name] = Held(limits.effective(asked, to), limits.shares(asked, shares, to))
+            found[name] = Held(limits.effective(modes.on_node(asked, labels), to), limits.shares(asked, shares, to))
     return found
 
 
-def pending(pod: pods.Pod) -> Change | None:
-    """What the pod's annotations want changed; None: nothing. Raises Denied, Malformed."""
+def pending(pod: pods.Pod, labels: Mapping[str, str]) -> Change | None:
+    """What the pod's annotations want changed, on a node of these labels; None: nothing. Raises Denied, Malformed."""
     request, applied = pod.request(), pod.applied()
     wanted = pod.wanted(request)
     if limits.dump(wanted) == limits.dump(applied.limits):
@@ -69,7 +72,7 @@ def pending(pod: pods.Pod) -> Change | None:
     ]
     if problems:
         raise errors.Denied(findings.message(problems))
-    before, after = held(pod, applied.limits), held(pod, wanted)
+    before, after = held(pod, applied.limits, labels), held(pod, wanted, labels)
     return Change(wanted, applied, {name: (before[name], after[name]) for name in after if before[name] != after[name]})
 
 

@@ -55,7 +55,7 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
         raise errors.Denied(
             f"{whose} holds {len(slots)} slots, asked for {asked.gpus} cards and was allocated {len(shares)}"
         )
-    held_to = limits.effective(asked, in_force)
+    held_to = limits.effective(modes.on_node(asked, node.labels), in_force)
     shares = limits.shares(asked, shares, in_force)
     cards = tuple(_card(node, whose, share) for share in shares)
     grant = Grant(

@@ -116,7 +116,7 @@ class Limiter:
             if pod is None:
                 return
             try:
-                change = changes.pending(pod) if _has_limits(pod) else None
+                change = changes.pending(pod, self._node().labels) if _has_limits(pod) else None
                 if change is not None:
                     await self._carry_out(pod, change)
                 self._refused.pop(uid, None)
@@ -137,7 +137,7 @@ class Limiter:
     async def write(self, pod: pods.Pod) -> None:
         """Write the policies that follow from what is known now, where they differ from what is in force."""
         try:
-            held = changes.held(pod, pod.applied().limits)
+            held = changes.held(pod, pod.applied().limits, self._node().labels)
         except errors.UnigpuError as error:
             self._log(pod, "limits not written", error)
             return
@@ -185,7 +185,7 @@ class Limiter:
                 lowered = changes.lowered(self._node(), *pair)
                 if await asyncio.to_thread(self._folders.limit, pod.uid, name, lowered):
                     self._changed()
-        beyond = await self._measure(pod, changes.held(pod, change.wanted))
+        beyond = await self._measure(pod, changes.held(pod, change.wanted, self._node().labels))
         count = self._count(pod)
         if change.containers:
             in_use = [
@@ -235,7 +235,7 @@ class Limiter:
             applied = pod.applied()
             if not applied.limits and not applied.held:
                 return
-            beyond = await self._measure(pod, changes.held(pod, applied.limits))
+            beyond = await self._measure(pod, changes.held(pod, applied.limits, self._node().labels))
             if beyond != applied.held:
                 await self._annotate(pod, Applied(applied.limits, beyond))
         except errors.UnigpuError as error:

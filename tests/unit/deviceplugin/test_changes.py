@@ -36,7 +36,7 @@ def pod(wanted: str = "", applied: str | None = None, **containers: tuple[Reques
 
 
 def pending(asked: Pod) -> changes.Change:
-    change = changes.pending(asked)
+    change = changes.pending(asked, {})
     assert change is not None
     return change
 
@@ -70,13 +70,13 @@ def test_several_containers_and_cards() -> None:
     [("", None), ("", "{}"), ("cores=10", '{"main":{"cores":10}}'), ("cores= 10", '{"main":{"cores":10}}')],
 )
 def test_nothing_to_change(wanted: str, applied: str | None) -> None:
-    assert changes.pending(pod(wanted, applied)) is None
+    assert changes.pending(pod(wanted, applied), {}) is None
 
 
 @pytest.mark.parametrize("wanted", ["cores=0", "{", '{"other":{"cores":10}}', "ceiling=40"])
 def test_refused_for_its_form_or_its_sense(wanted: str) -> None:
     with pytest.raises((errors.Malformed, errors.Denied)):
-        changes.pending(pod(wanted))
+        changes.pending(pod(wanted), {})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a container gets: limits by mode, and the variables of its dialect."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -7,10 +8,11 @@ import pytest
 from deviceplugin import decisions
 from deviceplugin.decisions import Node
 from deviceplugin.pods import Pod
-from unigpu import allocations, names, requests
+from unigpu import allocations, limits, names, requests
 from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
-from unigpu.requests import PodRequest, Request
+from unigpu.limits import Limit
+from unigpu.requests import ComputePolicy, PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
 
 UUIDS = [GpuUuid(f"GPU-{number}") for number in range(4)]
@@ -59,6 +61,32 @@ def test_limits_by_mode(
     assert decision.policy.cores_enforced is cores_enforced
     assert [card.memory >> 20 for card in decision.policy.cards] == [limit]
     assert [share.memory for share in decision.grant.shares] == [3072]
+
+
+@pytest.mark.parametrize(
+    ("label", "dialect", "in_force", "compute", "ceiling"),
+    [
+        (None, names.DIALECT_QGPU, None, ComputePolicy.HARD, 30),
+        ("burst-share", names.DIALECT_QGPU, None, ComputePolicy.SOFT, 100),
+        ("best-effort", names.DIALECT_QGPU, None, ComputePolicy.UNLIMITED, 30),
+        ("burst-share", names.DIALECT_HAMI, None, ComputePolicy.HARD, 30),
+        ("burst-share", names.DIALECT_QGPU, Limit(policy=ComputePolicy.HARD), ComputePolicy.HARD, 30),
+    ],
+)
+def test_compute_policy_of_the_node(
+    label: str | None, dialect: str, in_force: Limit | None, compute: ComputePolicy, ceiling: int
+) -> None:
+    """qGPU leaves it to the node's owner; what was changed for the pod itself comes before."""
+    asked = pod(Request(1, MiB(100), cores=Percent(30), dialect=dialect), [Share(UUIDS[0], MiB(100), Percent(30))])
+    if in_force is not None:
+        applied = limits.dump_applied(limits.Applied({"main": in_force}, {}))
+        asked = dataclasses.replace(asked, annotations={**asked.annotations, names.ANNOTATION_LIMITS_APPLIED: applied})
+    where = node()
+    if label is not None:
+        where = dataclasses.replace(where, labels={names.LABEL_QGPU_POLICY: label})
+    decided = decide(asked, where).policy
+    assert decided.compute is compute
+    assert [card.ceiling for card in decided.cards] == [ceiling]
 
 
 @pytest.mark.parametrize(
