@@ -258,7 +258,12 @@ CUresult cuGraphLaunch(CUgraphExec graph_exec, CUstream handle) {
     NEED_STREAM(stream, handle);
     NEED_EXEC(graph_exec);
     if (!stream->capture) {
-        NEED_OK(take_memory(graph_exec->graph, graph_exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH));
+        static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER; /* what is taken, and what is expected to be freed */
+        bool free_first = graph_exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        pthread_mutex_lock(&taking);
+        CUresult taken = take_memory(graph_exec->graph, free_first);
+        pthread_mutex_unlock(&taking);
+        NEED_OK(taken);
     }
     __atomic_add_fetch(&graph_exec->holders, 1, __ATOMIC_RELAXED);
     op work = {.kind = OP_GRAPH, .as.launch = {graph_exec, graph_hold(graph_exec->graph)}};

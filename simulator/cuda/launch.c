@@ -73,6 +73,11 @@ static uint64_t first_parameter(CUfunction function, void **parameters, void **e
 static CUresult measure(op *work, void **parameters, void **extra, const sim_profile *profile) {
     CUfunction function = work->as.kernel.function;
     bool told = function->parameter_count && function->parameters[0].bytes == 8;
+    if (told && strcmp(function->name, "unigpu_spin") == 0) {
+        work->as.kernel.duration_ns = first_parameter(function, parameters, extra);
+        work->as.kernel.lanes = SIM_LANES;
+        return CUDA_SUCCESS;
+    }
     const unsigned *grid = work->as.kernel.grid, *block = work->as.kernel.block;
     uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2];
     uint64_t room = blocks_at_once(profile, block[0] * block[1] * block[2],
@@ -80,10 +85,7 @@ static CUresult measure(op *work, void **parameters, void **extra, const sim_pro
     NEED(!work->as.kernel.cooperative || blocks <= room, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
     uint64_t waves = (blocks + room - 1) / room;
     work->as.kernel.lanes = waves > 1 ? SIM_LANES : (unsigned)((blocks * SIM_LANES + room - 1) / room);
-    if (told && strcmp(function->name, "unigpu_spin") == 0) {
-        work->as.kernel.duration_ns = first_parameter(function, parameters, extra);
-        work->as.kernel.lanes = SIM_LANES;
-    } else if (told && strcmp(function->name, "unigpu_work") == 0) {
+    if (told && strcmp(function->name, "unigpu_work") == 0) {
         uint64_t wave = first_parameter(function, parameters, extra);
         bool fits = !__builtin_mul_overflow(wave, waves, &work->as.kernel.duration_ns);
         NEED(fits, CUDA_ERROR_INVALID_VALUE);

@@ -29,7 +29,14 @@ static uint64_t later(uint64_t a, uint64_t b) {
 /* The lanes to take: those that come free last but in time, so that short gaps are filled first; then the earliest. */
 static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, uint64_t ready, bool chosen[SIM_LANES]) {
     uint64_t start = ready;
-    lanes = lanes < 1 ? 1 : lanes > SIM_LANES ? SIM_LANES : lanes;
+    if (lanes >= SIM_LANES) {
+        for (int lane = 0; lane < SIM_LANES; lane++) {
+            chosen[lane] = true;
+            start = later(start, free_ns[lane]);
+        }
+        return start;
+    }
+    lanes = lanes < 1 ? 1 : lanes;
     for (unsigned taken = 0; taken < lanes; taken++) {
         int best = -1;
         for (int lane = 0; lane < SIM_LANES; lane++) {
