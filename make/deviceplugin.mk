@@ -11,3 +11,16 @@ proto-check: $(SETUP) ## Check that the node agent's generated messages are curr
 	for file in "$$folder"/$(WIRE)/*; do \
 	  cmp -s "$$file" "$(WIRE)/$${file##*/}" || { echo "$(WIRE)/$${file##*/} is not what its .proto file gives: run 'make proto'"; exit 1; }; \
 	done
+
+.PHONY: bench-lending check-live-limits soak-live-limits
+bench: bench-lending
+soak: soak-live-limits
+
+bench-lending: $(SETUP) ## Node agent: processor time of the loop that lends idle shares, for 128 containers
+	$(PYTHON) bench/lending.py
+
+check-live-limits: packages cluster native clients ## Limits by annotation on a running numba program: in force within how long, refusals
+	$(CHECK) tests/cluster/test_live_limits.py
+
+soak-live-limits: packages cluster native clients ## The same, 100 times down, up and back
+	UNIGPU_ROUNDS=100 $(CHECK) tests/cluster/test_live_limits.py

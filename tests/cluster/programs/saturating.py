@@ -1,0 +1,60 @@
+"""A program for numba-cuda that keeps its GPU busy, and tells what it may have of it: a line of JSON every 20 ms.
+
+`at` seconds since the epoch, `charged` GPU time of its container, ns, and `total` bytes that the driver says there are;
+after each change of those also whether half of them was given, and what the driver said of more than all.
+"""
+
+import json
+import mmap
+import struct
+import time
+import warnings
+from pathlib import Path
+
+import numpy
+from numba import cuda
+from numba.core.errors import NumbaPerformanceWarning
+
+warnings.simplefilter("ignore", NumbaPerformanceWarning)
+CHARGED = 1152 + 16
+BATCH = 0.02
+
+
+@cuda.jit
+def work(values):
+    index = cuda.grid(1)
+    if index < values.size:
+        values[index] += 1
+
+
+def attempt(size: int) -> str:
+    """What the driver says of an allocation, which isn't kept."""
+    try:
+        cuda.device_array(size, dtype=numpy.uint8)
+    except cuda.cudadrv.driver.CudaAPIError as refused:
+        return str(refused)
+    return "given"
+
+
+def main() -> None:
+    values = cuda.device_array(1 << 20, dtype=numpy.float32)
+    context = cuda.current_context()
+    with Path("/usr/local/unigpu/usage").open("rb") as file:
+        account = mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ)
+    before = 0
+    while True:
+        until = time.monotonic() + BATCH
+        while time.monotonic() < until:
+            work[40000, 1024](values)
+        cuda.synchronize()
+        total = context.get_memory_info().total
+        (charged,) = struct.unpack_from("<Q", account, CHARGED)
+        line = {"at": time.time(), "charged": charged, "total": total}
+        if total != before:
+            before = total
+            line |= {"half": attempt(total // 2), "more": attempt(total + (64 << 20))}
+            context.deallocations.clear()
+        print(json.dumps(line), flush=True)
+
+
+main()
