@@ -19,7 +19,7 @@ from unigpu.units import GpuUuid
 logger = logging.getLogger(__name__)
 
 PACE = 0.05
-"""Seconds between two looks while somebody works on a shared card, and there is somebody to lend to or who must yield."""
+"""Seconds between two looks while somebody works on a shared card, and somebody may be lent to or has to yield."""
 PACE_TO_KNOW = 0.1
 """The same where there isn't, and only what the others use is told."""
 READY = 0.2
