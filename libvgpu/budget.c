@@ -23,6 +23,9 @@
 #define READY_NS 2000000 /* a little debt is usual where much is launched */
 #define ROUND_NS 10000000u
 
+/* Launches are seen to be done late, and in any order: time that nobody had is kept so long for them. */
+#define MEASURED_NS 50000000u
+
 /* More can't wait: such numbers come from a damaged file. */
 #define WAITERS_MOST 1000000
 
@@ -68,8 +71,6 @@ static int64_t try_take(struct vgpu_compute *account, uint64_t now, uint32_t rat
             new.balance = BUCKET_BURST_NS;
         *balance = new.balance;
     } while (!exchange(account, old, new));
-    if (taken > 0)
-        __atomic_add_fetch(&account->used, (uint64_t)taken, __ATOMIC_RELAXED);
     return taken;
 }
 
@@ -80,7 +81,6 @@ void budget_give(struct vgpu_compute *account, int64_t ns)
         new = old = read_bucket(account);
         new.balance += ns;
     } while (!exchange(account, old, new));
-    __atomic_sub_fetch(&account->used, (uint64_t)ns, __ATOMIC_RELAXED);
 }
 
 static void sleep_until(uint64_t at)
@@ -228,15 +228,14 @@ uint64_t budget_learning(const struct vgpu_compute *account)
     return __atomic_load_n(&account->learning, __ATOMIC_ACQUIRE);
 }
 
-uint64_t budget_new_part(struct vgpu_compute *account, uint64_t begun, uint64_t ended)
+uint64_t budget_part(struct vgpu_compute *account, uint64_t elapsed, uint64_t now)
 {
-    uint64_t seen = __atomic_load_n(&account->measured, __ATOMIC_ACQUIRE);
-    /* A mark far ahead is another boot's. */
+    uint64_t seen = __atomic_load_n(&account->measured, __ATOMIC_ACQUIRE), from, part;
     do {
-        if (seen > ended + 1000000000u * 60)
-            seen = 0;
-        if (seen >= ended)
-            return 0;
-    } while (!__atomic_compare_exchange_n(&account->measured, &seen, ended, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-    return ended - (seen > begun ? seen : begun);
+        uint64_t back = elapsed > MEASURED_NS ? elapsed : MEASURED_NS;
+        from = seen > now || now - seen > back ? now - back : seen;
+        part = now - from < elapsed ? now - from : elapsed;
+    } while (!__atomic_compare_exchange_n(
+        &account->measured, &seen, from + part, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    return part;
 }

@@ -1,4 +1,5 @@
-/* One card's account of GPU time, which all of the container's processes share. Knows no CUDA.
+/* One card's account of GPU time, which all of the container's processes share. Knows no CUDA, and leaves it to its
+ * caller to add up what was used.
  *
  * There is no lock in it: balance and time are exchanged together. Who must wait takes a turn; the one whose turn is
  * served sleeps by the clock until enough is earned, the others wait for it. The one that is served says until when it
@@ -40,7 +41,8 @@ void budget_end_learning(struct vgpu_compute *account, uint64_t begun);
 /* When such a launch was noted that may still run; 0: none. */
 uint64_t budget_learning(const struct vgpu_compute *account);
 
-/* The part of [begun, ended] that no kernel of the container was measured in before, ns of CLOCK_MONOTONIC. */
-uint64_t budget_new_part(struct vgpu_compute *account, uint64_t begun, uint64_t ended);
+/* Of a launch that was measured `elapsed` and seen to be done at `now`, what can be its own: all launches together can't
+ * have had more time than there was. */
+uint64_t budget_part(struct vgpu_compute *account, uint64_t elapsed, uint64_t now);
 
 #endif

@@ -54,6 +54,8 @@ struct cost *costs_find(const struct cost_key *key, void *context)
         found = &costs[first];
     if (found->generation != doubted) {
         found->generation = doubted;
+        found->meaning++;
+        found->learning = false;
         __atomic_store_n(&found->tried, 0, __ATOMIC_RELAXED);
         estimate_forget(&found->estimate);
     }
@@ -67,6 +69,7 @@ void costs_forget(const struct cost_key *key)
     for (struct cost *each = costs; each < costs + ROOM; each++) {
         if (!each->taken || memcmp(&each->key, key, sizeof *key) != 0)
             continue;
+        each->meaning++;
         estimate_forget(&each->estimate);
         __atomic_store_n(&each->value, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&each->tried, 0, __ATOMIC_RELAXED);
@@ -90,10 +93,11 @@ bool costs_begin_learning(struct cost *cost, uint64_t now)
     return first;
 }
 
-void costs_end_learning(struct cost *cost)
+void costs_end_learning(struct cost *cost, uint32_t meaning)
 {
     lock_take(&lock);
-    cost->learning = false;
+    if (cost->meaning == meaning)
+        cost->learning = false;
     lock_give(&lock);
 }
 
@@ -103,21 +107,31 @@ int64_t costs_guess(struct cost *cost, uint64_t now)
     lock_take(&lock);
     if (cost->value == 0) {
         guess = now > cost->asked_at ? (int64_t)(now - cost->asked_at) : 1;
-        cost->provisional++;
-        cost->guessed += guess;
     }
     lock_give(&lock);
     return guess;
 }
 
-int64_t costs_add(struct cost *cost, struct estimate_sample sample)
+void costs_note_guess(struct cost *cost, int64_t guess)
+{
+    lock_take(&lock);
+    cost->provisional++;
+    cost->guessed += guess;
+    lock_give(&lock);
+}
+
+int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t meaning)
 {
     int64_t missing = 0;
     lock_take(&lock);
+    if (cost->meaning != meaning) {
+        lock_give(&lock);
+        return 0;
+    }
     estimate_add(&cost->estimate, sample);
     uint64_t value = estimate_value(&cost->estimate, sample.at);
-    if (cost->learning) {
-        cost->learning = false;
+    cost->learning = false;
+    if (cost->provisional > 0) {
         missing = (int64_t)(cost->provisional * value) - cost->guessed;
         cost->provisional = 0;
         cost->guessed = 0;

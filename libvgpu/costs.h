@@ -25,6 +25,7 @@ struct cost {
     unsigned tried;   /* measurements since the last reason to doubt; read and written without the lock, roughly */
     unsigned alone;   /* so many next ones are of one launch alone: the host was too slow for a run; likewise */
     uint32_t generation;
+    uint32_t meaning; /* counts how often the key came to mean something else */
     bool taken, learning;
     uint64_t asked_at;    /* when it was first launched, ns */
     uint64_t provisional; /* launches since, whose charge was a guess */
@@ -46,18 +47,21 @@ struct cost *costs_find(const struct cost_key *key, void *context);
 void costs_forget(const struct cost_key *key);
 
 /* True for the one launch that is to be measured for an unknown key. Others of that key, until the cost is known, are
- * charged a guess by costs_guess. */
+ * charged a guess, see costs_guess. */
 bool costs_begin_learning(struct cost *cost, uint64_t now);
 
 /* The measured launch didn't happen, or will never be measured. */
-void costs_end_learning(struct cost *cost);
+void costs_end_learning(struct cost *cost, uint32_t meaning);
 
 /* A guess for one more launch of a key that is being learned: what has passed since it was asked; 0 where it is known by
  * now. */
 int64_t costs_guess(struct cost *cost, uint64_t now);
 
-/* Adds a sample; answers what charges made before were short of in sum (negative: over). */
-int64_t costs_add(struct cost *cost, struct estimate_sample sample);
+/* A launch that was charged this guess isn't measured itself: the charge is corrected when the cost is known. */
+void costs_note_guess(struct cost *cost, int64_t guess);
+
+/* Adds a sample, if the key still has that meaning; answers what charges made before were short of in sum (negative: over). */
+int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t meaning);
 
 /* In the child of a fork. */
 void costs_after_fork(void);

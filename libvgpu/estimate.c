@@ -40,7 +40,7 @@ uint64_t estimate_value(const struct estimate *estimate, uint64_t now)
     unsigned counted = 0;
     for (unsigned place = 0; place < kept(estimate); place++) {
         const struct estimate_sample *sample = &estimate->samples[place];
-        if (!is_late(estimate, place, now) || !sample->exact || sample->view == ESTIMATE_CONTENDED)
+        if (!is_late(estimate, place, now) || !sample->exact || sample->view >= ESTIMATE_CONTENDED)
             continue;
         /* What takes much longer than the shortest was perhaps interrupted. */
         if (sample->view == ESTIMATE_UNCERTAIN && sample->ns > shortest + shortest / 16)

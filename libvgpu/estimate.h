@@ -11,6 +11,7 @@ enum estimate_view {
     ESTIMATE_CLEAR,     /* nobody else was on the card */
     ESTIMATE_UNCERTAIN, /* nobody can tell */
     ESTIMATE_CONTENDED, /* others took their turns in between: no less than what it takes alone */
+    ESTIMATE_COMPANY,   /* likewise, and these were the container's own */
 };
 
 struct estimate_sample {

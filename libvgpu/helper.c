@@ -38,7 +38,7 @@ static void *work(void *nothing)
         }
         pause = FIRST_LOOK_NS;
         __atomic_store_n(&idle, 1, __ATOMIC_SEQ_CST);
-        while (!samples_any() && __atomic_load_n(&idle, __ATOMIC_SEQ_CST) == 1)
+        while (samples_under_way() == 0 && __atomic_load_n(&idle, __ATOMIC_SEQ_CST) == 1)
             syscall(SYS_futex, &idle, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
         __atomic_store_n(&idle, 0, __ATOMIC_SEQ_CST);
     }

@@ -31,6 +31,9 @@
 
 #define FIRST_GUESS_NS 1000
 
+/* While so many launches are measured, no more of those are whose charge is a guess. */
+#define GUESSES_MEASURED 64u
+
 static struct launch_thread nobody;
 __thread struct launch_thread *launch_mine = &nobody;
 static __thread struct launch_thread *own;
@@ -220,12 +223,24 @@ static void charge_first(struct launch *launch, CUcontext context, CUstream stre
     launch->sample = sample_begin(cost, context, launch->card, stream);
     if (launch->sample == NULL) {
         share_end_learning(launch->card, noted_at);
-        costs_end_learning(cost);
+        costs_end_learning(cost, cost->meaning);
         return;
     }
     launch->sample->learning = true;
     launch->sample->noted_at = noted_at;
     launch->sample->charged = launch->charged;
+}
+
+/* One of those that come before it is known. */
+static void charge_guess(struct launch *launch, CUcontext context, CUstream stream, int64_t guess)
+{
+    charge_exactly(launch, guess);
+    if (samples_under_way() < GUESSES_MEASURED)
+        launch->sample = sample_begin(launch->cost, context, launch->card, stream);
+    if (launch->sample != NULL)
+        launch->sample->charged = launch->charged;
+    else
+        costs_note_guess(launch->cost, guess);
 }
 
 /* ---- Costs that are known. */
@@ -301,7 +316,7 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
     if ((__atomic_load_n(&cards_seen, __ATOMIC_RELAXED) & 1u << card) == 0
         && __atomic_fetch_or(&cards_seen, 1u << card, __ATOMIC_RELAXED) != 0)
         costs_ask_again();
-    if (samples_any() && !captures_any())
+    if (samples_under_way() > 0 && !captures_any())
         samples_read(context);
     launch->cost = costs_find(key, context);
     uint64_t value = known(launch->cost);
@@ -323,7 +338,7 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
         await_cost(launch, context);
     int64_t guess = value == 0 ? costs_guess(launch->cost, budget_clock()) : 0;
     if (guess > 0)
-        charge_exactly(launch, guess);
+        charge_guess(launch, context, stream, guess);
     else
         charge_known(launch, key, context, stream, known(launch->cost));
 }

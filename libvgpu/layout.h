@@ -68,7 +68,7 @@ struct vgpu_compute {
     uint64_t used;   /* GPU time charged ever, ns */
     uint64_t waited; /* time that launches waited, ns */
     uint64_t waits;
-    uint64_t measured;   /* CLOCK_MONOTONIC until which long kernels were charged as measured, ns */
+    uint64_t measured;   /* time that long kernels were measured in, as a moment of CLOCK_MONOTONIC, ns */
     uint64_t head_until; /* CLOCK_MONOTONIC until which the one that is served sleeps, ns */
     uint64_t learning;   /* CLOCK_MONOTONIC of the last launch whose cost nobody knows yet, ns; 0: it is known now */
     uint32_t turn; /* the next that comes to wait takes it */

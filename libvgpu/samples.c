@@ -15,6 +15,11 @@
 /* So many that aren't done yet are asked in one look: later ones of a stream are never done earlier. */
 #define UNDONE_MOST 32
 
+/* A host that isn't interrupted launches in less time than this. */
+#define USUAL_GAP_NS 5000u
+
+#define STREAMS_NS 1000000000u
+
 struct pairs {
     CUcontext context;
     unsigned held;
@@ -30,9 +35,9 @@ static bool stopped;
 static unsigned under_way;
 static struct sample *first, **last = &first;
 
-bool samples_any(void)
+unsigned samples_under_way(void)
 {
-    return __atomic_load_n(&under_way, __ATOMIC_RELAXED) > 0;
+    return __atomic_load_n(&under_way, __ATOMIC_RELAXED);
 }
 
 /* Call with the lock held. */
@@ -118,7 +123,7 @@ struct sample *sample_begin(struct cost *cost, CUcontext context, int card, CUst
     sample->charged = -1;
     sample->learning = false;
     sample->started_at = 0;
-    sample->generation = cost->generation;
+    sample->meaning = cost->meaning;
     sample->begun_at = budget_clock();
     if (!record(sample->before, stream)) {
         sample_cancel(sample);
@@ -135,7 +140,7 @@ void sample_launched(struct sample *sample)
 
 static void end_learning(struct sample *sample)
 {
-    costs_end_learning(sample->cost);
+    costs_end_learning(sample->cost, sample->meaning);
     share_end_learning(sample->card, sample->noted_at);
 }
 
@@ -165,6 +170,17 @@ void sample_end(struct sample *sample, unsigned launches)
     helper_wake();
 }
 
+/* Whether launches that are measured come on several streams these days. Call with the lock held. */
+static bool several_streams(CUstream stream, uint64_t now)
+{
+    static CUstream last_stream;
+    static uint64_t changed_at;
+    if (stream != last_stream && last_stream != NULL)
+        changed_at = now;
+    last_stream = stream;
+    return changed_at != 0 && now - changed_at < STREAMS_NS;
+}
+
 /* What is known now of the sample's launches; and their charge, where it is to be corrected, is. */
 static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
 {
@@ -178,15 +194,20 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
         __atomic_store_n(&cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
         return;
     }
+    /* An idle card began it while the host was still launching it: usually in the middle of that. */
+    if (!sample->backlogged && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap)
+        elapsed -= sample->gap / 2;
     struct estimate_sample measured = {.at = now, .ns = elapsed / sample->launches, .view = (uint8_t)view,
         .exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed)};
-    int64_t missing = 0;
+    bool in_company = view == ESTIMATE_COMPANY || several_streams(sample->stream, now);
+    measured.charged = sample->charged >= 0 && !in_company ? elapsed : 0;
+    int64_t missing = costs_add(cost, measured, sample->meaning);
     if (sample->charged >= 0) {
-        uint64_t part = share_new_part(sample->card, now - elapsed, now);
-        measured.charged = view == ESTIMATE_CONTENDED && part < elapsed ? part : elapsed;
-        missing = (int64_t)measured.charged - sample->charged;
+        uint64_t own = in_company && cost->value < elapsed ? cost->value : elapsed;
+        uint64_t part = share_part(sample->card, own, now);
+        /* Side by side with others of the container: what time there was for it beside theirs. */
+        missing += (int64_t)(in_company ? part : own) - sample->charged;
     }
-    missing += costs_add(cost, measured);
     message(MESSAGE_DEBUG, "GPU %d: %u launches took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
         sample->card, sample->launches, (unsigned long long)elapsed, (int)view,
         measured.exact ? "exactly" : "at most", (unsigned long long)cost->value, (long long)missing);
@@ -321,7 +342,7 @@ void samples_stop(void)
 {
     CUcontext current;
     /* What the card has done by now is still to be charged as it was. */
-    if (samples_any() && !captures_any() && DRIVER(cuCtxGetCurrent) != NULL
+    if (samples_under_way() > 0 && !captures_any() && DRIVER(cuCtxGetCurrent) != NULL
         && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS) {
         samples_read(NULL);
         DRIVER(cuCtxSetCurrent)(current);

@@ -20,7 +20,7 @@ struct sample {
     uint64_t gap;                /* host's time between the first event and the end of the first launch */
     uint64_t started_at;         /* when the card was first seen to have begun it; 0: not yet */
     int64_t charged;             /* where the charge is to be corrected: what it was; else -1 */
-    uint32_t generation;
+    uint32_t meaning;
     uint16_t launches;
     int16_t card;
     bool backlogged; /* the stream had work before it */
@@ -43,8 +43,8 @@ void sample_cancel(struct sample *sample);
  * changed). Answers how many are still under way. */
 unsigned samples_read(CUcontext context);
 
-/* Whether anything is under way; read without a lock. */
-bool samples_any(void);
+/* How many are under way; read without a lock. */
+unsigned samples_under_way(void);
 
 /* Around what may end a context (NULL: any): in between none of its events is touched. */
 void samples_hold(CUcontext context);

@@ -17,6 +17,7 @@ static struct card {
     struct vgpu_compute *shared;
     _Alignas(16) struct vgpu_compute own; /* for a limit of this process alone; and where there is no usage file, for all */
     uint64_t charged;        /* by this process */
+    uint32_t charging;       /* threads that are about to have changed both `charged` and the account's sum */
     uint64_t seen;           /* what others had charged when last looked */
     uint64_t sibling_at;     /* when that last changed */
 } cards[VGPU_MAX_GPUS];
@@ -54,6 +55,26 @@ static uint32_t own_rate(int card, uint64_t now)
     return given == 0 || wished < given ? wished : 0;
 }
 
+/* What this process took is in the account's sum and in its own. */
+static void count(struct card *here, struct vgpu_compute *account, int64_t ns)
+{
+    __atomic_add_fetch(&here->charging, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&account->used, (uint64_t)ns, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&here->charged, (uint64_t)ns, __ATOMIC_SEQ_CST);
+    __atomic_sub_fetch(&here->charging, 1, __ATOMIC_SEQ_CST);
+}
+
+/* What other processes of the container took; false where that can't be told at this moment. */
+static bool taken_by_others(struct card *here, const struct vgpu_compute *account, uint64_t *others)
+{
+    uint64_t charged = __atomic_load_n(&here->charged, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&here->charging, __ATOMIC_SEQ_CST) != 0)
+        return false;
+    *others = __atomic_load_n(&account->used, __ATOMIC_SEQ_CST) - charged;
+    return __atomic_load_n(&here->charging, __ATOMIC_SEQ_CST) == 0
+        && __atomic_load_n(&here->charged, __ATOMIC_SEQ_CST) == charged;
+}
+
 int64_t share_take(int card, int64_t cost, int64_t wish, bool *waited)
 {
     struct card *here = &cards[card];
@@ -65,7 +86,7 @@ int64_t share_take(int card, int64_t cost, int64_t wish, bool *waited)
     bool slept;
     int64_t taken = budget_take(account, card, cost, wish, shared_rate, &slept);
     *waited = (own && *waited) || slept;
-    __atomic_add_fetch(&here->charged, (uint64_t)taken, __ATOMIC_RELAXED);
+    count(here, account, taken);
     if (own)
         budget_give(&here->own, -taken);
     return taken;
@@ -76,7 +97,7 @@ void share_give(int card, int64_t ns)
     struct card *here = &cards[card];
     struct vgpu_compute *account = account_of(card);
     budget_give(account, ns);
-    __atomic_sub_fetch(&here->charged, (uint64_t)ns, __ATOMIC_RELAXED);
+    count(here, account, -ns);
     if (account != &here->own && own_rate(card, budget_clock()) > 0)
         budget_give(&here->own, ns);
 }
@@ -91,15 +112,18 @@ enum estimate_view share_view(int card)
 {
     struct card *here = &cards[card];
     uint64_t now = budget_clock();
-    uint64_t others = __atomic_load_n(&account_of(card)->used, __ATOMIC_RELAXED)
-        - __atomic_load_n(&here->charged, __ATOMIC_RELAXED);
-    if (__atomic_exchange_n(&here->seen, others, __ATOMIC_RELAXED) != others)
+    uint64_t others;
+    if (taken_by_others(here, account_of(card), &others)
+        && __atomic_exchange_n(&here->seen, others, __ATOMIC_RELAXED) != others)
         __atomic_store_n(&here->sibling_at, now, __ATOMIC_RELAXED);
     uint64_t at = __atomic_load_n(&here->sibling_at, __ATOMIC_RELAXED);
     if (at != 0 && now < at + SIBLING_NS)
-        return ESTIMATE_CONTENDED;
+        return ESTIMATE_COMPANY;
     struct rate_policy policy;
-    if (ground()->kind != GROUND_POLICY || !policy_compute((unsigned)card, &policy) || !rate_is_fresh(&policy, now))
+    /* Without a policy there is no node agent that could tell, and most often nobody else. */
+    if (ground()->kind != GROUND_POLICY)
+        return ESTIMATE_CLEAR;
+    if (!policy_compute((unsigned)card, &policy) || !rate_is_fresh(&policy, now))
         return ESTIMATE_UNCERTAIN;
     return policy.others > IDLE ? ESTIMATE_CONTENDED : ESTIMATE_CLEAR;
 }
@@ -127,7 +151,7 @@ uint64_t share_learning(int card)
     return budget_learning(account_of(card));
 }
 
-uint64_t share_new_part(int card, uint64_t begun, uint64_t ended)
+uint64_t share_part(int card, uint64_t elapsed, uint64_t now)
 {
-    return budget_new_part(account_of(card), begun, ended);
+    return budget_part(account_of(card), elapsed, now);
 }

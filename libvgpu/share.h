@@ -28,8 +28,7 @@ bool share_limited(int card);
 /* Who may have disturbed a sample that was taken just now. */
 enum estimate_view share_view(int card);
 
-/* Of a kernel that was measured from `begun` to `ended`, CLOCK_MONOTONIC in ns: the time in which no other one of the
- * container was. */
-uint64_t share_new_part(int card, uint64_t begun, uint64_t ended);
+/* Of a launch that was measured `elapsed`, what can be its own; see budget.h. */
+uint64_t share_part(int card, uint64_t elapsed, uint64_t now);
 
 #endif

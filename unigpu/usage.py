@@ -14,7 +14,7 @@ tell the living from the dead.
     1152    128n   cards' compute: 0 8 balance: GPU time that may be used at once, ns, negative in debt
                                    8 8 CLOCK_MONOTONIC until which it is earned, ns · 16 8 GPU time charged ever, ns
                                    24 8 time that launches waited, ns · 32 8 launches that waited
-                                   40 8 CLOCK_MONOTONIC until which long kernels were charged as measured, ns
+                                   40 8 time that long kernels were measured in, as a moment of CLOCK_MONOTONIC, ns
                                    48 8 CLOCK_MONOTONIC until which the one that is served sleeps, ns
                                    56 8 CLOCK_MONOTONIC of a launch whose cost isn't known yet, ns; 0 none
                                    64 4 next turn · 68 4 turn that is served
