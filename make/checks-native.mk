@@ -28,7 +28,8 @@ check-damage: native ## Torn, truncated, foreign and unwritable files
 	$(NATIVE_CHECK) tests/native/libvgpu/test_damage.py tests/native/libvgpu/test_managed.py
 
 check-sanitizers: native clients ## Address, thread and undefined-behaviour sanitizers, and valgrind
-	$(NATIVE_CHECK) tests/native/libvgpu/test_sanitizers.py tests/native/simulator/test_sanitizers.py
+	$(NATIVE_CHECK) tests/native/libvgpu/test_sanitizers.py \
+	  tests/native/libvgpu/test_launches_sanitizers.py tests/native/simulator/test_sanitizers.py
 
 check-exports: native ## What the libraries export is exactly the list
 	$(NATIVE_CHECK) tests/native/libvgpu/test_exports.py tests/native/simulator/test_exports.py
