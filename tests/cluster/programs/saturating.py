@@ -1,7 +1,8 @@
 """A program for numba-cuda that keeps its GPU busy, and tells what it may have of it: a line of JSON every 20 ms.
 
 `at` seconds since the epoch, `charged` GPU time of its container, ns, and `total` bytes that the driver says there are;
-after each change of those also whether half of them was given, and what the driver said of more than all.
+after each change of those also what the driver said when a quarter of them was asked for, and when more than all was,
+and how long that took.
 """
 
 import json
@@ -51,8 +52,9 @@ def main() -> None:
         line = {"at": time.time(), "charged": charged, "total": total}
         if total != before:
             before = total
-            line |= {"half": attempt(total // 2), "more": attempt(total + (64 << 20))}
+            line |= {"some": attempt(total // 4), "more": attempt(total + (64 << 20))}
             context.deallocations.clear()
+            line["seconds"] = time.time() - line["at"]
         print(json.dumps(line), flush=True)
 
 
