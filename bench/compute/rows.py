@@ -65,7 +65,8 @@ class Shared:
     """What containers on one card had."""
 
     shares: Sequence[float]
-    starts: Sequence[float]
+    busy: float
+    """Of the card, percent."""
     longest: Sequence[int]
     late: int
     first: int
@@ -94,7 +95,7 @@ async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> 
         await watch.until(first + judge.WINDOW)
     return Shared(
         shares=[watch.series.share(each.group, first, first + judge.WINDOW) for each in containers],
-        starts=[watch.series.share(each.group, first, first + judge.START) for each in containers],
+        busy=watch.series.share_card(first, first + judge.WINDOW),
         longest=[report.longest for report in reports],
         late=max(report.late for report in reports),
         first=first,
@@ -115,7 +116,12 @@ async def neighbours(folder: Path, limits: Sequence[int], kernel: int) -> list[R
     ]
     longest = max(waits, key=lambda verdict: verdict.measured / verdict.allowed)
     return [
-        Row(name, judge.Verdict(worst, max(NEIGHBOUR_POINTS, 100 * kernel / judge.WINDOW)), "points", f"had {had} %"),
+        Row(
+            name,
+            judge.Verdict(worst, max(NEIGHBOUR_POINTS, 100 * kernel / judge.WINDOW)),
+            "points",
+            f"had {had} %; the card was idle for {100 - found.busy:.1f} %",
+        ),
         _wait_row(name, int(longest.measured), longest),
     ]
 
