@@ -50,10 +50,7 @@ CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *conte
     made->primary = primary;
     made->id = __atomic_add_fetch(&next_id, 1, __ATOMIC_RELAXED);
     made->heap = heap_new(chosen, made, NULL);
-    made->limits[CU_LIMIT_STACK_SIZE] = 1024;
-    made->limits[CU_LIMIT_PRINTF_FIFO_SIZE] = MIB;
-    made->limits[CU_LIMIT_MALLOC_HEAP_SIZE] = 8 * MIB;
-    made->limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64;
+    limits_begin(made);
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->empty, NULL);
     made->legacy = stream_new(made, CU_STREAM_DEFAULT, 0, true);
@@ -69,6 +66,7 @@ void context_end(CUcontext context) {
         context->modules = module->next;
         module_end(module);
     }
+    limits_end(context);
     heap_end(context->heap);
     sim_use_context_end(sim_driver.machine, context->device->gpu, context->cost);
     pthread_cond_destroy(&context->empty);
@@ -202,25 +200,6 @@ CUresult cuCtxSynchronize(void) {
     NEED_OK(capture_forbids_unsafe());
     context_wait(current);
     return context_lost(current) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
-}
-
-static bool known_limit(CUlimit limit) {
-    return (int)limit >= 0 && limit <= CU_LIMIT_PERSISTING_L2_CACHE_SIZE;
-}
-
-CUresult cuCtxGetLimit(size_t *value, CUlimit limit) {
-    NEED_CONTEXT(current);
-    NEED(value, CUDA_ERROR_INVALID_VALUE);
-    NEED(known_limit(limit), CUDA_ERROR_UNSUPPORTED_LIMIT);
-    *value = current->limits[limit];
-    return CUDA_SUCCESS;
-}
-
-CUresult cuCtxSetLimit(CUlimit limit, size_t value) {
-    NEED_CONTEXT(current);
-    NEED(known_limit(limit), CUDA_ERROR_UNSUPPORTED_LIMIT);
-    current->limits[limit] = value;
-    return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetCacheConfig(CUfunc_cache *config) {

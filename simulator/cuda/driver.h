@@ -99,6 +99,7 @@ struct CUctx_st {
     uint64_t latest_ns;   /* when everything submitted is done */
     struct CUmod_st *modules;
     size_t limits[16];
+    uint64_t limit_bytes[16]; /* that the card gave for them */
     CUfunc_cache cache_config;
     CUsharedconfig shared_config;
     uint32_t peers; /* cards whose memory it may reach, by number */
@@ -114,6 +115,9 @@ static inline bool context_lost(CUcontext context) {
 }
 CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *context);
 void context_end(CUcontext context);
+/* limits.c: */
+void limits_begin(CUcontext context);
+void limits_end(CUcontext context);
 
 /* ---- Device memory. */
 
@@ -132,6 +136,8 @@ typedef struct extent {
 
 heap *heap_new(device *device, CUcontext context, CUmemoryPool pool);
 void heap_end(heap *heap);
+/* A pool's heap, and the pool's object, end with the last allocation: until then the card's memory stays taken. */
+void heap_leave(heap *heap);
 CUresult heap_alloc(heap *heap, size_t bytes, bool managed, CUdeviceptr *pointer);
 CUresult heap_free(CUdeviceptr pointer);
 /* Addresses without memory: `heap_charge` gives it, `heap_free` takes it back and leaves the addresses, until the

@@ -100,6 +100,33 @@ void heap_end(heap *heap) {
     free(heap);
 }
 
+static bool is_empty(const heap *heap) {
+    bool empty = !heap->large;
+    for (int class = 0; empty && class < CLASSES; class++) {
+        empty = !heap->open[class] && !heap->full[class];
+    }
+    return empty;
+}
+
+/* A heap that was left ends with its last allocation, and its pool with it. */
+static void end_left(heap *heap) {
+    CUmemoryPool pool = heap->pool;
+    heap_end(heap);
+    object_end(pool);
+}
+
+void heap_leave(heap *heap) {
+    pthread_mutex_lock(&heap->lock);
+    trim(heap, 0);
+    heap->threshold = UINT64_MAX;
+    heap->left = true;
+    bool over = is_empty(heap);
+    pthread_mutex_unlock(&heap->lock);
+    if (over) {
+        end_left(heap);
+    }
+}
+
 static CUresult alloc_small(heap *heap, size_t bytes, CUdeviceptr *pointer) {
     size_t slot_bytes;
     unsigned class = class_of(bytes, &slot_bytes);
@@ -174,6 +201,7 @@ CUresult heap_free(CUdeviceptr pointer) {
     NEED(home, CUDA_ERROR_INVALID_VALUE);
     heap *heap = home->heap;
     CUresult result = CUDA_ERROR_INVALID_VALUE;
+    bool over = false;
     pthread_mutex_lock(&heap->lock);
     if (block_at(pointer) == home) {
         size_t offset = (uintptr_t)pointer - home->base;
@@ -196,8 +224,12 @@ CUresult heap_free(CUdeviceptr pointer) {
             free_small(heap, home, (unsigned)(offset / home->asked));
             result = CUDA_SUCCESS;
         }
+        over = heap->left && is_empty(heap);
     }
     pthread_mutex_unlock(&heap->lock);
+    if (over) {
+        end_left(heap);
+    }
     return result;
 }
 

@@ -44,6 +44,7 @@ struct heap {
     uint64_t charged, charged_high; /* on the card, what is kept included */
     uint64_t kept;                  /* of it, bytes that no block has */
     uint64_t threshold;             /* up to which what is freed is kept */
+    bool left;                      /* nobody allocates from it any more */
     block *large;
     block *open[CLASSES]; /* shared pieces with room, by class */
     block *full[CLASSES];

@@ -50,11 +50,9 @@ CUresult cuMemFree_v2(CUdeviceptr pointer) {
         context_wait(found.context); /* freeing waits for the work that may use it */
         NEED(!context_lost(found.context), CUDA_ERROR_UNKNOWN);
     }
-    CUresult result = heap_free(pointer);
-    if (result == CUDA_SUCCESS) {
-        pool_freed(&found);
-    }
-    return result;
+    NEED(found.base == pointer, CUDA_ERROR_INVALID_VALUE);
+    pool_freed(&found); /* before its last allocation takes a destroyed pool along */
+    return heap_free(pointer);
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr pointer) {

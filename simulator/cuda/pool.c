@@ -5,6 +5,7 @@
 
 struct CUmemPoolHandle_st {
     object object;
+    bool destroyed; /* what was allocated from it lives on */
     device *device;
     heap *heap;
     CUmemPoolProps properties;
@@ -38,7 +39,7 @@ static CUmemoryPool default_pool(device *chosen) {
     return chosen->default_pool;
 }
 
-#define NEED_POOL(pool) NEED(object_is(pool, KIND_POOL), CUDA_ERROR_INVALID_VALUE)
+#define NEED_POOL(pool) NEED(object_is(pool, KIND_POOL) && !(pool)->destroyed, CUDA_ERROR_INVALID_VALUE)
 
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *pool_props) {
     NEED_DRIVER();
@@ -59,8 +60,8 @@ CUresult cuMemPoolDestroy(CUmemoryPool pool) {
         pool->device->pool = pool->device->default_pool;
     }
     pthread_mutex_unlock(&pool->device->lock);
-    heap_end(pool->heap);
-    object_end(pool);
+    pool->destroyed = true;
+    heap_leave(pool->heap);
     return CUDA_SUCCESS;
 }
 

@@ -117,6 +117,30 @@ def pool_uses(size: int, threshold: int) -> list[int]:
     return [*seen, before - info()[0], reserved.value]
 
 
+def destroyed_pool_uses(size: int) -> list[int]:
+    """What allocating from a destroyed pool answers; bytes that the card lacks with two allocations left, one, none."""
+    before, pool, held = info()[0], ctypes.c_void_p(), [ctypes.c_uint64(), ctypes.c_uint64()]
+    pinned_on_device = (ctypes.c_int * 32)(1, 0, 1, 0)
+    assert cuda.cuMemPoolCreate(ctypes.byref(pool), pinned_on_device) == 0
+    for pointer in held:
+        assert cuda.cuMemAllocFromPoolAsync(ctypes.byref(pointer), ctypes.c_size_t(size), pool, None) == 0
+    assert synchronize() == 0
+    assert cuda.cuMemPoolDestroy(pool) == 0
+    refusal = cuda.cuMemAllocFromPoolAsync(ctypes.byref(ctypes.c_uint64()), ctypes.c_size_t(size), pool, None)
+    seen = [refusal, before - info()[0]]
+    assert cuda.cuMemFreeAsync(held[0], None) == 0
+    assert synchronize() == 0
+    seen.append(before - info()[0])
+    assert cuda.cuMemFree_v2(held[1]) == 0
+    return [*seen, before - info()[0]]
+
+
+def limit_uses(limit: int, values: list[int]) -> list[list[int]]:
+    """For each value of a context's limit, what setting it answers, and bytes that the card then lacks."""
+    before = info()[0]
+    return [[cuda.cuCtxSetLimit(limit, ctypes.c_size_t(value)), before - info()[0]] for value in values]
+
+
 def fork_and_init() -> int:
     """What cuInit and an allocation answer in a child of a process that uses the driver."""
     child = os.fork()

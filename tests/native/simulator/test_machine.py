@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 CONTEXT = {"rtx4090": 362, "a100-40": 409}
-NO_DEVICE, OUT_OF_MEMORY, NOT_INITIALIZED = 100, 2, 3
+NO_DEVICE, OUT_OF_MEMORY, NOT_INITIALIZED, INVALID_VALUE = 100, 2, 3, 1
 GPU_IS_LOST, UNKNOWN = 15, 999
 
 
@@ -68,6 +68,29 @@ def test_a_pool_keeps_what_its_threshold_says(machine: "Machine", threshold: int
     client = machine.client()
     assert client.ask("start") == 0
     assert client.ask("pool_uses", 64 * MIB, threshold * MIB) == [each * MIB for each in used]
+
+
+def test_a_destroyed_pool_ends_with_its_last_allocation(machine: "Machine") -> None:
+    client = machine.client()
+    assert client.ask("start") == 0
+    assert client.ask("destroyed_pool_uses", 64 * MIB) == [INVALID_VALUE, 128 * MIB, 128 * MIB, 0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "values", "used"),
+    [
+        ("stack", [2048, 1024, 3072], [128 * 1536 * 1024, 128 * 1536 * 1024, 2 * 128 * 1536 * 1024]),
+        ("printf", [MIB, 2 * MIB, 9 * MIB], [0, 2 * MIB, 8 * MIB]),
+        ("malloc", [64 * MIB, 8 * MIB, 64 * MIB], [56 * MIB, 56 * MIB, 56 * MIB]),
+    ],
+)
+def test_a_contexts_limits_take_memory(machine: "Machine", limit: str, values: list[int], used: list[int]) -> None:
+    machine.create("--profile", "rtx4090")
+    client = machine.client()
+    assert client.ask("start") == 0
+    number = ["stack", "printf", "malloc"].index(limit)
+    assert client.ask("limit_uses", number, values) == [[0, each] for each in used]
+    assert client.ask("limit_uses", number, [1 << 40, (1 << 64) - 1]) == [[OUT_OF_MEMORY, 0]] * 2
 
 
 def test_processes_see_each_others_use(machine: "Machine") -> None:
