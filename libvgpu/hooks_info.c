@@ -2,17 +2,7 @@
 #include "cards.h"
 #include "hooks.h"
 #include "reserves.h"
-
-static uint64_t least(uint64_t one, uint64_t other)
-{
-    return one < other ? one : other;
-}
-
-/* A card of which nothing may be had stays as big as it is, and full: programs divide by the total. */
-static uint64_t shown(uint64_t limit, uint64_t total)
-{
-    return limit != 0 ? least(limit, total) : total;
-}
+#include "shown.h"
 
 CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_bytes, size_t *total)
 {
@@ -25,8 +15,8 @@ CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_
     if (limit < *total) {
         reserves_look(card);
         uint64_t used = quota_used(card);
-        *total = shown(limit, *total);
-        *free_bytes = least(*free_bytes, limit > used ? limit - used : 0);
+        *total = shown_total(limit, *total);
+        *free_bytes = shown_least(*free_bytes, limit > used ? limit - used : 0);
     }
     return result;
 }
@@ -35,7 +25,7 @@ CUresult hook_cuDeviceTotalMem_v2(__typeof__(&cuDeviceTotalMem_v2) driver, size_
 {
     CUresult result = driver(bytes, device);
     if (result == CUDA_SUCCESS && bytes != NULL)
-        *bytes = shown(quota_limit(cards_of_device(device)), *bytes);
+        *bytes = shown_total(quota_limit(cards_of_device(device)), *bytes);
     return result;
 }
 
@@ -48,8 +38,8 @@ nvmlReturn_t hook_nvmlDeviceGetMemoryInfo(__typeof__(&nvmlDeviceGetMemoryInfo) d
     int card = cards_of_nvml(device);
     uint64_t limit = quota_limit(card);
     if (limit < memory->total) {
-        memory->total = shown(limit, memory->total);
-        memory->used = limit != 0 ? least(quota_used(card), limit) : memory->total;
+        memory->total = shown_total(limit, memory->total);
+        memory->used = limit != 0 ? shown_least(quota_used(card), limit) : memory->total;
         memory->free = memory->total - memory->used;
     }
     return result;
@@ -64,9 +54,9 @@ nvmlReturn_t hook_nvmlDeviceGetMemoryInfo_v2(__typeof__(&nvmlDeviceGetMemoryInfo
     int card = cards_of_nvml(device);
     uint64_t limit = quota_limit(card);
     if (limit < memory->total) {
-        memory->total = shown(limit, memory->total);
+        memory->total = shown_total(limit, memory->total);
         memory->reserved = 0;
-        memory->used = limit != 0 ? least(quota_used(card), limit) : memory->total;
+        memory->used = limit != 0 ? shown_least(quota_used(card), limit) : memory->total;
         memory->free = memory->total - memory->used;
     }
     return result;

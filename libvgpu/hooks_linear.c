@@ -57,6 +57,9 @@ CUresult hook_cuMemFreeAsync(__typeof__(&cuMemFreeAsync) driver, CUdeviceptr poi
     struct ledger_entry entry;
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer, stream);
-    linear_freed(noted, result, pointer, &entry);
+    if (noted && result == CUDA_SUCCESS && entry.kind == LEDGER_POOLED)
+        reserve_freed_in(entry.context, stream);
+    else
+        linear_freed(noted, result, pointer, &entry);
     return result;
 }

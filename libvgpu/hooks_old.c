@@ -2,6 +2,8 @@
 #include "arrays.h"
 #include "hooks.h"
 #include "linear.h"
+#include "reserves.h"
+#include "shown.h"
 
 CUresult hook_cuMemAlloc(__typeof__(&cuMemAlloc) driver, unsigned int *pointer, unsigned int bytes)
 {
@@ -37,11 +39,6 @@ CUresult hook_cuMemFree(__typeof__(&cuMemFree) driver, unsigned int pointer)
     return result;
 }
 
-static unsigned int narrow(uint64_t number)
-{
-    return number > UINT32_MAX ? UINT32_MAX : (unsigned int)number;
-}
-
 CUresult hook_cuMemGetInfo(__typeof__(&cuMemGetInfo) driver, unsigned int *free_bytes, unsigned int *total)
 {
     CUcontext context;
@@ -49,20 +46,18 @@ CUresult hook_cuMemGetInfo(__typeof__(&cuMemGetInfo) driver, unsigned int *free_
     CUresult result = driver(free_bytes, total);
     if (result != CUDA_SUCCESS || free_bytes == NULL || total == NULL || !cards_of_current(&context, &card))
         return result;
+    reserves_look(card);
     uint64_t limit = quota_limit(card), used = quota_used(card);
-    uint64_t left = limit > used ? limit - used : 0;
-    *total = narrow(limit) < *total ? narrow(limit) : *total;
-    *free_bytes = narrow(left) < *free_bytes ? narrow(left) : *free_bytes;
+    *total = (unsigned int)shown_total(limit, *total);
+    *free_bytes = (unsigned int)shown_least(*free_bytes, limit > used ? limit - used : 0);
     return result;
 }
 
 CUresult hook_cuDeviceTotalMem(__typeof__(&cuDeviceTotalMem) driver, unsigned int *bytes, CUdevice device)
 {
     CUresult result = driver(bytes, device);
-    if (result == CUDA_SUCCESS && bytes != NULL) {
-        unsigned int limit = narrow(quota_limit(cards_of_device(device)));
-        *bytes = limit < *bytes ? limit : *bytes;
-    }
+    if (result == CUDA_SUCCESS && bytes != NULL)
+        *bytes = (unsigned int)shown_total(quota_limit(cards_of_device(device)), *bytes);
     return result;
 }
 

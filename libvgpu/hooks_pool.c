@@ -28,8 +28,11 @@
             reserves_look(card);                                                                    \
             result = CUDA_ERROR_OUT_OF_MEMORY;                                                      \
         }                                                                                           \
-        if (result == CUDA_SUCCESS)                                                                 \
-            ledger_add((struct ledger_entry){.key = *pointer, .card = NO_CARD, .kind = LEDGER_POOLED}); \
+        if (result == CUDA_SUCCESS) {                                                               \
+            reserve_allocated(reserve);                                                             \
+            ledger_add((struct ledger_entry){.key = *pointer, .context = reserve, .card = NO_CARD,  \
+                .kind = LEDGER_POOLED});                                                            \
+        }                                                                                           \
         return result;                                                                              \
     } while (0)
 
@@ -76,10 +79,7 @@ CUresult hook_cuMemPoolCreate(__typeof__(&cuMemPoolCreate) driver, CUmemoryPool 
 
 CUresult hook_cuMemPoolDestroy(__typeof__(&cuMemPoolDestroy) driver, CUmemoryPool pool)
 {
-    CUresult result = driver(pool);
-    if (result == CUDA_SUCCESS)
-        reserves_forget_pool(pool);
-    return result;
+    return reserves_end_pool(pool, driver);
 }
 
 CUresult hook_cuMemPoolTrimTo(__typeof__(&cuMemPoolTrimTo) driver, CUmemoryPool pool, size_t min_bytes_to_keep)

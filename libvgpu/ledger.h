@@ -8,7 +8,7 @@
 /* Handles of different kinds may have one value. */
 enum ledger_kind {
     LEDGER_LINEAR = 1, /* bytes as asked for: pages.h knows what they take */
-    LEDGER_POOLED, /* from a pool, which is counted as a whole */
+    LEDGER_POOLED, /* from a pool, which is counted as a whole; its context is the reserve */
     LEDGER_CONTEXT,
     LEDGER_ARRAY,   /* bytes of its elements, as above */
     LEDGER_MODULE,
@@ -16,6 +16,8 @@ enum ledger_kind {
     LEDGER_MAPPING, /* of physical memory, by address; likewise */
     LEDGER_EXECUTABLE, /* a graph: bytes that its nodes allocate when it runs */
     LEDGER_EXTERNAL,
+    LEDGER_LIMIT,    /* of a context: what the card gives beyond its first size */
+    LEDGER_FIRST_SIZE, /* that size, by the same key; nothing is counted for it */
 };
 
 struct ledger_entry {

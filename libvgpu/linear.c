@@ -60,7 +60,7 @@ void linear_freed(bool noted, CUresult result, CUdeviceptr pointer, const struct
     if (noted && result == CUDA_SUCCESS) {
         claim_return(entry);
         if (entry->kind == LEDGER_POOLED)
-            reserves_freed();
+            reserve_freed(entry->context);
     } else if (noted) {
         ledger_add(*entry);
     } else if (result == CUDA_SUCCESS) {

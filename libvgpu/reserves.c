@@ -12,6 +12,10 @@ struct reserve {
     CUdevice device;
     int card;
     uint64_t counted;
+    uint64_t living; /* allocations that the pool's end would leave */
+    bool gone;       /* the pool was destroyed: its memory stays with what lives, and nobody can be asked for it */
+    bool late;       /* nothing lives any more, but the card may not be done with what was freed last */
+    bool over;       /* it is done with it */
 };
 
 static struct lock lock;
@@ -38,7 +42,7 @@ static bool ask(const struct reserve *reserve, uint64_t *reserved, uint64_t *use
 static struct reserve *find(CUmemoryPool pool, CUdevice device)
 {
     for (struct reserve *reserve = reserves; reserve < reserves + MOST; reserve++) {
-        if (reserve->taken && reserve->pool == pool && (pool != NULL || reserve->device == device))
+        if (reserve->taken && !reserve->gone && reserve->pool == pool && (pool != NULL || reserve->device == device))
             return reserve;
     }
     return NULL;
@@ -112,7 +116,7 @@ struct reserve *reserves_of_graphs(CUdevice device)
 static bool follow(struct reserve *reserve)
 {
     uint64_t reserved, used;
-    if (!ask(reserve, &reserved, &used))
+    if (reserve->gone || !ask(reserve, &reserved, &used))
         return true;
     if (reserved > reserve->counted && quota_try(reserve->card, reserved - reserve->counted) == QUOTA_REFUSED)
         return false;
@@ -122,9 +126,23 @@ static bool follow(struct reserve *reserve)
     return true;
 }
 
+static void end(struct reserve *reserve)
+{
+    if (reserve->card != NO_CARD)
+        quota_give(reserve->card, reserve->counted);
+    reserve->taken = false;
+}
+
+static void end_if_over(struct reserve *reserve)
+{
+    if (reserve->taken && __atomic_load_n(&reserve->over, __ATOMIC_ACQUIRE))
+        end(reserve);
+}
+
 static void look(int card)
 {
     for (struct reserve *reserve = reserves; reserve < reserves + MOST; reserve++) {
+        end_if_over(reserve);
         if (reserve->taken && reserve->card == card && reserve->counted > 0)
             follow(reserve);
     }
@@ -151,6 +169,62 @@ static uint64_t kept(const struct reserve *reserve)
         : UINT64_MAX;
 }
 
+/* Of a destroyed pool the last has gone; `late` where the card may still be at work before it. */
+static void end_with_last(struct reserve *reserve, bool late)
+{
+    lock_take(&lock);
+    if (reserve->taken && reserve->gone && __atomic_load_n(&reserve->living, __ATOMIC_SEQ_CST) == 0) {
+        reserve->late = late;
+        if (!late)
+            end(reserve);
+    }
+    lock_give(&lock);
+    if (late)
+        reserves_freed();
+}
+
+static bool is_gone(const struct reserve *reserve)
+{
+    return __atomic_load_n(&reserve->gone, __ATOMIC_SEQ_CST);
+}
+
+void reserve_allocated(struct reserve *reserve)
+{
+    __atomic_add_fetch(&reserve->living, 1, __ATOMIC_SEQ_CST);
+}
+
+static void drop(struct reserve *reserve, bool late)
+{
+    if (__atomic_sub_fetch(&reserve->living, 1, __ATOMIC_SEQ_CST) == 0 && is_gone(reserve))
+        end_with_last(reserve, late);
+}
+
+void reserve_freed(struct reserve *reserve)
+{
+    reserves_freed();
+    drop(reserve, false);
+}
+
+/* Takes no lock: whoever has it may wait for the driver, which waits for this. */
+static void reached(void *data)
+{
+    struct reserve *reserve = data;
+    if (__atomic_sub_fetch(&reserve->living, 1, __ATOMIC_SEQ_CST) == 0) {
+        __atomic_store_n(&reserve->over, true, __ATOMIC_RELEASE);
+        reserves_freed();
+    }
+}
+
+void reserve_freed_in(struct reserve *reserve, CUstream stream)
+{
+    reserves_freed();
+    /* Nobody tells when memory of a destroyed pool has gone back: the stream says when it has come to that. */
+    if (is_gone(reserve) && DRIVER(cuLaunchHostFunc) != NULL
+        && DRIVER(cuLaunchHostFunc)(stream, reached, reserve) == CUDA_SUCCESS)
+        return;
+    drop(reserve, true);
+}
+
 void reserves_settle(void)
 {
     /* Whoever has the lock is looking, or will be at the next wait. */
@@ -159,7 +233,10 @@ void reserves_settle(void)
     __atomic_store_n(&freed, false, __ATOMIC_RELAXED);
     bool more = false;
     for (struct reserve *reserve = reserves; reserve < reserves + MOST; reserve++) {
-        if (!reserve->taken || reserve->pool == NULL || reserve->card == NO_CARD || reserve->counted == 0)
+        if (reserve->taken && reserve->gone && reserve->late)
+            end(reserve);
+        end_if_over(reserve);
+        if (!reserve->taken || reserve->gone || reserve->pool == NULL || reserve->card == NO_CARD || reserve->counted == 0)
             continue;
         follow(reserve);
         more |= reserve->counted > kept(reserve);
@@ -199,14 +276,23 @@ bool reserve_end(struct reserve *reserve, struct claim *claim)
     return fits;
 }
 
-void reserves_forget_pool(CUmemoryPool pool)
+CUresult reserves_end_pool(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool))
 {
     lock_take(&lock);
     struct reserve *reserve = find(pool, 0);
-    if (reserve != NULL) {
-        if (reserve->card != NO_CARD)
-            quota_give(reserve->card, reserve->counted);
-        reserve->taken = false;
+    if (reserve != NULL && reserve->card != NO_CARD && DRIVER(cuMemPoolTrimTo) != NULL
+        && DRIVER(cuMemPoolTrimTo)(pool, 0) == CUDA_SUCCESS)
+        follow(reserve);
+    CUresult result = destroy(pool);
+    if (result == CUDA_SUCCESS && reserve != NULL) {
+        __atomic_store_n(&reserve->gone, true, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&reserve->living, __ATOMIC_SEQ_CST) == 0) {
+            reserve->late = reserve->counted > 0;
+            if (!reserve->late)
+                end(reserve);
+            reserves_freed();
+        }
     }
     lock_give(&lock);
+    return result;
 }

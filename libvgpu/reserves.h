@@ -32,7 +32,14 @@ void reserves_freed(void);
 /* The card was waited for: counts what pools gave back, where something was freed; costs nothing else. */
 void reserves_settle(void);
 
-/* The pool is gone, and with it its memory. */
-void reserves_forget_pool(CUmemoryPool pool);
+/* An allocation of the reserve lives; every one is freed with one of the two below. */
+void reserve_allocated(struct reserve *reserve);
+
+/* It was freed, and the driver is done with it; or it will be when the stream comes to it. */
+void reserve_freed(struct reserve *reserve);
+void reserve_freed_in(struct reserve *reserve, CUstream stream);
+
+/* Destroys the pool; what its living allocations hold is counted until the last of them is freed. */
+CUresult reserves_end_pool(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool));
 
 #endif

@@ -11,7 +11,7 @@ from tests.native.libvgpu.machine import ROOT
 
 MAY_ALLOCATE = re.compile(
     "Alloc|Create|Load|Import|Open|Retain|Instantiate|Launch|Upload|Register|Map|Attach|Link|Reserve|Complete|Connect"
-    "|Capture|Init"
+    "|Capture|Init|SetLimit"
 )
 HARMLESS = {
     r"cudbg\w+": "the debugger's",

@@ -88,3 +88,73 @@ def test_none_escapes(machine: Machine, compiled: Callable[..., Path], family: s
     finally:
         program.kill()
         program.communicate()
+
+
+@pytest.mark.parametrize("free", ["at once", "in a stream"])
+def test_memory_of_a_destroyed_pool_counts_until_the_last_is_freed(
+    machine: Machine, compiled: Callable[..., Path], free: str
+) -> None:
+    trial = machine.trial((0, LIMIT), (1, LIMIT)) | {"CUDA_VISIBLE_DEVICES": "1"}
+    program = machine.start(compiled("destroyed_pool", *LINKED), free, **trial)
+    try:
+        assert step(program) == ["destroyed", "CUDA_SUCCESS", "CUDA_ERROR_OUT_OF_MEMORY"]
+        full = machine.total(1)
+        assert mib(LIMIT - 64) < full == on_card(machine, program.pid)
+        go_on(program)
+        assert step(program) == ["one", "CUDA_SUCCESS", "CUDA_ERROR_OUT_OF_MEMORY"]
+        assert machine.total(1) == full == on_card(machine, program.pid)
+        go_on(program)
+        assert step(program) == ["none", "CUDA_SUCCESS", "CUDA_SUCCESS"]
+        assert machine.total(1) == on_card(machine, program.pid)
+        go_on(program)
+        assert program.wait(timeout=30) == 0
+        assert machine.total(1) == 0
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def test_memory_freed_in_a_stream_before_its_pool_went_counts_until_the_stream_was_waited_for(
+    machine: Machine, compiled: Callable[..., Path]
+) -> None:
+    trial = machine.trial((0, LIMIT), (1, LIMIT)) | {"CUDA_VISIBLE_DEVICES": "1"}
+    program = machine.start(compiled("destroyed_pool", *LINKED), "before", **trial)
+    try:
+        assert step(program) == ["destroyed", "CUDA_SUCCESS", "CUDA_ERROR_OUT_OF_MEMORY"]
+        assert mib(LIMIT - 64) < machine.total(1) == on_card(machine, program.pid)
+        go_on(program)
+        assert step(program) == ["none", "CUDA_SUCCESS", "CUDA_SUCCESS"]
+        assert machine.total(1) == on_card(machine, program.pid)
+        go_on(program)
+        assert program.wait(timeout=30) == 0
+        assert machine.total(1) == 0
+    finally:
+        program.kill()
+        program.communicate()
+
+
+@pytest.mark.parametrize(("limit", "by"), [("stack", 1024), ("printf", mib(32)), ("malloc", mib(32))])
+def test_what_a_contexts_limits_take_is_held_to_the_share(
+    machine: Machine, compiled: Callable[..., Path], limit: str, by: int
+) -> None:
+    trial = machine.trial((0, LIMIT), (1, LIMIT)) | {"CUDA_VISIBLE_DEVICES": "1"}
+    program = machine.start(compiled("context_limits", *LINKED), limit, str(by), **trial)
+    try:
+        word, count, error = step(program)
+        assert (word, error) == ("full", "CUDA_ERROR_OUT_OF_MEMORY")
+        assert int(count) > 3
+        full = machine.total(1)
+        assert full == on_card(machine, program.pid) <= mib(LIMIT), "not a byte over"
+        assert full > mib(LIMIT - 400), "and what there is can be had"
+        go_on(program)
+        assert step(program) == ["again", count, "CUDA_SUCCESS"], "lower, and up again: no more than before"
+        assert machine.total(1) == full == on_card(machine, program.pid)
+        go_on(program)
+        assert step(program) == ["absurd", count, "CUDA_ERROR_OUT_OF_MEMORY"]
+        assert machine.total(1) == full
+        go_on(program)
+        assert program.wait(timeout=30) == 0
+        assert machine.total(1) == 0, "it goes with the context"
+    finally:
+        program.kill()
+        program.communicate()
