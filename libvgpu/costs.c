@@ -9,11 +9,15 @@
 /* Keys beyond share the place that they fall on: their costs are then a mixture. */
 #define PROBES 64
 
+/* So much GPU time of launches that passed is remembered. */
+#define PASSED_MOST_NS 1000000000
+
 uint32_t costs_generation = 1;
 
 static struct lock lock;
 static struct cost costs[ROOM];
 static uint32_t doubted; /* generation of the last doubt */
+static uint32_t forks;
 
 void costs_ask_again(void)
 {
@@ -34,6 +38,19 @@ static uint32_t place_of(const struct cost_key *key, const void *context)
         ^ key->rest * 0x165667b19e3779f9u ^ (uintptr_t)context >> 4;
     mixed *= 0x9e3779b97f4a7c15u;
     return (uint32_t)(mixed >> 40) % ROOM;
+}
+
+static void forget_passed(struct cost *cost)
+{
+    cost->passed = 0;
+    cost->passed_ns = 0;
+}
+
+static void forget(struct cost *cost)
+{
+    estimate_forget(&cost->estimate);
+    __atomic_store_n(&cost->settled, false, __ATOMIC_RELAXED);
+    forget_passed(cost);
 }
 
 struct cost *costs_find(const struct cost_key *key, void *context)
@@ -57,7 +74,7 @@ struct cost *costs_find(const struct cost_key *key, void *context)
         found->meaning++;
         found->learning = false;
         __atomic_store_n(&found->tried, 0, __ATOMIC_RELAXED);
-        estimate_forget(&found->estimate);
+        forget(found);
     }
     lock_give(&lock);
     return found;
@@ -70,7 +87,7 @@ void costs_forget(const struct cost_key *key)
         if (!each->taken || memcmp(&each->key, key, sizeof *key) != 0)
             continue;
         each->meaning++;
-        estimate_forget(&each->estimate);
+        forget(each);
         __atomic_store_n(&each->value, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&each->tried, 0, __ATOMIC_RELAXED);
         each->learning = false;
@@ -120,6 +137,34 @@ void costs_note_guess(struct cost *cost, int64_t guess)
     lock_give(&lock);
 }
 
+void costs_note_passed(struct cost *cost, int64_t launches, int64_t ns)
+{
+    lock_take(&lock);
+    if (cost->passed_in != forks) {
+        cost->passed_in = forks;
+        forget_passed(cost);
+    }
+    if (launches > 0 || (cost->passed >= (uint64_t)-launches && cost->passed_ns >= -ns)) {
+        cost->passed += (uint64_t)launches;
+        cost->passed_ns += ns;
+    }
+    while (cost->passed_ns > PASSED_MOST_NS) {
+        cost->passed_ns -= cost->passed_ns / 2;
+        cost->passed -= cost->passed / 2;
+    }
+    lock_give(&lock);
+}
+
+/* What was charged more than the value for launches that passed. */
+static int64_t overcharged(struct cost *cost, uint64_t value)
+{
+    int64_t due = (int64_t)(cost->passed * value), sum = cost->passed_ns - due;
+    if (cost->passed_in != forks || sum <= 0)
+        return 0;
+    cost->passed_ns = due;
+    return sum;
+}
+
 int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t meaning)
 {
     int64_t missing = 0;
@@ -128,6 +173,7 @@ int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t mea
         lock_give(&lock);
         return 0;
     }
+    bool clear = estimate_clear(&cost->estimate, sample.at, 0);
     estimate_add(&cost->estimate, sample);
     uint64_t value = estimate_value(&cost->estimate, sample.at);
     cost->learning = false;
@@ -137,6 +183,12 @@ int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t mea
         cost->guessed = 0;
     }
     missing -= (int64_t)estimate_overcharged(&cost->estimate, value);
+    /* With the card for itself, launches were no shorter because the value is lower now. */
+    if (!clear || !estimate_clear(&cost->estimate, sample.at, 0))
+        missing -= overcharged(cost, value);
+    if (estimate_clear(&cost->estimate, sample.at, ESTIMATE_DOUBT_NS))
+        forget_passed(cost);
+    __atomic_store_n(&cost->settled, estimate_settled(&cost->estimate, sample.at), __ATOMIC_RELAXED);
     __atomic_store_n(&cost->value, value, __ATOMIC_RELEASE);
     lock_give(&lock);
     return missing;
@@ -145,4 +197,5 @@ int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t mea
 void costs_after_fork(void)
 {
     lock = (struct lock){0};
+    forks++;
 }

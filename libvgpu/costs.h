@@ -27,9 +27,13 @@ struct cost {
     uint32_t generation;
     uint32_t meaning; /* counts how often the key came to mean something else */
     bool taken, learning;
+    bool settled;         /* more samples would hardly change the value; read without the lock */
     uint64_t asked_at;    /* when it was first launched, ns */
     uint64_t provisional; /* launches since, whose charge was a guess */
     int64_t guessed;      /* the sum of those charges */
+    uint64_t passed;      /* launches lately whose charge is the value that there was, */
+    int64_t passed_ns;    /* and the sum of those charges */
+    uint32_t passed_in;   /* process that they are of, counted by forks */
     struct estimate estimate;
 };
 
@@ -59,6 +63,10 @@ int64_t costs_guess(struct cost *cost, uint64_t now);
 
 /* A launch that was charged this guess isn't measured itself: the charge is corrected when the cost is known. */
 void costs_note_guess(struct cost *cost, int64_t guess);
+
+/* So many launches were charged `ns` in sum, by what was known then: what is too much of it is found with later samples.
+ * Negative: they failed. */
+void costs_note_passed(struct cost *cost, int64_t launches, int64_t ns);
 
 /* Adds a sample, if the key still has that meaning; answers what charges made before were short of in sum (negative: over). */
 int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t meaning);

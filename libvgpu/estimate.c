@@ -3,17 +3,24 @@
 /* Samples older than this aren't asked as long as there are younger ones. */
 #define LATELY_NS 8000000000u
 
-void estimate_add(struct estimate *estimate, struct estimate_sample sample)
-{
-    if (sample.ns == 0)
-        sample.ns = 1;
-    estimate->samples[estimate->count % ESTIMATE_SAMPLES] = sample;
-    estimate->count++;
-}
+#define SETTLED_SAMPLES 3u
 
 static unsigned kept(const struct estimate *estimate)
 {
     return estimate->count < ESTIMATE_SAMPLES ? estimate->count : ESTIMATE_SAMPLES;
+}
+
+void estimate_add(struct estimate *estimate, struct estimate_sample sample)
+{
+    if (sample.ns == 0)
+        sample.ns = 1;
+    for (unsigned place = 0; sample.view == ESTIMATE_CONTENDED && place < kept(estimate); place++) {
+        struct estimate_sample *before = &estimate->samples[place];
+        if (before->view == ESTIMATE_CLEAR && before->at + ESTIMATE_DOUBT_NS > sample.at)
+            before->view = ESTIMATE_CONTENDED;
+    }
+    estimate->samples[estimate->count % ESTIMATE_SAMPLES] = sample;
+    estimate->count++;
 }
 
 /* The newest is always among them. */
@@ -62,6 +69,28 @@ uint64_t estimate_overcharged(struct estimate *estimate, uint64_t value)
         sample->charged = value;
     }
     return sum;
+}
+
+bool estimate_clear(const struct estimate *estimate, uint64_t now, uint64_t age)
+{
+    for (unsigned place = 0; place < kept(estimate); place++) {
+        const struct estimate_sample *sample = &estimate->samples[place];
+        bool old = sample->at + age <= now;
+        if (old && sample->exact && sample->view == ESTIMATE_CLEAR && is_late(estimate, place, now))
+            return true;
+    }
+    return false;
+}
+
+bool estimate_settled(const struct estimate *estimate, uint64_t now)
+{
+    uint64_t shortest = estimate_shortest(estimate, now);
+    unsigned near = 0;
+    for (unsigned place = 0; place < kept(estimate); place++) {
+        const struct estimate_sample *sample = &estimate->samples[place];
+        near += sample->behind && is_late(estimate, place, now) && sample->ns <= shortest + shortest / 16;
+    }
+    return near >= SETTLED_SAMPLES || estimate_clear(estimate, now, 0);
 }
 
 void estimate_forget(struct estimate *estimate)

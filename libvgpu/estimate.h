@@ -19,6 +19,7 @@ struct estimate_sample {
     uint64_t ns; /* of one launch */
     bool exact;  /* neither the card nor the stream waited for the host in between; else it is an upper bound */
     uint8_t view;
+    bool behind; /* the stream's own work kept the card until it began */
     uint64_t charged; /* where the charge was corrected: what it came to, ns; else 0 */
 };
 
@@ -34,6 +35,16 @@ uint64_t estimate_value(const struct estimate *estimate, uint64_t now);
 
 /* What samples taken beside others were charged more than `value`, which is known only now; it is not found again. */
 uint64_t estimate_overcharged(struct estimate *estimate, uint64_t value);
+
+/* It is known late that others came: until then their first turns look as if nobody else was there. */
+#define ESTIMATE_DOUBT_NS 250000000u
+
+/* Whether the value rests on samples from when nobody else was on the card, `age` old at least. */
+bool estimate_clear(const struct estimate *estimate, uint64_t now, uint64_t age);
+
+/* Whether more samples would hardly change the value: it is clear, or several that began right behind the stream's own
+ * work took as little as the shortest. Others may have waited for somebody else's turn to end, all of them as long. */
+bool estimate_settled(const struct estimate *estimate, uint64_t now);
 
 /* The shortest seen lately. */
 uint64_t estimate_shortest(const struct estimate *estimate, uint64_t now);

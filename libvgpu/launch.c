@@ -19,8 +19,13 @@
 #define RUN_NS 1000000u
 #define RUN_LAUNCHES 16u
 
+/* Where others may take their turns on the card, which are of 1 to 2 ms on most, a run is to fit into one of ours. */
+#define RUN_IN_TURN_NS 300000u
+#define LEAD_MOST_NS 8000000u
+
 /* The first launches of a key are measured, and later ones each time so much GPU time has passed. */
 #define FIRST_SAMPLES 6
+#define UNSETTLED_SAMPLES 64u
 #define SAMPLE_EVERY_NS 10000000u
 #define SAMPLE_LEAST 16u
 #define SAMPLE_RAREST 8192u
@@ -86,11 +91,15 @@ static struct launch_thread *mine(void)
 void launch_after_fork(void)
 {
     costs_after_fork();
+    share_after_fork();
     if (own == NULL)
         return;
     for (int card = 0; card < VGPU_MAX_GPUS; card++)
         own->credit[card] = 0;
+    for (int place = 0; place < LAUNCH_MEMOS; place++)
+        own->tallies[place].left = own->memos[place].left;
     own->run.sample = NULL;
+    own->lead.cost = NULL;
     launch_mine = own;
 }
 
@@ -245,22 +254,47 @@ static void charge_guess(struct launch *launch, CUcontext context, CUstream stre
 
 /* ---- Costs that are known. */
 
+static bool settled(const struct cost *cost)
+{
+    unsigned tried = __atomic_load_n(&cost->tried, __ATOMIC_RELAXED);
+    return tried >= UNSETTLED_SAMPLES || (tried >= FIRST_SAMPLES && __atomic_load_n(&cost->settled, __ATOMIC_RELAXED));
+}
+
+static void count_passed(struct launch_thread *thread, struct launch_memo *memo)
+{
+    struct launch_tally *tally = &thread->tallies[memo - thread->memos];
+    int32_t launches = tally->left - memo->left;
+    if (launches > 0 && memo->generation == __atomic_load_n(&costs_generation, __ATOMIC_ACQUIRE))
+        costs_note_passed(tally->cost, launches, launches * memo->cost);
+    tally->left = memo->left;
+}
+
 static void remember(struct launch *launch, const struct cost_key *key, CUcontext context, uint64_t value)
 {
     struct launch_thread *thread = launch->thread;
     uint64_t between = SAMPLE_EVERY_NS / value;
     uint32_t number = between < SAMPLE_LEAST ? SAMPLE_LEAST : between > SAMPLE_RAREST ? SAMPLE_RAREST : (uint32_t)between;
-    if (value >= COST_LONG_NS || __atomic_load_n(&launch->cost->tried, __ATOMIC_RELAXED) < FIRST_SAMPLES)
+    if (value >= COST_LONG_NS || !settled(launch->cost))
         return;
     struct launch_memo *memo = launch_memo_of(thread, key);
     uint32_t generation = __atomic_load_n(&costs_generation, __ATOMIC_ACQUIRE);
     bool several = (cards_seen & (cards_seen - 1)) != 0;
     *memo = (struct launch_memo){.key = *key, .cost = (int64_t)value, .credit = &thread->credit[launch->card],
         .context = several ? context : NULL, .generation = generation, .left = (int32_t)jitter(thread, number)};
+    thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, memo->left};
+}
+
+/* So many launches are measured together. */
+static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn)
+{
+    uint64_t most = in_turn ? RUN_IN_TURN_NS : RUN_NS;
+    if (value >= COST_LONG_NS || __atomic_load_n(&cost->alone, __ATOMIC_RELAXED) > 0)
+        return 1;
+    return value * RUN_LAUNCHES <= most ? RUN_LAUNCHES : most > value ? (unsigned)(most / value) : 1;
 }
 
 /* Measures this launch, and with it the next ones of its kind where they are short. */
-static void measure(struct launch *launch, CUcontext context, CUstream stream, uint64_t value)
+static void measure(struct launch *launch, CUcontext context, CUstream stream, uint64_t value, unsigned wanted)
 {
     struct launch_run *run = &launch->thread->run;
     struct cost *cost = launch->cost;
@@ -272,11 +306,10 @@ static void measure(struct launch *launch, CUcontext context, CUstream stream, u
         launch->sample->charged = launch->charged;
         return;
     }
-    unsigned wanted = value * RUN_LAUNCHES <= RUN_NS ? RUN_LAUNCHES : (unsigned)(RUN_NS / value);
     unsigned alone = __atomic_load_n(&cost->alone, __ATOMIC_RELAXED);
     if (alone > 0)
         __atomic_store_n(&cost->alone, alone - 1, __ATOMIC_RELAXED);
-    if (wanted < 2 || alone > 0)
+    if (wanted < 2)
         return;
     *run = (struct launch_run){launch->sample, launch->cost, stream, launch->sample->begun_at, 0, wanted};
     launch->in_run = true;
@@ -288,15 +321,34 @@ static void charge_known(struct launch *launch, const struct cost_key *key, CUco
 {
     struct launch_thread *thread = launch->thread;
     struct launch_memo *memo = launch_memo_of(thread, key);
+    struct launch_lead lead = thread->lead;
     bool due = !launch_remembers(memo, key) || memo->left <= 0 || (memo->context != NULL && memo->context != context);
+    enum estimate_view view = due ? share_view(launch->card) : ESTIMATE_CLEAR;
+    bool in_turn = view == ESTIMATE_CONTENDED || (view != ESTIMATE_CLEAR && !settled(launch->cost));
+    unsigned wanted = run_length(launch->cost, value, in_turn);
+    thread->lead.cost = NULL;
+    /* It doesn't wait, what comes later does. */
+    if (due && lead.cost == launch->cost && lead.stream == stream) {
+        thread->credit[launch->card] += (int64_t)(wanted * value);
+        share_give(launch->card, -(int64_t)(wanted * value));
+    }
     charge(thread, launch->card, (int64_t)value);
     launch->charged = (int64_t)value;
+    count_passed(thread, memo);
+    if (value < COST_LONG_NS)
+        costs_note_passed(launch->cost, 1, (int64_t)value);
     if (!due) {
-        memo->left--;
+        memo->cost = (int64_t)value;
+        thread->tallies[memo - thread->memos].left = --memo->left;
         return;
     }
+    if (in_turn && lead.cost != launch->cost && value < LEAD_MOST_NS) {
+        thread->lead = (struct launch_lead){launch->cost, stream};
+        if (value < COST_LONG_NS)
+            return;
+    }
     remember(launch, key, context, value);
-    measure(launch, context, stream, value);
+    measure(launch, context, stream, value, wanted);
 }
 
 /* ---- The way. */
@@ -328,6 +380,7 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
         thread->credit[card] -= (int64_t)value;
         launch->charged = (int64_t)value;
         launch->in_run = true;
+        costs_note_passed(launch->cost, 1, (int64_t)value);
         return;
     }
     if (value == 0 && costs_begin_learning(launch->cost, budget_clock())) {
@@ -362,6 +415,7 @@ static void end(struct launch *launch, CUresult result)
     struct launch_run *run = &thread->run;
     if (result != CUDA_SUCCESS) {
         thread->credit[launch->card] += launch->charged;
+        costs_note_passed(launch->cost, -1, -launch->charged);
         if (launch->in_run) {
             launch->sample = run->sample;
             abandon_run(thread);

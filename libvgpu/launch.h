@@ -28,6 +28,19 @@ struct launch_credit {
     uint64_t taken_at;
 };
 
+/* Launches that pass by a memo are counted when the way off finds it again. */
+struct launch_tally {
+    struct cost *cost;
+    int32_t left; /* of the memo, when last counted */
+};
+
+/* A launch that another of its kind is to follow at once: the card is still ours then, and that one is measured without
+ * a wait for somebody else's turn. */
+struct launch_lead {
+    struct cost *cost; /* NULL: none */
+    CUstream stream;
+};
+
 /* Launches of one kind on one stream, between two events. */
 struct launch_run {
     struct sample *sample; /* NULL: none */
@@ -42,6 +55,8 @@ struct launch_thread {
     int64_t credit[VGPU_MAX_GPUS];
     struct launch_credit credits[VGPU_MAX_GPUS];
     struct launch_run run;
+    struct launch_lead lead;
+    struct launch_tally tallies[LAUNCH_MEMOS];
     uint32_t random;
 };
 

@@ -198,7 +198,7 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
     if (!sample->backlogged && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap)
         elapsed -= sample->gap / 2;
     struct estimate_sample measured = {.at = now, .ns = elapsed / sample->launches, .view = (uint8_t)view,
-        .exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed)};
+        .behind = sample->backlogged, .exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed)};
     bool in_company = view == ESTIMATE_COMPANY || several_streams(sample->stream, now);
     measured.charged = sample->charged >= 0 && !in_company ? elapsed : 0;
     int64_t missing = costs_add(cost, measured, sample->meaning);
@@ -211,7 +211,9 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
     message(MESSAGE_DEBUG, "GPU %d: %u launches took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
         sample->card, sample->launches, (unsigned long long)elapsed, (int)view,
         measured.exact ? "exactly" : "at most", (unsigned long long)cost->value, (long long)missing);
-    if (missing != 0)
+    if (missing < 0)
+        share_return(sample->card, -missing);
+    else if (missing > 0)
         share_give(sample->card, -missing);
 }
 

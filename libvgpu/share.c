@@ -1,6 +1,7 @@
 #include "share.h"
 
 #include "account.h"
+#include "bucket.h"
 #include "budget.h"
 #include "ground.h"
 #include "policy.h"
@@ -10,6 +11,13 @@
 /* For so long after another process of the container took GPU time, samples may be disturbed by it. */
 #define SIBLING_NS 1000000000u
 
+/* The node agent looks less often while nobody works: others that began with us are known so much later. */
+#define UNKNOWN_NS 700000000u
+#define AWAY_NS 10000000000u
+
+/* What is owed is paid while less than this lies unspent. */
+#define OWED_UNTIL_NS (BUCKET_BURST_NS / 2)
+
 /* Below this the card's other containers are taken to be idle, hundredths of a percent. */
 #define IDLE 50u
 
@@ -17,9 +25,12 @@ static struct card {
     struct vgpu_compute *shared;
     _Alignas(16) struct vgpu_compute own; /* for a limit of this process alone; and where there is no usage file, for all */
     uint64_t charged;        /* by this process */
+    int64_t owed;            /* to this process, see share_return */
     uint32_t charging;       /* threads that are about to have changed both `charged` and the account's sum */
     uint64_t seen;           /* what others had charged when last looked */
     uint64_t sibling_at;     /* when that last changed */
+    uint64_t idle_since;     /* when the others were first seen to be idle; 0: they aren't */
+    uint64_t viewed_at;      /* when last looked for that */
 } cards[VGPU_MAX_GPUS];
 
 static struct vgpu_compute *account_of(int card)
@@ -75,11 +86,23 @@ static bool taken_by_others(struct card *here, const struct vgpu_compute *accoun
         && __atomic_load_n(&here->charged, __ATOMIC_SEQ_CST) == charged;
 }
 
+static void pay(int card)
+{
+    struct card *here = &cards[card];
+    int64_t owed = __atomic_load_n(&here->owed, __ATOMIC_RELAXED);
+    int64_t room = OWED_UNTIL_NS - __atomic_load_n(&account_of(card)->balance, __ATOMIC_RELAXED);
+    int64_t part = owed < room ? owed : room;
+    if (part > 0 && __atomic_compare_exchange_n(
+            &here->owed, &owed, owed - part, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        share_give(card, part);
+}
+
 int64_t share_take(int card, int64_t cost, int64_t wish, bool *waited)
 {
     struct card *here = &cards[card];
     struct vgpu_compute *account = account_of(card);
     uint64_t begun = budget_clock();
+    pay(card);
     bool own = account != &here->own && own_rate(card, begun) > 0;
     if (own)
         *waited = budget_await(&here->own, card, own_rate);
@@ -102,10 +125,44 @@ void share_give(int card, int64_t ns)
         budget_give(&here->own, ns);
 }
 
+void share_return(int card, int64_t ns)
+{
+    if (!share_limited(card)) {
+        share_give(card, ns);
+        return;
+    }
+    __atomic_add_fetch(&cards[card].owed, ns, __ATOMIC_RELAXED);
+    pay(card);
+}
+
+void share_after_fork(void)
+{
+    for (int card = 0; card < VGPU_MAX_GPUS; card++)
+        cards[card].owed = 0;
+}
+
 bool share_limited(int card)
 {
     uint64_t now = budget_clock();
     return shared_rate(card, now) > 0 || own_rate(card, now) > 0;
+}
+
+static enum estimate_view view_others(int card, uint64_t now)
+{
+    struct card *here = &cards[card];
+    struct rate_policy policy;
+    bool told = policy_compute((unsigned)card, &policy) && rate_is_fresh(&policy, now);
+    uint64_t since = __atomic_load_n(&here->idle_since, __ATOMIC_RELAXED);
+    uint64_t viewed_at = __atomic_exchange_n(&here->viewed_at, now, __ATOMIC_RELAXED);
+    bool busy = told && policy.others > IDLE;
+    if (!told || busy)
+        since = 0;
+    else if (since == 0 || now > viewed_at + AWAY_NS)
+        since = now;
+    __atomic_store_n(&here->idle_since, since, __ATOMIC_RELAXED);
+    if (busy)
+        return ESTIMATE_CONTENDED;
+    return since != 0 && now >= since + UNKNOWN_NS ? ESTIMATE_CLEAR : ESTIMATE_UNCERTAIN;
 }
 
 enum estimate_view share_view(int card)
@@ -119,13 +176,10 @@ enum estimate_view share_view(int card)
     uint64_t at = __atomic_load_n(&here->sibling_at, __ATOMIC_RELAXED);
     if (at != 0 && now < at + SIBLING_NS)
         return ESTIMATE_COMPANY;
-    struct rate_policy policy;
     /* Without a policy there is no node agent that could tell, and most often nobody else. */
     if (ground()->kind != GROUND_POLICY)
         return ESTIMATE_CLEAR;
-    if (!policy_compute((unsigned)card, &policy) || !rate_is_fresh(&policy, now))
-        return ESTIMATE_UNCERTAIN;
-    return policy.others > IDLE ? ESTIMATE_CONTENDED : ESTIMATE_CLEAR;
+    return view_others(card, now);
 }
 
 bool share_ready(int card)

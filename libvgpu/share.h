@@ -14,6 +14,10 @@ int64_t share_take(int card, int64_t cost, int64_t wish, bool *waited);
 /* Gives back what wasn't used; charges where negative. */
 void share_give(int card, int64_t ns);
 
+/* Gives back what was charged too much over a longer time: piece by piece, as it is used, since an account that is full
+ * earns nothing. */
+void share_return(int card, int64_t ns);
+
 /* Whether a launch could begin now. */
 bool share_ready(int card);
 
@@ -30,5 +34,8 @@ enum estimate_view share_view(int card);
 
 /* Of a launch that was measured `elapsed`, what can be its own; see budget.h. */
 uint64_t share_part(int card, uint64_t elapsed, uint64_t now);
+
+/* In the child of a fork: what is owed is the parent's. */
+void share_after_fork(void);
 
 #endif

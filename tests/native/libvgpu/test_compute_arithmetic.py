@@ -8,7 +8,7 @@ import pytest
 
 from tests.native.libvgpu.machine import ROOT
 
-SOURCES = [str(ROOT / f"libvgpu/{name}.c") for name in ("bucket", "rate", "estimate")]
+SOURCES = [str(ROOT / f"libvgpu/{name}.c") for name in ("bucket", "rate", "estimate", "costs")]
 MS = 1_000_000
 SECOND = 1000 * MS
 BURST = 10 * MS
@@ -128,7 +128,7 @@ def test_rate(ask: Callable[..., list[list[int]]], policy: tuple[int, ...], rate
         pytest.param([(0, 500, 1, CLEAR), (0, 700, 1, CLEAR)], 600, id="alone: durations vary with the data"),
         pytest.param([(0, 500, 1, CLEAR), (0, 900, 0, CLEAR)], 500, id="what is exact counts alone"),
         pytest.param([(0, 500, 1, CONTENDED), (0, 700, 1, CONTENDED)], 500, id="beside others: the shortest"),
-        pytest.param([(0, 600, 1, CLEAR), (0, 900, 1, CONTENDED)], 600, id="those beside others don't count then"),
+        pytest.param([(0, 600, 1, CLEAR), (SECOND, 500, 1, CONTENDED)], 600, id="those beside others don't count then"),
         pytest.param([(0, 500, 1, UNCERTAIN), (0, 520, 1, UNCERTAIN)], 510, id="uncertain, and near"),
         pytest.param([(0, 500, 1, UNCERTAIN), (0, 999, 1, UNCERTAIN)], 500, id="uncertain, and far"),
         pytest.param([(0, 500, 1, CLEAR), (9 * SECOND, 700, 1, CLEAR)], 700, id="long ago"),
@@ -149,3 +149,67 @@ def test_only_the_last_samples_count(ask: Callable[..., list[list[int]]]) -> Non
 def test_what_was_charged_too_much_is_found_once_it_is_known(ask: Callable[..., list[list[int]]]) -> None:
     added = [f"sample 0 {ns} 1 {CONTENDED} {ns}" for ns in (900, 700, 500)]
     assert ask(*added, "estimate 0") == [[500, 600]]
+
+
+@pytest.mark.parametrize(
+    ("samples", "settled"),
+    [  # at, ns, exact, view, charged, behind; settled, clear, firmly so
+        pytest.param([], (0, 0, 0), id="nothing is known"),
+        pytest.param([(0, 500, 1, CONTENDED, 0, 1)] * 2, (0, 0, 0), id="two may be wrong together"),
+        pytest.param([(0, 500, 1, CONTENDED, 0, 1)] * 3, (1, 0, 0), id="three agree"),
+        pytest.param([(0, 500, 1, UNCERTAIN, 0, 1)] * 3, (1, 0, 0), id="three agree, and nobody can tell"),
+        pytest.param([(0, 500, 1, CONTENDED, 0, 0)] * 9, (0, 0, 0), id="all may have waited for another's turn"),
+        pytest.param([(0, ns, 1, CONTENDED, 0, 1) for ns in (500, 520, 540)], (0, 0, 0), id="too far apart"),
+        pytest.param([(0, 9, 1, CONTENDED, 0, 1)] + [(0, 500, 1, CONTENDED, 0, 1)] * 3, (0, 0, 0), id="one is shorter"),
+        pytest.param([(0, 500, 1, CONTENDED, 0, 1)] * 3 + [(9 * SECOND, 500, 1, CONTENDED, 0, 1)], (0, 0, 0), id="old"),
+        pytest.param([(0, 500, 1, CLEAR, 0, 0)], (1, 1, 0), id="one without others is enough, for the time being"),
+        pytest.param([(0, 500, 0, CLEAR, 0, 0)], (0, 0, 0), id="not an upper bound"),
+        pytest.param([(0, 5, 1, CLEAR, 0, 0), (SECOND, 5, 1, CLEAR, 0, 0)], (1, 1, 1), id="clear for long enough"),
+        pytest.param([(0, 5, 1, CLEAR, 0, 0), (99 * MS, 5, 1, CONTENDED, 0, 0)], (0, 0, 0), id="others had been there"),
+        pytest.param([(0, 5, 1, CLEAR, 0, 0), (SECOND, 5, 1, CONTENDED, 0, 0)], (1, 1, 1), id="others came later"),
+    ],
+)
+def test_when_more_samples_would_change_little(
+    ask: Callable[..., list[list[int]]], samples: list[tuple[int, ...]], settled: tuple[int, int, int]
+) -> None:
+    added = [f"sample {' '.join(map(str, sample))}" for sample in samples]
+    last = samples[-1][0] if samples else 0
+    assert ask(*added, f"settled {last}") == [list(settled)]
+
+
+@pytest.mark.parametrize(
+    ("told", "missing"),
+    [
+        pytest.param((f"add 0 900 1 {CONTENDED}", "passed 10 9000", f"add 1 500 1 {CONTENDED}"), [0, -4000], id="all"),
+        pytest.param(
+            (f"add 0 900 1 {UNCERTAIN}", "passed 10 9000", f"add 1 500 1 {CLEAR}"), [0, -4000], id="alone now"
+        ),
+        pytest.param((f"add 0 500 1 {CONTENDED}", "passed 10 5000", f"add 1 900 1 {CONTENDED}"), [0, 0], id="longer"),
+        pytest.param((f"add 0 900 1 {CLEAR}", "passed 10 9000", f"add 1 500 1 {CLEAR}"), [0, 0], id="only shorter now"),
+        pytest.param(
+            (f"add 0 900 1 {CLEAR}", "passed 10 9000", f"add 1 500 1 {CONTENDED}"), [0, -4000], id="others were there"
+        ),
+        pytest.param(
+            (f"add 0 900 1 {CONTENDED}", "passed 10 9000", *[f"add 1 500 1 {CONTENDED}"] * 2), [0, -4000, 0], id="once"
+        ),
+        pytest.param(
+            (f"add 0 900 1 {CONTENDED}", "passed 10 9000", "passed -4 -3600", f"add 1 500 1 {CONTENDED}"),
+            [0, -2400],
+            id="not for those that failed",
+        ),
+        pytest.param(
+            (f"add 0 900 1 {CONTENDED}", "passed 10 9000", "fork", f"add 1 500 1 {CONTENDED}"),
+            [0, 0],
+            id="the parent's",
+        ),
+        pytest.param(
+            (f"add 0 {2 * MS} 1 {CONTENDED}", f"passed 1000 {2 * SECOND}", f"add 1 {MS} 1 {CONTENDED}"),
+            [0, -SECOND // 2],
+            id="not for what is long ago",
+        ),
+    ],
+)
+def test_what_launches_were_charged_too_much(
+    ask: Callable[..., list[list[int]]], told: tuple[str, ...], missing: list[int]
+) -> None:
+    assert ask(*told) == [[each] for each in missing]

@@ -1,18 +1,22 @@
 /* The arithmetic of GPU time, one question a line: reads `earn BALANCE EARNED NOW RATE MOST`, `take BALANCE COST WISH
  * FLOOR`, `time BALANCE WANTED RATE`, `floor COST`, `most COST WAITS`, `rate FLAGS COMPUTE CORES CEILING NOW LOOKED
- * CLOCK`, `estimate NOW` with the samples added by `sample AT NS EXACT VIEW` since the last; answers a line each.
+ * CLOCK`, `estimate NOW` and `settled NOW` (and whether it is clear, of any age and firmly) with the samples added by
+ * `sample AT NS EXACT VIEW CHARGED BEHIND` since the last; answers a line each.
+ * `passed LAUNCHES NS` and `add AT NS EXACT VIEW` are of one cost; the second answers what was charged too little.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "libvgpu/bucket.h"
+#include "libvgpu/costs.h"
 #include "libvgpu/estimate.h"
 #include "libvgpu/rate.h"
 
 int main(void)
 {
     static struct estimate estimate;
+    const struct cost_key key = {1, 1, 1, 1};
     char line[256], what[16];
     while (fgets(line, sizeof line, stdin) != NULL) {
         int64_t n[7] = {0};
@@ -39,7 +43,22 @@ int main(void)
             printf("%u\n", rate_of_policy(&policy, (uint64_t)n[6]));
         } else if (strcmp(what, "sample") == 0) {
             estimate_add(&estimate, (struct estimate_sample){.at = (uint64_t)n[0], .ns = (uint64_t)n[1],
-                .exact = n[2] != 0, .view = (uint8_t)n[3], .charged = (uint64_t)n[4]});
+                .exact = n[2] != 0, .view = (uint8_t)n[3], .charged = (uint64_t)n[4],
+                .behind = n[5] != 0});
+        } else if (strcmp(what, "passed") == 0) {
+            costs_note_passed(costs_find(&key, NULL), n[0], n[1]);
+        } else if (strcmp(what, "add") == 0) {
+            struct cost *cost = costs_find(&key, NULL);
+            struct estimate_sample sample = {.at = (uint64_t)n[0], .ns = (uint64_t)n[1], .exact = n[2] != 0,
+                .view = (uint8_t)n[3]};
+            printf("%" PRId64 "\n", costs_add(cost, sample, cost->meaning));
+        } else if (strcmp(what, "fork") == 0) {
+            costs_after_fork();
+        } else if (strcmp(what, "settled") == 0) {
+            uint64_t now = (uint64_t)n[0];
+            printf("%d %d %d\n", estimate_settled(&estimate, now), estimate_clear(&estimate, now, 0),
+                estimate_clear(&estimate, now, ESTIMATE_DOUBT_NS));
+            estimate_forget(&estimate);
         } else if (strcmp(what, "estimate") == 0) {
             uint64_t value = estimate_value(&estimate, (uint64_t)n[0]);
             printf("%" PRIu64 " %" PRIu64 "\n", value, estimate_overcharged(&estimate, value));
