@@ -29,7 +29,10 @@ struct bucket bucket_earn(struct bucket bucket, uint64_t now, uint32_t rate, int
 
 int64_t bucket_floor(int64_t cost)
 {
-    return cost > BUCKET_BURST_NS ? cost / 2 : 0;
+    if (cost <= BUCKET_BURST_NS)
+        return 0;
+    /* No more than is kept for anybody who waits: others may think less of the same work, and save less for it. */
+    return cost / 2 < BUCKET_LATE_NS ? cost / 2 : BUCKET_LATE_NS;
 }
 
 int64_t bucket_most(int64_t cost, bool waits)

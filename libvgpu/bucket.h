@@ -12,6 +12,7 @@
 
 /* What may lie unspent: long enough that a short request isn't chopped. */
 #define BUCKET_BURST_NS 10000000
+/* What more is kept where somebody waits, who may wake late. */
 #define BUCKET_LATE_NS 40000000
 
 struct bucket {
@@ -23,7 +24,7 @@ struct bucket {
 struct bucket bucket_earn(struct bucket bucket, uint64_t now, uint32_t rate, int64_t most);
 
 /* What must be there before work of that cost may begin. Short work may go into debt by its whole cost. Long work waits
- * until half of it is earned, so that over any time as much is given too early as too late. */
+ * until half of it is earned, so that over any time as much is given too early as too late; or BUCKET_LATE_NS. */
 int64_t bucket_floor(int64_t cost);
 
 /* What is kept for work of that cost, at most: more where somebody `waits` for it, who may wake late. */

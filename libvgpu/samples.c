@@ -211,9 +211,10 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
     message(MESSAGE_DEBUG, "GPU %d: %u launches took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
         sample->card, sample->launches, (unsigned long long)elapsed, (int)view,
         measured.exact ? "exactly" : "at most", (unsigned long long)cost->value, (long long)missing);
-    if (missing < 0)
+    /* A long launch waits for much to be earned: it needs at once what it has too much of. */
+    if (missing < 0 && sample->charged < 0)
         share_return(sample->card, -missing);
-    else if (missing > 0)
+    else if (missing != 0)
         share_give(sample->card, -missing);
 }
 
