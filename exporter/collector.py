@@ -115,7 +115,8 @@ class _Cards(Collector):
         shares = _per_card(names.METRIC_GPU_SHARES, "Shares of the GPU that containers on the node have.")
         indexes = {uuid: index for uuid, (index, _) in self._granted.items()}
         indexes |= {uuid: card.index for uuid, card in seen.items()}
-        for uuid in sorted(indexes.keys() | lost, key=lambda uuid: (indexes.get(uuid) or 0, uuid)):
+        # The index of a lost card isn't known unless a container has it: it comes last.
+        for uuid in sorted(indexes.keys() | lost, key=lambda uuid: (uuid not in indexes, indexes.get(uuid) or 0, uuid)):
             index = indexes.get(uuid)
             spelled = [uuid, "" if index is None else str(index)]
             _, use = self._granted.get(uuid, (None, Use()))
