@@ -74,4 +74,10 @@ int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t mea
 /* In the child of a fork. */
 void costs_after_fork(void);
 
+/* The cost, ns; 0: not known yet. */
+static inline uint64_t cost_known(const struct cost *cost)
+{
+    return __atomic_load_n(&cost->value, __ATOMIC_ACQUIRE);
+}
+
 #endif

@@ -2,12 +2,12 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "budget.h"
 #include "captures.h"
 #include "cards.h"
 #include "inside.h"
+#include "learning.h"
 #include "share.h"
 
 /* Credit that a thread takes at once: little at first, more while it comes back soon. */
@@ -29,15 +29,6 @@
 #define SAMPLE_EVERY_NS 10000000u
 #define SAMPLE_LEAST 16u
 #define SAMPLE_RAREST 8192u
-
-/* A launch of a key that is being learned waits so long for its cost, and charges a guess then. */
-#define LEARN_NS 20000000u
-#define LEARN_LOOK_NS 50000
-
-#define FIRST_GUESS_NS 1000
-
-/* While so many launches are measured, no more of those are whose charge is a guess. */
-#define GUESSES_MEASURED 64u
 
 static struct launch_thread nobody;
 __thread struct launch_thread *launch_mine = &nobody;
@@ -158,7 +149,7 @@ static int64_t next_wish(struct launch_credit *credits, int64_t cost)
     return wish > cost ? wish : cost;
 }
 
-static void charge(struct launch_thread *thread, int card, int64_t cost)
+void launch_charge(struct launch_thread *thread, int card, int64_t cost)
 {
     int64_t *credit = &thread->credit[card];
     if (*credit >= cost) {
@@ -170,86 +161,6 @@ static void charge(struct launch_thread *thread, int card, int64_t cost)
     int64_t missing = cost - *credit;
     *credit += share_take(card, missing, next_wish(credits, missing), &waited) - cost;
     credits->taken_at = budget_clock();
-}
-
-/* ---- Costs that aren't known yet. */
-
-static uint64_t known(const struct cost *cost)
-{
-    return __atomic_load_n(&cost->value, __ATOMIC_ACQUIRE);
-}
-
-static void pause_for(int64_t ns)
-{
-    struct timespec pause = {0, ns};
-    clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-}
-
-/* Unknown ones follow each other: what comes after one waits for it, but not for ever. Answers when it was noted that
- * this one has come. */
-static uint64_t note_learning(struct launch *launch, CUcontext context)
-{
-    for (;;) {
-        uint64_t begun = share_learning(launch->card), now = budget_clock();
-        bool free = begun == 0 || begun > now || now - begun > LEARN_NS;
-        if ((free && share_begin_learning(launch->card, begun, now)) || captures_any())
-            return now;
-        if (!free) {
-            pause_for(LEARN_LOOK_NS);
-            samples_read(context);
-        }
-    }
-}
-
-/* Until the cost is known; or, after a while, until the guess can be afforded. */
-static void await_cost(struct launch *launch, CUcontext context)
-{
-    uint64_t begun = budget_clock();
-    while (known(launch->cost) == 0 && !captures_any()) {
-        samples_read(context);
-        uint64_t passed = budget_clock() - begun;
-        if (known(launch->cost) > 0 || !launch->cost->learning || (passed > LEARN_NS && share_ready(launch->card)))
-            return;
-        pause_for(passed < LEARN_NS ? LEARN_LOOK_NS : LEARN_NS / 10);
-    }
-}
-
-static void charge_exactly(struct launch *launch, int64_t cost)
-{
-    charge(launch->thread, launch->card, cost);
-    launch->charged += cost;
-}
-
-/* The first of its kind: measured, and charged as it goes on. */
-static void charge_first(struct launch *launch, CUcontext context, CUstream stream, bool limited)
-{
-    struct cost *cost = launch->cost;
-    charge_exactly(launch, FIRST_GUESS_NS);
-    uint64_t noted_at = limited ? note_learning(launch, context) : 0;
-    /* What came before may have used up what there was. */
-    while (limited && !share_ready(launch->card))
-        charge_exactly(launch, launch->thread->credit[launch->card] + FIRST_GUESS_NS);
-    launch->sample = sample_begin(cost, context, launch->card, stream);
-    if (launch->sample == NULL) {
-        share_end_learning(launch->card, noted_at);
-        costs_end_learning(cost, cost->meaning);
-        return;
-    }
-    launch->sample->learning = true;
-    launch->sample->noted_at = noted_at;
-    launch->sample->charged = launch->charged;
-}
-
-/* One of those that come before it is known. */
-static void charge_guess(struct launch *launch, CUcontext context, CUstream stream, int64_t guess)
-{
-    charge_exactly(launch, guess);
-    if (samples_under_way() < GUESSES_MEASURED)
-        launch->sample = sample_begin(launch->cost, context, launch->card, stream);
-    if (launch->sample != NULL)
-        launch->sample->charged = launch->charged;
-    else
-        costs_note_guess(launch->cost, guess);
 }
 
 /* ---- Costs that are known. */
@@ -332,7 +243,7 @@ static void charge_known(struct launch *launch, const struct cost_key *key, CUco
         thread->credit[launch->card] += (int64_t)(wanted * value);
         share_give(launch->card, -(int64_t)(wanted * value));
     }
-    charge(thread, launch->card, (int64_t)value);
+    launch_charge(thread, launch->card, (int64_t)value);
     launch->charged = (int64_t)value;
     count_passed(thread, memo);
     if (value < COST_LONG_NS)
@@ -371,7 +282,7 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
     if (samples_under_way() > 0 && !captures_any())
         samples_read(context);
     launch->cost = costs_find(key, context);
-    uint64_t value = known(launch->cost);
+    uint64_t value = cost_known(launch->cost);
     struct launch_run *run = &thread->run;
     if (run->sample != NULL && (run->cost != launch->cost || run->stream != stream || budget_clock() > run->until + value
                 || thread->credit[card] < (int64_t)value))
@@ -384,16 +295,16 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
         return;
     }
     if (value == 0 && costs_begin_learning(launch->cost, budget_clock())) {
-        charge_first(launch, context, stream, share_limited(card));
+        learning_charge_first(launch, context, stream, share_limited(card));
         return;
     }
     if (value == 0 && share_limited(card))
-        await_cost(launch, context);
+        learning_await(launch, context);
     int64_t guess = value == 0 ? costs_guess(launch->cost, budget_clock()) : 0;
     if (guess > 0)
-        charge_guess(launch, context, stream, guess);
+        learning_charge_guess(launch, context, stream, guess);
     else
-        charge_known(launch, key, context, stream, known(launch->cost));
+        charge_known(launch, key, context, stream, cost_known(launch->cost));
 }
 
 void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream)

@@ -86,6 +86,9 @@ CUresult launch_end(struct launch *launch, CUresult result);
 /* What comes in from here on is the driver calling itself, in this thread. */
 void launch_enter_driver(void);
 
+/* Charges the thread's credit, and takes more from the account where it doesn't reach: then it may sleep. */
+void launch_charge(struct launch_thread *thread, int card, int64_t cost);
+
 /* This thread's run is ended: what comes next isn't part of it. */
 void launch_close_run(void);
 

@@ -95,28 +95,37 @@ bool policy_copy(struct vgpu_policy *copy)
     return known(copy->magic, copy->version, copy->size, copy->count);
 }
 
+struct head {
+    uint32_t magic, version, size, count;
+};
+
+static struct head read_head(const struct vgpu_policy *file)
+{
+    return (struct head){__atomic_load_n(&file->magic, __ATOMIC_RELAXED),
+        __atomic_load_n(&file->version, __ATOMIC_RELAXED), __atomic_load_n(&file->size, __ATOMIC_RELAXED),
+        __atomic_load_n(&file->count, __ATOMIC_RELAXED)};
+}
+
 bool policy_limit(unsigned card, uint64_t *bytes)
 {
     const struct vgpu_policy *file = map();
-    uint32_t sequence, magic, version, size, count, flags;
+    uint32_t sequence, flags;
+    struct head head;
     uint64_t memory;
     if (file == NULL)
         return false;
     do {
         if (!settled(file, &sequence))
             return false;
-        magic = __atomic_load_n(&file->magic, __ATOMIC_RELAXED);
-        version = __atomic_load_n(&file->version, __ATOMIC_RELAXED);
-        size = __atomic_load_n(&file->size, __ATOMIC_RELAXED);
-        count = __atomic_load_n(&file->count, __ATOMIC_RELAXED);
+        head = read_head(file);
         flags = __atomic_load_n(&file->flags, __ATOMIC_RELAXED);
         memory = card < VGPU_MAX_GPUS ? __atomic_load_n(&file->cards[card].memory, __ATOMIC_RELAXED) : 0;
     } while (!unchanged(file, sequence));
-    if (!known(magic, version, size, count))
+    if (!known(head.magic, head.version, head.size, head.count))
         return false;
     if ((flags & VGPU_POLICY_MEMORY) == 0)
         *bytes = POLICY_UNLIMITED;
-    else if (card >= count)
+    else if (card >= head.count)
         *bytes = 0;
     else
         *bytes = memory > 0 ? memory : POLICY_UNLIMITED;
@@ -126,22 +135,20 @@ bool policy_limit(unsigned card, uint64_t *bytes)
 bool policy_compute(unsigned card, struct rate_policy *compute)
 {
     const struct vgpu_policy *file = map();
-    uint32_t sequence, magic, version, size, count;
+    uint32_t sequence;
+    struct head head;
     if (file == NULL || card >= VGPU_MAX_GPUS)
         return false;
     do {
         if (!settled(file, &sequence))
             return false;
-        magic = __atomic_load_n(&file->magic, __ATOMIC_RELAXED);
-        version = __atomic_load_n(&file->version, __ATOMIC_RELAXED);
-        size = __atomic_load_n(&file->size, __ATOMIC_RELAXED);
-        count = __atomic_load_n(&file->count, __ATOMIC_RELAXED);
+        head = read_head(file);
         compute->flags = __atomic_load_n(&file->flags, __ATOMIC_RELAXED);
         compute->compute = __atomic_load_n(&file->compute, __ATOMIC_RELAXED);
         compute->cores = __atomic_load_n(&file->cards[card].cores, __ATOMIC_RELAXED);
         compute->ceiling = __atomic_load_n(&file->cards[card].ceiling, __ATOMIC_RELAXED);
     } while (!unchanged(file, sequence));
-    if (!known(magic, version, size, count) || card >= count)
+    if (!known(head.magic, head.version, head.size, head.count) || card >= head.count)
         return false;
     /* These stand outside the sequence; the card's two are one word. */
     uint64_t moment = __atomic_load_n((const uint64_t *)(const void *)&file->cards[card].now, __ATOMIC_RELAXED);

@@ -1,0 +1,86 @@
+#include "learning.h"
+
+#include <time.h>
+
+#include "budget.h"
+#include "captures.h"
+#include "share.h"
+
+/* A launch of a key that is being learned waits so long for its cost, and charges a guess then. */
+#define LEARN_NS 20000000u
+#define LEARN_LOOK_NS 50000
+
+#define FIRST_GUESS_NS 1000
+
+/* While so many launches are measured, no more of those are whose charge is a guess. */
+#define GUESSES_MEASURED 64u
+
+static void pause_for(int64_t ns)
+{
+    struct timespec pause = {0, ns};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
+/* Unknown ones follow each other: what comes after one waits for it, but not for ever. Answers when it was noted that
+ * this one has come. */
+static uint64_t note_learning(struct launch *launch, CUcontext context)
+{
+    for (;;) {
+        uint64_t begun = share_learning(launch->card), now = budget_clock();
+        bool free = begun == 0 || begun > now || now - begun > LEARN_NS;
+        if ((free && share_begin_learning(launch->card, begun, now)) || captures_any())
+            return now;
+        if (!free) {
+            pause_for(LEARN_LOOK_NS);
+            samples_read(context);
+        }
+    }
+}
+
+void learning_await(struct launch *launch, CUcontext context)
+{
+    uint64_t begun = budget_clock();
+    while (cost_known(launch->cost) == 0 && !captures_any()) {
+        samples_read(context);
+        uint64_t passed = budget_clock() - begun;
+        if (cost_known(launch->cost) > 0 || !launch->cost->learning || (passed > LEARN_NS && share_ready(launch->card)))
+            return;
+        pause_for(passed < LEARN_NS ? LEARN_LOOK_NS : LEARN_NS / 10);
+    }
+}
+
+static void charge_exactly(struct launch *launch, int64_t cost)
+{
+    launch_charge(launch->thread, launch->card, cost);
+    launch->charged += cost;
+}
+
+void learning_charge_first(struct launch *launch, CUcontext context, CUstream stream, bool limited)
+{
+    struct cost *cost = launch->cost;
+    charge_exactly(launch, FIRST_GUESS_NS);
+    uint64_t noted_at = limited ? note_learning(launch, context) : 0;
+    /* What came before may have used up what there was. */
+    while (limited && !share_ready(launch->card))
+        charge_exactly(launch, launch->thread->credit[launch->card] + FIRST_GUESS_NS);
+    launch->sample = sample_begin(cost, context, launch->card, stream);
+    if (launch->sample == NULL) {
+        share_end_learning(launch->card, noted_at);
+        costs_end_learning(cost, cost->meaning);
+        return;
+    }
+    launch->sample->learning = true;
+    launch->sample->noted_at = noted_at;
+    launch->sample->charged = launch->charged;
+}
+
+void learning_charge_guess(struct launch *launch, CUcontext context, CUstream stream, int64_t guess)
+{
+    charge_exactly(launch, guess);
+    if (samples_under_way() < GUESSES_MEASURED)
+        launch->sample = sample_begin(launch->cost, context, launch->card, stream);
+    if (launch->sample != NULL)
+        launch->sample->charged = launch->charged;
+    else
+        costs_note_guess(launch->cost, guess);
+}
