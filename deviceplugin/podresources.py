@@ -1,6 +1,7 @@
 """The kubelet's pod-resources API: which container holds which slots."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import grpc
@@ -11,7 +12,24 @@ from deviceplugin.wire import pod_resources_pb2 as wire
 from unigpu import errors, names
 
 _TIMEOUT = 5.0
+_SERVICE = "v1.PodResourcesLister"
+_AGAIN = {
+    "methodConfig": [
+        {
+            "name": [{"service": _SERVICE}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+"""A kubelet that starts anew breaks the connection, which is noticed only by the next question: it is asked again."""
 _OPTIONS = (
+    ("grpc.service_config", json.dumps(_AGAIN)),
     ("grpc.default_authority", "localhost"),
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -53,7 +71,7 @@ class PodResources:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(f"unix:{self._socket}", options=_OPTIONS)
         call = self._channel.unary_unary(
-            "/v1.PodResourcesLister/List",
+            f"/{_SERVICE}/List",
             request_serializer=wire.ListPodResourcesRequest.SerializeToString,
             response_deserializer=wire.ListPodResourcesResponse.FromString,
         )

@@ -65,13 +65,21 @@ def share() -> dict[str, Any]:
 
 
 def served(api: Api) -> dict[str, float]:
-    """When the certificate ends that each replica serves with, by the replica's name."""
+    """When the certificate ends that each replica serves with, by the replica's name.
+
+    A pod that has just ended is still listed, and nobody answers at its address: it isn't a replica.
+    """
     folder = f"/api/v1/namespaces/{names.SYSTEM_NAMESPACE}/pods"
     pods = api.get(f"{folder}?labelSelector={names.LABEL_COMPONENT}=webhook")["items"]
     found = {}
     for pod in pods:
         name = pod["metadata"]["name"]
-        status, text = api.ask("GET", f"{folder}/{name}:{names.PORT_WEBHOOK_METRICS}/proxy/metrics")
+        if "deletionTimestamp" in pod["metadata"]:
+            continue
+        try:
+            status, text = api.ask("GET", f"{folder}/{name}:{names.PORT_WEBHOOK_METRICS}/proxy/metrics")
+        except TimeoutError:
+            continue
         if status == 200:
             samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
             (found[name],) = (sample.value for sample in samples if sample.name == names.METRIC_WEBHOOK_EXPIRY)

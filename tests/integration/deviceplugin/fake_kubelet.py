@@ -33,6 +33,8 @@ class FakeKubelet:
         self.answering = asyncio.Event()
         """Whether they are answered."""
         self.answering.set()
+        self.breaking = 0
+        """Questions that get no answer, as when the connection breaks under them."""
         self.pods: dict[str, Pod] = {}
         self.allocated: dict[tuple[str, str], list[str]] = {}
         self.cdi: dict[tuple[str, str], list[str]] = {}
@@ -157,8 +159,11 @@ class FakeKubelet:
         if channel is self._channel:
             self.devices = dict.fromkeys(self.devices, "Unhealthy")
 
-    async def _list(self, _request: Any, _context: Any) -> resources.ListPodResourcesResponse:
+    async def _list(self, _request: Any, context: Any) -> resources.ListPodResourcesResponse:
         self.lists += 1
+        if self.breaking:
+            self.breaking -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
         await self.answering.wait()
         answer = resources.ListPodResourcesResponse()
         for uid, pod in self.pods.items():

@@ -51,6 +51,19 @@ async def test_kubelet_restarts_between(short_path: Path) -> None:
         await kubelet.stop()
 
 
+async def test_connection_breaks_under_a_question(short_path: Path) -> None:
+    kubelet = FakeKubelet(short_path)
+    await kubelet.start()
+    client = PodResources(kubelet.pod_resources)
+    try:
+        kubelet.breaking = 2
+        assert await client.holders() == []
+        assert kubelet.lists == 3
+    finally:
+        await client.close()
+        await kubelet.stop()
+
+
 async def test_no_kubelet(short_path: Path) -> None:
     client = PodResources(short_path / "kubelet.sock", timeout=0.2)
     try:
