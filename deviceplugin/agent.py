@@ -80,8 +80,8 @@ class Agent:
         """Take note of the node's labels: a change of mode is in force at once, in running containers too."""
         if labels != self.node.labels:
             self.node = dataclasses.replace(self.node, labels=labels)
-            for uid in {uid for uid, _ in self.kept} & self.limiter.pods.keys():
-                await self.limiter.write(self.limiter.pods[uid])
+            known = {uid for uid, _ in self.kept} & self.limiter.pods.keys()
+            await asyncio.gather(*(self.limiter.write(uid) for uid in known))
 
     async def allocated(self, slots: Sequence[str]) -> None:
         """The kubelet gave free slots to a container: what they said of an earlier holder must not be read again.
@@ -111,7 +111,7 @@ class Agent:
             await self._carry_out(decision)
             known = self.limiter.pods.get(pod.uid, pod)
             if self.node.labels != labels or known.annotations != pod.annotations:
-                await self.limiter.write(known)
+                await self.limiter.write(pod.uid)
         except errors.UnigpuError as error:
             logs.event(logger, "refused", logging.WARNING, slots=",".join(sorted(slots)), reason=error)
             raise

@@ -109,9 +109,19 @@ class Limiter:
             await self._tend(pod.uid, heard=False)
         return self.pods.get(pod.uid, pod)
 
+    async def write(self, uid: str) -> None:
+        """Write a pod's policies as they follow from what is known, once a change that is under way is done."""
+        async with self._turn(uid):
+            pod = self.pods.get(uid)
+            if pod is not None:
+                await self._write(pod)
+
+    def _turn(self, uid: str) -> asyncio.Lock:
+        return self._turns.setdefault(uid, asyncio.Lock())
+
     async def _tend(self, uid: str, *, heard: bool) -> None:
         """Make all agree for one pod. What stands in the way is logged, and looked at again."""
-        async with self._turns.setdefault(uid, asyncio.Lock()):
+        async with self._turn(uid):
             pod = self.pods.get(uid)
             if pod is None:
                 return
@@ -130,11 +140,11 @@ class Limiter:
                 await self._refuse(pod, str(error))
             pod = self.pods.get(uid, pod)
             if heard or change is not None:
-                await self.write(pod)
+                await self._write(pod)
             if _has_limits(pod):
                 await self._tell_held(pod)
 
-    async def write(self, pod: pods.Pod) -> None:
+    async def _write(self, pod: pods.Pod) -> None:
         """Write the policies that follow from what is known now, where they differ from what is in force."""
         try:
             held = changes.held(pod, pod.applied().limits, self._node().labels)

@@ -20,6 +20,9 @@ class FakeApi:
         self.refusing: set[str] = set()
         """Methods that are answered with 503."""
         self.down = False
+        self.answering = asyncio.Event()
+        """Whether changes of pods are carried out: they wait until it is set."""
+        self.answering.set()
         self.url = ""
         self._version = 1
         self._events: list[tuple[int, str, str, Object]] = []
@@ -108,7 +111,9 @@ class FakeApi:
     async def _patch_pod(self, request: web.Request) -> web.Response:
         assert request.content_type == "application/merge-patch+json"
         key = f"{request.match_info['namespace']}/{request.match_info['name']}"
-        found, patch = self.objects["pods"].get(key), await request.json()
+        patch = await request.json()
+        await self.answering.wait()
+        found = self.objects["pods"].get(key)
         if found is None:
             return web.json_response({"message": "not found"}, status=404)
         if patch["metadata"].get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:

@@ -294,19 +294,39 @@ async def test_what_a_program_holds_beyond_its_limit_is_told_and_counted(machine
     assert len(told(machine)) == 1
 
 
+async def label(machine: Machine, mode: str) -> None:
+    node = json.loads(json.dumps(machine.api.node("node-a")))
+    node["metadata"]["labels"] = {names.LABEL_MODE: mode}
+    await machine.api.put("nodes", node)
+
+
+def enforced(machine: Machine, pod: dict[str, Any]) -> tuple[bool, bool]:
+    found = policy.unpack((machine.folder(pod) / "policy").read_bytes())
+    return found.memory_enforced, found.cores_enforced
+
+
 async def test_modes_hold_what_changed_too(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     pod = await running(machine)
     await annotate(machine, pod, "memory=1Gi,cores=10")
-    await until(lambda: in_force(machine, pod)[:2] == (1024, 10), "in force")
-    node = json.loads(json.dumps(machine.api.node("node-a")))
-    node["metadata"]["labels"] = {names.LABEL_MODE: "cgpu"}
-    await machine.api.put("nodes", node)
+    await until(lambda: applied(machine, pod) == '{"main":{"cores":10,"memory":1024}}', "it is said to be in force")
+    await label(machine, "cgpu")
+    await until(lambda: enforced(machine, pod) == (True, False), "memory alone is enforced")
+    assert in_force(machine, pod)[:2] == (1024, 10)
 
-    def enforced() -> tuple[bool, bool]:
-        found = policy.unpack((machine.folder(pod) / "policy").read_bytes())
-        return found.memory_enforced, found.cores_enforced
 
-    await until(lambda: enforced() == (True, False), "memory alone is enforced")
+async def test_a_mode_that_comes_in_the_middle_of_a_change_gives_nothing_back(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    pod, other = await running(machine), await running(machine, "other")
+    machine.api.answering.clear()
+    await annotate(machine, pod, "memory=1Gi,cores=10")
+    await until(lambda: in_force(machine, pod)[:2] == (1024, 10), "taken; not yet said")
+    await label(machine, "cgpu")
+    await until(lambda: enforced(machine, other) == (True, False), "the label is seen; nobody else waits")
+    await asyncio.sleep(0.1)
+    assert in_force(machine, pod)[:2] == (1024, 10)
+    machine.api.answering.set()
+    await until(lambda: enforced(machine, pod) == (True, False), "memory alone is enforced")
     assert in_force(machine, pod)[:2] == (1024, 10)
