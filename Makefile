@@ -33,8 +33,11 @@ lint: $(SETUP) ## Formatting, lint, strict types, import rules
 packages: ## Debian packages that the cluster and the tests need
 	@python3 -m demo.packages --tests
 
-test: packages lint cluster native ## Everything: unit, integration, native, chart and cluster tests
-	$(PYTHON) -m pytest
+# One process has the cluster's tests, which mostly wait; the others share the rest. All that they use is built before.
+TEST_PROCESSES ?= 3
+
+test: packages lint cluster native simulator-sanitized clients bench-compute-programs ## Everything: unit, integration, native, chart and cluster tests
+	$(PYTHON) -m pytest -n $(TEST_PROCESSES) --no-loadscope-reorder
 
 include make/*.mk
 

@@ -15,10 +15,12 @@ build/bench/race: tests/native/libvgpu/programs/race.c $(VGPU_ACCOUNT)
 	@$(CC) -std=gnu11 -Wall -Wextra -Werror -O2 -D_GNU_SOURCE $(VGPU_MACHINE) -I. $^ -o $@ -ldl
 
 # Compute shares: programs that load a simulated card, and what the card's own books say of them.
-.PHONY: bench-compute bench-launch soak-compute check-compute
+.PHONY: bench-compute bench-compute-programs bench-launch soak-compute check-compute
 BENCH_COMPUTE := $(addprefix build/bench/compute/,client books)
 
 bench: bench-launch bench-compute
+bench-compute-programs: $(BENCH_COMPUTE)
+
 bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending against the simulated card's own books of GPU time
 	$(PYTHON) -m bench.compute
 
