@@ -101,6 +101,19 @@ uint64_t sim_busy_moment(const sim_busy *busy, uint64_t left) {
     return busy->sum_until_ns > left ? busy->sum_until_ns - left : 0;
 }
 
+bool sim_busy_gap(const sim_busy *busy, sim_span within, uint64_t least, sim_span *gap) {
+    uint64_t start = later(within.start_ns, busy->sum_until_ns);
+    for (uint32_t i = 0; i <= busy->count && start + least <= within.end_ns; i++) {
+        uint64_t end = i < busy->count ? earlier(busy->spans[i].start_ns, within.end_ns) : within.end_ns;
+        if (start + least <= end) {
+            *gap = (sim_span){start, end};
+            return true;
+        }
+        start = i < busy->count ? later(start, busy->spans[i].end_ns) : start;
+    }
+    return false;
+}
+
 void sim_busy_cut(sim_busy *busy, uint64_t now) {
     while (busy->count && busy->spans[busy->count - 1].start_ns >= now) {
         busy->count--;

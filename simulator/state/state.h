@@ -20,12 +20,12 @@
 enum {
     SIM_MAX_GPUS = 16,
     SIM_MAX_PROCESSES = 2048,
-    SIM_LAYOUT = 3,
+    SIM_LAYOUT = 4,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
     SIM_LANES = 8, /* parts of a card that kernels take side by side */
     SIM_SAMPLES = 64,
-    SIM_SPANS = 16,
+    SIM_SPANS = 64,
 };
 
 #define SIM_MAGIC "UNIGPUSM"
@@ -199,6 +199,8 @@ uint64_t sim_busy_ahead(const sim_busy *busy, uint64_t now_ns);
 uint64_t sim_busy_until(const sim_busy *busy, uint64_t now_ns);
 /* The first moment at which no more than so much lies ahead. */
 uint64_t sim_busy_moment(const sim_busy *busy, uint64_t left_ns);
+/* The first time of `least_ns` or more within `within` that nothing was busy, as far as that is still known. */
+bool sim_busy_gap(const sim_busy *busy, sim_span within, uint64_t least_ns, sim_span *gap);
 void sim_busy_cut(sim_busy *busy, uint64_t now_ns);
 
 /* work.c: kernels take time on the card, side by side as far as lanes are free; processes take turns. */

@@ -2,9 +2,10 @@
  *
  * A process has at most a slice booked ahead of now, so processes that keep a card busy take turns of about a slice, as a
  * real card switches between contexts. What does not fit yet is booked later by whoever has it, as from the moment at
- * which it was submitted: a thread that is woken late costs its process nothing while the card is free. Among processes
- * that wait, whoever has had more than a slice above another lets that one go first, so that being woken late does not
- * cost a share either. */
+ * which it was submitted: a thread that is woken late costs its process nothing while the card is free, also where others
+ * have booked after that time, as a real card finds its work in its queue whatever the host does. Among processes that
+ * wait, whoever has had more than a slice above another lets that one go first, so that being woken late does not cost a
+ * share either. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -20,6 +21,7 @@ enum {
     PATIENCE_NS = 50000000,     /* after which nobody waits any more for one that has stopped asking */
     LOOK_AGAIN_NS = 1000000,
     SHORTEST_SLEEP_NS = 50000,
+    SHORTEST_GAP_NS = 10000, /* of time that was left idle, worth interrupting a longer kernel at its end */
 };
 
 static uint64_t later(uint64_t a, uint64_t b) {
@@ -79,10 +81,17 @@ static int whose_turn(sim_machine *machine, uint32_t index, uint64_t now) {
     return SIM_NO_SLOT;
 }
 
+/* Time that went by idle before `start`, since the job was there. */
+static bool left_idle(const sim_gpu *gpu, const sim_use *use, const sim_job *job, uint64_t start, sim_span *gap) {
+    sim_span past = {later(job->ready_ns, use->busy.sum_until_ns), start};
+    uint64_t least = job->left_ns < SHORTEST_GAP_NS ? job->left_ns : SHORTEST_GAP_NS;
+    return past.start_ns < past.end_ns && sim_busy_gap(&gpu->busy, past, least, gap);
+}
+
 static void book_piece(sim_gpu *gpu, sim_use *use, sim_job *job, const bool *chosen, uint64_t start, uint64_t piece) {
     uint64_t end = start + piece;
     for (int lane = 0; lane < SIM_LANES; lane++) {
-        if (chosen[lane]) {
+        if (chosen[lane] && gpu->lane_free_ns[lane] < end) {
             __atomic_store_n(&gpu->lane_free_ns[lane], end, __ATOMIC_RELAXED);
             use->lane_end_ns[lane] = end;
         }
@@ -114,6 +123,11 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
         uint64_t piece = job->left_ns < PIECE_NS ? job->left_ns : PIECE_NS;
         bool chosen[SIM_LANES] = {false};
         uint64_t start = choose_lanes(gpu->lane_free_ns, job->lanes, job->ready_ns, chosen);
+        sim_span gap;
+        if (left_idle(gpu, use, job, start < now ? start : now, &gap)) {
+            start = gap.start_ns;
+            piece = gap.end_ns - start < piece ? gap.end_ns - start : piece;
+        }
         uint64_t ahead = sim_busy_ahead(&use->busy, now);
         if (ahead + piece > SLICE_NS && ahead + sim_busy_growth(&use->busy, start, start + piece) > SLICE_NS) {
             job->look_ns = later(sim_busy_moment(&use->busy, SLICE_NS - PIECE_NS), now + SHORTEST_SLEEP_NS);

@@ -1,6 +1,7 @@
 """Kernels take time on the card, processes take turns on it; NVML shows it; the dead's queue goes with them."""
 
 import json
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,20 @@ def test_a_deep_queue_of_one_process_loses_nothing(machine: "Machine") -> None:
     client = begin(machine)
     client.ask("hold")
     assert client.ask("timed_spin", 200, 2000) < 440
+
+
+def test_a_process_that_is_stopped_loses_nothing_of_what_it_has_queued(machine: "Machine") -> None:
+    first, second = begin(machine), begin(machine)
+    before = first.ask("record")
+    assert first.ask("spin_often", 200, 1000) == 0
+    after = first.ask("record")
+    first.process.send_signal(signal.SIGSTOP)
+    stopped, others = time.monotonic(), 0
+    while time.monotonic() < stopped + 0.15:
+        others += second.ask("timed_spin", 1, 500) > 0
+        time.sleep(0.005)
+    first.process.send_signal(signal.SIGCONT)
+    assert 200 <= first.ask("elapsed", before, after) < 200 + others * 0.5 + 10
 
 
 def test_launches_wait_when_a_stream_is_full(machine: "Machine") -> None:
