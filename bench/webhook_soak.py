@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 import multiprocessing
+import queue
 import random
 import sys
 import time
@@ -243,8 +244,12 @@ class Result:
 
 
 def soak(reviews: int, seed: int, tell: Callable[[str], None]) -> Result:
-    """So many reviews by a few clients at once; `tell` gets a line of progress now and then."""
-    context = multiprocessing.get_context("fork")
+    """So many reviews by a few clients at once; `tell` gets a line of progress now and then.
+
+    Raises RuntimeError where a client fails.
+    """
+    # Not a fork: whoever calls this may have threads.
+    context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[Seen | None] = context.Queue()
     began = time.monotonic()
     seen, first, told = Seen(), 0, began
@@ -257,7 +262,13 @@ def soak(reviews: int, seed: int, tell: Callable[[str], None]) -> Result:
             worker.start()
         at_work = WORKERS
         while at_work:
-            part = results.get()
+            try:
+                part = results.get(timeout=1)
+            except queue.Empty:
+                ended = [worker.exitcode for worker in workers if worker.exitcode]
+                if ended:
+                    raise RuntimeError(f"a client ended with {ended[0]}") from None
+                continue
             if part is None:
                 at_work -= 1
                 continue
