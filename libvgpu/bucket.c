@@ -31,8 +31,8 @@ int64_t bucket_floor(int64_t cost)
 {
     if (cost <= BUCKET_BURST_NS)
         return 0;
-    /* No more than is kept for anybody who waits: others may think less of the same work, and save less for it. */
-    return cost / 2 < BUCKET_LATE_NS ? cost / 2 : BUCKET_LATE_NS;
+    /* No more than is kept for anybody: others may think less of the same work, and save less for it. */
+    return cost < 2 * BUCKET_BURST_NS ? cost - BUCKET_BURST_NS : BUCKET_BURST_NS;
 }
 
 int64_t bucket_most(int64_t cost, bool waits)

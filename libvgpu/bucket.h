@@ -23,8 +23,9 @@ struct bucket {
 /* As it stands at `now`. At most `most` is kept; a rate of 0 limits nothing and leaves neither debt nor savings. */
 struct bucket bucket_earn(struct bucket bucket, uint64_t now, uint32_t rate, int64_t most);
 
-/* What must be there before work of that cost may begin. Short work may go into debt by its whole cost. Long work waits
- * until half of it is earned, so that over any time as much is given too early as too late; or BUCKET_LATE_NS. */
+/* What must be there before work of that cost may begin. Short work may go into debt by its whole cost, longer work by as
+ * much and what else is missing; but no more is asked for than lies there at the start, so that the second of a kind
+ * waits no longer than any later one. */
 int64_t bucket_floor(int64_t cost);
 
 /* What is kept for work of that cost, at most: more where somebody `waits` for it, who may wake late. */

@@ -203,13 +203,13 @@ bool budget_await(struct vgpu_compute *account, int card, budget_rate *rate)
     }
 }
 
-bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate)
+bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate, uint64_t beside)
 {
     uint64_t now = budget_clock();
     uint32_t current = rate(card, now);
     int64_t balance;
     try_take(account, now, current, 0, 0, INT64_MAX, false, &balance);
-    return current == 0 || balance > -READY_NS;
+    return current == 0 || balance - (int64_t)beside > -READY_NS;
 }
 
 bool budget_begin_learning(struct vgpu_compute *account, uint64_t before, uint64_t now)

@@ -30,8 +30,8 @@ void budget_give(struct vgpu_compute *account, int64_t ns);
 /* Sleeps until an account of this process alone is out of debt; nothing is taken. Answers whether it slept. */
 bool budget_await(struct vgpu_compute *account, int card, budget_rate *rate);
 
-/* Whether a launch could begin now. */
-bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate);
+/* Whether a launch could begin now, were `beside` ns taken before. */
+bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate, uint64_t beside);
 
 /* Notes a launch whose cost nobody knows yet, in place of the note `before`, unless another came first; and that it is
  * known now. */

@@ -103,6 +103,7 @@ bool costs_begin_learning(struct cost *cost, uint64_t now)
     if (first) {
         cost->learning = true;
         cost->asked_at = now;
+        __atomic_store_n(&cost->runs_since, 0, __ATOMIC_RELAXED);
         cost->provisional = 0;
         cost->guessed = 0;
     }

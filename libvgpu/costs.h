@@ -29,6 +29,7 @@ struct cost {
     bool taken, learning;
     bool settled;         /* more samples would hardly change the value; read without the lock */
     uint64_t asked_at;    /* when it was first launched, ns */
+    uint64_t runs_since;  /* that first one, when the card was seen to have begun it; 0: not seen, or done. No lock. */
     uint64_t provisional; /* launches since, whose charge was a guess */
     int64_t guessed;      /* the sum of those charges */
     uint64_t passed;      /* launches lately whose charge is the value that there was, */

@@ -21,13 +21,21 @@ static void pause_for(int64_t ns)
     clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
+/* While one is on the card that perhaps isn't charged yet, another begins when there is enough for both. */
+static bool may_follow(int card, uint64_t begun, uint64_t now)
+{
+    if (begun == 0 || begun > now || now - begun > SAMPLES_UNKNOWN_MOST_NS)
+        return true;
+    return now - begun > LEARN_NS && share_ready(card, now - begun);
+}
+
 /* Unknown ones follow each other: what comes after one waits for it, but not for ever. Answers when it was noted that
  * this one has come. */
 static uint64_t note_learning(struct launch *launch, CUcontext context)
 {
     for (;;) {
         uint64_t begun = share_learning(launch->card), now = budget_clock();
-        bool free = begun == 0 || begun > now || now - begun > LEARN_NS;
+        bool free = may_follow(launch->card, begun, now);
         if ((free && share_begin_learning(launch->card, begun, now)) || captures_any())
             return now;
         if (!free) {
@@ -37,13 +45,22 @@ static uint64_t note_learning(struct launch *launch, CUcontext context)
     }
 }
 
+/* The first one of its key is on the card, and takes as long as it has taken at least. */
+static bool first_runs(const struct cost *cost, uint64_t now)
+{
+    uint64_t since = __atomic_load_n(&cost->runs_since, __ATOMIC_RELAXED);
+    return since != 0 && now < since + SAMPLES_UNKNOWN_MOST_NS;
+}
+
 void learning_await(struct launch *launch, CUcontext context)
 {
     uint64_t begun = budget_clock();
     while (cost_known(launch->cost) == 0 && !captures_any()) {
         samples_read(context);
-        uint64_t passed = budget_clock() - begun;
-        if (cost_known(launch->cost) > 0 || !launch->cost->learning || (passed > LEARN_NS && share_ready(launch->card)))
+        uint64_t now = budget_clock(), passed = now - begun;
+        if (cost_known(launch->cost) > 0 || !launch->cost->learning)
+            return;
+        if (passed > LEARN_NS && share_ready(launch->card, 0) && !first_runs(launch->cost, now))
             return;
         pause_for(passed < LEARN_NS ? LEARN_LOOK_NS : LEARN_NS / 10);
     }
@@ -59,10 +76,18 @@ void learning_charge_first(struct launch *launch, CUcontext context, CUstream st
 {
     struct cost *cost = launch->cost;
     charge_exactly(launch, FIRST_GUESS_NS);
-    uint64_t noted_at = limited ? note_learning(launch, context) : 0;
-    /* What came before may have used up what there was. */
-    while (limited && !share_ready(launch->card))
-        charge_exactly(launch, launch->thread->credit[launch->card] + FIRST_GUESS_NS);
+    uint64_t noted_at = 0;
+    for (bool had_turn = false; limited; had_turn = true) {
+        noted_at = note_learning(launch, context);
+        if (share_ready(launch->card, 0))
+            break;
+        /* What came before has used up what there was. Who had a turn and let another go first waits for no second one. */
+        share_end_learning(launch->card, noted_at);
+        if (had_turn)
+            pause_for(LEARN_NS / 10);
+        else
+            charge_exactly(launch, launch->thread->credit[launch->card] + FIRST_GUESS_NS);
+    }
     launch->sample = sample_begin(cost, context, launch->card, stream);
     if (launch->sample == NULL) {
         share_end_learning(launch->card, noted_at);

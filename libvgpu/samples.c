@@ -218,19 +218,17 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
         share_give(sample->card, -missing);
 }
 
-/* While a launch whose cost nobody knows goes on, it is charged what has passed; for so long at most, since it may be
- * waiting for another launch. */
-#define UNKNOWN_MOST_NS 250000000u
-
+/* While a launch whose cost nobody knows goes on, it is charged what has passed. */
 static void charge_so_far(struct sample *sample, uint64_t now)
 {
     if (sample->started_at == 0) {
         if (sample->backlogged && DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY)
             return;
         sample->started_at = sample->backlogged ? now : sample->ended_at;
+        __atomic_store_n(&sample->cost->runs_since, sample->started_at, __ATOMIC_RELAXED);
     }
     uint64_t passed = now > sample->started_at ? now - sample->started_at : 0;
-    int64_t more = (int64_t)(passed < UNKNOWN_MOST_NS ? passed : UNKNOWN_MOST_NS) - sample->charged;
+    int64_t more = (int64_t)(passed < SAMPLES_UNKNOWN_MOST_NS ? passed : SAMPLES_UNKNOWN_MOST_NS) - sample->charged;
     if (more > 0) {
         sample->charged += more;
         share_give(sample->card, -more);

@@ -85,8 +85,8 @@ def test_taking(
 
 def test_what_must_be_there_and_what_is_kept(ask: Callable[..., list[list[int]]]) -> None:
     costs = (5_000, BURST, 30 * MS, 200 * MS)
-    assert [ask(f"floor {cost}")[0][0] for cost in costs] == [0, 0, 15 * MS, 40 * MS]
-    assert [ask(f"most {cost} 0")[0][0] for cost in costs] == [BURST, BURST, 16 * MS, 41 * MS]
+    assert [ask(f"floor {cost}")[0][0] for cost in costs] == [0, 0, 10 * MS, 10 * MS]
+    assert [ask(f"most {cost} 0")[0][0] for cost in costs] == [BURST, BURST, 11 * MS, 11 * MS]
     assert [ask(f"most {cost} 1")[0][0] for cost in costs] == [5 * BURST] * 4
     kept = ask("most 0 1")[0][0]
     assert all(kept > ask(f"floor {cost}")[0][0] for cost in costs), "whoever thinks a launch dear is served too"
