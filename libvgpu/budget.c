@@ -131,13 +131,15 @@ static void await_turn(struct vgpu_compute *account, uint32_t turn, uint64_t beg
     }
 }
 
-/* What the one that is served waits for, above the floor. */
-static int64_t portion(uint32_t rate, int count, int64_t wish)
+/* What the one that is served waits for, above the floor: enough for some time where its work is short. */
+static int64_t portion(uint32_t rate, int count, int64_t cost, int64_t wish)
 {
     uint64_t time = count > 1 ? ROUND_NS / (unsigned)count : PORTION_NS;
     if (time > PORTION_NS)
         time = PORTION_NS;
     int64_t ns = (int64_t)(time * rate / BUCKET_WHOLE);
+    if (cost >= ns)
+        return 1;
     return ns < wish ? ns : wish;
 }
 
@@ -150,7 +152,10 @@ static int64_t serve(struct vgpu_compute *account, int card, int64_t cost, int64
         uint64_t now = budget_clock();
         uint32_t current = rate(card, now);
         int count = (int)(__atomic_load_n(&account->turn, __ATOMIC_RELAXED) - turn);
-        int64_t floor = bucket_floor(cost), balance, enough = floor + portion(current, count, wish);
+        int64_t floor = bucket_floor(cost), balance, enough = floor + portion(current, count, cost, wish);
+        /* Who was passed over goes before those that passed. */
+        if ((int)(__atomic_load_n(&account->served, __ATOMIC_RELAXED) - turn) > 0)
+            enough = floor + 1;
         /* Where half of a long one is awaited, that is enough. */
         int64_t taken = try_take(account, now, current, cost, wish, floor > 0 ? floor : enough - 1, true, &balance);
         __atomic_add_fetch(&account->waited, now - counted, __ATOMIC_RELAXED);
