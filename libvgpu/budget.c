@@ -13,7 +13,7 @@
 #define SLICE_NS 10000000u
 
 /* Who is later than it said by so much is passed over. */
-#define GRACE_NS 5000000u
+#define GRACE_NS 10000000u
 
 /* Those that come right after somebody dead are given less time: they probably died together. */
 #define GRACE_AFTER_DEATH_NS 1000000u
@@ -131,16 +131,19 @@ static void await_turn(struct vgpu_compute *account, uint32_t turn, uint64_t beg
     }
 }
 
-/* What the one that is served waits for, above the floor: enough for some time where its work is short. */
-static int64_t portion(uint32_t rate, int count, int64_t cost, int64_t wish)
+/* What is earned in a portion's time, and less where many wait. */
+static int64_t portion(uint32_t rate, int count)
 {
     uint64_t time = count > 1 ? ROUND_NS / (unsigned)count : PORTION_NS;
-    if (time > PORTION_NS)
-        time = PORTION_NS;
-    int64_t ns = (int64_t)(time * rate / BUCKET_WHOLE);
+    return (int64_t)((time < PORTION_NS ? time : PORTION_NS) * rate / BUCKET_WHOLE);
+}
+
+/* What the one that is served sleeps for: above the floor there is to be enough for some time where its work is short. */
+static int64_t enough_for(int64_t cost, int64_t wish, int64_t floor, int64_t ns)
+{
     if (cost >= ns)
-        return 1;
-    return ns < wish ? ns : wish;
+        return floor + 1;
+    return floor + (ns < wish ? ns : wish);
 }
 
 /* As the one that is served: sleeps by the clock until enough is there, and takes it. */
@@ -150,13 +153,14 @@ static int64_t serve(struct vgpu_compute *account, int card, int64_t cost, int64
     uint64_t counted = budget_clock();
     for (;;) {
         uint64_t now = budget_clock();
-        uint32_t current = rate(card, now);
-        int count = (int)(__atomic_load_n(&account->turn, __ATOMIC_RELAXED) - turn);
-        int64_t floor = bucket_floor(cost), balance, enough = floor + portion(current, count, cost, wish);
-        /* Who was passed over goes before those that passed. */
-        if ((int)(__atomic_load_n(&account->served, __ATOMIC_RELAXED) - turn) > 0)
-            enough = floor + 1;
-        /* Where half of a long one is awaited, that is enough. */
+        uint32_t current = rate(card, now), served = __atomic_load_n(&account->served, __ATOMIC_RELAXED);
+        int64_t floor = bucket_floor(cost), balance;
+        int64_t ns = portion(current, (int)(__atomic_load_n(&account->turn, __ATOMIC_RELAXED) - turn));
+        /* Who was passed over is content with less than those that passed, and so goes first. */
+        if ((int)(served - turn) > 0)
+            floor -= ns;
+        int64_t enough = enough_for(cost, wish, floor, ns);
+        /* Where a long one waits for a part of it, that is enough. */
         int64_t taken = try_take(account, now, current, cost, wish, floor > 0 ? floor : enough - 1, true, &balance);
         __atomic_add_fetch(&account->waited, now - counted, __ATOMIC_RELAXED);
         counted = now;
@@ -164,7 +168,7 @@ static int64_t serve(struct vgpu_compute *account, int card, int64_t cost, int64
             return taken;
         uint64_t time = bucket_time_to(balance, enough, current);
         uint64_t until = now + (time < SLICE_NS ? time : SLICE_NS);
-        if (__atomic_load_n(&account->served, __ATOMIC_RELAXED) == turn)
+        if (served == turn)
             __atomic_store_n(&account->head_until, until, __ATOMIC_RELEASE);
         sleep_until(until);
     }
