@@ -13,7 +13,7 @@
 #define SLICE_NS 10000000u
 
 /* Who is later than it said by so much is passed over. */
-#define GRACE_NS 10000000u
+#define GRACE_NS 5000000u
 
 /* Those that come right after somebody dead are given less time: they probably died together. */
 #define GRACE_AFTER_DEATH_NS 1000000u
@@ -212,13 +212,13 @@ bool budget_await(struct vgpu_compute *account, int card, budget_rate *rate)
     }
 }
 
-bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate, uint64_t beside)
+bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate)
 {
     uint64_t now = budget_clock();
     uint32_t current = rate(card, now);
     int64_t balance;
     try_take(account, now, current, 0, 0, INT64_MAX, false, &balance);
-    return current == 0 || balance - (int64_t)beside > -READY_NS;
+    return current == 0 || balance > -READY_NS;
 }
 
 bool budget_begin_learning(struct vgpu_compute *account, uint64_t before, uint64_t now)

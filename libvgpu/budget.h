@@ -30,15 +30,15 @@ void budget_give(struct vgpu_compute *account, int64_t ns);
 /* Sleeps until an account of this process alone is out of debt; nothing is taken. Answers whether it slept. */
 bool budget_await(struct vgpu_compute *account, int card, budget_rate *rate);
 
-/* Whether a launch could begin now, were `beside` ns taken before. */
-bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate, uint64_t beside);
+/* Whether a launch could begin now. */
+bool budget_ready(struct vgpu_compute *account, int card, budget_rate *rate);
 
 /* Notes a launch whose cost nobody knows yet, in place of the note `before`, unless another came first; and that it is
  * known now. */
 bool budget_begin_learning(struct vgpu_compute *account, uint64_t before, uint64_t now);
 void budget_end_learning(struct vgpu_compute *account, uint64_t begun);
 
-/* When such a launch was noted that may still run; 0: none. */
+/* When such a launch was noted, or seen to go on, that may still run; 0: none. */
 uint64_t budget_learning(const struct vgpu_compute *account);
 
 /* Of a launch that was measured `elapsed` and seen to be done at `now`, what can be its own: all launches together can't

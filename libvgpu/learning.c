@@ -21,21 +21,14 @@ static void pause_for(int64_t ns)
     clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
-/* While one is on the card that perhaps isn't charged yet, another begins when there is enough for both. */
-static bool may_follow(int card, uint64_t begun, uint64_t now)
-{
-    if (begun == 0 || begun > now || now - begun > SAMPLES_UNKNOWN_MOST_NS)
-        return true;
-    return now - begun > LEARN_NS && share_ready(card, now - begun);
-}
-
 /* Unknown ones follow each other: what comes after one waits for it, but not for ever. Answers when it was noted that
  * this one has come. */
 static uint64_t note_learning(struct launch *launch, CUcontext context)
 {
     for (;;) {
         uint64_t begun = share_learning(launch->card), now = budget_clock();
-        bool free = may_follow(launch->card, begun, now);
+        /* One that goes on is noted again and again, as long as it may be waited for. */
+        bool free = begun == 0 || begun > now || now - begun > LEARN_NS;
         if ((free && share_begin_learning(launch->card, begun, now)) || captures_any())
             return now;
         if (!free) {
@@ -60,7 +53,7 @@ void learning_await(struct launch *launch, CUcontext context)
         uint64_t now = budget_clock(), passed = now - begun;
         if (cost_known(launch->cost) > 0 || !launch->cost->learning)
             return;
-        if (passed > LEARN_NS && share_ready(launch->card, 0) && !first_runs(launch->cost, now))
+        if (passed > LEARN_NS && share_ready(launch->card) && !first_runs(launch->cost, now))
             return;
         pause_for(passed < LEARN_NS ? LEARN_LOOK_NS : LEARN_NS / 10);
     }
@@ -79,7 +72,7 @@ void learning_charge_first(struct launch *launch, CUcontext context, CUstream st
     uint64_t noted_at = 0;
     for (bool had_turn = false; limited; had_turn = true) {
         noted_at = note_learning(launch, context);
-        if (share_ready(launch->card, 0))
+        if (share_ready(launch->card))
             break;
         /* What came before has used up what there was. Who had a turn and let another go first waits for no second one. */
         share_end_learning(launch->card, noted_at);

@@ -233,6 +233,10 @@ static void charge_so_far(struct sample *sample, uint64_t now)
         sample->charged += more;
         share_give(sample->card, -more);
     }
+    /* Others know that it goes on. */
+    if (passed < SAMPLES_UNKNOWN_MOST_NS && sample->noted_at != 0
+        && share_begin_learning(sample->card, sample->noted_at, now))
+        sample->noted_at = now;
 }
 
 /* Reads one that may be done; false where it isn't. */

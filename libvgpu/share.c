@@ -182,12 +182,12 @@ enum estimate_view share_view(int card)
     return view_others(card, now);
 }
 
-bool share_ready(int card, uint64_t beside)
+bool share_ready(int card)
 {
     struct card *here = &cards[card];
     struct vgpu_compute *account = account_of(card);
-    return budget_ready(account, card, shared_rate, beside)
-        && (account == &here->own || budget_ready(&here->own, card, own_rate, beside));
+    return budget_ready(account, card, shared_rate)
+        && (account == &here->own || budget_ready(&here->own, card, own_rate));
 }
 
 bool share_begin_learning(int card, uint64_t before, uint64_t now)

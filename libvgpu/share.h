@@ -18,8 +18,8 @@ void share_give(int card, int64_t ns);
  * earns nothing. */
 void share_return(int card, int64_t ns);
 
-/* Whether a launch could begin now, with `beside` ns of GPU time charged that perhaps aren't yet. */
-bool share_ready(int card, uint64_t beside);
+/* Whether a launch could begin now. */
+bool share_ready(int card);
 
 /* Launches whose cost nobody knows yet follow each other, in the whole container; see budget.h. */
 bool share_begin_learning(int card, uint64_t before, uint64_t now);
