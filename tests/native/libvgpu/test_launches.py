@@ -97,6 +97,11 @@ def test_a_capture_has_the_programs_nodes_alone(machine: Machine, launches: Path
     assert charged(machine).compute_ns == pytest.approx(21 * 3 * MS, rel=0.2), "captured kernels haven't run"
 
 
+def test_the_second_of_a_kind_waits_until_the_first_one_s_length_is_known(machine: Machine, launches: Path) -> None:
+    with program(machine, launches, "second", 2, 100 * MS, **trial(machine, 70)) as (_, said):
+        assert said["over"]
+
+
 def test_launches_that_fail_cost_nothing(machine: Machine, launches: Path) -> None:
     with program(machine, launches, "failing", 1000, 3 * MS, **trial(machine, 10)):
         pass

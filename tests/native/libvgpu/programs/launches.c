@@ -259,7 +259,21 @@ static void contexts(void)
     }
 }
 
+/* Whether the first of its kind was done when the second was let go on. */
+static void second(void)
+{
+    CUevent first;
+    MUST(cuEventCreate(&first, CU_EVENT_DEFAULT));
+    plain();
+    MUST(cuEventRecord(first, stream));
+    plain();
+    say("over", cuEventQuery(first) == CUDA_SUCCESS);
+    MUST(cuCtxSynchronize());
+    count = 2;
+}
+
 static const struct door stories[] = {
+    {"second", second},
     {"thread", thread},
     {"capture", capture},
     {"child", child},
