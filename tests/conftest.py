@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from cluster import settings
+from tests.cluster import harness
+
 CLUSTER = "tests/cluster/"
+CLUSTERS = ("test", "lifecycle")
+"""What the tests there bring up."""
 
 
 class Scheduling(LoadFileScheduling):
@@ -25,3 +30,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The cluster's tests take longest, and mostly wait: they begin first."""
     items.sort(key=lambda item: not item.nodeid.startswith(CLUSTER))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Who is interrupted ends the other processes, which then can't take their clusters down."""
+    if exitstatus != pytest.ExitCode.INTERRUPTED or not session.config.getoption("numprocesses", None):
+        return
+    for name in CLUSTERS:
+        if settings.Layout(name).home.exists():
+            harness.run(name, "down")
