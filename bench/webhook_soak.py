@@ -255,7 +255,9 @@ def soak(reviews: int, seed: int, tell: Callable[[str], None]) -> Result:
     seen, first, told = Seen(), 0, began
     with bench.running() as (port, authority, pid):
         workers = [
-            context.Process(target=attack, args=(port, authority, reviews // WORKERS, seed + number, results))
+            context.Process(
+                target=attack, args=(port, authority, reviews // WORKERS, seed + number, results), daemon=True
+            )
             for number in range(WORKERS)
         ]
         for worker in workers:

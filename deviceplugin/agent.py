@@ -9,8 +9,9 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deviceplugin import apiserver, decisions, owners, pods
 from deviceplugin.apiserver import ApiServer
@@ -66,7 +67,7 @@ class Agent:
         self._writing: dict[str, asyncio.Lock] = {}
         self._turn: dict[str, object] = {}
         """Marks each allocation, by first slot, until its container is started."""
-        self._foreseeing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._lost: dict[str, float] = {}
         """When each pod's sandbox was last lost, by UID: a new one is soon there, and the pod's status forgets."""
         self._lingering: set[tuple[str, str]] = set()
@@ -77,11 +78,17 @@ class Agent:
         self.node = dataclasses.replace(self.node, cards={card.uuid: card for card in cards})
 
     async def see_labels(self, labels: Mapping[str, str]) -> None:
-        """Take note of the node's labels: a change of mode is in force at once, in running containers too."""
+        """Take note of the node's labels: a change of mode is soon in force, in running containers too."""
         if labels != self.node.labels:
             self.node = dataclasses.replace(self.node, labels=labels)
-            known = {uid for uid, _ in self.kept} & self.limiter.pods.keys()
-            await asyncio.gather(*(self.limiter.write(uid) for uid in known))
+            for uid in {uid for uid, _ in self.kept} & self.limiter.pods.keys():
+                self._let_run(self.limiter.write(uid))
+
+    def _let_run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that nobody waits for."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def allocated(self, slots: Sequence[str]) -> None:
         """The kubelet gave free slots to a container: what they said of an earlier holder must not be read again.
@@ -92,9 +99,7 @@ class Agent:
         for slot in slots:
             self._specs.remove(slot)
         self._turn[min(slots)] = turn = object()
-        task = asyncio.create_task(self._foresee(frozenset(slots), turn))
-        self._foreseeing.add(task)
-        task.add_done_callback(self._foreseeing.discard)
+        self._let_run(self._foresee(frozenset(slots), turn))
 
     async def prestart(self, slots: Sequence[str]) -> None:
         """The kubelet is about to start the container that holds these slots: write down what it gets.

@@ -110,11 +110,11 @@ class Limiter:
         return self.pods.get(pod.uid, pod)
 
     async def write(self, uid: str) -> None:
-        """Write a pod's policies as they follow from what is known, once a change that is under way is done."""
-        async with self._turn(uid):
-            pod = self.pods.get(uid)
-            if pod is not None:
-                await self._write(pod)
+        """Write a pod's policies as they follow from what is known, once a change that is under way is done.
+
+        Of a change that is half done nothing is given back: then they are written when it goes on.
+        """
+        await self._tend(uid, heard=True)
 
     def _turn(self, uid: str) -> asyncio.Lock:
         return self._turns.setdefault(uid, asyncio.Lock())

@@ -18,7 +18,7 @@
 /* Those that come right after somebody dead are given less time: they probably died together. */
 #define GRACE_AFTER_DEATH_NS 1000000u
 
-/* The one that is served waits until work for so long may begin at once, and less where many wait. */
+/* The one that is served waits until short work for so long may begin at once, and less where many wait. */
 #define PORTION_NS 2000000u
 #define READY_NS 2000000 /* a little debt is usual where much is launched */
 #define ROUND_NS 10000000u
@@ -154,11 +154,11 @@ static int64_t serve(struct vgpu_compute *account, int card, int64_t cost, int64
     for (;;) {
         uint64_t now = budget_clock();
         uint32_t current = rate(card, now), served = __atomic_load_n(&account->served, __ATOMIC_RELAXED);
-        int64_t floor = bucket_floor(cost), balance;
-        int64_t ns = portion(current, (int)(__atomic_load_n(&account->turn, __ATOMIC_RELAXED) - turn));
-        /* Who was passed over is content with less than those that passed, and so goes first. */
-        if ((int)(served - turn) > 0)
-            floor -= ns;
+        int count = (int)(__atomic_load_n(&account->turn, __ATOMIC_RELAXED) - turn);
+        bool passed_over = (int)(served - turn) > 0;
+        int64_t ns = portion(current, passed_over ? 1 : count), balance;
+        /* Who was passed over is content with less than anybody in the line, and so goes first. */
+        int64_t floor = passed_over ? -ns : bucket_floor(cost);
         int64_t enough = enough_for(cost, wish, floor, ns);
         /* Where a long one waits for a part of it, that is enough. */
         int64_t taken = try_take(account, now, current, cost, wish, floor > 0 ? floor : enough - 1, true, &balance);
@@ -168,7 +168,7 @@ static int64_t serve(struct vgpu_compute *account, int card, int64_t cost, int64
             return taken;
         uint64_t time = bucket_time_to(balance, enough, current);
         uint64_t until = now + (time < SLICE_NS ? time : SLICE_NS);
-        if (served == turn)
+        if (__atomic_load_n(&account->served, __ATOMIC_RELAXED) == turn)
             __atomic_store_n(&account->head_until, until, __ATOMIC_RELEASE);
         sleep_until(until);
     }

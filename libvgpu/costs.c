@@ -124,7 +124,8 @@ int64_t costs_guess(struct cost *cost, uint64_t now)
     int64_t guess = 0;
     lock_take(&lock);
     if (cost->value == 0) {
-        guess = now > cost->asked_at ? (int64_t)(now - cost->asked_at) : 1;
+        uint64_t passed = now > cost->asked_at ? now - cost->asked_at : 1;
+        guess = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS);
     }
     lock_give(&lock);
     return guess;

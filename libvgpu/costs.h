@@ -18,6 +18,10 @@ struct cost_key {
 /* From here on each launch is measured, and its charge corrected. */
 #define COST_LONG_NS 2000000
 
+/* What a launch of unknown cost is charged while it goes on, and how long others of its kind wait for it, at most: it may
+ * be waiting for another launch itself. */
+#define COST_UNKNOWN_MOST_NS 250000000u
+
 struct cost {
     struct cost_key key;
     void *context;
@@ -29,7 +33,7 @@ struct cost {
     bool taken, learning;
     bool settled;         /* more samples would hardly change the value; read without the lock */
     uint64_t asked_at;    /* when it was first launched, ns */
-    uint64_t runs_since;  /* that first one, when the card was seen to have begun it; 0: not seen, or done. No lock. */
+    uint64_t runs_since;  /* that first one, when the card was seen to have begun it; 0: not yet. Without the lock. */
     uint64_t provisional; /* launches since, whose charge was a guess */
     int64_t guessed;      /* the sum of those charges */
     uint64_t passed;      /* launches lately whose charge is the value that there was, */
@@ -58,8 +62,8 @@ bool costs_begin_learning(struct cost *cost, uint64_t now);
 /* The measured launch didn't happen, or will never be measured. */
 void costs_end_learning(struct cost *cost, uint32_t meaning);
 
-/* A guess for one more launch of a key that is being learned: what has passed since it was asked; 0 where it is known by
- * now. */
+/* A guess for one more launch of a key that is being learned: what has passed since it was asked, COST_UNKNOWN_MOST_NS at
+ * most; 0 where it is known by now. */
 int64_t costs_guess(struct cost *cost, uint64_t now);
 
 /* A launch that was charged this guess isn't measured itself: the charge is corrected when the cost is known. */

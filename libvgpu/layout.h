@@ -70,7 +70,7 @@ struct vgpu_compute {
     uint64_t waits;
     uint64_t measured;   /* time that long kernels were measured in, as a moment of CLOCK_MONOTONIC, ns */
     uint64_t head_until; /* CLOCK_MONOTONIC until which the one that is served sleeps, ns */
-    uint64_t learning;   /* CLOCK_MONOTONIC of the last launch whose cost nobody knows yet, ns; 0: it is known now */
+    uint64_t learning;   /* CLOCK_MONOTONIC when a launch whose cost nobody knows yet came or last went on, ns; 0: none */
     uint32_t turn; /* the next that comes to wait takes it */
     uint32_t served;
     uint64_t unused_b[7];

@@ -6,7 +6,8 @@
 #include "captures.h"
 #include "share.h"
 
-/* A launch of a key that is being learned waits so long for its cost, and charges a guess then. */
+/* A launch of a key that is being learned waits so long for its cost, and charges a guess then; longer while the first one
+ * is seen to be on the card, up to COST_UNKNOWN_MOST_NS. */
 #define LEARN_NS 20000000u
 #define LEARN_LOOK_NS 50000
 
@@ -42,7 +43,7 @@ static uint64_t note_learning(struct launch *launch, CUcontext context)
 static bool first_runs(const struct cost *cost, uint64_t now)
 {
     uint64_t since = __atomic_load_n(&cost->runs_since, __ATOMIC_RELAXED);
-    return since != 0 && now < since + SAMPLES_UNKNOWN_MOST_NS;
+    return since != 0 && now < since + COST_UNKNOWN_MOST_NS;
 }
 
 void learning_await(struct launch *launch, CUcontext context)

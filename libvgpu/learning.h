@@ -1,5 +1,5 @@
 /* Launches whose cost nobody knows yet: the first of a kind is measured and charged as it goes on, what comes before it is
- * known waits a little and is charged a guess. No wait is without an end: a kernel may need a later one to begin. */
+ * known waits for a time and is charged a guess. No wait is without an end: a kernel may need a later one to begin. */
 #ifndef UNIGPU_LEARNING_H
 #define UNIGPU_LEARNING_H
 

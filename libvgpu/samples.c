@@ -225,16 +225,17 @@ static void charge_so_far(struct sample *sample, uint64_t now)
         if (sample->backlogged && DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY)
             return;
         sample->started_at = sample->backlogged ? now : sample->ended_at;
-        __atomic_store_n(&sample->cost->runs_since, sample->started_at, __ATOMIC_RELAXED);
+        if (sample->meaning == sample->cost->meaning)
+            __atomic_store_n(&sample->cost->runs_since, sample->started_at, __ATOMIC_RELAXED);
     }
     uint64_t passed = now > sample->started_at ? now - sample->started_at : 0;
-    int64_t more = (int64_t)(passed < SAMPLES_UNKNOWN_MOST_NS ? passed : SAMPLES_UNKNOWN_MOST_NS) - sample->charged;
+    int64_t more = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS) - sample->charged;
     if (more > 0) {
         sample->charged += more;
         share_give(sample->card, -more);
     }
     /* Others know that it goes on. */
-    if (passed < SAMPLES_UNKNOWN_MOST_NS && sample->noted_at != 0
+    if (passed < COST_UNKNOWN_MOST_NS && sample->noted_at != 0
         && share_begin_learning(sample->card, sample->noted_at, now))
         sample->noted_at = now;
 }

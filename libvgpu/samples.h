@@ -9,10 +9,6 @@
 /* After a run that the host was too slow for, so many launches are measured alone. */
 #define SAMPLES_ALONE 16
 
-/* What a launch of unknown cost is charged while it goes on, and how long others of its kind wait for it, at most: it may
- * be waiting for another launch itself. */
-#define SAMPLES_UNKNOWN_MOST_NS 250000000u
-
 struct sample {
     struct sample *next;
     struct cost *cost;

@@ -1,4 +1,4 @@
-"""How tests are spread over processes that run side by side: `pytest -n 3`, as `make test` does."""
+"""How tests are spread over processes side by side, with `pytest -n 3 --no-loadscope-reorder` as in `make test`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ CLUSTERS = ("test", "lifecycle")
 class Scheduling(LoadFileScheduling):
     """Tests of a file stay together; and all that need the cluster, since they share one."""
 
+    has_cluster = False
+    """Whether any do."""
+
     def _split_scope(self, nodeid: str) -> str:
-        return CLUSTER if nodeid.startswith(CLUSTER) else super()._split_scope(nodeid)
+        if not nodeid.startswith(CLUSTER):
+            return super()._split_scope(nodeid)
+        Scheduling.has_cluster = True
+        return CLUSTER
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
@@ -35,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Who is interrupted ends the other processes, which then can't take their clusters down."""
-    if exitstatus != pytest.ExitCode.INTERRUPTED or not session.config.getoption("numprocesses", None):
+    if exitstatus != pytest.ExitCode.INTERRUPTED or not Scheduling.has_cluster:
         return
     for name in CLUSTERS:
         if settings.Layout(name).home.exists():

@@ -129,7 +129,8 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
             piece = gap.end_ns - start < piece ? gap.end_ns - start : piece;
         }
         uint64_t ahead = sim_busy_ahead(&use->busy, now);
-        if (ahead + piece > SLICE_NS && ahead + sim_busy_growth(&use->busy, start, start + piece) > SLICE_NS) {
+        if (start + piece > now && ahead + piece > SLICE_NS &&
+            ahead + sim_busy_growth(&use->busy, start, start + piece) > SLICE_NS) {
             job->look_ns = later(sim_busy_moment(&use->busy, SLICE_NS - PIECE_NS), now + SHORTEST_SLEEP_NS);
             break;
         }

@@ -14,14 +14,14 @@ import yaml
 class Api:
     """The administrator's connection, for one thread."""
 
-    def __init__(self, kubeconfig: Path, folder: Path, timeout: float = 30) -> None:
+    def __init__(self, kubeconfig: Path, folder: Path) -> None:
         document = yaml.safe_load(kubeconfig.read_text())
         cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
         context = ssl.create_default_context(cadata=_pem(cluster, "certificate-authority", folder).read_text())
         context.load_cert_chain(_pem(user, "client-certificate", folder), _pem(user, "client-key", folder))
         address = urllib.parse.urlsplit(cluster["server"])
         assert address.hostname is not None
-        self._connection = http.client.HTTPSConnection(address.hostname, address.port, context=context, timeout=timeout)
+        self._connection = http.client.HTTPSConnection(address.hostname, address.port, context=context, timeout=30)
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         """Status and text of the answer. Raises OSError where none came; the next question has a new connection."""

@@ -73,7 +73,7 @@ def test_never_more_and_hardly_less_however_often_it_is_asked(ask: Callable[...,
         pytest.param(1, 1000, 500_000, 0, 1000, id="the whole cost, into debt"),
         pytest.param(0, 1000, 500_000, 0, 0, id="not from nothing"),
         pytest.param(-5, 1000, 500_000, 0, 0, id="not from debt"),
-        pytest.param(99 * MS, 200 * MS, 200 * MS, 100 * MS, 0, id="half of a long one must be earned"),
+        pytest.param(99 * MS, 200 * MS, 200 * MS, 100 * MS, 0, id="not what must be there"),
         pytest.param(101 * MS, 200 * MS, 200 * MS, 100 * MS, 200 * MS, id="and is enough"),
     ],
 )

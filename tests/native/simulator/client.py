@@ -184,6 +184,13 @@ def spin_often(count: int, microseconds: int) -> int:
     return status
 
 
+def timed_spins(count: int, microseconds: int) -> list[int]:
+    """The same; the events right before and after them."""
+    before = record()
+    assert spin_often(count, microseconds) == 0
+    return [before, record()]
+
+
 def synchronize() -> int:
     return cuda.cuCtxSynchronize()
 
