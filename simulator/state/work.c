@@ -17,7 +17,7 @@
 enum {
     SLICE_NS = 2000000,
     PIECE_NS = SLICE_NS / 2,    /* a longer kernel is booked in pieces */
-    CREDIT_NS = 2 * SLICE_NS,   /* how far one can fall behind others: having been idle earns no more */
+    CREDIT_NS = 2 * SLICE_NS,   /* how far one that was idle counts as being behind others */
     PATIENCE_NS = 50000000,     /* after which nobody waits any more for one that has stopped asking */
     LOOK_AGAIN_NS = 1000000,
     SHORTEST_SLEEP_NS = 50000,
@@ -61,6 +61,11 @@ static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, 
 
 static sim_use *use_of(sim_machine *machine, int slot, uint32_t index) {
     return &machine->state->processes[slot].use[index];
+}
+
+/* Whether a process has had work waiting all the time since it last said so. */
+static bool asks(const sim_gpu *gpu, int slot) {
+    return gpu->asking[slot / 64] >> slot % 64 & 1;
 }
 
 /* A process that waits and is more than a slice behind this one; SIM_NO_SLOT: nobody. */
@@ -118,7 +123,9 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
     sim_lock_take(machine, &gpu->lock);
     sim_load_sample(gpu, use, now);
     use->asked_ns = now;
-    use->served_ns = later(use->served_ns, gpu->served_ns > CREDIT_NS ? gpu->served_ns - CREDIT_NS : 0);
+    if (!asks(gpu, machine->slot)) {
+        use->served_ns = later(use->served_ns, gpu->served_ns > CREDIT_NS ? gpu->served_ns - CREDIT_NS : 0);
+    }
     while (job->left_ns) {
         uint64_t piece = job->left_ns < PIECE_NS ? job->left_ns : PIECE_NS;
         bool chosen[SIM_LANES] = {false};

@@ -53,6 +53,19 @@ def test_processes_with_deep_queues_get_equal_parts(machine: "Machine") -> None:
     assert all(0.24 < part < 0.43 for part in parts), parts
 
 
+def test_a_process_that_was_stopped_has_its_part_later(machine: "Machine") -> None:
+    clients = [begin(machine) for _ in range(3)]
+    for client in clients:
+        assert client.ask("spin_often", 1000, 3000) == 0
+    began, before = busy(machine)
+    clients[0].process.send_signal(signal.SIGSTOP)
+    wait_until_busy(machine, began + 0.4)
+    clients[0].process.send_signal(signal.SIGCONT)
+    ended, after = wait_until_busy(machine, began + 1.6)
+    parts = [(after[pid] - before[pid]) / (ended - began) for pid in before]
+    assert all(0.28 < part < 0.39 for part in parts), parts
+
+
 def test_a_short_kernel_does_not_wait_for_a_deep_queue(machine: "Machine") -> None:
     first, second = begin(machine), begin(machine)
     assert first.ask("spin_often", 1000, 2000) == 0
