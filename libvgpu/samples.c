@@ -194,8 +194,9 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
         __atomic_store_n(&cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
         return;
     }
-    /* An idle card began it while the host was still launching it: usually in the middle of that. */
-    if (!sample->backlogged && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap)
+    /* An idle card began it while the host was still launching it: usually in the middle of that. Of a run it is a small
+     * part, and the shortest run may be one of which it wasn't. */
+    if (!sample->backlogged && sample->launches == 1 && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap)
         elapsed -= sample->gap / 2;
     struct estimate_sample measured = {.at = now, .ns = elapsed / sample->launches, .view = (uint8_t)view,
         .behind = sample->backlogged, .exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed)};
