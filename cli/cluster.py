@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,13 @@ async def connected(kubeconfig: str) -> AsyncIterator[client.ApiClient]:
 
     Raises Unavailable where there is no cluster.
     """
+    # It warns of a missing file before it raises for what follows from that.
+    logging.getLogger("kubernetes_asyncio.config").setLevel(logging.ERROR)
     try:
         api = await kube.connect(kubeconfig)
     except (config.ConfigException, OSError) as error:
-        raise errors.Unavailable(f"no cluster to ask: {error}") from error
+        message = f"no cluster to ask: {error}; name its file with --kubeconfig or in KUBECONFIG"
+        raise errors.Unavailable(message) from error
     async with api:
         yield api
 

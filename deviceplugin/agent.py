@@ -68,6 +68,7 @@ class Agent:
         self._turn: dict[str, object] = {}
         """Marks each allocation, by first slot, until its container is started."""
         self._tasks: set[asyncio.Task[None]] = set()
+        """Work that nobody waits for: a task that isn't held anywhere may vanish."""
         self._lost: dict[str, float] = {}
         """When each pod's sandbox was last lost, by UID: a new one is soon there, and the pod's status forgets."""
         self._lingering: set[tuple[str, str]] = set()

@@ -116,12 +116,9 @@ class Limiter:
         """
         await self._tend(uid, heard=True)
 
-    def _turn(self, uid: str) -> asyncio.Lock:
-        return self._turns.setdefault(uid, asyncio.Lock())
-
     async def _tend(self, uid: str, *, heard: bool) -> None:
         """Make all agree for one pod. What stands in the way is logged, and looked at again."""
-        async with self._turn(uid):
+        async with self._turns.setdefault(uid, asyncio.Lock()):
             pod = self.pods.get(uid)
             if pod is None:
                 return

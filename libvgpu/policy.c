@@ -71,13 +71,24 @@ static bool unchanged(const struct vgpu_policy *file, uint32_t sequence)
     return __atomic_load_n(&file->sequence, __ATOMIC_RELAXED) == sequence;
 }
 
-static bool known(uint32_t magic, uint32_t version, uint32_t size, uint32_t count)
+struct head {
+    uint32_t magic, version, size, count;
+};
+
+static struct head read_head(const struct vgpu_policy *file)
 {
-    if (magic == VGPU_POLICY_MAGIC && version == VGPU_POLICY_VERSION && size == VGPU_POLICY_SIZE
-        && count <= VGPU_MAX_GPUS)
+    return (struct head){__atomic_load_n(&file->magic, __ATOMIC_RELAXED),
+        __atomic_load_n(&file->version, __ATOMIC_RELAXED), __atomic_load_n(&file->size, __ATOMIC_RELAXED),
+        __atomic_load_n(&file->count, __ATOMIC_RELAXED)};
+}
+
+static bool known(struct head head)
+{
+    if (head.magic == VGPU_POLICY_MAGIC && head.version == VGPU_POLICY_VERSION && head.size == VGPU_POLICY_SIZE
+        && head.count <= VGPU_MAX_GPUS)
         return true;
     MESSAGE_ONCE(MESSAGE_ERROR, "the policy in %s is not of version %u (magic %#x, version %u): GPU memory is refused",
-        ground()->policy, VGPU_POLICY_VERSION, magic, version);
+        ground()->policy, VGPU_POLICY_VERSION, head.magic, head.version);
     return false;
 }
 
@@ -92,18 +103,7 @@ bool policy_copy(struct vgpu_policy *copy)
             return false;
         memcpy(copy, file, sizeof *copy);
     } while (!unchanged(file, sequence));
-    return known(copy->magic, copy->version, copy->size, copy->count);
-}
-
-struct head {
-    uint32_t magic, version, size, count;
-};
-
-static struct head read_head(const struct vgpu_policy *file)
-{
-    return (struct head){__atomic_load_n(&file->magic, __ATOMIC_RELAXED),
-        __atomic_load_n(&file->version, __ATOMIC_RELAXED), __atomic_load_n(&file->size, __ATOMIC_RELAXED),
-        __atomic_load_n(&file->count, __ATOMIC_RELAXED)};
+    return known(read_head(copy));
 }
 
 bool policy_limit(unsigned card, uint64_t *bytes)
@@ -121,7 +121,7 @@ bool policy_limit(unsigned card, uint64_t *bytes)
         flags = __atomic_load_n(&file->flags, __ATOMIC_RELAXED);
         memory = card < VGPU_MAX_GPUS ? __atomic_load_n(&file->cards[card].memory, __ATOMIC_RELAXED) : 0;
     } while (!unchanged(file, sequence));
-    if (!known(head.magic, head.version, head.size, head.count))
+    if (!known(head))
         return false;
     if ((flags & VGPU_POLICY_MEMORY) == 0)
         *bytes = POLICY_UNLIMITED;
@@ -148,7 +148,7 @@ bool policy_compute(unsigned card, struct rate_policy *compute)
         compute->cores = __atomic_load_n(&file->cards[card].cores, __ATOMIC_RELAXED);
         compute->ceiling = __atomic_load_n(&file->cards[card].ceiling, __ATOMIC_RELAXED);
     } while (!unchanged(file, sequence));
-    if (!known(head.magic, head.version, head.size, head.count) || card >= head.count)
+    if (!known(head) || card >= head.count)
         return false;
     /* These stand outside the sequence; the card's two are one word. */
     uint64_t moment = __atomic_load_n((const uint64_t *)(const void *)&file->cards[card].now, __ATOMIC_RELAXED);

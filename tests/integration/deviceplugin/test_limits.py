@@ -316,34 +316,23 @@ async def test_modes_hold_what_changed_too(machine: Machine) -> None:
     assert in_force(machine, pod)[:2] == (1024, 10)
 
 
-async def test_a_mode_that_comes_in_the_middle_of_a_change_gives_nothing_back(machine: Machine) -> None:
+@pytest.mark.parametrize("refused", [False, True], ids=["slow", "refused"])
+async def test_a_mode_that_comes_in_the_middle_of_a_change_gives_nothing_back(machine: Machine, refused: bool) -> None:
     machine.run()
     await machine.serving()
     pod, other = await running(machine), await running(machine, "other")
-    machine.api.answering.clear()
+    if refused:
+        machine.api.refusing.add("PATCH")
+    else:
+        machine.api.answering.clear()
     await annotate(machine, pod, "memory=1Gi,cores=10")
     await until(lambda: in_force(machine, pod)[:2] == (1024, 10), "taken; not yet said")
     await label(machine, "cgpu")
     await until(lambda: enforced(machine, other) == (True, False), "the label is seen; nobody else waits")
     await asyncio.sleep(0.1)
     assert in_force(machine, pod)[:2] == (1024, 10)
-    machine.api.answering.set()
-    await until(lambda: enforced(machine, pod) == (True, False), "memory alone is enforced")
-    assert in_force(machine, pod)[:2] == (1024, 10)
-
-
-async def test_a_mode_that_comes_while_a_change_is_half_done_gives_nothing_back(machine: Machine) -> None:
-    machine.run()
-    await machine.serving()
-    pod, other = await running(machine), await running(machine, "other")
-    machine.api.refusing.add("PATCH")
-    await annotate(machine, pod, "memory=1Gi,cores=10")
-    await until(lambda: in_force(machine, pod)[:2] == (1024, 10), "taken; the pod can't be told")
-    await label(machine, "cgpu")
-    await until(lambda: enforced(machine, other) == (True, False), "the label is seen")
-    await asyncio.sleep(0.1)
-    assert in_force(machine, pod)[:2] == (1024, 10)
     machine.api.refusing.clear()
+    machine.api.answering.set()
     await until(lambda: enforced(machine, pod) == (True, False), "memory alone is enforced")
     assert in_force(machine, pod)[:2] == (1024, 10)
     assert len(told(machine)) == 1

@@ -89,7 +89,7 @@ def test_a_process_that_is_stopped_loses_nothing_of_what_it_has_queued(machine: 
     others = 0
     while goes_on.is_alive():
         others += second.ask("timed_spin", 1, 500) > 0
-        time.sleep(0.01)
+        time.sleep(0.01)  # so that the card is idle in between
     goes_on.join()
     assert 200 <= first.ask("elapsed", before, after) < 200 + others * 0.5 + 20
 

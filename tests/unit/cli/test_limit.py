@@ -144,9 +144,13 @@ def test_refusals_without_the_words_around_them() -> None:
     assert limit.refusal('pods "p" is forbidden') == 'pods "p" is forbidden'
 
 
-def test_the_command_without_a_change_or_a_cluster(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_without_a_change_or_a_cluster(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(SystemExit):
         command.main(["limit"])
     assert "the following arguments are required: pod" in capsys.readouterr().err
     assert command.main(["limit", "p", "--reset", "--kubeconfig", str(tmp_path / "none")]) == 2
-    assert "no cluster to ask" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no cluster to ask" in said and "--kubeconfig" in said
+    assert not caplog.records, "one sentence is enough"
