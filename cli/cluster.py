@@ -13,6 +13,9 @@ from kubernetes_asyncio import client, config
 from unigpu import errors
 from webhook import kube, watching
 
+# It warns of a missing file before it raises for what follows from that.
+logging.getLogger("kubernetes_asyncio.config").setLevel(logging.ERROR)
+
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 Item = Mapping[str, Any]
@@ -32,8 +35,6 @@ async def connected(kubeconfig: str) -> AsyncIterator[client.ApiClient]:
 
     Raises Unavailable where there is no cluster.
     """
-    # It warns of a missing file before it raises for what follows from that.
-    logging.getLogger("kubernetes_asyncio.config").setLevel(logging.ERROR)
     try:
         api = await kube.connect(kubeconfig)
     except (config.ConfigException, OSError) as error:
