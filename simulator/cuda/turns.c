@@ -27,7 +27,7 @@ static waiter *next_to_book(const device *card) {
     waiter *best = NULL;
     uint64_t best_start = 0;
     for (waiter *each = card->waiters; each; each = each->next) {
-        uint64_t start = card->waiters->next ? sim_work_start(card->card, &each->job) : 0;
+        uint64_t start = card->waiters->next ? sim_work_start(sim_driver.machine, card->gpu, &each->job) : 0;
         if (!best || start < best_start || (start == best_start && each->since_ns < best->since_ns)) {
             best = each;
             best_start = start;

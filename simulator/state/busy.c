@@ -90,6 +90,10 @@ uint64_t sim_busy_until(const sim_busy *busy, uint64_t now) {
     return sim_busy_total(busy) - sim_busy_ahead(busy, now);
 }
 
+uint64_t sim_busy_end(const sim_busy *busy) {
+    return busy->count ? busy->spans[busy->count - 1].end_ns : busy->sum_until_ns;
+}
+
 uint64_t sim_busy_moment(const sim_busy *busy, uint64_t left) {
     for (uint32_t i = busy->count; i > 0; i--) {
         uint64_t length = busy->spans[i - 1].end_ns - busy->spans[i - 1].start_ns;

@@ -20,10 +20,10 @@
 enum {
     SIM_MAX_GPUS = 16,
     SIM_MAX_PROCESSES = 2048,
-    SIM_LAYOUT = 4,
+    SIM_LAYOUT = 5,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
-    SIM_LANES = 8, /* parts of a card that kernels take side by side */
+    SIM_LANES = 8, /* parts of a card that kernels of one process take side by side */
     SIM_SAMPLES = 64,
     SIM_SPANS = 64,
 };
@@ -103,7 +103,6 @@ typedef struct sim_gpu {
     uint32_t reserved;
     uint64_t used; /* bytes over all processes, contexts included; without reserved_memory */
     uint64_t ecc_corrected, ecc_uncorrected;
-    uint64_t lane_free_ns[SIM_LANES]; /* when each lane has done what is booked on it */
     sim_busy busy;                    /* with one kernel or more */
     uint64_t served_ns;               /* the highest of its processes */
     uint64_t asking[SIM_MAX_PROCESSES / 64]; /* a bit for each process that waits to book */
@@ -197,13 +196,14 @@ uint64_t sim_busy_total(const sim_busy *busy);
 /* The part of it after now, and up to now. */
 uint64_t sim_busy_ahead(const sim_busy *busy, uint64_t now_ns);
 uint64_t sim_busy_until(const sim_busy *busy, uint64_t now_ns);
+uint64_t sim_busy_end(const sim_busy *busy);
 /* The first moment at which no more than so much lies ahead. */
 uint64_t sim_busy_moment(const sim_busy *busy, uint64_t left_ns);
 /* The first time of `least_ns` or more within `within` that nothing was busy, as far as that is still known. */
 bool sim_busy_gap(const sim_busy *busy, sim_span within, uint64_t least_ns, sim_span *gap);
 void sim_busy_cut(sim_busy *busy, uint64_t now_ns);
 
-/* work.c: kernels take time on the card, side by side as far as lanes are free; processes take turns. */
+/* work.c: kernels take time on the card. Processes take turns; one's kernels run side by side as far as lanes are free. */
 typedef struct sim_job {
     unsigned lanes;
     uint64_t left_ns;  /* still to be booked */
@@ -218,8 +218,8 @@ typedef struct sim_job {
 bool sim_work_book(sim_machine *machine, uint32_t gpu, sim_job *job, uint64_t now_ns);
 /* Whether kernels of that length together could be booked now. */
 bool sim_work_fits(sim_machine *machine, uint32_t gpu, uint64_t duration_ns);
-/* When it could start; a guess without the card's lock. */
-uint64_t sim_work_start(const sim_gpu *gpu, const sim_job *job);
+/* When it could start beside the process's own; a guess without the card's lock. */
+uint64_t sim_work_start(sim_machine *machine, uint32_t gpu, const sim_job *job);
 /* Waits until it is time to try a job again that could not be booked. */
 void sim_work_wait(sim_machine *machine, uint32_t gpu, const sim_job *refused);
 /* The process has kernels that could not be booked, so others let it have its turn; or has none any more. */

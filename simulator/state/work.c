@@ -1,11 +1,12 @@
 /* A card's time. Nothing runs: a kernel's start and end are settled when it is booked, and every process computes the same.
  *
- * A process has at most a slice booked ahead of now, so processes that keep a card busy take turns of about a slice, as a
- * real card switches between contexts. What does not fit yet is booked later by whoever has it, as from the moment at
- * which it was submitted: a thread that is woken late costs its process nothing while the card is free, also where others
- * have booked after that time, as a real card finds its work in its queue whatever the host does. Among processes that
- * wait, whoever has had more than a slice above another lets that one go first, so that being woken late does not cost a
- * share either. */
+ * One process has the card at a time, as a real card runs the contexts of different processes one after another; kernels
+ * of one process run side by side as far as they leave parts of the card free. A process has at most a slice booked ahead
+ * of now, so processes that keep a card busy take turns of about a slice. What does not fit yet is booked later by whoever
+ * has it, as from the moment at which it was submitted: a thread that is woken late costs its process nothing while the
+ * card is free, also where others have booked after that time, as a real card finds its work in its queue whatever the
+ * host does. Among processes that wait, whoever has had more than a slice above another lets that one go first, so that
+ * being woken late does not cost a share either. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -26,6 +27,10 @@ enum {
 
 static uint64_t later(uint64_t a, uint64_t b) {
     return a > b ? a : b;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
 }
 
 /* The lanes to take: those that come free last but in time, so that short gaps are filled first; then the earliest. */
@@ -86,6 +91,22 @@ static int whose_turn(sim_machine *machine, uint32_t index, uint64_t now) {
     return SIM_NO_SLOT;
 }
 
+/* When the job can start, and how much of it at once at most: beside what its process has booked, or after all that
+ * anybody has. */
+static uint64_t place(const sim_gpu *gpu, const sim_use *use, const sim_job *job, bool *chosen, uint64_t *piece) {
+    uint64_t start = choose_lanes(use->lane_end_ns, job->lanes, job->ready_ns, chosen);
+    uint64_t card_end = sim_busy_end(&gpu->busy);
+    for (uint32_t i = 0; i < use->busy.count; i++) {
+        const sim_span *turn = &use->busy.spans[i];
+        if (turn->end_ns > start) {
+            start = later(start, turn->start_ns);
+            *piece = turn->end_ns < card_end ? earlier(*piece, turn->end_ns - start) : *piece;
+            return start;
+        }
+    }
+    return later(start, card_end);
+}
+
 /* Time that went by idle before `start`, since the job was there. */
 static bool left_idle(const sim_gpu *gpu, const sim_use *use, const sim_job *job, uint64_t start, sim_span *gap) {
     sim_span past = {later(job->ready_ns, use->busy.sum_until_ns), start};
@@ -96,9 +117,8 @@ static bool left_idle(const sim_gpu *gpu, const sim_use *use, const sim_job *job
 static void book_piece(sim_gpu *gpu, sim_use *use, sim_job *job, const bool *chosen, uint64_t start, uint64_t piece) {
     uint64_t end = start + piece;
     for (int lane = 0; lane < SIM_LANES; lane++) {
-        if (chosen[lane] && gpu->lane_free_ns[lane] < end) {
-            __atomic_store_n(&gpu->lane_free_ns[lane], end, __ATOMIC_RELAXED);
-            use->lane_end_ns[lane] = end;
+        if (chosen[lane] && use->lane_end_ns[lane] < end) {
+            __atomic_store_n(&use->lane_end_ns[lane], end, __ATOMIC_RELAXED);
         }
     }
     sim_busy_add(&gpu->busy, start, end);
@@ -127,21 +147,21 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
         use->served_ns = later(use->served_ns, gpu->served_ns > CREDIT_NS ? gpu->served_ns - CREDIT_NS : 0);
     }
     while (job->left_ns) {
-        uint64_t piece = job->left_ns < PIECE_NS ? job->left_ns : PIECE_NS;
+        uint64_t piece = earlier(job->left_ns, PIECE_NS);
         bool chosen[SIM_LANES] = {false};
-        uint64_t start = choose_lanes(gpu->lane_free_ns, job->lanes, job->ready_ns, chosen);
+        uint64_t start = place(gpu, use, job, chosen, &piece);
         sim_span gap;
-        if (left_idle(gpu, use, job, start < now ? start : now, &gap)) {
+        if (left_idle(gpu, use, job, earlier(start, now), &gap)) {
             start = gap.start_ns;
-            piece = gap.end_ns - start < piece ? gap.end_ns - start : piece;
+            piece = earlier(job->left_ns, earlier(PIECE_NS, gap.end_ns - start));
         }
         uint64_t ahead = sim_busy_ahead(&use->busy, now);
-        if (start + piece > now && ahead + piece > SLICE_NS &&
-            ahead + sim_busy_growth(&use->busy, start, start + piece) > SLICE_NS) {
+        uint64_t growth = sim_busy_growth(&use->busy, start, start + piece);
+        if (start + piece > now && ahead + growth > SLICE_NS) {
             job->look_ns = later(sim_busy_moment(&use->busy, SLICE_NS - PIECE_NS), now + SHORTEST_SLEEP_NS);
             break;
         }
-        job->behind = whose_turn(machine, index, now);
+        job->behind = growth ? whose_turn(machine, index, now) : SIM_NO_SLOT;
         if (job->behind != SIM_NO_SLOT) {
             job->turn = __atomic_load_n(&gpu->turn, __ATOMIC_RELAXED);
             __atomic_store_n(&gpu->held, 1, __ATOMIC_RELEASE);
@@ -164,13 +184,14 @@ bool sim_work_fits(sim_machine *machine, uint32_t index, uint64_t duration) {
     return ahead + duration <= SLICE_NS;
 }
 
-uint64_t sim_work_start(const sim_gpu *gpu, const sim_job *job) {
+uint64_t sim_work_start(sim_machine *machine, uint32_t index, const sim_job *job) {
+    const sim_use *use = use_of(machine, machine->slot, index);
     bool chosen[SIM_LANES] = {false};
-    uint64_t free_ns[SIM_LANES];
+    uint64_t ends[SIM_LANES];
     for (int lane = 0; lane < SIM_LANES; lane++) {
-        free_ns[lane] = __atomic_load_n(&gpu->lane_free_ns[lane], __ATOMIC_RELAXED);
+        ends[lane] = __atomic_load_n(&use->lane_end_ns[lane], __ATOMIC_RELAXED);
     }
-    return choose_lanes(free_ns, job->lanes, job->ready_ns, chosen);
+    return choose_lanes(ends, job->lanes, job->ready_ns, chosen);
 }
 
 void sim_work_ask(sim_machine *machine, uint32_t index) {
@@ -209,21 +230,12 @@ void sim_work_forget(sim_machine *machine, uint32_t index, int dead) {
     uint64_t now = sim_now_ns();
     gpu->asking[dead / 64] &= ~(1ULL << dead % 64);
     sim_busy_cut(&gpu->busy, now);
-    uint64_t lanes[SIM_LANES] = {0};
     for (uint32_t slot = 0; slot < high; slot++) {
         const sim_use *use = use_of(machine, (int)slot, index);
-        for (int lane = 0; lane < SIM_LANES; lane++) {
-            lanes[lane] = later(lanes[lane], use->lane_end_ns[lane]);
-        }
         for (uint32_t i = 0; i < use->busy.count; i++) {
             if (use->busy.spans[i].end_ns > now) {
                 sim_busy_add(&gpu->busy, later(use->busy.spans[i].start_ns, now), use->busy.spans[i].end_ns);
             }
-        }
-    }
-    for (int lane = 0; lane < SIM_LANES; lane++) {
-        if (lanes[lane] < gpu->lane_free_ns[lane]) {
-            __atomic_store_n(&gpu->lane_free_ns[lane], lanes[lane], __ATOMIC_RELAXED);
         }
     }
     __atomic_store_n(&gpu->held, 1, __ATOMIC_RELEASE);

@@ -133,6 +133,26 @@ def test_small_grids_run_side_by_side(machine: "Machine") -> None:
     assert client.ask("timed_work", 109, 1024, 0, 200_000, 2) > 399.9
 
 
+def test_small_grids_of_two_processes_take_turns(machine: "Machine") -> None:
+    clients = begin(machine), begin(machine)
+    threads = [threading.Thread(target=client.ask, args=("timed_work", 1, 32, 0, 200_000, 1)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    card, processes = busy(machine)
+    assert card == pytest.approx(sum(processes.values())), "never both at once"
+    assert card >= 0.4
+
+
+def test_small_grids_run_side_by_side_beside_another_process(machine: "Machine") -> None:
+    client, other = begin(machine), begin(machine)
+    assert other.ask("spin_often", 1000, 2000) == 0
+    before = busy(machine)[1][client.process.pid]
+    assert client.ask("timed_work", 1, 32, 0, 200_000, 4) < 4 * 390
+    assert busy(machine)[1][client.process.pid] - before < 0.39
+
+
 def test_utilisation_follows(machine: "Machine") -> None:
     client = begin(machine)
     assert client.ask("nvml_utilisation") == 0
