@@ -32,13 +32,18 @@ static bool is_late(const struct estimate *estimate, unsigned place, uint64_t no
 
 uint64_t estimate_shortest(const struct estimate *estimate, uint64_t now)
 {
-    uint64_t shortest = 0;
+    uint64_t shortest = 0, guess = 0;
+    bool exact = false;
     for (unsigned place = 0; place < kept(estimate); place++) {
-        uint64_t ns = estimate->samples[place].ns;
-        if (is_late(estimate, place, now) && (shortest == 0 || ns < shortest))
-            shortest = ns;
+        const struct estimate_sample *sample = &estimate->samples[place];
+        if (!is_late(estimate, place, now))
+            continue;
+        uint64_t *least = sample->guessed ? &guess : &shortest;
+        if (*least == 0 || sample->ns < *least)
+            *least = sample->ns;
+        exact |= sample->exact;
     }
-    return shortest;
+    return guess != 0 && !exact && (shortest == 0 || guess < shortest) ? guess : shortest;
 }
 
 uint64_t estimate_value(const struct estimate *estimate, uint64_t now)

@@ -13,6 +13,8 @@ MS = 1_000_000
 SECOND = 1000 * MS
 BURST = 10 * MS
 CLEAR, UNCERTAIN, CONTENDED = 0, 1, 2
+GUESSED = (0, UNCERTAIN, 0, 0, 1)
+"""What follows a sample's length."""
 UNLIMITED, HARD, SOFT = 0, 1, 2
 
 
@@ -135,9 +137,14 @@ def test_rate(ask: Callable[..., list[list[int]]], policy: tuple[int, ...], rate
         pytest.param([(0, 500, 1, UNCERTAIN), (0, 999, 1, UNCERTAIN)], 500, id="uncertain, and far"),
         pytest.param([(0, 500, 1, CLEAR), (9 * SECOND, 700, 1, CLEAR)], 700, id="long ago"),
         pytest.param([(0, 0, 1, CLEAR)], 1, id="never nothing"),
+        pytest.param(
+            [(0, 500, 1, UNCERTAIN), (0, 440, *GUESSED)], 500, id="a guess counts nothing beside what is exact"
+        ),
+        pytest.param([(0, 900, 0, UNCERTAIN), (0, 440, *GUESSED)], 440, id="a guess is better than an upper bound"),
+        pytest.param([(0, 400, 0, UNCERTAIN), (0, 440, *GUESSED)], 400, id="unless the bound is lower"),
     ],
 )
-def test_estimate(ask: Callable[..., list[list[int]]], samples: list[tuple[int, int, int, int]], value: int) -> None:
+def test_estimate(ask: Callable[..., list[list[int]]], samples: list[tuple[int, ...]], value: int) -> None:
     added = [f"sample {' '.join(map(str, sample))}" for sample in samples]
     last = samples[-1][0] if samples else 0
     assert ask(*added, f"estimate {last}") == [[value, 0]]

@@ -44,7 +44,7 @@ int main(void)
         } else if (strcmp(what, "sample") == 0) {
             estimate_add(&estimate, (struct estimate_sample){.at = (uint64_t)n[0], .ns = (uint64_t)n[1],
                 .exact = n[2] != 0, .view = (uint8_t)n[3], .charged = (uint64_t)n[4],
-                .behind = n[5] != 0});
+                .behind = n[5] != 0, .guessed = n[6] != 0});
         } else if (strcmp(what, "passed") == 0) {
             costs_note_passed(costs_find(&key, NULL), n[0], n[1]);
         } else if (strcmp(what, "add") == 0) {
