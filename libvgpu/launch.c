@@ -253,7 +253,10 @@ static void charge_known(struct launch *launch, const struct cost_key *key, CUco
         thread->tallies[memo - thread->memos].left = --memo->left;
         return;
     }
-    if (in_turn && lead.cost != launch->cost && value < LEAD_MOST_NS) {
+    /* Beside the container's own processes it most often finds the card idle where the share is small. */
+    bool leads = in_turn && lead.cost != launch->cost && value < LEAD_MOST_NS
+        && (view != ESTIMATE_COMPANY || share_crowded(launch->card));
+    if (leads) {
         thread->lead = (struct launch_lead){launch->cost, stream};
         if (value < COST_LONG_NS)
             return;

@@ -182,6 +182,18 @@ enum estimate_view share_view(int card)
     return view_others(card, now);
 }
 
+bool share_crowded(int card)
+{
+    struct rate_policy policy;
+    uint64_t now = budget_clock();
+    uint32_t busy = shared_rate(card, now);
+    if (busy == 0)
+        return true;
+    if (ground()->kind == GROUND_POLICY && policy_compute((unsigned)card, &policy) && rate_is_fresh(&policy, now))
+        busy += policy.others;
+    return busy >= BUCKET_WHOLE / 2;
+}
+
 bool share_ready(int card)
 {
     struct card *here = &cards[card];

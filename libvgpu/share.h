@@ -32,6 +32,9 @@ bool share_limited(int card);
 /* Who may have disturbed a sample that was taken just now. */
 enum estimate_view share_view(int card);
 
+/* Whether the card is at work half of the time or more, for this container or others, as far as that is known. */
+bool share_crowded(int card);
+
 /* Of a launch that was measured `elapsed`, what can be its own; see budget.h. */
 uint64_t share_part(int card, uint64_t elapsed, uint64_t now);
 

@@ -33,7 +33,7 @@ def jobs() -> dict[str, Job]:
     named |= {"requests": rows.short_requests, "soft": lending.soft}
     for place, name in enumerate(rows.FAMILIES):
         named[f"family-{place}"] = functools.partial(rows.family, name=name)
-    named |= {"crowd": rows.crowd, "killed": rows.killed, "forked": rows.forked}
+    named |= {"unlimited": rows.unlimited, "crowd": rows.crowd, "killed": rows.killed, "forked": rows.forked}
     return named
 
 
@@ -63,7 +63,8 @@ def tell(line: matrix.Line | matrix.Failed) -> None:
         f"{cell.limit:4} % {length(cell.kernel):>7} {cell.multiprocessors:4} {cell.grid:6} {cell.processes:2}"
         f" {found.share:8.2f} {line.share.measured:6.2f} {line.share.allowed:5.1f}"
         f" {found.start:8.2f} {line.start.measured:6.2f} {line.start.allowed:5.1f}"
-        f" {found.p99 / MS:9.3f} {found.longest / MS:9.1f} {line.wait.allowed / MS:8.1f} {found.late / MS:7.1f}"
+        f" {found.p99 / MS:9.3f} {found.longest / MS:9.1f} {found.settled / MS:9.1f} {line.wait.allowed / MS:8.1f}"
+        f" {found.late / MS:7.1f}"
         f"{mark(line.share, line.start, line.wait)}{bound}",
         flush=True,
     )
@@ -71,17 +72,18 @@ def tell(line: matrix.Line | matrix.Failed) -> None:
 
 HEAD: Final = (
     f"{'limit':>6} {'kernel':>7} {'SMs':>4} {'grid':>6} {'pr':>2} {'over 5 s':>8} {'error':>6} {'goal':>5}"
-    f" {'first s':>8} {'error':>6} {'goal':>5} {'p99 ms':>9} {'wait ms':>9} {'goal':>8} {'host ms':>7}"
+    f" {'first s':>8} {'error':>6} {'goal':>5} {'p99 ms':>9} {'wait ms':>9} {'then':>9} {'goal':>8} {'host ms':>7}"
 )
 
 
 def summary(lines: list[matrix.Line]) -> list[rows.Row]:
-    """The matrix in three rows."""
+    """The matrix in four rows."""
     found = []
     for title, unit, verdicts in (
         ("matrix: worst error over 5 s", "points", [(line.share, line.cell) for line in lines]),
         ("matrix: worst error in the first second", "points", [(line.start, line.cell) for line in lines]),
         ("matrix: longest wait", "ms", [(line.wait, line.cell) for line in lines]),
+        ("matrix: longest wait after the first second", "ms", [(line.settled, line.cell) for line in lines]),
     ):
         worst, cell = max(verdicts, key=lambda pair: pair[0].measured / pair[0].allowed)
         scale = MS if unit == "ms" else 1

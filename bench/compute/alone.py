@@ -26,6 +26,8 @@ class Measured:
     """And over its first second."""
     longest: int
     """Longest call that launched, ns."""
+    settled: int
+    """Longest of those after the first second, ns."""
     p99: int
     late: int
     """By how much the host woke a sleeper too late at most, ns: so much of a wait may be the host's."""
@@ -59,6 +61,7 @@ async def measure(
         share=watch.series.share_card(first, first + window),
         start=watch.series.share_card(first, first + min(window, judge.START)),
         longest=max(report.longest for report in reports),
+        settled=max(report.settled for report in reports),
         p99=max(report.p99 for report in reports),
         late=max(report.late for report in reports),
         launches=sum(report.launches for report in reports),

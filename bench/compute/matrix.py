@@ -37,6 +37,8 @@ class Line:
     share: judge.Verdict
     start: judge.Verdict
     wait: judge.Verdict
+    settled: judge.Verdict
+    """The wait once costs are known: after the first second."""
 
     @property
     def held(self) -> bool:
@@ -45,13 +47,18 @@ class Line:
 
 def judged(cell: Cell, capable: float, measured: alone.Measured) -> Line:
     """The verdicts on a cell."""
+
+    def wait(longest: int) -> judge.Verdict:
+        return judge.longest_wait(longest, cell.kernel, cell.limit, cell.processes, measured.late)
+
     return Line(
         cell=cell,
         capable=capable,
         measured=measured,
         share=judge.share(measured.share, cell.limit, cell.kernel, judge.WINDOW, judge.POINTS, capable),
         start=judge.share(measured.start, cell.limit, cell.kernel, judge.START, judge.POINTS_START, capable),
-        wait=judge.longest_wait(measured.longest, cell.kernel, cell.limit, cell.processes, measured.late),
+        wait=wait(measured.longest),
+        settled=wait(measured.settled),
     )
 
 

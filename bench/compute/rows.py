@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from bench.compute import alone, ground, judge
 from bench.compute.cells import MS, US
 from bench.compute.series import Series
 from unigpu import usage
+from unigpu.requests import ComputePolicy
 
 PROFILE: Final = "a100-40"
 FAMILIES: Final[dict[str, ground.Words]] = {
@@ -26,6 +28,8 @@ FAMILIES: Final[dict[str, ground.Words]] = {
 FAMILY_POINTS: Final = 3.0
 NEIGHBOUR_POINTS: Final = 1.0
 CROWD_POINTS: Final = 2.0
+UNLIMITED_POINTS: Final = 1.0
+UNLIMITED_TURNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,26 @@ async def family(folder: Path, name: str) -> list[Row]:
             f"{found.share:.2f} % over 5 s, {found.start:.2f} % in the first",
         ),
         _wait_row(name, found.longest, judge.longest_wait(found.longest, unit, 30, threads, found.late)),
+    ]
+
+
+async def unlimited(folder: Path) -> list[Row]:
+    """What a program that isn't limited has of the card, and the same without libvgpu, in turn; medians."""
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for turn in range(UNLIMITED_TURNS):
+        for managed, shares in found.items():
+            limit = ground.Limit(0, compute=ComputePolicy.UNLIMITED) if managed else None
+            name = folder.with_name(f"{folder.name}-{turn}-{managed}")
+            shares.append((await alone.measure(name, PROFILE, limit, {"kernel": 5 * US}, window=judge.START)).share)
+    bare, managed_share = (statistics.median(shares) for shares in found.values())
+    spread = max(found[False]) - min(found[False])
+    return [
+        Row(
+            "not limited, 5 µs: share less than without libvgpu",
+            judge.Verdict(max(bare - managed_share, 0.0), UNLIMITED_POINTS),
+            "points",
+            f"{managed_share:.2f} %; without {bare:.2f} %, which itself varies by {spread:.2f}",
+        )
     ]
 
 
