@@ -3,6 +3,9 @@
 /* A clock that far behind what was earned is another one: the machine was started anew. */
 #define CLOCK_JUMP_NS 1000000000u
 
+/* Work is seen to be done late, and in any order: time that nobody had is kept so long for it. */
+#define MEASURED_NS 50000000u
+
 /* Nobody earns for longer than this at once. */
 #define LONGEST_NS 3600000000000u
 
@@ -51,6 +54,15 @@ int64_t bucket_take(struct bucket *bucket, int64_t cost, int64_t wish, int64_t f
         taken = cost;
     bucket->balance -= taken;
     return taken;
+}
+
+uint64_t bucket_part(uint64_t *measured, uint64_t own, uint64_t elapsed, uint64_t now)
+{
+    uint64_t back = elapsed > MEASURED_NS ? elapsed : MEASURED_NS;
+    uint64_t from = *measured > now || now - *measured > back ? now - back : *measured;
+    uint64_t part = now - from < own ? now - from : own;
+    *measured = from + part;
+    return part;
 }
 
 uint64_t bucket_time_to(int64_t balance, int64_t wanted, uint32_t rate)

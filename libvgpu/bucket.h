@@ -35,6 +35,11 @@ int64_t bucket_most(int64_t cost, bool waits);
  * above `floor`. */
 int64_t bucket_take(struct bucket *bucket, int64_t cost, int64_t wish, int64_t floor);
 
+/* Work that took `own` of the card's time is seen at `now` to be done, `elapsed` after it began at the latest: answers how
+ * much of `own` there was room for beside other work, whose time is given out up to `measured`, a moment that moves on.
+ * All together can't have had more than the time that passed. */
+uint64_t bucket_part(uint64_t *measured, uint64_t own, uint64_t elapsed, uint64_t now);
+
 /* Time until the balance is at `wanted`, ns. */
 uint64_t bucket_time_to(int64_t balance, int64_t wanted, uint32_t rate);
 

@@ -23,9 +23,6 @@
 #define READY_NS 2000000 /* a little debt is usual where much is launched */
 #define ROUND_NS 10000000u
 
-/* Launches are seen to be done late, and in any order: time that nobody had is kept so long for them. */
-#define MEASURED_NS 50000000u
-
 /* More can't wait: such numbers come from a damaged file. */
 #define WAITERS_MOST 1000000
 
@@ -237,14 +234,13 @@ uint64_t budget_learning(const struct vgpu_compute *account)
     return __atomic_load_n(&account->learning, __ATOMIC_ACQUIRE);
 }
 
-uint64_t budget_part(struct vgpu_compute *account, uint64_t elapsed, uint64_t now)
+uint64_t budget_part(struct vgpu_compute *account, uint64_t own, uint64_t elapsed, uint64_t now)
 {
-    uint64_t seen = __atomic_load_n(&account->measured, __ATOMIC_ACQUIRE), from, part;
+    uint64_t seen = __atomic_load_n(&account->measured, __ATOMIC_ACQUIRE), moved, part;
     do {
-        uint64_t back = elapsed > MEASURED_NS ? elapsed : MEASURED_NS;
-        from = seen > now || now - seen > back ? now - back : seen;
-        part = now - from < elapsed ? now - from : elapsed;
+        moved = seen;
+        part = bucket_part(&moved, own, elapsed, now);
     } while (!__atomic_compare_exchange_n(
-        &account->measured, &seen, from + part, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+        &account->measured, &seen, moved, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
     return part;
 }

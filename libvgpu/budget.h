@@ -41,8 +41,8 @@ void budget_end_learning(struct vgpu_compute *account, uint64_t begun);
 /* When such a launch was noted, or seen to go on, that may still run; 0: none. */
 uint64_t budget_learning(const struct vgpu_compute *account);
 
-/* Of a launch that was measured `elapsed` and seen to be done at `now`, what can be its own: all launches together can't
- * have had more time than there was. */
-uint64_t budget_part(struct vgpu_compute *account, uint64_t elapsed, uint64_t now);
+/* Of a launch that took `own` of the card's time, and `elapsed` in all until it was seen to be done at `now`, what there was
+ * room for beside the container's others: see bucket.h. */
+uint64_t budget_part(struct vgpu_compute *account, uint64_t own, uint64_t elapsed, uint64_t now);
 
 #endif

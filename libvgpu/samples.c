@@ -208,7 +208,7 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
     int64_t missing = costs_add(cost, measured, sample->meaning);
     if (sample->charged >= 0) {
         uint64_t own = in_company && cost->value < elapsed ? cost->value : elapsed;
-        uint64_t part = share_part(sample->card, own, now);
+        uint64_t part = share_part(sample->card, own, elapsed, now);
         /* Side by side with others of the container: what time there was for it beside theirs. */
         missing += (int64_t)(in_company ? part : own) - sample->charged;
     }

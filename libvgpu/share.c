@@ -217,7 +217,7 @@ uint64_t share_learning(int card)
     return budget_learning(account_of(card));
 }
 
-uint64_t share_part(int card, uint64_t elapsed, uint64_t now)
+uint64_t share_part(int card, uint64_t own, uint64_t elapsed, uint64_t now)
 {
-    return budget_part(account_of(card), elapsed, now);
+    return budget_part(account_of(card), own, elapsed, now);
 }

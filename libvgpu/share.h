@@ -35,8 +35,8 @@ enum estimate_view share_view(int card);
 /* Whether the card is at work half of the time or more, for this container or others, as far as that is known. */
 bool share_crowded(int card);
 
-/* Of a launch that was measured `elapsed`, what can be its own; see budget.h. */
-uint64_t share_part(int card, uint64_t elapsed, uint64_t now);
+/* Of a launch that took `own` of the card's time, and `elapsed` in all, what there was room for; see budget.h. */
+uint64_t share_part(int card, uint64_t own, uint64_t elapsed, uint64_t now);
 
 /* In the child of a fork: what is owed is the parent's. */
 void share_after_fork(void);

@@ -95,6 +95,28 @@ def test_what_must_be_there_and_what_is_kept(ask: Callable[..., list[list[int]]]
     assert all(ask(f"most {cost} 0") > ask(f"floor {cost}") for cost in costs)
 
 
+@pytest.mark.parametrize(
+    ("done", "parts"),
+    [  # own, elapsed, now, each in ms; what there was room for
+        pytest.param([(50, 50, 1000), (50, 50, 1050)], [50, 50], id="one after another"),
+        pytest.param([(50, 50, 1000), (50, 50, 1004), (50, 50, 1008)], [50, 4, 4], id="side by side"),
+        pytest.param([(50, 50, 1000), (50, 50, 1047), (50, 50, 1100)], [50, 47, 50], id="one seen early"),
+        pytest.param([(10, 10, 1000), (10, 10, 1018), (10, 10, 1020)], [10, 10, 10], id="one seen late"),
+        pytest.param(
+            [(50, 50, 1000), (50, 199, 1199), (50, 199, 1199), (50, 199, 1200), (50, 199, 1200)],
+            [50, 50, 50, 50, 50],
+            id="four in turns, that end together",
+        ),
+        pytest.param([(50, 50, 1000), (50, 50, 9000), (50, 50, 9000)], [50, 50, 0], id="after a pause"),
+    ],
+)
+def test_what_there_was_room_for(
+    ask: Callable[..., list[list[int]]], done: list[tuple[int, int, int]], parts: list[int]
+) -> None:
+    asked = [f"part {own * MS} {elapsed * MS} {now * MS}" for own, elapsed, now in done]
+    assert ask(*asked) == [[part * MS] for part in parts]
+
+
 def test_time_until_it_is_earned(ask: Callable[..., list[list[int]]]) -> None:
     assert ask(f"time {-3 * MS} 0 3000", "time 5 5 3000", f"time 0 {MS} 0") == [[10 * MS], [0], [0]]
     assert ask("time 0 1 3000") == [[4]], "never a nanosecond too early"

@@ -1,7 +1,7 @@
 /* The arithmetic of GPU time, one question a line: reads `earn BALANCE EARNED NOW RATE MOST`, `take BALANCE COST WISH
- * FLOOR`, `time BALANCE WANTED RATE`, `floor COST`, `most COST WAITS`, `rate FLAGS COMPUTE CORES CEILING NOW LOOKED
- * CLOCK`, `estimate NOW` and `settled NOW` (and whether it is clear, of any age and firmly) with the samples added by
- * `sample AT NS EXACT VIEW CHARGED BEHIND` since the last; answers a line each.
+ * FLOOR`, `time BALANCE WANTED RATE`, `floor COST`, `most COST WAITS`, `part OWN ELAPSED NOW` (one after another),
+ * `rate FLAGS COMPUTE CORES CEILING NOW LOOKED CLOCK`, `estimate NOW` and `settled NOW` (and whether it is clear, of any age and firmly) with the samples added by
+ * `sample AT NS EXACT VIEW CHARGED BEHIND GUESSED` since the last; answers a line each.
  * `passed LAUNCHES NS` and `add AT NS EXACT VIEW` are of one cost; the second answers what was charged too little.
  */
 #include <inttypes.h>
@@ -16,6 +16,7 @@
 int main(void)
 {
     static struct estimate estimate;
+    uint64_t measured = 0;
     const struct cost_key key = {1, 1, 1, 1};
     char line[256], what[16];
     while (fgets(line, sizeof line, stdin) != NULL) {
@@ -37,6 +38,8 @@ int main(void)
             printf("%" PRId64 "\n", bucket_floor(n[0]));
         } else if (strcmp(what, "most") == 0) {
             printf("%" PRId64 "\n", bucket_most(n[0], n[1] != 0));
+        } else if (strcmp(what, "part") == 0) {
+            printf("%" PRIu64 "\n", bucket_part(&measured, (uint64_t)n[0], (uint64_t)n[1], (uint64_t)n[2]));
         } else if (strcmp(what, "rate") == 0) {
             struct rate_policy policy = {.flags = (uint32_t)n[0], .compute = (uint32_t)n[1], .cores = (uint32_t)n[2],
                 .ceiling = (uint32_t)n[3], .now = (uint32_t)n[4], .looked = (uint64_t)n[5]};
