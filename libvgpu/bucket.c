@@ -58,11 +58,22 @@ int64_t bucket_take(struct bucket *bucket, int64_t cost, int64_t wish, int64_t f
 
 uint64_t bucket_part(uint64_t *measured, uint64_t own, uint64_t elapsed, uint64_t now)
 {
-    uint64_t back = elapsed > MEASURED_NS ? elapsed : MEASURED_NS;
-    uint64_t from = *measured > now || now - *measured > back ? now - back : *measured;
+    uint64_t back = elapsed > MEASURED_NS ? elapsed : MEASURED_NS, from = *measured;
+    if (from > now && from <= now + CLOCK_JUMP_NS)
+        return 0; /* another process has looked a moment later */
+    if (from > now || now - from > back)
+        from = now > back ? now - back : 0;
     uint64_t part = now - from < own ? now - from : own;
     *measured = from + part;
     return part;
+}
+
+unsigned bucket_class(uint64_t elapsed)
+{
+    unsigned class = 0;
+    for (uint64_t longer = MEASURED_NS; elapsed >= longer && class < BUCKET_CLASSES - 1; longer *= 2)
+        class++;
+    return class;
 }
 
 uint64_t bucket_time_to(int64_t balance, int64_t wanted, uint32_t rate)

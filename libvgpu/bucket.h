@@ -37,8 +37,13 @@ int64_t bucket_take(struct bucket *bucket, int64_t cost, int64_t wish, int64_t f
 
 /* Work that took `own` of the card's time is seen at `now` to be done, `elapsed` after it began at the latest: answers how
  * much of `own` there was room for beside other work, whose time is given out up to `measured`, a moment that moves on.
- * All together can't have had more than the time that passed. */
+ * All together can't have had more than the time that passed. Shorter work would give out a longer one's time: each of
+ * bucket_class has a moment of its own. */
 uint64_t bucket_part(uint64_t *measured, uint64_t own, uint64_t elapsed, uint64_t now);
+
+/* 0 where `elapsed` is less than 50 ms, then one more each time that it doubles, up to BUCKET_CLASSES - 1. */
+#define BUCKET_CLASSES 8u
+unsigned bucket_class(uint64_t elapsed);
 
 /* Time until the balance is at `wanted`, ns. */
 uint64_t bucket_time_to(int64_t balance, int64_t wanted, uint32_t rate);

@@ -236,11 +236,12 @@ uint64_t budget_learning(const struct vgpu_compute *account)
 
 uint64_t budget_part(struct vgpu_compute *account, uint64_t own, uint64_t elapsed, uint64_t now)
 {
-    uint64_t seen = __atomic_load_n(&account->measured, __ATOMIC_ACQUIRE), moved, part;
+    unsigned class = bucket_class(elapsed);
+    uint64_t *measured = class == 0 ? &account->measured : &account->measured_longer[class - 1];
+    uint64_t seen = __atomic_load_n(measured, __ATOMIC_ACQUIRE), moved, part;
     do {
         moved = seen;
         part = bucket_part(&moved, own, elapsed, now);
-    } while (!__atomic_compare_exchange_n(
-        &account->measured, &seen, moved, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(measured, &seen, moved, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
     return part;
 }

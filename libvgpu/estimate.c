@@ -32,18 +32,19 @@ static bool is_late(const struct estimate *estimate, unsigned place, uint64_t no
 
 uint64_t estimate_shortest(const struct estimate *estimate, uint64_t now)
 {
-    uint64_t shortest = 0, guess = 0;
+    uint64_t shortest = 0, bound = 0;
     bool exact = false;
     for (unsigned place = 0; place < kept(estimate); place++) {
         const struct estimate_sample *sample = &estimate->samples[place];
         if (!is_late(estimate, place, now))
             continue;
-        uint64_t *least = sample->guessed ? &guess : &shortest;
-        if (*least == 0 || sample->ns < *least)
-            *least = sample->ns;
+        if (shortest == 0 || sample->ns < shortest)
+            shortest = sample->ns;
+        if (bound == 0 || sample->ns + sample->off < bound)
+            bound = sample->ns + sample->off;
         exact |= sample->exact;
     }
-    return guess != 0 && !exact && (shortest == 0 || guess < shortest) ? guess : shortest;
+    return exact ? bound : shortest;
 }
 
 uint64_t estimate_value(const struct estimate *estimate, uint64_t now)

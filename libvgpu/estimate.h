@@ -20,7 +20,7 @@ struct estimate_sample {
     bool exact;  /* neither the card nor the stream waited for the host in between; else it is an upper bound */
     uint8_t view;
     bool behind; /* the stream's own work kept the card until it began */
-    bool guessed; /* the host's part was taken off by a guess: perhaps it is less than a launch takes */
+    uint64_t off; /* what was taken off by a guess, as the host's part: it takes no more than both, perhaps more than `ns` */
     uint64_t charged; /* where the charge was corrected: what it came to, ns; else 0 */
 };
 
@@ -47,7 +47,7 @@ bool estimate_clear(const struct estimate *estimate, uint64_t now, uint64_t age)
  * work took as little as the shortest. Others may have waited for somebody else's turn to end, all of them as long. */
 bool estimate_settled(const struct estimate *estimate, uint64_t now);
 
-/* The shortest seen lately; guesses only where nothing exact was seen. */
+/* The shortest seen lately; of those that are guesses, what they can't exceed counts where something exact was seen. */
 uint64_t estimate_shortest(const struct estimate *estimate, uint64_t now);
 
 /* Old samples count no more once there are new ones: what is launched may be another thing now. */

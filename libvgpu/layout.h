@@ -68,12 +68,12 @@ struct vgpu_compute {
     uint64_t used;   /* GPU time charged ever, ns */
     uint64_t waited; /* time that launches waited, ns */
     uint64_t waits;
-    uint64_t measured;   /* time that long kernels were measured in, as a moment of CLOCK_MONOTONIC, ns */
+    uint64_t measured;   /* CLOCK_MONOTONIC up to which time is given out to long kernels, of less than 50 ms, ns */
     uint64_t head_until; /* CLOCK_MONOTONIC until which the one that is served sleeps, ns */
     uint64_t learning;   /* CLOCK_MONOTONIC when a launch whose cost nobody knows yet came or last went on, ns; 0: none */
     uint32_t turn; /* the next that comes to wait takes it */
     uint32_t served;
-    uint64_t unused_b[7];
+    uint64_t measured_longer[7]; /* likewise for those of 50 ms and more, 100 ms and more, 200 ms ... */
 };
 
 struct vgpu_slot_card {

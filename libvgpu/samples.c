@@ -196,13 +196,13 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
     }
     /* An idle card began it while the host was still launching it: usually in the middle of that. Of a run it is a small
      * part, and the shortest run may be one of which it wasn't. */
-    bool taken_off = !sample->backlogged && sample->launches == 1 && sample->gap <= USUAL_GAP_NS
-        && elapsed > sample->gap;
-    if (taken_off)
-        elapsed -= sample->gap / 2;
+    uint64_t off = 0;
+    if (!sample->backlogged && sample->launches == 1 && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap)
+        off = sample->gap / 2;
+    elapsed -= off;
     bool exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed);
     struct estimate_sample measured = {.at = now, .ns = elapsed / sample->launches, .view = (uint8_t)view,
-        .behind = sample->backlogged, .exact = exact, .guessed = taken_off && !exact};
+        .behind = sample->backlogged, .exact = exact, .off = exact ? 0 : off};
     bool in_company = view == ESTIMATE_COMPANY || several_streams(sample->stream, now);
     measured.charged = sample->charged >= 0 && !in_company ? elapsed : 0;
     int64_t missing = costs_add(cost, measured, sample->meaning);

@@ -186,7 +186,7 @@ bool share_crowded(int card)
 {
     struct rate_policy policy;
     uint64_t now = budget_clock();
-    uint32_t busy = shared_rate(card, now);
+    uint32_t own = own_rate(card, now), busy = own > 0 ? own : shared_rate(card, now);
     if (busy == 0)
         return true;
     if (ground()->kind == GROUND_POLICY && policy_compute((unsigned)card, &policy) && rate_is_fresh(&policy, now))

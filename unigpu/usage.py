@@ -14,10 +14,11 @@ tell the living from the dead.
     1152    128n   cards' compute: 0 8 balance: GPU time that may be used at once, ns, negative in debt
                                    8 8 CLOCK_MONOTONIC until which it is earned, ns · 16 8 GPU time charged ever, ns
                                    24 8 time that launches waited, ns · 32 8 launches that waited
-                                   40 8 time that long kernels were measured in, as a moment of CLOCK_MONOTONIC, ns
+                                   40 8 CLOCK_MONOTONIC up to which time is given out to long kernels, ns
                                    48 8 CLOCK_MONOTONIC until which the one that is served sleeps, ns
                                    56 8 CLOCK_MONOTONIC of a launch whose cost isn't known yet, ns; 0 none
                                    64 4 next turn · 68 4 turn that is served
+                                   72 56 as 40, for those of 50 ms and longer, of 100 ms, 200 ms …
     4096    576n   process slots:  0 4 pid in the container · 4 4 state, 0 free, 1 taken · 8 8 start time, clock ticks
                                    64 32n  cards: 0 8 bytes in use after an even change · 8 8 after an odd change
                                                   16 8 number of the last change · 24 8 highest number known as counted

@@ -143,10 +143,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help=f"matrix, or beginnings of: {', '.join(jobs())}")
     parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.name} from what is measured")
     arguments = parser.parse_args()
-    known = ("matrix", *jobs())
-    unknown = [word for word in arguments.only if not any(name.startswith(word) for name in known)]
+    unknown = [
+        word for word in arguments.only if word != "matrix" and not any(name.startswith(word) for name in jobs())
+    ]
     if unknown:
-        parser.error(f"--only {unknown[0]}: there is no such row; there are {', '.join(known)}")
+        parser.error(f"--only {unknown[0]}: there is no such row; there are matrix, {', '.join(jobs())}")
     with tempfile.TemporaryDirectory() as folder:
         missed = asyncio.run(run(arguments, Path(folder)))
     return 1 if missed and arguments.strict else 0

@@ -14,6 +14,9 @@ START: Final = SECOND
 POINTS: Final = 2.0
 POINTS_START: Final = 5.0
 WAIT: Final = 20 * MS
+LATE: Final = 30 * MS
+"""Where the host woke a program later than that, what is missed says more of the host, and is measured again, ns."""
+TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,6 @@ from bench.compute.cells import MS, US, Cell
 HASTY: Final = 50 * US
 """Kernels shorter than this keep a processor busy with launching, ns: a program may then be unable to fill the card."""
 
-LATE: Final = 30 * MS
-"""Where the host woke a program later than that, a missed cell says more of the host, and is measured again, ns."""
-TRIES: Final = 3
-
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -108,7 +104,7 @@ async def run(folder: Path, cells: Sequence[Cell], tell: Callable[[Line | Failed
         wanted = cost(cell, count)
         line: Line | Failed
         reach = capable.get((cell.kernel, cell.grid, cell.processes), 100.0)
-        for number in range(TRIES):
+        for number in range(judge.TRIES):
             await processors.take(wanted)
             try:
                 measured = await alone.measure_cell(folder / f"cell-{place}-{number}", cell)
@@ -118,7 +114,7 @@ async def run(folder: Path, cells: Sequence[Cell], tell: Callable[[Line | Failed
                 break
             finally:
                 await processors.give(wanted)
-            if line.held or measured.late <= LATE:
+            if line.held or measured.late <= judge.LATE:
                 break
         tell(line)
         return line

@@ -73,7 +73,7 @@ async def unlimited(folder: Path) -> list[Row]:
     return [
         Row(
             "not limited, 5 µs: share less than without libvgpu",
-            judge.Verdict(max(bare - managed_share, 0.0), UNLIMITED_POINTS),
+            judge.Verdict(max(bare - managed_share, 0.0), UNLIMITED_POINTS, spread),
             "points",
             f"{managed_share:.2f} %; without {bare:.2f} %, which itself varies by {spread:.2f}",
         )
@@ -129,8 +129,16 @@ async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> 
 
 
 async def neighbours(folder: Path, limits: Sequence[int], kernel: int) -> list[Row]:
-    """Containers whose shares fill the card, all saturating."""
-    found = await together(folder, limits, {"kernel": kernel})
+    """Containers whose shares fill the card, all saturating; again where the host was late."""
+    for number in range(judge.TRIES):
+        found = await together(folder.with_name(f"{folder.name}-{number}"), limits, {"kernel": kernel})
+        rows = _of_neighbours(found, limits, kernel)
+        if all(row.verdict.held for row in rows) or found.late <= judge.LATE:
+            break
+    return rows
+
+
+def _of_neighbours(found: Shared, limits: Sequence[int], kernel: int) -> list[Row]:
     name = f"{'/'.join(map(str, limits))} %, kernels of {kernel // US:,} µs"
     had = " / ".join(f"{share:.2f}" for share in found.shares)
     worst = max(abs(share - limit) for share, limit in zip(found.shares, limits, strict=True))
@@ -144,7 +152,7 @@ async def neighbours(folder: Path, limits: Sequence[int], kernel: int) -> list[R
             name,
             judge.Verdict(worst, max(NEIGHBOUR_POINTS, 100 * kernel / judge.WINDOW)),
             "points",
-            f"had {had} %; the card was idle for {100 - found.busy:.1f} %",
+            f"had {had} %; the card was idle for {100 - found.busy:.1f} %; host late by {found.late / MS:.0f} ms",
         ),
         _wait_row(name, int(longest.measured), longest),
     ]

@@ -232,6 +232,9 @@ void sim_work_forget(sim_machine *machine, uint32_t index, int dead) {
     sim_busy_cut(&gpu->busy, now);
     for (uint32_t slot = 0; slot < high; slot++) {
         const sim_use *use = use_of(machine, (int)slot, index);
+        if (use->busy.sum_until_ns > now) {
+            sim_busy_add(&gpu->busy, now, use->busy.sum_until_ns); /* perhaps more than it had, never less */
+        }
         for (uint32_t i = 0; i < use->busy.count; i++) {
             if (use->busy.spans[i].end_ns > now) {
                 sim_busy_add(&gpu->busy, later(use->busy.spans[i].start_ns, now), use->busy.spans[i].end_ns);

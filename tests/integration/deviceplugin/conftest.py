@@ -150,6 +150,13 @@ class Machine:
         ):
             return response.status, await response.text()
 
+    async def answers(self, path: str, status: int) -> None:
+        """Wait until the agent answers so: what it did itself a moment ago may not be in its answer yet."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while (answer := await self.get(path))[0] != status:
+            assert asyncio.get_running_loop().time() < deadline, f"{path} still answers {answer}"
+            await asyncio.sleep(0.01)
+
     @property
     def node_capacity(self) -> dict[str, str]:
         capacity: dict[str, str] = self.api.node(NODE)["status"]["capacity"]

@@ -214,7 +214,7 @@ async def test_killed_between_the_annotation_and_the_raise(machine: Machine) -> 
     present["metadata"]["annotations"][names.ANNOTATION_LIMITS_APPLIED] = '{"main":{"memory":8192}}'
     machine.run()
     await until(lambda: in_force(machine, pod)[0] == 8192, "in force")
-    assert granted(machine, pod)[0] == 8192
+    await until(lambda: granted(machine, pod)[0] == 8192, "the grant says it")
     assert told(machine) == []
 
 

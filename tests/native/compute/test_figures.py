@@ -61,8 +61,8 @@ def test_a_launch_may_wait_for_20_ms_or_for_what_it_costs() -> None:
 
 def test_forks_report_as_one() -> None:
     text = (
-        "launches 10 first 500 longest 9 p50 1 p99 4 p999 9 late 1\n"
-        "launches 20 first 400 longest 7 p50 2 p99 3 p999 7 late 2\n"
-        "launches 0 first 0 longest 0 p50 0 p99 0 p999 0 late 0\n"
+        "launches 10 first 500 longest 9 settled 5 p50 1 p99 4 p999 9 late 1\n"
+        "launches 20 first 400 longest 7 settled 6 p50 2 p99 3 p999 7 late 2\n"
+        "launches 0 first 0 longest 0 settled 0 p50 0 p99 0 p999 0 late 0\n"
     )
-    assert ground.read_report(text) == ground.Report(30, 400, 9, 2, 4, 9, 2)
+    assert ground.read_report(text) == ground.Report(30, 400, 9, 6, 2, 4, 9, 2)

@@ -13,7 +13,7 @@ MS = 1_000_000
 SECOND = 1000 * MS
 BURST = 10 * MS
 CLEAR, UNCERTAIN, CONTENDED = 0, 1, 2
-GUESSED = (0, UNCERTAIN, 0, 0, 1)
+GUESSED = (0, UNCERTAIN, 0, 0, 20)
 """What follows a sample's length."""
 UNLIMITED, HARD, SOFT = 0, 1, 2
 
@@ -108,6 +108,8 @@ def test_what_must_be_there_and_what_is_kept(ask: Callable[..., list[list[int]]]
             id="four in turns, that end together",
         ),
         pytest.param([(50, 50, 1000), (50, 50, 9000), (50, 50, 9000)], [50, 50, 0], id="after a pause"),
+        pytest.param([(50, 50, 1000), (50, 50, 1000), (50, 50, 999)], [50, 0, 0], id="seen by one that looked before"),
+        pytest.param([(50, 50, 9000), (50, 50, 1000)], [50, 50], id="another boot's clock"),
     ],
 )
 def test_what_there_was_room_for(
@@ -115,6 +117,12 @@ def test_what_there_was_room_for(
 ) -> None:
     asked = [f"part {own * MS} {elapsed * MS} {now * MS}" for own, elapsed, now in done]
     assert ask(*asked) == [[part * MS] for part in parts]
+
+
+def test_work_of_different_lengths_does_not_take_each_others_time(ask: Callable[..., list[list[int]]]) -> None:
+    assert ask(*[f"class {ms * MS}" for ms in (1, 49, 50, 99, 100, 800, 3199, 3200, 999_999)]) == [
+        [number] for number in (0, 0, 1, 1, 2, 5, 6, 7, 7)
+    ]
 
 
 def test_time_until_it_is_earned(ask: Callable[..., list[list[int]]]) -> None:
@@ -159,9 +167,8 @@ def test_rate(ask: Callable[..., list[list[int]]], policy: tuple[int, ...], rate
         pytest.param([(0, 500, 1, UNCERTAIN), (0, 999, 1, UNCERTAIN)], 500, id="uncertain, and far"),
         pytest.param([(0, 500, 1, CLEAR), (9 * SECOND, 700, 1, CLEAR)], 700, id="long ago"),
         pytest.param([(0, 0, 1, CLEAR)], 1, id="never nothing"),
-        pytest.param(
-            [(0, 500, 1, UNCERTAIN), (0, 440, *GUESSED)], 500, id="a guess counts nothing beside what is exact"
-        ),
+        pytest.param([(0, 450, 1, UNCERTAIN), (0, 440, *GUESSED)], 450, id="a guess doesn't undercut what is exact"),
+        pytest.param([(0, 900, 1, CONTENDED), (0, 440, *GUESSED)], 460, id="but bounds what was disturbed"),
         pytest.param([(0, 900, 0, UNCERTAIN), (0, 440, *GUESSED)], 440, id="a guess is better than an upper bound"),
         pytest.param([(0, 400, 0, UNCERTAIN), (0, 440, *GUESSED)], 400, id="unless the bound is lower"),
     ],

@@ -1,8 +1,9 @@
 /* The arithmetic of GPU time, one question a line: reads `earn BALANCE EARNED NOW RATE MOST`, `take BALANCE COST WISH
  * FLOOR`, `time BALANCE WANTED RATE`, `floor COST`, `most COST WAITS`, `part OWN ELAPSED NOW` (one after another),
- * `rate FLAGS COMPUTE CORES CEILING NOW LOOKED CLOCK`, `estimate NOW` and `settled NOW` (and whether it is clear, of any age and firmly) with the samples added by
- * `sample AT NS EXACT VIEW CHARGED BEHIND GUESSED` since the last; answers a line each.
- * `passed LAUNCHES NS` and `add AT NS EXACT VIEW` are of one cost; the second answers what was charged too little.
+ * `class ELAPSED`, `rate FLAGS COMPUTE CORES CEILING NOW LOOKED CLOCK`, `estimate NOW` and `settled NOW` (and whether it is
+ * clear, of any age and firmly) with the samples added by `sample AT NS EXACT VIEW CHARGED BEHIND OFF` since the last;
+ * answers a line each. `passed LAUNCHES NS` and `add AT NS EXACT VIEW` are of one cost; the second answers what was
+ * charged too little.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,6 +41,8 @@ int main(void)
             printf("%" PRId64 "\n", bucket_most(n[0], n[1] != 0));
         } else if (strcmp(what, "part") == 0) {
             printf("%" PRIu64 "\n", bucket_part(&measured, (uint64_t)n[0], (uint64_t)n[1], (uint64_t)n[2]));
+        } else if (strcmp(what, "class") == 0) {
+            printf("%u\n", bucket_class((uint64_t)n[0]));
         } else if (strcmp(what, "rate") == 0) {
             struct rate_policy policy = {.flags = (uint32_t)n[0], .compute = (uint32_t)n[1], .cores = (uint32_t)n[2],
                 .ceiling = (uint32_t)n[3], .now = (uint32_t)n[4], .looked = (uint64_t)n[5]};
@@ -47,7 +50,7 @@ int main(void)
         } else if (strcmp(what, "sample") == 0) {
             estimate_add(&estimate, (struct estimate_sample){.at = (uint64_t)n[0], .ns = (uint64_t)n[1],
                 .exact = n[2] != 0, .view = (uint8_t)n[3], .charged = (uint64_t)n[4],
-                .behind = n[5] != 0, .guessed = n[6] != 0});
+                .behind = n[5] != 0, .off = (uint64_t)n[6]});
         } else if (strcmp(what, "passed") == 0) {
             costs_note_passed(costs_find(&key, NULL), n[0], n[1]);
         } else if (strcmp(what, "add") == 0) {
