@@ -18,6 +18,9 @@
 /* What is owed is paid while less than this lies unspent. */
 #define OWED_UNTIL_NS (BUCKET_BURST_NS / 2)
 
+/* From here on who launches often finds the card at work, hundredths of a percent. */
+#define CROWDED (BUCKET_WHOLE / 5)
+
 /* Below this the card's other containers are taken to be idle, hundredths of a percent. */
 #define IDLE 50u
 
@@ -191,7 +194,7 @@ bool share_crowded(int card)
         return true;
     if (ground()->kind == GROUND_POLICY && policy_compute((unsigned)card, &policy) && rate_is_fresh(&policy, now))
         busy += policy.others;
-    return busy >= BUCKET_WHOLE / 2;
+    return busy >= CROWDED;
 }
 
 bool share_ready(int card)

@@ -32,7 +32,7 @@ bool share_limited(int card);
 /* Who may have disturbed a sample that was taken just now. */
 enum estimate_view share_view(int card);
 
-/* Whether the card may be at work half of the time or more: what this container may use, and what others do. */
+/* Whether the card may be at work for a fifth of the time or more: what this container may use, and what others do. */
 bool share_crowded(int card);
 
 /* Of a launch that took `own` of the card's time, and `elapsed` in all, what there was room for; see budget.h. */
