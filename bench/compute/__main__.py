@@ -87,9 +87,11 @@ def summary(lines: list[matrix.Line]) -> list[rows.Row]:
     ):
         worst, cell = max(verdicts, key=lambda pair: pair[0].measured / pair[0].allowed)
         scale = MS if unit == "ms" else 1
-        missed = sum(not verdict.held for verdict, _ in verdicts)
+        missed = [verdict for verdict, _ in verdicts if not verdict.held]
         note = f"{cell.limit} %, {length(cell.kernel)}, grid {cell.grid}, {cell.processes} processes; "
-        note += f"{missed} of {len(lines)} cells missed"
+        note += f"{len(missed)} of {len(lines)} cells missed"
+        if unit == "ms":
+            note += f", {sum(not verdict.doubtful for verdict in missed)} by more than the host was late"
         found.append(
             rows.Row(
                 title, judge.Verdict(worst.measured / scale, worst.allowed / scale, worst.doubt / scale), unit, note
