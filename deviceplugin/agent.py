@@ -295,6 +295,8 @@ class Agent:
         slot = min(decision.grant.slots)
         folder = self._folders.of(decision.grant.pod_uid, decision.grant.container)
         async with self._writing.setdefault(slot, asyncio.Lock()):
+            if self._turn.get(slot) is not turn:
+                return False  # what lies there may be another container's by now
             if self._specs.owner(slot) not in (None, folder):
                 self._specs.remove(slot)
             await asyncio.sleep(self._specs.stale(slot, folder))
