@@ -45,10 +45,6 @@ CUresult graph_order(CUgraph graph) {
     return CUDA_SUCCESS;
 }
 
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 static uint64_t run_graph(CUgraph graph, CUstream stream, uint64_t start);
 
 /* Runs one node that may start at `ready`; answers when it is complete. */
@@ -67,7 +63,7 @@ static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
         turn_rest();
         sleep_until(ready);
         work->as.host.callback(work->as.host.data);
-        return later(ready, sim_now_ns());
+        return sim_later(ready, sim_now_ns());
     case OP_COPY:
     case OP_COPY_BOX:
     case OP_FILL: op_do_copy(work); return ready;
@@ -90,13 +86,13 @@ static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
     case OP_WAIT: {
         turn_rest();
         moment *point = work->as.event.moment ? work->as.event.moment : work->as.event.event->moment;
-        return point ? later(ready, moment_wait(point)) : ready;
+        return point ? sim_later(ready, moment_wait(point)) : ready;
     }
     case OP_WAIT_VALUE:
     case OP_WRITE_VALUE: {
         turn_rest();
         stream_run(stream, work, ready);
-        return later(ready, stream->ready_ns);
+        return sim_later(ready, stream->ready_ns);
     }
     default: return ready;
     }
@@ -107,10 +103,10 @@ static uint64_t run_graph(CUgraph graph, CUstream stream, uint64_t start) {
     for (CUgraphNode node = graph->first; node; node = node->next) {
         uint64_t ready = start;
         for (size_t i = 0; i < node->need_count; i++) {
-            ready = later(ready, node->needs[i]->done_ns);
+            ready = sim_later(ready, node->needs[i]->done_ns);
         }
         node->done_ns = run_node(node, stream, ready);
-        end = later(end, node->done_ns);
+        end = sim_later(end, node->done_ns);
     }
     return end;
 }

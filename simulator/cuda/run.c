@@ -14,10 +14,6 @@ static void raise_to(uint64_t *value, uint64_t wanted) {
     }
 }
 
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 void sleep_until(uint64_t at) {
     /* Timers are late by tens of microseconds: sleep short of the mark, then watch the clock. */
     if (at > SPIN_NS && sim_now_ns() + SPIN_NS < at) {
@@ -51,9 +47,9 @@ uint64_t stream_start(CUstream stream) {
     CUcontext context = stream->context;
     uint64_t start = __atomic_load_n(&stream->ready_ns, __ATOMIC_ACQUIRE);
     if (stream == context->legacy) {
-        start = later(start, __atomic_load_n(&context->blocking_ns, __ATOMIC_ACQUIRE));
+        start = sim_later(start, __atomic_load_n(&context->blocking_ns, __ATOMIC_ACQUIRE));
     } else if (blocking(stream)) {
-        start = later(start, __atomic_load_n(&context->legacy->ready_ns, __ATOMIC_ACQUIRE));
+        start = sim_later(start, __atomic_load_n(&context->legacy->ready_ns, __ATOMIC_ACQUIRE));
     }
     return start;
 }
@@ -82,7 +78,7 @@ bool kernel_begin(CUstream stream, const op *work, op *rest) {
     device *card = stream->context->device;
     if (job.left_ns) {
         uint64_t now = stream->seen_ns = sim_now_ns();
-        uint64_t since = job.ready_ns = later(job.ready_ns, now);
+        uint64_t since = job.ready_ns = sim_later(job.ready_ns, now);
         if (turn_is_contended(card) || !sim_work_book(sim_driver.machine, card->gpu, &job, now)) {
             if (job.left_ns < work->as.kernel.duration_ns) {
                 set_ready(stream, job.ready_ns);
@@ -121,27 +117,27 @@ static void write_value(const op *work) {
 void stream_run(CUstream stream, const op *work, uint64_t submitted) {
     uint64_t start = stream_start(stream);
     switch (work->kind) {
-    case OP_KERNEL: start = kernel_run(stream->context->device, work, later(start, submitted)); break;
+    case OP_KERNEL: start = kernel_run(stream->context->device, work, sim_later(start, submitted)); break;
     case OP_GRAPH:
-        start = exec_run(work->as.launch.exec, work->as.launch.graph, stream, later(start, submitted));
+        start = exec_run(work->as.launch.exec, work->as.launch.graph, stream, sim_later(start, submitted));
         exec_drop(work->as.launch.exec, work->as.launch.graph);
         break;
     case OP_HOST:
         sleep_until(start);
         work->as.host.callback(work->as.host.data);
-        start = later(start, sim_now_ns());
+        start = sim_later(start, sim_now_ns());
         break;
     case OP_CALLBACK:
         sleep_until(start);
         work->as.callback.callback(work->as.callback.stream, CUDA_SUCCESS, work->as.callback.data);
-        start = later(start, sim_now_ns());
+        start = sim_later(start, sim_now_ns());
         break;
     case OP_RECORD:
-        moment_done(work->as.event.moment, later(start, submitted));
+        moment_done(work->as.event.moment, sim_later(start, submitted));
         moment_drop(work->as.event.moment);
         break;
     case OP_WAIT:
-        start = later(start, moment_wait(work->as.event.moment));
+        start = sim_later(start, moment_wait(work->as.event.moment));
         moment_drop(work->as.event.moment);
         break;
     case OP_WAIT_VALUE:
@@ -149,7 +145,7 @@ void stream_run(CUstream stream, const op *work, uint64_t submitted) {
             struct timespec pause = {.tv_nsec = 20000};
             nanosleep(&pause, NULL);
         }
-        start = later(start, sim_now_ns());
+        start = sim_later(start, sim_now_ns());
         break;
     case OP_WRITE_VALUE:
         sleep_until(start); /* others wait for it in real time */

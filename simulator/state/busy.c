@@ -4,14 +4,6 @@
 
 #include "simulator/state/state.h"
 
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
 /* The oldest span joins the sum. */
 static void fold(sim_busy *busy) {
     busy->sum_ns += busy->spans[0].end_ns - busy->spans[0].start_ns;
@@ -26,8 +18,8 @@ static void insert(sim_busy *busy, uint64_t start, uint64_t end) {
         first++;
     }
     for (after = first; after < busy->count && busy->spans[after].start_ns <= end; after++) {
-        start = earlier(start, busy->spans[after].start_ns);
-        end = later(end, busy->spans[after].end_ns);
+        start = sim_earlier(start, busy->spans[after].start_ns);
+        end = sim_later(end, busy->spans[after].end_ns);
     }
     if (first == after && busy->count == SIM_SPANS) {
         if (first == 0) {
@@ -45,14 +37,14 @@ static void insert(sim_busy *busy, uint64_t start, uint64_t end) {
 }
 
 uint64_t sim_busy_add(sim_busy *busy, uint64_t start, uint64_t end) {
-    start = later(start, busy->sum_until_ns);
+    start = sim_later(start, busy->sum_until_ns);
     if (end <= start) {
         return 0;
     }
     sim_span *last = busy->count ? &busy->spans[busy->count - 1] : NULL;
     if (last && start >= last->start_ns && start <= last->end_ns) {
         uint64_t before = last->end_ns;
-        last->end_ns = later(before, end); /* nearly always: one kernel after another */
+        last->end_ns = sim_later(before, end); /* nearly always: one kernel after another */
         return last->end_ns - before;
     }
     uint64_t before = sim_busy_total(busy);
@@ -63,7 +55,7 @@ uint64_t sim_busy_add(sim_busy *busy, uint64_t start, uint64_t end) {
 uint64_t sim_busy_growth(const sim_busy *busy, uint64_t start, uint64_t end) {
     uint64_t growth = end - start;
     for (uint32_t i = busy->count; i > 0 && busy->spans[i - 1].end_ns > start; i--) {
-        uint64_t from = later(busy->spans[i - 1].start_ns, start), to = earlier(busy->spans[i - 1].end_ns, end);
+        uint64_t from = sim_later(busy->spans[i - 1].start_ns, start), to = sim_earlier(busy->spans[i - 1].end_ns, end);
         growth -= to > from ? to - from : 0;
     }
     return growth;
@@ -81,9 +73,9 @@ uint64_t sim_busy_total(const sim_busy *busy) {
 uint64_t sim_busy_ahead(const sim_busy *busy, uint64_t now) {
     uint64_t ahead = 0;
     for (uint32_t i = busy->count; i > 0 && busy->spans[i - 1].end_ns > now; i--) {
-        ahead += busy->spans[i - 1].end_ns - later(busy->spans[i - 1].start_ns, now);
+        ahead += busy->spans[i - 1].end_ns - sim_later(busy->spans[i - 1].start_ns, now);
     }
-    return busy->sum_until_ns > now ? ahead + earlier(busy->sum_ns, busy->sum_until_ns - now) : ahead;
+    return busy->sum_until_ns > now ? ahead + sim_earlier(busy->sum_ns, busy->sum_until_ns - now) : ahead;
 }
 
 uint64_t sim_busy_until(const sim_busy *busy, uint64_t now) {
@@ -106,14 +98,14 @@ uint64_t sim_busy_moment(const sim_busy *busy, uint64_t left) {
 }
 
 bool sim_busy_gap(const sim_busy *busy, sim_span within, uint64_t least, sim_span *gap) {
-    uint64_t start = later(within.start_ns, busy->sum_until_ns);
+    uint64_t start = sim_later(within.start_ns, busy->sum_until_ns);
     for (uint32_t i = 0; i <= busy->count && start + least <= within.end_ns; i++) {
-        uint64_t end = i < busy->count ? earlier(busy->spans[i].start_ns, within.end_ns) : within.end_ns;
+        uint64_t end = i < busy->count ? sim_earlier(busy->spans[i].start_ns, within.end_ns) : within.end_ns;
         if (start + least <= end) {
             *gap = (sim_span){start, end};
             return true;
         }
-        start = i < busy->count ? later(start, busy->spans[i].end_ns) : start;
+        start = i < busy->count ? sim_later(start, busy->spans[i].end_ns) : start;
     }
     return false;
 }
@@ -123,6 +115,6 @@ void sim_busy_cut(sim_busy *busy, uint64_t now) {
         busy->count--;
     }
     if (busy->count) {
-        busy->spans[busy->count - 1].end_ns = earlier(busy->spans[busy->count - 1].end_ns, now);
+        busy->spans[busy->count - 1].end_ns = sim_earlier(busy->spans[busy->count - 1].end_ns, now);
     }
 }

@@ -187,6 +187,14 @@ void sim_use_context_end(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 /* Bytes free on the card right now, the dead's share included. */
 uint64_t sim_use_free(sim_machine *machine, uint32_t gpu);
 
+static inline uint64_t sim_later(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+static inline uint64_t sim_earlier(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
 /* busy.c */
 /* By how much it grew. */
 uint64_t sim_busy_add(sim_busy *busy, uint64_t start_ns, uint64_t end_ns);

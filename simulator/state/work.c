@@ -25,21 +25,13 @@ enum {
     SHORTEST_GAP_NS = 10000, /* of time that was left idle, worth interrupting a longer kernel at its end */
 };
 
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
 /* The lanes to take: those that come free last but in time, so that short gaps are filled first; then the earliest. */
 static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, uint64_t ready, bool chosen[SIM_LANES]) {
     uint64_t start = ready;
     if (lanes >= SIM_LANES) {
         for (int lane = 0; lane < SIM_LANES; lane++) {
             chosen[lane] = true;
-            start = later(start, free_ns[lane]);
+            start = sim_later(start, free_ns[lane]);
         }
         return start;
     }
@@ -59,7 +51,7 @@ static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, 
             }
         }
         chosen[best] = true;
-        start = later(start, free_ns[best]);
+        start = sim_later(start, free_ns[best]);
     }
     return start;
 }
@@ -99,17 +91,17 @@ static uint64_t place(const sim_gpu *gpu, const sim_use *use, const sim_job *job
     for (uint32_t i = 0; i < use->busy.count; i++) {
         const sim_span *turn = &use->busy.spans[i];
         if (turn->end_ns > start) {
-            start = later(start, turn->start_ns);
-            *piece = turn->end_ns < card_end ? earlier(*piece, turn->end_ns - start) : *piece;
+            start = sim_later(start, turn->start_ns);
+            *piece = turn->end_ns < card_end ? sim_earlier(*piece, turn->end_ns - start) : *piece;
             return start;
         }
     }
-    return later(start, card_end);
+    return sim_later(start, card_end);
 }
 
 /* Time that went by idle before `start`, since the job was there. */
 static bool left_idle(const sim_gpu *gpu, const sim_use *use, const sim_job *job, uint64_t start, sim_span *gap) {
-    sim_span past = {later(job->ready_ns, use->busy.sum_until_ns), start};
+    sim_span past = {sim_later(job->ready_ns, use->busy.sum_until_ns), start};
     uint64_t least = job->left_ns < SHORTEST_GAP_NS ? job->left_ns : SHORTEST_GAP_NS;
     return past.start_ns < past.end_ns && sim_busy_gap(&gpu->busy, past, least, gap);
 }
@@ -123,7 +115,7 @@ static void book_piece(sim_gpu *gpu, sim_use *use, sim_job *job, const bool *cho
     }
     sim_busy_add(&gpu->busy, start, end);
     use->served_ns += sim_busy_add(&use->busy, start, end);
-    gpu->served_ns = later(gpu->served_ns, use->served_ns);
+    gpu->served_ns = sim_later(gpu->served_ns, use->served_ns);
     job->ready_ns = end;
     job->left_ns -= piece;
 }
@@ -144,21 +136,21 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
     sim_load_sample(gpu, use, now);
     use->asked_ns = now;
     if (!asks(gpu, machine->slot)) {
-        use->served_ns = later(use->served_ns, gpu->served_ns > CREDIT_NS ? gpu->served_ns - CREDIT_NS : 0);
+        use->served_ns = sim_later(use->served_ns, gpu->served_ns > CREDIT_NS ? gpu->served_ns - CREDIT_NS : 0);
     }
     while (job->left_ns) {
-        uint64_t piece = earlier(job->left_ns, PIECE_NS);
+        uint64_t piece = sim_earlier(job->left_ns, PIECE_NS);
         bool chosen[SIM_LANES] = {false};
         uint64_t start = place(gpu, use, job, chosen, &piece);
         sim_span gap;
-        if (left_idle(gpu, use, job, earlier(start, now), &gap)) {
+        if (left_idle(gpu, use, job, sim_earlier(start, now), &gap)) {
             start = gap.start_ns;
-            piece = earlier(job->left_ns, earlier(PIECE_NS, gap.end_ns - start));
+            piece = sim_earlier(job->left_ns, sim_earlier(PIECE_NS, gap.end_ns - start));
         }
         uint64_t ahead = sim_busy_ahead(&use->busy, now);
         uint64_t growth = sim_busy_growth(&use->busy, start, start + piece);
         if (start + piece > now && ahead + growth > SLICE_NS) {
-            job->look_ns = later(sim_busy_moment(&use->busy, SLICE_NS - PIECE_NS), now + SHORTEST_SLEEP_NS);
+            job->look_ns = sim_later(sim_busy_moment(&use->busy, SLICE_NS - PIECE_NS), now + SHORTEST_SLEEP_NS);
             break;
         }
         job->behind = growth ? whose_turn(machine, index, now) : SIM_NO_SLOT;
@@ -237,7 +229,7 @@ void sim_work_forget(sim_machine *machine, uint32_t index, int dead) {
         }
         for (uint32_t i = 0; i < use->busy.count; i++) {
             if (use->busy.spans[i].end_ns > now) {
-                sim_busy_add(&gpu->busy, later(use->busy.spans[i].start_ns, now), use->busy.spans[i].end_ns);
+                sim_busy_add(&gpu->busy, sim_later(use->busy.spans[i].start_ns, now), use->busy.spans[i].end_ns);
             }
         }
     }

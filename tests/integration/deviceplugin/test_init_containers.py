@@ -93,7 +93,7 @@ async def test_what_was_foreseen_for_init_is_not_written_over_main(machine: Mach
     starting = asyncio.create_task(machine.kubelet.prestart(pod, "main"))
     hidden.rename(machine.kubelet.checkpoint)
     await starting
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # what was foreseen waits for this one's spec to be written, and is next
     assert mounted(machine, pod, "main")
 
 
