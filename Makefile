@@ -4,8 +4,12 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 PYTHON := .venv/bin/python
 SETUP := .venv/.ready
+# One dialect and one set of warnings for everything in C; warnings are errors.
+C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-declarations \
+  -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla
+C_FILES = $(filter-out libvgpu/base/names.h libvgpu/names.h,$(shell git ls-files '*.c' '*.h'))
 
-.PHONY: help setup lock lint test demo metrics packages
+.PHONY: help setup lock fmt lint test demo metrics packages
 
 help: ## Show this list
 	@grep -hE '^[a-zA-Z0-9_.-]+:.*## ' Makefile make/*.mk | sort \
@@ -24,8 +28,14 @@ lock: $(SETUP) ## Pin the dependencies of pyproject.toml anew
 	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements-dev.lock
 	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 
+fmt: $(SETUP) ## Format every Python and C file
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+	.venv/bin/clang-format -i $(C_FILES)
+
 lint: $(SETUP) ## Formatting, lint, strict types, import rules
 	.venv/bin/ruff format --check .
+	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports

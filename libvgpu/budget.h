@@ -22,7 +22,7 @@ uint64_t budget_clock(void);
 /* Takes GPU time for a launch of that cost, and more for the next ones, up to `wish`, where it is there; sleeps until the
  * launch may begin. Answers what was taken: the cost at least. `waited` is set where it slept. */
 int64_t budget_take(struct vgpu_compute *account, int card, int64_t cost, int64_t wish, budget_rate *rate,
-    bool *waited);
+                    bool *waited);
 
 /* Gives back (or charges, where negative) what turned out otherwise; nobody waits for this. */
 void budget_give(struct vgpu_compute *account, int64_t ns);

@@ -13,46 +13,43 @@ static int count;
 static int nameless; /* captures beyond the table: never known to have ended */
 static int recording;
 
-bool captures_any(void)
-{
+bool captures_any(void) {
     return __atomic_load_n(&count, __ATOMIC_SEQ_CST) != 0;
 }
 
-bool captures_stream(CUstream stream)
-{
+bool captures_stream(CUstream stream) {
     CUstreamCaptureStatus status;
     /* The legacy stream can't be captured, and asking about it would spoil a capture that is under way. */
-    if (!captures_any() || stream == NULL || stream == CU_STREAM_LEGACY || DRIVER(cuStreamIsCapturing) == NULL)
+    if (!captures_any() || stream == NULL || stream == CU_STREAM_LEGACY || DRIVER(cuStreamIsCapturing) == NULL) {
         return false;
+    }
     return DRIVER(cuStreamIsCapturing)(stream, &status) == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
-bool captures_hold_off(void)
-{
+bool captures_hold_off(void) {
     __atomic_add_fetch(&recording, 1, __ATOMIC_SEQ_CST);
-    if (!captures_any())
+    if (!captures_any()) {
         return true;
+    }
     captures_let_go();
     return false;
 }
 
-void captures_let_go(void)
-{
+void captures_let_go(void) {
     __atomic_sub_fetch(&recording, 1, __ATOMIC_SEQ_CST);
 }
 
-void captures_begin(CUstream stream)
-{
+void captures_begin(CUstream stream) {
     (void)stream;
     __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
     costs_ask_again();
     /* Who records one of our events is in the driver for a moment. */
-    for (int turn = 0; turn < 100000 && __atomic_load_n(&recording, __ATOMIC_SEQ_CST) > 0; turn++)
+    for (int turn = 0; turn < 100000 && __atomic_load_n(&recording, __ATOMIC_SEQ_CST) > 0; turn++) {
         sched_yield();
+    }
 }
 
-void captures_begun(CUstream stream, CUresult result)
-{
+void captures_begun(CUstream stream, CUresult result) {
     bool noted = false;
     if (result != CUDA_SUCCESS) {
         __atomic_sub_fetch(&count, 1, __ATOMIC_SEQ_CST);
@@ -65,13 +62,13 @@ void captures_begun(CUstream stream, CUresult result)
             noted = true;
         }
     }
-    if (!noted)
+    if (!noted) {
         nameless++;
+    }
     lock_give(&lock);
 }
 
-void captures_end(CUstream stream)
-{
+void captures_end(CUstream stream) {
     lock_take(&lock);
     for (int place = 0; place < MOST; place++) {
         if (streams[place] == stream && stream != NULL) {

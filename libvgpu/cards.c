@@ -10,24 +10,24 @@
 #define DEVICES 64
 #define UUID_BYTES 16
 
-static int digit(char letter)
-{
-    if (letter >= '0' && letter <= '9')
+static int digit(char letter) {
+    if (letter >= '0' && letter <= '9') {
         return letter - '0';
+    }
     letter |= 0x20;
     return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
 }
 
 /* `GPU-` or `MIG-` and 32 digits with dashes between them. */
-static bool parse_uuid(const char *text, unsigned char *uuid)
-{
+static bool parse_uuid(const char *text, unsigned char *uuid) {
     unsigned count = 0;
     memset(uuid, 0, UUID_BYTES);
     text = strchr(text, '-');
     for (; text != NULL && *text != '\0' && count < 2 * UUID_BYTES; text++) {
         int value = digit(*text);
-        if (value < 0 && *text != '-')
+        if (value < 0 && *text != '-') {
             return false;
+        }
         if (value >= 0) {
             uuid[count / 2] = (unsigned char)(uuid[count / 2] << 4 | value);
             count++;
@@ -36,76 +36,82 @@ static bool parse_uuid(const char *text, unsigned char *uuid)
     return count == 2 * UUID_BYTES;
 }
 
-static bool nvml_uuid(nvmlDevice_t device, unsigned char *uuid)
-{
+static bool nvml_uuid(nvmlDevice_t device, unsigned char *uuid) {
     char text[96];
-    return NVML(nvmlDeviceGetUUID) != NULL && NVML(nvmlDeviceGetUUID)(device, text, sizeof text) == NVML_SUCCESS
-        && parse_uuid(text, uuid);
+    return NVML(nvmlDeviceGetUUID) != NULL && NVML(nvmlDeviceGetUUID)(device, text, sizeof text) == NVML_SUCCESS &&
+           parse_uuid(text, uuid);
 }
 
 /* NVML's device of that index; where the program hasn't started NVML, this does. */
-static nvmlDevice_t nvml_at(unsigned index)
-{
+static nvmlDevice_t nvml_at(unsigned index) {
     nvmlDevice_t device = NULL;
-    if (NVML(nvmlDeviceGetHandleByIndex_v2) == NULL || NVML(nvmlInit_v2) == NULL)
+    if (NVML(nvmlDeviceGetHandleByIndex_v2) == NULL || NVML(nvmlInit_v2) == NULL) {
         return NULL;
+    }
     nvmlReturn_t result = NVML(nvmlDeviceGetHandleByIndex_v2)(index, &device);
-    if (result == NVML_ERROR_UNINITIALIZED && NVML(nvmlInit_v2)() == NVML_SUCCESS)
+    if (result == NVML_ERROR_UNINITIALIZED && NVML(nvmlInit_v2)() == NVML_SUCCESS) {
         result = NVML(nvmlDeviceGetHandleByIndex_v2)(index, &device);
+    }
     return result == NVML_SUCCESS ? device : NULL;
 }
 
 /* False: not to be known now, ask again. */
-static bool find(const unsigned char *uuid, int fallback, int *card)
-{
+static bool find(const unsigned char *uuid, int fallback, int *card) {
     unsigned char other[UUID_BYTES];
     *card = NO_CARD;
     if (ground()->kind == GROUND_POLICY) {
         struct vgpu_policy policy;
-        if (!policy_copy(&policy))
+        if (!policy_copy(&policy)) {
             return false;
+        }
         for (unsigned place = 0; place < policy.count; place++) {
             policy.cards[place].uuid[sizeof policy.cards[place].uuid - 1] = '\0';
-            if (parse_uuid(policy.cards[place].uuid, other) && memcmp(uuid, other, UUID_BYTES) == 0)
+            if (parse_uuid(policy.cards[place].uuid, other) && memcmp(uuid, other, UUID_BYTES) == 0) {
                 *card = (int)place;
+            }
         }
         return true;
     }
     *card = fallback < VGPU_MAX_GPUS ? fallback : NO_CARD;
     for (unsigned index = 0; index < VGPU_MAX_GPUS; index++) {
         nvmlDevice_t device = nvml_at(index);
-        if (device == NULL)
+        if (device == NULL) {
             break;
-        if (nvml_uuid(device, other) && memcmp(uuid, other, UUID_BYTES) == 0)
+        }
+        if (nvml_uuid(device, other) && memcmp(uuid, other, UUID_BYTES) == 0) {
             *card = (int)index;
+        }
     }
     return true;
 }
 
-int cards_of_device(CUdevice device)
-{
+int cards_of_device(CUdevice device) {
     /* Two above the card: 0 is not known yet. */
     static int8_t known[DEVICES];
     CUuuid uuid;
     int card;
-    if (device < 0 || device >= DEVICES)
+    if (device < 0 || device >= DEVICES) {
         return NO_CARD;
+    }
     int8_t seen = __atomic_load_n(&known[device], __ATOMIC_RELAXED);
-    if (seen != 0)
+    if (seen != 0) {
         return seen - 2;
+    }
     /* The second version tells the parts of a partitioned card apart. */
     __typeof__(&cuDeviceGetUuid) get = DRIVER(cuDeviceGetUuid_v2);
-    if (get == NULL)
+    if (get == NULL) {
         get = DRIVER(cuDeviceGetUuid);
-    if (get == NULL || get(&uuid, device) != CUDA_SUCCESS)
+    }
+    if (get == NULL || get(&uuid, device) != CUDA_SUCCESS) {
         return NO_CARD;
-    if (find((const unsigned char *)uuid.bytes, device, &card))
+    }
+    if (find((const unsigned char *)uuid.bytes, device, &card)) {
         __atomic_store_n(&known[device], (int8_t)(card + 2), __ATOMIC_RELAXED);
+    }
     return card;
 }
 
-int cards_of_nvml(nvmlDevice_t device)
-{
+int cards_of_nvml(nvmlDevice_t device) {
     static struct {
         nvmlDevice_t device;
         int card;
@@ -114,11 +120,13 @@ int cards_of_nvml(nvmlDevice_t device)
     unsigned char uuid[UUID_BYTES];
     int card;
     for (unsigned place = 0, end = __atomic_load_n(&count, __ATOMIC_ACQUIRE); place < end; place++) {
-        if (known[place].device == device)
+        if (known[place].device == device) {
             return known[place].card;
+        }
     }
-    if (!nvml_uuid(device, uuid) || !find(uuid, VGPU_MAX_GPUS, &card))
+    if (!nvml_uuid(device, uuid) || !find(uuid, VGPU_MAX_GPUS, &card)) {
         return NO_CARD;
+    }
     static struct lock lock;
     lock_take(&lock);
     if (count < DEVICES) {
@@ -130,31 +138,28 @@ int cards_of_nvml(nvmlDevice_t device)
     return card;
 }
 
-bool cards_held(nvmlDevice_t device, int *card)
-{
+bool cards_held(nvmlDevice_t device, int *card) {
     *card = cards_of_nvml(device);
     return *card != NO_CARD && quota_limit(*card) != QUOTA_UNLIMITED;
 }
 
-nvmlDevice_t cards_nvml(int card)
-{
+nvmlDevice_t cards_nvml(int card) {
     for (unsigned index = 0; index < DEVICES; index++) {
         nvmlDevice_t device = nvml_at(index);
-        if (device == NULL || cards_of_nvml(device) == card)
+        if (device == NULL || cards_of_nvml(device) == card) {
             return device;
+        }
     }
     return NULL;
 }
 
 static uint64_t epoch = 1;
 
-void cards_forget_contexts(void)
-{
+void cards_forget_contexts(void) {
     __atomic_add_fetch(&epoch, 1, __ATOMIC_RELEASE);
 }
 
-static bool of_context(CUcontext context, int *card)
-{
+static bool of_context(CUcontext context, int *card) {
     static __thread struct {
         CUcontext context;
         uint64_t epoch;
@@ -163,11 +168,13 @@ static bool of_context(CUcontext context, int *card)
     uint64_t now = __atomic_load_n(&epoch, __ATOMIC_ACQUIRE);
     CUdevice device;
     if (last.context != context || last.epoch != now) {
-        if (DRIVER(cuCtxGetDevice) == NULL || DRIVER(cuCtxGetDevice)(&device) != CUDA_SUCCESS)
+        if (DRIVER(cuCtxGetDevice) == NULL || DRIVER(cuCtxGetDevice)(&device) != CUDA_SUCCESS) {
             return false;
+        }
         *card = cards_of_device(device);
-        if (*card == NO_CARD)
+        if (*card == NO_CARD) {
             return true;
+        }
         last.context = context;
         last.epoch = now;
         last.card = *card;
@@ -176,25 +183,26 @@ static bool of_context(CUcontext context, int *card)
     return true;
 }
 
-bool cards_of_current(CUcontext *context, int *card)
-{
+bool cards_of_current(CUcontext *context, int *card) {
     *context = NULL;
-    return DRIVER(cuCtxGetCurrent) != NULL && DRIVER(cuCtxGetCurrent)(context) == CUDA_SUCCESS && *context != NULL
-        && of_context(*context, card);
+    return DRIVER(cuCtxGetCurrent) != NULL && DRIVER(cuCtxGetCurrent)(context) == CUDA_SUCCESS && *context != NULL &&
+           of_context(*context, card);
 }
 
-bool cards_of_stream(CUstream stream, CUcontext *context, int *card)
-{
+bool cards_of_stream(CUstream stream, CUcontext *context, int *card) {
     CUcontext current, own;
-    if (!cards_of_current(&current, card))
+    if (!cards_of_current(&current, card)) {
         return false;
+    }
     *context = current;
-    if (stream == NULL || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD || DRIVER(cuStreamGetCtx) == NULL
-        || DRIVER(cuStreamGetCtx)(stream, &own) != CUDA_SUCCESS || own == current)
+    if (stream == NULL || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD ||
+        DRIVER(cuStreamGetCtx) == NULL || DRIVER(cuStreamGetCtx)(stream, &own) != CUDA_SUCCESS || own == current) {
         return true;
+    }
     *context = own;
-    if (DRIVER(cuCtxPushCurrent_v2)(own) != CUDA_SUCCESS)
+    if (DRIVER(cuCtxPushCurrent_v2)(own) != CUDA_SUCCESS) {
         return true;
+    }
     bool known = of_context(own, card);
     DRIVER(cuCtxPopCurrent_v2)(&own);
     return known;

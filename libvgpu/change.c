@@ -4,43 +4,43 @@
 
 typedef unsigned __int128 pair_word __attribute__((may_alias));
 
-static uint64_t note_of(unsigned slot, uint64_t number)
-{
+static uint64_t note_of(unsigned slot, uint64_t number) {
     return (uint64_t)(slot + 1) << VGPU_CHANGE_BITS | (number & NUMBER_MASK);
 }
 
-static bool exchange(struct vgpu_total *total, uint64_t used, uint64_t last, uint64_t new_used, uint64_t new_last)
-{
+static bool exchange(struct vgpu_total *total, uint64_t used, uint64_t last, uint64_t new_used, uint64_t new_last) {
     pair_word old = (pair_word)last << 64 | used;
     pair_word new = (pair_word)new_last << 64 | new_used;
     return __sync_bool_compare_and_swap((pair_word *)&total->used, old, new);
 }
 
 /* Marks the change that a total's note names as counted in its slot. */
-static void acknowledge(struct vgpu_usage *file, unsigned card, uint64_t last)
-{
+static void acknowledge(struct vgpu_usage *file, unsigned card, uint64_t last) {
     uint64_t slot = last >> VGPU_CHANGE_BITS;
     uint64_t number = last & NUMBER_MASK;
-    if (slot == 0 || slot > VGPU_SLOTS)
+    if (slot == 0 || slot > VGPU_SLOTS) {
         return;
+    }
     uint64_t *counted = &file->slots[slot - 1].cards[card].counted;
     uint64_t seen = __atomic_load_n(counted, __ATOMIC_RELAXED);
     while (seen < number) {
-        if (__atomic_compare_exchange_n(counted, &seen, number, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(counted, &seen, number, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
             return;
+        }
     }
 }
 
-bool change_make(struct vgpu_usage *file, unsigned slot, unsigned card, int64_t bytes, uint64_t limit)
-{
+bool change_make(struct vgpu_usage *file, unsigned slot, unsigned card, int64_t bytes, uint64_t limit) {
     struct vgpu_total *total = &file->totals[card];
     struct vgpu_slot_card *mine = &file->slots[slot].cards[card];
     uint64_t number = __atomic_load_n(&mine->change, __ATOMIC_RELAXED);
     uint64_t has = __atomic_load_n(&mine->used[number & 1], __ATOMIC_RELAXED);
-    if (bytes < 0 && (uint64_t)-bytes > has)
+    if (bytes < 0 && (uint64_t)-bytes > has) {
         bytes = -(int64_t)has;
-    if (bytes == 0)
+    }
+    if (bytes == 0) {
         return true;
+    }
     number++;
     __atomic_store_n(&mine->used[number & 1], has + (uint64_t)bytes, __ATOMIC_RELAXED);
     __atomic_store_n(&mine->change, number, __ATOMIC_RELEASE);
@@ -57,15 +57,14 @@ bool change_make(struct vgpu_usage *file, unsigned slot, unsigned card, int64_t 
         next = bytes < 0 && (uint64_t)-bytes > used ? 0 : used + (uint64_t)bytes;
     } while (!exchange(total, used, last, next, note_of(slot, number)));
     uint64_t peak = __atomic_load_n(&total->peak, __ATOMIC_RELAXED);
-    while (peak < next
-        && !__atomic_compare_exchange_n(&total->peak, &peak, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    while (peak < next &&
+           !__atomic_compare_exchange_n(&total->peak, &peak, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
     return true;
 }
 
 /* Bytes that the slot has in the total whose note was `last`, and the number of the slot's last change. */
-static uint64_t in_total(const struct vgpu_usage *file, unsigned slot, unsigned card, uint64_t last, uint64_t *number)
-{
+static uint64_t in_total(const struct vgpu_usage *file, unsigned slot, unsigned card, uint64_t last, uint64_t *number) {
     const struct vgpu_slot_card *mine = &file->slots[slot].cards[card];
     uint64_t has;
     do {
@@ -73,23 +72,23 @@ static uint64_t in_total(const struct vgpu_usage *file, unsigned slot, unsigned 
         /* After the note: whoever changed the total since then marked what it named before. */
         uint64_t counted = __atomic_load_n(&mine->counted, __ATOMIC_ACQUIRE);
         uint64_t made = *number;
-        if (made > 0 && last != note_of(slot, made) && counted < made)
+        if (made > 0 && last != note_of(slot, made) && counted < made) {
             made--;
+        }
         has = __atomic_load_n(&mine->used[made & 1], __ATOMIC_ACQUIRE);
-        if (counted > *number || last == note_of(slot, *number + 1))
+        if (counted > *number || last == note_of(slot, *number + 1)) {
             has = 0;
+        }
     } while (__atomic_load_n(&mine->change, __ATOMIC_ACQUIRE) != *number);
     return has;
 }
 
-uint64_t change_slot_used(const struct vgpu_usage *file, unsigned slot, unsigned card)
-{
+uint64_t change_slot_used(const struct vgpu_usage *file, unsigned slot, unsigned card) {
     uint64_t number;
     return in_total(file, slot, card, __atomic_load_n(&file->totals[card].last, __ATOMIC_ACQUIRE), &number);
 }
 
-bool change_bury(struct vgpu_usage *file, unsigned slot, unsigned card, bool (*dead)(unsigned slot))
-{
+bool change_bury(struct vgpu_usage *file, unsigned slot, unsigned card, bool (*dead)(unsigned slot)) {
     struct vgpu_total *total = &file->totals[card];
     uint64_t number, of_dead = 0;
     bool known = dead == NULL;
@@ -97,24 +96,26 @@ bool change_bury(struct vgpu_usage *file, unsigned slot, unsigned card, bool (*d
         uint64_t last = __atomic_load_n(&total->last, __ATOMIC_ACQUIRE);
         uint64_t used = __atomic_load_n(&total->used, __ATOMIC_ACQUIRE);
         uint64_t has = in_total(file, slot, card, last, &number);
-        if (has == 0)
+        if (has == 0) {
             return true;
+        }
         /* The next owner begins with another number, so this is said once, and not again when others were quicker. */
         if (!known || (dead != NULL && of_dead != number)) {
-            if (!dead(slot))
+            if (!dead(slot)) {
                 return false;
+            }
             known = true;
             of_dead = number;
             continue;
         }
         acknowledge(file, card, last);
-        if (exchange(total, used, last, has > used ? 0 : used - has, note_of(slot, number + 1)))
+        if (exchange(total, used, last, has > used ? 0 : used - has, note_of(slot, number + 1))) {
             return true;
+        }
     }
 }
 
-void change_reset(struct vgpu_usage *file, unsigned slot, unsigned card)
-{
+void change_reset(struct vgpu_usage *file, unsigned slot, unsigned card) {
     struct vgpu_slot_card *mine = &file->slots[slot].cards[card];
     uint64_t number = __atomic_load_n(&mine->change, __ATOMIC_RELAXED) + 1;
     __atomic_store_n(&mine->counted, number, __ATOMIC_RELEASE);

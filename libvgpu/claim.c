@@ -3,8 +3,7 @@
 #include "pages.h"
 #include "reserves.h"
 
-bool claim_card(struct claim *claim, CUcontext context, int card, uint64_t bytes)
-{
+bool claim_card(struct claim *claim, CUcontext context, int card, uint64_t bytes) {
     *claim = (struct claim){.context = context, .bytes = bytes, .card = card};
     enum quota_answer answer = quota_try(card, bytes);
     if (answer == QUOTA_REFUSED) {
@@ -16,55 +15,60 @@ bool claim_card(struct claim *claim, CUcontext context, int card, uint64_t bytes
     return answer != QUOTA_REFUSED;
 }
 
-bool claim_current(struct claim *claim, uint64_t bytes)
-{
+bool claim_current(struct claim *claim, uint64_t bytes) {
     CUcontext context;
     int card;
-    if (cards_of_current(&context, &card))
+    if (cards_of_current(&context, &card)) {
         return claim_card(claim, context, card, bytes);
+    }
     *claim = (struct claim){.card = NO_CARD};
     return true;
 }
 
-bool claim_adjust(struct claim *claim, uint64_t bytes)
-{
-    if (claim->counted && bytes < claim->bytes)
+bool claim_adjust(struct claim *claim, uint64_t bytes) {
+    if (claim->counted && bytes < claim->bytes) {
         quota_give(claim->card, claim->bytes - bytes);
+    }
     if (bytes > claim->bytes) {
         /* What was uncounted so far was so because nothing was needed, or because nothing can be counted. */
         enum quota_answer answer = quota_take(claim->card, bytes - claim->bytes);
-        if (answer == QUOTA_REFUSED)
+        if (answer == QUOTA_REFUSED) {
             return false;
+        }
         claim->counted |= answer == QUOTA_TAKEN;
     }
     claim->bytes = bytes;
     return true;
 }
 
-void claim_drop(struct claim *claim)
-{
-    if (claim->counted)
+void claim_drop(struct claim *claim) {
+    if (claim->counted) {
         quota_give(claim->card, claim->bytes);
+    }
 }
 
-CUresult claim_end(struct claim *claim, CUresult result, enum ledger_kind kind, uint64_t key)
-{
-    if (result != CUDA_SUCCESS)
+CUresult claim_end(struct claim *claim, CUresult result, enum ledger_kind kind, uint64_t key) {
+    if (result != CUDA_SUCCESS) {
         claim_drop(claim);
-    if (result != CUDA_SUCCESS || !claim->counted)
+    }
+    if (result != CUDA_SUCCESS || !claim->counted) {
         return result;
+    }
     /* Without a note the bytes stay taken until the process ends: too much is counted rather than too little. */
-    ledger_add((struct ledger_entry){.key = key, .bytes = claim->bytes, .context = claim->context,
-        .card = (int16_t)claim->card, .kind = (uint8_t)kind});
+    ledger_add((struct ledger_entry){.key = key,
+                                     .bytes = claim->bytes,
+                                     .context = claim->context,
+                                     .card = (int16_t)claim->card,
+                                     .kind = (uint8_t)kind});
     return result;
 }
 
-void claim_return(const struct ledger_entry *entry)
-{
+void claim_return(const struct ledger_entry *entry) {
     uint64_t bytes = entry->bytes;
-    if (entry->kind == LEDGER_LINEAR)
+    if (entry->kind == LEDGER_LINEAR) {
         bytes = pages_remove(entry->key, entry->bytes);
-    else if (entry->kind == LEDGER_ARRAY)
+    } else if (entry->kind == LEDGER_ARRAY) {
         bytes = pages_remove_hidden(entry->context, entry->bytes);
+    }
     quota_give(entry->card, bytes);
 }

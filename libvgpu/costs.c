@@ -19,42 +19,36 @@ static struct cost costs[ROOM];
 static uint32_t doubted; /* generation of the last doubt */
 static uint32_t forks;
 
-void costs_ask_again(void)
-{
+void costs_ask_again(void) {
     __atomic_add_fetch(&costs_generation, 1, __ATOMIC_RELEASE);
 }
 
-void costs_doubt(void)
-{
+void costs_doubt(void) {
     lock_take(&lock);
     costs_ask_again();
     doubted = costs_generation;
     lock_give(&lock);
 }
 
-static uint32_t place_of(const struct cost_key *key, const void *context)
-{
-    uint64_t mixed = key->function ^ key->grid * 0x9e3779b97f4a7c15u ^ key->shape * 0xc2b2ae3d27d4eb4fu
-        ^ key->rest * 0x165667b19e3779f9u ^ (uintptr_t)context >> 4;
+static uint32_t place_of(const struct cost_key *key, const void *context) {
+    uint64_t mixed = key->function ^ key->grid * 0x9e3779b97f4a7c15u ^ key->shape * 0xc2b2ae3d27d4eb4fu ^
+                     key->rest * 0x165667b19e3779f9u ^ (uintptr_t)context >> 4;
     mixed *= 0x9e3779b97f4a7c15u;
     return (uint32_t)(mixed >> 40) % ROOM;
 }
 
-static void forget_passed(struct cost *cost)
-{
+static void forget_passed(struct cost *cost) {
     cost->passed = 0;
     cost->passed_ns = 0;
 }
 
-static void forget(struct cost *cost)
-{
+static void forget(struct cost *cost) {
     estimate_forget(&cost->estimate);
     __atomic_store_n(&cost->settled, false, __ATOMIC_RELAXED);
     forget_passed(cost);
 }
 
-struct cost *costs_find(const struct cost_key *key, void *context)
-{
+struct cost *costs_find(const struct cost_key *key, void *context) {
     uint32_t first = place_of(key, context);
     lock_take(&lock);
     struct cost *found = NULL;
@@ -67,8 +61,9 @@ struct cost *costs_find(const struct cost_key *key, void *context)
             found = each;
         }
     }
-    if (found == NULL)
+    if (found == NULL) {
         found = &costs[first];
+    }
     if (found->generation != doubted) {
         found->generation = doubted;
         found->meaning++;
@@ -80,12 +75,12 @@ struct cost *costs_find(const struct cost_key *key, void *context)
     return found;
 }
 
-void costs_forget(const struct cost_key *key)
-{
+void costs_forget(const struct cost_key *key) {
     lock_take(&lock);
     for (struct cost *each = costs; each < costs + ROOM; each++) {
-        if (!each->taken || memcmp(&each->key, key, sizeof *key) != 0)
+        if (!each->taken || memcmp(&each->key, key, sizeof *key) != 0) {
             continue;
+        }
         each->meaning++;
         forget(each);
         __atomic_store_n(&each->value, 0, __ATOMIC_RELAXED);
@@ -96,8 +91,7 @@ void costs_forget(const struct cost_key *key)
     lock_give(&lock);
 }
 
-bool costs_begin_learning(struct cost *cost, uint64_t now)
-{
+bool costs_begin_learning(struct cost *cost, uint64_t now) {
     lock_take(&lock);
     bool first = !cost->learning && cost->value == 0;
     if (first) {
@@ -111,16 +105,15 @@ bool costs_begin_learning(struct cost *cost, uint64_t now)
     return first;
 }
 
-void costs_end_learning(struct cost *cost, uint32_t meaning)
-{
+void costs_end_learning(struct cost *cost, uint32_t meaning) {
     lock_take(&lock);
-    if (cost->meaning == meaning)
+    if (cost->meaning == meaning) {
         cost->learning = false;
+    }
     lock_give(&lock);
 }
 
-int64_t costs_guess(struct cost *cost, uint64_t now)
-{
+int64_t costs_guess(struct cost *cost, uint64_t now) {
     int64_t guess = 0;
     lock_take(&lock);
     if (cost->value == 0) {
@@ -131,16 +124,14 @@ int64_t costs_guess(struct cost *cost, uint64_t now)
     return guess;
 }
 
-void costs_note_guess(struct cost *cost, int64_t guess)
-{
+void costs_note_guess(struct cost *cost, int64_t guess) {
     lock_take(&lock);
     cost->provisional++;
     cost->guessed += guess;
     lock_give(&lock);
 }
 
-void costs_note_passed(struct cost *cost, int64_t launches, int64_t ns)
-{
+void costs_note_passed(struct cost *cost, int64_t launches, int64_t ns) {
     lock_take(&lock);
     if (cost->passed_in != forks) {
         cost->passed_in = forks;
@@ -158,17 +149,16 @@ void costs_note_passed(struct cost *cost, int64_t launches, int64_t ns)
 }
 
 /* What was charged more than the value for launches that passed. */
-static int64_t overcharged(struct cost *cost, uint64_t value)
-{
+static int64_t overcharged(struct cost *cost, uint64_t value) {
     int64_t due = (int64_t)(cost->passed * value), sum = cost->passed_ns - due;
-    if (cost->passed_in != forks || sum <= 0)
+    if (cost->passed_in != forks || sum <= 0) {
         return 0;
+    }
     cost->passed_ns = due;
     return sum;
 }
 
-int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t meaning)
-{
+int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t meaning) {
     int64_t missing = 0;
     lock_take(&lock);
     if (cost->meaning != meaning) {
@@ -186,18 +176,19 @@ int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t mea
     }
     missing -= (int64_t)estimate_overcharged(&cost->estimate, value);
     /* With the card for itself, launches were no shorter because the value is lower now. */
-    if (!clear || !estimate_clear(&cost->estimate, sample.at, 0))
+    if (!clear || !estimate_clear(&cost->estimate, sample.at, 0)) {
         missing -= overcharged(cost, value);
-    if (estimate_clear(&cost->estimate, sample.at, ESTIMATE_DOUBT_NS))
+    }
+    if (estimate_clear(&cost->estimate, sample.at, ESTIMATE_DOUBT_NS)) {
         forget_passed(cost);
+    }
     __atomic_store_n(&cost->settled, estimate_settled(&cost->estimate, sample.at), __ATOMIC_RELAXED);
     __atomic_store_n(&cost->value, value, __ATOMIC_RELEASE);
     lock_give(&lock);
     return missing;
 }
 
-void costs_after_fork(void)
-{
+void costs_after_fork(void) {
     lock = (struct lock){0};
     forks++;
 }

@@ -80,8 +80,7 @@ int64_t costs_add(struct cost *cost, struct estimate_sample sample, uint32_t mea
 void costs_after_fork(void);
 
 /* The cost, ns; 0: not known yet. */
-static inline uint64_t cost_known(const struct cost *cost)
-{
+static inline uint64_t cost_known(const struct cost *cost) {
     return __atomic_load_n(&cost->value, __ATOMIC_ACQUIRE);
 }
 

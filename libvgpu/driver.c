@@ -20,19 +20,20 @@ const char *const driver_names[DRIVER_SYMBOLS] = {
 #undef NVML_API
 };
 
-static void *look_up(enum driver_symbol symbol, bool bring)
-{
+static void *look_up(enum driver_symbol symbol, bool bring) {
     static void *libraries[2];
     bool nvml = symbol >= DRIVER_FIRST_OF_NVML;
     const char *name = nvml ? NVML_LIBRARY : CUDA_LIBRARY;
     void *library = __atomic_load_n(&libraries[nvml], __ATOMIC_ACQUIRE);
     linker_look_up *dlsym = linker_dlsym();
-    if (dlsym == NULL)
+    if (dlsym == NULL) {
         return NULL;
+    }
     if (library == NULL) {
         library = bring ? linker_load(name) : linker_loaded(name);
-        if (library == NULL)
+        if (library == NULL) {
             return NULL;
+        }
         __atomic_store_n(&libraries[nvml], library, __ATOMIC_RELEASE);
     }
     void *found = dlsym(library, driver_names[symbol]);
@@ -40,13 +41,11 @@ static void *look_up(enum driver_symbol symbol, bool bring)
     return found;
 }
 
-void *driver_find(enum driver_symbol symbol)
-{
+void *driver_find(enum driver_symbol symbol) {
     return look_up(symbol, false);
 }
 
-void *driver_bring(enum driver_symbol symbol)
-{
+void *driver_bring(enum driver_symbol symbol) {
     void *found = __atomic_load_n(&driver_found[symbol], __ATOMIC_RELAXED);
     return found != NULL ? found : look_up(symbol, true);
 }

@@ -7,8 +7,7 @@
 
 enum driver_symbol {
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) DRIVER_##symbol,
-#define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
-    DRIVER_##symbol, DRIVER_##symbol##suffix,
+#define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) DRIVER_##symbol, DRIVER_##symbol##suffix,
 #include "abi/symbols.def"
 #undef CUDA_API
 #undef CUDA_API_PT
@@ -29,8 +28,7 @@ void *driver_find(enum driver_symbol symbol);
 /* As driver_find, and brings NVML into the process where it isn't yet. */
 void *driver_bring(enum driver_symbol symbol);
 
-static inline void *driver_get(enum driver_symbol symbol)
-{
+static inline void *driver_get(enum driver_symbol symbol) {
     void *found = __atomic_load_n(&driver_found[symbol], __ATOMIC_RELAXED);
     return found != NULL ? found : driver_find(symbol);
 }

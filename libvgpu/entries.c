@@ -7,15 +7,13 @@
 
 __thread bool inside;
 
-static bool passes(void)
-{
+static bool passes(void) {
     return inside || ground()->kind == GROUND_FREE;
 }
 
 #define ENTRY_PASS(result, missing, symbol, exported, per_thread, parameters, ...)
 #define ENTRY_HOOK(result, missing, symbol, exported, per_thread, parameters, ...) \
-    result exported parameters                                                     \
-    {                                                                              \
+    result exported parameters {                                                   \
         __typeof__(&symbol) driver = DRIVER(exported);                             \
         if (driver == NULL)                                                        \
             return missing;                                                        \
@@ -28,37 +26,35 @@ static bool passes(void)
     }
 
 /* What most launches do, and apart from it what a few do. */
-#define ENTRY_LAUNCH(result, missing, symbol, exported, per_thread, parameters, ...)                     \
-    static __attribute__((noinline)) result off_the_way_##exported parameters                            \
-    {                                                                                                    \
-        __typeof__(&symbol) driver = DRIVER(exported);                                                   \
-        struct launch launch;                                                                            \
-        struct cost_key key = key_##symbol(__VA_ARGS__);                                                 \
-        if (driver == NULL)                                                                              \
-            return missing;                                                                              \
-        if (passes())                                                                                    \
-            return driver(__VA_ARGS__);                                                                  \
-        if (launch_in_context(&key))                                                                     \
-            return run_##symbol(driver, __VA_ARGS__);                                                    \
-        inside = true;                                                                                   \
-        launch_begin(&launch, &key, launch_stream(stream_##symbol(__VA_ARGS__), per_thread));            \
-        result answer = launch_end(&launch, run_##symbol(driver, __VA_ARGS__));                          \
-        inside = false;                                                                                  \
-        return answer;                                                                                   \
-    }                                                                                                    \
-    result exported parameters                                                                           \
-    {                                                                                                    \
-        struct cost_key key = key_##symbol(__VA_ARGS__);                                                 \
-        if (launch_at_once(&key))                                                                        \
-            return run_##symbol(((__typeof__(&symbol))driver_found[DRIVER_##exported]), __VA_ARGS__);    \
-        return off_the_way_##exported(__VA_ARGS__);                                                      \
+#define ENTRY_LAUNCH(result, missing, symbol, exported, per_thread, parameters, ...)                  \
+    static __attribute__((noinline)) result off_the_way_##exported parameters {                       \
+        __typeof__(&symbol) driver = DRIVER(exported);                                                \
+        struct launch launch;                                                                         \
+        struct cost_key key = key_##symbol(__VA_ARGS__);                                              \
+        if (driver == NULL)                                                                           \
+            return missing;                                                                           \
+        if (passes())                                                                                 \
+            return driver(__VA_ARGS__);                                                               \
+        if (launch_in_context(&key))                                                                  \
+            return run_##symbol(driver, __VA_ARGS__);                                                 \
+        inside = true;                                                                                \
+        launch_begin(&launch, &key, launch_stream(stream_##symbol(__VA_ARGS__), per_thread));         \
+        result answer = launch_end(&launch, run_##symbol(driver, __VA_ARGS__));                       \
+        inside = false;                                                                               \
+        return answer;                                                                                \
+    }                                                                                                 \
+    result exported parameters {                                                                      \
+        struct cost_key key = key_##symbol(__VA_ARGS__);                                              \
+        if (launch_at_once(&key))                                                                     \
+            return run_##symbol(((__typeof__(&symbol))driver_found[DRIVER_##exported]), __VA_ARGS__); \
+        return off_the_way_##exported(__VA_ARGS__);                                                   \
     }
 
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) \
     ENTRY_##tag(CUresult, CUDA_ERROR_NOT_FOUND, symbol, symbol, false, parameters, HOOK_UNPACK arguments)
 #define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments)                             \
     ENTRY_##tag(CUresult, CUDA_ERROR_NOT_FOUND, symbol, symbol, false, parameters, HOOK_UNPACK arguments) \
-    ENTRY_##tag(CUresult, CUDA_ERROR_NOT_FOUND, symbol, symbol##suffix, true, parameters, HOOK_UNPACK arguments)
+        ENTRY_##tag(CUresult, CUDA_ERROR_NOT_FOUND, symbol, symbol##suffix, true, parameters, HOOK_UNPACK arguments)
 #define NVML_API(tag, symbol, parameters, arguments) \
     ENTRY_##tag(nvmlReturn_t, NVML_ERROR_FUNCTION_NOT_FOUND, symbol, symbol, false, parameters, HOOK_UNPACK arguments)
 #include "abi/symbols.def"

@@ -20,13 +20,14 @@ struct estimate_sample {
     bool exact;  /* neither the card nor the stream waited for the host in between; else it is an upper bound */
     uint8_t view;
     bool behind; /* the stream's own work kept the card until it began */
-    uint64_t off; /* what was taken off by a guess, as the host's part: it takes no more than both, perhaps more than `ns` */
+    uint64_t
+        off; /* what was taken off by a guess, as the host's part: it takes no more than both, perhaps more than `ns` */
     uint64_t charged; /* where the charge was corrected: what it came to, ns; else 0 */
 };
 
 struct estimate {
     struct estimate_sample samples[ESTIMATE_SAMPLES]; /* a ring */
-    unsigned count;                                   /* ever added */
+    unsigned count; /* ever added */
 };
 
 void estimate_add(struct estimate *estimate, struct estimate_sample sample);

@@ -12,17 +12,19 @@
 #include "message.h"
 #include "names.h"
 
-_Bool ground_parse_size(const char *text, uint64_t *bytes)
-{
+_Bool ground_parse_size(const char *text, uint64_t *bytes) {
     uint64_t number = 0;
     const char *at = text;
-    while (*at == ' ')
+    while (*at == ' ') {
         at++;
-    if (*at < '0' || *at > '9')
+    }
+    if (*at < '0' || *at > '9') {
         return false;
+    }
     for (; *at >= '0' && *at <= '9'; at++) {
-        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, *at - '0', &number))
+        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, *at - '0', &number)) {
             return false;
+        }
     }
     static const char units[] = "kmgt";
     unsigned shift = 0;
@@ -31,75 +33,80 @@ _Bool ground_parse_size(const char *text, uint64_t *bytes)
         shift = 10 * (unsigned)(unit - units + 1);
         at++;
     }
-    if (strcasecmp(at, "") != 0 && strcasecmp(at, "b") != 0 && !(shift > 0 && strcasecmp(at, "ib") == 0))
+    if (strcasecmp(at, "") != 0 && strcasecmp(at, "b") != 0 && !(shift > 0 && strcasecmp(at, "ib") == 0)) {
         return false;
-    if (shift > 0 && number >> (64 - shift) != 0)
+    }
+    if (shift > 0 && number >> (64 - shift) != 0) {
         return false;
+    }
     *bytes = number << shift;
     return true;
 }
 
-_Bool ground_parse_percent(const char *text, uint32_t *percent)
-{
+_Bool ground_parse_percent(const char *text, uint32_t *percent) {
     char *end;
-    while (*text == ' ')
+    while (*text == ' ') {
         text++;
-    if (*text < '0' || *text > '9')
+    }
+    if (*text < '0' || *text > '9') {
         return false;
+    }
     unsigned long number = strtoul(text, &end, 10);
-    if (*end == '%')
+    if (*end == '%') {
         end++;
-    if (*end != '\0' || number > 100)
+    }
+    if (*end != '\0' || number > 100) {
         return false;
+    }
     *percent = (uint32_t)number;
     return true;
 }
 
-_Bool ground_is_given(const char *given, const char *name, const char *value)
-{
+_Bool ground_is_given(const char *given, const char *name, const char *value) {
     size_t name_length = strlen(name), length = strlen(value);
     while (given != NULL && *given != '\0') {
         const char *end = strchrnul(given, ';');
-        if ((size_t)(end - given) == name_length + 1 + length && strncmp(given, name, name_length) == 0
-            && given[name_length] == '=' && strncmp(given + name_length + 1, value, length) == 0)
+        if ((size_t)(end - given) == name_length + 1 + length && strncmp(given, name, name_length) == 0 &&
+            given[name_length] == '=' && strncmp(given + name_length + 1, value, length) == 0) {
             return true;
+        }
         given = *end == ';' ? end + 1 : end;
     }
     return false;
 }
 
 /* The variable's text, where it is a wish of whoever started the program. */
-static const char *wish(const char *given, const char *name)
-{
+static const char *wish(const char *given, const char *name) {
     const char *text = secure_getenv(name);
     return text == NULL || *text == '\0' || ground_is_given(given, name, text) ? NULL : text;
 }
 
-static bool read_size(const char *given, const char *name, uint64_t *bytes)
-{
+static bool read_size(const char *given, const char *name, uint64_t *bytes) {
     const char *text = wish(given, name);
-    if (text == NULL)
+    if (text == NULL) {
         return false;
-    if (ground_parse_size(text, bytes))
+    }
+    if (ground_parse_size(text, bytes)) {
         return true;
+    }
     message(MESSAGE_ERROR, "%s=%s is not a size such as 300m, 1g or 314572800: it limits nothing", name, text);
     return false;
 }
 
-static bool read_percent(const char *given, const char *name, uint32_t *percent)
-{
+static bool read_percent(const char *given, const char *name, uint32_t *percent) {
     const char *text = wish(given, name);
-    if (text == NULL)
+    if (text == NULL) {
         return false;
-    if (ground_parse_percent(text, percent))
+    }
+    if (ground_parse_percent(text, percent)) {
         return true;
+    }
     message(MESSAGE_ERROR, "%s=%s is not a percentage from 1 to 100: it limits nothing", name, text);
     return false;
 }
 
 /* For every card, then for single ones; whether there is any limit. */
-static bool read_limits(const char *given, struct ground *here)
-{
+static bool read_limits(const char *given, struct ground *here) {
     uint64_t bytes = 0;
     uint32_t percent = 0;
     bool any = false;
@@ -118,21 +125,18 @@ static bool read_limits(const char *given, struct ground *here)
     return any;
 }
 
-static bool managed(void)
-{
-    return access(UNIGPU_CONTAINER_POLICY, F_OK) == 0 || getenv(UNIGPU_ENV_MANAGED) != NULL
-        || linker_loaded_from(UNIGPU_CONTAINER_ROOT "/");
+static bool managed(void) {
+    return access(UNIGPU_CONTAINER_POLICY, F_OK) == 0 || getenv(UNIGPU_ENV_MANAGED) != NULL ||
+           linker_loaded_from(UNIGPU_CONTAINER_ROOT "/");
 }
 
 /* The environment's own strings may be overwritten by the program later. */
-static const char *kept(const char *name)
-{
+static const char *kept(const char *name) {
     const char *text = secure_getenv(name);
     return text == NULL || *text == '\0' ? NULL : strdup(text);
 }
 
-static void decide(struct ground *here)
-{
+static void decide(struct ground *here) {
     bool by_agent = managed();
     bool limited = read_limits(by_agent ? secure_getenv(UNIGPU_ENV_GIVEN) : NULL, here);
     if (by_agent) {
@@ -144,21 +148,23 @@ static void decide(struct ground *here)
     }
     here->policy = kept(UNIGPU_ENV_TRIAL_POLICY);
     here->usage = kept(UNIGPU_ENV_TRIAL_USAGE);
-    if (here->usage == NULL)
+    if (here->usage == NULL) {
         here->usage = kept(UNIGPU_ENV_SHARED_CACHE);
-    if (here->policy != NULL)
+    }
+    if (here->policy != NULL) {
         here->kind = GROUND_POLICY;
-    else
+    } else {
         here->kind = limited || here->usage != NULL ? GROUND_ALONE : GROUND_FREE;
+    }
 }
 
-const struct ground *ground(void)
-{
+const struct ground *ground(void) {
     static struct ground here;
     static struct lock lock;
     static bool decided;
-    if (__atomic_load_n(&decided, __ATOMIC_ACQUIRE))
+    if (__atomic_load_n(&decided, __ATOMIC_ACQUIRE)) {
         return &here;
+    }
     lock_take(&lock);
     if (!decided) {
         decide(&here);

@@ -23,12 +23,12 @@ static struct lock lock;
 static int started; /* 1: there is a thread, -1: there can't be one */
 static int idle;    /* futex: 1 while the thread sleeps for good */
 
-static void *work(void *nothing)
-{
+static void *work(void *nothing) {
     CUstreamCaptureMode relaxed = CU_STREAM_CAPTURE_MODE_RELAXED;
     launch_enter_driver();
-    if (DRIVER(cuThreadExchangeStreamCaptureMode) != NULL)
+    if (DRIVER(cuThreadExchangeStreamCaptureMode) != NULL) {
         DRIVER(cuThreadExchangeStreamCaptureMode)(&relaxed);
+    }
     for (long pause = FIRST_LOOK_NS;;) {
         struct timespec time = {0, pause};
         clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
@@ -38,16 +38,16 @@ static void *work(void *nothing)
         }
         pause = FIRST_LOOK_NS;
         __atomic_store_n(&idle, 1, __ATOMIC_SEQ_CST);
-        while (samples_under_way() == 0 && __atomic_load_n(&idle, __ATOMIC_SEQ_CST) == 1)
+        while (samples_under_way() == 0 && __atomic_load_n(&idle, __ATOMIC_SEQ_CST) == 1) {
             syscall(SYS_futex, &idle, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+        }
         __atomic_store_n(&idle, 0, __ATOMIC_SEQ_CST);
     }
     return nothing;
 }
 
 /* libpthread isn't in every program of an older libc; where the driver is, it is. */
-static void *thread_function(const char *name)
-{
+static void *thread_function(const char *name) {
     linker_look_up *dlsym = linker_dlsym();
     void *found = dlsym != NULL ? dlsym(RTLD_DEFAULT, name) : NULL;
     if (found == NULL && dlsym != NULL) {
@@ -57,15 +57,15 @@ static void *thread_function(const char *name)
     return found;
 }
 
-static void start(void)
-{
+static void start(void) {
     __typeof__(&pthread_create) create = (__typeof__(create))thread_function("pthread_create");
     __typeof__(&pthread_detach) detach = (__typeof__(detach))thread_function("pthread_detach");
     sigset_t all, before;
     pthread_t thread;
     started = -1;
-    if (create == NULL || detach == NULL)
+    if (create == NULL || detach == NULL) {
         return;
+    }
     /* Signals are the program's own threads'. */
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);
@@ -76,8 +76,7 @@ static void start(void)
     sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
-static void after_fork(void)
-{
+static void after_fork(void) {
     lock = (struct lock){0};
     started = 0;
     idle = 0;
@@ -85,8 +84,7 @@ static void after_fork(void)
     launch_after_fork();
 }
 
-void helper_wake(void)
-{
+void helper_wake(void) {
     static bool prepared;
     if (__atomic_load_n(&started, __ATOMIC_ACQUIRE) == 0) {
         lock_take(&lock);
@@ -96,10 +94,12 @@ void helper_wake(void)
             atexit(samples_stop);
             pthread_atfork(NULL, NULL, after_fork);
         }
-        if (started == 0)
+        if (started == 0) {
             start();
+        }
         lock_give(&lock);
     }
-    if (__atomic_load_n(&idle, __ATOMIC_SEQ_CST) == 1 && __atomic_exchange_n(&idle, 0, __ATOMIC_SEQ_CST) == 1)
+    if (__atomic_load_n(&idle, __ATOMIC_SEQ_CST) == 1 && __atomic_exchange_n(&idle, 0, __ATOMIC_SEQ_CST) == 1) {
         syscall(SYS_futex, &idle, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
 }

@@ -13,8 +13,7 @@ static struct lock contexts;
 static CUcontext primary[DEVICES];
 
 /* Notes the context's cost, or ends it where that is more than is left. */
-static CUresult born(struct birth *birth, CUresult result, CUcontext context, CUresult (*end)(CUcontext))
-{
+static CUresult born(struct birth *birth, CUresult result, CUcontext context, CUresult (*end)(CUcontext)) {
     if (result == CUDA_SUCCESS && !birth_measure(birth)) {
         end(context);
         result = CUDA_ERROR_OUT_OF_MEMORY;
@@ -23,141 +22,127 @@ static CUresult born(struct birth *birth, CUresult result, CUcontext context, CU
     return claim_end(&birth->claim, result, LEDGER_CONTEXT, (uintptr_t)context);
 }
 
-static CUresult end_created(CUcontext context)
-{
+static CUresult end_created(CUcontext context) {
     return DRIVER(cuCtxDestroy_v2)(context);
 }
 
-static void ended(CUcontext context)
-{
+static void ended(CUcontext context) {
     ledger_sweep(context, claim_return);
     pages_sweep(context, quota_give);
     cards_forget_contexts();
     costs_doubt();
 }
 
-#define CREATE(call)                                                    \
-    do {                                                                \
-        struct birth birth;                                             \
-        if (context == NULL)                                            \
-            return call;                                                \
-        lock_take(&contexts);                                           \
-        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                     \
-        if (birth_begin(&birth, device)) {                              \
-            result = call;                                              \
-            result = born(&birth, result, *context, end_created);       \
-        }                                                               \
-        lock_give(&contexts);                                           \
-        return result;                                                  \
+#define CREATE(call)                                              \
+    do {                                                          \
+        struct birth birth;                                       \
+        if (context == NULL)                                      \
+            return call;                                          \
+        lock_take(&contexts);                                     \
+        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;               \
+        if (birth_begin(&birth, device)) {                        \
+            result = call;                                        \
+            result = born(&birth, result, *context, end_created); \
+        }                                                         \
+        lock_give(&contexts);                                     \
+        return result;                                            \
     } while (0)
 
 CUresult hook_cuCtxCreate_v2(__typeof__(&cuCtxCreate_v2) driver, CUcontext *context, unsigned int flags,
-    CUdevice device)
-{
+                             CUdevice device) {
     CREATE(driver(context, flags, device));
 }
 
-CUresult hook_cuCtxCreate_v3(__typeof__(&cuCtxCreate_v3) driver, CUcontext *context,
-    CUexecAffinityParam *params_array, int param_count, unsigned int flags, CUdevice device)
-{
+CUresult hook_cuCtxCreate_v3(__typeof__(&cuCtxCreate_v3) driver, CUcontext *context, CUexecAffinityParam *params_array,
+                             int param_count, unsigned int flags, CUdevice device) {
     CREATE(driver(context, params_array, param_count, flags, device));
 }
 
 CUresult hook_cuCtxCreate_v4(__typeof__(&cuCtxCreate_v4) driver, CUcontext *context,
-    CUctxCreateParams *ctx_create_params, unsigned int flags, CUdevice device)
-{
+                             CUctxCreateParams *ctx_create_params, unsigned int flags, CUdevice device) {
     CREATE(driver(context, ctx_create_params, flags, device));
 }
 
-CUresult hook_cuCtxCreate(__typeof__(&cuCtxCreate) driver, CUcontext *context, unsigned int flags, CUdevice device)
-{
+CUresult hook_cuCtxCreate(__typeof__(&cuCtxCreate) driver, CUcontext *context, unsigned int flags, CUdevice device) {
     CREATE(driver(context, flags, device));
 }
 
 CUresult hook_cuGLCtxCreate(__typeof__(&cuGLCtxCreate) driver, CUcontext *context, unsigned int flags,
-    CUdevice device)
-{
+                            CUdevice device) {
     CREATE(driver(context, flags, device));
 }
 
 CUresult hook_cuGLCtxCreate_v2(__typeof__(&cuGLCtxCreate_v2) driver, CUcontext *context, unsigned int flags,
-    CUdevice device)
-{
+                               CUdevice device) {
     CREATE(driver(context, flags, device));
 }
 
 CUresult hook_cuVDPAUCtxCreate(__typeof__(&cuVDPAUCtxCreate) driver, CUcontext *context, unsigned int flags,
-    CUdevice device, unsigned int vdp_device, void *vdp_get_proc_address)
-{
+                               CUdevice device, unsigned int vdp_device, void *vdp_get_proc_address) {
     CREATE(driver(context, flags, device, vdp_device, vdp_get_proc_address));
 }
 
 CUresult hook_cuVDPAUCtxCreate_v2(__typeof__(&cuVDPAUCtxCreate_v2) driver, CUcontext *context, unsigned int flags,
-    CUdevice device, unsigned int vdp_device, void *vdp_get_proc_address)
-{
+                                  CUdevice device, unsigned int vdp_device, void *vdp_get_proc_address) {
     CREATE(driver(context, flags, device, vdp_device, vdp_get_proc_address));
 }
 
-static CUresult destroy(CUresult (*driver)(CUcontext), CUcontext context)
-{
+static CUresult destroy(CUresult (*driver)(CUcontext), CUcontext context) {
     lock_take(&contexts);
     samples_hold(context);
     CUresult result = driver(context);
     samples_release(context, result == CUDA_SUCCESS);
-    if (result == CUDA_SUCCESS)
+    if (result == CUDA_SUCCESS) {
         ended(context);
+    }
     lock_give(&contexts);
     return result;
 }
 
-CUresult hook_cuCtxDestroy(__typeof__(&cuCtxDestroy) driver, CUcontext context)
-{
+CUresult hook_cuCtxDestroy(__typeof__(&cuCtxDestroy) driver, CUcontext context) {
     return destroy(driver, context);
 }
 
-CUresult hook_cuCtxDestroy_v2(__typeof__(&cuCtxDestroy_v2) driver, CUcontext context)
-{
+CUresult hook_cuCtxDestroy_v2(__typeof__(&cuCtxDestroy_v2) driver, CUcontext context) {
     return destroy(driver, context);
 }
 
 /* The last detach ends the context: then the driver doesn't know it any more. */
-CUresult hook_cuCtxDetach(__typeof__(&cuCtxDetach) driver, CUcontext context)
-{
+CUresult hook_cuCtxDetach(__typeof__(&cuCtxDetach) driver, CUcontext context) {
     unsigned int version;
     lock_take(&contexts);
     samples_hold(context);
     CUresult result = driver(context);
-    bool gone = result == CUDA_SUCCESS && DRIVER(cuCtxGetApiVersion) != NULL
-        && DRIVER(cuCtxGetApiVersion)(context, &version) != CUDA_SUCCESS;
+    bool gone = result == CUDA_SUCCESS && DRIVER(cuCtxGetApiVersion) != NULL &&
+                DRIVER(cuCtxGetApiVersion)(context, &version) != CUDA_SUCCESS;
     samples_release(context, gone);
-    if (gone)
+    if (gone) {
         ended(context);
+    }
     lock_give(&contexts);
     return result;
 }
 
-static bool primary_lives(CUdevice device)
-{
+static bool primary_lives(CUdevice device) {
     unsigned int flags;
     int active = 0;
-    return DRIVER(cuDevicePrimaryCtxGetState) != NULL
-        && DRIVER(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && active != 0;
+    return DRIVER(cuDevicePrimaryCtxGetState) != NULL &&
+           DRIVER(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && active != 0;
 }
 
 static CUdevice being_made;
 
-static CUresult end_primary(CUcontext context)
-{
+static CUresult end_primary(CUcontext context) {
     (void)context;
     return DRIVER(cuDevicePrimaryCtxRelease_v2)(being_made);
 }
 
 CUresult hook_cuDevicePrimaryCtxRetain(__typeof__(&cuDevicePrimaryCtxRetain) driver, CUcontext *context,
-    CUdevice device)
-{
+                                       CUdevice device) {
     struct birth birth;
-    if (context == NULL || device < 0 || device >= DEVICES)
+    if (context == NULL || device < 0 || device >= DEVICES) {
         return driver(context, device);
+    }
     lock_take(&contexts);
     CUresult result;
     if (primary_lives(device)) {
@@ -174,8 +159,7 @@ CUresult hook_cuDevicePrimaryCtxRetain(__typeof__(&cuDevicePrimaryCtxRetain) dri
     return result;
 }
 
-static CUresult end_if_unused(CUresult (*driver)(CUdevice), CUdevice device)
-{
+static CUresult end_if_unused(CUresult (*driver)(CUdevice), CUdevice device) {
     lock_take(&contexts);
     CUcontext context = device >= 0 && device < DEVICES ? primary[device] : NULL;
     samples_hold(context);
@@ -190,40 +174,35 @@ static CUresult end_if_unused(CUresult (*driver)(CUdevice), CUdevice device)
     return result;
 }
 
-CUresult hook_cuDevicePrimaryCtxRelease(__typeof__(&cuDevicePrimaryCtxRelease) driver, CUdevice device)
-{
+CUresult hook_cuDevicePrimaryCtxRelease(__typeof__(&cuDevicePrimaryCtxRelease) driver, CUdevice device) {
     return end_if_unused(driver, device);
 }
 
-CUresult hook_cuDevicePrimaryCtxRelease_v2(__typeof__(&cuDevicePrimaryCtxRelease_v2) driver, CUdevice device)
-{
+CUresult hook_cuDevicePrimaryCtxRelease_v2(__typeof__(&cuDevicePrimaryCtxRelease_v2) driver, CUdevice device) {
     return end_if_unused(driver, device);
 }
 
-CUresult hook_cuDevicePrimaryCtxReset(__typeof__(&cuDevicePrimaryCtxReset) driver, CUdevice device)
-{
+CUresult hook_cuDevicePrimaryCtxReset(__typeof__(&cuDevicePrimaryCtxReset) driver, CUdevice device) {
     return end_if_unused(driver, device);
 }
 
-CUresult hook_cuDevicePrimaryCtxReset_v2(__typeof__(&cuDevicePrimaryCtxReset_v2) driver, CUdevice device)
-{
+CUresult hook_cuDevicePrimaryCtxReset_v2(__typeof__(&cuDevicePrimaryCtxReset_v2) driver, CUdevice device) {
     return end_if_unused(driver, device);
 }
 
 /* Contexts of a part of the card stand on the device's primary context, which they bring into being. */
-CUresult hook_cuGreenCtxCreate(__typeof__(&cuGreenCtxCreate) driver, CUgreenCtx *context,
-    CUdevResourceDesc description, CUdevice device, unsigned int flags)
-{
+CUresult hook_cuGreenCtxCreate(__typeof__(&cuGreenCtxCreate) driver, CUgreenCtx *context, CUdevResourceDesc description,
+                               CUdevice device, unsigned int flags) {
     CUcontext held;
-    if (hook_cuDevicePrimaryCtxRetain(DRIVER(cuDevicePrimaryCtxRetain), &held, device) == CUDA_ERROR_OUT_OF_MEMORY)
+    if (hook_cuDevicePrimaryCtxRetain(DRIVER(cuDevicePrimaryCtxRetain), &held, device) == CUDA_ERROR_OUT_OF_MEMORY) {
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     CUresult result = driver(context, description, device, flags);
     hook_cuDevicePrimaryCtxRelease_v2(DRIVER(cuDevicePrimaryCtxRelease_v2), device);
     return result;
 }
 
-CUresult hook_cuGreenCtxDestroy(__typeof__(&cuGreenCtxDestroy) driver, CUgreenCtx context)
-{
+CUresult hook_cuGreenCtxDestroy(__typeof__(&cuGreenCtxDestroy) driver, CUgreenCtx context) {
     lock_take(&contexts);
     samples_hold(NULL);
     CUresult result = driver(context);

@@ -4,13 +4,13 @@
 #include "reserves.h"
 #include "shown.h"
 
-CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_bytes, size_t *total)
-{
+CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_bytes, size_t *total) {
     CUcontext context;
     int card;
     CUresult result = driver(free_bytes, total);
-    if (result != CUDA_SUCCESS || free_bytes == NULL || total == NULL || !cards_of_current(&context, &card))
+    if (result != CUDA_SUCCESS || free_bytes == NULL || total == NULL || !cards_of_current(&context, &card)) {
         return result;
+    }
     uint64_t limit = quota_limit(card);
     if (limit < *total) {
         reserves_look(card);
@@ -21,20 +21,20 @@ CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_
     return result;
 }
 
-CUresult hook_cuDeviceTotalMem_v2(__typeof__(&cuDeviceTotalMem_v2) driver, size_t *bytes, CUdevice device)
-{
+CUresult hook_cuDeviceTotalMem_v2(__typeof__(&cuDeviceTotalMem_v2) driver, size_t *bytes, CUdevice device) {
     CUresult result = driver(bytes, device);
-    if (result == CUDA_SUCCESS && bytes != NULL)
+    if (result == CUDA_SUCCESS && bytes != NULL) {
         *bytes = shown_total(quota_limit(cards_of_device(device)), *bytes);
+    }
     return result;
 }
 
 nvmlReturn_t hook_nvmlDeviceGetMemoryInfo(__typeof__(&nvmlDeviceGetMemoryInfo) driver, nvmlDevice_t device,
-    nvmlMemory_t *memory)
-{
+                                          nvmlMemory_t *memory) {
     nvmlReturn_t result = driver(device, memory);
-    if (result != NVML_SUCCESS)
+    if (result != NVML_SUCCESS) {
         return result;
+    }
     int card = cards_of_nvml(device);
     uint64_t limit = quota_limit(card);
     if (limit < memory->total) {
@@ -46,11 +46,11 @@ nvmlReturn_t hook_nvmlDeviceGetMemoryInfo(__typeof__(&nvmlDeviceGetMemoryInfo) d
 }
 
 nvmlReturn_t hook_nvmlDeviceGetMemoryInfo_v2(__typeof__(&nvmlDeviceGetMemoryInfo_v2) driver, nvmlDevice_t device,
-    nvmlMemory_v2_t *memory)
-{
+                                             nvmlMemory_v2_t *memory) {
     nvmlReturn_t result = driver(device, memory);
-    if (result != NVML_SUCCESS)
+    if (result != NVML_SUCCESS) {
         return result;
+    }
     int card = cards_of_nvml(device);
     uint64_t limit = quota_limit(card);
     if (limit < memory->total) {

@@ -3,24 +3,26 @@
 #include "linear.h"
 #include "reserves.h"
 
-CUresult hook_cuMemAlloc_v2(__typeof__(&cuMemAlloc_v2) driver, CUdeviceptr *pointer, size_t bytes)
-{
+CUresult hook_cuMemAlloc_v2(__typeof__(&cuMemAlloc_v2) driver, CUdeviceptr *pointer, size_t bytes) {
     struct claim claim;
-    if (pointer == NULL)
+    if (pointer == NULL) {
         return driver(pointer, bytes);
-    if (!linear_begin(&claim, bytes))
+    }
+    if (!linear_begin(&claim, bytes)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     return linear_end(&claim, driver(pointer, bytes), pointer, bytes);
 }
 
 CUresult hook_cuMemAllocManaged(__typeof__(&cuMemAllocManaged) driver, CUdeviceptr *pointer, size_t bytes,
-    unsigned int flags)
-{
+                                unsigned int flags) {
     struct claim claim;
-    if (pointer == NULL)
+    if (pointer == NULL) {
         return driver(pointer, bytes, flags);
-    if (!linear_begin(&claim, bytes))
+    }
+    if (!linear_begin(&claim, bytes)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     return linear_end(&claim, driver(pointer, bytes, flags), pointer, bytes);
 }
 
@@ -28,38 +30,39 @@ CUresult hook_cuMemAllocManaged(__typeof__(&cuMemAllocManaged) driver, CUdevicep
 #define PITCH_STEP 512
 
 CUresult hook_cuMemAllocPitch_v2(__typeof__(&cuMemAllocPitch_v2) driver, CUdeviceptr *pointer, size_t *pitch,
-    size_t width_in_bytes, size_t height, unsigned int element_size_bytes)
-{
+                                 size_t width_in_bytes, size_t height, unsigned int element_size_bytes) {
     struct claim claim;
     size_t bytes;
-    if (pointer == NULL || pitch == NULL)
+    if (pointer == NULL || pitch == NULL) {
         return driver(pointer, pitch, width_in_bytes, height, element_size_bytes);
-    if (__builtin_add_overflow(width_in_bytes, PITCH_STEP - 1, &bytes)
-        || __builtin_mul_overflow(bytes / PITCH_STEP * PITCH_STEP, height, &bytes) || !linear_begin(&claim, bytes))
+    }
+    if (__builtin_add_overflow(width_in_bytes, PITCH_STEP - 1, &bytes) ||
+        __builtin_mul_overflow(bytes / PITCH_STEP * PITCH_STEP, height, &bytes) || !linear_begin(&claim, bytes)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     CUresult result = driver(pointer, pitch, width_in_bytes, height, element_size_bytes);
     return linear_end(&claim, result, pointer, result == CUDA_SUCCESS ? *pitch * height : bytes);
 }
 
-CUresult hook_cuMemFree_v2(__typeof__(&cuMemFree_v2) driver, CUdeviceptr pointer)
-{
+CUresult hook_cuMemFree_v2(__typeof__(&cuMemFree_v2) driver, CUdeviceptr pointer) {
     struct ledger_entry entry;
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer);
     linear_freed(noted, result, pointer, &entry);
-    if (noted && entry.kind == LEDGER_POOLED)
+    if (noted && entry.kind == LEDGER_POOLED) {
         reserves_settle();
+    }
     return result;
 }
 
-CUresult hook_cuMemFreeAsync(__typeof__(&cuMemFreeAsync) driver, CUdeviceptr pointer, CUstream stream)
-{
+CUresult hook_cuMemFreeAsync(__typeof__(&cuMemFreeAsync) driver, CUdeviceptr pointer, CUstream stream) {
     struct ledger_entry entry;
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer, stream);
-    if (noted && result == CUDA_SUCCESS && entry.kind == LEDGER_POOLED)
+    if (noted && result == CUDA_SUCCESS && entry.kind == LEDGER_POOLED) {
         reserve_freed_in(entry.context, stream);
-    else
+    } else {
         linear_freed(noted, result, pointer, &entry);
+    }
     return result;
 }

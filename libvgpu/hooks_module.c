@@ -7,105 +7,99 @@
 
 static struct lock loading;
 
-static CUresult unload_module(void *module)
-{
+static CUresult unload_module(void *module) {
     return DRIVER(cuModuleUnload)(module);
 }
 
-static CUresult unload_library(void *library)
-{
+static CUresult unload_library(void *library) {
     return DRIVER(cuLibraryUnload)(library);
 }
 
 /* Counts what was loaded, or unloads it where that is more than is left. `context` is NULL for what no context owns. */
 static CUresult loaded(CUresult result, const struct measure *measure, int card, CUcontext context, void *handle,
-    CUresult (*unload)(void *))
-{
+                       CUresult (*unload)(void *)) {
     struct claim claim;
-    if (result != CUDA_SUCCESS)
+    if (result != CUDA_SUCCESS) {
         return result;
-    if (claim_card(&claim, context, card, measure_end(measure, 0)))
+    }
+    if (claim_card(&claim, context, card, measure_end(measure, 0))) {
         return claim_end(&claim, result, LEDGER_MODULE, (uintptr_t)handle);
+    }
     unload(handle);
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-#define LOAD(handle, owner, unload, call)                                             \
-    do {                                                                              \
-        struct measure measure;                                                       \
-        CUcontext context;                                                            \
-        int card;                                                                     \
+#define LOAD(handle, owner, unload, call)                                              \
+    do {                                                                               \
+        struct measure measure;                                                        \
+        CUcontext context;                                                             \
+        int card;                                                                      \
         if ((handle) == NULL || !cards_of_current(&context, &card) || card == NO_CARD) \
-            return call;                                                              \
-        lock_take(&loading);                                                          \
-        measure_begin(&measure, card);                                                \
-        CUresult result = call;                                                       \
-        result = loaded(result, &measure, card, owner, *(handle), unload);            \
-        lock_give(&loading);                                                          \
-        return result;                                                                \
+            return call;                                                               \
+        lock_take(&loading);                                                           \
+        measure_begin(&measure, card);                                                 \
+        CUresult result = call;                                                        \
+        result = loaded(result, &measure, card, owner, *(handle), unload);             \
+        lock_give(&loading);                                                           \
+        return result;                                                                 \
     } while (0)
 
-CUresult hook_cuModuleLoad(__typeof__(&cuModuleLoad) driver, CUmodule *module, const char *path)
-{
+CUresult hook_cuModuleLoad(__typeof__(&cuModuleLoad) driver, CUmodule *module, const char *path) {
     LOAD(module, context, unload_module, driver(module, path));
 }
 
-CUresult hook_cuModuleLoadData(__typeof__(&cuModuleLoadData) driver, CUmodule *module, const void *image)
-{
+CUresult hook_cuModuleLoadData(__typeof__(&cuModuleLoadData) driver, CUmodule *module, const void *image) {
     LOAD(module, context, unload_module, driver(module, image));
 }
 
 CUresult hook_cuModuleLoadDataEx(__typeof__(&cuModuleLoadDataEx) driver, CUmodule *module, const void *image,
-    unsigned int option_count, CUjit_option *options, void **option_values)
-{
+                                 unsigned int option_count, CUjit_option *options, void **option_values) {
     LOAD(module, context, unload_module, driver(module, image, option_count, options, option_values));
 }
 
 CUresult hook_cuModuleLoadFatBinary(__typeof__(&cuModuleLoadFatBinary) driver, CUmodule *module,
-    const void *fat_cubin)
-{
+                                    const void *fat_cubin) {
     LOAD(module, context, unload_module, driver(module, fat_cubin));
 }
 
 CUresult hook_cuLibraryLoadData(__typeof__(&cuLibraryLoadData) driver, CUlibrary *library, const void *code,
-    CUjit_option *jit_options, void **jit_options_values, unsigned int jit_option_count,
-    CUlibraryOption *library_options, void **library_option_values, unsigned int library_option_count)
-{
+                                CUjit_option *jit_options, void **jit_options_values, unsigned int jit_option_count,
+                                CUlibraryOption *library_options, void **library_option_values,
+                                unsigned int library_option_count) {
     LOAD(library, NULL, unload_library,
-        driver(library, code, jit_options, jit_options_values, jit_option_count, library_options,
-            library_option_values, library_option_count));
+         driver(library, code, jit_options, jit_options_values, jit_option_count, library_options,
+                library_option_values, library_option_count));
 }
 
 CUresult hook_cuLibraryLoadFromFile(__typeof__(&cuLibraryLoadFromFile) driver, CUlibrary *library,
-    const char *file_name, CUjit_option *jit_options, void **jit_options_values, unsigned int jit_option_count,
-    CUlibraryOption *library_options, void **library_option_values, unsigned int library_option_count)
-{
+                                    const char *file_name, CUjit_option *jit_options, void **jit_options_values,
+                                    unsigned int jit_option_count, CUlibraryOption *library_options,
+                                    void **library_option_values, unsigned int library_option_count) {
     LOAD(library, NULL, unload_library,
-        driver(library, file_name, jit_options, jit_options_values, jit_option_count, library_options,
-            library_option_values, library_option_count));
+         driver(library, file_name, jit_options, jit_options_values, jit_option_count, library_options,
+                library_option_values, library_option_count));
 }
 
-static CUresult unloaded(bool noted, CUresult result, const struct ledger_entry *entry)
-{
+static CUresult unloaded(bool noted, CUresult result, const struct ledger_entry *entry) {
     /* Its functions' handles may come back for others. */
-    if (result == CUDA_SUCCESS)
+    if (result == CUDA_SUCCESS) {
         costs_doubt();
-    if (noted && result == CUDA_SUCCESS)
+    }
+    if (noted && result == CUDA_SUCCESS) {
         claim_return(entry);
-    else if (noted)
+    } else if (noted) {
         ledger_add(*entry);
+    }
     return result;
 }
 
-CUresult hook_cuModuleUnload(__typeof__(&cuModuleUnload) driver, CUmodule module)
-{
+CUresult hook_cuModuleUnload(__typeof__(&cuModuleUnload) driver, CUmodule module) {
     struct ledger_entry entry;
     bool noted = ledger_remove(LEDGER_MODULE, (uintptr_t)module, &entry);
     return unloaded(noted, driver(module), &entry);
 }
 
-CUresult hook_cuLibraryUnload(__typeof__(&cuLibraryUnload) driver, CUlibrary library)
-{
+CUresult hook_cuLibraryUnload(__typeof__(&cuLibraryUnload) driver, CUlibrary library) {
     struct ledger_entry entry;
     bool noted = ledger_remove(LEDGER_MODULE, (uintptr_t)library, &entry);
     return unloaded(noted, driver(library), &entry);

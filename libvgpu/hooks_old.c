@@ -5,33 +5,34 @@
 #include "reserves.h"
 #include "shown.h"
 
-CUresult hook_cuMemAlloc(__typeof__(&cuMemAlloc) driver, unsigned int *pointer, unsigned int bytes)
-{
+CUresult hook_cuMemAlloc(__typeof__(&cuMemAlloc) driver, unsigned int *pointer, unsigned int bytes) {
     struct claim claim;
-    if (pointer == NULL)
+    if (pointer == NULL) {
         return driver(pointer, bytes);
-    if (!linear_begin(&claim, bytes))
+    }
+    if (!linear_begin(&claim, bytes)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     CUresult result = driver(pointer, bytes);
     CUdeviceptr address = *pointer;
     return linear_end(&claim, result, &address, bytes);
 }
 
 CUresult hook_cuMemAllocPitch(__typeof__(&cuMemAllocPitch) driver, unsigned int *pointer, unsigned int *pitch,
-    unsigned int width_in_bytes, unsigned int height, unsigned int element_size_bytes)
-{
+                              unsigned int width_in_bytes, unsigned int height, unsigned int element_size_bytes) {
     struct claim claim;
-    if (pointer == NULL || pitch == NULL)
+    if (pointer == NULL || pitch == NULL) {
         return driver(pointer, pitch, width_in_bytes, height, element_size_bytes);
-    if (!linear_begin(&claim, ((uint64_t)width_in_bytes + 511) / 512 * 512 * height))
+    }
+    if (!linear_begin(&claim, ((uint64_t)width_in_bytes + 511) / 512 * 512 * height)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     CUresult result = driver(pointer, pitch, width_in_bytes, height, element_size_bytes);
     CUdeviceptr address = *pointer;
     return linear_end(&claim, result, &address, (uint64_t)*pitch * height);
 }
 
-CUresult hook_cuMemFree(__typeof__(&cuMemFree) driver, unsigned int pointer)
-{
+CUresult hook_cuMemFree(__typeof__(&cuMemFree) driver, unsigned int pointer) {
     struct ledger_entry entry;
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer);
@@ -39,13 +40,13 @@ CUresult hook_cuMemFree(__typeof__(&cuMemFree) driver, unsigned int pointer)
     return result;
 }
 
-CUresult hook_cuMemGetInfo(__typeof__(&cuMemGetInfo) driver, unsigned int *free_bytes, unsigned int *total)
-{
+CUresult hook_cuMemGetInfo(__typeof__(&cuMemGetInfo) driver, unsigned int *free_bytes, unsigned int *total) {
     CUcontext context;
     int card;
     CUresult result = driver(free_bytes, total);
-    if (result != CUDA_SUCCESS || free_bytes == NULL || total == NULL || !cards_of_current(&context, &card))
+    if (result != CUDA_SUCCESS || free_bytes == NULL || total == NULL || !cards_of_current(&context, &card)) {
         return result;
+    }
     reserves_look(card);
     uint64_t limit = quota_limit(card), used = quota_used(card);
     *total = (unsigned int)shown_total(limit, *total);
@@ -53,39 +54,46 @@ CUresult hook_cuMemGetInfo(__typeof__(&cuMemGetInfo) driver, unsigned int *free_
     return result;
 }
 
-CUresult hook_cuDeviceTotalMem(__typeof__(&cuDeviceTotalMem) driver, unsigned int *bytes, CUdevice device)
-{
+CUresult hook_cuDeviceTotalMem(__typeof__(&cuDeviceTotalMem) driver, unsigned int *bytes, CUdevice device) {
     CUresult result = driver(bytes, device);
-    if (result == CUDA_SUCCESS && bytes != NULL)
+    if (result == CUDA_SUCCESS && bytes != NULL) {
         *bytes = (unsigned int)shown_total(quota_limit(cards_of_device(device)), *bytes);
+    }
     return result;
 }
 
 /* Both forms begin with width and height; the later one has a depth before format and channels, and flags after. */
-CUresult hook_cuArrayCreate(__typeof__(&cuArrayCreate) driver, CUarray *handle, const unsigned int *allocate_array)
-{
+CUresult hook_cuArrayCreate(__typeof__(&cuArrayCreate) driver, CUarray *handle, const unsigned int *allocate_array) {
     struct array_claim array;
-    if (handle == NULL || allocate_array == NULL)
+    if (handle == NULL || allocate_array == NULL) {
         return driver(handle, allocate_array);
-    CUDA_ARRAY3D_DESCRIPTOR form = {.width = allocate_array[0], .height = allocate_array[1],
-        .format = (CUarray_format)allocate_array[2], .channels = allocate_array[3]};
-    if (!array_begin(&array, &form, 1))
+    }
+    CUDA_ARRAY3D_DESCRIPTOR form = {.width = allocate_array[0],
+                                    .height = allocate_array[1],
+                                    .format = (CUarray_format)allocate_array[2],
+                                    .channels = allocate_array[3]};
+    if (!array_begin(&array, &form, 1)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     CUresult result = driver(handle, allocate_array);
     return array_end(&array, result, *handle);
 }
 
 CUresult hook_cuArray3DCreate(__typeof__(&cuArray3DCreate) driver, CUarray *handle,
-    const unsigned int *allocate_array)
-{
+                              const unsigned int *allocate_array) {
     struct array_claim array;
-    if (handle == NULL || allocate_array == NULL)
+    if (handle == NULL || allocate_array == NULL) {
         return driver(handle, allocate_array);
-    CUDA_ARRAY3D_DESCRIPTOR form = {.width = allocate_array[0], .height = allocate_array[1],
-        .depth = allocate_array[2], .format = (CUarray_format)allocate_array[3], .channels = allocate_array[4],
-        .flags = allocate_array[5]};
-    if (!array_begin(&array, &form, 1))
+    }
+    CUDA_ARRAY3D_DESCRIPTOR form = {.width = allocate_array[0],
+                                    .height = allocate_array[1],
+                                    .depth = allocate_array[2],
+                                    .format = (CUarray_format)allocate_array[3],
+                                    .channels = allocate_array[4],
+                                    .flags = allocate_array[5]};
+    if (!array_begin(&array, &form, 1)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     CUresult result = driver(handle, allocate_array);
     return array_end(&array, result, *handle);
 }

@@ -19,40 +19,39 @@ struct physical {
 static struct lock lock;
 
 /* `physical` is NULL for what is on no card. */
-static void hold(enum ledger_kind kind, uint64_t key, uint64_t bytes, struct physical *physical)
-{
+static void hold(enum ledger_kind kind, uint64_t key, uint64_t bytes, struct physical *physical) {
     struct ledger_entry entry = {.key = key, .bytes = bytes, .context = physical, .kind = (uint8_t)kind};
-    if (ledger_add(entry) && physical != NULL)
+    if (ledger_add(entry) && physical != NULL) {
         physical->holders++;
+    }
 }
 
-static void let_go(struct physical *physical)
-{
-    if (physical == NULL || --physical->holders > 0)
+static void let_go(struct physical *physical) {
+    if (physical == NULL || --physical->holders > 0) {
         return;
-    if (physical->counted)
+    }
+    if (physical->counted) {
         quota_give(physical->card, physical->bytes);
+    }
     free(physical);
 }
 
-static int card_of(const CUmemAllocationProp *properties)
-{
+static int card_of(const CUmemAllocationProp *properties) {
     return properties != NULL && properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE
-        ? cards_of_device(properties->location.id)
-        : NO_CARD;
+               ? cards_of_device(properties->location.id)
+               : NO_CARD;
 }
 
-static bool on_a_device(const CUmemAllocationProp *properties)
-{
+static bool on_a_device(const CUmemAllocationProp *properties) {
     return properties != NULL && properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
 }
 
 CUresult hook_cuMemCreate(__typeof__(&cuMemCreate) driver, CUmemGenericAllocationHandle *handle, size_t size,
-    const CUmemAllocationProp *properties, unsigned long long flags)
-{
+                          const CUmemAllocationProp *properties, unsigned long long flags) {
     struct claim claim;
-    if (handle == NULL || !on_a_device(properties))
+    if (handle == NULL || !on_a_device(properties)) {
         return driver(handle, size, properties, flags);
+    }
     struct physical *physical = calloc(1, sizeof *physical);
     if (physical == NULL || !claim_card(&claim, NULL, card_of(properties), size)) {
         free(physical);
@@ -72,29 +71,30 @@ CUresult hook_cuMemCreate(__typeof__(&cuMemCreate) driver, CUmemGenericAllocatio
 }
 
 /* The same handle may be given out several times: each time it is to be released. */
-CUresult hook_cuMemRelease(__typeof__(&cuMemRelease) driver, CUmemGenericAllocationHandle handle)
-{
+CUresult hook_cuMemRelease(__typeof__(&cuMemRelease) driver, CUmemGenericAllocationHandle handle) {
     struct ledger_entry entry;
     lock_take(&lock);
     bool noted = ledger_remove(LEDGER_HANDLE, handle, &entry);
     CUresult result = driver(handle);
-    if (noted && result == CUDA_SUCCESS)
+    if (noted && result == CUDA_SUCCESS) {
         let_go(entry.context);
-    else if (noted)
+    } else if (noted) {
         ledger_add(entry);
+    }
     lock_give(&lock);
     return result;
 }
 
 CUresult hook_cuMemImportFromShareableHandle(__typeof__(&cuMemImportFromShareableHandle) driver,
-    CUmemGenericAllocationHandle *handle, void *os_handle, CUmemAllocationHandleType sh_handle_type)
-{
+                                             CUmemGenericAllocationHandle *handle, void *os_handle,
+                                             CUmemAllocationHandleType sh_handle_type) {
     CUmemAllocationProp properties;
     CUresult result = driver(handle, os_handle, sh_handle_type);
-    if (result != CUDA_SUCCESS || handle == NULL || DRIVER(cuMemGetAllocationPropertiesFromHandle) == NULL
-        || DRIVER(cuMemGetAllocationPropertiesFromHandle)(&properties, *handle) != CUDA_SUCCESS
-        || !on_a_device(&properties))
+    if (result != CUDA_SUCCESS || handle == NULL || DRIVER(cuMemGetAllocationPropertiesFromHandle) == NULL ||
+        DRIVER(cuMemGetAllocationPropertiesFromHandle)(&properties, *handle) != CUDA_SUCCESS ||
+        !on_a_device(&properties)) {
         return result;
+    }
     struct physical *physical = calloc(1, sizeof *physical);
     if (physical != NULL) {
         *physical = (struct physical){.card = card_of(&properties), .imported = true};
@@ -106,10 +106,10 @@ CUresult hook_cuMemImportFromShareableHandle(__typeof__(&cuMemImportFromShareabl
 }
 
 /* Counts what was made in another container, at its first mapping; false: refused. */
-static bool count_import(struct physical *physical, uint64_t bytes)
-{
-    if (!physical->imported || physical->counted || imports_made_here(physical->card, bytes))
+static bool count_import(struct physical *physical, uint64_t bytes) {
+    if (!physical->imported || physical->counted || imports_made_here(physical->card, bytes)) {
         return true;
+    }
     enum quota_answer answer = quota_take(physical->card, bytes);
     physical->counted = answer == QUOTA_TAKEN;
     physical->bytes = bytes;
@@ -117,24 +117,23 @@ static bool count_import(struct physical *physical, uint64_t bytes)
 }
 
 CUresult hook_cuMemMap(__typeof__(&cuMemMap) driver, CUdeviceptr ptr, size_t size, size_t offset,
-    CUmemGenericAllocationHandle handle, unsigned long long flags)
-{
+                       CUmemGenericAllocationHandle handle, unsigned long long flags) {
     struct ledger_entry entry;
     lock_take(&lock);
     CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
     bool noted = ledger_find(LEDGER_HANDLE, handle, &entry);
     if (!noted || count_import(entry.context, size)) {
         result = driver(ptr, size, offset, handle, flags);
-        if (result == CUDA_SUCCESS)
+        if (result == CUDA_SUCCESS) {
             hold(LEDGER_MAPPING, ptr, size, noted ? entry.context : NULL);
+        }
     }
     lock_give(&lock);
     return result;
 }
 
 /* One call may undo several mappings that lie side by side, of the host's memory too. */
-CUresult hook_cuMemUnmap(__typeof__(&cuMemUnmap) driver, CUdeviceptr ptr, size_t size)
-{
+CUresult hook_cuMemUnmap(__typeof__(&cuMemUnmap) driver, CUdeviceptr ptr, size_t size) {
     struct ledger_entry entry;
     lock_take(&lock);
     CUresult result = driver(ptr, size);
@@ -150,15 +149,15 @@ CUresult hook_cuMemUnmap(__typeof__(&cuMemUnmap) driver, CUdeviceptr ptr, size_t
 /* The mapping that begins at or before the address is not looked for further than its first byte: programs retain what
  * they mapped, by the address at which they mapped it. */
 CUresult hook_cuMemRetainAllocationHandle(__typeof__(&cuMemRetainAllocationHandle) driver,
-    CUmemGenericAllocationHandle *handle, void *addr)
-{
+                                          CUmemGenericAllocationHandle *handle, void *addr) {
     struct ledger_entry entry;
     lock_take(&lock);
     CUresult result = driver(handle, addr);
-    if (result == CUDA_SUCCESS
-        && (ledger_find(LEDGER_MAPPING, (uintptr_t)addr, &entry) || ledger_find(LEDGER_HANDLE, *handle, &entry))
-        && entry.context != NULL)
+    if (result == CUDA_SUCCESS &&
+        (ledger_find(LEDGER_MAPPING, (uintptr_t)addr, &entry) || ledger_find(LEDGER_HANDLE, *handle, &entry)) &&
+        entry.context != NULL) {
         hold(LEDGER_HANDLE, *handle, entry.bytes, entry.context);
+    }
     lock_give(&lock);
     return result;
 }

@@ -35,54 +35,55 @@ static union slot {
 } slots[SLOTS_MOST];
 static list_of_processes *drivers[3];
 
-static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, struct named_process *list, void *more)
-{
+static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, struct named_process *list, void *more) {
     struct account_process found[VGPU_SLOTS];
     int card;
-    if (count == NULL || list == NULL || !cards_held(device, &card))
+    if (count == NULL || list == NULL || !cards_held(device, &card)) {
         return drivers[0](device, count, list, more);
+    }
     unsigned all = account_processes((unsigned)card, found, VGPU_SLOTS);
-    if (*count > all)
+    if (*count > all) {
         *count = all;
+    }
     for (unsigned place = 0; place < *count; place++) {
         memset(&list[place], 0, sizeof list[place]);
-        list[place].detail = (nvmlProcessDetail_v1_t){.pid = found[place].pid, .used = found[place].used,
-            .gpu_instance = NVML_NO_INSTANCE, .compute_instance = NVML_NO_INSTANCE};
-        if (NVML(nvmlSystemGetProcessName) != NULL)
+        list[place].detail = (nvmlProcessDetail_v1_t){.pid = found[place].pid,
+                                                      .used = found[place].used,
+                                                      .gpu_instance = NVML_NO_INSTANCE,
+                                                      .compute_instance = NVML_NO_INSTANCE};
+        if (NVML(nvmlSystemGetProcessName) != NULL) {
             NVML(nvmlSystemGetProcessName)(found[place].pid, list[place].name, NAME_BYTES);
+        }
     }
     return NVML_SUCCESS;
 }
 
 /* The account doesn't know what a process does with its memory: all of them compute. */
-#define NOBODY(function, place)                                                      \
-    static nvmlReturn_t function(                                                    \
-        nvmlDevice_t device, unsigned *count, struct named_process *list, void *more) \
-    {                                                                                \
-        int card;                                                                    \
-        if (count == NULL || list == NULL || !cards_held(device, &card))             \
-            return drivers[place](device, count, list, more);                        \
-        *count = 0;                                                                  \
-        return NVML_SUCCESS;                                                         \
+#define NOBODY(function, place)                                                                                  \
+    static nvmlReturn_t function(nvmlDevice_t device, unsigned *count, struct named_process *list, void *more) { \
+        int card;                                                                                                \
+        if (count == NULL || list == NULL || !cards_held(device, &card))                                         \
+            return drivers[place](device, count, list, more);                                                    \
+        *count = 0;                                                                                              \
+        return NVML_SUCCESS;                                                                                     \
     }
 NOBODY(graphics_processes, 1)
 NOBODY(server_processes, 2)
 
 /* The branch whose table this is: nvidia-smi and NVML of one machine are always of one version. */
-static bool branch_is_known(void)
-{
+static bool branch_is_known(void) {
     char version[96];
-    return NVML(nvmlSystemGetDriverVersion) != NULL
-        && NVML(nvmlSystemGetDriverVersion)(version, sizeof version) == NVML_SUCCESS
-        && strncmp(version, "535.", 4) == 0;
+    return NVML(nvmlSystemGetDriverVersion) != NULL &&
+           NVML(nvmlSystemGetDriverVersion)(version, sizeof version) == NVML_SUCCESS &&
+           strncmp(version, "535.", 4) == 0;
 }
 
-static const union slot *ours(const union slot *theirs)
-{
+static const union slot *ours(const union slot *theirs) {
     static struct lock lock;
     size_t bytes = theirs->bytes;
-    if (bytes < SLOTS_LEAST * sizeof *theirs || bytes > sizeof slots)
+    if (bytes < SLOTS_LEAST * sizeof *theirs || bytes > sizeof slots) {
         return theirs;
+    }
     lock_take(&lock);
     if (slots[0].bytes == 0) {
         memcpy(slots, theirs, bytes);
@@ -96,13 +97,13 @@ static const union slot *ours(const union slot *theirs)
 }
 
 nvmlReturn_t hook_nvmlInternalGetExportTable(__typeof__(&nvmlInternalGetExportTable) driver, const void **table,
-    const void *id)
-{
+                                             const void *id) {
     static const unsigned char known[16] = {0xc4, 0xfe, 0x3e, 0x6c, 0xc9, 0x8f, 0x6c, 0x4e,
                                             0xa3, 0x27, 0xee, 0x69, 0x6e, 0x12, 0xf7, 0xc4};
     nvmlReturn_t result = driver(table, id);
-    if (result == NVML_SUCCESS && table != NULL && *table != NULL && id != NULL
-        && memcmp(id, known, sizeof known) == 0 && branch_is_known())
+    if (result == NVML_SUCCESS && table != NULL && *table != NULL && id != NULL &&
+        memcmp(id, known, sizeof known) == 0 && branch_is_known()) {
         *table = ours(*table);
+    }
     return result;
 }

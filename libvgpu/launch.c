@@ -40,35 +40,36 @@ static uint32_t cards_seen;
 extern int __cxa_thread_atexit_impl(void (*end)(void *), void *object, void *library);
 extern void *__dso_handle;
 
-static void give_back(struct launch_thread *thread)
-{
+static void give_back(struct launch_thread *thread) {
     for (int card = 0; card < VGPU_MAX_GPUS; card++) {
         int64_t left = thread->credit[card];
         thread->credit[card] = 0;
-        if (left > 0)
+        if (left > 0) {
             share_give(card, left);
+        }
     }
 }
 
-static void thread_ends(void *object)
-{
+static void thread_ends(void *object) {
     struct launch_thread *thread = object;
     launch_mine = &nobody;
     own = NULL;
     give_back(thread);
-    if (thread->run.sample != NULL)
+    if (thread->run.sample != NULL) {
         sample_cancel(thread->run.sample);
+    }
     free(thread);
 }
 
-static struct launch_thread *mine(void)
-{
+static struct launch_thread *mine(void) {
     struct launch_thread *thread = own;
-    if (thread != NULL)
+    if (thread != NULL) {
         return thread;
+    }
     thread = calloc(1, sizeof *thread);
-    if (thread == NULL)
+    if (thread == NULL) {
         return NULL;
+    }
     thread->random = (uint32_t)((uintptr_t)thread >> 4) * 2654435761u | 1;
     if (__cxa_thread_atexit_impl(thread_ends, thread, &__dso_handle) != 0) {
         free(thread);
@@ -79,28 +80,28 @@ static struct launch_thread *mine(void)
 }
 
 /* Time that was taken ahead is the parent's to spend, and its events are the parent's. */
-void launch_after_fork(void)
-{
+void launch_after_fork(void) {
     costs_after_fork();
     share_after_fork();
-    if (own == NULL)
+    if (own == NULL) {
         return;
-    for (int card = 0; card < VGPU_MAX_GPUS; card++)
+    }
+    for (int card = 0; card < VGPU_MAX_GPUS; card++) {
         own->credit[card] = 0;
-    for (int place = 0; place < LAUNCH_MEMOS; place++)
+    }
+    for (int place = 0; place < LAUNCH_MEMOS; place++) {
         own->tallies[place].left = own->memos[place].left;
+    }
     own->run.sample = NULL;
     own->lead.cost = NULL;
     launch_mine = own;
 }
 
-void launch_enter_driver(void)
-{
+void launch_enter_driver(void) {
     inside = true;
 }
 
-static uint32_t jitter(struct launch_thread *thread, uint32_t number)
-{
+static uint32_t jitter(struct launch_thread *thread, uint32_t number) {
     thread->random ^= thread->random << 13;
     thread->random ^= thread->random >> 17;
     thread->random ^= thread->random << 5;
@@ -109,17 +110,16 @@ static uint32_t jitter(struct launch_thread *thread, uint32_t number)
 
 /* ---- Runs. */
 
-static void abandon_run(struct launch_thread *thread)
-{
+static void abandon_run(struct launch_thread *thread) {
     thread->run.sample = NULL;
     launch_mine = thread;
 }
 
-void launch_close_run(void)
-{
+void launch_close_run(void) {
     struct launch_thread *thread = own;
-    if (thread == NULL || thread->run.sample == NULL)
+    if (thread == NULL || thread->run.sample == NULL) {
         return;
+    }
     struct launch_run *run = &thread->run;
     struct sample *sample = run->sample;
     run->sample = NULL;
@@ -135,22 +135,22 @@ void launch_close_run(void)
 /* ---- Credit. */
 
 /* What is taken ahead follows how soon a thread comes back for more. */
-static int64_t next_wish(struct launch_credit *credits, int64_t cost)
-{
+static int64_t next_wish(struct launch_credit *credits, int64_t cost) {
     uint64_t now = budget_clock();
     int64_t wish = credits->wish;
-    if (now - credits->taken_at < SOON_NS)
+    if (now - credits->taken_at < SOON_NS) {
         wish = wish < WISH_MOST_NS / 2 ? wish * 2 : WISH_MOST_NS;
-    else
+    } else {
         wish = WISH_LEAST_NS;
-    if (wish < WISH_LEAST_NS)
+    }
+    if (wish < WISH_LEAST_NS) {
         wish = WISH_LEAST_NS;
+    }
     credits->wish = wish;
     return wish > cost ? wish : cost;
 }
 
-void launch_charge(struct launch_thread *thread, int card, int64_t cost)
-{
+void launch_charge(struct launch_thread *thread, int card, int64_t cost) {
     int64_t *credit = &thread->credit[card];
     if (*credit >= cost) {
         *credit -= cost;
@@ -165,71 +165,77 @@ void launch_charge(struct launch_thread *thread, int card, int64_t cost)
 
 /* ---- Costs that are known. */
 
-static bool settled(const struct cost *cost)
-{
+static bool settled(const struct cost *cost) {
     unsigned tried = __atomic_load_n(&cost->tried, __ATOMIC_RELAXED);
     return tried >= UNSETTLED_SAMPLES || (tried >= FIRST_SAMPLES && __atomic_load_n(&cost->settled, __ATOMIC_RELAXED));
 }
 
-static void count_passed(struct launch_thread *thread, struct launch_memo *memo)
-{
+static void count_passed(struct launch_thread *thread, struct launch_memo *memo) {
     struct launch_tally *tally = &thread->tallies[memo - thread->memos];
     int32_t launches = tally->left - memo->left;
-    if (launches > 0 && memo->generation == __atomic_load_n(&costs_generation, __ATOMIC_ACQUIRE))
+    if (launches > 0 && memo->generation == __atomic_load_n(&costs_generation, __ATOMIC_ACQUIRE)) {
         costs_note_passed(tally->cost, launches, launches * memo->cost);
+    }
     tally->left = memo->left;
 }
 
-static void remember(struct launch *launch, const struct cost_key *key, CUcontext context, uint64_t value)
-{
+static void remember(struct launch *launch, const struct cost_key *key, CUcontext context, uint64_t value) {
     struct launch_thread *thread = launch->thread;
     uint64_t between = SAMPLE_EVERY_NS / value;
-    uint32_t number = between < SAMPLE_LEAST ? SAMPLE_LEAST : between > SAMPLE_RAREST ? SAMPLE_RAREST : (uint32_t)between;
-    if (value >= COST_LONG_NS || !settled(launch->cost))
+    uint32_t number = between < SAMPLE_LEAST    ? SAMPLE_LEAST
+                      : between > SAMPLE_RAREST ? SAMPLE_RAREST
+                                                : (uint32_t)between;
+    if (value >= COST_LONG_NS || !settled(launch->cost)) {
         return;
+    }
     struct launch_memo *memo = launch_memo_of(thread, key);
     uint32_t generation = __atomic_load_n(&costs_generation, __ATOMIC_ACQUIRE);
     bool several = (cards_seen & (cards_seen - 1)) != 0;
-    *memo = (struct launch_memo){.key = *key, .cost = (int64_t)value, .credit = &thread->credit[launch->card],
-        .context = several ? context : NULL, .generation = generation, .left = (int32_t)jitter(thread, number)};
+    *memo = (struct launch_memo){.key = *key,
+                                 .cost = (int64_t)value,
+                                 .credit = &thread->credit[launch->card],
+                                 .context = several ? context : NULL,
+                                 .generation = generation,
+                                 .left = (int32_t)jitter(thread, number)};
     thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, memo->left};
 }
 
 /* So many launches are measured together. */
-static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn)
-{
+static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn) {
     uint64_t most = in_turn ? RUN_IN_TURN_NS : RUN_NS;
-    if (value >= COST_LONG_NS || __atomic_load_n(&cost->alone, __ATOMIC_RELAXED) > 0)
+    if (value >= COST_LONG_NS || __atomic_load_n(&cost->alone, __ATOMIC_RELAXED) > 0) {
         return 1;
+    }
     return value * RUN_LAUNCHES <= most ? RUN_LAUNCHES : most > value ? (unsigned)(most / value) : 1;
 }
 
 /* Measures this launch, and with it the next ones of its kind where they are short. */
-static void measure(struct launch *launch, CUcontext context, CUstream stream, uint64_t value, unsigned wanted)
-{
+static void measure(struct launch *launch, CUcontext context, CUstream stream, uint64_t value, unsigned wanted) {
     struct launch_run *run = &launch->thread->run;
     struct cost *cost = launch->cost;
     __atomic_store_n(&cost->tried, __atomic_load_n(&cost->tried, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
     launch->sample = sample_begin(launch->cost, context, launch->card, stream);
-    if (launch->sample == NULL)
+    if (launch->sample == NULL) {
         return;
+    }
     if (value >= COST_LONG_NS) {
         launch->sample->charged = launch->charged;
         return;
     }
     unsigned alone = __atomic_load_n(&cost->alone, __ATOMIC_RELAXED);
-    if (alone > 0)
+    if (alone > 0) {
         __atomic_store_n(&cost->alone, alone - 1, __ATOMIC_RELAXED);
-    if (wanted < 2)
+    }
+    if (wanted < 2) {
         return;
+    }
     *run = (struct launch_run){launch->sample, launch->cost, stream, launch->sample->begun_at, 0, wanted};
     launch->in_run = true;
     launch_mine = &nobody;
 }
 
 static void charge_known(struct launch *launch, const struct cost_key *key, CUcontext context, CUstream stream,
-    uint64_t value)
-{
+                         uint64_t value) {
     struct launch_thread *thread = launch->thread;
     struct launch_memo *memo = launch_memo_of(thread, key);
     struct launch_lead lead = thread->lead;
@@ -246,20 +252,22 @@ static void charge_known(struct launch *launch, const struct cost_key *key, CUco
     launch_charge(thread, launch->card, (int64_t)value);
     launch->charged = (int64_t)value;
     count_passed(thread, memo);
-    if (value < COST_LONG_NS)
+    if (value < COST_LONG_NS) {
         costs_note_passed(launch->cost, 1, (int64_t)value);
+    }
     if (!due) {
         memo->cost = (int64_t)value;
         thread->tallies[memo - thread->memos].left = --memo->left;
         return;
     }
     /* Beside the container's own processes it most often finds the card idle where the share is small. */
-    bool leads = in_turn && lead.cost != launch->cost && value < LEAD_MOST_NS
-        && (view != ESTIMATE_COMPANY || share_crowded(launch->card));
+    bool leads = in_turn && lead.cost != launch->cost && value < LEAD_MOST_NS &&
+                 (view != ESTIMATE_COMPANY || share_crowded(launch->card));
     if (leads) {
         thread->lead = (struct launch_lead){launch->cost, stream};
-        if (value < COST_LONG_NS)
+        if (value < COST_LONG_NS) {
             return;
+        }
     }
     remember(launch, key, context, value);
     measure(launch, context, stream, value, wanted);
@@ -267,8 +275,7 @@ static void charge_known(struct launch *launch, const struct cost_key *key, CUco
 
 /* ---- The way. */
 
-static void begin(struct launch *launch, const struct cost_key *key, CUstream stream)
-{
+static void begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
     CUcontext context;
     int card;
     *launch = (struct launch){0};
@@ -279,17 +286,20 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
     }
     launch->thread = thread;
     launch->card = card;
-    if ((__atomic_load_n(&cards_seen, __ATOMIC_RELAXED) & 1u << card) == 0
-        && __atomic_fetch_or(&cards_seen, 1u << card, __ATOMIC_RELAXED) != 0)
+    if ((__atomic_load_n(&cards_seen, __ATOMIC_RELAXED) & 1u << card) == 0 &&
+        __atomic_fetch_or(&cards_seen, 1u << card, __ATOMIC_RELAXED) != 0) {
         costs_ask_again();
-    if (samples_under_way() > 0 && !captures_any())
+    }
+    if (samples_under_way() > 0 && !captures_any()) {
         samples_read(context);
+    }
     launch->cost = costs_find(key, context);
     uint64_t value = cost_known(launch->cost);
     struct launch_run *run = &thread->run;
-    if (run->sample != NULL && (run->cost != launch->cost || run->stream != stream || budget_clock() > run->until + value
-                || thread->credit[card] < (int64_t)value))
+    if (run->sample != NULL && (run->cost != launch->cost || run->stream != stream ||
+                                budget_clock() > run->until + value || thread->credit[card] < (int64_t)value)) {
         launch_close_run();
+    }
     if (run->sample != NULL) {
         thread->credit[card] -= (int64_t)value;
         launch->charged = (int64_t)value;
@@ -301,30 +311,30 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
         learning_charge_first(launch, context, stream, share_limited(card));
         return;
     }
-    if (value == 0 && share_limited(card))
+    if (value == 0 && share_limited(card)) {
         learning_await(launch, context);
+    }
     int64_t guess = value == 0 ? costs_guess(launch->cost, budget_clock()) : 0;
-    if (guess > 0)
+    if (guess > 0) {
         learning_charge_guess(launch, context, stream, guess);
-    else
+    } else {
         charge_known(launch, key, context, stream, cost_known(launch->cost));
+    }
 }
 
-void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream)
-{
+void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
     begin(launch, key, stream);
 }
 
-void launch_begin_alone(struct launch *launch, const struct cost_key *key, CUstream stream)
-{
+void launch_begin_alone(struct launch *launch, const struct cost_key *key, CUstream stream) {
     begin(launch, key, stream);
     launch->in_run = false;
-    if (launch->thread != NULL)
+    if (launch->thread != NULL) {
         abandon_run(launch->thread);
+    }
 }
 
-static void end(struct launch *launch, CUresult result)
-{
+static void end(struct launch *launch, CUresult result) {
     struct launch_thread *thread = launch->thread;
     struct launch_run *run = &thread->run;
     if (result != CUDA_SUCCESS) {
@@ -334,24 +344,27 @@ static void end(struct launch *launch, CUresult result)
             launch->sample = run->sample;
             abandon_run(thread);
         }
-        if (launch->sample != NULL)
+        if (launch->sample != NULL) {
             sample_cancel(launch->sample);
+        }
         return;
     }
-    if (launch->sample != NULL)
+    if (launch->sample != NULL) {
         sample_launched(launch->sample);
+    }
     if (launch->in_run) {
         run->until += (uint64_t)launch->charged;
-        if (++run->launches >= run->wanted)
+        if (++run->launches >= run->wanted) {
             launch_close_run();
+        }
     } else if (launch->sample != NULL) {
         sample_end(launch->sample, 1);
     }
 }
 
-CUresult launch_end(struct launch *launch, CUresult result)
-{
-    if (launch->thread != NULL)
+CUresult launch_end(struct launch *launch, CUresult result) {
+    if (launch->thread != NULL) {
         end(launch, result);
+    }
     return result;
 }

@@ -95,53 +95,46 @@ void launch_close_run(void);
 void launch_after_fork(void);
 
 static inline struct cost_key launch_key(const void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-    unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared)
-{
+                                         unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared) {
     return (struct cost_key){(uintptr_t)function, (uint64_t)grid_y << 32 | grid_x, (uint64_t)block_x << 32 | grid_z,
-        (uint64_t)shared << 32 | (block_z << 16 ^ block_y)};
+                             (uint64_t)shared << 32 | (block_z << 16 ^ block_y)};
 }
 
-static inline struct launch_memo *launch_memo_of(struct launch_thread *thread, const struct cost_key *key)
-{
+static inline struct launch_memo *launch_memo_of(struct launch_thread *thread, const struct cost_key *key) {
     uint64_t mixed = (key->function >> 4) + key->grid * 7 + (key->shape >> 32);
     return &thread->memos[mixed % LAUNCH_MEMOS];
 }
 
-static inline bool launch_remembers(const struct launch_memo *memo, const struct cost_key *key)
-{
-    return memo->key.function == key->function && memo->key.grid == key->grid && memo->key.shape == key->shape
-        && memo->key.rest == key->rest
-        && memo->generation == __atomic_load_n(&costs_generation, __ATOMIC_RELAXED);
+static inline bool launch_remembers(const struct launch_memo *memo, const struct cost_key *key) {
+    return memo->key.function == key->function && memo->key.grid == key->grid && memo->key.shape == key->shape &&
+           memo->key.rest == key->rest && memo->generation == __atomic_load_n(&costs_generation, __ATOMIC_RELAXED);
 }
 
-static inline bool launch_spend(struct launch_memo *memo)
-{
-    if (__builtin_expect(memo->left <= 0 || *memo->credit < memo->cost, 0))
+static inline bool launch_spend(struct launch_memo *memo) {
+    if (__builtin_expect(memo->left <= 0 || *memo->credit < memo->cost, 0)) {
         return false;
+    }
     memo->left--;
     *memo->credit -= memo->cost;
     return true;
 }
 
 /* Charges the launch at once where that can be done; false: launch_begin does. */
-static inline bool launch_at_once(const struct cost_key *key)
-{
+static inline bool launch_at_once(const struct cost_key *key) {
     struct launch_memo *memo = launch_memo_of(launch_mine, key);
     return __builtin_expect(launch_remembers(memo, key) && memo->context == NULL, 1) && launch_spend(memo);
 }
 
 /* The same where a handle may mean functions of several contexts. */
-static inline bool launch_in_context(const struct cost_key *key)
-{
+static inline bool launch_in_context(const struct cost_key *key) {
     struct launch_memo *memo = launch_memo_of(launch_mine, key);
     CUcontext current;
-    return launch_remembers(memo, key) && memo->context != NULL
-        && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS && current == memo->context && launch_spend(memo);
+    return launch_remembers(memo, key) && memo->context != NULL && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS &&
+           current == memo->context && launch_spend(memo);
 }
 
 /* The stream that a launch's argument means to events. */
-static inline CUstream launch_stream(CUstream stream, bool per_thread)
-{
+static inline CUstream launch_stream(CUstream stream, bool per_thread) {
     return per_thread && stream == NULL ? CU_STREAM_PER_THREAD : stream;
 }
 

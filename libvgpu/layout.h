@@ -65,12 +65,12 @@ struct vgpu_total {
 struct vgpu_compute {
     int64_t balance; /* ns of GPU time that may be used at once; negative: debt */
     uint64_t earned; /* CLOCK_MONOTONIC until which the balance is earned, ns */
-    uint64_t used;   /* GPU time charged ever, ns */
+    uint64_t used; /* GPU time charged ever, ns */
     uint64_t waited; /* time that launches waited, ns */
     uint64_t waits;
-    uint64_t measured;   /* CLOCK_MONOTONIC up to which time is given out to long kernels, of less than 50 ms, ns */
+    uint64_t measured; /* CLOCK_MONOTONIC up to which time is given out to long kernels, of less than 50 ms, ns */
     uint64_t head_until; /* CLOCK_MONOTONIC until which the one that is served sleeps, ns */
-    uint64_t learning;   /* CLOCK_MONOTONIC when a launch whose cost nobody knows yet came or last went on, ns; 0: none */
+    uint64_t learning; /* CLOCK_MONOTONIC when a launch whose cost nobody knows yet came or last went on, ns; 0: none */
     uint32_t turn; /* the next that comes to wait takes it */
     uint32_t served;
     uint64_t measured_longer[7]; /* likewise for those of 50 ms and more, 100 ms and more, 200 ms ... */
@@ -78,7 +78,7 @@ struct vgpu_compute {
 
 struct vgpu_slot_card {
     uint64_t used[2]; /* bytes after an even and after an odd change */
-    uint64_t change;  /* number of the last change */
+    uint64_t change; /* number of the last change */
     uint64_t counted; /* highest change that somebody else saw in the total */
 };
 

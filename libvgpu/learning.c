@@ -16,22 +16,21 @@
 /* While so many launches are measured, no more of those are whose charge is a guess. */
 #define GUESSES_MEASURED 64u
 
-static void pause_for(int64_t ns)
-{
+static void pause_for(int64_t ns) {
     struct timespec pause = {0, ns};
     clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
 /* Unknown ones follow each other: what comes after one waits for it, but not for ever. Answers when it was noted that
  * this one has come. */
-static uint64_t note_learning(struct launch *launch, CUcontext context)
-{
+static uint64_t note_learning(struct launch *launch, CUcontext context) {
     for (;;) {
         uint64_t begun = share_learning(launch->card), now = budget_clock();
         /* One that goes on is noted again and again, as long as it may be waited for. */
         bool free = begun == 0 || begun > now || now - begun > LEARN_NS;
-        if ((free && share_begin_learning(launch->card, begun, now)) || captures_any())
+        if ((free && share_begin_learning(launch->card, begun, now)) || captures_any()) {
             return now;
+        }
         if (!free) {
             pause_for(LEARN_LOOK_NS);
             samples_read(context);
@@ -40,47 +39,47 @@ static uint64_t note_learning(struct launch *launch, CUcontext context)
 }
 
 /* The first one of its key is on the card, and takes as long as it has taken at least. */
-static bool first_runs(const struct cost *cost, uint64_t now)
-{
+static bool first_runs(const struct cost *cost, uint64_t now) {
     uint64_t since = __atomic_load_n(&cost->runs_since, __ATOMIC_RELAXED);
     return since != 0 && now < since + COST_UNKNOWN_MOST_NS;
 }
 
-void learning_await(struct launch *launch, CUcontext context)
-{
+void learning_await(struct launch *launch, CUcontext context) {
     uint64_t begun = budget_clock();
     while (cost_known(launch->cost) == 0 && !captures_any()) {
         samples_read(context);
         uint64_t now = budget_clock(), passed = now - begun;
-        if (cost_known(launch->cost) > 0 || !launch->cost->learning)
+        if (cost_known(launch->cost) > 0 || !launch->cost->learning) {
             return;
-        if (passed > LEARN_NS && share_ready(launch->card) && !first_runs(launch->cost, now))
+        }
+        if (passed > LEARN_NS && share_ready(launch->card) && !first_runs(launch->cost, now)) {
             return;
+        }
         pause_for(passed < LEARN_NS ? LEARN_LOOK_NS : LEARN_NS / 10);
     }
 }
 
-static void charge_exactly(struct launch *launch, int64_t cost)
-{
+static void charge_exactly(struct launch *launch, int64_t cost) {
     launch_charge(launch->thread, launch->card, cost);
     launch->charged += cost;
 }
 
-void learning_charge_first(struct launch *launch, CUcontext context, CUstream stream, bool limited)
-{
+void learning_charge_first(struct launch *launch, CUcontext context, CUstream stream, bool limited) {
     struct cost *cost = launch->cost;
     charge_exactly(launch, FIRST_GUESS_NS);
     uint64_t noted_at = 0;
     for (bool had_turn = false; limited; had_turn = true) {
         noted_at = note_learning(launch, context);
-        if (share_ready(launch->card))
+        if (share_ready(launch->card)) {
             break;
+        }
         /* What came before has used up what there was. Who had a turn and let another go first waits for no second one. */
         share_end_learning(launch->card, noted_at);
-        if (had_turn)
+        if (had_turn) {
             pause_for(LEARN_NS / 10);
-        else
+        } else {
             charge_exactly(launch, launch->thread->credit[launch->card] + FIRST_GUESS_NS);
+        }
     }
     launch->sample = sample_begin(cost, context, launch->card, stream);
     if (launch->sample == NULL) {
@@ -93,13 +92,14 @@ void learning_charge_first(struct launch *launch, CUcontext context, CUstream st
     launch->sample->charged = launch->charged;
 }
 
-void learning_charge_guess(struct launch *launch, CUcontext context, CUstream stream, int64_t guess)
-{
+void learning_charge_guess(struct launch *launch, CUcontext context, CUstream stream, int64_t guess) {
     charge_exactly(launch, guess);
-    if (samples_under_way() < GUESSES_MEASURED)
+    if (samples_under_way() < GUESSES_MEASURED) {
         launch->sample = sample_begin(launch->cost, context, launch->card, stream);
-    if (launch->sample != NULL)
+    }
+    if (launch->sample != NULL) {
         launch->sample->charged = launch->charged;
-    else
+    } else {
         costs_note_guess(launch->cost, guess);
+    }
 }

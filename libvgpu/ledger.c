@@ -19,39 +19,37 @@ struct shard {
 
 static struct shard shards[SHARDS];
 
-static uint64_t mix(enum ledger_kind kind, uint64_t key)
-{
+static uint64_t mix(enum ledger_kind kind, uint64_t key) {
     key = (key ^ (uint64_t)kind << 56) * UINT64_C(0x9e3779b97f4a7c15);
     return key ^ key >> 29;
 }
 
-static struct shard *shard_of(uint64_t hash)
-{
+static struct shard *shard_of(uint64_t hash) {
     return &shards[hash >> 58 & (SHARDS - 1)];
 }
 
-static uint32_t home(const struct shard *shard, const struct ledger_entry *entry)
-{
+static uint32_t home(const struct shard *shard, const struct ledger_entry *entry) {
     return (uint32_t)mix(entry->kind, entry->key) & (shard->room - 1);
 }
 
-static void put(struct shard *shard, const struct ledger_entry *entry)
-{
+static void put(struct shard *shard, const struct ledger_entry *entry) {
     uint32_t place = home(shard, entry);
-    while (shard->entries[place].kind != 0)
+    while (shard->entries[place].kind != 0) {
         place = (place + 1) & (shard->room - 1);
+    }
     shard->entries[place] = *entry;
 }
 
-static bool grow(struct shard *shard)
-{
+static bool grow(struct shard *shard) {
     struct shard larger = {.room = shard->room > 0 ? shard->room * 2 : FIRST_ROOM};
     larger.entries = calloc(larger.room, sizeof *larger.entries);
-    if (larger.entries == NULL)
+    if (larger.entries == NULL) {
         return false;
+    }
     for (uint32_t place = 0; place < shard->room; place++) {
-        if (shard->entries[place].kind != 0)
+        if (shard->entries[place].kind != 0) {
             put(&larger, &shard->entries[place]);
+        }
     }
     free(shard->entries);
     shard->entries = larger.entries;
@@ -59,8 +57,7 @@ static bool grow(struct shard *shard)
     return true;
 }
 
-bool ledger_add(struct ledger_entry entry)
-{
+bool ledger_add(struct ledger_entry entry) {
     struct shard *shard = shard_of(mix(entry.kind, entry.key));
     lock_take(&shard->lock);
     bool fits = (shard->count + 1) * 4 <= shard->room * 3 || grow(shard);
@@ -73,8 +70,7 @@ bool ledger_add(struct ledger_entry entry)
 }
 
 /* Moves up those that were pushed past the gap. */
-static void close_gap(struct shard *shard, uint32_t gap)
-{
+static void close_gap(struct shard *shard, uint32_t gap) {
     uint32_t mask = shard->room - 1;
     for (uint32_t place = (gap + 1) & mask; shard->entries[place].kind != 0; place = (place + 1) & mask) {
         if (((place - home(shard, &shard->entries[place])) & mask) >= ((place - gap) & mask)) {
@@ -86,22 +82,23 @@ static void close_gap(struct shard *shard, uint32_t gap)
     __atomic_store_n(&shard->count, shard->count - 1, __ATOMIC_RELAXED);
 }
 
-static bool search(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry, bool remove)
-{
+static bool search(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry, bool remove) {
     uint64_t hash = mix(kind, key);
     struct shard *shard = shard_of(hash);
     bool found = false;
     /* Whoever may look for a note knows its key from a call that has long noted it: no lock to see that there is none. */
-    if (__atomic_load_n(&shard->count, __ATOMIC_RELAXED) == 0)
+    if (__atomic_load_n(&shard->count, __ATOMIC_RELAXED) == 0) {
         return false;
+    }
     lock_take(&shard->lock);
     uint32_t mask = shard->room - 1;
     for (uint32_t place = (uint32_t)hash & mask; shard->room > 0 && shard->entries[place].kind != 0;
          place = (place + 1) & mask) {
         if (shard->entries[place].key == key && shard->entries[place].kind == kind) {
             *entry = shard->entries[place];
-            if (remove)
+            if (remove) {
                 close_gap(shard, place);
+            }
             found = true;
             break;
         }
@@ -110,24 +107,20 @@ static bool search(enum ledger_kind kind, uint64_t key, struct ledger_entry *ent
     return found;
 }
 
-bool ledger_remove(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry)
-{
+bool ledger_remove(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry) {
     return search(kind, key, entry, true);
 }
 
-bool ledger_find(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry)
-{
+bool ledger_find(enum ledger_kind kind, uint64_t key, struct ledger_entry *entry) {
     return search(kind, key, entry, false);
 }
 
 /* What a physical memory's note has in place of a context may be equal to one that has just ended. */
-static bool may_belong(uint8_t kind)
-{
+static bool may_belong(uint8_t kind) {
     return kind != 0 && kind != LEDGER_HANDLE && kind != LEDGER_MAPPING;
 }
 
-void ledger_sweep(void *context, void (*each)(const struct ledger_entry *entry))
-{
+void ledger_sweep(void *context, void (*each)(const struct ledger_entry *entry)) {
     for (struct shard *shard = shards; shard < shards + SHARDS; shard++) {
         lock_take(&shard->lock);
         uint32_t place = 0;

@@ -21,36 +21,33 @@ __asm__(".symver dladdr, dladdr@" OLDEST);
 
 linker_look_up *linker_real_dlsym;
 
-LINKER_EARLY linker_look_up *linker_dlsym(void)
-{
+LINKER_EARLY linker_look_up *linker_dlsym(void) {
     linker_look_up *found = __atomic_load_n(&linker_real_dlsym, __ATOMIC_RELAXED);
-    if (found != NULL)
+    if (found != NULL) {
         return found;
+    }
     found = (linker_look_up *)dlvsym(RTLD_NEXT, "dlsym", OLDEST);
-    if (found == NULL)
+    if (found == NULL) {
         found = (linker_look_up *)dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.34");
+    }
     __atomic_store_n(&linker_real_dlsym, found, __ATOMIC_RELAXED);
     return found;
 }
 
-void *linker_loaded(const char *library)
-{
+void *linker_loaded(const char *library) {
     return dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
 }
 
-void *linker_load(const char *library)
-{
+void *linker_load(const char *library) {
     return dlopen(library, RTLD_LAZY | RTLD_LOCAL);
 }
 
-bool linker_describe(const void *address, Dl_info *found)
-{
+bool linker_describe(const void *address, Dl_info *found) {
     return dladdr(address, found) != 0;
 }
 
-bool linker_loaded_from(const char *folder)
-{
+bool linker_loaded_from(const char *folder) {
     Dl_info found;
-    return linker_describe((void *)linker_loaded_from, &found) && found.dli_fname != NULL
-        && strncmp(found.dli_fname, folder, strlen(folder)) == 0;
+    return linker_describe((void *)linker_loaded_from, &found) && found.dli_fname != NULL &&
+           strncmp(found.dli_fname, folder, strlen(folder)) == 0;
 }

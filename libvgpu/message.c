@@ -9,28 +9,29 @@
 
 #include "names.h"
 
-static enum message_level chosen(void)
-{
+static enum message_level chosen(void) {
     static int known = -1;
     int level = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (level >= 0)
+    if (level >= 0) {
         return (enum message_level)level;
+    }
     const char *wish = getenv(UNIGPU_ENV_LIBRARY_LOG);
     level = MESSAGE_ERROR;
-    if (wish != NULL && strcmp(wish, "none") == 0)
+    if (wish != NULL && strcmp(wish, "none") == 0) {
         level = MESSAGE_NONE;
-    else if (wish != NULL && strcmp(wish, "info") == 0)
+    } else if (wish != NULL && strcmp(wish, "info") == 0) {
         level = MESSAGE_INFO;
-    else if (wish != NULL && strcmp(wish, "debug") == 0)
+    } else if (wish != NULL && strcmp(wish, "debug") == 0) {
         level = MESSAGE_DEBUG;
+    }
     __atomic_store_n(&known, level, __ATOMIC_RELAXED);
     return (enum message_level)level;
 }
 
-void message(enum message_level level, const char *format, ...)
-{
-    if (level > chosen())
+void message(enum message_level level, const char *format, ...) {
+    if (level > chosen()) {
         return;
+    }
     int saved = errno;
     char line[512];
     int start = snprintf(line, sizeof line, "libvgpu[%d]: ", (int)getpid());
@@ -42,8 +43,9 @@ void message(enum message_level level, const char *format, ...)
         size_t end = strlen(line);
         line[end++] = '\n';
         /* One write, so that lines of several processes stay whole; nothing can be done where stderr is gone. */
-        if (write(STDERR_FILENO, line, end) < 0)
+        if (write(STDERR_FILENO, line, end) < 0) {
             errno = saved;
+        }
     }
     errno = saved;
 }

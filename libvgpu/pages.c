@@ -28,59 +28,54 @@ static struct lock lock;
 static struct page *table;
 static uint64_t room, count;
 
-static uint32_t grains_of(uint64_t bytes)
-{
+static uint32_t grains_of(uint64_t bytes) {
     return (uint32_t)((bytes + GRAIN - 1) / GRAIN);
 }
 
-static int32_t *holes_of(const void *context, uint32_t grains)
-{
+static int32_t *holes_of(const void *context, uint32_t grains) {
     uint64_t mixed = ((uintptr_t)context ^ (uint64_t)grains << 40) * UINT64_C(0x9e3779b97f4a7c15);
     return &holes[mixed >> 54];
 }
 
-static void add_holes(const void *context, uint32_t grains, int32_t more)
-{
+static void add_holes(const void *context, uint32_t grains, int32_t more) {
     __atomic_add_fetch(holes_of(context, grains), more, __ATOMIC_RELAXED);
 }
 
-static int32_t capacity(uint32_t grains)
-{
+static int32_t capacity(uint32_t grains) {
     return (int32_t)(PAGE_BYTES / GRAIN / grains);
 }
 
-static uint64_t home(uint64_t number)
-{
+static uint64_t home(uint64_t number) {
     return number * UINT64_C(0x9e3779b97f4a7c15) >> 20 & (room - 1);
 }
 
-static struct page *find(uint64_t number)
-{
+static struct page *find(uint64_t number) {
     uint64_t place = home(number);
-    while (table[place].number != 0 && table[place].number != number)
+    while (table[place].number != 0 && table[place].number != number) {
         place = (place + 1) & (room - 1);
+    }
     return &table[place];
 }
 
-static bool grow(void)
-{
+static bool grow(void) {
     uint64_t old_room = room;
     struct page *old = table, *larger = calloc(room > 0 ? 2 * room : FIRST_ROOM, sizeof *larger);
-    if (larger == NULL)
+    if (larger == NULL) {
         return false;
+    }
     table = larger;
     room = old_room > 0 ? 2 * old_room : FIRST_ROOM;
     for (uint64_t place = 0; place < old_room; place++) {
-        if (old[place].number != 0)
+        if (old[place].number != 0) {
             *find(old[place].number) = old[place];
+        }
     }
     free(old);
     return true;
 }
 
 /* Takes a page out and moves up those that were pushed past its place. */
-static void drop(struct page *page)
-{
+static void drop(struct page *page) {
     uint64_t gap = (uint64_t)(page - table), mask = room - 1;
     for (uint64_t place = (gap + 1) & mask; table[place].number != 0; place = (place + 1) & mask) {
         if (((place - home(table[place].number)) & mask) >= ((place - gap) & mask)) {
@@ -93,10 +88,10 @@ static void drop(struct page *page)
 }
 
 /* A page's entry, new or old; NULL where there is no memory for it: then what is in it counts until the process ends. */
-static struct page *enter(const void *context, int card, uint64_t number)
-{
-    if ((count + 1) * 4 > room * 3 && !grow())
+static struct page *enter(const void *context, int card, uint64_t number) {
+    if ((count + 1) * 4 > room * 3 && !grow()) {
         return NULL;
+    }
     struct page *page = find(number);
     if (page->number == 0) {
         *page = (struct page){.number = number, .context = context, .card = card};
@@ -106,35 +101,32 @@ static struct page *enter(const void *context, int card, uint64_t number)
     return page;
 }
 
-static uint64_t leave(struct page *page)
-{
-    if (--page->live > 0)
+static uint64_t leave(struct page *page) {
+    if (--page->live > 0) {
         return 0;
+    }
     drop(page);
     return PAGE_BYTES;
 }
 
-static struct page *known(uint64_t number)
-{
+static struct page *known(uint64_t number) {
     struct page *page = room > 0 ? find(number) : NULL;
     return page != NULL && page->number != 0 ? page : NULL;
 }
 
 /* The sizes in the page differ from now on: what room is left in it is not to be guessed. */
-static void mix(struct page *page)
-{
-    if (page->grains != 0)
+static void mix(struct page *page) {
+    if (page->grains != 0) {
         add_holes(page->context, page->grains, (int32_t)(page->live - page->ends) - 1 - capacity(page->grains));
+    }
     page->grains = 0;
 }
 
-bool pages_is_small(uint64_t address, uint64_t bytes)
-{
+bool pages_is_small(uint64_t address, uint64_t bytes) {
     return bytes <= PAGE_BYTES / 2 && address / PAGE_BYTES == (address + bytes - 1) / PAGE_BYTES;
 }
 
-uint64_t pages_add_small(const void *context, int card, uint64_t address, uint64_t bytes)
-{
+uint64_t pages_add_small(const void *context, int card, uint64_t address, uint64_t bytes) {
     uint32_t grains = grains_of(bytes);
     uint64_t more = PAGE_BYTES;
     lock_take(&lock);
@@ -143,33 +135,33 @@ uint64_t pages_add_small(const void *context, int card, uint64_t address, uint64
         page->grains = grains;
         add_holes(context, grains, capacity(grains) - 1);
     } else if (page != NULL) {
-        if (page->grains == grains)
+        if (page->grains == grains) {
             add_holes(context, grains, -1);
-        else
+        } else {
             mix(page);
+        }
         more = 0;
     }
     lock_give(&lock);
     return more;
 }
 
-uint64_t pages_remove_small(uint64_t address, int *card)
-{
+uint64_t pages_remove_small(uint64_t address, int *card) {
     uint64_t less = 0;
     lock_take(&lock);
     struct page *page = known(address / PAGE_BYTES);
     if (page != NULL && page->live > page->ends) {
         *card = page->card;
-        if (page->grains != 0)
+        if (page->grains != 0) {
             add_holes(page->context, page->grains, page->live == 1 ? 1 - capacity(page->grains) : 1);
+        }
         less = leave(page);
     }
     lock_give(&lock);
     return less;
 }
 
-void pages_sweep(const void *context, void (*each)(int card, uint64_t bytes))
-{
+void pages_sweep(const void *context, void (*each)(int card, uint64_t bytes)) {
     lock_take(&lock);
     for (uint64_t place = 0; place < room;) {
         struct page *page = &table[place];
@@ -178,24 +170,24 @@ void pages_sweep(const void *context, void (*each)(int card, uint64_t bytes))
             continue;
         }
         int card = page->card;
-        if (page->grains != 0)
+        if (page->grains != 0) {
             add_holes(context, page->grains, (int32_t)(page->live - page->ends) - capacity(page->grains));
+        }
         drop(page); /* and look here again: another may have moved in */
         each(card, PAGE_BYTES);
     }
     lock_give(&lock);
 }
 
-bool pages_whole(uint64_t bytes, uint64_t *whole)
-{
+bool pages_whole(uint64_t bytes, uint64_t *whole) {
     *whole = (bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
     return *whole >= bytes;
 }
 
-bool pages_have_room(const void *context, uint64_t bytes)
-{
-    if (bytes == 0 || bytes > PAGE_BYTES / 2)
+bool pages_have_room(const void *context, uint64_t bytes) {
+    if (bytes == 0 || bytes > PAGE_BYTES / 2) {
         return false;
+    }
     return __atomic_load_n(holes_of(context, grains_of(bytes)), __ATOMIC_RELAXED) > 0;
 }
 
@@ -205,10 +197,11 @@ struct span {
     bool head, tail;
 };
 
-static struct span span_of(uint64_t address, uint64_t bytes)
-{
-    struct span span = {.first = address / PAGE_BYTES, .last = (address + bytes - 1) / PAGE_BYTES,
-        .head = address % PAGE_BYTES != 0, .tail = (address + bytes) % PAGE_BYTES != 0};
+static struct span span_of(uint64_t address, uint64_t bytes) {
+    struct span span = {.first = address / PAGE_BYTES,
+                        .last = (address + bytes - 1) / PAGE_BYTES,
+                        .head = address % PAGE_BYTES != 0,
+                        .tail = (address + bytes) % PAGE_BYTES != 0};
     if (span.first == span.last && (span.head || span.tail)) {
         span.head = true;
         span.tail = false;
@@ -217,30 +210,30 @@ static struct span span_of(uint64_t address, uint64_t bytes)
     return span;
 }
 
-static uint64_t end_in(const void *context, int card, uint64_t number)
-{
+static uint64_t end_in(const void *context, int card, uint64_t number) {
     struct page *page = enter(context, card, number);
-    if (page == NULL)
+    if (page == NULL) {
         return PAGE_BYTES;
+    }
     mix(page);
     page->ends++;
     return page->live == 1 ? PAGE_BYTES : 0;
 }
 
-static uint64_t end_out(uint64_t number)
-{
+static uint64_t end_out(uint64_t number) {
     struct page *page = known(number);
-    if (page == NULL || page->ends == 0)
+    if (page == NULL || page->ends == 0) {
         return 0;
+    }
     page->ends--;
     return leave(page);
 }
 
-uint64_t pages_add(const void *context, int card, uint64_t address, uint64_t bytes)
-{
+uint64_t pages_add(const void *context, int card, uint64_t address, uint64_t bytes) {
     struct span span = span_of(address, bytes);
-    if (bytes == 0)
+    if (bytes == 0) {
         return 0;
+    }
     if (span.head || span.tail) {
         lock_take(&lock);
         span.inner += span.head ? end_in(context, card, span.first) : 0;
@@ -250,11 +243,11 @@ uint64_t pages_add(const void *context, int card, uint64_t address, uint64_t byt
     return span.inner;
 }
 
-uint64_t pages_remove(uint64_t address, uint64_t bytes)
-{
+uint64_t pages_remove(uint64_t address, uint64_t bytes) {
     struct span span = span_of(address, bytes);
-    if (bytes == 0)
+    if (bytes == 0) {
         return 0;
+    }
     if (span.head || span.tail) {
         lock_take(&lock);
         span.inner += span.head ? end_out(span.first) : 0;
@@ -265,24 +258,22 @@ uint64_t pages_remove(uint64_t address, uint64_t bytes)
 }
 
 /* Pages of hidden memory are one entry for each context and size, whose number no address has. */
-static uint64_t hidden_number(const void *context, uint32_t grains)
-{
+static uint64_t hidden_number(const void *context, uint32_t grains) {
     return UINT64_C(1) << 63 | ((uintptr_t)context ^ (uint64_t)grains << 40) * UINT64_C(0x9e3779b97f4a7c15) >> 1;
 }
 
-static uint64_t pages_of(uint32_t live, uint32_t grains)
-{
+static uint64_t pages_of(uint32_t live, uint32_t grains) {
     uint32_t fit = (uint32_t)capacity(grains);
     return (live + fit - 1) / fit * PAGE_BYTES;
 }
 
-uint64_t pages_add_hidden(const void *context, uint64_t bytes)
-{
+uint64_t pages_add_hidden(const void *context, uint64_t bytes) {
     uint64_t whole = 0;
     uint32_t grains = grains_of(bytes);
     pages_whole(bytes, &whole);
-    if (bytes == 0 || bytes > PAGE_BYTES / 2)
+    if (bytes == 0 || bytes > PAGE_BYTES / 2) {
         return whole;
+    }
     lock_take(&lock);
     if ((count + 1) * 4 <= room * 3 || grow()) {
         struct page *page = find(hidden_number(context, grains));
@@ -296,20 +287,21 @@ uint64_t pages_add_hidden(const void *context, uint64_t bytes)
     return whole;
 }
 
-uint64_t pages_remove_hidden(const void *context, uint64_t bytes)
-{
+uint64_t pages_remove_hidden(const void *context, uint64_t bytes) {
     uint64_t whole = 0;
     uint32_t grains = grains_of(bytes);
     pages_whole(bytes, &whole);
-    if (bytes == 0 || bytes > PAGE_BYTES / 2)
+    if (bytes == 0 || bytes > PAGE_BYTES / 2) {
         return whole;
+    }
     lock_take(&lock);
     struct page *page = room > 0 ? find(hidden_number(context, grains)) : NULL;
     if (page != NULL && page->number != 0) {
         page->live--;
         whole = pages_of(page->live + 1, grains) - pages_of(page->live, grains);
-        if (page->live == 0)
+        if (page->live == 0) {
             drop(page);
+        }
     }
     lock_give(&lock);
     return whole;

@@ -16,12 +16,12 @@
 
 static const struct vgpu_policy *mapped;
 
-static const struct vgpu_policy *map(void)
-{
+static const struct vgpu_policy *map(void) {
     static struct lock lock;
     const struct vgpu_policy *file = __atomic_load_n(&mapped, __ATOMIC_ACQUIRE);
-    if (file != NULL)
+    if (file != NULL) {
         return file;
+    }
     const char *path = ground()->policy;
     lock_take(&lock);
     file = mapped;
@@ -29,44 +29,45 @@ static const struct vgpu_policy *map(void)
     if (descriptor >= 0) {
         if (lseek(descriptor, 0, SEEK_END) >= (off_t)VGPU_POLICY_SIZE) {
             void *view = mmap(NULL, VGPU_POLICY_SIZE, PROT_READ, MAP_SHARED, descriptor, 0);
-            if (view != MAP_FAILED)
+            if (view != MAP_FAILED) {
                 file = view;
+            }
         }
         close(descriptor);
         __atomic_store_n(&mapped, file, __ATOMIC_RELEASE);
     }
     lock_give(&lock);
-    if (file == NULL)
+    if (file == NULL) {
         MESSAGE_ONCE(MESSAGE_ERROR, "no policy can be read from %s: GPU memory is refused", path);
+    }
     return file;
 }
 
-static long now_ns(void)
-{
+static long now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
 /* Waits for an even sequence; false where the writer seems to have died in the middle of a change. */
-static bool settled(const struct vgpu_policy *file, uint32_t *sequence)
-{
+static bool settled(const struct vgpu_policy *file, uint32_t *sequence) {
     *sequence = __atomic_load_n(&file->sequence, __ATOMIC_ACQUIRE);
-    if ((*sequence & 1) == 0)
+    if ((*sequence & 1) == 0) {
         return true;
+    }
     long until = now_ns() + PATIENCE_NS;
     do {
         sched_yield();
         *sequence = __atomic_load_n(&file->sequence, __ATOMIC_ACQUIRE);
-        if ((*sequence & 1) == 0)
+        if ((*sequence & 1) == 0) {
             return true;
+        }
     } while (now_ns() < until);
     MESSAGE_ONCE(MESSAGE_ERROR, "the policy in %s is half written: GPU memory is refused", ground()->policy);
     return false;
 }
 
-static bool unchanged(const struct vgpu_policy *file, uint32_t sequence)
-{
+static bool unchanged(const struct vgpu_policy *file, uint32_t sequence) {
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return __atomic_load_n(&file->sequence, __ATOMIC_RELAXED) == sequence;
 }
@@ -75,81 +76,86 @@ struct head {
     uint32_t magic, version, size, count;
 };
 
-static struct head read_head(const struct vgpu_policy *file)
-{
-    return (struct head){__atomic_load_n(&file->magic, __ATOMIC_RELAXED),
-        __atomic_load_n(&file->version, __ATOMIC_RELAXED), __atomic_load_n(&file->size, __ATOMIC_RELAXED),
-        __atomic_load_n(&file->count, __ATOMIC_RELAXED)};
+static struct head read_head(const struct vgpu_policy *file) {
+    return (struct head){
+        __atomic_load_n(&file->magic, __ATOMIC_RELAXED), __atomic_load_n(&file->version, __ATOMIC_RELAXED),
+        __atomic_load_n(&file->size, __ATOMIC_RELAXED), __atomic_load_n(&file->count, __ATOMIC_RELAXED)};
 }
 
-static bool known(struct head head)
-{
-    if (head.magic == VGPU_POLICY_MAGIC && head.version == VGPU_POLICY_VERSION && head.size == VGPU_POLICY_SIZE
-        && head.count <= VGPU_MAX_GPUS)
+static bool known(struct head head) {
+    if (head.magic == VGPU_POLICY_MAGIC && head.version == VGPU_POLICY_VERSION && head.size == VGPU_POLICY_SIZE &&
+        head.count <= VGPU_MAX_GPUS) {
         return true;
+    }
     MESSAGE_ONCE(MESSAGE_ERROR, "the policy in %s is not of version %u (magic %#x, version %u): GPU memory is refused",
-        ground()->policy, VGPU_POLICY_VERSION, head.magic, head.version);
+                 ground()->policy, VGPU_POLICY_VERSION, head.magic, head.version);
     return false;
 }
 
-bool policy_copy(struct vgpu_policy *copy)
-{
+bool policy_copy(struct vgpu_policy *copy) {
     const struct vgpu_policy *file = map();
     uint32_t sequence;
-    if (file == NULL)
+    if (file == NULL) {
         return false;
+    }
     do {
-        if (!settled(file, &sequence))
+        if (!settled(file, &sequence)) {
             return false;
+        }
         memcpy(copy, file, sizeof *copy);
     } while (!unchanged(file, sequence));
     return known(read_head(copy));
 }
 
-bool policy_limit(unsigned card, uint64_t *bytes)
-{
+bool policy_limit(unsigned card, uint64_t *bytes) {
     const struct vgpu_policy *file = map();
     uint32_t sequence, flags;
     struct head head;
     uint64_t memory;
-    if (file == NULL)
+    if (file == NULL) {
         return false;
+    }
     do {
-        if (!settled(file, &sequence))
+        if (!settled(file, &sequence)) {
             return false;
+        }
         head = read_head(file);
         flags = __atomic_load_n(&file->flags, __ATOMIC_RELAXED);
         memory = card < VGPU_MAX_GPUS ? __atomic_load_n(&file->cards[card].memory, __ATOMIC_RELAXED) : 0;
     } while (!unchanged(file, sequence));
-    if (!known(head))
+    if (!known(head)) {
         return false;
-    if ((flags & VGPU_POLICY_MEMORY) == 0)
+    }
+    if ((flags & VGPU_POLICY_MEMORY) == 0) {
         *bytes = POLICY_UNLIMITED;
-    else if (card >= head.count)
+    } else if (card >= head.count) {
         *bytes = 0;
-    else
+    } else {
         *bytes = memory > 0 ? memory : POLICY_UNLIMITED;
+    }
     return true;
 }
 
-bool policy_compute(unsigned card, struct rate_policy *compute)
-{
+bool policy_compute(unsigned card, struct rate_policy *compute) {
     const struct vgpu_policy *file = map();
     uint32_t sequence;
     struct head head;
-    if (file == NULL || card >= VGPU_MAX_GPUS)
+    if (file == NULL || card >= VGPU_MAX_GPUS) {
         return false;
+    }
     do {
-        if (!settled(file, &sequence))
+        if (!settled(file, &sequence)) {
             return false;
+        }
         head = read_head(file);
         compute->flags = __atomic_load_n(&file->flags, __ATOMIC_RELAXED);
         compute->compute = __atomic_load_n(&file->compute, __ATOMIC_RELAXED);
         compute->cores = __atomic_load_n(&file->cards[card].cores, __ATOMIC_RELAXED);
         compute->ceiling = __atomic_load_n(&file->cards[card].ceiling, __ATOMIC_RELAXED);
     } while (!unchanged(file, sequence));
-    if (!known(head) || card >= head.count)
+    if (!known(head) || card >= head.count) {
         return false;
+    }
     /* These stand outside the sequence; the card's two are one word. */
     uint64_t moment = __atomic_load_n((const uint64_t *)(const void *)&file->cards[card].now, __ATOMIC_RELAXED);
     compute->now = (uint32_t)moment;

@@ -3,24 +3,24 @@
 #include "bucket.h"
 #include "layout.h"
 
-bool rate_is_fresh(const struct rate_policy *policy, uint64_t clock)
-{
+bool rate_is_fresh(const struct rate_policy *policy, uint64_t clock) {
     return policy->looked != 0 && clock < policy->looked + VGPU_FRESH_NS;
 }
 
-uint32_t rate_of_percent(uint32_t percent)
-{
+uint32_t rate_of_percent(uint32_t percent) {
     return percent < 100 ? percent * (BUCKET_WHOLE / 100) : 0;
 }
 
-uint32_t rate_of_policy(const struct rate_policy *policy, uint64_t clock)
-{
-    if (policy->now > 0 && rate_is_fresh(policy, clock))
+uint32_t rate_of_policy(const struct rate_policy *policy, uint64_t clock) {
+    if (policy->now > 0 && rate_is_fresh(policy, clock)) {
         return policy->now < BUCKET_WHOLE ? policy->now : 0;
-    if ((policy->flags & VGPU_POLICY_CORES) == 0 || policy->compute == VGPU_POLICY_UNLIMITED || policy->cores == 0)
+    }
+    if ((policy->flags & VGPU_POLICY_CORES) == 0 || policy->compute == VGPU_POLICY_UNLIMITED || policy->cores == 0) {
         return 0;
+    }
     /* Who is alone with the card needs no agent to be lent what is idle. */
-    if (policy->compute == VGPU_POLICY_SOFT && policy->looked == 0 && policy->ceiling > policy->cores)
+    if (policy->compute == VGPU_POLICY_SOFT && policy->looked == 0 && policy->ceiling > policy->cores) {
         return rate_of_percent(policy->ceiling);
+    }
     return rate_of_percent(policy->cores);
 }

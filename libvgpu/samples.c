@@ -35,17 +35,16 @@ static bool stopped;
 static unsigned under_way;
 static struct sample *first, **last = &first;
 
-unsigned samples_under_way(void)
-{
+unsigned samples_under_way(void) {
     return __atomic_load_n(&under_way, __ATOMIC_RELAXED);
 }
 
 /* Call with the lock held. */
-static struct pairs *pairs_of(CUcontext context)
-{
+static struct pairs *pairs_of(CUcontext context) {
     struct pairs *found = contexts;
-    while (found != NULL && found->context != context)
+    while (found != NULL && found->context != context) {
         found = found->next;
+    }
     if (found == NULL && (found = calloc(1, sizeof *found)) != NULL) {
         found->context = context;
         found->next = contexts;
@@ -54,69 +53,70 @@ static struct pairs *pairs_of(CUcontext context)
     return found;
 }
 
-static void put_back(struct sample *sample)
-{
+static void put_back(struct sample *sample) {
     struct pairs *pairs = pairs_of(sample->context);
-    if (pairs == NULL)
+    if (pairs == NULL) {
         return;
+    }
     sample->next = pairs->idle;
     pairs->idle = sample;
 }
 
-static struct sample *make(CUcontext context)
-{
+static struct sample *make(CUcontext context) {
     struct sample *sample = calloc(1, sizeof *sample);
-    if (sample == NULL)
+    if (sample == NULL) {
         return NULL;
+    }
     sample->context = context;
     if (DRIVER(cuEventCreate)(&sample->before, CU_EVENT_DEFAULT) == CUDA_SUCCESS) {
-        if (DRIVER(cuEventCreate)(&sample->after, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
+        if (DRIVER(cuEventCreate)(&sample->after, CU_EVENT_DEFAULT) == CUDA_SUCCESS) {
             return sample;
+        }
         DRIVER(cuEventDestroy_v2)(sample->before);
     }
     free(sample);
     return NULL;
 }
 
-static struct sample *take(CUcontext context)
-{
+static struct sample *take(CUcontext context) {
     struct sample *sample = NULL;
     bool more = false;
     lock_take(&lock);
     struct pairs *pairs = stopped || all_held > 0 ? NULL : pairs_of(context);
     if (pairs != NULL && pairs->held == 0) {
         sample = pairs->idle;
-        if (sample != NULL)
+        if (sample != NULL) {
             pairs->idle = sample->next;
-        else if (pairs->made < PAIRS_MOST)
+        } else if (pairs->made < PAIRS_MOST) {
             more = pairs->made++ < PAIRS_MOST;
+        }
     }
     lock_give(&lock);
     return sample == NULL && more ? make(context) : sample;
 }
 
-static bool able(void)
-{
-    return DRIVER(cuEventCreate) != NULL && DRIVER(cuEventRecord) != NULL && DRIVER(cuEventQuery) != NULL
-        && DRIVER(cuEventElapsedTime) != NULL && DRIVER(cuEventDestroy_v2) != NULL && DRIVER(cuCtxSetCurrent) != NULL;
+static bool able(void) {
+    return DRIVER(cuEventCreate) != NULL && DRIVER(cuEventRecord) != NULL && DRIVER(cuEventQuery) != NULL &&
+           DRIVER(cuEventElapsedTime) != NULL && DRIVER(cuEventDestroy_v2) != NULL && DRIVER(cuCtxSetCurrent) != NULL;
 }
 
-static bool record(CUevent event, CUstream stream)
-{
-    if (!captures_hold_off())
+static bool record(CUevent event, CUstream stream) {
+    if (!captures_hold_off()) {
         return false;
+    }
     bool recorded = DRIVER(cuEventRecord)(event, stream) == CUDA_SUCCESS;
     captures_let_go();
     return recorded;
 }
 
-struct sample *sample_begin(struct cost *cost, CUcontext context, int card, CUstream stream)
-{
-    if (captures_any() || !able())
+struct sample *sample_begin(struct cost *cost, CUcontext context, int card, CUstream stream) {
+    if (captures_any() || !able()) {
         return NULL;
+    }
     struct sample *sample = take(context);
-    if (sample == NULL)
+    if (sample == NULL) {
         return NULL;
+    }
     sample->cost = cost;
     sample->stream = stream;
     sample->card = (int16_t)card;
@@ -133,28 +133,25 @@ struct sample *sample_begin(struct cost *cost, CUcontext context, int card, CUst
     return sample;
 }
 
-void sample_launched(struct sample *sample)
-{
+void sample_launched(struct sample *sample) {
     sample->gap = budget_clock() - sample->begun_at;
 }
 
-static void end_learning(struct sample *sample)
-{
+static void end_learning(struct sample *sample) {
     costs_end_learning(sample->cost, sample->meaning);
     share_end_learning(sample->card, sample->noted_at);
 }
 
-void sample_cancel(struct sample *sample)
-{
-    if (sample->learning)
+void sample_cancel(struct sample *sample) {
+    if (sample->learning) {
         end_learning(sample);
+    }
     lock_take(&lock);
     put_back(sample);
     lock_give(&lock);
 }
 
-void sample_end(struct sample *sample, unsigned launches)
-{
+void sample_end(struct sample *sample, unsigned launches) {
     sample->launches = (uint16_t)launches;
     if (!record(sample->after, sample->stream)) {
         sample_cancel(sample);
@@ -171,23 +168,23 @@ void sample_end(struct sample *sample, unsigned launches)
 }
 
 /* Whether launches that are measured come on several streams these days. Call with the lock held. */
-static bool several_streams(CUstream stream, uint64_t now)
-{
+static bool several_streams(CUstream stream, uint64_t now) {
     static CUstream last_stream;
     static uint64_t changed_at;
-    if (stream != last_stream && last_stream != NULL)
+    if (stream != last_stream && last_stream != NULL) {
         changed_at = now;
+    }
     last_stream = stream;
     return changed_at != 0 && now - changed_at < STREAMS_NS;
 }
 
 /* What is known now of the sample's launches; and their charge, where it is to be corrected, is. */
-static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
-{
+static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
     struct cost *cost = sample->cost;
     enum estimate_view view = share_view(sample->card);
-    if (elapsed == 0)
+    if (elapsed == 0) {
         elapsed = 1;
+    }
     bool kept_busy = elapsed >= sample->ended_at - sample->begun_at;
     /* A run that the host didn't keep up with says nothing. */
     if (sample->launches > 1 && !kept_busy) {
@@ -197,12 +194,17 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
     /* An idle card began it while the host was still launching it: usually in the middle of that. Of a run it is a small
      * part, and the shortest run may be one of which it wasn't. */
     uint64_t off = 0;
-    if (!sample->backlogged && sample->launches == 1 && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap)
+    if (!sample->backlogged && sample->launches == 1 && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap) {
         off = sample->gap / 2;
+    }
     elapsed -= off;
     bool exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed);
-    struct estimate_sample measured = {.at = now, .ns = elapsed / sample->launches, .view = (uint8_t)view,
-        .behind = sample->backlogged, .exact = exact, .off = exact ? 0 : off};
+    struct estimate_sample measured = {.at = now,
+                                       .ns = elapsed / sample->launches,
+                                       .view = (uint8_t)view,
+                                       .behind = sample->backlogged,
+                                       .exact = exact,
+                                       .off = exact ? 0 : off};
     bool in_company = view == ESTIMATE_COMPANY || several_streams(sample->stream, now);
     measured.charged = sample->charged >= 0 && !in_company ? elapsed : 0;
     int64_t missing = costs_add(cost, measured, sample->meaning);
@@ -213,24 +215,26 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now)
         missing += (int64_t)(in_company ? part : own) - sample->charged;
     }
     message(MESSAGE_DEBUG, "GPU %d: %u launches took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
-        sample->card, sample->launches, (unsigned long long)elapsed, (int)view,
-        measured.exact ? "exactly" : "at most", (unsigned long long)cost->value, (long long)missing);
+            sample->card, sample->launches, (unsigned long long)elapsed, (int)view,
+            measured.exact ? "exactly" : "at most", (unsigned long long)cost->value, (long long)missing);
     /* A long launch waits for much to be earned: it needs at once what it has too much of. */
-    if (missing < 0 && sample->charged < 0)
+    if (missing < 0 && sample->charged < 0) {
         share_return(sample->card, -missing);
-    else if (missing != 0)
+    } else if (missing != 0) {
         share_give(sample->card, -missing);
+    }
 }
 
 /* While a launch whose cost nobody knows goes on, it is charged what has passed. */
-static void charge_so_far(struct sample *sample, uint64_t now)
-{
+static void charge_so_far(struct sample *sample, uint64_t now) {
     if (sample->started_at == 0) {
-        if (sample->backlogged && DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY)
+        if (sample->backlogged && DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY) {
             return;
+        }
         sample->started_at = sample->backlogged ? now : sample->ended_at;
-        if (sample->meaning == sample->cost->meaning)
+        if (sample->meaning == sample->cost->meaning) {
             __atomic_store_n(&sample->cost->runs_since, sample->started_at, __ATOMIC_RELAXED);
+        }
     }
     uint64_t passed = now > sample->started_at ? now - sample->started_at : 0;
     int64_t more = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS) - sample->charged;
@@ -239,32 +243,33 @@ static void charge_so_far(struct sample *sample, uint64_t now)
         share_give(sample->card, -more);
     }
     /* Others know that it goes on. */
-    if (passed < COST_UNKNOWN_MOST_NS && sample->noted_at != 0
-        && share_begin_learning(sample->card, sample->noted_at, now))
+    if (passed < COST_UNKNOWN_MOST_NS && sample->noted_at != 0 &&
+        share_begin_learning(sample->card, sample->noted_at, now)) {
         sample->noted_at = now;
+    }
 }
 
 /* Reads one that may be done; false where it isn't. */
-static bool read_one(struct sample *sample, uint64_t now)
-{
+static bool read_one(struct sample *sample, uint64_t now) {
     float milliseconds;
     CUresult result = DRIVER(cuEventQuery)(sample->after);
     if (result == CUDA_ERROR_NOT_READY) {
-        if (sample->learning)
+        if (sample->learning) {
             charge_so_far(sample, now);
+        }
         return false;
     }
-    if (result == CUDA_SUCCESS
-        && DRIVER(cuEventElapsedTime)(&milliseconds, sample->before, sample->after) == CUDA_SUCCESS
-        && milliseconds >= 0)
+    if (result == CUDA_SUCCESS &&
+        DRIVER(cuEventElapsedTime)(&milliseconds, sample->before, sample->after) == CUDA_SUCCESS && milliseconds >= 0) {
         learn(sample, (uint64_t)((double)milliseconds * 1e6), now);
-    if (sample->learning)
+    }
+    if (sample->learning) {
         end_learning(sample);
+    }
     return true;
 }
 
-unsigned samples_read(CUcontext context)
-{
+unsigned samples_read(CUcontext context) {
     CUcontext current = context;
     unsigned undone = 0;
     lock_take(&lock);
@@ -283,8 +288,9 @@ unsigned samples_read(CUcontext context)
             continue;
         }
         *link = each->next;
-        if (*link == NULL)
+        if (*link == NULL) {
             last = link;
+        }
         put_back(each);
         __atomic_store_n(&under_way, under_way - 1, __ATOMIC_RELAXED);
     }
@@ -293,30 +299,32 @@ unsigned samples_read(CUcontext context)
     return left;
 }
 
-void samples_hold(CUcontext context)
-{
+void samples_hold(CUcontext context) {
     lock_take(&lock);
-    if (context == NULL)
+    if (context == NULL) {
         all_held++;
-    for (struct pairs *each = contexts; each != NULL; each = each->next)
+    }
+    for (struct pairs *each = contexts; each != NULL; each = each->next) {
         each->held += each->context == context;
+    }
     lock_give(&lock);
 }
 
 /* Their events went with the context. */
-static void drop(CUcontext context)
-{
+static void drop(CUcontext context) {
     for (struct sample **link = &first; *link != NULL;) {
         struct sample *each = *link;
         if (each->context != context) {
             link = &each->next;
             continue;
         }
-        if (each->learning)
+        if (each->learning) {
             end_learning(each);
+        }
         *link = each->next;
-        if (*link == NULL)
+        if (*link == NULL) {
             last = link;
+        }
         free(each);
         __atomic_store_n(&under_way, under_way - 1, __ATOMIC_RELAXED);
     }
@@ -336,24 +344,25 @@ static void drop(CUcontext context)
     }
 }
 
-void samples_release(CUcontext context, bool ended)
-{
+void samples_release(CUcontext context, bool ended) {
     lock_take(&lock);
-    if (context == NULL)
+    if (context == NULL) {
         all_held--;
-    for (struct pairs *each = contexts; each != NULL; each = each->next)
+    }
+    for (struct pairs *each = contexts; each != NULL; each = each->next) {
         each->held -= each->context == context && each->held > 0;
-    if (ended)
+    }
+    if (ended) {
         drop(context);
+    }
     lock_give(&lock);
 }
 
-void samples_stop(void)
-{
+void samples_stop(void) {
     CUcontext current;
     /* What the card has done by now is still to be charged as it was. */
-    if (samples_under_way() > 0 && !captures_any() && DRIVER(cuCtxGetCurrent) != NULL
-        && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS) {
+    if (samples_under_way() > 0 && !captures_any() && DRIVER(cuCtxGetCurrent) != NULL &&
+        DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS) {
         samples_read(NULL);
         DRIVER(cuCtxSetCurrent)(current);
     }
@@ -362,8 +371,7 @@ void samples_stop(void)
     lock_give(&lock);
 }
 
-void samples_after_fork(void)
-{
+void samples_after_fork(void) {
     lock = (struct lock){0};
     contexts = NULL;
     first = NULL;

@@ -26,8 +26,7 @@ static struct group {
 } groups[MOST_GROUPS];
 
 /* Bookings reach into the future: what lies ahead isn't had yet. */
-static uint64_t busy_of(sim_machine *machine, uint32_t card, const sim_process *process)
-{
+static uint64_t busy_of(sim_machine *machine, uint32_t card, const sim_process *process) {
     sim_gpu *gpu = &machine->state->gpus[card];
     sim_lock_take(machine, &gpu->lock);
     uint64_t busy = sim_busy_until(&process->use[card].busy, sim_now_ns());
@@ -35,8 +34,7 @@ static uint64_t busy_of(sim_machine *machine, uint32_t card, const sim_process *
     return busy;
 }
 
-static unsigned group_of(uint32_t pid)
-{
+static unsigned group_of(uint32_t pid) {
     pid_t id = getpgid((pid_t)pid);
     for (unsigned place = 0; place < MOST_GROUPS; place++) {
         if (groups[place].id == id || groups[place].id == 0) {
@@ -48,25 +46,26 @@ static unsigned group_of(uint32_t pid)
     exit(1);
 }
 
-static void look(sim_machine *machine, uint32_t card, uint32_t slot)
-{
+static void look(sim_machine *machine, uint32_t card, uint32_t slot) {
     sim_process *process = &machine->state->processes[slot];
     struct seen *known = &seen[slot];
     uint64_t busy = busy_of(machine, card, process);
     if (known->generation != process->generation || known->pid != process->pid) {
-        if (known->group != 0)
+        if (known->group != 0) {
             groups[known->group - 1].gone += known->busy;
+        }
         *known = (struct seen){process->generation, process->pid, 0, 0};
     }
-    if (busy == 0)
+    if (busy == 0) {
         return;
+    }
     known->busy = busy;
-    if (known->group == 0)
+    if (known->group == 0) {
         known->group = group_of(process->pid);
+    }
 }
 
-int main(int count, char **words)
-{
+int main(int count, char **words) {
     sim_machine *machine;
     if (count != 4 || sim_join(words[1], &machine) != SIM_OK) {
         fprintf(stderr, "books: FOLDER of a machine, CARD and PERIOD_US are needed\n");
@@ -79,17 +78,21 @@ int main(int count, char **words)
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
         uint64_t whole = (uint64_t)(sim_busy_seconds(machine, card) * 1e9);
         uint64_t now = sim_now_ns();
-        for (uint32_t slot = 0; slot < machine->state->process_high; slot++)
-            look(machine, card, slot);
-        for (unsigned place = 0; place < MOST_GROUPS && groups[place].id != 0; place++)
-            groups[place].now = groups[place].gone;
         for (uint32_t slot = 0; slot < machine->state->process_high; slot++) {
-            if (seen[slot].group != 0)
+            look(machine, card, slot);
+        }
+        for (unsigned place = 0; place < MOST_GROUPS && groups[place].id != 0; place++) {
+            groups[place].now = groups[place].gone;
+        }
+        for (uint32_t slot = 0; slot < machine->state->process_high; slot++) {
+            if (seen[slot].group != 0) {
                 groups[seen[slot].group - 1].now += seen[slot].busy;
+            }
         }
         printf("%lu %lu", now, whole);
-        for (unsigned place = 0; place < MOST_GROUPS && groups[place].id != 0; place++)
+        for (unsigned place = 0; place < MOST_GROUPS && groups[place].id != 0; place++) {
             printf(" %d=%lu", (int)groups[place].id, groups[place].now);
+        }
         printf("\n");
         fflush(stdout);
     }

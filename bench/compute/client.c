@@ -54,125 +54,127 @@ static struct worker workers[MOST_THREADS];
 static bool paused, forked;
 static uint64_t late; /* longest time by which the host woke a sleeper too late */
 
-_Noreturn static void refuse(const char *what, const char *word)
-{
+_Noreturn static void refuse(const char *what, const char *word) {
     fprintf(stderr, "client: %s: %s\n", what, word);
     exit(2);
 }
 
-static void must(CUresult status, const char *what)
-{
+static void must(CUresult status, const char *what) {
     if (status != CUDA_SUCCESS) {
         fprintf(stderr, "client: %s answers %d\n", what, (int)status);
         _exit(1);
     }
 }
 
-static enum work_call call_of(const char *name)
-{
+static enum work_call call_of(const char *name) {
     static const char *const names[] = {"plain", "ex", "cooperative", "per-thread", "graph"};
     for (unsigned place = 0; place < sizeof names / sizeof *names; place++) {
-        if (strcmp(names[place], name) == 0)
+        if (strcmp(names[place], name) == 0) {
             return (enum work_call)place;
+        }
     }
     refuse("no such call", name);
 }
 
-static void read_word(const char *word)
-{
+static void read_word(const char *word) {
     const char *value = strchr(word, '=');
-    if (value++ == NULL)
+    if (value++ == NULL) {
         refuse("KEY=VALUE is needed", word);
+    }
     size_t length = (size_t)(value - 1 - word);
     unsigned long number = strtoul(value, NULL, 10);
 #define IS(key) (length == sizeof key - 1 && memcmp(word, key, length) == 0)
-    if (IS("kernel"))
+    if (IS("kernel")) {
         plan.work.ns = number;
-    else if (IS("grid"))
+    } else if (IS("grid")) {
         plan.work.grid = (unsigned)number;
-    else if (IS("block"))
+    } else if (IS("block")) {
         plan.work.block = (unsigned)number;
-    else if (IS("nodes"))
+    } else if (IS("nodes")) {
         plan.work.nodes = (unsigned)number;
-    else if (IS("call"))
+    } else if (IS("call")) {
         plan.work.call = call_of(value);
-    else if (IS("streams") && number >= 1 && number <= 64)
+    } else if (IS("streams") && number >= 1 && number <= 64) {
         plan.streams = (unsigned)number;
-    else if (IS("threads") && number >= 1 && number <= MOST_THREADS)
+    } else if (IS("threads") && number >= 1 && number <= MOST_THREADS) {
         plan.threads = (unsigned)number;
-    else if (IS("ahead"))
+    } else if (IS("ahead")) {
         plan.ahead = (unsigned)number;
-    else if (IS("forks"))
+    } else if (IS("forks")) {
         plan.forks = (unsigned)number;
-    else if (IS("kernels"))
+    } else if (IS("kernels")) {
         plan.kernels = (unsigned)number;
-    else if (IS("requests"))
+    } else if (IS("requests")) {
         plan.requests = (unsigned)number;
-    else if (IS("period"))
+    } else if (IS("period")) {
         plan.period = number;
-    else if (IS("beat"))
+    } else if (IS("beat")) {
         plan.beat = number;
-    else if (IS("seconds"))
+    } else if (IS("seconds")) {
         plan.seconds = strtod(value, NULL);
-    else
+    } else {
         refuse("not understood", word);
+    }
 }
 
-static void settle(uint64_t *longest, const struct worker *worker, uint64_t began, uint64_t taken)
-{
+static void settle(uint64_t *longest, const struct worker *worker, uint64_t began, uint64_t taken) {
     uint64_t first = __atomic_load_n(&worker->first, __ATOMIC_RELAXED);
-    if (began >= first + 1000000000U && taken > __atomic_load_n(longest, __ATOMIC_RELAXED))
+    if (began >= first + 1000000000U && taken > __atomic_load_n(longest, __ATOMIC_RELAXED)) {
         __atomic_store_n(longest, taken, __ATOMIC_RELAXED);
+    }
 }
 
-static void *launch_on(void *argument)
-{
+static void *launch_on(void *argument) {
     struct worker *worker = argument;
     struct work_lane lane;
     must(lane_open(&lane, &plan.work, plan.streams), "opening streams");
     for (unsigned launched = 1;; launched++) {
-        while (__atomic_load_n(&paused, __ATOMIC_RELAXED))
+        while (__atomic_load_n(&paused, __ATOMIC_RELAXED)) {
             usleep(1000);
+        }
         uint64_t began = work_now();
-        if (worker->first == 0)
+        if (worker->first == 0) {
             __atomic_store_n(&worker->first, began, __ATOMIC_RELAXED);
+        }
         __atomic_store_n(&worker->launching, began, __ATOMIC_RELAXED);
         must(lane_launch(&lane), "a launch");
         __atomic_store_n(&worker->launching, 0, __ATOMIC_RELAXED);
         uint64_t taken = work_now() - began;
         waits_add(&worker->waits, taken);
         settle(&worker->settled, worker, began, taken);
-        if (plan.ahead > 0 && launched % plan.ahead == 0)
+        if (plan.ahead > 0 && launched % plan.ahead == 0) {
             must(lane_wait(&lane), "waiting");
+        }
     }
     return NULL;
 }
 
-static void report(void)
-{
+static void report(void) {
     static struct waits all;
     uint64_t first = UINT64_MAX, now = work_now(), settled = 0;
     for (unsigned place = 0; place < plan.threads; place++) {
         waits_merge(&all, &workers[place].waits);
         uint64_t began = __atomic_load_n(&workers[place].first, __ATOMIC_RELAXED);
         uint64_t launching = __atomic_load_n(&workers[place].launching, __ATOMIC_RELAXED);
-        if (began != 0 && began < first)
+        if (began != 0 && began < first) {
             first = began;
-        if (launching != 0 && launching < now && now - launching > all.longest)
+        }
+        if (launching != 0 && launching < now && now - launching > all.longest) {
             all.longest = now - launching;
-        if (launching != 0 && launching < now)
+        }
+        if (launching != 0 && launching < now) {
             settle(&settled, &workers[place], launching, now - launching);
+        }
         uint64_t before = __atomic_load_n(&workers[place].settled, __ATOMIC_RELAXED);
         settled = before > settled ? before : settled;
     }
     printf("launches %lu first %lu longest %lu settled %lu p50 %lu p99 %lu p999 %lu late %lu\n", all.count,
-        first == UINT64_MAX ? 0 : first, all.longest, settled, waits_within(&all, 0.5), waits_within(&all, 0.99),
-        waits_within(&all, 0.999), late);
+           first == UINT64_MAX ? 0 : first, all.longest, settled, waits_within(&all, 0.5), waits_within(&all, 0.99),
+           waits_within(&all, 0.999), late);
 }
 
 /* Does what standard input says until the end. What forks share it hear nothing from there. */
-static void serve(uint64_t until)
-{
+static void serve(uint64_t until) {
     char line[64];
     struct pollfd input = {.fd = forked ? -1 : STDIN_FILENO, .events = POLLIN};
     for (uint64_t now; (now = work_now()) < until;) {
@@ -189,26 +191,26 @@ static void serve(uint64_t until)
             continue;
         }
         line[length] = 0;
-        if (strcmp(line, "end\n") == 0)
+        if (strcmp(line, "end\n") == 0) {
             return;
+        }
         __atomic_store_n(&paused, strcmp(line, "pause\n") == 0, __ATOMIC_RELAXED);
         line[length - 1] = 0;
         printf("moment %s %lu\n", line, work_now());
     }
 }
 
-static void load(void)
-{
+static void load(void) {
     for (unsigned place = 0; place < plan.threads; place++) {
-        if (pthread_create(&workers[place].thread, NULL, launch_on, &workers[place]) != 0)
+        if (pthread_create(&workers[place].thread, NULL, launch_on, &workers[place]) != 0) {
             refuse("no thread", "load");
+        }
     }
     serve(work_now() + (uint64_t)(plan.seconds * 1e9));
     report();
 }
 
-static void request_often(void)
-{
+static void request_often(void) {
     struct work_lane lane;
     must(lane_open(&lane, &plan.work, plan.streams), "opening streams");
     for (uint64_t due = work_now() + plan.period, count = 0; count < plan.requests; count++, due += plan.period) {
@@ -230,21 +232,22 @@ static void request_often(void)
     }
 }
 
-static void await_word(void)
-{
+static void await_word(void) {
     char word;
     printf("ready\n");
     /* By the byte, so that what follows stays for `serve`. */
-    while (read(STDIN_FILENO, &word, 1) == 1 && word != '\n')
+    while (read(STDIN_FILENO, &word, 1) == 1 && word != '\n') {
         continue;
+    }
 }
 
-int main(int count, char **words)
-{
-    if (count < 2 || (strcmp(words[1], "load") != 0 && strcmp(words[1], "requests") != 0))
+int main(int count, char **words) {
+    if (count < 2 || (strcmp(words[1], "load") != 0 && strcmp(words[1], "requests") != 0)) {
         refuse("say `load` or `requests`", count < 2 ? "" : words[1]);
-    for (int place = 2; place < count; place++)
+    }
+    for (int place = 2; place < count; place++) {
         read_word(words[place]);
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (unsigned child = 0; child < plan.forks; child++) {
         if (fork() == 0) {
@@ -253,16 +256,18 @@ int main(int count, char **words)
         }
     }
     if (plan.forks > 0 && !forked) {
-        while (wait(NULL) > 0)
+        while (wait(NULL) > 0) {
             continue;
+        }
         return 0;
     }
     must(work_open(&plan.work), "the driver");
     await_word();
-    if (strcmp(words[1], "load") == 0)
+    if (strcmp(words[1], "load") == 0) {
         load();
-    else
+    } else {
         request_often();
+    }
     fflush(stdout);
     _exit(0); /* what is still queued goes with the process */
 }

@@ -16,122 +16,102 @@ static __thread CUcontext current;
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-CUresult cuDriverGetVersion(int *version)
-{
+CUresult cuDriverGetVersion(int *version) {
     *version = 12090;
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetCount(int *count)
-{
+CUresult cuDeviceGetCount(int *count) {
     *count = 1;
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGet(CUdevice *device, int ordinal)
-{
+CUresult cuDeviceGet(CUdevice *device, int ordinal) {
     *device = 0;
     return ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
-CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device)
-{
+CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
     *value = 1;
     return CUDA_SUCCESS;
 }
 
 /* GPU-00000000-0000-0000-0000-000000000001 */
-CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice device)
-{
+CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice device) {
     memset(uuid, 0, sizeof *uuid);
     uuid->bytes[sizeof uuid->bytes - 1] = 1;
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device)
-{
+CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
     return cuDeviceGetUuid(uuid, device);
 }
 
-CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device)
-{
+CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device) {
     *bytes = CARD_BYTES;
     return CUDA_SUCCESS;
 }
 
-CUresult cuMemGetInfo_v2(size_t *bytes_free, size_t *bytes_total)
-{
+CUresult cuMemGetInfo_v2(size_t *bytes_free, size_t *bytes_total) {
     *bytes_free = *bytes_total = CARD_BYTES;
     return CUDA_SUCCESS;
 }
 
-CUresult cuDevicePrimaryCtxRetain(CUcontext *made, CUdevice device)
-{
+CUresult cuDevicePrimaryCtxRetain(CUcontext *made, CUdevice device) {
     *made = (CUcontext)&context;
     return CUDA_SUCCESS;
 }
 
-CUresult cuCtxSetCurrent(CUcontext wanted)
-{
+CUresult cuCtxSetCurrent(CUcontext wanted) {
     current = wanted;
     return CUDA_SUCCESS;
 }
 
-CUresult cuCtxGetCurrent(CUcontext *found)
-{
+CUresult cuCtxGetCurrent(CUcontext *found) {
     *found = current;
     return CUDA_SUCCESS;
 }
 
-CUresult cuCtxGetDevice(CUdevice *device)
-{
+CUresult cuCtxGetDevice(CUdevice *device) {
     *device = 0;
     return current != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-CUresult cuStreamGetCtx(CUstream of, CUcontext *found)
-{
+CUresult cuStreamGetCtx(CUstream of, CUcontext *found) {
     *found = (CUcontext)&context;
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamCreate(CUstream *made, unsigned int flags)
-{
+CUresult cuStreamCreate(CUstream *made, unsigned int flags) {
     *made = (CUstream)&stream;
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamIsCapturing(CUstream of, CUstreamCaptureStatus *status)
-{
+CUresult cuStreamIsCapturing(CUstream of, CUstreamCaptureStatus *status) {
     memset(status, 0, sizeof *status);
     return CUDA_SUCCESS;
 }
 
-CUresult cuModuleLoadData(CUmodule *made, const void *image)
-{
+CUresult cuModuleLoadData(CUmodule *made, const void *image) {
     *made = (CUmodule)&module;
     return CUDA_SUCCESS;
 }
 
-CUresult cuModuleGetFunction(CUfunction *found, CUmodule in, const char *name)
-{
+CUresult cuModuleGetFunction(CUfunction *found, CUmodule in, const char *name) {
     *found = (CUfunction)&function;
     return CUDA_SUCCESS;
 }
 
-CUresult cuEventCreate(CUevent *made, unsigned int flags)
-{
+CUresult cuEventCreate(CUevent *made, unsigned int flags) {
     *made = (CUevent)&event;
     return CUDA_SUCCESS;
 }
 
-CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end)
-{
+CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
     *milliseconds = 0;
     return CUDA_SUCCESS;
 }
 
-CUresult cuEventElapsedTime_v2(float *milliseconds, CUevent start, CUevent end)
-{
+CUresult cuEventElapsedTime_v2(float *milliseconds, CUevent start, CUevent end) {
     return cuEventElapsedTime(milliseconds, start, end);
 }

@@ -3,8 +3,7 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) \
-    __attribute__((weak)) CUresult symbol parameters               \
-    {                                                              \
+    __attribute__((weak)) CUresult symbol parameters {             \
         return CUDA_SUCCESS;                                       \
     }
 #define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \

@@ -23,7 +23,8 @@ static size_t channel_bytes(CUarray_format format) {
 static CUresult check(const CUDA_ARRAY3D_DESCRIPTOR *wanted) {
     NEED(wanted->width && channel_bytes(wanted->format), CUDA_ERROR_INVALID_VALUE);
     NEED(wanted->channels == 1 || wanted->channels == 2 || wanted->channels == 4, CUDA_ERROR_INVALID_VALUE);
-    unsigned known = CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST | CUDA_ARRAY3D_CUBEMAP | CUDA_ARRAY3D_TEXTURE_GATHER;
+    unsigned known =
+        CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST | CUDA_ARRAY3D_CUBEMAP | CUDA_ARRAY3D_TEXTURE_GATHER;
     NEED(!(wanted->flags & ~known), CUDA_ERROR_INVALID_VALUE);
     bool layered = wanted->flags & CUDA_ARRAY3D_LAYERED;
     if (wanted->flags & CUDA_ARRAY3D_CUBEMAP) {

@@ -90,7 +90,8 @@ CUresult capture_forbids_sync(CUcontext context) {
     pthread_mutex_lock(&lock);
     for (capture *each = captures; each; each = each->next) {
         bool mine = pthread_equal(each->thread, pthread_self());
-        bool guarded = each->mode == CU_STREAM_CAPTURE_MODE_GLOBAL || (each->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL && mine);
+        bool guarded =
+            each->mode == CU_STREAM_CAPTURE_MODE_GLOBAL || (each->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL && mine);
         bool blocking = !(each->origin->flags & CU_STREAM_NON_BLOCKING);
         if (each->origin->context == context && guarded && blocking) {
             each->broken = true;
@@ -109,9 +110,10 @@ CUresult capture_forbids_unsafe(void) {
     pthread_mutex_lock(&lock);
     for (capture *each = captures; each; each = each->next) {
         bool mine = pthread_equal(each->thread, pthread_self());
-        bool guarded = thread_mode == CU_STREAM_CAPTURE_MODE_GLOBAL
-                           ? each->mode == CU_STREAM_CAPTURE_MODE_GLOBAL || (each->mode != CU_STREAM_CAPTURE_MODE_RELAXED && mine)
-                           : each->mode != CU_STREAM_CAPTURE_MODE_RELAXED && mine;
+        bool guarded =
+            thread_mode == CU_STREAM_CAPTURE_MODE_GLOBAL
+                ? each->mode == CU_STREAM_CAPTURE_MODE_GLOBAL || (each->mode != CU_STREAM_CAPTURE_MODE_RELAXED && mine)
+                : each->mode != CU_STREAM_CAPTURE_MODE_RELAXED && mine;
         if (guarded) {
             each->broken = true;
             result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;

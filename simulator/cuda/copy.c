@@ -101,8 +101,8 @@ CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t byte_count, CUst
     return later(current, stream, &work);
 }
 
-CUresult cuMemcpyPeerAsync(CUdeviceptr dst_device, CUcontext dst_context, CUdeviceptr src_device,
-                           CUcontext src_context, size_t byte_count, CUstream stream) {
+CUresult cuMemcpyPeerAsync(CUdeviceptr dst_device, CUcontext dst_context, CUdeviceptr src_device, CUcontext src_context,
+                           size_t byte_count, CUstream stream) {
     NEED(object_is(dst_context, KIND_CONTEXT) && object_is(src_context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
     return cuMemcpyDtoDAsync_v2(dst_device, src_device, byte_count, stream);
 }
@@ -147,43 +147,54 @@ static op array_copy(CUarray to, size_t to_offset, CUdeviceptr to_device, void *
     return work;
 }
 
-#define ARRAY_COPY(symbol, parameters, ...)           \
-    CUresult symbol parameters {                      \
-        NEED_CONTEXT(current);                        \
-        op work = array_copy(__VA_ARGS__);            \
-        return now(current, &work);                   \
+#define ARRAY_COPY(symbol, parameters, ...) \
+    CUresult symbol parameters {            \
+        NEED_CONTEXT(current);              \
+        op work = array_copy(__VA_ARGS__);  \
+        return now(current, &work);         \
     }
-#define ARRAY_COPY_ASYNC(symbol, parameters, ...)     \
-    CUresult symbol parameters {                      \
-        NEED_CONTEXT(current);                        \
-        op work = array_copy(__VA_ARGS__);            \
-        return later(current, stream, &work);         \
+#define ARRAY_COPY_ASYNC(symbol, parameters, ...) \
+    CUresult symbol parameters {                  \
+        NEED_CONTEXT(current);                    \
+        op work = array_copy(__VA_ARGS__);        \
+        return later(current, stream, &work);     \
     }
 ARRAY_COPY(cuMemcpyDtoA_v2, (CUarray to, size_t offset, CUdeviceptr from, size_t bytes), to, offset, 0, NULL, NULL, 0,
            from, NULL, bytes)
-ARRAY_COPY(cuMemcpyAtoD_v2, (CUdeviceptr to, CUarray from, size_t offset, size_t bytes), NULL, 0, to, NULL, from, offset,
-           0, NULL, bytes)
-ARRAY_COPY(cuMemcpyHtoA_v2, (CUarray to, size_t offset, const void *from, size_t bytes), to, offset, 0, NULL, NULL, 0, 0,
-           from, bytes)
-ARRAY_COPY(cuMemcpyAtoH_v2, (void *to, CUarray from, size_t offset, size_t bytes), NULL, 0, 0, to, from, offset, 0, NULL,
-           bytes)
-ARRAY_COPY(cuMemcpyAtoA_v2, (CUarray to, size_t to_offset, CUarray from, size_t from_offset, size_t bytes), to, to_offset,
-           0, NULL, from, from_offset, 0, NULL, bytes)
+ARRAY_COPY(cuMemcpyAtoD_v2, (CUdeviceptr to, CUarray from, size_t offset, size_t bytes), NULL, 0, to, NULL, from,
+           offset, 0, NULL, bytes)
+ARRAY_COPY(cuMemcpyHtoA_v2, (CUarray to, size_t offset, const void *from, size_t bytes), to, offset, 0, NULL, NULL, 0,
+           0, from, bytes)
+ARRAY_COPY(cuMemcpyAtoH_v2, (void *to, CUarray from, size_t offset, size_t bytes), NULL, 0, 0, to, from, offset, 0,
+           NULL, bytes)
+ARRAY_COPY(cuMemcpyAtoA_v2, (CUarray to, size_t to_offset, CUarray from, size_t from_offset, size_t bytes), to,
+           to_offset, 0, NULL, from, from_offset, 0, NULL, bytes)
 ARRAY_COPY_ASYNC(cuMemcpyHtoAAsync_v2, (CUarray to, size_t offset, const void *from, size_t bytes, CUstream stream), to,
                  offset, 0, NULL, NULL, 0, 0, from, bytes)
-ARRAY_COPY_ASYNC(cuMemcpyAtoHAsync_v2, (void *to, CUarray from, size_t offset, size_t bytes, CUstream stream), NULL, 0, 0,
-                 to, from, offset, 0, NULL, bytes)
+ARRAY_COPY_ASYNC(cuMemcpyAtoHAsync_v2, (void *to, CUarray from, size_t offset, size_t bytes, CUstream stream), NULL, 0,
+                 0, to, from, offset, 0, NULL, bytes)
 
 /* ---- Boxes. */
 
 static op box_2d(const CUDA_MEMCPY2D *flat) {
     op work = {.kind = OP_COPY_BOX};
-    work.as.box = (CUDA_MEMCPY3D_PEER){
-        .src_x = flat->src_x, .src_y = flat->src_y, .src_type = flat->src_type, .src_host = flat->src_host,
-        .src_device = flat->src_device, .src_array = flat->src_array, .src_pitch = flat->src_pitch,
-        .dst_x = flat->dst_x, .dst_y = flat->dst_y, .dst_type = flat->dst_type, .dst_host = flat->dst_host,
-        .dst_device = flat->dst_device, .dst_array = flat->dst_array, .dst_pitch = flat->dst_pitch,
-        .width = flat->width, .height = flat->height, .depth = 1};
+    work.as.box = (CUDA_MEMCPY3D_PEER){.src_x = flat->src_x,
+                                       .src_y = flat->src_y,
+                                       .src_type = flat->src_type,
+                                       .src_host = flat->src_host,
+                                       .src_device = flat->src_device,
+                                       .src_array = flat->src_array,
+                                       .src_pitch = flat->src_pitch,
+                                       .dst_x = flat->dst_x,
+                                       .dst_y = flat->dst_y,
+                                       .dst_type = flat->dst_type,
+                                       .dst_host = flat->dst_host,
+                                       .dst_device = flat->dst_device,
+                                       .dst_array = flat->dst_array,
+                                       .dst_pitch = flat->dst_pitch,
+                                       .width = flat->width,
+                                       .height = flat->height,
+                                       .depth = 1};
     return work;
 }
 
@@ -193,19 +204,19 @@ static op box_3d(const CUDA_MEMCPY3D *copy) {
     return work;
 }
 
-#define BOX_COPY(symbol, type, box)                                   \
-    CUresult symbol(const type *copy) {                               \
-        NEED_CONTEXT(current);                                        \
-        NEED(copy, CUDA_ERROR_INVALID_VALUE);                         \
-        op work = box;                                                \
-        return now(current, &work);                                   \
+#define BOX_COPY(symbol, type, box)           \
+    CUresult symbol(const type *copy) {       \
+        NEED_CONTEXT(current);                \
+        NEED(copy, CUDA_ERROR_INVALID_VALUE); \
+        op work = box;                        \
+        return now(current, &work);           \
     }
-#define BOX_COPY_ASYNC(symbol, type, box)                             \
-    CUresult symbol(const type *copy, CUstream stream) {              \
-        NEED_CONTEXT(current);                                        \
-        NEED(copy, CUDA_ERROR_INVALID_VALUE);                         \
-        op work = box;                                                \
-        return later(current, stream, &work);                         \
+#define BOX_COPY_ASYNC(symbol, type, box)                \
+    CUresult symbol(const type *copy, CUstream stream) { \
+        NEED_CONTEXT(current);                           \
+        NEED(copy, CUDA_ERROR_INVALID_VALUE);            \
+        op work = box;                                   \
+        return later(current, stream, &work);            \
     }
 #define PEER_BOX ((op){.kind = OP_COPY_BOX, .as.box = *copy})
 BOX_COPY(cuMemcpy2D_v2, CUDA_MEMCPY2D, box_2d(copy))
@@ -222,28 +233,28 @@ static op fill(CUdeviceptr pointer, size_t pitch, unsigned value, unsigned unit,
     return (op){.kind = OP_FILL, .as.fill = {pointer, pitch, value, unit, width, height}};
 }
 
-#define MEMSETS(bits, type)                                                                                          \
-    CUresult cuMemsetD##bits##_v2(CUdeviceptr dst_device, type value, size_t count) {                                \
-        NEED_CONTEXT(current);                                                                                       \
-        op work = fill(dst_device, 0, value, bits / 8, count, 1);                                                    \
-        return now(current, &work);                                                                                  \
-    }                                                                                                                \
-    CUresult cuMemsetD##bits##Async(CUdeviceptr dst_device, type value, size_t count, CUstream stream) {             \
-        NEED_CONTEXT(current);                                                                                       \
-        op work = fill(dst_device, 0, value, bits / 8, count, 1);                                                    \
-        return later(current, stream, &work);                                                                        \
-    }                                                                                                                \
-    CUresult cuMemsetD2D##bits##_v2(CUdeviceptr dst_device, size_t dst_pitch, type value, size_t width,              \
-                                    size_t height) {                                                                 \
-        NEED_CONTEXT(current);                                                                                       \
-        op work = fill(dst_device, dst_pitch, value, bits / 8, width, height);                                       \
-        return now(current, &work);                                                                                  \
-    }                                                                                                                \
-    CUresult cuMemsetD2D##bits##Async(CUdeviceptr dst_device, size_t dst_pitch, type value, size_t width,            \
-                                      size_t height, CUstream stream) {                                              \
-        NEED_CONTEXT(current);                                                                                       \
-        op work = fill(dst_device, dst_pitch, value, bits / 8, width, height);                                       \
-        return later(current, stream, &work);                                                                        \
+#define MEMSETS(bits, type)                                                                               \
+    CUresult cuMemsetD##bits##_v2(CUdeviceptr dst_device, type value, size_t count) {                     \
+        NEED_CONTEXT(current);                                                                            \
+        op work = fill(dst_device, 0, value, bits / 8, count, 1);                                         \
+        return now(current, &work);                                                                       \
+    }                                                                                                     \
+    CUresult cuMemsetD##bits##Async(CUdeviceptr dst_device, type value, size_t count, CUstream stream) {  \
+        NEED_CONTEXT(current);                                                                            \
+        op work = fill(dst_device, 0, value, bits / 8, count, 1);                                         \
+        return later(current, stream, &work);                                                             \
+    }                                                                                                     \
+    CUresult cuMemsetD2D##bits##_v2(CUdeviceptr dst_device, size_t dst_pitch, type value, size_t width,   \
+                                    size_t height) {                                                      \
+        NEED_CONTEXT(current);                                                                            \
+        op work = fill(dst_device, dst_pitch, value, bits / 8, width, height);                            \
+        return now(current, &work);                                                                       \
+    }                                                                                                     \
+    CUresult cuMemsetD2D##bits##Async(CUdeviceptr dst_device, size_t dst_pitch, type value, size_t width, \
+                                      size_t height, CUstream stream) {                                   \
+        NEED_CONTEXT(current);                                                                            \
+        op work = fill(dst_device, dst_pitch, value, bits / 8, width, height);                            \
+        return later(current, stream, &work);                                                             \
     }
 
 MEMSETS(8, unsigned char)

@@ -50,7 +50,9 @@ static CUresult array_side(CUarray array, size_t x, size_t y, size_t z, const CU
 
 static CUresult sides(const CUDA_MEMCPY3D_PEER *box, side *from, side *to) {
     switch (box->src_type) {
-    case CU_MEMORYTYPE_ARRAY: NEED_OK(array_side(box->src_array, box->src_x, box->src_y, box->src_z, box, false, from)); break;
+    case CU_MEMORYTYPE_ARRAY:
+        NEED_OK(array_side(box->src_array, box->src_x, box->src_y, box->src_z, box, false, from));
+        break;
     case CU_MEMORYTYPE_HOST:
         NEED_OK(linear_side((CUdeviceptr)(uintptr_t)box->src_host, box->src_x, box->src_y, box->src_z, box->src_pitch,
                             box->src_height, box, CU_MEMORYTYPE_HOST, false, from));
@@ -80,8 +82,8 @@ CUresult op_check_copy(const op *checked) {
     switch (checked->kind) {
     case OP_COPY: {
         size_t bytes = checked->as.copy.bytes;
-        NEED(bytes == 0 || (reaches(checked->as.copy.source, bytes, false) &&
-                            reaches(checked->as.copy.destination, bytes, true)),
+        NEED(bytes == 0 ||
+                 (reaches(checked->as.copy.source, bytes, false) && reaches(checked->as.copy.destination, bytes, true)),
              CUDA_ERROR_INVALID_VALUE);
         return CUDA_SUCCESS;
     }

@@ -9,7 +9,7 @@
 #include "simulator/state/state.h"
 
 #define MIB ((size_t)1 << 20)
-#define ROUND_UP(value, step) (((value) + (step)-1) / (step) * (step))
+#define ROUND_UP(value, step) (((value) + (step) - 1) / (step) * (step))
 
 /* ---- Handles. Objects are never returned to malloc, so that a stale handle is told apart instead of crashing. */
 
@@ -223,12 +223,12 @@ void module_end(CUmodule module);
 
 /* ---- What every entry point begins with. */
 
-#define NEED_DRIVER()                    \
-    do {                                 \
+#define NEED_DRIVER()                     \
+    do {                                  \
         CUresult ready_ = driver_ready(); \
-        if (ready_ != CUDA_SUCCESS) {    \
-            return ready_;               \
-        }                                \
+        if (ready_ != CUDA_SUCCESS) {     \
+            return ready_;                \
+        }                                 \
     } while (0)
 
 #define NEED(condition, error) \
@@ -238,43 +238,43 @@ void module_end(CUmodule module);
         }                      \
     } while (0)
 
-#define NEED_OK(call)                     \
-    do {                                  \
-        CUresult status_ = (call);        \
-        if (status_ != CUDA_SUCCESS) {    \
-            return status_;               \
-        }                                 \
+#define NEED_OK(call)                  \
+    do {                               \
+        CUresult status_ = (call);     \
+        if (status_ != CUDA_SUCCESS) { \
+            return status_;            \
+        }                              \
     } while (0)
 
-#define NEED_CONTEXT(name)                       \
-    __attribute__((unused)) CUcontext name;                              \
-    do {                                         \
-        NEED_DRIVER();                           \
-        CUresult error_ = CUDA_SUCCESS;          \
-        name = context_current(&error_);         \
-        if (!name) {                             \
-            return error_;                       \
-        }                                        \
+#define NEED_CONTEXT(name)                  \
+    __attribute__((unused)) CUcontext name; \
+    do {                                    \
+        NEED_DRIVER();                      \
+        CUresult error_ = CUDA_SUCCESS;     \
+        name = context_current(&error_);    \
+        if (!name) {                        \
+            return error_;                  \
+        }                                   \
     } while (0)
 
 /* The same without a look at the card. */
-#define NEED_CONTEXT_NAMED(name)                 \
-    CUcontext name;                              \
-    do {                                         \
-        NEED_DRIVER();                           \
-        CUresult error_ = CUDA_SUCCESS;          \
-        name = context_named(&error_);           \
-        if (!name) {                             \
-            return error_;                       \
-        }                                        \
+#define NEED_CONTEXT_NAMED(name)        \
+    CUcontext name;                     \
+    do {                                \
+        NEED_DRIVER();                  \
+        CUresult error_ = CUDA_SUCCESS; \
+        name = context_named(&error_);  \
+        if (!name) {                    \
+            return error_;              \
+        }                               \
     } while (0)
 
-#define NEED_DEVICE(name, ordinal)               \
-    __attribute__((unused)) device *name;                                \
-    do {                                         \
-        NEED_DRIVER();                           \
-        name = device_at(ordinal);               \
-        NEED(name, CUDA_ERROR_INVALID_DEVICE);   \
+#define NEED_DEVICE(name, ordinal)             \
+    __attribute__((unused)) device *name;      \
+    do {                                       \
+        NEED_DRIVER();                         \
+        name = device_at(ordinal);             \
+        NEED(name, CUDA_ERROR_INVALID_DEVICE); \
     } while (0)
 
 #endif

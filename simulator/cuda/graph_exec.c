@@ -57,8 +57,7 @@ static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
         return run_graph(node->child, stream, ready);
     }
     switch (work->kind) {
-    case OP_KERNEL:
-        return kernel_run(node->context->device, work, ready);
+    case OP_KERNEL: return kernel_run(node->context->device, work, ready);
     case OP_HOST:
         turn_rest();
         sleep_until(ready);
@@ -120,8 +119,8 @@ uint64_t exec_run(CUgraphExec exec, CUgraph graph, CUstream stream, uint64_t rea
 
 static bool calls_host(CUgraph graph) {
     for (CUgraphNode node = graph->first; node; node = node->next) {
-        bool waits = node->work.kind == OP_HOST || node->work.kind == OP_WAIT_VALUE || node->work.kind == OP_WRITE_VALUE ||
-                     node->work.kind == OP_WAIT;
+        bool waits = node->work.kind == OP_HOST || node->work.kind == OP_WAIT_VALUE ||
+                     node->work.kind == OP_WRITE_VALUE || node->work.kind == OP_WAIT;
         if (waits || (node->child && calls_host(node->child))) {
             return true;
         }
@@ -132,7 +131,9 @@ static bool calls_host(CUgraph graph) {
 static uint64_t kernel_time(CUgraph graph) {
     uint64_t sum = 0;
     for (CUgraphNode node = graph->first; node; node = node->next) {
-        sum += node->child ? kernel_time(node->child) : node->work.kind == OP_KERNEL ? node->work.as.kernel.duration_ns : 0;
+        sum += node->child                    ? kernel_time(node->child)
+               : node->work.kind == OP_KERNEL ? node->work.as.kernel.duration_ns
+                                              : 0;
     }
     return sum;
 }
@@ -142,7 +143,8 @@ bool exec_must_wait(CUgraphExec exec, CUgraph graph, const device *card) {
         return true;
     }
     uint64_t time = kernel_time(graph);
-    bool waits = calls_host(graph) || (time && (turn_is_contended(card) || !sim_work_fits(sim_driver.machine, card->gpu, time)));
+    bool waits =
+        calls_host(graph) || (time && (turn_is_contended(card) || !sim_work_fits(sim_driver.machine, card->gpu, time)));
     pthread_mutex_unlock(&exec->running);
     return waits;
 }

@@ -4,9 +4,9 @@
 
 #include "simulator/cuda/graph.h"
 
-#define NEED_NODE_OF(node, wanted)                              \
-    do {                                                        \
-        NEED_DRIVER();                                          \
+#define NEED_NODE_OF(node, wanted)                                                              \
+    do {                                                                                        \
+        NEED_DRIVER();                                                                          \
         NEED(object_is(node, KIND_NODE) && (node)->type == (wanted), CUDA_ERROR_INVALID_VALUE); \
     } while (0)
 
@@ -224,18 +224,18 @@ CUresult cuGraphAddEventWaitNode(CUgraphNode *graph_node, CUgraph graph, const C
     return add_event(graph_node, graph, dependencies, dependency_count, event, OP_WAIT);
 }
 
-#define EVENT_NODES(name, node_type)                                                \
-    CUresult cuGraph##name##NodeGetEvent(CUgraphNode node, CUevent *event_out) {    \
-        NEED_NODE_OF(node, node_type);                                              \
-        NEED(event_out, CUDA_ERROR_INVALID_VALUE);                                  \
-        *event_out = node->work.as.event.event;                                     \
-        return CUDA_SUCCESS;                                                        \
-    }                                                                               \
-    CUresult cuGraph##name##NodeSetEvent(CUgraphNode node, CUevent event) {         \
-        NEED_NODE_OF(node, node_type);                                              \
-        NEED(object_is(event, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);              \
-        node->work.as.event.event = event;                                          \
-        return CUDA_SUCCESS;                                                        \
+#define EVENT_NODES(name, node_type)                                             \
+    CUresult cuGraph##name##NodeGetEvent(CUgraphNode node, CUevent *event_out) { \
+        NEED_NODE_OF(node, node_type);                                           \
+        NEED(event_out, CUDA_ERROR_INVALID_VALUE);                               \
+        *event_out = node->work.as.event.event;                                  \
+        return CUDA_SUCCESS;                                                     \
+    }                                                                            \
+    CUresult cuGraph##name##NodeSetEvent(CUgraphNode node, CUevent event) {      \
+        NEED_NODE_OF(node, node_type);                                           \
+        NEED(object_is(event, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);           \
+        node->work.as.event.event = event;                                       \
+        return CUDA_SUCCESS;                                                     \
     }
 EVENT_NODES(EventRecord, CU_GRAPH_NODE_TYPE_EVENT_RECORD)
 EVENT_NODES(EventWait, CU_GRAPH_NODE_TYPE_WAIT_EVENT)
@@ -248,7 +248,8 @@ CUresult cuGraphAddChildGraphNode(CUgraphNode *graph_node, CUgraph graph, const 
     NEED_OK(graph_copy(child_graph, &copy));
     copy->owned = true;
     op work = {.kind = OP_EMPTY};
-    CUresult result = graph_add(graph, CU_GRAPH_NODE_TYPE_GRAPH, &work, NULL, dependencies, dependency_count, graph_node);
+    CUresult result =
+        graph_add(graph, CU_GRAPH_NODE_TYPE_GRAPH, &work, NULL, dependencies, dependency_count, graph_node);
     if (result != CUDA_SUCCESS) {
         graph_end(copy);
         return result;

@@ -35,12 +35,12 @@ static CUgraphNode twin_of(CUgraphExec exec, CUgraphNode node) {
     return NULL;
 }
 
-#define NEED_TWIN(twin, exec, node)             \
-    CUgraphNode twin;                           \
-    do {                                        \
-        NEED_DRIVER();                          \
-        twin = twin_of(exec, node);             \
-        NEED(twin, CUDA_ERROR_INVALID_VALUE);   \
+#define NEED_TWIN(twin, exec, node)           \
+    CUgraphNode twin;                         \
+    do {                                      \
+        NEED_DRIVER();                        \
+        twin = twin_of(exec, node);           \
+        NEED(twin, CUDA_ERROR_INVALID_VALUE); \
     } while (0)
 
 CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *params) {

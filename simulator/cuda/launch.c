@@ -157,9 +157,9 @@ static CUresult submit(const CUDA_KERNEL_NODE_PARAMS *wanted, CUstream handle, b
 CUresult cuLaunchKernel(CUfunction function, unsigned int grid_dim_x, unsigned int grid_dim_y, unsigned int grid_dim_z,
                         unsigned int block_dim_x, unsigned int block_dim_y, unsigned int block_dim_z,
                         unsigned int shared_mem_bytes, CUstream stream, void **kernel_params, void **extra) {
-    CUDA_KERNEL_NODE_PARAMS wanted = {function,    grid_dim_x,  grid_dim_y,       grid_dim_z,    block_dim_x,
-                                      block_dim_y, block_dim_z, shared_mem_bytes, kernel_params, extra,
-                                      NULL,        NULL};
+    CUDA_KERNEL_NODE_PARAMS wanted = {function,      grid_dim_x,  grid_dim_y,  grid_dim_z,
+                                      block_dim_x,   block_dim_y, block_dim_z, shared_mem_bytes,
+                                      kernel_params, extra,       NULL,        NULL};
     return submit(&wanted, stream, false);
 }
 
@@ -167,9 +167,9 @@ CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned int grid_dim_x,
                                    unsigned int grid_dim_z, unsigned int block_dim_x, unsigned int block_dim_y,
                                    unsigned int block_dim_z, unsigned int shared_mem_bytes, CUstream stream,
                                    void **kernel_params) {
-    CUDA_KERNEL_NODE_PARAMS wanted = {function,    grid_dim_x,  grid_dim_y,       grid_dim_z,    block_dim_x,
-                                      block_dim_y, block_dim_z, shared_mem_bytes, kernel_params, NULL,
-                                      NULL,        NULL};
+    CUDA_KERNEL_NODE_PARAMS wanted = {function,      grid_dim_x,  grid_dim_y,  grid_dim_z,
+                                      block_dim_x,   block_dim_y, block_dim_z, shared_mem_bytes,
+                                      kernel_params, NULL,        NULL,        NULL};
     return submit(&wanted, stream, true);
 }
 
@@ -182,9 +182,18 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
             cooperative = config->attributes[i].value.cooperative;
         }
     }
-    CUDA_KERNEL_NODE_PARAMS wanted = {function,        config->grid_x,  config->grid_y,       config->grid_z,
-                                      config->block_x, config->block_y, config->block_z,      config->shared_bytes,
-                                      kernel_params,   extra,           NULL,                 NULL};
+    CUDA_KERNEL_NODE_PARAMS wanted = {function,
+                                      config->grid_x,
+                                      config->grid_y,
+                                      config->grid_z,
+                                      config->block_x,
+                                      config->block_y,
+                                      config->block_z,
+                                      config->shared_bytes,
+                                      kernel_params,
+                                      extra,
+                                      NULL,
+                                      NULL};
     return submit(&wanted, config->stream, cooperative);
 }
 

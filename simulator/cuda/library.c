@@ -257,7 +257,8 @@ CUresult cuLinkAddData_v2(CUlinkState state, CUjitInputType type, void *data, si
     NEED_DRIVER();
     NEED(object_is(state, KIND_LINK), CUDA_ERROR_INVALID_HANDLE);
     NEED(data && size, CUDA_ERROR_INVALID_VALUE);
-    NEED(type == CU_JIT_INPUT_PTX || type == CU_JIT_INPUT_CUBIN || type == CU_JIT_INPUT_FATBINARY, CUDA_ERROR_INVALID_VALUE);
+    NEED(type == CU_JIT_INPUT_PTX || type == CU_JIT_INPUT_CUBIN || type == CU_JIT_INPUT_FATBINARY,
+         CUDA_ERROR_INVALID_VALUE);
     bool text = type == CU_JIT_INPUT_PTX;
     size_t before = text && state->text ? state->size : 0;
     size_t length = text ? strnlen(data, size) : size;

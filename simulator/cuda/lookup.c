@@ -6,7 +6,8 @@
 __thread bool per_thread_default;
 
 /* A row of the list whose symbol has no body here is left out of the table: undefined and weak, it is NULL. */
-#define CUDA_API(tag, plain, since, symbol, parameters, arguments) extern __typeof__(symbol) symbol __attribute__((weak));
+#define CUDA_API(tag, plain, since, symbol, parameters, arguments) \
+    extern __typeof__(symbol) symbol __attribute__((weak));
 #define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
     CUDA_API(tag, plain, since, symbol, parameters, arguments)
 #include "abi/symbols.def"

@@ -100,7 +100,8 @@ CUresult cuMemPrefetchAsync(CUdeviceptr dev_ptr, size_t count, CUdevice dst_devi
 
 CUresult cuMemAdvise_v2(CUdeviceptr dev_ptr, size_t count, CUmem_advise advice, CUmemLocation location) {
     NEED_DRIVER();
-    NEED(advice >= CU_MEM_ADVISE_SET_READ_MOSTLY && advice <= CU_MEM_ADVISE_UNSET_ACCESSED_BY, CUDA_ERROR_INVALID_VALUE);
+    NEED(advice >= CU_MEM_ADVISE_SET_READ_MOSTLY && advice <= CU_MEM_ADVISE_UNSET_ACCESSED_BY,
+         CUDA_ERROR_INVALID_VALUE);
     bool mostly = advice == CU_MEM_ADVISE_SET_READ_MOSTLY || advice == CU_MEM_ADVISE_UNSET_READ_MOSTLY ||
                   advice == CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION;
     return check_managed(dev_ptr, count, mostly ? place(CU_DEVICE_CPU) : location);
@@ -153,7 +154,8 @@ CUresult cuPointerGetAttributes(unsigned int attribute_count, CUpointer_attribut
     for (unsigned i = 0; i < attribute_count; i++) {
         if (cuPointerGetAttribute(data[i], attributes[i], pointer) != CUDA_SUCCESS) {
             /* A pointer unknown here is a plain host pointer: every answer is empty. */
-            bool word = attributes[i] == CU_POINTER_ATTRIBUTE_CONTEXT || attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_POINTER ||
+            bool word = attributes[i] == CU_POINTER_ATTRIBUTE_CONTEXT ||
+                        attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_POINTER ||
                         attributes[i] == CU_POINTER_ATTRIBUTE_HOST_POINTER ||
                         attributes[i] == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR ||
                         attributes[i] == CU_POINTER_ATTRIBUTE_RANGE_SIZE;
@@ -169,6 +171,7 @@ CUresult cuPointerGetAttributes(unsigned int attribute_count, CUpointer_attribut
 CUresult cuPointerSetAttribute(const void *value, CUpointer_attribute attribute, CUdeviceptr pointer) {
     NEED_DRIVER();
     extent found;
-    NEED(value && attribute == CU_POINTER_ATTRIBUTE_SYNC_MEMOPS && heap_find(pointer, &found), CUDA_ERROR_INVALID_VALUE);
+    NEED(value && attribute == CU_POINTER_ATTRIBUTE_SYNC_MEMOPS && heap_find(pointer, &found),
+         CUDA_ERROR_INVALID_VALUE);
     return CUDA_SUCCESS;
 }

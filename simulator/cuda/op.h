@@ -123,9 +123,9 @@ struct CUstream_st {
     pthread_cond_t arrived; /* for the thread */
     bool has_thread, closing;
     uint64_t *launch_ends; /* of the last LAUNCH_DEPTH kernels and graphs */
-    uint64_t launches;     /* kernels and graphs whose end is settled */
-    uint64_t submitted;    /* and those given to the stream */
-    uint64_t seen_ns;      /* a time that has passed */
+    uint64_t launches; /* kernels and graphs whose end is settled */
+    uint64_t submitted; /* and those given to the stream */
+    uint64_t seen_ns; /* a time that has passed */
     struct capture *capture;
     CUstream next;
 };
@@ -184,10 +184,10 @@ void sleep_until(uint64_t at_ns);
 void context_sleep(CUcontext context, uint64_t at_ns);
 
 /* What entry points with a stream begin with; the stream is resolved. */
-#define NEED_STREAM(name, handle)                    \
-    CUstream name;                                   \
-    NEED_CONTEXT(current);                           \
-    name = stream_find(current, handle);             \
+#define NEED_STREAM(name, handle)        \
+    CUstream name;                       \
+    NEED_CONTEXT(current);               \
+    name = stream_find(current, handle); \
     NEED(name, CUDA_ERROR_INVALID_HANDLE)
 
 /* ---- Captures and graphs. */

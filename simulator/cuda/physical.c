@@ -54,8 +54,8 @@ static bool device_of(int file, device **found) {
     return number && (*found || strncmp(number + strlen(MEMORY_NAME), "host", 4) == 0);
 }
 
-static CUresult hold_new(int file, size_t bytes, device *device, uint64_t charged, const CUmemAllocationProp *properties,
-                         CUmemGenericAllocationHandle *handle) {
+static CUresult hold_new(int file, size_t bytes, device *device, uint64_t charged,
+                         const CUmemAllocationProp *properties, CUmemGenericAllocationHandle *handle) {
     physical *made = object_new(KIND_PHYSICAL, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
     made->device = device;
@@ -160,7 +160,8 @@ CUresult cuMemExportToShareableHandle(void *shareable_handle, CUmemGenericAlloca
 CUresult memory_import(int file, CUmemGenericAllocationHandle *handle) {
     struct stat found;
     device *owner;
-    NEED(fstat(file, &found) == 0 && found.st_size > 0 && found.st_size % (off_t)GRANULE == 0, CUDA_ERROR_INVALID_VALUE);
+    NEED(fstat(file, &found) == 0 && found.st_size > 0 && found.st_size % (off_t)GRANULE == 0,
+         CUDA_ERROR_INVALID_VALUE);
     NEED(device_of(file, &owner), CUDA_ERROR_INVALID_DEVICE);
     CUmemAllocationProp properties = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
                                       .handle_types = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,

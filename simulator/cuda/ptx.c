@@ -54,7 +54,8 @@ static bool is(word seen, const char *text) {
 
 /* Bytes of `.u64`, `.b8`, `.f16x2` …; 0 when it is no type. */
 static size_t type_bytes(word seen) {
-    if (seen.length < 3 || seen.text[0] != '.' || !strchr("usfb", seen.text[1]) || !isdigit((unsigned char)seen.text[2])) {
+    if (seen.length < 3 || seen.text[0] != '.' || !strchr("usfb", seen.text[1]) ||
+        !isdigit((unsigned char)seen.text[2])) {
         return 0;
     }
     char *end;

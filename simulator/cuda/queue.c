@@ -241,7 +241,8 @@ static CUresult await_moment(CUstream stream, moment *point) {
 static CUresult follow_others(CUstream stream) {
     CUcontext context = stream->context;
     if (stream != context->legacy) {
-        return blocking(stream) && has_pending(context->legacy) ? await_moment(stream, record(context->legacy)) : CUDA_SUCCESS;
+        return blocking(stream) && has_pending(context->legacy) ? await_moment(stream, record(context->legacy))
+                                                                : CUDA_SUCCESS;
     }
     moment **points;
     size_t count = record_all(context, stream, true, &points);

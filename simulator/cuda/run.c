@@ -94,8 +94,9 @@ bool kernel_begin(CUstream stream, const op *work, op *rest) {
 }
 
 static bool value_reached(const op *work) {
-    uint64_t seen = work->as.value.wide ? __atomic_load_n((uint64_t *)(uintptr_t)work->as.value.address, __ATOMIC_ACQUIRE)
-                                        : __atomic_load_n((uint32_t *)(uintptr_t)work->as.value.address, __ATOMIC_ACQUIRE);
+    uint64_t seen = work->as.value.wide
+                        ? __atomic_load_n((uint64_t *)(uintptr_t)work->as.value.address, __ATOMIC_ACQUIRE)
+                        : __atomic_load_n((uint32_t *)(uintptr_t)work->as.value.address, __ATOMIC_ACQUIRE);
     uint64_t wanted = work->as.value.value;
     switch (work->as.value.flags & 3) {
     case CU_STREAM_WAIT_VALUE_GEQ:
@@ -110,7 +111,8 @@ static void write_value(const op *work) {
     if (work->as.value.wide) {
         __atomic_store_n((uint64_t *)(uintptr_t)work->as.value.address, work->as.value.value, __ATOMIC_RELEASE);
     } else {
-        __atomic_store_n((uint32_t *)(uintptr_t)work->as.value.address, (uint32_t)work->as.value.value, __ATOMIC_RELEASE);
+        __atomic_store_n((uint32_t *)(uintptr_t)work->as.value.address, (uint32_t)work->as.value.value,
+                         __ATOMIC_RELEASE);
     }
 }
 

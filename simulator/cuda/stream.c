@@ -138,31 +138,33 @@ static CUresult value(CUstream handle, CUdeviceptr address, uint64_t operand, un
     return stream_submit(stream, &work);
 }
 
-#define VALUES(suffix)                                                                                            \
+#define VALUES(suffix)                                                                                               \
     CUresult cuStreamWaitValue32##suffix(CUstream stream, CUdeviceptr addr, uint32_t operand, unsigned int flags) {  \
-        return value(stream, addr, operand, flags, false, false);                                                 \
-    }                                                                                                             \
+        return value(stream, addr, operand, flags, false, false);                                                    \
+    }                                                                                                                \
     CUresult cuStreamWaitValue64##suffix(CUstream stream, CUdeviceptr addr, uint64_t operand, unsigned int flags) {  \
-        return value(stream, addr, operand, flags, true, false);                                                  \
-    }                                                                                                             \
+        return value(stream, addr, operand, flags, true, false);                                                     \
+    }                                                                                                                \
     CUresult cuStreamWriteValue32##suffix(CUstream stream, CUdeviceptr addr, uint32_t operand, unsigned int flags) { \
-        return value(stream, addr, operand, flags, false, true);                                                  \
-    }                                                                                                             \
+        return value(stream, addr, operand, flags, false, true);                                                     \
+    }                                                                                                                \
     CUresult cuStreamWriteValue64##suffix(CUstream stream, CUdeviceptr addr, uint64_t operand, unsigned int flags) { \
-        return value(stream, addr, operand, flags, true, true);                                                   \
-    }                                                                                                             \
-    CUresult cuStreamBatchMemOp##suffix(CUstream stream, unsigned int count, CUstreamBatchMemOpParams *operations, \
-                                        unsigned int flags) {                                                     \
-        NEED(flags == 0, CUDA_ERROR_INVALID_VALUE);                                                               \
-        return batch(stream, count, operations);                                                                  \
+        return value(stream, addr, operand, flags, true, true);                                                      \
+    }                                                                                                                \
+    CUresult cuStreamBatchMemOp##suffix(CUstream stream, unsigned int count, CUstreamBatchMemOpParams *operations,   \
+                                        unsigned int flags) {                                                        \
+        NEED(flags == 0, CUDA_ERROR_INVALID_VALUE);                                                                  \
+        return batch(stream, count, operations);                                                                     \
     }
 
 static CUresult batch(CUstream stream, unsigned count, const CUstreamBatchMemOpParams *operations) {
     NEED(count && count <= 256 && operations, CUDA_ERROR_INVALID_VALUE);
     for (unsigned i = 0; i < count; i++) {
         const CUstreamBatchMemOpParams *each = &operations[i];
-        bool wide = each->operation == CU_STREAM_MEM_OP_WAIT_VALUE_64 || each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
-        bool write = each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_32 || each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+        bool wide =
+            each->operation == CU_STREAM_MEM_OP_WAIT_VALUE_64 || each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+        bool write =
+            each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_32 || each->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
         switch (each->operation) {
         case CU_STREAM_MEM_OP_WAIT_VALUE_32:
         case CU_STREAM_MEM_OP_WAIT_VALUE_64:

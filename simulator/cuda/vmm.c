@@ -66,7 +66,8 @@ CUresult cuMemAddressReserve(CUdeviceptr *pointer, size_t bytes, size_t alignmen
     NEED((alignment & (alignment - 1)) == 0, CUDA_ERROR_INVALID_VALUE);
     NEED(bytes < (size_t)1 << 46, CUDA_ERROR_OUT_OF_MEMORY);
     size_t step = alignment > GRANULE ? alignment : GRANULE;
-    char *area = mmap((void *)(uintptr_t)wanted, bytes + step, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *area =
+        mmap((void *)(uintptr_t)wanted, bytes + step, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     NEED(area != MAP_FAILED, CUDA_ERROR_OUT_OF_MEMORY);
     uintptr_t start = ROUND_UP((uintptr_t)area, step);
     if (start > (uintptr_t)area) {
@@ -122,7 +123,8 @@ CUresult cuMemMap(CUdeviceptr pointer, size_t bytes, size_t offset, CUmemGeneric
     for (mapping *each = range ? range->mappings : NULL; each; each = each->next) {
         clear = clear && (start + bytes <= each->start || each->start + each->bytes <= start);
     }
-    if (clear && mmap((void *)start, bytes, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, memory->file, 0) != MAP_FAILED) {
+    if (clear &&
+        mmap((void *)start, bytes, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, memory->file, 0) != MAP_FAILED) {
         *made = (mapping){start, bytes, memory, false, range->mappings};
         range->mappings = made;
         physical_hold(memory);
@@ -170,7 +172,8 @@ CUresult cuMemSetAccess(CUdeviceptr pointer, size_t bytes, const CUmemAccessDesc
     for (size_t i = 0; i < count; i++) {
         bool device = description[i].location.type == CU_MEM_LOCATION_TYPE_DEVICE;
         NEED(!device || device_at(description[i].location.id), CUDA_ERROR_INVALID_DEVICE);
-        NEED(description[i].flags == CU_MEM_ACCESS_FLAGS_PROT_NONE || description[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READ ||
+        NEED(description[i].flags == CU_MEM_ACCESS_FLAGS_PROT_NONE ||
+                 description[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READ ||
                  description[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
              CUDA_ERROR_INVALID_VALUE);
         protection |= description[i].flags ? PROT_READ | PROT_WRITE : PROT_NONE;

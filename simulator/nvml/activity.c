@@ -176,7 +176,8 @@ nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProc
     }
     list->count = count;
     for (unsigned i = 0; i < count && i < room; i++) {
-        list->processes[i] = (nvmlProcessDetail_v1_t){found[i].pid, found[i].used, NVML_NO_INSTANCE, NVML_NO_INSTANCE, 0};
+        list->processes[i] =
+            (nvmlProcessDetail_v1_t){found[i].pid, found[i].used, NVML_NO_INSTANCE, NVML_NO_INSTANCE, 0};
     }
     return result;
 }

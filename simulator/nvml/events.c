@@ -61,8 +61,8 @@ static bool take_event(nvmlEventSet_t set, nvmlEventData_t *data) {
         set->seen = next;
         for (unsigned i = 0; i < nvml.count; i++) {
             if (nvml.devices[i].gpu == event->gpu && set->types[event->gpu] & event->type) {
-                *data = (nvmlEventData_t){&nvml.devices[i], event->type, event->data, NVML_NO_INSTANCE,
-                                          NVML_NO_INSTANCE};
+                *data =
+                    (nvmlEventData_t){&nvml.devices[i], event->type, event->data, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
                 found = true;
             }
         }
@@ -105,8 +105,8 @@ nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, nvmlMemoryErrorTyp
     NEED_DEVICE(device, count);
     NEED(type <= NVML_MEMORY_ERROR_UNCORRECTED && counter <= NVML_AGGREGATE_ECC, NVML_ERROR_INVALID_ARGUMENT);
     NEED(device->profile->ecc, NVML_ERROR_NOT_SUPPORTED);
-    const uint64_t *source = type == NVML_MEMORY_ERROR_CORRECTED ? &device->card->ecc_corrected
-                                                                 : &device->card->ecc_uncorrected;
+    const uint64_t *source =
+        type == NVML_MEMORY_ERROR_CORRECTED ? &device->card->ecc_corrected : &device->card->ecc_uncorrected;
     *count = __atomic_load_n(source, __ATOMIC_RELAXED);
     return NVML_SUCCESS;
 }

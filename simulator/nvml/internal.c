@@ -58,7 +58,8 @@ static nvmlReturn_t compute_processes(void *device, void *count, void *list, voi
     named_process *entries = list;
     for (unsigned i = 0; i < given; i++) {
         memset(&entries[i], 0, sizeof entries[i]);
-        entries[i].detail = (nvmlProcessDetail_v1_t){found[i].pid, found[i].used, NVML_NO_INSTANCE, NVML_NO_INSTANCE, 0};
+        entries[i].detail =
+            (nvmlProcessDetail_v1_t){found[i].pid, found[i].used, NVML_NO_INSTANCE, NVML_NO_INSTANCE, 0};
         nvmlSystemGetProcessName(found[i].pid, entries[i].name, NAME_BYTES);
     }
     *(unsigned *)count = given;

@@ -36,10 +36,10 @@ nvmlReturn_t give_text(char *target, unsigned length, const char *text);
 #define NEED_LIBRARY() NEED(__atomic_load_n(&nvml.holders, __ATOMIC_ACQUIRE), NVML_ERROR_UNINITIALIZED)
 
 /* The library in use, a live card, and somewhere to answer. */
-#define NEED_DEVICE(device, answer)                      \
-    do {                                                 \
-        nvmlReturn_t checked_ = device_check(device);    \
-        NEED(checked_ == NVML_SUCCESS, checked_);        \
+#define NEED_DEVICE(device, answer)                          \
+    do {                                                     \
+        nvmlReturn_t checked_ = device_check(device);        \
+        NEED(checked_ == NVML_SUCCESS, checked_);            \
         NEED((answer) != NULL, NVML_ERROR_INVALID_ARGUMENT); \
     } while (0)
 

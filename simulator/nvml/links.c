@@ -73,10 +73,10 @@ static nvmlReturn_t check_link(nvmlDevice_t device, unsigned link, const void *a
     return NVML_SUCCESS;
 }
 
-#define NEED_LINK(device, link, answer)                                   \
-    do {                                                                  \
-        nvmlReturn_t linked_ = check_link(device, link, answer);          \
-        NEED(linked_ == NVML_SUCCESS, linked_);                           \
+#define NEED_LINK(device, link, answer)                          \
+    do {                                                         \
+        nvmlReturn_t linked_ = check_link(device, link, answer); \
+        NEED(linked_ == NVML_SUCCESS, linked_);                  \
     } while (0)
 
 nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t device, unsigned int link, nvmlEnableState_t *active) {

@@ -53,8 +53,8 @@ static unsigned list(nvmlDevice_t device, unsigned room, nvmlProcessInfo_t *proc
             continue;
         }
         if (found < room) {
-            processes[found] = (nvmlProcessInfo_t){(unsigned)pid, use->memory + use->contexts, NVML_NO_INSTANCE,
-                                                   NVML_NO_INSTANCE};
+            processes[found] =
+                (nvmlProcessInfo_t){(unsigned)pid, use->memory + use->contexts, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
         }
         found++;
     }
@@ -95,10 +95,10 @@ static nvmlReturn_t none(nvmlDevice_t device, unsigned *count) {
     return NVML_SUCCESS;
 }
 
-#define NONE(symbol, type)                                                              \
-    nvmlReturn_t symbol(nvmlDevice_t device, unsigned int *count, type *processes) {    \
-        (void)processes;                                                                \
-        return none(device, count);                                                     \
+#define NONE(symbol, type)                                                           \
+    nvmlReturn_t symbol(nvmlDevice_t device, unsigned int *count, type *processes) { \
+        (void)processes;                                                             \
+        return none(device, count);                                                  \
     }
 NONE(nvmlDeviceGetGraphicsRunningProcesses, nvmlProcessInfo_v1_t)
 NONE(nvmlDeviceGetGraphicsRunningProcesses_v2, nvmlProcessInfo_t)

@@ -55,8 +55,8 @@ double sim_process_load(sim_machine *machine, int slot, uint32_t index) {
     uint64_t now = sim_now_ns();
     sim_lock_take(machine, &gpu->lock);
     sim_load_sample(gpu, use, now);
-    sim_sample since = use->lately.at_ns == now || now - use->lately.at_ns < PROCESS_WINDOW_NS / 10 ? use->before
-                                                                                                   : use->lately;
+    sim_sample since =
+        use->lately.at_ns == now || now - use->lately.at_ns < PROCESS_WINDOW_NS / 10 ? use->before : use->lately;
     uint64_t busy = sim_busy_until(&use->busy, now);
     sim_lock_release(machine, &gpu->lock);
     uint64_t from = since.at_ns > gpu->created_ns ? since.at_ns : gpu->created_ns;

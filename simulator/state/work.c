@@ -17,16 +17,17 @@
 
 enum {
     SLICE_NS = 2000000,
-    PIECE_NS = SLICE_NS / 2,    /* a longer kernel is booked in pieces */
-    CREDIT_NS = 2 * SLICE_NS,   /* how far one that was idle counts as being behind others */
-    PATIENCE_NS = 50000000,     /* after which nobody waits any more for one that has stopped asking */
+    PIECE_NS = SLICE_NS / 2, /* a longer kernel is booked in pieces */
+    CREDIT_NS = 2 * SLICE_NS, /* how far one that was idle counts as being behind others */
+    PATIENCE_NS = 50000000, /* after which nobody waits any more for one that has stopped asking */
     LOOK_AGAIN_NS = 1000000,
     SHORTEST_SLEEP_NS = 50000,
     SHORTEST_GAP_NS = 10000, /* of time that was left idle, worth interrupting a longer kernel at its end */
 };
 
 /* The lanes to take: those that come free last but in time, so that short gaps are filled first; then the earliest. */
-static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, uint64_t ready, bool chosen[SIM_LANES]) {
+static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, uint64_t ready,
+                             bool chosen[SIM_LANES]) {
     uint64_t start = ready;
     if (lanes >= SIM_LANES) {
         for (int lane = 0; lane < SIM_LANES; lane++) {

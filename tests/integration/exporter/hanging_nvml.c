@@ -1,9 +1,9 @@
 /* An NVML whose first call never comes back, as a real one's does on a broken card. */
 #include <unistd.h>
 
-int nvmlInitWithFlags(unsigned flags)
-{
+int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
-    for (;;)
+    for (;;) {
         pause();
+    }
 }

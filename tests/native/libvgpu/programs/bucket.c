@@ -14,8 +14,7 @@
 #include "libvgpu/estimate.h"
 #include "libvgpu/rate.h"
 
-int main(void)
-{
+int main(void) {
     static struct estimate estimate;
     uint64_t measured = 0;
     const struct cost_key key = {1, 1, 1, 1};
@@ -23,8 +22,9 @@ int main(void)
     while (fgets(line, sizeof line, stdin) != NULL) {
         int64_t n[7] = {0};
         if (sscanf(line, "%15s %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64, what,
-                &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6]) < 1)
+                   &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6]) < 1) {
             return 1;
+        }
         if (strcmp(what, "earn") == 0) {
             struct bucket was = {n[0], (uint64_t)n[1]};
             struct bucket is = bucket_earn(was, (uint64_t)n[2], (uint32_t)n[3], n[4]);
@@ -44,26 +44,34 @@ int main(void)
         } else if (strcmp(what, "class") == 0) {
             printf("%u\n", bucket_class((uint64_t)n[0]));
         } else if (strcmp(what, "rate") == 0) {
-            struct rate_policy policy = {.flags = (uint32_t)n[0], .compute = (uint32_t)n[1], .cores = (uint32_t)n[2],
-                .ceiling = (uint32_t)n[3], .now = (uint32_t)n[4], .looked = (uint64_t)n[5]};
+            struct rate_policy policy = {.flags = (uint32_t)n[0],
+                                         .compute = (uint32_t)n[1],
+                                         .cores = (uint32_t)n[2],
+                                         .ceiling = (uint32_t)n[3],
+                                         .now = (uint32_t)n[4],
+                                         .looked = (uint64_t)n[5]};
             printf("%u\n", rate_of_policy(&policy, (uint64_t)n[6]));
         } else if (strcmp(what, "sample") == 0) {
-            estimate_add(&estimate, (struct estimate_sample){.at = (uint64_t)n[0], .ns = (uint64_t)n[1],
-                .exact = n[2] != 0, .view = (uint8_t)n[3], .charged = (uint64_t)n[4],
-                .behind = n[5] != 0, .off = (uint64_t)n[6]});
+            estimate_add(&estimate, (struct estimate_sample){.at = (uint64_t)n[0],
+                                                             .ns = (uint64_t)n[1],
+                                                             .exact = n[2] != 0,
+                                                             .view = (uint8_t)n[3],
+                                                             .charged = (uint64_t)n[4],
+                                                             .behind = n[5] != 0,
+                                                             .off = (uint64_t)n[6]});
         } else if (strcmp(what, "passed") == 0) {
             costs_note_passed(costs_find(&key, NULL), n[0], n[1]);
         } else if (strcmp(what, "add") == 0) {
             struct cost *cost = costs_find(&key, NULL);
-            struct estimate_sample sample = {.at = (uint64_t)n[0], .ns = (uint64_t)n[1], .exact = n[2] != 0,
-                .view = (uint8_t)n[3]};
+            struct estimate_sample sample = {
+                .at = (uint64_t)n[0], .ns = (uint64_t)n[1], .exact = n[2] != 0, .view = (uint8_t)n[3]};
             printf("%" PRId64 "\n", costs_add(cost, sample, cost->meaning));
         } else if (strcmp(what, "fork") == 0) {
             costs_after_fork();
         } else if (strcmp(what, "settled") == 0) {
             uint64_t now = (uint64_t)n[0];
             printf("%d %d %d\n", estimate_settled(&estimate, now), estimate_clear(&estimate, now, 0),
-                estimate_clear(&estimate, now, ESTIMATE_DOUBT_NS));
+                   estimate_clear(&estimate, now, ESTIMATE_DOUBT_NS));
             estimate_forget(&estimate);
         } else if (strcmp(what, "estimate") == 0) {
             uint64_t value = estimate_value(&estimate, (uint64_t)n[0]);

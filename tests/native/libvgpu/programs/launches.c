@@ -21,66 +21,57 @@ static unsigned long long ns;
 static long count;
 static void *parameters[] = {&ns};
 
-static void must(CUresult result, int line)
-{
-    if (result == CUDA_SUCCESS)
+static void must(CUresult result, int line) {
+    if (result == CUDA_SUCCESS) {
         return;
+    }
     fprintf(stderr, "line %d: the driver answers %d\n", line, (int)result);
     exit(1);
 }
 #define MUST(call) must(call, __LINE__)
 
-static void say(const char *what, long number)
-{
+static void say(const char *what, long number) {
     printf("%s %ld\n", what, number);
     fflush(stdout);
 }
 
-static void load(void)
-{
+static void load(void) {
     MUST(cuModuleLoadData(&module, text));
     MUST(cuModuleGetFunction(&spin, module, "unigpu_spin"));
 }
 
 /* ---- Doors: one launch each. */
 
-static void plain(void)
-{
+static void plain(void) {
     MUST(cuLaunchKernel(spin, 1, 1, 1, 32, 1, 1, 0, stream, parameters, NULL));
 }
 
-static void twin(void)
-{
+static void twin(void) {
     MUST(cuLaunchKernel_ptsz(spin, 1, 1, 1, 32, 1, 1, 0, NULL, parameters, NULL));
 }
 
 static CUlaunchConfig config = {1, 1, 1, 32, 1, 1, 0, NULL, NULL, 0};
 
-static void ex(void)
-{
+static void ex(void) {
     config.stream = stream;
     MUST(cuLaunchKernelEx(&config, spin, parameters, NULL));
 }
 
-static void ex_twin(void)
-{
+static void ex_twin(void) {
     config.stream = NULL;
     MUST(cuLaunchKernelEx_ptsz(&config, spin, parameters, NULL));
 }
 
-static void cooperative(void)
-{
+static void cooperative(void) {
     MUST(cuLaunchCooperativeKernel(spin, 1, 1, 1, 32, 1, 1, 0, stream, parameters));
 }
 
-static void cooperative_twin(void)
-{
+static void cooperative_twin(void) {
     MUST(cuLaunchCooperativeKernel_ptsz(spin, 1, 1, 1, 32, 1, 1, 0, NULL, parameters));
 }
 
 /* A library's kernel belongs to no context: its handle is launched as a function's. */
-static void kernel(void)
-{
+static void kernel(void) {
     static CUkernel handle;
     CUlibrary library;
     if (handle == NULL) {
@@ -90,32 +81,37 @@ static void kernel(void)
     MUST(cuLaunchKernel((CUfunction)handle, 1, 1, 1, 32, 1, 1, 0, stream, parameters, NULL));
 }
 
-static CUgraphExec ready(void)
-{
+static CUgraphExec ready(void) {
     CUgraph graph;
     CUgraphExec exec;
     CUgraphNode node;
-    CUDA_KERNEL_NODE_PARAMS wanted = {.function = spin, .grid_x = 1, .grid_y = 1, .grid_z = 1, .block_x = 32,
-        .block_y = 1, .block_z = 1, .parameters = parameters};
+    CUDA_KERNEL_NODE_PARAMS wanted = {.function = spin,
+                                      .grid_x = 1,
+                                      .grid_y = 1,
+                                      .grid_z = 1,
+                                      .block_x = 32,
+                                      .block_y = 1,
+                                      .block_z = 1,
+                                      .parameters = parameters};
     MUST(cuGraphCreate(&graph, 0));
     MUST(cuGraphAddKernelNode_v2(&node, graph, NULL, 0, &wanted));
     MUST(cuGraphInstantiateWithFlags(&exec, graph, 0));
     return exec;
 }
 
-static void graph(void)
-{
+static void graph(void) {
     static CUgraphExec exec;
-    if (exec == NULL)
+    if (exec == NULL) {
         exec = ready();
+    }
     MUST(cuGraphLaunch(exec, stream));
 }
 
-static void graph_twin(void)
-{
+static void graph_twin(void) {
     static CUgraphExec exec;
-    if (exec == NULL)
+    if (exec == NULL) {
         exec = ready();
+    }
     MUST(cuGraphLaunch_ptsz(exec, NULL));
 }
 
@@ -134,33 +130,30 @@ static const struct door {
     {"graph-twin", graph_twin},
 };
 
-static void many(void (*launch)(void), long times)
-{
-    for (long time = 0; time < times; time++)
+static void many(void (*launch)(void), long times) {
+    for (long time = 0; time < times; time++) {
         launch();
+    }
     MUST(cuCtxSynchronize());
 }
 
 /* ---- Stories. */
 
-static void *in_thread(void *launch)
-{
+static void *in_thread(void *launch) {
     MUST(cuCtxSetCurrent(context));
     many(plain, count);
     return launch;
 }
 
 /* All launches are another thread's, which has ended when `done` is said. */
-static void thread(void)
-{
+static void thread(void) {
     pthread_t other;
     pthread_create(&other, NULL, in_thread, NULL);
     pthread_join(other, NULL);
 }
 
 /* Another thread launches while this one captures. */
-static void capture(void)
-{
+static void capture(void) {
     pthread_t other;
     CUstream captured;
     CUgraph made;
@@ -169,8 +162,9 @@ static void capture(void)
     many(plain, 1);
     MUST(cuStreamBeginCapture_v2(captured, CU_STREAM_CAPTURE_MODE_GLOBAL));
     pthread_create(&other, NULL, in_thread, NULL);
-    for (int launch = 0; launch < 5; launch++)
+    for (int launch = 0; launch < 5; launch++) {
         MUST(cuLaunchKernel(spin, 1, 1, 1, 32, 1, 1, 0, captured, parameters, NULL));
+    }
     MUST(cuStreamEndCapture(captured, &made));
     pthread_join(other, NULL);
     MUST(cuGraphGetNodes(made, NULL, &nodes));
@@ -179,45 +173,52 @@ static void capture(void)
 }
 
 /* A child that has the parent's credit and samples in its memory, and none of its own. */
-static void child(void)
-{
+static void child(void) {
     many(plain, count);
     int status = 0;
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
         exit(cuLaunchKernel(spin, 1, 1, 1, 32, 1, 1, 0, stream, parameters, NULL) == CUDA_SUCCESS);
+    }
     waitpid(pid, &status, 0);
-    if (status != 0)
+    if (status != 0) {
         exit(4);
+    }
     many(plain, count);
     count *= 2;
 }
 
 /* Ten times as long from the second half on, behind the same handle. */
-static void reload(void)
-{
+static void reload(void) {
     many(plain, count);
     CUfunction before = spin;
     MUST(cuModuleUnload(module));
     load();
     say("same", before == spin);
     ns *= 10;
-    for (int launch = 0; launch < 20; launch++)
+    for (int launch = 0; launch < 20; launch++) {
         many(plain, 1);
+    }
     many(plain, count);
     count = count * 11 + 200;
 }
 
-static void update(void)
-{
+static void update(void) {
     CUgraphExec exec = ready();
     CUgraph other;
     CUgraphNode node;
-    CUDA_KERNEL_NODE_PARAMS wanted = {.function = spin, .grid_x = 1, .grid_y = 1, .grid_z = 1, .block_x = 32,
-        .block_y = 1, .block_z = 1, .parameters = parameters};
+    CUDA_KERNEL_NODE_PARAMS wanted = {.function = spin,
+                                      .grid_x = 1,
+                                      .grid_y = 1,
+                                      .grid_z = 1,
+                                      .block_x = 32,
+                                      .block_y = 1,
+                                      .block_z = 1,
+                                      .parameters = parameters};
     CUgraphExecUpdateResultInfo info;
-    for (long time = 0; time < count; time++)
+    for (long time = 0; time < count; time++) {
         MUST(cuGraphLaunch(exec, stream));
+    }
     MUST(cuCtxSynchronize());
     ns *= 10;
     MUST(cuGraphCreate(&other, 0));
@@ -225,25 +226,25 @@ static void update(void)
     MUST(cuGraphExecUpdate_v2(exec, other, &info));
     MUST(cuGraphLaunch(exec, stream));
     MUST(cuCtxSynchronize());
-    for (long time = 0; time < count; time++)
+    for (long time = 0; time < count; time++) {
         MUST(cuGraphLaunch(exec, stream));
+    }
     MUST(cuCtxSynchronize());
     count = count * 11 + 10;
 }
 
 /* Launches that fail cost nothing. */
-static void failing(void)
-{
+static void failing(void) {
     for (long time = 0; time < count; time++) {
-        if (cuLaunchKernel(spin, 0, 1, 1, 32, 1, 1, 0, stream, parameters, NULL) == CUDA_SUCCESS)
+        if (cuLaunchKernel(spin, 0, 1, 1, 32, 1, 1, 0, stream, parameters, NULL) == CUDA_SUCCESS) {
             exit(1);
+        }
     }
     count = 0;
 }
 
 /* A context that ends while launches in it are measured, again and again. */
-static void contexts(void)
-{
+static void contexts(void) {
     for (long time = 0; time < count; time++) {
         CUcontext own;
         MUST(cuCtxCreate_v2(&own, 0, 0));
@@ -252,16 +253,16 @@ static void contexts(void)
         stream = NULL;
         plain();
         plain();
-        if (time % 2 == 0)
+        if (time % 2 == 0) {
             MUST(cuCtxSynchronize());
+        }
         stream = before;
         MUST(cuCtxDestroy_v2(own));
     }
 }
 
 /* Whether the first of its kind was done when the second was let go on. */
-static void second(void)
-{
+static void second(void) {
     CUevent first;
     MUST(cuEventCreate(&first, CU_EVENT_DEFAULT));
     plain();
@@ -273,20 +274,14 @@ static void second(void)
 }
 
 static const struct door stories[] = {
-    {"second", second},
-    {"thread", thread},
-    {"capture", capture},
-    {"child", child},
-    {"reload", reload},
-    {"update", update},
-    {"failing", failing},
-    {"contexts", contexts},
+    {"second", second}, {"thread", thread}, {"capture", capture}, {"child", child},
+    {"reload", reload}, {"update", update}, {"failing", failing}, {"contexts", contexts},
 };
 
-int main(int words, char **word)
-{
-    if (words != 4)
+int main(int words, char **word) {
+    if (words != 4) {
         return 2;
+    }
     count = atol(word[2]);
     ns = strtoull(word[3], NULL, 10);
     MUST(cuInit(0));
@@ -295,12 +290,14 @@ int main(int words, char **word)
     MUST(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
     load();
     for (size_t place = 0; place < sizeof doors / sizeof *doors; place++) {
-        if (strcmp(doors[place].name, word[1]) == 0)
+        if (strcmp(doors[place].name, word[1]) == 0) {
             many(doors[place].launch, count);
+        }
     }
     for (size_t place = 0; place < sizeof stories / sizeof *stories; place++) {
-        if (strcmp(stories[place].name, word[1]) == 0)
+        if (strcmp(stories[place].name, word[1]) == 0) {
             stories[place].launch();
+        }
     }
     say("done", count);
     return getchar() == EOF;

@@ -3,11 +3,10 @@
 
 #include "libvgpu/layout.h"
 
-#define SHOW(type, member) printf(#type "." #member " %zu %zu\n", offsetof(struct type, member), \
-    sizeof(((struct type *)0)->member))
+#define SHOW(type, member) \
+    printf(#type "." #member " %zu %zu\n", offsetof(struct type, member), sizeof(((struct type *)0)->member))
 
-int main(void)
-{
+int main(void) {
     SHOW(vgpu_policy, magic);
     SHOW(vgpu_policy, version);
     SHOW(vgpu_policy, size);
@@ -52,9 +51,9 @@ int main(void)
     SHOW(vgpu_slot_card, change);
     SHOW(vgpu_slot_card, counted);
     printf("sizes %zu %zu %zu %zu %zu %u %zu\n", sizeof(struct vgpu_policy_card), sizeof(struct vgpu_usage),
-        sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_card), VGPU_POLICY_SIZE,
-        sizeof(struct vgpu_compute));
+           sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_card), VGPU_POLICY_SIZE,
+           sizeof(struct vgpu_compute));
     printf("numbers %u %u %u %u %u %ld %u %u\n", VGPU_POLICY_MAGIC, VGPU_POLICY_VERSION, VGPU_USAGE_MAGIC,
-        VGPU_USAGE_VERSION, VGPU_SLOTS, VGPU_LOCKS_OFFSET, VGPU_MAX_GPUS, VGPU_FRESH_NS);
+           VGPU_USAGE_VERSION, VGPU_SLOTS, VGPU_LOCKS_OFFSET, VGPU_MAX_GPUS, VGPU_FRESH_NS);
     return 0;
 }

@@ -72,55 +72,48 @@ static long earlier[MOST_INSTRUCTIONS]; /* how often it was met before */
 static unsigned seed;
 static bool in_company;
 
-static void change(void)
-{
+static void change(void) {
     account_take(CARD, 300, LIMIT, true);
     account_give(CARD, 100);
 }
 
-static void refuse(void)
-{
+static void refuse(void) {
     account_take(CARD, LIMIT, LIMIT, true);
 }
 
-static void claim(void)
-{
+static void claim(void) {
     account_take(CARD, 300, LIMIT, true);
 }
 
-static void bury(void)
-{
+static void bury(void) {
     account_used(CARD);
 }
 
 static const struct form forms[] = {
-    {"change", change, 50, 250, NOBODY},
-    {"refuse", refuse, 50, 50, NOBODY},
-    {"claim", claim, 0, 300, NOBODY},
-    {"inherit", claim, 0, 300, IN_ITS_SLOT},
-    {"bury", bury, 0, 0, SOMEWHERE},
+    {"change", change, 50, 250, NOBODY},     {"refuse", refuse, 50, 50, NOBODY}, {"claim", claim, 0, 300, NOBODY},
+    {"inherit", claim, 0, 300, IN_ITS_SLOT}, {"bury", bury, 0, 0, SOMEWHERE},
 };
 
-static void fail(const struct victim *victim, const char *what, uint64_t number)
-{
+static void fail(const struct victim *victim, const char *what, uint64_t number) {
     fprintf(stderr, "kill %ld%s, after %ld instructions%s: %s (%" PRIu64 ")\n", kills, in_company ? " in company" : "",
-        victim->steps, victim->ended ? ", at the end" : "", what, number);
-    if (victim->pid > 0)
+            victim->steps, victim->ended ? ", at the end" : "", what, number);
+    if (victim->pid > 0) {
         kill(victim->pid, SIGKILL);
-    if (victim->company > 0)
+    }
+    if (victim->company > 0) {
         kill(victim->company, SIGKILL);
+    }
     exit(1);
 }
 
-static void need(bool holds, const struct victim *victim, const char *what, uint64_t number)
-{
-    if (!holds)
+static void need(bool holds, const struct victim *victim, const char *what, uint64_t number) {
+    if (!holds) {
         fail(victim, what, number);
+    }
 }
 
 /* A process that takes memory of two cards and dies with it; its slot. */
-static unsigned leave_a_dead_one(void)
-{
+static unsigned leave_a_dead_one(void) {
     pid_t child = fork();
     if (child == 0) {
         account_take(CARD, DEADS - 1, LIMIT, true); /* in two changes, so that neither word of its slot is 0 */
@@ -130,26 +123,26 @@ static unsigned leave_a_dead_one(void)
     }
     waitpid(child, NULL, 0);
     unsigned slot = 0;
-    while (slot < VGPU_SLOTS - 1 && file->slots[slot].pid != (uint32_t)child)
+    while (slot < VGPU_SLOTS - 1 && file->slots[slot].pid != (uint32_t)child) {
         slot++;
+    }
     return slot;
 }
 
 /* As if the dead one's process number had led it to the slot that the victim's leads to. */
-static void move(unsigned from, unsigned to)
-{
+static void move(unsigned from, unsigned to) {
     file->slots[to] = file->slots[from];
     memset(&file->slots[from], 0, sizeof file->slots[from]);
     for (struct vgpu_total *total = file->totals; total < file->totals + VGPU_MAX_GPUS; total++) {
         uint64_t number = total->last & ((UINT64_C(1) << VGPU_CHANGE_BITS) - 1);
-        if (total->last >> VGPU_CHANGE_BITS == from + 1)
+        if (total->last >> VGPU_CHANGE_BITS == from + 1) {
             total->last = (uint64_t)(to + 1) << VGPU_CHANGE_BITS | number;
+        }
     }
 }
 
 /* A process that changes the card's total, and waits. */
-static pid_t join(void)
-{
+static pid_t join(void) {
     int status;
     pid_t child = fork();
     if (child == 0) {
@@ -162,18 +155,19 @@ static pid_t join(void)
 }
 
 /* A victim that is stopped before the operation. */
-static struct victim begin(const struct form *form)
-{
+static struct victim begin(const struct form *form) {
     struct victim victim = {0};
     unsigned dead = VGPU_SLOTS;
     int status;
     *file = initial;
-    if (form->dead != NOBODY)
+    if (form->dead != NOBODY) {
         dead = leave_a_dead_one();
+    }
     victim.pid = fork();
     if (victim.pid == 0) {
-        if (form->before > 0)
+        if (form->before > 0) {
             account_take(CARD, form->before, LIMIT, true);
+        }
         ptrace(PTRACE_TRACEME, 0, NULL, NULL);
         raise(SIGSTOP);
         form->operation();
@@ -182,31 +176,33 @@ static struct victim begin(const struct form *form)
     }
     need(waitpid(victim.pid, &status, 0) == victim.pid && WIFSTOPPED(status), &victim, "can't begin", 0);
     unsigned its = (unsigned)victim.pid % VGPU_SLOTS;
-    if (form->dead == IN_ITS_SLOT && dead != its && file->slots[its].state == 0)
+    if (form->dead == IN_ITS_SLOT && dead != its && file->slots[its].state == 0) {
         move(dead, its);
-    if (in_company)
+    }
+    if (in_company) {
         victim.company = join();
+    }
     for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
         bool near = (slot - its) % VGPU_SLOTS < 4;
-        if ((near || file->slots[slot].state != 0) && victim.watching < 8)
+        if ((near || file->slots[slot].state != 0) && victim.watching < 8) {
             victim.watched[victim.watching++] = slot;
+        }
     }
     seen = *file;
     return victim;
 }
 
-static bool same(const void *one, const void *other, size_t bytes)
-{
+static bool same(const void *one, const void *other, size_t bytes) {
     return memcmp(one, other, bytes) == 0;
 }
 
 /* Whether the file is as it was last seen, as far as the victim can have changed it; it is then seen anew. */
-static bool unchanged(const struct victim *victim)
-{
+static bool unchanged(const struct victim *victim) {
     size_t head = offsetof(struct vgpu_usage, slots);
     bool equal = same(file, &seen, head);
-    if (!equal)
+    if (!equal) {
         memcpy(&seen, file, head);
+    }
     for (unsigned place = 0; place < victim->watching; place++) {
         unsigned slot = victim->watched[place];
         if (!same(&file->slots[slot], &seen.slots[slot], sizeof seen.slots[slot])) {
@@ -217,47 +213,44 @@ static bool unchanged(const struct victim *victim)
     return equal;
 }
 
-static void resume(struct victim *victim, enum __ptrace_request how)
-{
+static void resume(struct victim *victim, enum __ptrace_request how) {
     int status;
     need(ptrace(how, victim->pid, NULL, NULL) == 0 && waitpid(victim->pid, &status, 0) == victim->pid, victim,
-        "can't go on", 0);
+         "can't go on", 0);
     need(WIFSTOPPED(status), victim, "ended by itself", (uint64_t)status);
     victim->ended = WSTOPSIG(status) == SIGSTOP;
 }
 
-static void step(struct victim *victim)
-{
+static void step(struct victim *victim) {
     resume(victim, PTRACE_SINGLESTEP);
     victim->steps += !victim->ended;
 }
 
-static uint64_t next_of(const struct victim *victim)
-{
+static uint64_t next_of(const struct victim *victim) {
     return (uint64_t)ptrace(PTRACE_PEEKUSER, victim->pid, offsetof(struct user, regs.rip), NULL);
 }
 
 /* Runs until it comes to the instruction once more than `times`, or ends. */
-static void run_to(struct victim *victim, uint64_t address, long times)
-{
+static void run_to(struct victim *victim, uint64_t address, long times) {
     long word = ptrace(PTRACE_PEEKTEXT, victim->pid, address, NULL);
     for (; !victim->ended; times--) {
         ptrace(PTRACE_POKETEXT, victim->pid, address, (word & ~0xffL) | 0xcc);
         resume(victim, PTRACE_CONT);
         ptrace(PTRACE_POKETEXT, victim->pid, address, word);
-        if (victim->ended)
+        if (victim->ended) {
             return;
+        }
         need(next_of(victim) == address + 1, victim, "stopped elsewhere", next_of(victim));
         ptrace(PTRACE_POKEUSER, victim->pid, offsetof(struct user, regs.rip), address);
-        if (times == 0)
+        if (times == 0) {
             return;
+        }
         resume(victim, PTRACE_SINGLESTEP);
     }
 }
 
 /* To where the first victim was after so many instructions; a breakpoint costs as much as some steps. */
-static void go(struct victim *victim, long steps)
-{
+static void go(struct victim *victim, long steps) {
     long best = 0, cost = steps;
     for (long place = steps; victim->steps == 0 && place > 0 && steps - place < cost; place--) {
         if (steps - place + 2 * earlier[place] + 4 < cost) {
@@ -265,43 +258,43 @@ static void go(struct victim *victim, long steps)
             cost = steps - place + 2 * earlier[place] + 4;
         }
     }
-    if (best > 0)
+    if (best > 0) {
         run_to(victim, at[best], earlier[best]);
-    if (best > 0)
+    }
+    if (best > 0) {
         victim->steps = best;
-    while (!victim->ended && victim->steps < steps)
+    }
+    while (!victim->ended && victim->steps < steps) {
         step(victim);
+    }
 }
 
 /* Another process works on the same card while the victim stands still. */
-static void meddle(struct victim *victim)
-{
+static void meddle(struct victim *victim) {
     uint64_t used = account_used(CARD);
     need(used < DEADS, victim, "couldn't give back what a dead one had", used);
     need(account_take(CARD, 10, LIMIT, true), victim, "had to wait", used);
     account_give(CARD, 10);
 }
 
-static long now_ns(void)
-{
+static long now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now); /* others may keep the processor */
     return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
-static void check_sums(const struct victim *victim)
-{
+static void check_sums(const struct victim *victim) {
     for (unsigned card = 0; card < VGPU_MAX_GPUS; card++) {
         uint64_t sum = 0;
-        for (unsigned slot = 0; slot < VGPU_SLOTS; slot++)
+        for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
             sum += file->slots[slot].state != 0 ? change_slot_used(file, slot, card) : 0;
+        }
         need(sum == file->totals[card].used, victim, "the slots' sum isn't the total", sum);
     }
 }
 
 /* Kills it, and its company; the parent then gets all that there is, to the byte, and is alone. */
-static void end(struct victim *victim)
-{
+static void end(struct victim *victim) {
     struct account_process processes[4];
     kill(victim->pid, SIGKILL);
     waitpid(victim->pid, NULL, 0);
@@ -324,19 +317,19 @@ static void end(struct victim *victim)
 }
 
 /* How often each instruction was met before: of equal ones, sorted by when they were met, the place among them. */
-static int by_address(const void *one, const void *other)
-{
+static int by_address(const void *one, const void *other) {
     const long *left = one, *right = other;
-    if (at[*left] != at[*right])
+    if (at[*left] != at[*right]) {
         return at[*left] < at[*right] ? -1 : 1;
+    }
     return *left < *right ? -1 : 1;
 }
 
-static void count_earlier(void)
-{
+static void count_earlier(void) {
     static long order[MOST_INSTRUCTIONS];
-    for (long steps = 0; steps <= instructions; steps++)
+    for (long steps = 0; steps <= instructions; steps++) {
         order[steps] = steps;
+    }
     qsort(order, (size_t)instructions + 1, sizeof order[0], by_address);
     for (long place = 0; place <= instructions; place++) {
         bool again = place > 0 && at[order[place]] == at[order[place - 1]];
@@ -345,15 +338,15 @@ static void count_earlier(void)
 }
 
 /* Notes the way, and looks that nothing changes but what is watched. */
-static void note(const struct form *form)
-{
+static void note(const struct form *form) {
     struct victim victim = begin(form);
     contents = 0;
     for (at[0] = next_of(&victim); !victim.ended; at[victim.steps] = next_of(&victim)) {
         need(victim.steps < MOST_INSTRUCTIONS - 1 && contents < MOST_CONTENTS - 1, &victim, "too long", 0);
         step(&victim);
-        if (!unchanged(&victim))
+        if (!unchanged(&victim)) {
             first[++contents] = victim.steps;
+        }
     }
     need(same(file, &seen, sizeof seen), &victim, "a slot changed that wasn't watched", 0);
     instructions = victim.steps;
@@ -362,29 +355,26 @@ static void note(const struct form *form)
 }
 
 /* Others' work in the middle leads to nothing else at the end. */
-static void finish(struct victim *victim, const struct form *form)
-{
-    if (!victim->ended)
+static void finish(struct victim *victim, const struct form *form) {
+    if (!victim->ended) {
         resume(victim, PTRACE_CONT);
+    }
     uint64_t others = OWN + (in_company ? COMPANYS : 0);
     need(account_used(CARD) == others + form->after, victim, "in use at the end", account_used(CARD));
 }
 
 /* Below `most`. */
-static long any(long most)
-{
+static long any(long most) {
     return most > 0 ? rand_r(&seed) % most : 0;
 }
 
-static void kill_after(const struct form *form, long steps)
-{
+static void kill_after(const struct form *form, long steps) {
     struct victim victim = begin(form);
     go(&victim, steps);
     end(&victim);
 }
 
-static void meddle_and_kill(const struct form *form, long steps, long later)
-{
+static void meddle_and_kill(const struct form *form, long steps, long later) {
     struct victim victim = begin(form);
     go(&victim, steps);
     meddle(&victim);
@@ -392,8 +382,7 @@ static void meddle_and_kill(const struct form *form, long steps, long later)
     end(&victim);
 }
 
-static void meddle_and_finish(const struct form *form, long steps)
-{
+static void meddle_and_finish(const struct form *form, long steps) {
     struct victim victim = begin(form);
     go(&victim, steps);
     meddle(&victim);
@@ -401,58 +390,59 @@ static void meddle_and_finish(const struct form *form, long steps)
     end(&victim);
 }
 
-static void try(const struct form *form, long stride, long near)
-{
+static void try(const struct form *form, long stride, long near) {
     note(form);
     for (long steps = any(stride); steps <= instructions; steps += stride) {
-        if (earlier[steps] < TURNS || any(LATER_TURNS) == 0)
+        if (earlier[steps] < TURNS || any(LATER_TURNS) == 0) {
             kill_after(form, steps);
+        }
     }
     for (long content = 1; content <= contents; content++) {
         kill_after(form, first[content]);
         meddle_and_kill(form, first[content], first[content]);
         meddle_and_kill(form, first[content], first[content + any(contents - content + 1)]);
-        for (long back = any(near); back < SHORTLY && back < first[content]; back += near)
+        for (long back = any(near); back < SHORTLY && back < first[content]; back += near) {
             meddle_and_finish(form, first[content] - back);
+        }
     }
 }
 
-static void map_file(void)
-{
+static void map_file(void) {
     const char *path = getenv(UNIGPU_ENV_TRIAL_USAGE);
     int descriptor = path != NULL ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
     /* Closed before the account locks anything in it: closing later would drop the parent's locks. */
-    if (descriptor < 0 || ftruncate(descriptor, sizeof *file) != 0)
+    if (descriptor < 0 || ftruncate(descriptor, sizeof *file) != 0) {
         exit(2);
+    }
     file = mmap(NULL, sizeof *file, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     close(descriptor);
-    if (file == MAP_FAILED)
+    if (file == MAP_FAILED) {
         exit(2);
+    }
 }
 
 /* A victim that wakes on the processor that let it go is there at once. */
-static void stay_here(void)
-{
+static void stay_here(void) {
     cpu_set_t here;
     CPU_ZERO(&here);
     CPU_SET((size_t)sched_getcpu(), &here);
     sched_setaffinity(0, sizeof here, &here);
 }
 
-static int by_length(const void *one, const void *other)
-{
+static int by_length(const void *one, const void *other) {
     long difference = *(const long *)one - *(const long *)other;
     return difference < 0 ? -1 : difference > 0;
 }
 
-int main(int words_count, char **words)
-{
+int main(int words_count, char **words) {
     const struct form *form = NULL;
     struct victim nobody = {0};
-    for (unsigned index = 0; words_count == 5 && index < sizeof forms / sizeof forms[0]; index++)
+    for (unsigned index = 0; words_count == 5 && index < sizeof forms / sizeof forms[0]; index++) {
         form = strcmp(forms[index].name, words[1]) == 0 ? &forms[index] : form;
-    if (form == NULL)
+    }
+    if (form == NULL) {
         return 2;
+    }
     long stride = atol(words[2]), near = atol(words[3]);
     seed = (unsigned)atoi(words[4]);
     map_file();
@@ -464,6 +454,6 @@ int main(int words_count, char **words)
     try(form, stride * COMPANY_STRIDE, near);
     qsort(took, (size_t)kills, sizeof took[0], by_length);
     printf("instructions %ld contents %ld kills %ld median %ld worst %ld\n", instructions, contents, kills,
-        took[kills / 2], took[kills - 1]);
+           took[kills / 2], took[kills - 1]);
     return 0;
 }

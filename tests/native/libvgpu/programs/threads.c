@@ -19,58 +19,65 @@ static __typeof__(&cuMemFree_v2) drop;
 static __typeof__(&cuMemGetInfo_v2) info;
 static __typeof__(&cuCtxSetCurrent) set_current;
 
-static void *work(void *number)
-{
+static void *work(void *number) {
     unsigned seed = (unsigned)(size_t)number;
     CUdeviceptr held[HELD] = {0};
-    if (set_current(context) != CUDA_SUCCESS)
+    if (set_current(context) != CUDA_SUCCESS) {
         return "can't set the context";
+    }
     for (long round = 0; round < rounds; round++) {
         int place = rand_r(&seed) % HELD;
         size_t free_bytes, total;
         if (held[place] != 0) {
-            if (drop(held[place]) != CUDA_SUCCESS)
+            if (drop(held[place]) != CUDA_SUCCESS) {
                 return "can't free";
+            }
             held[place] = 0;
         } else {
             CUresult result = take(&held[place], 1 + (size_t)rand_r(&seed) % (5 << 20));
-            if (result == CUDA_ERROR_OUT_OF_MEMORY)
+            if (result == CUDA_ERROR_OUT_OF_MEMORY) {
                 held[place] = 0;
-            else if (result != CUDA_SUCCESS)
+            } else if (result != CUDA_SUCCESS) {
                 return "can't allocate";
+            }
         }
-        if (round % 64 == 0 && (info(&free_bytes, &total) != CUDA_SUCCESS || free_bytes > total))
+        if (round % 64 == 0 && (info(&free_bytes, &total) != CUDA_SUCCESS || free_bytes > total)) {
             return "is told nonsense";
-        if (round % 64 == 1 && dlsym(cuda, "cuMemAlloc_v2") != (void *)take)
+        }
+        if (round % 64 == 1 && dlsym(cuda, "cuMemAlloc_v2") != (void *)take) {
             return "finds another function";
+        }
     }
     for (int place = 0; place < HELD; place++) {
-        if (held[place] != 0 && drop(held[place]) != CUDA_SUCCESS)
+        if (held[place] != 0 && drop(held[place]) != CUDA_SUCCESS) {
             return "can't free in the end";
+        }
     }
     return NULL;
 }
 
-int main(int count, char **words)
-{
+int main(int count, char **words) {
     pthread_t threads[64];
     int number = count == 3 ? atoi(words[1]) : 0;
     cuda = dlopen("libcuda.so.1", RTLD_NOW);
-    if (cuda == NULL || number < 1 || number > 64)
+    if (cuda == NULL || number < 1 || number > 64) {
         return 2;
+    }
     rounds = atol(words[2]);
     __typeof__(&cuInit) init = (__typeof__(init))dlsym(cuda, "cuInit");
     __typeof__(&cuDevicePrimaryCtxRetain) retain = (__typeof__(retain))dlsym(cuda, "cuDevicePrimaryCtxRetain");
-    __typeof__(&cuDevicePrimaryCtxRelease_v2) release
-        = (__typeof__(release))dlsym(cuda, "cuDevicePrimaryCtxRelease_v2");
+    __typeof__(&cuDevicePrimaryCtxRelease_v2) release =
+        (__typeof__(release))dlsym(cuda, "cuDevicePrimaryCtxRelease_v2");
     take = (__typeof__(take))dlsym(cuda, "cuMemAlloc_v2");
     drop = (__typeof__(drop))dlsym(cuda, "cuMemFree_v2");
     info = (__typeof__(info))dlsym(cuda, "cuMemGetInfo_v2");
     set_current = (__typeof__(set_current))dlsym(cuda, "cuCtxSetCurrent");
-    if (init(0) != CUDA_SUCCESS || retain(&context, 0) != CUDA_SUCCESS)
+    if (init(0) != CUDA_SUCCESS || retain(&context, 0) != CUDA_SUCCESS) {
         return 3;
-    for (int index = 0; index < number; index++)
+    }
+    for (int index = 0; index < number; index++) {
         pthread_create(&threads[index], NULL, work, (void *)(size_t)(index + 1));
+    }
     int failed = 0;
     for (int index = 0; index < number; index++) {
         void *why = NULL;
@@ -84,8 +91,9 @@ int main(int count, char **words)
     CUdeviceptr pointer;
     int status = 0;
     pid_t child = fork();
-    if (child == 0)
+    if (child == 0) {
         _exit(take(&pointer, 1 << 20) == CUDA_SUCCESS ? 1 : 0);
+    }
     waitpid(child, &status, 0);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         fprintf(stderr, "the child ended with %d\n", status);
