@@ -6,13 +6,15 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define CALLS(X)                                                                                                      \
-    X(cuInit)                                                                                                         \
-    X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuCtxSetCurrent) X(cuModuleLoadData) X(cuModuleGetFunction) \
-        X(cuOccupancyMaxActiveBlocksPerMultiprocessor) X(cuStreamCreate) X(cuStreamSynchronize)                       \
-            X(cuStreamSynchronize_ptsz) X(cuEventCreate) X(cuEventRecord) X(cuEventElapsedTime) X(cuLaunchKernel)     \
-                X(cuLaunchKernel_ptsz) X(cuLaunchKernelEx) X(cuLaunchCooperativeKernel) X(cuGraphCreate)              \
-                    X(cuGraphAddKernelNode_v2) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch)
+/* clang-format off */
+#define CALLS(X) \
+    X(cuInit) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuCtxSetCurrent) \
+    X(cuModuleLoadData) X(cuModuleGetFunction) X(cuOccupancyMaxActiveBlocksPerMultiprocessor) \
+    X(cuStreamCreate) X(cuStreamSynchronize) X(cuStreamSynchronize_ptsz) X(cuEventCreate) \
+    X(cuEventRecord) X(cuEventElapsedTime) X(cuLaunchKernel) X(cuLaunchKernel_ptsz) \
+    X(cuLaunchKernelEx) X(cuLaunchCooperativeKernel) X(cuGraphCreate) X(cuGraphAddKernelNode_v2) \
+    X(cuGraphInstantiateWithFlags) X(cuGraphLaunch)
+/* clang-format on */
 
 #define IMAGE                                         \
     ".version 8.0\n.target sm_75\n.address_size 64\n" \
