@@ -1,6 +1,6 @@
 """How long a scrape of the exporter takes, over HTTP, for many shares with a living process in each.
 
-    python bench/exporter.py [--shares N] [--cards N …]
+    python bench/exporter.py [--shares N] [--GPUs N …]
 
 A tree of containers' folders as the node agent and libvgpu make it, one process that holds every container's lock, the
 exporter as it runs on a node, and a client that fetches /metrics. `moving` changes one usage file in a hundred between
@@ -165,7 +165,7 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description="How long a scrape of the exporter takes.")
     parser.add_argument("--shares", type=int, nargs="+", default=[128, 16_000])
-    parser.add_argument("--cards", type=int, nargs="+", default=[1, 8], help="cards of each container")
+    parser.add_argument("--cards", type=int, nargs="+", default=[1, 8], help="GPUs of each container")
     given = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,6 +1,6 @@
 """What the node agent's loop costs that lends idle shares: processor time of a look, and percent of a core at its pace.
 
-    python bench/lending.py [--containers N] [--cards N]
+    python bench/lending.py [--containers N] [--GPUs N]
 
 Containers' folders as the node agent and libvgpu make them, and the loop's own looks at them in this process; between
 two looks the accounts are charged as programs would.
@@ -26,7 +26,7 @@ LOOKS = 400
 
 
 class Node:
-    """Containers, spread over cards."""
+    """Containers, spread over GPUs."""
 
     def __init__(self, root: Path, containers: int, cards: int, compute: ComputePolicy) -> None:
         self.folders: list[Path] = []
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--containers", type=int, default=128)
     parser.add_argument("--cards", type=int, default=8)
     given = parser.parse_args()
-    print(f"{given.containers} containers on {given.cards} cards; goal: below 2 % of a core")
+    print(f"{given.containers} containers on {given.cards} GPUs; goal: below 2 % of a core")
     print(f"{'containers are':<24}{'us a look':>12}{'least':>8}{'looks a second':>16}{'% of a core':>14}")
     for compute in (ComputePolicy.SOFT, ComputePolicy.HARD):
         for busy in (True, False):

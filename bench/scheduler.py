@@ -6,7 +6,7 @@ Rows, each the median and the 99th percentile over its rounds, in milliseconds:
     filter, new shape a shape that was never seen: every node is looked at
     filter, HTTP      warm, over a socket with the JSON of all 5,000 names both ways, through the whole service
     prioritize        all 5,000 nodes
-    place             the choice of cards on one node, as bind does it
+    place             the choice of GPUs on one node, as bind does it
 
 "mixed" is a cluster where no two nodes are alike; "empty" one where all are.
 """
@@ -38,7 +38,7 @@ RULES = placement.Rules()
 
 
 def make(nodes: int, cards: int, mixed: bool) -> Books:
-    """A cluster, its cards about half taken if `mixed`."""
+    """A cluster, its GPUs about half taken if `mixed`."""
     chance = random.Random(7)
     books = Books()
     for number in range(nodes):

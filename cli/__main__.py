@@ -41,7 +41,7 @@ _TRANSLATE = (
 )
 
 
-_STATUS = "Shows every card of the cluster and the containers that have a share of it, as the scheduler gave them."
+_STATUS = "Shows every GPU of the cluster and the containers that have a share of it, as the scheduler gave them."
 
 
 def _status(given: argparse.Namespace) -> int:

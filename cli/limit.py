@@ -91,7 +91,7 @@ def applied(annotations: Mapping[str, str]) -> Applied | None:
 def held_to(request: Request) -> str:
     """A container's limits in words: `4096 MiB, 10 % up to 80 % (soft)`."""
     if request.whole:
-        return "whole cards"
+        return "whole GPUs"
     if not request.isolated:
         return "not isolated"
     if request.memory:

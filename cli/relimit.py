@@ -22,9 +22,9 @@ ABOUT = (
     "(with --wait: in force), 1 refused, or not in force in time, 2 no cluster to ask."
 )
 _FIELDS = {
-    "memory": ("AMOUNT", "of each card: MiB, or a quantity such as 1Gi"),
-    "cores": ("PERCENT", "guaranteed share of each card"),
-    "ceiling": ("PERCENT", "what the container may use of each card while others leave it idle"),
+    "memory": ("AMOUNT", "of each GPU: MiB, or a quantity such as 1Gi"),
+    "cores": ("PERCENT", "guaranteed share of each GPU"),
+    "ceiling": ("PERCENT", "what the container may use of each GPU while others leave it idle"),
     "policy": ("POLICY", "hard, soft or unlimited"),
 }
 _TRIES = 10

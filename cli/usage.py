@@ -15,7 +15,7 @@ _ENDED = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One container's share of a card."""
+    """One container's share of a GPU."""
 
     namespace: str
     pod: str
@@ -29,12 +29,12 @@ class Tenant:
     in_force: bool = True
     """Whether the node agent says that they are."""
     held: MiB = MiB(0)
-    """MiB in use on the card where that is more than the limit; else 0."""
+    """MiB in use on the GPU where that is more than the limit; else 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card and who is on it."""
+    """A GPU and who is on it."""
 
     node: str
     gpu: Gpu
@@ -42,7 +42,7 @@ class Card:
 
 
 def cards(nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[Card, ...]:
-    """Every card of the nodes, by node and index. What isn't understood counts as absent."""
+    """Every GPU of the nodes, by node and index. What isn't understood counts as absent."""
     tenants: dict[tuple[str, str], list[Tenant]] = {}
     for pod in pods:
         for node, tenant in _tenants(pod):
@@ -55,7 +55,7 @@ def cards(nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]])
 
 
 def table(found: Iterable[Card]) -> str:
-    """The cards as aligned text: a line for each container, and one for each empty card."""
+    """The GPUs as aligned text: a line for each container, and one for each empty GPU."""
     rows = [("NODE", "GPU", "MODEL", "MEMORY (MiB)", "CORES", "LIMITS", "POD", "CONTAINER")]
     for card in found:
         model = card.gpu.model if card.gpu.healthy else f"{card.gpu.model} (unhealthy)"

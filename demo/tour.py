@@ -19,7 +19,7 @@ MANIFESTS = settings.ROOT / "examples" / "manifests"
 FIRST = ("01", "06", "10", "11", "16", "19")
 """Pods that stay within their share, whatever their program tries."""
 OPEN = ("05",)
-"""Pods that opted out of isolation: their program takes all that the card has left, so they come when the others have
+"""Pods that opted out of isolation: their program takes all that the GPU has left, so they come when the others have
 taken their measure."""
 REFUSED = "15"
 HELD = 48
@@ -72,7 +72,7 @@ def _pods(kube: Kube, probe: str, *, existing: bool) -> str:
     kube.namespace(NAMESPACE)
     kube.apply([document for number in FIRST for document in _busy(manifest(number, probe))], NAMESPACE)
     told = _wait_told(kube, expected(FIRST, probe), {})
-    if not existing:  # on somebody's cluster there may be neighbours on the card
+    if not existing:  # on somebody's cluster there may be neighbours on the GPU
         kube.apply([document for number in OPEN for document in _busy(manifest(number, probe))], NAMESPACE)
         told = _wait_told(kube, expected((*FIRST, *OPEN), probe), told)
     refusal = _refusal(kube, probe)

@@ -12,7 +12,7 @@ from unigpu.units import GpuUuid
 
 _MAGIC = usage.MAGIC.to_bytes(4, "little")
 _UNUSED = bytes(4)
-"""Instead of the magic, before any program used a card."""
+"""Instead of the magic, before any program used a GPU."""
 _TURNS = 100
 """How often a policy that is being written is looked at again at once."""
 
@@ -21,7 +21,7 @@ class Account:
     """Opened for as long as both files are what they were.
 
     The usage file is read, not mapped: its container may shorten it, and a mapped file that shrinks kills its reader.
-    The policy is the agent's own; it is mapped, so that a card's moment is one store, which no reader sees in part.
+    The policy is the agent's own; it is mapped, so that a GPU's moment is one store, which no reader sees in part.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +41,7 @@ class Account:
             raise
         self._words = memoryview(self._view).cast("Q")
         self._moments: list[int] = []
-        """Of which of the policy's words of 8 bytes each card's moment is."""
+        """Of which of the policy's words of 8 bytes each GPU's moment is."""
         self._inodes = _inode(os.fstat(self._usage)), _inode(os.fstat(self._policy))
         self._sequence = -1
         self._head = b""
@@ -123,7 +123,7 @@ class Account:
             read = self._charges.unpack(head)
             before = self._totals
             if len(read) == 3:
-                # Most have one card.
+                # Most have one GPU.
                 self._totals = (read[0],)
                 self.charged = [read[0] - before[0]] if before else self._still
                 self.waiting = [read[1] != read[2]]
@@ -138,7 +138,7 @@ class Account:
         return None
 
     def tell(self, card: int, now: float, others: float) -> None:
-        """Write the moment of the card at this place, in one store."""
+        """Write the moment of the GPU at this place, in one store."""
         self._words[self._moments[card]] = policy.moment_word(now, others)
 
     def seen(self, moment_ns: int) -> None:
@@ -162,7 +162,7 @@ class Account:
 
 
 def seats(limits: Policy) -> tuple[Seat, ...]:
-    """The container's place on each of its cards."""
+    """The container's place on each of its GPUs."""
     return tuple(
         Seat(limits.compute, card.cores, card.ceiling, limits.priority, limits.cores_enforced) for card in limits.cards
     )

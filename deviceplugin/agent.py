@@ -75,7 +75,7 @@ class Agent:
         """Containers whose pod is gone while a program of theirs lives; they stay in the books until it ends."""
 
     def see_cards(self, cards: Sequence[Gpu]) -> None:
-        """Take note of the node's cards."""
+        """Take note of the node's GPUs."""
         self.node = dataclasses.replace(self.node, cards={card.uuid: card for card in cards})
 
     async def see_labels(self, labels: Mapping[str, str]) -> None:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _TIDY = 5.0
 _EARLIER = 3.0
-"""Seconds to wait at start for what was published before; without it, a card that is lost now isn't known by name."""
+"""Seconds to wait at start for what was published before; without it, a GPU that is lost now isn't known by name."""
 
 
 class Ended(errors.UnigpuError):
@@ -97,7 +97,7 @@ async def run(settings: Settings) -> None:
 
 
 async def _earlier(api: ApiServer) -> Inventory:
-    """The cards as an earlier agent published them."""
+    """The GPUs as an earlier agent published them."""
     with contextlib.suppress(errors.UnigpuError, TimeoutError):
         async with asyncio.timeout(_EARLIER):
             text = publication.published(await api.read_node())

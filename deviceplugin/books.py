@@ -1,4 +1,4 @@
-"""The node's own books: what is granted of each card, checked before another container gets a share of it.
+"""The node's own books: what is granted of each GPU, checked before another container gets a share of it.
 
 The scheduler has placed everything already; this is the defence against a scheduler that is wrong, or two of them.
 """
@@ -15,7 +15,7 @@ CARD_CORES = 100
 
 
 def by_pod(grants: Iterable[Grant]) -> dict[str, dict[GpuUuid, Use]]:
-    """What each pod (by UID) holds of each card."""
+    """What each pod (by UID) holds of each GPU."""
     of_pod: dict[str, list[Grant]] = {}
     for grant in grants:
         of_pod.setdefault(grant.pod_uid, []).append(grant)
@@ -39,7 +39,7 @@ def excess(cards: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) ->
         for use in uses.values():
             total = total.plus(use)
         if total.whole and total.shares > 1:
-            holder = "the whole card is asked for" if share.whole else "another has the whole card"
+            holder = "the whole GPU is asked for" if share.whole else "another has the whole GPU"
             return f"GPU {gpu.uuid} can't be shared: {holder}, and {total.shares} containers would be on it"
         if total.memory > gpu.memory:
             return (

@@ -19,7 +19,7 @@ _LINE = 1 << 20
 
 
 class Cards:
-    """What is known of the node's cards; each change is told to `changed`."""
+    """What is known of the node's GPUs; each change is told to `changed`."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Cards:
         self._told = True
         logs.event(
             logger,
-            "cards changed",
+            "GPUs changed",
             cards=len(found.cards),
             unhealthy=dict(found.ailments) or "none",
         )

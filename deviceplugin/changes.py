@@ -16,7 +16,7 @@ from unigpu.requests import ComputePolicy, Request
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
 
 Beyond = Mapping[tuple[str, str], Mapping[GpuUuid, MiB]]
-"""MiB that containers, by pod UID and name, have in use on cards where that is more than their limit."""
+"""MiB that containers, by pod UID and name, have in use on GPUs where that is more than their limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Held:
 
     request: Request
     shares: Sequence[Share]
-    """By card, in the order in which the container sees them."""
+    """By GPU, in the order in which the container sees them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def pending(pod: pods.Pod, labels: Mapping[str, str]) -> Change | None:
 def refusal(node: Node, pod: pods.Pod, change: Change, grants: Iterable[Grant], beyond: Beyond) -> str | None:
     """Why the node has no room for the change beside all that is granted on it, or None if it has.
 
-    What a program holds counts with what its container was granted. Raises Unavailable where a card isn't known now.
+    What a program holds counts with what its container was granted. Raises Unavailable where a GPU isn't known now.
     """
     held_here = {(grant.pod_uid, grant.container): grant for grant in counted(grants, beyond)}
     new = []
@@ -178,7 +178,7 @@ def _difference(before: Held, after: Held) -> str:
 
 
 def _amounts(values: Iterable[int]) -> str:
-    """Of all cards: one number where they are the same."""
+    """Of all GPUs: one number where they are the same."""
     return "/".join(dict.fromkeys(str(value) if value else "unlimited" for value in values))
 
 

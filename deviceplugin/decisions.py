@@ -53,7 +53,7 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
         raise errors.Denied(f"{whose} holds GPU slots, and the pod's {where} annotation doesn't name it")
     if len(shares) != len(slots) or asked.gpus != len(slots):
         raise errors.Denied(
-            f"{whose} holds {len(slots)} slots, asked for {asked.gpus} cards and was allocated {len(shares)}"
+            f"{whose} holds {len(slots)} slots, asked for {asked.gpus} GPUs and was allocated {len(shares)}"
         )
     held_to = limits.effective(modes.on_node(asked, node.labels), in_force)
     shares = limits.shares(asked, shares, in_force)
@@ -73,14 +73,14 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
     )
     problem = books.excess(node.cards, held, grant)
     if problem:
-        raise errors.Denied(f"{whose} would exceed its card: {problem}")
+        raise errors.Denied(f"{whose} would exceed its GPU: {problem}")
     written = limit(node, held_to, shares)
     env = environment.vendor(request, container, shares, node.cards, written, pod.env.get(container, frozenset()))
     return Decision(grant, written, cards, env)
 
 
 def limit(node: Node, asked: Request, shares: Sequence[Share]) -> Policy:
-    """The container's policy under the node's present mode; the whole card where memory isn't enforced."""
+    """The container's policy under the node's present mode; the whole GPU where memory isn't enforced."""
     mode = modes.of_labels(node.labels)
     decided = policy.decide(asked, shares, modes.enforcement(mode, node.labels, asked))
     if decided.memory_enforced:

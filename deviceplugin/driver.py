@@ -1,4 +1,4 @@
-"""The driver's own parts: what of it a container gets with its cards, and where the agent finds NVML.
+"""The driver's own parts: what of it a container gets with its GPUs, and where the agent finds NVML.
 
 No ldconfig runs in the container: every name that a library is known by is mounted into the folders in which dynamic
 linkers look without being told.
@@ -40,7 +40,7 @@ class Driver(Protocol):
         """What every container gets. Raises Unavailable where a part is missing."""
 
     def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
-        """What a container with these cards gets besides. Raises Unavailable where a part is missing."""
+        """What a container with these GPUs gets besides. Raises Unavailable where a part is missing."""
 
     def nvml(self) -> Path:
         """NVML's library, as the agent sees it. Raises Unavailable."""
@@ -60,7 +60,7 @@ def of(settings: Settings) -> Driver:
 class Simulated:
     """`simulator/`'s driver: two libraries and a folder of state, at the same paths on the node and in containers.
 
-    A process sees card i only where the folder has `gpu<i>`, so only the container's own are mounted.
+    A process sees GPU i only where the folder has `gpu<i>`, so only the container's own are mounted.
     """
 
     state: Path
@@ -79,7 +79,7 @@ class Simulated:
         return cdi.Edits(mounts=_there(mounts), env=self.environment())
 
     def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
-        """The cards' files."""
+        """The GPUs' files."""
         files = [str(self.state / f"gpu{card.minor}") for card in cards]
         return cdi.Edits(mounts=_there([cdi.Mount(file, file, executable=False) for file in files]))
 
@@ -124,7 +124,7 @@ class Real:
         return cdi.Edits(mounts=tuple(mounts), nodes=tuple(nodes))
 
     def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
-        """The cards' device nodes."""
+        """The GPUs' device nodes."""
         return cdi.Edits(nodes=tuple(self._node(f"nvidia{card.minor}") for card in cards))
 
     def nvml(self) -> Path:

@@ -95,7 +95,7 @@ class Folders:
                 return False
 
     def change(self, pod_uid: str, container: str, shares: Sequence[Share], changes: int, wanted: Policy) -> bool:
-        """Put limits in force like `limit`, and make the grant say what of each card they give."""
+        """Put limits in force like `limit`, and make the grant say what of each GPU they give."""
         with self._writing:
             folder = self.of(pod_uid, container)
             file = folder / grants.GRANT_FILE
@@ -133,7 +133,7 @@ class Folders:
         return limits.held(shares, [card.used for card in found.cards])
 
     def in_use(self, pod_uid: str, container: str) -> bool:
-        """Whether a program of the container lives that uses its cards: each holds a lock on its usage file."""
+        """Whether a program of the container lives that uses its GPUs: each holds a lock on its usage file."""
         try:
             descriptor = os.open(self.of(pod_uid, container) / grants.USAGE_FILE, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

@@ -1,4 +1,4 @@
-"""The node's cards over time: what one look through NVML says, added to what was known before."""
+"""The node's GPUs over time: what one look through NVML says, added to what was known before."""
 
 import dataclasses
 import json
@@ -11,12 +11,12 @@ from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB
 
 XIDS_OF_PROGRAMS = frozenset({13, 31, 43, 45, 68, 109})
-"""XIDs that a faulty program causes; the card is well."""
+"""XIDs that a faulty program causes; the GPU is well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One card as seen in one look."""
+    """One GPU as seen in one look."""
 
     index: int
     card: Gpu | None
@@ -26,23 +26,23 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at all cards."""
+    """One look at all GPUs."""
 
     sights: Sequence[Sight] = ()
     xids: Mapping[GpuUuid, int] = field(default_factory=dict)
-    """The latest XID of each card that reported one since the look before."""
+    """The latest XID of each GPU that reported one since the look before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What is known of the cards."""
+    """What is known of the GPUs."""
 
     cards: Sequence[Gpu] = ()
     """By index."""
     ailments: Mapping[GpuUuid, str] = field(default_factory=dict)
-    """Why a card is unhealthy."""
+    """Why a GPU is unhealthy."""
     xid_at: Mapping[GpuUuid, float] = field(default_factory=dict)
-    """When a card reported a critical XID last, on the caller's clock."""
+    """When a GPU reported a critical XID last, on the caller's clock."""
 
 
 def read(line: bytes) -> Look:
@@ -81,7 +81,7 @@ def _sight(item: Mapping[str, Any]) -> Sight:
 def after(known: Inventory, look: Look, now: float, quiet: float) -> Inventory:
     """What is known after a look.
 
-    A card that can't be read any more keeps its identity, and is unhealthy until it answers again. One that reported a
+    A GPU that can't be read any more keeps its identity, and is unhealthy until it answers again. One that reported a
     critical XID is unhealthy until it answers and has reported none for `quiet` seconds. One that the driver doesn't
     number any more is gone.
     """
@@ -104,7 +104,7 @@ def after(known: Inventory, look: Look, now: float, quiet: float) -> Inventory:
 
 
 def lost(known: Inventory, problem: str) -> Inventory:
-    """What is known when the driver doesn't answer at all: the same cards, none of them healthy."""
+    """What is known when the driver doesn't answer at all: the same GPUs, none of them healthy."""
     return dataclasses.replace(
         known,
         cards=tuple(dataclasses.replace(card, healthy=False) for card in known.cards),

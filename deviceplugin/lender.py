@@ -1,4 +1,4 @@
-"""The loop that tells the node's containers what they may use of their cards at the moment.
+"""The loop that tells the node's containers what they may use of their GPUs at the moment.
 
 It runs on a thread of its own: a container that comes back waits for this loop, and the agent's event loop may be busy
 for longer than that with a hundred pods that start. What is decided is in unigpu.lending; what is told holds for a
@@ -19,7 +19,7 @@ from unigpu.units import GpuUuid
 logger = logging.getLogger(__name__)
 
 PACE = 0.05
-"""Seconds between two looks while somebody works on a shared card, and somebody may be lent to or has to yield."""
+"""Seconds between two looks while somebody works on a shared GPU, and somebody may be lent to or has to yield."""
 PACE_TO_KNOW = 0.1
 """The same where there isn't, and only what the others use is told."""
 READY = 0.2
@@ -95,7 +95,7 @@ def _fail(ended: asyncio.Future[None], error: BaseException) -> None:
 
 
 class Round:
-    """All accounts and cards; a look at a time."""
+    """All accounts and GPUs; a look at a time."""
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
@@ -177,20 +177,20 @@ class Round:
         return account is not None
 
     def _seat(self) -> None:
-        """Who is on which card, and on which of them there is something to tell."""
+        """Who is on which GPU, and on which of them there is something to tell."""
         members: dict[GpuUuid, list[tuple[Account, int]]] = {}
         for account in self._accounts.values():
             for place, gpu in enumerate(account.cards):
                 members.setdefault(gpu, []).append((account, place))
         cards = [_Card(seated) for seated in members.values()]
         self._cards = [card for card in cards if card.shared]
-        # Who is alone on a card isn't looked at again: nothing that it does changes what it may have.
+        # Who is alone on a GPU isn't looked at again: nothing that it does changes what it may have.
         for card in cards:
             card.look(0)
 
 
 class _Card:
-    """A card and its containers, each with the card's place in its policy."""
+    """A GPU and its containers, each with the GPU's place in its policy."""
 
     def __init__(self, members: list[tuple[Account, int]]) -> None:
         self._members = [(account, place, account.seats[place].most) for account, place in members]

@@ -34,7 +34,7 @@ Identity = tuple[int, int] | None
 
 
 def slots(cards: int, shares_per_gpu: int) -> tuple[str, ...]:
-    """IDs of all slots of a node: opaque, and tied to no card."""
+    """IDs of all slots of a node: opaque, and tied to no GPU."""
     return tuple(f"slot-{number:04d}" for number in range(cards * shares_per_gpu))
 
 

@@ -33,7 +33,7 @@ class Probe:
         self._watched: set[str] = set()
 
     def look(self) -> list[dict[str, Any]]:
-        """All cards, by index; one that can't be read says why."""
+        """All GPUs, by index; one that can't be read says why."""
         seen: list[dict[str, Any]] = []
         handles = {}
         for index in range(pynvml.nvmlDeviceGetCount()):
@@ -60,7 +60,7 @@ class Probe:
         return seen
 
     def wait(self, seconds: float) -> dict[str, int]:
-        """XIDs by card, as soon as there are any; nothing after so many seconds, or where the driver reports none."""
+        """XIDs by GPU, as soon as there are any; nothing after so many seconds, or where the driver reports none."""
         xids: dict[str, int] = {}
         if not self._watched:
             time.sleep(seconds)
@@ -72,7 +72,7 @@ class Probe:
             except pynvml.NVMLError_Timeout:
                 return xids
             except pynvml.NVMLError:
-                # A lost card ends the wait at once, each time.
+                # A lost GPU ends the wait at once, each time.
                 time.sleep(seconds)
                 return xids
             if event.eventType == pynvml.nvmlEventTypeXidCriticalError:
@@ -88,7 +88,7 @@ class Probe:
 
 
 def _links(handle: Any, uuid: str, handles: dict[str, Any]) -> dict[str, int]:
-    """Quality of the card's links to the others: see unigpu.gpus.Gpu.links."""
+    """Quality of the GPU's links to the others: see unigpu.gpus.Gpu.links."""
     busses = {}
     for other, its in handles.items():
         with contextlib.suppress(pynvml.NVMLError):

@@ -1,4 +1,4 @@
-"""What the node object must say of the cards, and the smallest changes that make it say so."""
+"""What the node object must say of the GPUs, and the smallest changes that make it say so."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def annotation(cards: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] 
 
 
 def resources(cards: Sequence[Gpu]) -> dict[str, str]:
-    """What the node has: MiB and percent over its healthy cards."""
+    """What the node has: MiB and percent over its healthy GPUs."""
     healthy = [card for card in cards if card.healthy]
     return {
         names.RESOURCE_MEMORY: str(sum(card.memory for card in healthy)),

@@ -1,4 +1,4 @@
-"""Keeps the node object saying what the cards are: inventory annotation, and capacity of the unified resources."""
+"""Keeps the node object saying what the GPUs are: inventory annotation, and capacity of the unified resources."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ _PAUSE = 0.2
 
 
 class Publisher:
-    """Compares the node object with the cards whenever either changes, and now and then."""
+    """Compares the node object with the GPUs whenever either changes, and now and then."""
 
     def __init__(
         self, api: ApiServer, interval: float, labelled: Callable[[Mapping[str, str]], Awaitable[None]]
@@ -31,7 +31,7 @@ class Publisher:
         self._wake = asyncio.Event()
 
     def see(self, cards: Inventory) -> None:
-        """The cards are these now."""
+        """The GPUs are these now."""
         self._cards = cards
         self._wake.set()
 

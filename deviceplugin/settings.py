@@ -39,7 +39,7 @@ class Settings:
     node: str
     """Name of the node; from NODE_NAME, or --node. Required."""
     shares_per_gpu: int = 16
-    """Slots for each card; bounds how many containers can have a share of one card. More cost nothing but a longer list
+    """Slots for each GPU; bounds how many containers can have a share of one GPU. More cost nothing but a longer list
     of devices at the kubelet."""
     kubelet_dir: Path = _KUBELET
     """The kubelet's folder, with `device-plugins/` and `pod-resources/`."""
@@ -64,12 +64,12 @@ class Settings:
     health_port: int = names.PORT_PLUGIN_HEALTH
     """TCP port of /healthz and /readyz."""
     probe_interval: float = 5.0
-    """Seconds between two looks at the cards through NVML; an XID is seen at once where the driver reports events."""
+    """Seconds between two looks at the GPUs through NVML; an XID is seen at once where the driver reports events."""
     probe_deadline: float = 30.0
-    """Seconds that NVML may take for one look; then its process is replaced and the cards count as unhealthy until it
-    answers again. A cold driver without persistence takes several seconds for each card."""
+    """Seconds that NVML may take for one look; then its process is replaced and the GPUs count as unhealthy until it
+    answers again. A cold driver without persistence takes several seconds for each GPU."""
     xid_quiet: float = 60.0
-    """Seconds without another critical XID after which a card that answers counts as healthy again."""
+    """Seconds without another critical XID after which a GPU that answers counts as healthy again."""
     republish_interval: float = 60.0
     """Seconds between two checks that the node object still says what it should; a change is published at once."""
     kubelet_poll: float = 0.5
@@ -114,7 +114,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     defaults = Settings(node="")
     parser.add_argument("--node", default=environment.get("NODE_NAME", ""), help="this node's name (env NODE_NAME)")
     for name, kind, text in (
-        ("shares_per_gpu", int, "slots for each card"),
+        ("shares_per_gpu", int, "slots for each GPU"),
         ("kubelet_dir", Path, "the kubelet's folder"),
         ("state_dir", Path, "containers' folders and libvgpu's copies; same path on the node"),
         ("cdi_dir", Path, "the runtime's CDI folder; same path on the node"),
@@ -125,9 +125,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         ("simulator_lib", Path, "folder of the simulated driver's libraries"),
         ("kubeconfig", Path, "how to reach the API server; default: as a pod does"),
         ("health_port", int, "port of /healthz and /readyz"),
-        ("probe_interval", float, "seconds between two looks at the cards"),
+        ("probe_interval", float, "seconds between two looks at the GPUs"),
         ("probe_deadline", float, "seconds that NVML may take for a look"),
-        ("xid_quiet", float, "seconds after a critical XID until a card counts as healthy again"),
+        ("xid_quiet", float, "seconds after a critical XID until a GPU counts as healthy again"),
         ("republish_interval", float, "seconds between two checks of the node object"),
         ("kubelet_poll", float, "seconds between two looks at the kubelet's socket"),
         ("log_level", str, "debug, info, warning or error"),

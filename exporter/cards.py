@@ -1,4 +1,4 @@
-"""What the node's containers have been granted of each card."""
+"""What the node's containers have been granted of each GPU."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +9,7 @@ from unigpu.units import GpuUuid
 
 
 def granted(grants: Iterable[Grant]) -> Mapping[GpuUuid, tuple[int | None, Use]]:
-    """NVML's index of each card that is granted, and what is taken of it.
+    """NVML's index of each GPU that is granted, and what is taken of it.
 
     An init container's share overlaps with those of its pod's other containers: the larger counts, as in scheduling.
     """

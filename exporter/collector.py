@@ -98,13 +98,13 @@ class Page:
 
 
 class _Cards(Collector):
-    """Cards, and the exporter itself."""
+    """GPUs, and the exporter itself."""
 
     def __init__(self, granted: Granted, sight: Sight | None, seconds: float) -> None:
         self._granted, self._sight, self._seconds = granted, sight, seconds
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One sample a card and metric; what the driver doesn't say is left out rather than 0."""
+        """One sample a GPU and metric; what the driver doesn't say is left out rather than 0."""
         seen = {card.uuid: card for card in self._sight.cards} if self._sight is not None else {}
         lost = self._sight.lost if self._sight is not None else frozenset()
         total = _per_card(names.METRIC_GPU_MEMORY_TOTAL, "Memory of the GPU.")
@@ -115,7 +115,7 @@ class _Cards(Collector):
         shares = _per_card(names.METRIC_GPU_SHARES, "Shares of the GPU that containers on the node have.")
         indexes = {uuid: index for uuid, (index, _) in self._granted.items()}
         indexes |= {uuid: card.index for uuid, card in seen.items()}
-        # The index of a lost card isn't known unless a container has it: it comes last.
+        # The index of a lost GPU isn't known unless a container has it: it comes last.
         for uuid in sorted(indexes.keys() | lost, key=lambda uuid: (uuid not in indexes, indexes.get(uuid) or 0, uuid)):
             index = indexes.get(uuid)
             spelled = [uuid, "" if index is None else str(index)]

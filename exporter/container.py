@@ -31,7 +31,7 @@ class Container:
     change says so: the node agent writes limits with system calls, which set that time. What it may use at the moment
     is written through memory, which doesn't; it is read each time, of containers for which it may be another than the
     share. Programs change the usage file through memory too, so its beginning is read and compared: each change of a
-    slot changes its card's total too, and what was read of the slots stays true until a total changes, or a process
+    slot changes its GPU's total too, and what was read of the slots stays true until a total changes, or a process
     ends.
     """
 
@@ -58,7 +58,7 @@ class Container:
         self._usage_head = usage.COMPUTE_OFFSET + usage.COMPUTE_SIZE * cards
         self._usage_seen: bytes | None = None
         self.taken = taken
-        """What the container was last seen to have taken, by card."""
+        """What the container was last seen to have taken, by GPU."""
         self._living: tuple[int, ...] = ()
         self.granted = exposition.granted(grant, None)
         self.used = exposition.Used()
@@ -138,7 +138,7 @@ class Container:
         return True
 
     def _read_moments(self, now_ns: int) -> tuple[float, ...]:
-        """What the node agent says of each card, while that holds."""
+        """What the node agent says of each GPU, while that holds."""
         cards = range(len(self._limits.cards) if self._limits is not None else 0)
         descriptor = os.open(self._policy_path, os.O_RDONLY | os.O_CLOEXEC)
         try:

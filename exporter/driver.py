@@ -25,27 +25,27 @@ _LINKS = 40
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One card as NVML describes it."""
+    """One GPU as NVML describes it."""
 
     uuid: GpuUuid
     index: int
     total: Bytes
     used: Bytes
     utilisation: int | None
-    """Percent of the last sampling period in which a kernel ran; None where the card doesn't say."""
+    """Percent of the last sampling period in which a kernel ran; None where the GPU doesn't say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One look at all cards."""
+    """One look at all GPUs."""
 
     cards: Sequence[Card]
     lost: frozenset[GpuUuid]
-    """Cards that answered before, and don't now."""
+    """GPUs that answered before, and don't now."""
 
 
 class Driver:
-    """Looks at the cards when it is asked to, one look at a time."""
+    """Looks at the GPUs when it is asked to, one look at a time."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
@@ -96,7 +96,7 @@ class Driver:
         try:
             return self._cards()
         except pynvml.NVMLError:
-            # What concerns one card is dealt with there. This is about the session: the next look begins a new one.
+            # What concerns one GPU is dealt with there. This is about the session: the next look begins a new one.
             self._started = False
             pynvml.nvmlShutdown()
             raise
@@ -120,7 +120,7 @@ class Driver:
             except pynvml.NVMLError as error:
                 if index in self._uuids:
                     lost.add(self._uuids[index])
-                logs.event(logger, "card doesn't answer", logging.DEBUG, index=index, error=error)
+                logs.event(logger, "GPU doesn't answer", logging.DEBUG, index=index, error=error)
                 continue
             try:
                 utilisation = int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)

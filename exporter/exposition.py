@@ -70,7 +70,7 @@ class Granted:
     """A container's lines that change only with its grant or its policy."""
 
     cards: tuple[str, ...]
-    """Labels of each card."""
+    """Labels of each GPU."""
     limit: bytes
     cores: bytes
     ceiling: bytes
@@ -118,7 +118,7 @@ def granted(grant: Grant, policy: Policy | None) -> Granted:
 
 
 def ceiling(policy: Policy | None, card: CardLimit) -> int:
-    """Percent that the container may have of the card while nobody else wants it; 0: not limited."""
+    """Percent that the container may have of the GPU while nobody else wants it; 0: not limited."""
     if policy is None or not card.cores or policy.compute is ComputePolicy.UNLIMITED:
         return 0
     return card.ceiling if policy.compute is ComputePolicy.SOFT else card.cores

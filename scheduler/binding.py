@@ -1,4 +1,4 @@
-"""Binding: choose the cards, count them as taken, write binding and allocation in one step, and find out how it ended.
+"""Binding: choose the GPUs, count them as taken, write binding and allocation in one step, and find out how it ended.
 
 Between looking and counting nothing waits, so no two bindings can get the same share, and they are written side by
 side. Where no answer says how a binding ended, its share stays taken and the same binding is sent again: either it is

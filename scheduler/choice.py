@@ -10,7 +10,7 @@ from unigpu.placement import Rules
 from unigpu.requests import PodRequest, Spread
 
 FEW = 16
-"""Up to that many failing nodes, each says how many cards lack what; above, reasons are kept alike, so that they add up
+"""Up to that many failing nodes, each says how many GPUs lack what; above, reasons are kept alike, so that they add up
 in the kube-scheduler's message."""
 
 
@@ -60,7 +60,7 @@ def preempt(
 ) -> dict[str, wire.MetaVictims]:
     """Nodes on which the pod has room once its victims are gone, each with its victims.
 
-    The kube-scheduler chooses victims by the node's totals; they may sit on the wrong cards, and would die for nothing.
+    The kube-scheduler chooses victims by the node's totals; they may sit on the wrong GPUs, and would die for nothing.
     So others of lower priority are added where that makes room, as few as will do, those of the lowest priority first;
     and where nothing does, the node is left out.
     """

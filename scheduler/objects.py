@@ -22,12 +22,12 @@ class NodeFacts:
     mode: NodeMode
     gpu_policy: Spread | None
     problem: str = ""
-    """What is wrong with its inventory; its cards then count as absent."""
+    """What is wrong with its inventory; its GPUs then count as absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """A pod, as far as it takes cards."""
+    """A pod, as far as it takes GPUs."""
 
     uid: str
     key: str

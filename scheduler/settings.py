@@ -24,7 +24,7 @@ The kube-scheduler's configuration:
       - urlPrefix: http://127.0.0.1:8888
         filterVerb: filter
         prioritizeVerb: prioritize
-        preemptVerb: preempt                         # else victims may be evicted from the wrong cards
+        preemptVerb: preempt                         # else victims may be evicted from the wrong GPUs
         bindVerb: bind
         weight: 5                                    # 0..500, beside 0..100 of each of the stock score plugins
         nodeCacheCapable: true                       # only names of nodes are sent
@@ -55,9 +55,9 @@ class Settings:
     scheduler_name: str = names.SCHEDULER_NAME
     """`schedulerName` of the pods that the kube-scheduler beside us places; only those are watched."""
     shares_per_gpu: int = 16
-    """How many containers may have a share of one card at once. The node agent's own value must not be lower."""
+    """How many containers may have a share of one GPU at once. The node agent's own value must not be lower."""
     gpu_policy: Spread = Spread.BINPACK
-    """Which of the cards that fit: the fullest, the emptiest, or the best linked. Node labels and pods may say
+    """Which of the GPUs that fit: the fullest, the emptiest, or the best linked. Node labels and pods may say
     otherwise."""
     node_policy: Spread = Spread.BINPACK
     """Which of the nodes that fit: the fullest or the emptiest. Pods may say otherwise."""
@@ -89,8 +89,8 @@ def parse(arguments: Sequence[str]) -> Settings:
     add("--metrics-port", type=int, default=defaults.metrics_port, help="port of /healthz, /readyz, /metrics")
     add("--kubeconfig", type=Path, default=None, help="how to reach the API server; without it: as a pod does")
     add("--scheduler-name", default=defaults.scheduler_name, help="schedulerName of the pods to place")
-    add("--shares-per-gpu", type=_positive, default=defaults.shares_per_gpu, help="containers on one card at once")
-    add("--gpu-policy", type=Spread, choices=list(Spread), default=defaults.gpu_policy, help="choice among cards")
+    add("--shares-per-gpu", type=_positive, default=defaults.shares_per_gpu, help="containers on one GPU at once")
+    add("--gpu-policy", type=Spread, choices=list(Spread), default=defaults.gpu_policy, help="choice among GPUs")
     add(
         "--node-policy",
         type=Spread,

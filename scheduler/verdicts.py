@@ -33,9 +33,9 @@ class _Table:
     fitting: set[str] = field(default_factory=set)
     failing: dict[str, Reason] = field(default_factory=dict)
     simple: tuple[int, int] | None = None
-    """MiB and percent of a pod that asks for one share of any card; for it a room decides."""
+    """MiB and percent of a pod that asks for one share of any GPU; for it a room decides."""
     by_signature: dict[int, Reason | None] | None = None
-    """None where the nodes' names and cards matter, because the pod names cards."""
+    """None where the nodes' names and GPUs matter, because the pod names GPUs."""
 
 
 class Verdicts:

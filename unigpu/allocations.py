@@ -1,4 +1,4 @@
-"""Which cards the scheduler chose for a pod, and the annotation that carries it (`unigpu.dev/allocation`)."""
+"""Which GPUs the scheduler chose for a pod, and the annotation that carries it (`unigpu.dev/allocation`)."""
 
 import functools
 import json
@@ -16,30 +16,30 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One container's part of one card."""
+    """One container's part of one GPU."""
 
     gpu: GpuUuid
     memory: MiB
-    """MiB granted, with percentages resolved; all of it for a whole card; 0 where it isn't limited."""
+    """MiB granted, with percentages resolved; all of it for a whole GPU; 0 where it isn't limited."""
     cores: Percent
-    """Percent granted; 0 where compute isn't limited; 100 for a whole card."""
+    """Percent granted; 0 where compute isn't limited; 100 for a whole GPU."""
     whole: bool = False
-    """Nobody else may be on the card."""
+    """Nobody else may be on the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A pod's cards on the node that it is bound to."""
+    """A pod's GPUs on the node that it is bound to."""
 
     node: str
     containers: Mapping[str, Sequence[Share]]
     """By container name, in the order in which the containers start (init containers first, as in the pod's spec); the
-    shares of each in the order in which the container sees the cards."""
+    shares of each in the order in which the container sees the GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What is taken of one card."""
+    """What is taken of one GPU."""
 
     memory: MiB = MiB(0)
     cores: int = 0
@@ -66,7 +66,7 @@ class Use:
 
 
 def moments(shares: Iterable[tuple[Role, Share]]) -> Iterator[Use]:
-    """What one pod's shares of one card take while each init container runs, and at last while the others run.
+    """What one pod's shares of one GPU take while each init container runs, and at last while the others run.
 
     `shares` are in the order in which the containers start: a sidecar that was started earlier runs beside every init
     container that comes after it.
@@ -85,7 +85,7 @@ def moments(shares: Iterable[tuple[Role, Share]]) -> Iterator[Use]:
 
 
 def pod_use(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid, Use]:
-    """What the pod takes of each card: the larger of its init peak and the sum of the rest.
+    """What the pod takes of each GPU: the larger of its init peak and the sum of the rest.
 
     Containers that `roles` doesn't name count as main.
     """
@@ -142,5 +142,5 @@ def load(text: str) -> Allocation:
     for name, shares in allocation.containers.items():
         twice = [gpu for gpu, count in Counter(share.gpu for share in shares).items() if count > 1]
         if twice:
-            raise errors.Malformed(f"allocation annotation gives container {name} the card {twice[0]} twice")
+            raise errors.Malformed(f"allocation annotation gives container {name} the GPU {twice[0]} twice")
     return allocation

@@ -1,4 +1,4 @@
-"""What is taken of every card of the cluster: kept current by each change, one node at a time.
+"""What is taken of every GPU of the cluster: kept current by each change, one node at a time.
 
 Whoever keeps something derived from a node (see `Books.watch`) is told its name when anything of it changes.
 """
@@ -34,7 +34,7 @@ class Booking:
 
 @dataclass(slots=True)
 class _Ledger:
-    """One node: its cards, if the node is known, and the pods on each, also those on cards that are gone."""
+    """One node: its GPUs, if the node is known, and the pods on each, also those on GPUs that are gone."""
 
     gpus: tuple[Gpu, ...] = ()
     mode: NodeMode = NodeMode.MIXED
@@ -47,7 +47,7 @@ class _Ledger:
 
 
 class Books:
-    """The cluster's cards and who has what of them. Not thread-safe; nothing in it waits."""
+    """The cluster's GPUs and who has what of them. Not thread-safe; nothing in it waits."""
 
     def __init__(self) -> None:
         self._ledgers: dict[str, _Ledger] = {}
@@ -59,11 +59,11 @@ class Books:
         self._stale: set[str] = set()
 
     def watch(self, changed: Callable[[str], None]) -> None:
-        """Call `changed` with a node's name whenever its cards or what is taken of them changes."""
+        """Call `changed` with a node's name whenever its GPUs or what is taken of them changes."""
         self._watchers.append(changed)
 
     def set_node(self, name: str, gpus: Sequence[Gpu], mode: NodeMode, gpu_policy: Spread | None) -> None:
-        """The node's cards and mode as they are now."""
+        """The node's GPUs and mode as they are now."""
         ledger = self._ledgers.setdefault(name, _Ledger())
         new = (tuple(gpus), mode, gpu_policy)
         if new != (ledger.gpus, ledger.mode, ledger.gpu_policy):
@@ -115,13 +115,13 @@ class Books:
         return iter(tuple(self._bookings.items()))
 
     def confirmed_on(self, name: str) -> dict[str, Booking]:
-        """The pods that take cards of the node, by UID, without those that are only assumed to."""
+        """The pods that take GPUs of the node, by UID, without those that are only assumed to."""
         ledger = self._ledgers.get(name)
         uids = dict.fromkeys(uid for uses in ledger.uses.values() for uid in uses) if ledger is not None else {}
         return {uid: booking for uid in uids if (booking := self._bookings[uid]).confirmed}
 
     def nodes(self) -> Iterator[str]:
-        """Names of the nodes that have cards."""
+        """Names of the nodes that have GPUs."""
         return (name for name, ledger in self._ledgers.items() if ledger.gpus)
 
     def node(self, name: str) -> Node | None:
@@ -147,7 +147,7 @@ class Books:
         return ledger.signature
 
     def fullness(self, names: Iterable[str]) -> list[int]:
-        """How full each of these nodes is: the sum over its cards, each 0 to 1000, divided by their number.
+        """How full each of these nodes is: the sum over its GPUs, each 0 to 1000, divided by their number.
 
         0 where the node is unknown.
         """
@@ -159,7 +159,7 @@ class Books:
         return [known.get(name, 0) for name in names]
 
     def overbooked(self) -> list[tuple[str, GpuUuid]]:
-        """Cards of which more is taken than there is. There should be none."""
+        """GPUs of which more is taken than there is. There should be none."""
         found = []
         for name, ledger in self._ledgers.items():
             self._view(name, ledger)

@@ -1,4 +1,4 @@
-"""Whether one card has room for one container, and if not, what it lacks."""
+"""Whether one GPU has room for one container, and if not, what it lacks."""
 
 import enum
 from collections import Counter
@@ -13,12 +13,12 @@ from unigpu.requests import Preferences, Request, Role, Spread
 from unigpu.units import MiB, Percent
 
 FULL = 100
-"""Percent of a card that can be guaranteed, over all its shares."""
+"""Percent of a GPU that can be guaranteed, over all its shares."""
 UNUSED = Use()
 
 
 class Lack(enum.Enum):
-    """Why a card doesn't take a share; the text goes on from `2 of 4 `."""
+    """Why a GPU doesn't take a share; the text goes on from `2 of 4 `."""
 
     UNHEALTHY = "unhealthy"
     MODEL = "of a model that is not wanted"
@@ -33,14 +33,14 @@ class Lack(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card and what the pods on its node take of it."""
+    """A GPU and what the pods on its node take of it."""
 
     gpu: Gpu
     taken: Use = UNUSED
 
 
 Room = tuple[int, int, int]
-"""What is free of a card: MiB, percent of compute, and how many shares it carries."""
+"""What is free of a GPU: MiB, percent of compute, and how many shares it carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class Node:
     gpu_policy: Spread | None = None
     """What the node's label says; None: nothing."""
     rooms: tuple[Room, ...] = ()
-    """Cards that take shares, for a quick yes; empty where nobody worked them out."""
+    """GPUs that take shares, for a quick yes; empty where nobody worked them out."""
 
 
 Own = Sequence[tuple[Role, Share]]
-"""Shares that the same pod has on the card already, in the order in which its containers start."""
+"""Shares that the same pod has on the GPU already, in the order in which its containers start."""
 
 
 def rooms(seen: Sequence[Card], mode: NodeMode) -> tuple[Room, ...]:
@@ -74,7 +74,7 @@ def rooms(seen: Sequence[Card], mode: NodeMode) -> tuple[Room, ...]:
 
 
 def share_of(gpu: Gpu, request: Request) -> Share:
-    """What the request means on this card."""
+    """What the request means on this GPU."""
     if request.whole:
         return Share(gpu.uuid, gpu.memory, Percent(FULL), whole=True)
     memory = request.memory or MiB(gpu.memory * request.memory_percent // 100)
@@ -82,9 +82,9 @@ def share_of(gpu: Gpu, request: Request) -> Share:
 
 
 def lack_alone(card: Card, request: Request, preferences: Preferences, shares_per_gpu: int) -> Lack | None:
-    """What the card lacks to carry one share of the request beside what other pods take; None: nothing.
+    """What the GPU lacks to carry one share of the request beside what other pods take; None: nothing.
 
-    Asked for every card of every node that is a candidate, hence the order: what is cheap and frequent comes first.
+    Asked for every GPU of every node that is a candidate, hence the order: what is cheap and frequent comes first.
     """
     gpu, taken = card.gpu, card.taken
     if not gpu.healthy:
@@ -120,7 +120,7 @@ def _unwanted(gpu: Gpu, preferences: Preferences) -> Lack | None:
 
 
 def lack_together(card: Card, own: Own, shares_per_gpu: int) -> Lack | None:
-    """What a card that suits each share of `own` lacks to carry all of them; None: nothing."""
+    """What a GPU that suits each share of `own` lacks to carry all of them; None: nothing."""
     gpu, taken = card.gpu, card.taken
     for use in allocations.moments(own):
         if use.whole:
@@ -136,7 +136,7 @@ def lack_together(card: Card, own: Own, shares_per_gpu: int) -> Lack | None:
 
 
 def fullness(card: Card) -> int:
-    """How full the card is, 0 to 1000: the larger of its memory's and its compute's taken part."""
+    """How full the GPU is, 0 to 1000: the larger of its memory's and its compute's taken part."""
     taken = card.taken
     if taken.whole:
         return 1000
@@ -144,7 +144,7 @@ def fullness(card: Card) -> int:
 
 
 def link(one: Gpu, other: Gpu) -> int:
-    """Quality of the link between two cards; 0 where neither knows."""
+    """Quality of the link between two GPUs; 0 where neither knows."""
     return max(one.links.get(other.uuid, 0), other.links.get(one.uuid, 0))
 
 

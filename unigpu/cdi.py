@@ -1,6 +1,6 @@
 """CDI specs: what the container runtime gives to a container.
 
-A container names two devices. One is named after its first slot, and has what is its own: the cards' device nodes, its
+A container names two devices. One is named after its first slot, and has what is its own: the GPUs' device nodes, its
 policy and usage files, its environment. The other is the same for all containers of a node: the driver's libraries and
 libvgpu. They are two because a runtime reads every spec again whenever one changes, and a driver has dozens of names:
 with all of them in each slot's spec, a hundred containers that start at once would wait for seconds.
@@ -81,7 +81,7 @@ def slot_of(file: str) -> str | None:
 def managed(library: PurePath, preload: PurePath) -> Edits:
     """What makes a container ours: libvgpu, loaded into every program.
 
-    A vendor's own runtime hook is told to add nothing: it would add every card, or another.
+    A vendor's own runtime hook is told to add nothing: it would add every GPU, or another.
     """
     return Edits(
         mounts=(

@@ -1,4 +1,4 @@
-"""A node's cards, and the annotation in which the node agent publishes them (`unigpu.dev/inventory`)."""
+"""A node's GPUs, and the annotation in which the node agent publishes them (`unigpu.dev/inventory`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One physical card."""
+    """One physical GPU."""
 
     uuid: GpuUuid
     index: int
@@ -22,10 +22,10 @@ class Gpu:
     """Number of its device node, `/dev/nvidia<minor>`; often, but not always, the index."""
     model: str
     memory: MiB
-    """The card's whole memory, MiB."""
+    """The GPU's whole memory, MiB."""
     healthy: bool = True
     links: Mapping[GpuUuid, int] = field(default_factory=dict)
-    """Quality of the link to other cards of the node, higher is better: number of NVLinks × 100, else 10 to 50 by how
+    """Quality of the link to other GPUs of the node, higher is better: number of NVLinks × 100, else 10 to 50 by how
     near they are on PCIe. Absent: not known."""
 
 

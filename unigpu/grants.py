@@ -1,4 +1,4 @@
-"""What the node agent wrote down when it handed cards to a container: `grant.json` in the container's folder.
+"""What the node agent wrote down when it handed GPUs to a container: `grant.json` in the container's folder.
 
 The exporter and the agent itself read it back, so that neither needs the API server to know whose folder it is.
 """
@@ -22,7 +22,7 @@ USAGE_FILE = "usage"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One container's cards on this node."""
+    """One container's GPUs on this node."""
 
     namespace: str
     pod: str
@@ -32,7 +32,7 @@ class Grant:
     """Device IDs that the kubelet gave, sorted; the first names the CDI device."""
     shares: Sequence[Share]
     indexes: Mapping[GpuUuid, int]
-    """NVML's index of each card on the node."""
+    """NVML's index of each GPU on the node."""
     isolated: bool
     """Whether its author wants it limited; the policy says what is enforced."""
     dialect: str

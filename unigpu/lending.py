@@ -1,7 +1,7 @@
-"""Who on a card may use what at the moment: idle shares are lent to soft containers, and low priorities yield.
+"""Who on a GPU may use what at the moment: idle shares are lent to soft containers, and low priorities yield.
 
-One card at a time, from what its containers were promised and what they were seen to use. Nothing here reads a file or
-a clock. A look is one reading of all accounts of the card, some 50 ms after the one before.
+One GPU at a time, from what its containers were promised and what they were seen to use. Nothing here reads a file or
+a clock. A look is one reading of all accounts of the GPU, some 50 ms after the one before.
 
 - A container's wish is its whole ceiling while it waits for its share or uses clearly more than before, nothing after
   `IDLE_LOOKS` looks without work, and else what it used lately with some room to grow.
@@ -25,7 +25,7 @@ WINDOW = 4
 """Looks that count as lately, and for which a wish for all stays: what was given back isn't lent again at once."""
 IDLE_LOOKS = 2
 ROOM_FACTOR, ROOM = 1.25, 2.0
-"""What may be used above what was used lately, as a factor and percent of the card, before it counts as growth."""
+"""What may be used above what was used lately, as a factor and percent of the GPU, before it counts as growth."""
 LEAP = 1.5
 """Use of that many times the wish is growth at the first look; any use above it at the second."""
 MOST_BACKLOG_NS = 1_000_000_000
@@ -34,7 +34,7 @@ MOST_BACKLOG_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One container's place on a card."""
+    """One container's place on a GPU."""
 
     policy: ComputePolicy
     cores: int
@@ -50,7 +50,7 @@ class Seat:
     soft: bool = field(init=False)
     """Whether something can be lent to it."""
     share: float = field(init=False)
-    """What it takes before anything is lent; the card where it isn't limited."""
+    """What it takes before anything is lent; the GPU where it isn't limited."""
     most: float = field(init=False)
     """Percent that it may ever use."""
 
@@ -69,9 +69,9 @@ class Pulse(NamedTuple):
     """How a container works, as far as looks have shown. A tuple, because each look makes one for each container."""
 
     recent: tuple[float, ...] = (0.0,) * WINDOW
-    """Percent of the card in each of the last looks, the latest last."""
+    """Percent of the GPU in each of the last looks, the latest last."""
     used: float = 0.0
-    """Percent of the card that was used lately."""
+    """Percent of the GPU that was used lately."""
     wish: float = 0.0
     """Percent."""
     backlog_ns: int = 0
@@ -116,13 +116,13 @@ def feel(pulse: Pulse, charged_ns: int, waiting: bool, elapsed_ns: int, most: fl
 
 
 def lends(seats: Sequence[Seat]) -> bool:
-    """Whether anybody on the card can be lent to, or must yield."""
+    """Whether anybody on the GPU can be lent to, or must yield."""
     highest = min((seat.priority for seat in seats), default=0)
     return any(seat.soft or (seat.enforced and seat.priority > highest) for seat in seats)
 
 
 def others(pulses: Sequence[Pulse]) -> list[float]:
-    """Percent of the card that the others than each container used lately."""
+    """Percent of the GPU that the others than each container used lately."""
     used = [pulse.used for pulse in pulses]
     total = sum(used)
     return [max(total - own, 0.0) for own in used]

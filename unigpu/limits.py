@@ -28,7 +28,7 @@ from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, Bytes, GpuUuid, MiB, Percent
 FIELD = f"annotation {names.ANNOTATION_LIMITS}"
 FORM = '{"CONTAINER": {"memory": "1Gi", "cores": 10, "ceiling": 80, "policy": "soft"}}, any of the four'
 PLAIN_FORM = "memory=1Gi,cores=10,ceiling=80,policy=soft, any of the four"
-_MEMORY = "MiB on each card as a whole number above 0, or a quantity such as 1Gi"
+_MEMORY = "MiB on each GPU as a whole number above 0, or a quantity such as 1Gi"
 _PERCENT = "a whole number of percent, 1 to 100"
 _POLICY = "hard, soft or unlimited"
 _HELD = "held"
@@ -39,9 +39,9 @@ class Limit:
     """What replaces one container's request; None: as requested."""
 
     memory: MiB | None = None
-    """MiB on each card; above 0."""
+    """MiB on each GPU; above 0."""
     cores: Percent | None = None
-    """Guaranteed percent of each card; above 0."""
+    """Guaranteed percent of each GPU; above 0."""
     ceiling: Percent | None = None
     """Upper bound in percent while others idle; above 0."""
     policy: ComputePolicy | None = None
@@ -59,7 +59,7 @@ class Applied:
     limits: Limits = field(default_factory=dict)
     """In force."""
     held: Mapping[str, Mapping[GpuUuid, MiB]] = field(default_factory=dict)
-    """MiB that a container has in use on a card, where that is more than its limit there."""
+    """MiB that a container has in use on a GPU, where that is more than its limit there."""
 
 
 NOTHING_APPLIED = Applied()
@@ -144,16 +144,16 @@ def load_applied(text: str | None) -> Applied:
 
 
 def limitable(request: Request) -> bool:
-    """Whether limits mean anything to the container: it shares its cards, and is held to its share."""
+    """Whether limits mean anything to the container: it shares its GPUs, and is held to its share."""
     return request.isolated and not request.whole
 
 
 def effective(request: Request, limit: Limit | None) -> Request:
     """What the container is to be held to: its request, with what the limit replaces.
 
-    A container that isn't limited at all (whole cards, or not isolated) stays as it is. Naming a share or a ceiling
+    A container that isn't limited at all (whole GPUs, or not isolated) stays as it is. Naming a share or a ceiling
     throttles a container that wasn't; a ceiling above the share makes the policy soft, and soft without a ceiling lends
-    what is idle up to the request's ceiling, or all of the card where it has none.
+    what is idle up to the request's ceiling, or all of the GPU where it has none.
     """
     if limit is None or limit == AS_REQUESTED or not limitable(request):
         return request
@@ -185,7 +185,7 @@ def _ceiling(request: Request, limit: Limit, cores: Percent) -> Percent:
 
 
 def shares(request: Request, allocated: Sequence[Share], limit: Limit | None) -> tuple[Share, ...]:
-    """What the container has of each of its cards: what was allocated, with memory and share that the limit names."""
+    """What the container has of each of its GPUs: what was allocated, with memory and share that the limit names."""
     if limit is None or not limitable(request):
         return tuple(allocated)
     return tuple(
@@ -199,7 +199,7 @@ def shares(request: Request, allocated: Sequence[Share], limit: Limit | None) ->
 
 
 def held(effective_shares: Sequence[Share], used: Sequence[Bytes]) -> dict[GpuUuid, MiB]:
-    """Where a container has more in use than its share of a card; `used` is in the shares' order. Rounded up."""
+    """Where a container has more in use than its share of a GPU; `used` is in the shares' order. Rounded up."""
     return {
         share.gpu: MiB(-(-amount // BYTES_PER_MIB))
         for share, amount in zip(effective_shares, used, strict=True)
@@ -261,9 +261,9 @@ def _counted(
 
 
 def problems(container: str, request: Request, limit: Limit) -> list[Problem]:
-    """Why a limit doesn't suit what the container asked for, whatever its card has free."""
+    """Why a limit doesn't suit what the container asked for, whatever its GPU has free."""
     if not limitable(request):
-        state = "it has whole cards, which nobody else is on" if request.whole else "it isn't isolated"
+        state = "it has whole GPUs, which nobody else is on" if request.whole else "it isn't isolated"
         shown = _text(_entry(limit))
         return [Problem(container, FIELD, shown, f"{state}, so it is held to no limits", "no entry for it")]
     found = []

@@ -14,22 +14,22 @@ class NodeMode(enum.StrEnum):
     """Value of `unigpu.dev/mode`, or of Alibaba's `ack.node.gpu.schedule`."""
 
     MIXED = "mixed"
-    """No label: shares and whole cards, memory and cores enforced."""
+    """No label: shares and whole GPUs, memory and cores enforced."""
     SHARE = "share"
-    """Shares, counted and not isolated: containers see the whole card."""
+    """Shares, counted and not isolated: containers see the whole GPU."""
     CGPU = "cgpu"
     """Shares with memory isolation."""
     CORE_MEM = "core_mem"
     """Shares with memory and compute isolation."""
     TOPOLOGY = "topology"
-    """Whole cards, chosen by their links."""
+    """Whole GPUs, chosen by their links."""
     DEFAULT = "default"
-    """Whole cards."""
+    """Whole GPUs."""
 
 
 WHOLE_CARDS_ONLY = frozenset({NodeMode.TOPOLOGY, NodeMode.DEFAULT})
 FULL = 100
-"""Percent: all of a card."""
+"""Percent: all of a GPU."""
 _QGPU_POLICIES = {
     "fixed-share": ComputePolicy.HARD,
     "burst-share": ComputePolicy.SOFT,
@@ -59,7 +59,7 @@ def of_labels(labels: Mapping[str, str]) -> NodeMode:
 
 
 def gpu_policy(labels: Mapping[str, str]) -> Spread | None:
-    """How the node's owner wants its cards filled (`ack.node.gpu.placement`); None: nothing said, or nothing known."""
+    """How the node's owner wants its GPUs filled (`ack.node.gpu.placement`); None: nothing said, or nothing known."""
     value = labels.get(names.LABEL_ACK_PLACEMENT)
     try:
         return None if value is None else Spread(value)
@@ -82,16 +82,16 @@ def on_node(request: Request, labels: Mapping[str, str]) -> Request:
 def refusal(mode: NodeMode, request: Request) -> str | None:
     """Why a node of this mode doesn't take the request, or None if it does."""
     if mode in WHOLE_CARDS_ONLY and not request.whole:
-        return f"node gives whole cards only (mode {mode}), and a share is asked for"
+        return f"node gives whole GPUs only (mode {mode}), and a share is asked for"
     if mode in SHARES_ONLY and request.whole:
-        return f"node gives shares only (mode {mode}), and whole cards are asked for"
+        return f"node gives shares only (mode {mode}), and whole GPUs are asked for"
     return None
 
 
 def enforcement(mode: NodeMode, labels: Mapping[str, str], request: Request) -> Enforcement:
     """What is enforced for this request on a node of this mode.
 
-    A whole card has nothing to enforce: nobody else is on it.
+    A whole GPU has nothing to enforce: nobody else is on it.
     """
     open_node = mode is NodeMode.SHARE or labels.get(names.LABEL_CGPU_DISABLE_ISOLATION) == "true"
     if open_node or not request.isolated or request.whole:

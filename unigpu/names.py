@@ -33,14 +33,14 @@ EVENT_LIMITS_REFUSED: Final = "LimitsRefused"
 
 # Annotations of namespaces, by which their owner sets what containers get; MiB, percent and numbers as quantities.
 ANNOTATION_DEFAULT_MEMORY: Final = f"{DOMAIN}/default-memory"
-"""MiB on each card for containers that name a number of cards only, which else get whole ones."""
+"""MiB on each GPU for containers that name a number of GPUs only, which else get whole ones."""
 ANNOTATION_DEFAULT_CORES: Final = f"{DOMAIN}/default-cores"
-"""Percent of each card for shares that name no cores, whose compute else isn't limited."""
+"""Percent of each GPU for shares that name no cores, whose compute else isn't limited."""
 ANNOTATION_LARGEST_GPUS: Final = f"{DOMAIN}/largest-gpus"
 ANNOTATION_LARGEST_MEMORY: Final = f"{DOMAIN}/largest-memory"
-"""MiB on each card. Whole cards, and memory in percent or without limit, are then refused."""
+"""MiB on each GPU. Whole GPUs, and memory in percent or without limit, are then refused."""
 ANNOTATION_LARGEST_CORES: Final = f"{DOMAIN}/largest-cores"
-"""Percent of each card. Whole cards, and compute without limit, are then refused."""
+"""Percent of each GPU. Whole GPUs, and compute without limit, are then refused."""
 ANNOTATION_ISOLATION: Final = f"{DOMAIN}/isolation"
 """`required`: authors can't switch it off in this namespace; `optional`: they can. Absent: as the chart says."""
 
@@ -75,9 +75,9 @@ DIALECT_ALIBABA: Final = "alibaba"
 DIALECT_HAMI: Final = "hami"
 DIALECT_QGPU: Final = "qgpu"
 ALIYUN_GPU_MEM: Final = "aliyun.com/gpu-mem"
-"""Units over all of the container's cards."""
+"""Units over all of the container's GPUs."""
 ALIYUN_GPU_COUNT: Final = "aliyun.com/gpu-count"
-"""Pod label: cards over which gpu-mem is spread."""
+"""Pod label: GPUs over which gpu-mem is spread."""
 
 # Environment of containers.
 ENV_MEMORY_LIMIT: Final = "CUDA_DEVICE_MEMORY_LIMIT"
@@ -102,11 +102,11 @@ ENV_SIM_DIR: Final = "UNIGPU_SIM_DIR"
 ENV_NVIDIA_VISIBLE_DEVICES: Final = "NVIDIA_VISIBLE_DEVICES"
 """`void` tells NVIDIA's runtime hook, where there is one, to add nothing."""
 ENV_ALIYUN_INDEX: Final = "ALIYUN_COM_GPU_MEM_IDX"
-"""NVML's index of the container's cards, comma-separated; what programs written for gpushare read, with the next three,
+"""NVML's index of the container's GPUs, comma-separated; what programs written for gpushare read, with the next three,
 which are in the unit that the pod's author used."""
 ENV_ALIYUN_POD: Final = "ALIYUN_COM_GPU_MEM_POD"
 ENV_ALIYUN_CONTAINER: Final = "ALIYUN_COM_GPU_MEM_CONTAINER"
-"""On each card."""
+"""On each GPU."""
 ENV_ALIYUN_CARD: Final = "ALIYUN_COM_GPU_MEM_DEV"
 
 # Paths in containers.

@@ -1,7 +1,7 @@
-"""Which of a node's cards a pod's containers get: a plain function of what is asked for and what is taken.
+"""Which of a node's GPUs a pod's containers get: a plain function of what is asked for and what is taken.
 
-All containers of a pod are considered together. The hardest to place comes first; where its best cards leave no room
-for the others, other cards are tried, up to a bound. The same question always has the same answer.
+All containers of a pod are considered together. The hardest to place comes first; where its best GPUs leave no room
+for the others, other GPUs are tried, up to a bound. The same question always has the same answer.
 """
 
 import functools
@@ -17,9 +17,9 @@ from unigpu.requests import PodRequest, Request, Role, Spread
 from unigpu.units import GpuUuid, MiB, Percent
 
 MOST_SETS = 1000
-"""Sets of cards that are compared by their links; above that, sets grow greedily from each card."""
+"""Sets of GPUs that are compared by their links; above that, sets grow greedily from each GPU."""
 MOST_TRIALS = 500
-"""Containers that are tried on cards, all in all, before a pod of several containers counts as not placeable."""
+"""Containers that are tried on GPUs, all in all, before a pod of several containers counts as not placeable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Rules:
     """What the platform chose."""
 
     shares_per_gpu: int = 16
-    """Shares that one card carries at once."""
+    """Shares that one GPU carries at once."""
     gpu_policy: Spread = Spread.BINPACK
-    """Choice among cards where neither pod nor node says anything."""
+    """Choice among GPUs where neither pod nor node says anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Reason:
     """Why a node doesn't take a pod."""
 
     text: str
-    """With the numbers of cards."""
+    """With the numbers of GPUs."""
     brief: str
     """Without them, so that the reasons of many nodes read the same and add up."""
 
@@ -55,7 +55,7 @@ NO_CARDS = Reason(_EMPTY, _EMPTY)
 
 
 def place(node: Node, pod: PodRequest, rules: Rules) -> Allocation:
-    """Cards for every container of the pod.
+    """GPUs for every container of the pod.
 
     `pod.containers` are in the order in which they start.
     Raises Misfit.
@@ -131,19 +131,19 @@ def _few(name: str, wish: _Wish, total: int, lacks: tuple[Lack, ...]) -> Reason:
 
 
 _ALL_ANEW = 2001
-"""Rank of a card on which nothing that the pod has already is of use."""
+"""Rank of a GPU on which nothing that the pod has already is of use."""
 _Entry = tuple[str, Role, Share]
-"""A container's share of one card."""
+"""A container's share of one GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A card that could take a container's share."""
+    """A GPU that could take a container's share."""
 
     card: Card
     share: Share
     rank: tuple[int, ...]
-    """Lower is better; ends with the card's index, so no two are equal."""
+    """Lower is better; ends with the GPU's index, so no two are equal."""
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class _Search:
         return False
 
     def _sets(self, name: str) -> Iterator[tuple[Share, ...]]:
-        """Sets of cards for the container, the best first; cards in the order of their index."""
+        """Sets of GPUs for the container, the best first; GPUs in the order of their index."""
         request = self.pod.containers[name]
         options = self._options(name, request)
         if request.gpus == 1:
@@ -188,7 +188,7 @@ class _Search:
             yield tuple(option.share for option in sorted(chosen, key=lambda option: option.card.gpu.index))
 
     def _options(self, name: str, request: Request) -> list[_Option]:
-        """Cards that take the container's share beside what the pod has on them already, the best first."""
+        """GPUs that take the container's share beside what the pod has on them already, the best first."""
         own = self._own() if self.chosen else {}
         found: list[tuple[Card, Share, Use, int]] = []
         for card in self.node.cards:
@@ -212,7 +212,7 @@ class _Search:
         return options
 
     def _own(self) -> dict[GpuUuid, list[_Entry]]:
-        """What the pod has on each card so far, in the order in which its containers start."""
+        """What the pod has on each GPU so far, in the order in which its containers start."""
         own: dict[GpuUuid, list[_Entry]] = {}
         for name, request in self.pod.containers.items():
             for share in self.chosen.get(name, ()):
@@ -224,14 +224,14 @@ class _Search:
         return _plain(sorted([*beside, (name, role, share)], key=lambda entry: place[entry[0]]))
 
     def _rank(self, card: Card, request: Request, before: Use, anew: int, candidates: list[Card]) -> tuple[int, ...]:
-        """How well the card suits: first what the pod must take anew there, then the policy, then the index."""
+        """How well the GPU suits: first what the pod must take anew there, then the policy, then the index."""
         full = cards.fullness(Card(card.gpu, card.taken.plus(before)) if before.shares else card)
         shares = card.taken.shares + before.shares
         index = card.gpu.index
         if self.policy is Spread.SPREAD:
             return (anew, full, shares, -card.gpu.memory, index)
         if request.gpus == 1 and (request.whole or self.policy is Spread.TOPOLOGY):
-            # A single card is taken where the fewest good links are lost to those who need several.
+            # A single GPU is taken where the fewest good links are lost to those who need several.
             links = sum(cards.link(card.gpu, other.gpu) for other in candidates if not other.taken.shares)
             return (anew, -full, -shares, links, card.gpu.memory, index)
         return (anew, -full, -shares, card.gpu.memory, index)
@@ -253,7 +253,7 @@ def _anew(share: Share, before: Use, after: Use) -> int:
 
 
 def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]:
-    """Sets of `count` cards: those whose weakest link is best first, then the best links in all, then the ranks."""
+    """Sets of `count` GPUs: those whose weakest link is best first, then the best links in all, then the ranks."""
     if math.comb(len(options), count) <= MOST_SETS:
         sets = list(itertools.combinations(options, count))
     else:
@@ -268,7 +268,7 @@ def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]
 
 
 def _grown(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
-    """Positions of the set that grows from one card by the best linked of the others."""
+    """Positions of the set that grows from one GPU by the best linked of the others."""
     chosen = [seed]
     while len(chosen) < count:
         rest = [number for number in range(len(options)) if number not in chosen]

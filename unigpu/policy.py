@@ -9,17 +9,17 @@ sequence reads again.
     4       4     version
     8       4     size of the file, bytes
     12      4     sequence
-    16      4     number of cards
+    16      4     number of GPUs
     20      4     flags: bit 0 memory enforced, bit 1 cores enforced
     24      4     compute policy: 0 unlimited, 1 hard, 2 soft
     28      4     priority, 0 is high
-    32      8     looked: CLOCK_MONOTONIC of the agent's last look at the node's cards, ns; 0 never
-    64      128n  cards:  0 48 UUID, NUL padded · 48 8 memory limit, bytes, 0 none
+    32      8     looked: CLOCK_MONOTONIC of the agent's last look at the node's GPUs, ns; 0 never
+    64      128n  GPUs:  0 48 UUID, NUL padded · 48 8 memory limit, bytes, 0 none
                           56 4 core share, percent, 0 none · 60 4 core ceiling, percent
                           64 4 now: what the container may use at the moment, hundredths of a percent, 0 nothing said
-                          68 4 others: what the card's other containers used lately, hundredths of a percent
+                          68 4 others: what the GPU's other containers used lately, hundredths of a percent
 
-`looked`, `now` and `others` change often, and stand outside the sequence; a card's `now` and `others` are one aligned
+`looked`, `now` and `others` change often, and stand outside the sequence; a GPU's `now` and `others` are one aligned
 write of 8 bytes. They hold for `FRESH_NS` after `looked`; then the share alone counts, so that an agent that died lends
 nothing for ever.
 """
@@ -48,7 +48,7 @@ CARD = struct.Struct("<48sQII")
 LOOKED_OFFSET = 32
 LOOKED = struct.Struct("<Q")
 MOMENT_OFFSET = 64
-"""Within a card."""
+"""Within a GPU."""
 MOMENT = struct.Struct("<II")
 FRESH_NS = 1_000_000_000
 LASTING = (
@@ -67,7 +67,7 @@ _COMPUTE_BACK = {number: policy for policy, number in _COMPUTE.items()}
 
 @dataclass(frozen=True, slots=True)
 class CardLimit:
-    """What the container may use of one card."""
+    """What the container may use of one GPU."""
 
     gpu: GpuUuid
     memory: Bytes
@@ -116,10 +116,10 @@ def decide(request: Request, shares: Sequence[Share], enforced: Enforcement) -> 
 def pack(policy: Policy, sequence: int = 0) -> bytes:
     """The file's content, with an even sequence.
 
-    Raises Malformed for more than 16 cards or a UUID that doesn't fit.
+    Raises Malformed for more than 16 GPUs or a UUID that doesn't fit.
     """
     if len(policy.cards) > MAX_GPUS:
-        raise errors.Malformed(f"a container can have {MAX_GPUS} cards at most, not {len(policy.cards)}")
+        raise errors.Malformed(f"a container can have {MAX_GPUS} GPUs at most, not {len(policy.cards)}")
     content = bytearray(SIZE)
     flags = (FLAG_MEMORY if policy.memory_enforced else 0) | (FLAG_CORES if policy.cores_enforced else 0)
     HEADER.pack_into(
@@ -148,7 +148,7 @@ def lasting(content: bytes) -> bytes:
 
 
 def moment(now: float, others: float) -> bytes:
-    """What is written at `moment_offset`: both in percent of the card; `now` 0 says nothing."""
+    """What is written at `moment_offset`: both in percent of the GPU; `now` 0 says nothing."""
     return MOMENT.pack(round(now * 100), round(others * 100))
 
 
@@ -158,13 +158,13 @@ def moment_word(now: float, others: float) -> int:
 
 
 def read_moment(content: bytes, card: int) -> tuple[float, float]:
-    """`now` and `others`, percent, of the card at this place of the policy."""
+    """`now` and `others`, percent, of the GPU at this place of the policy."""
     now, other = MOMENT.unpack_from(content, moment_offset(card))
     return now / 100, other / 100
 
 
 def moment_offset(card: int) -> int:
-    """Where the moment of the card at this place of the policy stands in the file."""
+    """Where the moment of the GPU at this place of the policy stands in the file."""
     return CARDS_OFFSET + card * CARD_SIZE + MOMENT_OFFSET
 
 

@@ -13,7 +13,7 @@ VERSION = 1
 
 
 class ComputePolicy(enum.StrEnum):
-    """What the core share means while the card is busy, and while it is idle."""
+    """What the core share means while the GPU is busy, and while it is idle."""
 
     HARD = "hard"
     """The share is also the ceiling, on an idle GPU too."""
@@ -34,7 +34,7 @@ class Role(enum.StrEnum):
 
 
 class Spread(enum.StrEnum):
-    """How to choose among cards, or nodes, that fit."""
+    """How to choose among GPUs, or nodes, that fit."""
 
     BINPACK = "binpack"
     SPREAD = "spread"
@@ -50,18 +50,18 @@ class Request:
     """
 
     gpus: int
-    """Number of different cards; at least 1."""
+    """Number of different GPUs; at least 1."""
     memory: MiB = MiB(0)
-    """MiB on each card."""
+    """MiB on each GPU."""
     memory_percent: Percent = Percent(0)
-    """Percent of each card's memory; resolved when the card is known."""
+    """Percent of each GPU's memory; resolved when the GPU is known."""
     cores: Percent = Percent(0)
-    """Guaranteed percent of each card; 0 is not limited."""
+    """Guaranteed percent of each GPU; 0 is not limited."""
     ceiling: Percent = Percent(0)
     """Upper bound in percent while others idle; 0 means: as `cores`."""
     policy: ComputePolicy = ComputePolicy.HARD
     whole: bool = False
-    """Otherwise empty cards, all of each."""
+    """Otherwise empty GPUs, all of each."""
     isolated: bool = True
     """False: counted in scheduling, not limited at run time (CGPU_DISABLE)."""
     priority: int = 0
@@ -73,18 +73,18 @@ class Request:
 
     @property
     def total_memory(self) -> MiB:
-        """Value of `unigpu.dev/memory`: MiB over all cards; 0 where it depends on the card."""
+        """Value of `unigpu.dev/memory`: MiB over all GPUs; 0 where it depends on the GPU."""
         return MiB(self.gpus * self.memory)
 
     @property
     def total_cores(self) -> int:
-        """Value of `unigpu.dev/cores`: percent of one card, over all cards; a whole card is 100."""
+        """Value of `unigpu.dev/cores`: percent of one GPU, over all GPUs; a whole GPU is 100."""
         return self.gpus * (100 if self.whole else self.cores)
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a pod says about the choice of cards. Empty tuples mean: no wish."""
+    """What a pod says about the choice of GPUs. Empty tuples mean: no wish."""
 
     gpu_policy: Spread | None = None
     """None: the node's label, else the chart's default."""
@@ -97,7 +97,7 @@ class Preferences:
 
     @property
     def selective(self) -> bool:
-        """Whether some cards are out of the question."""
+        """Whether some GPUs are out of the question."""
         return bool(self.use_types or self.avoid_types or self.use_uuids or self.avoid_uuids)
 
 

@@ -9,7 +9,7 @@ Bytes = NewType("Bytes", int)
 """Bytes, the unit of the driver and of the policy and usage files."""
 
 Percent = NewType("Percent", int)
-"""Percent of one GPU's compute time; 100 is the whole card."""
+"""Percent of one GPU's compute time; 100 is the whole GPU."""
 
 GpuUuid = NewType("GpuUuid", str)
 """A GPU's UUID as NVML prints it: `GPU-` and 36 characters."""
@@ -17,7 +17,7 @@ GpuUuid = NewType("GpuUuid", str)
 BYTES_PER_MIB = 1 << 20
 MIB_PER_GIB = 1 << 10
 MAX_MEMORY = MiB(256 * 1024 * 1024)
-"""256 TiB: more on one card is a mistake in the unit."""
+"""256 TiB: more on one GPU is a mistake in the unit."""
 
 
 def to_bytes(mib: MiB) -> Bytes:

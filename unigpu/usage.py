@@ -9,9 +9,9 @@ tell the living from the dead.
     offset  size   field
     0       4      magic "UGUS", 0 before first use
     4       4      version
-    128     64n    cards' totals:  0 8 bytes in use · 8 8 last change: slot + 1 in the upper 16 bits, its number below
+    128     64n    GPUs' totals:  0 8 bytes in use · 8 8 last change: slot + 1 in the upper 16 bits, its number below
                                    16 8 highest use, bytes · 24 8 refused allocations · 32 8 cost of a context, bytes
-    1152    128n   cards' compute: 0 8 balance: GPU time that may be used at once, ns, negative in debt
+    1152    128n   GPUs' compute: 0 8 balance: GPU time that may be used at once, ns, negative in debt
                                    8 8 CLOCK_MONOTONIC until which it is earned, ns · 16 8 GPU time charged ever, ns
                                    24 8 time that launches waited, ns · 32 8 launches that waited
                                    40 8 CLOCK_MONOTONIC up to which time is given out to long kernels, ns
@@ -20,10 +20,10 @@ tell the living from the dead.
                                    64 4 next turn · 68 4 turn that is served
                                    72 56 as 40, for those of 50 ms and longer, of 100 ms, 200 ms …
     4096    576n   process slots:  0 4 pid in the container · 4 4 state, 0 free, 1 taken · 8 8 start time, clock ticks
-                                   64 32n  cards: 0 8 bytes in use after an even change · 8 8 after an odd change
+                                   64 32n  GPUs: 0 8 bytes in use after an even change · 8 8 after an odd change
                                                   16 8 number of the last change · 24 8 highest number known as counted
 
-A process changes its slot's number of bytes and the card's total in three steps, none of which needs a lock: it writes
+A process changes its slot's number of bytes and the GPU's total in three steps, none of which needs a lock: it writes
 what it will have, then the change's number, then exchanges total and last change at once. Whoever changes the total
 next first notes the previous change as counted in its slot. So it is always known whether a dead process's last change
 is in the total, and its bytes can be given back exactly: in one exchange of total and last change, under the number
@@ -66,7 +66,7 @@ _CARD = struct.Struct("<4Q")
 
 @dataclass(frozen=True, slots=True)
 class CardUsage:
-    """What the container has taken of one card."""
+    """What the container has taken of one GPU."""
 
     used: Bytes
     """By its living processes, contexts included."""
@@ -91,7 +91,7 @@ class ProcessUsage:
     pid: int
     """As the container's pid namespace numbers it."""
     used: Sequence[Bytes]
-    """By card, in the policy's order."""
+    """By GPU, in the policy's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Usage:
 
 
 def unpack(content: bytes | bytearray, cards: int, alive: Callable[[int], bool]) -> Usage:
-    """The usage of the first `cards` cards; `alive(slot)` tells whether the slot's lock is held.
+    """The usage of the first `cards` GPUs; `alive(slot)` tells whether the slot's lock is held.
 
     An empty or all-zero file is that of a container in which nothing has asked for a GPU yet.
     Raises Malformed for another version or a file that is too short.
@@ -138,7 +138,7 @@ def unpack(content: bytes | bytearray, cards: int, alive: Callable[[int], bool])
 
 
 def totals(content: bytes, cards: int) -> list[Bytes]:
-    """Bytes that a header says are in use of each card, with those of processes that died and weren't noticed yet."""
+    """Bytes that a header says are in use of each GPU, with those of processes that died and weren't noticed yet."""
     if len(content) < SLOTS_OFFSET or _HEADER.unpack_from(content) != (MAGIC, VERSION):
         return [Bytes(0)] * cards
     return [Bytes(_TOTAL.unpack_from(content, TOTALS_OFFSET + card * TOTAL_SIZE)[0]) for card in range(cards)]
@@ -151,7 +151,7 @@ def compute(content: bytes | bytearray | memoryview, card: int) -> tuple[int, in
 
 
 def charges(cards: int) -> struct.Struct:
-    """Reads, of the header of a container with so many cards, for each: GPU time charged, ns; next turn, turn served.
+    """Reads, of the header of a container with so many GPUs, for each: GPU time charged, ns; next turn, turn served.
 
     For whoever reads many accounts many times a second; `compute` says it more plainly.
     """

@@ -46,7 +46,7 @@ def scheduler(pod: Pod, options: Options) -> Patch:
 
 
 def unified(request: Request) -> dict[str, str]:
-    """The container's limits in the unified form. Memory that depends on the card is left out, and so is 0."""
+    """The container's limits in the unified form. Memory that depends on the GPU is left out, and so is 0."""
     amounts = {
         names.RESOURCE_VGPU: request.gpus,
         names.RESOURCE_MEMORY: request.total_memory,

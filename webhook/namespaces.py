@@ -55,7 +55,7 @@ def apply(options: Options, annotations: Mapping[str, str]) -> Options:
 
 
 def with_defaults(request: Request, rules: Rules, *, bare: bool) -> Request:
-    """The request with what the namespace gives to containers that don't say; `bare` names a number of cards only."""
+    """The request with what the namespace gives to containers that don't say; `bare` names a number of GPUs only."""
     if bare and rules.default_memory:
         cores = rules.default_cores
         request = dataclasses.replace(
@@ -81,17 +81,17 @@ def problems(container: str, request: Request, rules: Rules) -> list[Problem]:
         refuse("GPUs", str(request.gpus), "more than a container may have", f"up to {rules.largest_gpus}")
     if rules.largest_memory and (not request.memory or request.memory > rules.largest_memory):
         shown = f"{request.memory} MiB" if request.memory else _memory(request)
-        refuse("memory", shown, "more than a container may have", f"up to {rules.largest_memory} MiB on each card")
+        refuse("memory", shown, "more than a container may have", f"up to {rules.largest_memory} MiB on each GPU")
     if rules.largest_cores:
         throttled = request.policy is not ComputePolicy.UNLIMITED
         cores = 100 if request.whole else request.cores * throttled
         if not cores or cores > rules.largest_cores:
             shown = f"{cores} %" if cores else "without limit"
-            refuse("cores", shown, "more than a container may have", f"up to {rules.largest_cores} % of each card")
+            refuse("cores", shown, "more than a container may have", f"up to {rules.largest_cores} % of each GPU")
     return found
 
 
 def _memory(request: Request) -> str:
     if request.whole:
-        return "a whole card"
-    return f"{request.memory_percent} % of a card" if request.memory_percent else "without limit"
+        return "a whole GPU"
+    return f"{request.memory_percent} % of a GPU" if request.memory_percent else "without limit"

@@ -1,4 +1,4 @@
-"""Who else is on a node's cards: asked of the API server when a raise of limits has to be checked, and not before.
+"""Who else is on a node's GPUs: asked of the API server when a raise of limits has to be checked, and not before.
 
 A change that was let pass is remembered until the API server shows it, some seconds at most: two raises that come at
 the same moment can't get the same room twice. What another replica lets pass at that moment isn't known here; the node
@@ -38,7 +38,7 @@ class Neighbours:
 
     @contextlib.asynccontextmanager
     async def of(self, node: str) -> AsyncIterator[Books]:
-        """The node's cards and what its pods take; nobody else gets this node's until the block is left.
+        """The node's GPUs and what its pods take; nobody else gets this node's until the block is left.
 
         Raises Unavailable where the API server doesn't answer in time.
         """

@@ -24,7 +24,7 @@ class BareGpu(enum.StrEnum):
     """What `nvidia.com/gpu` means in a container that names neither memory nor cores."""
 
     WHOLE = "whole"
-    """Whole cards of unigpu's."""
+    """Whole GPUs of unigpu's."""
     LEAVE = "leave"
     """Nothing of ours: NVIDIA's own device plugin serves the pod."""
 
@@ -74,6 +74,6 @@ class Options:
     rules: Rules = NO_RULES
     """Of the pod's namespace."""
     largest_card: MiB = MiB(0)
-    """Memory of the largest card in the cluster; 0: not known."""
+    """Memory of the largest GPU in the cluster; 0: not known."""
     schedulers: frozenset[str] = VENDORS_SCHEDULERS
     """Values of schedulerName that are replaced; any other is refused, since nobody would choose a GPU."""

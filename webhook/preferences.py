@@ -1,4 +1,4 @@
-"""What a pod's annotations say about the choice of cards and nodes, whatever dialect its containers speak."""
+"""What a pod's annotations say about the choice of GPUs and nodes, whatever dialect its containers speak."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ _BY_LINKS = Wishes(Preferences(gpu_policy=Spread.TOPOLOGY))
 
 
 def read(pod: Pod, requests: Iterable[Request]) -> Wishes:
-    """The pod's preferences. Unless it says otherwise, several whole cards in one container are chosen by links."""
+    """The pod's preferences. Unless it says otherwise, several whole GPUs in one container are chosen by links."""
     if _ANNOTATIONS.isdisjoint(pod.annotations):
         return _BY_LINKS if any(request.whole and request.gpus > 1 for request in requests) else _NONE
     warnings: list[str] = []

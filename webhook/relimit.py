@@ -1,7 +1,7 @@
-"""Limits that somebody changes: whether the change is understood, allowed here, and no more than the cards have free.
+"""Limits that somebody changes: whether the change is understood, allowed here, and no more than the GPUs have free.
 
 Lowering always passes, also below what the program uses: the node agent then refuses it new memory and takes nothing
-from it. A raise is looked at in two steps: first what the pod itself tells (`judge`), which names the node whose cards
+from it. A raise is looked at in two steps: first what the pod itself tells (`judge`), which names the node whose GPUs
 must be looked at, then those (`fit`). To remove limits that are below the request is a raise too.
 """
 
@@ -40,7 +40,7 @@ class Change:
     """`namespace/name`."""
     uid: str = ""
     node: str = ""
-    """Whose cards must have room for it; empty: no card has to."""
+    """Whose GPUs must have room for it; empty: no GPU has to."""
     before: Allocation | None = None
     """What the books count for the pod now."""
     after: Allocation | None = None
@@ -118,10 +118,10 @@ def judge(pod: Item, before: Annotations, after: Annotations, rules: Rules) -> C
 
 
 def fit(change: Change, others: Books) -> list[Problem]:
-    """Where the cards have less room than the change takes; `others` has the change's node with all of its pods."""
+    """Where the GPUs have less room than the change takes; `others` has the change's node with all of its pods."""
     node = others.without(change.node, {change.uid})
     if node is None or not node.cards or change.before is None or change.after is None:
-        why = "it isn't known which cards that node has, so nothing can be given there"
+        why = "it isn't known which GPUs that node has, so nothing can be given there"
         return [Problem("", limits.FIELD, change.node, why, "lower limits, or the same once the node agent reports")]
     seen = {card.gpu.uuid: card for card in node.cards}
     will_take = allocations.pod_use(change.after, _roles(change.requests))
@@ -139,7 +139,7 @@ def fit(change: Change, others: Books) -> list[Problem]:
 
 
 def passed(change: Change) -> Passed | None:
-    """The change, let pass; None where no card was chosen for the pod yet."""
+    """The change, let pass; None where no GPU was chosen for the pod yet."""
     if change.after is None:
         return None
     uses = allocations.pod_use(change.after, _roles(change.requests))
@@ -159,7 +159,7 @@ def with_passed(found: Books, node: str, pods: Iterable[Item], recent: Iterable[
 
 
 def books(node: str, node_item: Item | None, pods: Iterable[Item]) -> Books:
-    """The node's cards, and what its pods take of them, from the API server's objects."""
+    """The node's GPUs, and what its pods take of them, from the API server's objects."""
     found = Books()
     inventory = _annotations(node_item or {}).get(names.ANNOTATION_INVENTORY)
     if inventory is not None:
@@ -189,12 +189,12 @@ def _forbidden(name: str, before: Request, after: Request, rules: Rules) -> list
 
 
 def _wider(wishes: Mapping[str, Request], wanted: Limits) -> list[Problem]:
-    """Where limits are wider than what was asked for; for pods that no card was chosen for yet."""
+    """Where limits are wider than what was asked for; for pods that no GPU was chosen for yet."""
     found = []
     for name, limit in wanted.items():
         asked = wishes[name]
         becomes = limits.effective(asked, limit)
-        why = "the pod has no card yet, so limits can only be narrower than what it asks for"
+        why = "the pod has no GPU yet, so limits can only be narrower than what it asks for"
         if limit.memory is not None and not becomes.memory <= asked.memory:
             accepted = f"up to {asked.memory} MiB" if asked.memory else "no such limit until the pod is placed"
             found.append(Problem(name, "memory", f"{becomes.memory} MiB", why, accepted))
@@ -209,7 +209,7 @@ def _wider(wishes: Mapping[str, Request], wanted: Limits) -> list[Problem]:
 
 
 def _highest(request: Request) -> int:
-    """Percent of a card that the container may use at most."""
+    """Percent of a GPU that the container may use at most."""
     if request.policy is ComputePolicy.UNLIMITED or not request.cores:
         return 100
     return max(request.cores, request.ceiling)
@@ -233,7 +233,7 @@ def _pairs(before: Allocation, after: Allocation) -> dict[str, tuple[Sequence[Sh
 
 @dataclass(frozen=True, slots=True)
 class _Lack:
-    """A card that has too little for a container."""
+    """A GPU that has too little for a container."""
 
     gpu: GpuUuid
     card: Card | None
@@ -244,7 +244,7 @@ class _Lack:
 
 
 def _lack(kind: str, card: Card | None, now: Share, then: Share, will_take: int) -> _Lack | None:
-    """What the card lacks of memory or cores; None: nothing, or the container takes no more than it did."""
+    """What the GPU lacks of memory or cores; None: nothing, or the container takes no more than it did."""
     had, wanted = getattr(now, kind), getattr(then, kind)
     if wanted <= had:
         return None

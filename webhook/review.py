@@ -33,7 +33,7 @@ class Verdict:
     reason: str = ""
     """Of a refusal; of `limited`, what changed."""
     look_at: str = ""
-    """Node whose cards the answer depends on. It is a refusal until the review is made again with its books."""
+    """Node whose GPUs the answer depends on. It is a refusal until the review is made again with its books."""
     passed: relimit.Passed | None = None
     """The change of limits that it lets pass."""
 
@@ -130,7 +130,7 @@ def review_validation(
 
 def unanswered(review: wire.Review, why: str) -> Verdict:
     """The verdict where what it depends on can't be looked at now."""
-    reason = f"{limits.FIELD}: a raise can't be checked against what the node's cards have free, try again: {why}"
+    reason = f"{limits.FIELD}: a raise can't be checked against what the node's GPUs have free, try again: {why}"
     status: wire.Status = {"code": 503, "reason": "ServiceUnavailable", "message": reason}
     return Verdict(wire.refuse(review.uid, status), "refused", (), reason)
 

@@ -23,7 +23,7 @@ _LEVELS = {"untouched": logging.DEBUG}
 class Reviews:
     """Answers reviews. `options` gives those of a namespace; `draining` makes it ask clients to go elsewhere.
 
-    Without `neighbours` nobody can tell what a card has free, so raises of limits are refused.
+    Without `neighbours` nobody can tell what a GPU has free, so raises of limits are refused.
     """
 
     def __init__(

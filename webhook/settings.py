@@ -103,7 +103,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         "--bare-nvidia-gpu",
         choices=[choice.value for choice in BareGpu],
         default="whole",
-        help="what nvidia.com/gpu without memory and cores means: whole cards, or leave the pod to NVIDIA's own plugin",
+        help="what nvidia.com/gpu without memory and cores means: whole GPUs, or leave the pod to NVIDIA's own plugin",
     )
     parser.add_argument(
         "--no-opting-out",

@@ -26,7 +26,7 @@ class Sheet:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     bare: bool = False
-    """Set by the dialect: the container names a number of cards, and neither memory nor cores."""
+    """Set by the dialect: the container names a number of GPUs, and neither memory nor cores."""
 
     def has(self, resource: str) -> bool:
         """Whether the container names the resource, whatever its value."""
@@ -51,11 +51,11 @@ class Sheet:
         return self._read(resource, number)
 
     def cards(self, resource: str) -> int:
-        """A number of cards."""
-        return self.number(resource, low=1, high=MAX_CARDS, accepted=f"1 to {MAX_CARDS} cards a container")
+        """A number of GPUs."""
+        return self.number(resource, low=1, high=MAX_CARDS, accepted=f"1 to {MAX_CARDS} GPUs a container")
 
     def percent(self, resource: str) -> Percent:
-        """A percentage of one card, 0 where absent."""
+        """A percentage of one GPU, 0 where absent."""
         return Percent(self.number(resource, low=0, high=100, accepted="a whole number from 0 to 100"))
 
     def memory(self, resource: str, unit: MiB) -> MiB:
@@ -68,7 +68,7 @@ class Sheet:
         except ValueError as error:
             return MiB(self._not_understood(resource, error, accepted))
         if units * unit > MAX_MEMORY:
-            self.refuse(resource, f"the unit is {unit_name(unit)}, and no cards have that much", accepted)
+            self.refuse(resource, f"the unit is {unit_name(unit)}, and no GPUs have that much", accepted)
             return MiB(0)
         return MiB(self._read(resource, units) * unit)
 

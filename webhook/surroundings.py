@@ -1,4 +1,4 @@
-"""What the webhook knows of the cluster beside the pod in question: namespaces' rules, and the largest card."""
+"""What the webhook knows of the cluster beside the pod in question: namespaces' rules, and the largest GPU."""
 
 import asyncio
 import dataclasses
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 NamespaceSays = tuple[str, Mapping[str, str]]
 """A namespace and its annotations."""
 NodeHas = tuple[str, MiB]
-"""A node and the memory of its largest card."""
+"""A node and the memory of its largest GPU."""
 
 
 class Surroundings:
@@ -89,7 +89,7 @@ class Surroundings:
         self._stale = True
 
     def _look_again(self) -> None:
-        """Give the options the largest card, after nodes changed."""
+        """Give the options the largest GPU, after nodes changed."""
         largest = max(self._cards.values(), default=MiB(0))
         self._plain = dataclasses.replace(self._plain, largest_card=largest)
         self._options = {
@@ -105,7 +105,7 @@ def of_namespace(item: Item) -> NamespaceSays:
 
 
 def of_node(item: Item) -> NodeHas:
-    """The node's name and the memory of its largest card, 0 where there is none."""
+    """The node's name and the memory of its largest GPU, 0 where there is none."""
     name, annotations = _about(item)
     text = annotations.get(names.ANNOTATION_INVENTORY)
     if text is None:

@@ -129,7 +129,7 @@ def _container(pod: Pod, container: Container, speaking: Sequence[Dialect], opti
     request = namespaces.with_defaults(request, options.rules, bare=sheet.bare)
     sheet.problems += namespaces.problems(container.name, request, options.rules)
     if request.memory > options.largest_card > 0:
-        sheet.warn(f"no card of this cluster has {request.memory} MiB; the largest has {options.largest_card}")
+        sheet.warn(f"no GPU of this cluster has {request.memory} MiB; the largest has {options.largest_card}")
     complete = dataclasses.replace(
         request,
         role=container.role,

@@ -89,7 +89,7 @@ def _odd(wish: Request) -> str | None:
     if not (wish.memory or wish.memory_percent or wish.whole or wish.cores):
         return "it limits nothing"
     if wish.gpus > MAX_CARDS or wish.memory > MAX_MEMORY or max(wish.memory_percent, wish.cores, wish.ceiling) > 100:
-        return "a number is larger than any card has"
+        return "a number is larger than any GPU has"
     if wish.priority > 1:
         return "priority is neither 0 nor 1"
     if (wish.policy is ComputePolicy.SOFT) != (wish.ceiling > wish.cores):

@@ -1,4 +1,4 @@
-"""`python -m bench.compute`: rows of compute shares against the simulated card's own books of GPU time.
+"""`python -m bench.compute`: rows of compute shares against the simulated GPU's own books of GPU time.
 
 Prints a line a cell and a line a row; with --strict, 1 where a goal is missed.
 """

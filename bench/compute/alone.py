@@ -1,4 +1,4 @@
-"""One container alone on a card: what share it had, and how long its launches waited."""
+"""One container alone on a GPU: what share it had, and how long its launches waited."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from bench.compute.cells import Cell
 from bench.compute.series import Series
 
 PROFILES: Final = {40: "t4", 84: "a40", 108: "a100-40", 132: "h100", 188: "rtxpro6000"}
-"""Simulated cards by their multiprocessors."""
+"""Simulated GPUs by their multiprocessors."""
 BLOCK: Final = 256
 BEAT: Final = 1_000_000
 """Between two looks at how late the host wakes a sleeper, ns."""
@@ -21,7 +21,7 @@ class Measured:
     """From the first launch on."""
 
     share: float
-    """Percent of the card over the window."""
+    """Percent of the GPU over the window."""
     start: float
     """And over its first second."""
     longest: int
@@ -47,7 +47,7 @@ async def measure(
     *,
     window: int = judge.WINDOW,
 ) -> Measured:
-    """A new card with one container on it, whose programs launch as `words` say (see client.c) for a window."""
+    """A new GPU with one container on it, whose programs launch as `words` say (see client.c) for a window."""
     card = await ground.make_card(folder, profile)
     async with ground.container(card, folder / "container", limit) as held, ground.watch(card) as watch:
         programs = await held.start("load", {"seconds": window / 1e9 + 0.2, "beat": BEAT} | dict(words), processes)

@@ -10,7 +10,7 @@ US: Final = 1_000
 MS: Final = 1_000_000
 
 LIMITS: Final = (5, 10, 30, 50, 70, 90, 95)
-"""Percent of the card."""
+"""Percent of the GPU."""
 KERNELS: Final = (5 * US, 20 * US, 100 * US, 1 * MS, 10 * MS, 50 * MS, 200 * MS)
 """Length of one kernel, ns."""
 MULTIPROCESSORS: Final = (40, 84, 108, 132, 188)
@@ -21,7 +21,7 @@ PROCESSES: Final = (1, 4)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One container alone on a card, launching without a pause."""
+    """One container alone on a GPU, launching without a pause."""
 
     limit: int
     kernel: int

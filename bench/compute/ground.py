@@ -1,4 +1,4 @@
-"""A simulated card, containers on it, and the sampler of the card's books."""
+"""A simulated GPU, containers on it, and the sampler of the GPU's books."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ Words = Mapping[str, int | float | str]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A machine with cards of one kind."""
+    """A machine with GPUs of one kind."""
 
     folder: Path
     uuids: tuple[GpuUuid, ...]
@@ -58,7 +58,7 @@ async def make_card(folder: Path, profile: str, cards: int = 1) -> Card:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a container may have of each of its cards; percent."""
+    """What a container may have of each of its GPUs; percent."""
 
     cores: int
     ceiling: int = 0
@@ -84,7 +84,7 @@ class Report:
     late: int = 0
     """By how much the host woke a sleeper of the client too late at most, ns; 0: not looked at."""
     requests: tuple[tuple[int, int, int], ...] = ()
-    """Length of each request by the card's clock and by the host's, and of its longest launch, ns."""
+    """Length of each request by the GPU's clock and by the host's, and of its longest launch, ns."""
     moments: tuple[tuple[str, int], ...] = ()
     """When what was said to it took effect."""
 
@@ -150,7 +150,7 @@ def read_report(text: str) -> Report:
 
 @dataclass(slots=True)
 class Container:
-    """Processes that share one policy and one account; one process group, by which the card's books know them."""
+    """Processes that share one policy and one account; one process group, by which the GPU's books know them."""
 
     card: Card
     folder: Path
@@ -269,7 +269,7 @@ async def lender(folders: Sequence[Path]) -> AsyncIterator[None]:
 
 @dataclass(slots=True)
 class Watch:
-    """The sampler of one card's books, and what it has seen so far."""
+    """The sampler of one GPU's books, and what it has seen so far."""
 
     process: subprocess.Process
     series: Series = field(default_factory=Series)
@@ -283,7 +283,7 @@ class Watch:
         """Until the series reaches past that moment. Raises TimeoutError long after it."""
         while not self.series.times or self.series.times[-1] < at:
             if time.monotonic_ns() > at + PATIENCE * 1e9:
-                raise TimeoutError("the sampler of the card's books has stopped")
+                raise TimeoutError("the sampler of the GPU's books has stopped")
             await asyncio.sleep(PERIOD_US / 1e6)
 
     async def had(self, group: int, busy: int, patience: float = PATIENCE) -> tuple[int, int]:
@@ -294,7 +294,7 @@ class Watch:
         until = time.monotonic() + patience
         while not self.series.groups or self.series.groups[-1].get(group, 0) < busy:
             if time.monotonic() > until:
-                raise TimeoutError(f"group {group} hasn't had {busy} ns of the card: {self.series.groups[-1:]}")
+                raise TimeoutError(f"group {group} hasn't had {busy} ns of the GPU: {self.series.groups[-1:]}")
             await asyncio.sleep(PERIOD_US / 1e6)
         began = next(place for place, sample in enumerate(self.series.groups) if sample.get(group, 0) > 0)
         return self.series.times[max(began - 1, 0)], self.series.times[-1]
@@ -302,7 +302,7 @@ class Watch:
 
 @contextlib.asynccontextmanager
 async def watch(card: Card, index: int = 0) -> AsyncIterator[Watch]:
-    """Samples the books of one of the machine's cards while it is open."""
+    """Samples the books of one of the machine's GPUs while it is open."""
     process = await subprocess.create_subprocess_exec(
         BOOKS, card.folder, str(index), str(PERIOD_US), stdout=subprocess.PIPE, limit=1 << 20
     )

@@ -39,7 +39,7 @@ class Verdict:
 
 
 def share(measured: float, limit: float, kernel: int, window: int, points: float, capable: float = 100.0) -> Verdict:
-    """A share's error in points of the card; what the programs can't submit is no error.
+    """A share's error in points of the GPU; what the programs can't submit is no error.
 
     One kernel can't be divided: where it is longer than the tolerated part of the window, it is what is tolerated.
     """

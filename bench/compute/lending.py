@@ -21,7 +21,7 @@ SOON: Final = 200 * MS
 WINDOW: Final = 100 * MS
 """Over which a share must be there to count as there, ns."""
 TOLERATED: Final = 10
-"""Percent of the card."""
+"""Percent of the GPU."""
 ROUNDS: Final = 5
 PAUSE: Final = 1.5
 """Seconds between the neighbour's stops and returns."""

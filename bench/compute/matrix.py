@@ -11,7 +11,7 @@ from bench.compute import alone, judge
 from bench.compute.cells import MS, US, Cell
 
 HASTY: Final = 50 * US
-"""Kernels shorter than this keep a processor busy with launching, ns: a program may then be unable to fill the card."""
+"""Kernels shorter than this keep a processor busy with launching, ns: a program may then be unable to fill the GPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ async def measure(folder: Path) -> str:
     end = back + int((lending.PAUSE - 0.3) * judge.SECOND)
     panels = [
         picture.Panel(
-            "One container at 30 %, alone on the card, kernels of 1 ms",
+            "One container at 30 %, alone on the GPU, kernels of 1 ms",
             STEP / 1e9,
             [
                 picture.Curve(

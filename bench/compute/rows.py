@@ -61,7 +61,7 @@ async def family(folder: Path, name: str) -> list[Row]:
 
 
 async def unlimited(folder: Path) -> list[Row]:
-    """What a program that isn't limited has of the card, and the same without libvgpu, in turn; medians."""
+    """What a program that isn't limited has of the GPU, and the same without libvgpu, in turn; medians."""
     found: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(UNLIMITED_TURNS):
         for managed, shares in found.items():
@@ -86,11 +86,11 @@ def _wait_row(name: str, longest: int, verdict: judge.Verdict) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What containers on one card had."""
+    """What containers on one GPU had."""
 
     shares: Sequence[float]
     busy: float
-    """Of the card, percent."""
+    """Of the GPU, percent."""
     longest: Sequence[int]
     late: int
     first: int
@@ -99,7 +99,7 @@ class Shared:
 
 
 async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> Shared:
-    """Containers of one saturating program each on one card, from the moment when all launch."""
+    """Containers of one saturating program each on one GPU, from the moment when all launch."""
     card = await ground.make_card(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         containers = [
@@ -129,7 +129,7 @@ async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> 
 
 
 async def neighbours(folder: Path, limits: Sequence[int], kernel: int) -> list[Row]:
-    """Containers whose shares fill the card, all saturating; again where the host was late."""
+    """Containers whose shares fill the GPU, all saturating; again where the host was late."""
     for number in range(judge.TRIES):
         found = await together(folder.with_name(f"{folder.name}-{number}"), limits, {"kernel": kernel})
         rows = _of_neighbours(found, limits, kernel)
@@ -152,7 +152,7 @@ def _of_neighbours(found: Shared, limits: Sequence[int], kernel: int) -> list[Ro
             name,
             judge.Verdict(worst, max(NEIGHBOUR_POINTS, 100 * kernel / judge.WINDOW)),
             "points",
-            f"had {had} %; the card was idle for {100 - found.busy:.1f} %; host late by {found.late / MS:.0f} ms",
+            f"had {had} %; the GPU was idle for {100 - found.busy:.1f} %; host late by {found.late / MS:.0f} ms",
         ),
         _wait_row(name, int(longest.measured), longest),
     ]
@@ -161,15 +161,15 @@ def _of_neighbours(found: Shared, limits: Sequence[int], kernel: int) -> list[Ro
 # Short requests: ten kernels of 50 µs every 20 ms.
 REQUEST: Final[ground.Words] = {"kernels": 10, "kernel": 50 * US, "period": 20 * MS, "requests": 500}
 CHOPPED: Final = 2 * MS
-"""A launch that is held back so long has cut its request in two; the whole request needs 0.5 ms of the card."""
+"""A launch that is held back so long has cut its request in two; the whole request needs 0.5 ms of the GPU."""
 NEIGHBOUR_KERNEL: Final = 1 * MS
 FAIR_QUEUE: Final = 2 * MS
-"""What the card's own turns cost a request: one time slice of the neighbour before its own begins, ns."""
+"""What the GPU's own turns cost a request: one time slice of the neighbour before its own begins, ns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Lengths of requests by the card's clock, ns: that a busy host sees their ends late isn't the share's doing."""
+    """Lengths of requests by the GPU's clock, ns: that a busy host sees their ends late isn't the share's doing."""
 
     p50: float
     p99: float
@@ -179,7 +179,7 @@ class Requests:
 
 
 async def requests(folder: Path, limit: ground.Limit | None, beside: ground.Limit | None) -> Requests:
-    """Requests of a container, alone on the card or beside a saturating one."""
+    """Requests of a container, alone on the GPU or beside a saturating one."""
     card = await ground.make_card(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         served = await stack.enter_async_context(ground.container(card, folder / "served", limit))
@@ -212,7 +212,7 @@ def held_back(container: ground.Container) -> int:
 
 
 async def short_requests(folder: Path) -> list[Row]:
-    """At 30 % beside a saturating 70 %, against the same alone on the card."""
+    """At 30 % beside a saturating 70 %, against the same alone on the GPU."""
     alone_there = await requests(folder / "alone", None, None)
     shared = await requests(folder / "shared", ground.Limit(30), ground.Limit(70))
     fair = alone_there.p99 + FAIR_QUEUE
@@ -229,7 +229,7 @@ async def short_requests(folder: Path) -> list[Row]:
 
 
 async def crowd(folder: Path) -> list[Row]:
-    """300 processes started at once in one container, on cards that hold as many contexts."""
+    """300 processes started at once in one container, on GPUs that hold as many contexts."""
     cards, processes = 4, 300
     card = await ground.make_card(folder, "h100", cards)
     async with contextlib.AsyncExitStack() as stack:
@@ -258,7 +258,7 @@ async def crowd(folder: Path) -> list[Row]:
     had = " / ".join(f"{share:.2f}" for share in shares)
     return [
         Row(
-            "300 processes at once, four cards at 30 %",
+            "300 processes at once, four GPUs at 30 %",
             judge.Verdict(worst, CROWD_POINTS),
             "points",
             f"had {had} %; all ready after {(started - began) / judge.SECOND:.2f} s",

@@ -1,4 +1,4 @@
-"""What each container had of a card over time, from the card's own books; and what follows from it."""
+"""What each container had of a GPU over time, from the GPU's own books; and what follows from it."""
 
 import bisect
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ class Series:
     times: list[int] = field(default_factory=list)
     card: list[int] = field(default_factory=list)
     groups: list[dict[int, int]] = field(default_factory=list)
-    """Of each process group that ever used the card."""
+    """Of each process group that ever used the GPU."""
 
     def add(self, line: str) -> None:
         """Takes in a line of `books`."""
@@ -26,7 +26,7 @@ class Series:
         return _between(self.times, [sample.get(group, 0) for sample in self.groups], at)
 
     def busy_card(self, at: int) -> float:
-        """Time in which anybody's kernel ran, ns: kernels that don't fill the card and run side by side count once."""
+        """Time in which anybody's kernel ran, ns: kernels that don't fill the GPU and run side by side count once."""
         return _between(self.times, self.card, at)
 
     def share_card(self, start: int, end: int) -> float:
@@ -34,7 +34,7 @@ class Series:
         return 100 * (self.busy_card(end) - self.busy_card(start)) / (end - start)
 
     def share(self, group: int, start: int, end: int) -> float:
-        """Percent of the card that the group had between two moments."""
+        """Percent of the GPU that the group had between two moments."""
         return 100 * (self.busy(group, end) - self.busy(group, start)) / (end - start)
 
     def shares(self, group: int, start: int, end: int, step: int) -> list[float]:

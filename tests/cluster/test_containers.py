@@ -1,4 +1,4 @@
-"""Containers that start again, one after another or all at once: each has its own cards and limits every time."""
+"""Containers that start again, one after another or all at once: each has its own GPUs and limits every time."""
 
 import contextlib
 import os
@@ -66,7 +66,7 @@ def told(kube: Kube, name: str, container: str) -> dict[str, Any]:
 
 
 def check(kube: Kube, name: str) -> None:
-    """Each container sees its own cards and limits."""
+    """Each container sees its own GPUs and limits."""
     notes = kube.json("get", "pod", "-n", NAMESPACE, name)["metadata"]["annotations"]
     for one, shares in allocations.load(notes[names.ANNOTATION_ALLOCATION]).containers.items():
         words = told(kube, name, one)

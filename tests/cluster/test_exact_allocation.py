@@ -18,7 +18,7 @@ NAMESPACE = "exact"
 
 
 def wish(random_source: random.Random) -> dict[str, str]:
-    """Limits of one container, in one of the vendors' languages; 60 of the largest fit four cards of 24 GiB."""
+    """Limits of one container, in one of the vendors' languages; 60 of the largest fit four GPUs of 24 GiB."""
     return random_source.choice(
         [
             {"aliyun.com/gpu-mem": "1"},

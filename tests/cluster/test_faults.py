@@ -1,4 +1,4 @@
-"""kill -9 of each part, one after another, while pods come and go: nobody runs without limits, or on a full card."""
+"""kill -9 of each part, one after another, while pods come and go: nobody runs without limits, or on a full GPU."""
 
 import contextlib
 import os
@@ -137,7 +137,7 @@ def make(kube: Kube, name: str, image: str) -> bool:
 
 
 def check_all(kube: Kube) -> None:
-    """Every pod that runs has the limits that it asked for, on a card that isn't overfull."""
+    """Every pod that runs has the limits that it asked for, on a GPU that isn't overfull."""
     taken: dict[str, Use] = {}
     for one in kube.items("pods", NAMESPACE):
         if "deletionTimestamp" in one["metadata"]:

@@ -113,7 +113,7 @@ def cases() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def place(kube: Kube) -> Iterator[Place]:
-    """A namespace whose author may do everything in it, with a pod that has its cards and two that wait."""
+    """A namespace whose author may do everything in it, with a pod that has its GPUs and two that wait."""
     kube.namespace(NAMESPACE)
     role = ("create", "rolebinding", "author", "--clusterrole=cluster-admin", "--user=alice", "-n", NAMESPACE)
     kube.run(*role)

@@ -1,6 +1,6 @@
 """Limits of running programs, changed by annotation: in force without a restart, refused where they don't fit, told.
 
-A program of numba-cuda keeps its card busy meanwhile, and tells what the driver gives it. `UNIGPU_ROUNDS` says how
+A program of numba-cuda keeps its GPU busy meanwhile, and tells what the driver gives it. `UNIGPU_ROUNDS` says how
 often its limits go down, up and back.
 """
 
@@ -50,7 +50,7 @@ def namespace(kube: Kube) -> Iterator[str]:
 
 
 def pod(name: str, image: str, command: list[str], memory: int, cores: int) -> dict[str, Any]:
-    """One container with a share of a card, and the programs of this test."""
+    """One container with a share of a GPU, and the programs of this test."""
     limits = {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: str(memory), names.RESOURCE_CORES: str(cores)}
     container = {
         "name": "main",

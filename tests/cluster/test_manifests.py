@@ -26,7 +26,7 @@ CARD = 24576
 SELECTED = "aliyun.accelerator/nvidia_name"
 Tell = Callable[[str], None]
 Of = tuple[int, int]
-"""MiB and percent of one card."""
+"""MiB and percent of one GPU."""
 WHOLE: Of = (CARD, 100)
 
 
@@ -35,9 +35,9 @@ class Outcome:
     """What becomes of a manifest whose pods run."""
 
     shares: dict[str, tuple[Of, ...]]
-    """By container, what it has of each of its cards."""
+    """By container, what it has of each of its GPUs."""
     cards: int
-    """Different cards that all pods have together."""
+    """Different GPUs that all pods have together."""
     pods: int = 1
     isolated: bool = True
     environment: dict[str, str] = field(default_factory=dict)
@@ -65,9 +65,9 @@ OUTCOMES = {
     "19": Outcome({"probe": (WHOLE,)}, 1),
     "20": Outcome({"probe": (WHOLE,)}, 1),
 }
-REFUSED = {"14": "a share of a card needs tencent.com/vcuda-memory", "15": "tencent.com/vcuda-core = 150"}
+REFUSED = {"14": "a share of a GPU needs tencent.com/vcuda-memory", "15": "tencent.com/vcuda-core = 150"}
 LINKED = ("09", "12")
-"""Whose cards are the pair with the best link."""
+"""Whose GPUs are the pair with the best link."""
 
 
 def offline(number: str, *options: str) -> tuple[list[dict[str, Any]], str]:
@@ -145,7 +145,7 @@ def title(number: str) -> str:
 
 
 def allocated(kube: Kube, namespace: str, pods: int) -> list[dict[str, Any]] | None:
-    """The namespace's pods, once there are so many and each has its cards."""
+    """The namespace's pods, once there are so many and each has its GPUs."""
     found = kube.items("pods", namespace)
     ready = [pod for pod in found if names.ANNOTATION_ALLOCATION in pod["metadata"].get("annotations", {})]
     return ready if len(ready) == pods else None
@@ -158,7 +158,7 @@ def granted(pod: dict[str, Any]) -> dict[str, tuple[Share, ...]]:
 
 
 def told(kube: Kube, namespace: str, pod: dict[str, Any], container: str) -> dict[str, Any]:
-    """What the container's program says of its cards."""
+    """What the container's program says of its GPUs."""
     name = pod["metadata"]["name"]
     return wait_for(
         f"{name} tells what it sees",
@@ -169,7 +169,7 @@ def told(kube: Kube, namespace: str, pod: dict[str, Any], container: str) -> dic
 
 
 def best_link(kube: Kube, pair: set[str]) -> bool:
-    """Whether no two free cards are nearer to each other; the Job of manifest 04 has one of them at most."""
+    """Whether no two free GPUs are nearer to each other; the Job of manifest 04 has one of them at most."""
     (node,) = kube.json("get", "nodes")["items"]
     cards = gpus.load(node["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
     taken = {share.gpu for pod in kube.items("pods", JOBS) for shares in granted(pod).values() for share in shares}
@@ -189,7 +189,7 @@ def test_pods_get_what_the_manifest_says(
     outcome = OUTCOMES[number]
     kube.apply(tour.manifest(number, probe_image), namespace)
     pods = wait_for(
-        f"{outcome.pods} pods have their cards",
+        f"{outcome.pods} pods have their GPUs",
         lambda: allocated(kube, namespace, outcome.pods),
         PATIENCE,
         lambda: kube.run("describe", "pods", "-n", namespace),
@@ -216,18 +216,18 @@ def test_pods_get_what_the_manifest_says(
 
 def described(outcome: Outcome) -> str:
     containers = {
-        name: "two whole cards" if shares == (WHOLE, WHOLE) else " + ".join(map(_share, shares))
+        name: "two whole GPUs" if shares == (WHOLE, WHOLE) else " + ".join(map(_share, shares))
         for name, shares in outcome.shares.items()
     }
     each = "; ".join(f"{name}: {text}" if len(containers) > 1 else text for name, text in containers.items())
     pods = f"{outcome.pods} pods, each " if outcome.pods > 1 else ""
-    cards = f", on {outcome.cards} card{'s' * (outcome.cards > 1)} in all"
+    cards = f", on {outcome.cards} GPU{'s' * (outcome.cards > 1)} in all"
     return f"{pods}{each}{cards}{'' if outcome.isolated else '; sees the whole card'}"
 
 
 def _share(share: Of) -> str:
     memory, cores = share
-    return "a whole card" if share == WHOLE else f"{memory} MiB" + (f" and {cores} %" if cores else "")
+    return "a whole GPU" if share == WHOLE else f"{memory} MiB" + (f" and {cores} %" if cores else "")
 
 
 @pytest.mark.parametrize("number", REFUSED, ids=title)
@@ -268,7 +268,7 @@ def test_more_than_any_card_has_stays_pending_and_says_why(
 
 
 def test_the_share_of_a_job_is_free_when_it_has_ended(kube: Kube, job: None, tell: Tell) -> None:
-    (pod,) = wait_for("the Job's pod has its card", lambda: allocated(kube, JOBS, 1), PATIENCE)
+    (pod,) = wait_for("the Job's pod has its GPU", lambda: allocated(kube, JOBS, 1), PATIENCE)
     assert granted(pod)["probe"][0].memory == 2048
     documents, _ = offline("04")
     assert same([pod], documents)
@@ -305,7 +305,7 @@ def test_units_of_mib_are_the_platforms_choice(
             PATIENCE,
         )
         kube.apply(tour.manifest("03", probe_image), namespace)
-        (pod,) = wait_for("the pod has its card", lambda: allocated(kube, namespace, 1), PATIENCE)
+        (pod,) = wait_for("the pod has its GPU", lambda: allocated(kube, namespace, 1), PATIENCE)
         assert [(share.memory, share.cores) for share in granted(pod)["probe"]] == [(16276, 0)]
         documents, _ = offline("03", "--aliyun-unit=MiB")
         assert same([pod], documents)
@@ -313,4 +313,4 @@ def test_units_of_mib_are_the_platforms_choice(
         assert card["total_bytes"] == 16276 * BYTES_PER_MIB
     finally:
         install.install(kube, by_role, simulated=True)
-    tell(f"{title('03') + ' (MiB)':28} {'yes':14} 16276 MiB, on 1 card in all")
+    tell(f"{title('03') + ' (MiB)':28} {'yes':14} 16276 MiB, on 1 GPU in all")

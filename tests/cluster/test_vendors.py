@@ -15,7 +15,7 @@ NAMESPACE = "vendors"
 PATIENCE = 120.0
 CARD = 24576
 PAGE = 2
-"""MiB in which the driver takes memory from the card."""
+"""MiB in which the driver takes memory from the GPU."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def given(pod: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("number", "mib"),
     [("06", 3072), ("10", 7680), ("11", 2560), ("16", 200), ("19", CARD)],
-    ids=["alibaba isolated", "tencent half", "tencent 30 %", "hami 200 MiB", "whole card"],
+    ids=["alibaba isolated", "tencent half", "tencent 30 %", "hami 200 MiB", "whole GPU"],
 )
 def test_the_program_sees_its_share_and_is_refused_past_it(
     kube: Kube, probe_image: str, namespace: str, number: str, mib: int
@@ -102,7 +102,7 @@ def test_three_shares_are_packed_on_one_card_and_alibaba_programs_find_their_env
 def test_a_share_past_its_limit_leaves_the_card_s_other_pods_unharmed(
     kube: Kube, probe_image: str, namespace: str
 ) -> None:
-    """Manifest 11 allocates until it is refused, again and again, beside manifest 6 on the same card."""
+    """Manifest 11 allocates until it is refused, again and again, beside manifest 6 on the same GPU."""
     ((neighbour, _),) = run(kube, "06", probe_image)
     both = run(kube, "11", probe_image, pods=2)
     assert len({given(pod)[0] for pod, _ in both}) == 1

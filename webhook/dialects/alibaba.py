@@ -20,7 +20,7 @@ def read(sheet: Sheet) -> Request | None:
     total = sheet.memory(MEMORY, sheet.options.aliyun_unit.size)
     cores = sheet.number(CORES, low=5, high=100, step=5, accepted="5 to 100 in steps of 5")
     if whole and (total or cores):
-        sheet.refuse(WHOLE, f"whole cards and a share ({MEMORY}) at once", f"{WHOLE} alone, or {MEMORY} alone")
+        sheet.refuse(WHOLE, f"whole GPUs and a share ({MEMORY}) at once", f"{WHOLE} alone, or {MEMORY} alone")
     if cores and not total and not whole and not sheet.problems:
         sheet.refuse(CORES, f"needs {MEMORY} beside it", f"{MEMORY} of 1 or more beside it")
     if whole:
@@ -42,18 +42,18 @@ def read(sheet: Sheet) -> Request | None:
 
 
 def _cards(sheet: Sheet, total: MiB) -> int:
-    """Cards over which the memory is spread evenly, in whole units."""
+    """GPUs over which the memory is spread evenly, in whole units."""
     label = sheet.label(LABEL_COUNT)
     if label is None:
         return 1
     if not (label.isascii() and label.isdigit() and len(label) <= 3 and 1 <= int(label) <= MAX_CARDS):
-        sheet.refuse(LABEL_COUNT, "not a number of cards", f'a quoted number from "1" to "{MAX_CARDS}"', value=label)
+        sheet.refuse(LABEL_COUNT, "not a number of GPUs", f'a quoted number from "1" to "{MAX_CARDS}"', value=label)
         return 1
     cards = int(label)
     unit = sheet.options.aliyun_unit
     if total // unit.size % cards:
         sheet.refuse(
-            MEMORY, f"can't be spread evenly over {cards} cards ({LABEL_COUNT})", f"a multiple of {cards} {unit}"
+            MEMORY, f"can't be spread evenly over {cards} GPUs ({LABEL_COUNT})", f"a multiple of {cards} {unit}"
         )
     return cards
 

@@ -1,4 +1,4 @@
-"""The shape in which memory and cores are said for each card (HAMi, Volcano)."""
+"""The shape in which memory and cores are said for each GPU (HAMi, Volcano)."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ class Fields:
     """The vendor's resource names."""
 
     counts: tuple[str, ...]
-    """Names for the number of cards, any one of them."""
+    """Names for the number of GPUs, any one of them."""
     memory: str
-    """MiB on each card."""
+    """MiB on each GPU."""
     percent: str
-    """Percent of each card's memory."""
+    """Percent of each GPU's memory."""
     cores: str
-    """Percent of each card's compute time."""
+    """Percent of each GPU's compute time."""
     priority: str
 
     @property
@@ -49,7 +49,7 @@ def read(sheet: Sheet, fields: Fields) -> Request | None:
         return Request(gpus=gpus or 1, whole=True, priority=priority)
     if not memory and not percent:
         percent = Percent(100)
-        sheet.warn(f"without {fields.memory} it gets all of each card's memory, and shares the card with nobody")
+        sheet.warn(f"without {fields.memory} it gets all of each GPU's memory, and shares the GPU with nobody")
     return Request(
         gpus=gpus or 1,
         memory=memory,
@@ -61,14 +61,14 @@ def read(sheet: Sheet, fields: Fields) -> Request | None:
 
 
 def _cards(sheet: Sheet, fields: Fields) -> int:
-    """Number of cards; 0 where the container doesn't name one."""
+    """Number of GPUs; 0 where the container doesn't name one."""
     named = [name for name in fields.counts if sheet.has(name)]
     counts = {name: sheet.cards(name) for name in named}
     if len(set(counts.values())) > 1:
         other, first = named[-1], named[0]
         sheet.refuse(other, f"and {first} = {sheet.text(first)} disagree", f"one of the two, 1 to {MAX_CARDS}")
     if named and not any(counts.values()) and not sheet.problems:
-        sheet.refuse(named[0], "no card to have memory or cores of", f"1 to {MAX_CARDS} cards a container")
+        sheet.refuse(named[0], "no GPU to have memory or cores of", f"1 to {MAX_CARDS} GPUs a container")
     return max(counts.values(), default=0)
 
 

@@ -1,4 +1,4 @@
-"""The shape in which cores come first, 100 of them a card: less is a share, multiples are whole cards (Tencent)."""
+"""The shape in which cores come first, 100 of them a GPU: less is a share, multiples are whole GPUs (Tencent)."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ class Fields:
     """The vendor's resource names, and what it accepts."""
 
     core: str
-    """Percent of one card, over all cards."""
+    """Percent of one GPU, over all GPUs."""
     memory: str
     unit: MiB
     """MiB in one of `memory`."""
     least: int = 1
-    """Smallest share of a card, percent."""
+    """Smallest share of a GPU, percent."""
     core_needed: bool = True
     """Whether memory alone is refused."""
 
@@ -30,7 +30,7 @@ class Fields:
 def read(sheet: Sheet, fields: Fields) -> Request | None:
     """The container's request; None with problems on the sheet."""
     accepted = (
-        f"{fields.least} to 99 for a share of one card, or a multiple of 100 up to {MAX_CARDS * 100} for whole cards"
+        f"{fields.least} to 99 for a share of one GPU, or a multiple of 100 up to {MAX_CARDS * 100} for whole GPUs"
     )
     core = sheet.number(fields.core, high=1_000_000_000, accepted=accepted)
     memory = sheet.memory(fields.memory, fields.unit)
@@ -38,14 +38,14 @@ def read(sheet: Sheet, fields: Fields) -> Request | None:
         return None
     cards, rest = divmod(core, 100)
     if core > MAX_CARDS * 100 or (cards and rest) or 0 < core < fields.least:
-        sheet.refuse(fields.core, "not a share of one card, nor a number of whole ones", accepted)
+        sheet.refuse(fields.core, "not a share of one GPU, nor a number of whole ones", accepted)
         return None
     if cards:
         if memory:
-            sheet.warn(f"{fields.memory} has no effect on whole cards")
+            sheet.warn(f"{fields.memory} has no effect on whole GPUs")
         return Request(gpus=cards, whole=True)
     if not memory:
-        sheet.refuse(fields.core, f"a share of a card needs {fields.memory}", f"{fields.memory} of 1 or more beside it")
+        sheet.refuse(fields.core, f"a share of a GPU needs {fields.memory}", f"{fields.memory} of 1 or more beside it")
         return None
     if not core and fields.core_needed:
         sheet.refuse(fields.memory, f"needs {fields.core} beside it", f"{fields.core}: {accepted}")

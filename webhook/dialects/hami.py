@@ -1,4 +1,4 @@
-"""HAMi, and NVIDIA's own name for a card."""
+"""HAMi, and NVIDIA's own name for a GPU."""
 
 from unigpu.requests import Request
 from webhook.dialect import Dialect

@@ -53,11 +53,9 @@ def _percent(sheet: Sheet, text: str) -> Percent:
         sheet.refuse(FRACTION, str(error), ACCEPTED_FRACTION, value=text)
         return Percent(0)
     if number >= 1:
-        sheet.refuse(
-            FRACTION, "not less than a card", f"{ACCEPTED_FRACTION}; nvidia.com/gpu for whole cards", value=text
-        )
+        sheet.refuse(FRACTION, "not less than a GPU", f"{ACCEPTED_FRACTION}; nvidia.com/gpu for whole GPUs", value=text)
     elif number < Fraction(1, 100):
-        sheet.refuse(FRACTION, "less than a hundredth of a card", ACCEPTED_FRACTION, value=text)
+        sheet.refuse(FRACTION, "less than a hundredth of a GPU", ACCEPTED_FRACTION, value=text)
     percent = int(number * 100)
     if percent != number * 100:
         sheet.warn(f"annotation {FRACTION} = {text[:20]} counts as {percent} %")
@@ -72,7 +70,7 @@ def _memory(sheet: Sheet, text: str) -> MiB:
         sheet.refuse(MEMORY, str(error), accepted, value=text)
         return MiB(0)
     if not 0 < number <= MAX_MEMORY:
-        sheet.refuse(MEMORY, "no memory" if not number else "no card has that much", accepted, value=text)
+        sheet.refuse(MEMORY, "no memory" if not number else "no GPU has that much", accepted, value=text)
     return MiB(number)
 
 
@@ -81,7 +79,7 @@ def _cards(sheet: Sheet) -> int:
     if text is None:
         return 1
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_CARDS):
-        sheet.refuse(DEVICES, "not a number of cards", f'a quoted number from "1" to "{MAX_CARDS}"', value=text)
+        sheet.refuse(DEVICES, "not a number of GPUs", f'a quoted number from "1" to "{MAX_CARDS}"', value=text)
         return 1
     return int(text)
 

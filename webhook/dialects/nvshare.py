@@ -1,4 +1,4 @@
-"""nvshare: turns on a card, without limits of memory."""
+"""nvshare: turns on a GPU, without limits of memory."""
 
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import Percent
@@ -7,15 +7,15 @@ from webhook.sheet import Sheet
 
 GPU = "nvshare.com/gpu"
 SHARE = Percent(10)
-"""nvshare makes ten of each card."""
+"""nvshare makes ten of each GPU."""
 
 
 def read(sheet: Sheet) -> Request | None:
     """The container's request; None with problems on the sheet."""
-    sheet.number(GPU, high=1, accepted="1: a container gets turns on one card")
+    sheet.number(GPU, high=1, accepted="1: a container gets turns on one GPU")
     if sheet.problems:
         return None
-    sheet.warn(f"{GPU} doesn't limit memory: neighbours on the card may find it full")
+    sheet.warn(f"{GPU} doesn't limit memory: neighbours on the GPU may find it full")
     return Request(gpus=1, cores=SHARE, ceiling=Percent(100), policy=ComputePolicy.SOFT)
 
 

@@ -24,7 +24,7 @@ def read(sheet: Sheet) -> Request | None:
     if request is None:
         return None
     if request.whole:
-        sheet.warn(f"annotation {CORE_LIMIT} has no effect on whole cards")
+        sheet.warn(f"annotation {CORE_LIMIT} has no effect on whole GPUs")
         return request
     ceiling = Percent(int(limit))
     if ceiling < request.cores:

@@ -20,16 +20,16 @@ def read(sheet: Sheet) -> Request | None:
         return None
     for field, total in ((names.RESOURCE_MEMORY, memory), (names.RESOURCE_CORES, cores)):
         if total % cards:
-            sheet.refuse(field, f"can't be spread evenly over {cards} cards", f"a multiple of {cards}")
+            sheet.refuse(field, f"can't be spread evenly over {cards} GPUs", f"a multiple of {cards}")
     if cores > cards * 100:
-        sheet.refuse(names.RESOURCE_CORES, f"more than {cards} cards have", f"up to {cards * 100}")
+        sheet.refuse(names.RESOURCE_CORES, f"more than {cards} GPUs have", f"up to {cards * 100}")
     if sheet.problems:
         return None
     sheet.bare = not memory and not cores
     if not memory and cores in (0, cards * 100):
         return Request(gpus=cards, whole=True)
     if not memory:
-        sheet.warn(f"without {names.RESOURCE_MEMORY} its memory isn't limited: neighbours may find the card full")
+        sheet.warn(f"without {names.RESOURCE_MEMORY} its memory isn't limited: neighbours may find the GPU full")
     return Request(
         gpus=cards,
         memory=MiB(memory // cards),

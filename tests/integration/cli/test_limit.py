@@ -134,7 +134,7 @@ def reading(user: str) -> list[Json]:
 
 @pytest.fixture(scope="module")
 def webhooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The API server with our webhook, and a node with one card of 16 GiB."""
+    """The API server with our webhook, and a node with one GPU of 16 GiB."""
     if not (apiserver.BIN / "kubectl").exists():
         pytest.fail("kubectl and the API server aren't there: `make cluster` builds them")
     folder = tmp_path_factory.mktemp("apiserver")
@@ -179,7 +179,7 @@ def _webhook(cluster: Cluster, log: Path) -> Iterator[None]:
 
 @pytest.fixture
 def cluster(webhooked: Cluster) -> Iterator[Cluster]:
-    """With the pods `mine`, of 4 GiB, and `other`, of 8 GiB, on the card; both with 30 % of its compute."""
+    """With the pods `mine`, of 4 GiB, and `other`, of 8 GiB, on the GPU; both with 30 % of its compute."""
     webhooked.apply(manifest("mine", 4), manifest("other", 8))
     webhooked.bind("mine", 4096)
     webhooked.bind("other", 8192)

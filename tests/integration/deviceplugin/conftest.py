@@ -1,4 +1,4 @@
-"""A node to try the agent on: its kubelet, its API server, its cards, and the agent's own process."""
+"""A node to try the agent on: its kubelet, its API server, its GPUs, and the agent's own process."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ PATIENCE = 60.0
 
 
 def uuid(card: int) -> GpuUuid:
-    """UUID of one of the test driver's cards."""
+    """UUID of one of the test driver's GPUs."""
     return GpuUuid(f"GPU-00000000-0000-0000-0000-{card:012d}")
 
 
@@ -228,7 +228,7 @@ def share(card: int, memory: int, cores: int = 0) -> Share:
 
 
 def one(card: int, memory: int, cores: int = 0, **more: Any) -> tuple[Request, list[Share]]:
-    """A container's wish for a share of one card, and that it got it."""
+    """A container's wish for a share of one GPU, and that it got it."""
     request = Request(gpus=1, memory=MiB(memory), cores=Percent(cores), **more)
     return request, [share(card, memory, cores)]
 

@@ -141,7 +141,7 @@ async def test_a_hundred_at_once(machine: Machine) -> None:
         (make_pod("p", {"main": one(0, 100)}, node="node-b"), "placed on node node-b"),
         (make_pod("p", {"main": (Request(gpus=1), [share(9, 100)])}), "doesn't have"),
         (make_pod("p", {"main": one(0, 25000)}), "24576 MiB"),
-        (make_pod("p", {"main": (Request(gpus=2), [share(0, 100)])}), "asked for 2 cards"),
+        (make_pod("p", {"main": (Request(gpus=2), [share(0, 100)])}), "asked for 2 GPUs"),
     ],
 )
 async def test_refuses(machine: Machine, pod: dict, says: str) -> None:

@@ -1,4 +1,4 @@
-"""Cards that fail and recover, and a driver that hangs or takes its process down."""
+"""GPUs that fail and recover, and a driver that hangs or takes its process down."""
 
 from tests.integration.deviceplugin.conftest import NODE, Machine, one, until, uuid
 from tests.integration.deviceplugin.test_agent import refusal

@@ -89,7 +89,7 @@ async def test_agent_is_killed_again_and_again(machine: Machine) -> None:
     except Exception as error:
         assert "40000 MiB" in str(error)
     else:
-        raise AssertionError("granted beyond the card")
+        raise AssertionError("granted beyond the GPU")
     assert (machine.folder(first) / "policy").stat().st_ino == inode
 
 

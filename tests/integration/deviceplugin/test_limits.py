@@ -28,7 +28,7 @@ async def annotate(machine: Machine, pod: dict[str, Any], text: str | None) -> N
 
 
 def in_force(machine: Machine, pod: dict[str, Any], container: str = "main") -> tuple[int, int, int, ComputePolicy]:
-    """MiB, share, ceiling and policy of the first card."""
+    """MiB, share, ceiling and policy of the first GPU."""
     found = policy.unpack((machine.folder(pod, container) / "policy").read_bytes())
     (card, *_) = found.cards
     return card.memory >> 20, card.cores, card.ceiling, found.compute

@@ -78,7 +78,7 @@ def exporter(tmp_path: Path) -> Iterator[Callable[..., Exporter]]:
 
 @pytest.fixture
 def simulated(tmp_path: Path) -> Iterator[list[str]]:
-    """Arguments that name a simulated machine of two cards."""
+    """Arguments that name a simulated machine of two GPUs."""
     if not (SIMULATOR / "libnvidia-ml.so.1").exists():
         pytest.fail("the simulated driver isn't built; run `make native`")
     state = tmp_path / "simulated"

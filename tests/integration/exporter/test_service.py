@@ -32,7 +32,7 @@ CONTAINER_METRICS = {
 
 
 def add(root: Path, pod: str, gpu: str, index: int = 0) -> Path:
-    """A container with a share of one card, as the node agent writes it down."""
+    """A container with a share of one GPU, as the node agent writes it down."""
     given = GpuUuid(gpu)
     share = Share(given, MiB(1024), Percent(30))
     grant = grants.Grant("team", pod, f"uid-{pod}", "main", ("slot",), (share,), {given: index}, True, "hami")
@@ -46,7 +46,7 @@ def add(root: Path, pod: str, gpu: str, index: int = 0) -> Path:
 
 
 def of_pod(samples: Any, pod: str) -> dict[str, float]:
-    """Value by metric, of a pod with one card."""
+    """Value by metric, of a pod with one GPU."""
     return {name: value for name, entries in samples.items() for labels, value in entries if labels.get("pod") == pod}
 
 

@@ -162,7 +162,7 @@ async def outside(api: ApiServer, folder: Path, *arguments: str) -> AsyncIterato
 
 
 def inventory(node: str, count: int = 4, memory: MiB = CARD) -> dict[str, str]:
-    """Annotations of a node with that many cards."""
+    """Annotations of a node with that many GPUs."""
     cards = [Gpu(GpuUuid(f"GPU-{node}-{number}"), number, number, "NVIDIA A10", memory) for number in range(count)]
     return {names.ANNOTATION_INVENTORY: gpus.dump(cards)}
 
@@ -180,7 +180,7 @@ def allocation(pod: Json) -> Allocation | None:
 
 
 def taken(api: ApiServer) -> dict[str, int]:
-    """MiB granted on each card, by the API server's pods that have not ended."""
+    """MiB granted on each GPU, by the API server's pods that have not ended."""
     found: dict[str, int] = {}
     for pod in api.objects["pods"].values():
         given = allocation(pod)

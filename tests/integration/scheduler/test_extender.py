@@ -150,7 +150,7 @@ async def test_node_changes_are_followed(api: ApiServer, tmp_path: Path) -> None
     async with extender.inside(api, tmp_path) as caller:
         pod = await api.add_pod("p", asking(memory=1000))
         found = await caller.filter(pod, ["n1"])
-        assert found["FailedAndUnresolvableNodes"]["n1"].startswith("container main: node gives whole cards only")
+        assert found["FailedAndUnresolvableNodes"]["n1"].startswith("container main: node gives whole GPUs only")
 
         async def takes(expected: bool) -> None:
             async def same() -> bool:

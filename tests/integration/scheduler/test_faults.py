@@ -1,4 +1,4 @@
-"""Whatever breaks, and whenever: no card is given twice, and nothing stays taken that isn't."""
+"""Whatever breaks, and whenever: no GPU is given twice, and nothing stays taken that isn't."""
 
 import asyncio
 import json

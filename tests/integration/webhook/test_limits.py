@@ -40,7 +40,7 @@ def pod(name: str, memory: int, node: str = "n", phase: str = "Running") -> Json
 
 @pytest.fixture
 def cluster(apiserver: Any) -> Any:
-    """A node with one card of 16 GiB, and on it 4 GiB to `mine` and 8 GiB to `other`."""
+    """A node with one GPU of 16 GiB, and on it 4 GiB to `mine` and 8 GiB to `other`."""
     inventory = {names.ANNOTATION_INVENTORY: gpus.dump([CARD])}
     apiserver.put("/api/v1/nodes/n", {"metadata": {"name": "n", "annotations": inventory}})
     others = [pod("other", 8192), pod("ended", 8192, phase="Succeeded"), pod("elsewhere", 8192, node="m")]
@@ -91,7 +91,7 @@ async def test_an_api_server_that_does_not_answer(service: Service, cluster: Any
     refused = await change(caller, service.port, "mine", "5Gi")
     assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
     assert refused["status"]["message"].startswith(
-        "annotation unigpu.dev/limits: a raise can't be checked against what the node's cards have free, try again: "
+        "annotation unigpu.dev/limits: a raise can't be checked against what the node's GPUs have free, try again: "
         "listing /api/v1/"
     )
     assert (await change(caller, service.port, "mine", "1Gi"))["allowed"], "a lowering needs no look"

@@ -99,7 +99,7 @@ def test_what_can_not_be_written(said: dict[str, str], wish: Wish, text: str) ->
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (Request(gpus=1, whole=True), "whole cards"),
+        (Request(gpus=1, whole=True), "whole GPUs"),
         (Request(gpus=1, memory=MiB(5), isolated=False), "not isolated"),
         (Request(gpus=1, memory_percent=Percent(40), cores=Percent(5)), "40 % of the memory, 5 % (hard)"),
         (Request(gpus=1, cores=Percent(5)), "memory without limit, 5 % (hard)"),

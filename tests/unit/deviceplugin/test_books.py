@@ -34,7 +34,7 @@ def grant(
         ([grant("q", 10, 60)], grant("p", 10, 40), None),
         ([grant("q", 10, 60)], grant("p", 10, 41), "101 %"),
         ([grant("q", 10)], grant("p", 1000, 100, whole=True), "can't be shared"),
-        ([grant("q", 1000, 100, whole=True)], grant("p", 0), "another has the whole card"),
+        ([grant("q", 1000, 100, whole=True)], grant("p", 0), "another has the whole GPU"),
         ([grant("p", 1000, 100, whole=True, role=Role.INIT, name="i")], grant("p", 1000, 100, whole=True), None),
     ],
 )

@@ -111,14 +111,14 @@ def test_compute_policy_of_the_node(
             [Share(uuid, MiB(2048), Percent(0)) for uuid in (UUIDS[3], UUIDS[0], UUIDS[1], UUIDS[2])],
             {},
             {"IDX": "3,0,1,2", "POD": "8", "CONTAINER": "2", "DEV": "24"},
-            id="four cards",
+            id="four GPUs",
         ),
         pytest.param(
             Request(1, whole=True, dialect="alibaba", asked={"aliyun.com/gpu": "1"}),
             [Share(UUIDS[0], MiB(24576), Percent(100), whole=True)],
             {},
             {},
-            id="whole card",
+            id="whole GPU",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The cards over time, and what the node object must say of them."""
+"""The GPUs over time, and what the node object must say of them."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ def test_read_what_the_driver_refuses() -> None:
         inventory.read(b'{"error": "Driver Not Loaded"}')
 
 
-@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"cards": [{}], "xids": {}}', b'{"cards": [], "xids": 1}'])
+@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"GPUs": [{}], "xids": {}}', b'{"GPUs": [], "xids": 1}'])
 def test_read_something_else(line: bytes) -> None:
     with pytest.raises(errors.Malformed):
         inventory.read(line)

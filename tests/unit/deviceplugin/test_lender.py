@@ -65,7 +65,7 @@ class Container:
 
     @property
     def told(self) -> tuple[float, float]:
-        """`now` and `others` of the first card."""
+        """`now` and `others` of the first GPU."""
         return policy.read_moment(self.policy.read_bytes(), 0)
 
     @property

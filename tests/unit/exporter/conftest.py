@@ -77,7 +77,7 @@ class Tree:
             stream.write(content)
 
     def use(self, grant: grants.Grant, slot: int, *used: int, refused: int = 0, change: int = 1) -> None:
-        """Let the process of a slot have so many bytes of each card, as libvgpu writes it."""
+        """Let the process of a slot have so many bytes of each GPU, as libvgpu writes it."""
         with (self.folder(grant) / grants.USAGE_FILE).open("r+b") as file:
             file.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
             start = usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE
@@ -97,7 +97,7 @@ class Tree:
             file.write(struct.pack("<3Q", charged_ns, waited_ns, waits))
 
     def tell(self, grant: grants.Grant, now: float, looked_ns: int) -> None:
-        """What the first card's moment is, as the node agent writes it."""
+        """What the first GPU's moment is, as the node agent writes it."""
         with (self.folder(grant) / grants.POLICY_FILE).open("r+b") as file:
             file.seek(policy.moment_offset(0))
             file.write(policy.moment(now, 0))

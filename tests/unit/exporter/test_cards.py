@@ -1,4 +1,4 @@
-"""What is granted of each card."""
+"""What is granted of each GPU."""
 
 from typing import Any
 

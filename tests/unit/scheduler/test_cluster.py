@@ -78,7 +78,7 @@ def test_what_others_did_replaces_an_assumption() -> None:
     assert taken(of) == 30
     assume(of, "2", 20)
     of.pod_changed(pod("2"))
-    assert taken(of) == 30, "bound by somebody who gave it no card"
+    assert taken(of) == 30, "bound by somebody who gave it no GPU"
 
 
 def test_what_was_confirmed_stays_when_its_annotation_vanishes() -> None:

@@ -1,4 +1,4 @@
-"""The allocation annotation, and what a pod takes of each card."""
+"""The allocation annotation, and what a pod takes of each GPU."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ MAIN, INIT, SIDE = Role.MAIN, Role.INIT, Role.SIDECAR
 USES = {
     "one": ([(MAIN, "a", 5, 10)], {"a": use(5, 10)}),
     "mains add": ([(MAIN, "a", 5, 10), (MAIN, "a", 7, 20)], {"a": use(12, 30, 2)}),
-    "cards apart": ([(MAIN, "a", 5, 10), (MAIN, "b", 7, 20)], {"a": use(5, 10), "b": use(7, 20)}),
+    "GPUs apart": ([(MAIN, "a", 5, 10), (MAIN, "b", 7, 20)], {"a": use(5, 10), "b": use(7, 20)}),
     "a smaller init": ([(INIT, "a", 3, 50), (MAIN, "a", 5, 10)], {"a": use(5, 50)}),
     "a larger init": ([(INIT, "a", 9, 5), (MAIN, "a", 5, 10)], {"a": use(9, 10)}),
     "inits one after the other": ([(INIT, "a", 9, 5), (INIT, "a", 4, 60), (MAIN, "a", 1, 1)], {"a": use(9, 60)}),

@@ -1,4 +1,4 @@
-"""The books: what is taken of every card, after any sequence of changes."""
+"""The books: what is taken of every GPU, after any sequence of changes."""
 
 from hypothesis import settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What each container of a card may use at the moment: divided among wishes, and what a wish is."""
+"""What each container of a GPU may use at the moment: divided among wishes, and what a wish is."""
 
 import pytest
 
@@ -135,7 +135,7 @@ def test_use_of_the_others() -> None:
 
 
 class Model:
-    """Two containers of a card that each use what they are told, or their share; milliseconds of 50."""
+    """Two containers of a GPU that each use what they are told, or their share; milliseconds of 50."""
 
     def __init__(self, seats: list[Seat]) -> None:
         self.seats = seats

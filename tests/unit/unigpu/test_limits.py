@@ -80,7 +80,7 @@ _WHOLE = "accepted: a whole number of percent, 1 to 100"
     ("text", "said"),
     [
         ('{"main": {"memory": "lots"}}', [_MAIN + "memory = lots: 'lots' is not a Kubernetes quantity", "such as 1Gi"]),
-        ('{"main": {"memory": 0}}', [_MAIN + "memory = 0: out of range; accepted: MiB on each card"]),
+        ('{"main": {"memory": 0}}', [_MAIN + "memory = 0: out of range; accepted: MiB on each GPU"]),
         ('{"main": {"memory": "257Ti"}}', [_MAIN + "memory = 257Ti: out of range"]),
         ('{"main": {"memory": "1000Ki"}}', [_MAIN + "memory = 1000Ki: it is not a whole number"]),
         ('{"main": {"memory": -5}}', [_MAIN + "memory = -5: out of range"]),

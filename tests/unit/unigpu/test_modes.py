@@ -64,13 +64,13 @@ def test_the_nodes_policy_for_qgpu(value: str | None, request_: Request, becomes
 def test_refusal(mode: NodeMode) -> None:
     share, whole = modes.refusal(mode, SHARE), modes.refusal(mode, WHOLE)
     if mode in (NodeMode.TOPOLOGY, NodeMode.DEFAULT):
-        assert share == f"node gives whole cards only (mode {mode}), and a share is asked for"
+        assert share == f"node gives whole GPUs only (mode {mode}), and a share is asked for"
         assert whole is None
     elif mode is NodeMode.MIXED:
         assert (share, whole) == (None, None)
     else:
         assert share is None
-        assert whole == f"node gives shares only (mode {mode}), and whole cards are asked for"
+        assert whole == f"node gives shares only (mode {mode}), and whole GPUs are asked for"
 
 
 ENFORCED = {

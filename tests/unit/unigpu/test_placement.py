@@ -32,7 +32,7 @@ def used(memory: int = 0, cores: int = 0, shares: int = 1, whole: bool = False) 
 
 
 def node(*taken: Use, **more: object) -> Node:
-    """A node with one card of 24 GiB for each."""
+    """A node with one GPU of 24 GiB for each."""
     seen = tuple(Card(gpu(index), use) for index, use in enumerate(taken))
     return Node("n", seen, **more)  # type: ignore[arg-type]
 
@@ -52,7 +52,7 @@ def whole(gpus: int = 1, role: Role = Role.MAIN) -> Request:
 
 
 def chosen(allocation: Allocation) -> dict[str, str]:
-    """Cards by container, as digits."""
+    """GPUs by container, as digits."""
     return {name: "".join(part.gpu[1:] for part in shares) for name, shares in allocation.containers.items()}
 
 
@@ -69,18 +69,18 @@ ONE_CONTAINER = {
     "binpack: exactly full is full enough": (node(FREE, used(GIB_24 - 100)), share(100), "1"),
     "binpack: first of equals": (node(FREE, FREE), share(100), "0"),
     "binpack: compute counts too": (node(used(1000), used(500, 80)), share(1000, 10), "1"),
-    "binpack: small cards first": (
+    "binpack: small GPUs first": (
         Node("n", (Card(gpu(0, 81920)), Card(gpu(1, GIB_24)))),
         share(8000),
         "1",
     ),
-    "several: different cards": (node(FREE, FREE, FREE), share(8000, gpus=2), "01"),
+    "several: different GPUs": (node(FREE, FREE, FREE), share(8000, gpus=2), "01"),
     "several: the fullest": (node(FREE, HALF, FREE, HALF), share(8000, gpus=2), "13"),
     "whole: an empty one": (node(used(100), FREE), whole(), "1"),
     "whole: not one with a share without memory": (node(used(0), FREE), whole(), "1"),
     "compute alone": (node(used(0, 90), used(0, 50)), share(0, 20), "1"),
     "neither memory nor compute": (node(FULL_CARD, HALF), share(), "1"),
-    "percent of the card": (node(used(20000), FREE), Request(1, memory_percent=Percent(50)), "1"),
+    "percent of the GPU": (node(used(20000), FREE), Request(1, memory_percent=Percent(50)), "1"),
     "unhealthy ones don't count": (Node("n", (Card(gpu(0, healthy=False)), Card(gpu(1)))), share(1000), "1"),
     "shares are bounded": (node(used(100, 0, 16), FREE), share(100), "1"),
     "compute is bounded": (node(used(100, 80), FREE), share(100, 30), "1"),
@@ -125,15 +125,15 @@ POLICIES = {
         Rules(gpu_policy=Spread.SPREAD),
         "0",
     ),
-    "whole cards by links": (Node("n", LINKED), pod(whole(2)), RULES, "02"),
-    "whole cards by links, one pair broken": (
+    "whole GPUs by links": (Node("n", LINKED), pod(whole(2)), RULES, "02"),
+    "whole GPUs by links, one pair broken": (
         Node("n", (Card(LINKED[0].gpu, HALF), *LINKED[1:])),
         pod(whole(2)),
         RULES,
         "13",
     ),
     "three: the pair and the nearest": (Node("n", LINKED), pod(whole(3)), RULES, "013"),
-    "a single whole card breaks no pair it need not": (
+    "a single whole GPU breaks no pair it need not": (
         Node("n", (Card(gpu(0, g1=100)), Card(gpu(1)), Card(gpu(2)))),
         pod(whole()),
         RULES,
@@ -197,10 +197,10 @@ SEVERAL = {
         (share(4000), share(8000)),
         "01",
     ),
-    "both on one card": (node(FREE, FREE), (share(4000), share(8000)), "00"),
+    "both on one GPU": (node(FREE, FREE), (share(4000), share(8000)), "00"),
     "whole beside a share": (node(FREE, FREE), (share(4000), whole()), "10"),
     "spread": (node(FREE, FREE), (share(4000), share(4000)), "01"),
-    "init on the main's card, though another is fuller": (
+    "init on the main's GPU, though another is fuller": (
         node(HALF, used(20000)),
         (share(4000, role=Role.INIT), share(9000)),
         "00",
@@ -234,14 +234,14 @@ def test_several_containers(case: str) -> None:
 
 
 def test_other_cards_are_tried_where_the_best_leave_no_room() -> None:
-    # c0 comes first, having more memory, and its best card is 0, the only one with compute for c1.
+    # c0 comes first, having more memory, and its best GPU is 0, the only one with compute for c1.
     on = node(used(GIB_24 - 10000, 40), used(GIB_24 - 11000, 45))
     assert place(on, pod(share(10000))) == {"c0": "0"}
     assert place(on, pod(share(10000), share(5000, 60))) == {"c0": "1", "c1": "0"}
 
 
 REASONS = {
-    "no cards": (Node("n", ()), share(1), "node has no GPUs that the node agent reported"),
+    "no GPUs": (Node("n", ()), share(1), "node has no GPUs that the node agent reported"),
     "too small": (node(FREE, FREE), share(30000), "container c0 needs 1 GPU with 30000 MiB free: 2 of 2 too small"),
     "counted": (
         node(used(20000), used(22000), FULL_CARD, FULL_CARD),
@@ -262,15 +262,15 @@ REASONS = {
         Request(1, memory_percent=Percent(60)),
         "container c0 needs 1 GPU with 60 percent memory free: 1 of 1 with too little free memory",
     ),
-    "shares on a node of whole cards": (
+    "shares on a node of whole GPUs": (
         node(FREE, mode=NodeMode.TOPOLOGY),
         share(1),
-        "container c0: node gives whole cards only (mode topology), and a share is asked for",
+        "container c0: node gives whole GPUs only (mode topology), and a share is asked for",
     ),
-    "whole cards on a node of shares": (
+    "whole GPUs on a node of shares": (
         node(FREE, mode=NodeMode.CGPU),
         whole(),
-        "container c0: node gives shares only (mode cgpu), and whole cards are asked for",
+        "container c0: node gives shares only (mode cgpu), and whole GPUs are asked for",
     ),
 }
 

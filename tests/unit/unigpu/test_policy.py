@@ -29,7 +29,7 @@ def test_the_sequence_is_where_the_layout_says() -> None:
 
 
 def test_seventeen_cards_are_too_many() -> None:
-    with pytest.raises(errors.Malformed, match="16 cards at most, not 17"):
+    with pytest.raises(errors.Malformed, match="16 GPUs at most, not 17"):
         policy.pack(policy.Policy((CARD,) * 17, True, True))
 
 

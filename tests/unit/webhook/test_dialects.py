@@ -233,9 +233,9 @@ def test_pods_that_ask_for_nothing_are_left_alone(pod: Make, fields: dict[str, A
     [
         ({VCORE: 100, VMEM: 1}, {}, f"{VMEM} has no effect"),
         ({VCORE: 50, VMEM: 1}, {"annotations": {VLIMIT: "20"}}, "below"),
-        ({VCORE: 200}, {"annotations": {VLIMIT: "20"}}, "no effect on whole cards"),
+        ({VCORE: 200}, {"annotations": {VLIMIT: "20"}}, "no effect on whole GPUs"),
         ({GPU: 1, GMEM: 1, GPERCENT: 1}, {}, f"{GPERCENT} has no effect"),
-        ({GCORES: 30}, {}, "all of each card's memory"),
+        ({GCORES: 30}, {}, "all of each GPU's memory"),
         ({GMEM: 1, GCORES: 30}, {"env": {"GPU_CORE_UTILIZATION_POLICY": "x"}}, "not known"),
         ({MEM: 1}, {"env": {"CGPU_DISABLE": "yes"}}, "not known"),
         ({MEM: 1}, {"labels": {"ack.gpushare.placement": "x"}}, "not known"),

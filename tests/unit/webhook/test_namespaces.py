@@ -80,8 +80,8 @@ def test_defaults(pod: Make, admission_with: Any, fields: dict[str, Any], expect
     ("annotations", "fields", "part"),
     [
         ({"largest_memory": "1024"}, {MEM: 2}, "memory = 2048 MiB"),
-        ({"largest_memory": "1024"}, {GPU: 1}, "memory = a whole card"),
-        ({"largest_memory": "1024"}, {GPU: 1, "nvidia.com/gpumem-percentage": 5}, "memory = 5 % of a card"),
+        ({"largest_memory": "1024"}, {GPU: 1}, "memory = a whole GPU"),
+        ({"largest_memory": "1024"}, {GPU: 1, "nvidia.com/gpumem-percentage": 5}, "memory = 5 % of a GPU"),
         ({"largest_memory": "1024"}, {"nvshare.com/gpu": 1}, "memory = without limit"),
         ({"largest_cores": "20"}, {MEM: 1}, "cores = without limit"),
         ({"largest_cores": "20"}, {MEM: 1, "aliyun.com/gpu-core.percentage": 25}, "cores = 25 %"),
@@ -136,7 +136,7 @@ def test_the_largest_card_is_known_to_every_namespace(pod: Make, admission_with:
     around.nodes_listed([node("x", 16384, 24576), node("y", 8192), surroundings.of_node(item("z")), strange])
     assert [around.options(name).largest_card for name in "ab"] == [24576, 24576]
     (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
-    assert "no card of this cluster has 30720 MiB; the largest has 24576" in warning
+    assert "no GPU of this cluster has 30720 MiB; the largest has 24576" in warning
     around.node_changed("DELETED", node("x"))
     assert around.options("a").largest_card == 8192
     around.node_changed("MODIFIED", node("y", 4096))

@@ -15,7 +15,7 @@ Make = Callable[..., dict[str, Any]]
 MANIFESTS = {
     "alibaba": {"aliyun.com/gpu-mem": "3"},
     "tencent": {"tencent.com/vcuda-core": "30", "tencent.com/vcuda-memory": "10"},
-    "whole card": {"nvidia.com/gpu": "1"},
+    "whole GPU": {"nvidia.com/gpu": "1"},
     "binary suffix": {"nvidia.com/gpumem": "2Gi"},
     "volcano": {"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory": "500"},
 }

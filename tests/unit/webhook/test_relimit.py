@@ -40,7 +40,7 @@ def make_pod(
     phase: str = "Running",
     uid: str = "u",
 ) -> Json:
-    """A pod on card a (and b, with two cards) of node n."""
+    """A pod on GPU a (and b, with two GPUs) of node n."""
     wishes = {"main": ASKED} if wishes is None else wishes
     annotations = {names.ANNOTATION_REQUEST: requests.dump(PodRequest(wishes))} if wishes else {}
     if placed and wishes:
@@ -71,7 +71,7 @@ def update(pod: Json, text: str | None, books: Books | None = None, options: Opt
 
 
 FULL_A = make_pod({"x": Request(gpus=1, memory=MiB(10240), cores=Percent(60))}, uid="other")
-"""Leaves 6144 MiB and 40 % of card a."""
+"""Leaves 6144 MiB and 40 % of GPU a."""
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_what_is_malformed_or_contradicts_itself(after: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (Request(gpus=1, whole=True), "it has whole cards, which nobody else is on, so it is held to no limits"),
+        (Request(gpus=1, whole=True), "it has whole GPUs, which nobody else is on, so it is held to no limits"),
         (Request(gpus=1, memory=MiB(5), isolated=False), "it isn't isolated, so it is held to no limits"),
     ],
 )
@@ -238,9 +238,9 @@ def test_what_the_namespace_may_use(largest: dict[str, str], before: str | None,
     [
         (text("1Gi", cores=10), ""),
         (text(policy="hard"), ""),
-        (text("5Gi"), "memory = 5120 MiB: the pod has no card yet"),
-        (text(cores=31), "cores = 31 %: the pod has no card yet"),
-        (text(ceiling=80), "ceiling = 80 %: the pod has no card yet"),
+        (text("5Gi"), "memory = 5120 MiB: the pod has no GPU yet"),
+        (text(cores=31), "cores = 31 %: the pod has no GPU yet"),
+        (text(ceiling=80), "ceiling = 80 %: the pod has no GPU yet"),
         (text(policy="unlimited"), "accepted: a ceiling of up to 30 %"),
     ],
 )
@@ -277,7 +277,7 @@ def test_a_card_that_is_gone_and_a_node_that_is_not_known() -> None:
         {"metadata": {"annotations": {names.ANNOTATION_INVENTORY: "{"}}},
     ):
         verdict = update(make_pod(), text("5Gi"), relimit.books("n", unknown, [FULL_A]))
-        assert "it isn't known which cards that node has" in verdict.reason
+        assert "it isn't known which GPUs that node has" in verdict.reason
 
 
 def test_only_the_platform_says_what_is_in_force() -> None:
@@ -297,11 +297,11 @@ MEM = "aliyun.com/gpu-mem"
         ({MEM: 4}, text("1Gi"), ""),
         ({MEM: 4}, "memory=1Gi", ""),
         ({MEM: 4}, "", ""),
-        ({MEM: 4}, text("5Gi"), "memory = 5120 MiB: the pod has no card yet, so limits can only be narrower"),
-        ({MEM: 4}, text(cores=10), "cores = 10 %: the pod has no card yet"),
+        ({MEM: 4}, text("5Gi"), "memory = 5120 MiB: the pod has no GPU yet, so limits can only be narrower"),
+        ({MEM: 4}, text(cores=10), "cores = 10 %: the pod has no GPU yet"),
         ({MEM: 4, "aliyun.com/gpu-core.percentage": 30}, text(cores=10, ceiling=30), ""),
         ({MEM: 4}, text("x"), "'x' is not a Kubernetes quantity"),
-        ({"nvidia.com/gpu": 1}, text(5), "it has whole cards"),
+        ({"nvidia.com/gpu": 1}, text(5), "it has whole GPUs"),
         ({}, text(5), "the pod has no share of a GPU"),
     ],
 )
@@ -359,7 +359,7 @@ def test_whatever_is_written_is_answered(hostile: str) -> None:
 
 
 class Tenant:
-    """A pod with half of the card, its program, and what the node agent does for it."""
+    """A pod with half of the GPU, its program, and what the node agent does for it."""
 
     asked = Request(gpus=1, memory=MiB(8192), cores=Percent(50))
     share = Share(CARDS[0].uuid, MiB(8192), Percent(50))
