@@ -31,11 +31,11 @@ lock: $(SETUP) ## Pin the dependencies of pyproject.toml anew
 fmt: $(SETUP) ## Format every Python and C file
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
-	.venv/bin/clang-format -i $(C_FILES)
+	@.venv/bin/clang-format -i $(C_FILES)
 
 lint: $(SETUP) ## Formatting, lint, strict types, import rules
 	.venv/bin/ruff format --check .
-	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
+	@.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports

@@ -39,12 +39,12 @@ SCRAPES = 25
 class Tree:
     """Containers' folders, and who lives in them."""
 
-    def __init__(self, root: Path, shares: int, cards: int) -> None:
+    def __init__(self, root: Path, shares: int, gpus: int) -> None:
         self.files: list[int] = []
-        self._cards = cards
+        self._gpus = gpus
         uuids = [GpuUuid(f"GPU-{number:08d}-0000-4000-8000-000000000000") for number in range(16)]
-        for number in range(shares // cards):
-            given = tuple(Share(uuids[(number + card) % len(uuids)], MiB(2048), Percent(25)) for card in range(cards))
+        for number in range(shares // gpus):
+            given = tuple(Share(uuids[(number + gpu) % len(uuids)], MiB(2048), Percent(25)) for gpu in range(gpus))
             grant = grants.Grant(
                 namespace=f"team-{number % 40}",
                 pod=f"training-{number}",
@@ -56,7 +56,7 @@ class Tree:
                 isolated=True,
                 dialect="hami",
             )
-            limits = tuple(policy.CardLimit(share.gpu, Bytes(2 << 30), Percent(25), Percent(25)) for share in given)
+            limits = tuple(policy.GpuLimit(share.gpu, Bytes(2 << 30), Percent(25), Percent(25)) for share in given)
             folder = Path(grants.folder(root / "containers", grant.pod_uid, grant.container))
             folder.mkdir(parents=True)
             (folder / grants.GRANT_FILE).write_text(grants.dump(grant))
@@ -71,12 +71,12 @@ class Tree:
         os.pwrite(descriptor, struct.pack("<II", usage.MAGIC, usage.VERSION), 0)
         start = usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE
         os.pwrite(descriptor, struct.pack("<IIQ", 7, 1, 1), start)
-        for card in range(self._cards):
+        for gpu in range(self._gpus):
             os.pwrite(
-                descriptor, struct.pack("<Q", 1 << 30), start + usage.SLOT_CARDS_OFFSET + card * usage.SLOT_CARD_SIZE
+                descriptor, struct.pack("<Q", 1 << 30), start + usage.SLOT_GPUS_OFFSET + gpu * usage.SLOT_GPU_SIZE
             )
             os.pwrite(
-                descriptor, struct.pack("<5Q", 1 << 30, 1, 1 << 30, 0, 0), usage.TOTALS_OFFSET + card * usage.TOTAL_SIZE
+                descriptor, struct.pack("<5Q", 1 << 30, 1, 1 << 30, 0, 0), usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE
             )
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, usage.LOCKS_OFFSET + slot)
         return descriptor
@@ -124,10 +124,10 @@ def through_families(page: bytes) -> float:
     return time.perf_counter() - began
 
 
-def measure(shares: int, cards: int) -> dict[str, float]:
+def measure(shares: int, gpus: int) -> dict[str, float]:
     """One shape; milliseconds."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        tree = Tree(Path(folder), shares, cards)
+        tree = Tree(Path(folder), shares, gpus)
         arguments = [sys.executable, "-m", "exporter", "--port=0", f"--state-dir={folder}", "--log-json"]
         process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
         try:
@@ -138,7 +138,7 @@ def measure(shares: int, cards: int) -> dict[str, float]:
                     break
             first, page = scrape(port)
             found = page.count(f"\n{names.METRIC_MEMORY_USED}{{".encode())
-            if found != shares // cards * cards:
+            if found != shares // gpus * gpus:
                 raise RuntimeError(f"{found} shares on the page")
             still = statistics.median(scrape(port)[0] for _ in range(SCRAPES))
             moved = []
@@ -165,17 +165,17 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description="How long a scrape of the exporter takes.")
     parser.add_argument("--shares", type=int, nargs="+", default=[128, 16_000])
-    parser.add_argument("--cards", type=int, nargs="+", default=[1, 8], help="GPUs of each container")
+    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8], help="GPUs of each container")
     given = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     print("milliseconds a scrape, median; page and memory in MB; goal: 25 ms for 16,000 shares")
     columns = ("first", "still", "moving", "families", "MB", "RSS MB")
-    print(f"{'shares':>8}{'cards':>7}" + "".join(f"{name:>11}" for name in columns))
+    print(f"{'shares':>8}{'gpus':>7}" + "".join(f"{name:>11}" for name in columns))
     for shares in given.shares:
-        for cards in given.cards:
-            figures = measure(shares, cards)
-            print(f"{shares:>8}{cards:>7}" + "".join(f"{figures[name]:>11.1f}" for name in columns), flush=True)
+        for gpus in given.gpus:
+            figures = measure(shares, gpus)
+            print(f"{shares:>8}{gpus:>7}" + "".join(f"{figures[name]:>11.1f}" for name in columns), flush=True)
 
 
 if __name__ == "__main__":

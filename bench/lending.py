@@ -28,15 +28,15 @@ LOOKS = 400
 class Node:
     """Containers, spread over GPUs."""
 
-    def __init__(self, root: Path, containers: int, cards: int, compute: ComputePolicy) -> None:
+    def __init__(self, root: Path, containers: int, gpus: int, compute: ComputePolicy) -> None:
         self.folders: list[Path] = []
         self._usages: list[int] = []
         for number in range(containers):
             folder = root / f"{number:04d}" / "main"
             folder.mkdir(parents=True)
-            share = Percent(max(1, 100 * cards // containers))
-            gpu = GpuUuid(f"GPU-{number % cards:08d}-0000-4000-8000-000000000000")
-            limit = policy.CardLimit(gpu, Bytes(1 << 30), share, Percent(100))
+            share = Percent(max(1, 100 * gpus // containers))
+            gpu = GpuUuid(f"GPU-{number % gpus:08d}-0000-4000-8000-000000000000")
+            limit = policy.GpuLimit(gpu, Bytes(1 << 30), share, Percent(100))
             (folder / grants.POLICY_FILE).write_bytes(policy.pack(policy.Policy((limit,), True, True, compute)))
             descriptor = os.open(folder / grants.USAGE_FILE, os.O_RDWR | os.O_CREAT, 0o666)
             os.truncate(descriptor, usage.SIZE)
@@ -57,10 +57,10 @@ class Node:
             os.close(descriptor)
 
 
-def measure(containers: int, cards: int, compute: ComputePolicy, *, busy: bool) -> tuple[float, float, float]:
+def measure(containers: int, gpus: int, compute: ComputePolicy, *, busy: bool) -> tuple[float, float, float]:
     """Microseconds of processor time a look, median and least, and looks a second."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as root:
-        node = Node(Path(root), containers, cards, compute)
+        node = Node(Path(root), containers, gpus, compute)
         folders = frozenset(node.folders)
         # Its clock goes as fast as it looks, so that what it does once a second is in the figures.
         clock = 0
@@ -88,13 +88,13 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description="What the loop costs that lends idle shares.")
     parser.add_argument("--containers", type=int, default=128)
-    parser.add_argument("--cards", type=int, default=8)
+    parser.add_argument("--gpus", type=int, default=8)
     given = parser.parse_args()
-    print(f"{given.containers} containers on {given.cards} GPUs; goal: below 2 % of a core")
+    print(f"{given.containers} containers on {given.gpus} GPUs; goal: below 2 % of a core")
     print(f"{'containers are':<24}{'us a look':>12}{'least':>8}{'looks a second':>16}{'% of a core':>14}")
     for compute in (ComputePolicy.SOFT, ComputePolicy.HARD):
         for busy in (True, False):
-            micros, least, rate = measure(given.containers, given.cards, compute, busy=busy)
+            micros, least, rate = measure(given.containers, given.gpus, compute, busy=busy)
             what = f"{compute}, {'all working' if busy else 'all at rest'}"
             print(f"{what:<24}{micros:>12.0f}{least:>8.0f}{rate:>16.1f}{micros * rate / 1e4:>14.2f}", flush=True)
 

@@ -25,29 +25,29 @@ from aiohttp import web
 
 from scheduler import binding, choice, cluster, freshness, kube, metrics, service, verdicts
 from unigpu import names, placement, requests
-from unigpu.allocations import Use
-from unigpu.books import Booking, Books
-from unigpu.cards import Node
+from unigpu.allocations import GpuUsage
+from unigpu.fit import Node
 from unigpu.gpus import Gpu
+from unigpu.ledger import Booking, CapacityLedger
 from unigpu.modes import NodeMode
-from unigpu.requests import PodRequest, Request, Spread
+from unigpu.requests import PlacementPolicy, PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
 
-CARD = 40960
+GPU = 40960
 RULES = placement.Rules()
 
 
-def make(nodes: int, cards: int, mixed: bool) -> Books:
+def make(nodes: int, gpus: int, mixed: bool) -> CapacityLedger:
     """A cluster, its GPUs about half taken if `mixed`."""
     chance = random.Random(7)
-    books = Books()
+    books = CapacityLedger()
     for number in range(nodes):
         name = f"node-{number:05}"
-        gpus = [Gpu(GpuUuid(f"GPU-{name}-{index}"), index, index, "NVIDIA A100", MiB(CARD)) for index in range(cards)]
+        gpus = [Gpu(GpuUuid(f"GPU-{name}-{index}"), index, index, "NVIDIA A100", MiB(GPU)) for index in range(gpus)]
         books.set_node(name, gpus, NodeMode.MIXED, None)
         for gpu in gpus if mixed else ():
             for share in range(chance.randrange(4)):
-                use = Use(MiB(chance.randrange(1000, 12000)), chance.randrange(0, 30), 1)
+                use = GpuUsage(MiB(chance.randrange(1000, 12000)), chance.randrange(0, 30), 1)
                 books.book(f"{gpu.uuid}-{share}", Booking("default/p", name, {gpu.uuid: use}))
     return books
 
@@ -74,7 +74,7 @@ def show(row: str, values: list[float], goal: float | None = None) -> dict[str, 
     return {"row": row, "median_ms": round(median, 4), "p99_ms": round(worst, 4), "goal_ms": goal}
 
 
-def churn(books: Books, all_names: list[str]) -> Callable[[int], object]:
+def churn(books: CapacityLedger, all_names: list[str]) -> Callable[[int], object]:
     """Bind one pod somewhere, and end the one bound ten rounds before."""
     chance = random.Random(3)
 
@@ -82,14 +82,14 @@ def churn(books: Books, all_names: list[str]) -> Callable[[int], object]:
         name = chance.choice(all_names)
         node = books.node(name)
         assert node is not None
-        gpu = chance.choice(node.cards).gpu.uuid
-        books.book(f"churn-{number}", Booking("default/p", name, {gpu: Use(MiB(100), 1, 1)}, confirmed=False))
+        gpu = chance.choice(node.gpus).gpu.uuid
+        books.book(f"churn-{number}", Booking("default/p", name, {gpu: GpuUsage(MiB(100), 1, 1)}, confirmed=False))
         books.release(f"churn-{number - 10}")
 
     return change
 
 
-async def over_http(books: Books, all_names: list[str], count: int) -> list[float]:
+async def over_http(books: CapacityLedger, all_names: list[str], count: int) -> list[float]:
     """Milliseconds of filter as a kube-scheduler waits for it."""
     change = churn(books, all_names)
     wish = {names.ANNOTATION_REQUEST: requests.dump(asking(8192, 30))}
@@ -112,7 +112,7 @@ async def over_http(books: Books, all_names: list[str], count: int) -> list[floa
             metrics.Metrics(books, lambda: 0),
             lambda: True,
             RULES,
-            Spread.BINPACK,
+            PlacementPolicy.BINPACK,
         )
         runner = web.AppRunner(answers.verbs(), access_log=None)
         await runner.setup()
@@ -133,14 +133,14 @@ async def over_http(books: Books, all_names: list[str], count: int) -> list[floa
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=5000)
-    parser.add_argument("--cards", type=int, default=8)
+    parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--json", action="store_true", help="one JSON document at the end")
     told = parser.parse_args()
     results = []
-    print(f"{told.nodes} nodes × {told.cards} GPUs{'':12} median ms    p99 ms")
+    print(f"{told.nodes} nodes × {told.gpus} GPUs{'':12} median ms    p99 ms")
     for kind in ("mixed", "empty"):
-        books = make(told.nodes, told.cards, kind == "mixed")
+        books = make(told.nodes, told.gpus, kind == "mixed")
         all_names = [f"node-{number:05}" for number in range(told.nodes)]
         change = churn(books, all_names)
         known = verdicts.Verdicts(books, RULES)
@@ -156,8 +156,8 @@ def main() -> int:
         results.append(show(f"{kind}: filter, new shape", list(rounds(min(told.rounds, 20), filter_new))))
         results.append(show(f"{kind}: filter, HTTP", asyncio.run(over_http(books, all_names, told.rounds))))
 
-        def score(_: int, books: Books = books, all_names: list[str] = all_names) -> None:
-            choice.prioritize(books, Spread.BINPACK, all_names)
+        def score(_: int, books: CapacityLedger = books, all_names: list[str] = all_names) -> None:
+            choice.prioritize(books, PlacementPolicy.BINPACK, all_names)
 
         results.append(show(f"{kind}: prioritize", list(rounds(told.rounds, score, change))))
         node = books.node(all_names[0])
@@ -168,7 +168,7 @@ def main() -> int:
 
         results.append(show(f"{kind}: place", list(rounds(told.rounds, place))))
     if told.json:
-        print(json.dumps({"nodes": told.nodes, "cards": told.cards, "rows": results}))
+        print(json.dumps({"nodes": told.nodes, "gpus": told.gpus, "rows": results}))
     return 0
 
 

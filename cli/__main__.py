@@ -52,7 +52,7 @@ def _status(given: argparse.Namespace) -> int:
     except errors.Unavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return UNREADABLE
-    found = usage.cards(nodes, pods)
+    found = usage.gpu_tenants(nodes, pods)
     if not found:
         print("no node has unigpu's inventory: is the node agent running?", file=sys.stderr)
     sys.stdout.write(usage.table(found))

@@ -109,8 +109,8 @@ def beyond(said: Applied) -> list[str]:
     """A line for each container that holds more memory than its limit."""
     return [
         f"{name}: still has {amount} MiB of {gpu} in use, more than its limit: it gets no more until it frees some"
-        for name, cards in said.held.items()
-        for gpu, amount in cards.items()
+        for name, gpus in said.held.items()
+        for gpu, amount in gpus.items()
     ]
 
 

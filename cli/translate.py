@@ -74,8 +74,8 @@ def _wishes(pod: PodRequest) -> Iterator[str]:
 
 def describe(wish: Request) -> str:
     """A request in words: `2 GPUs, of each 3000 MiB and 30 % (hard)`."""
-    cards = f"{wish.gpus} whole " * wish.whole or f"{wish.gpus} "
-    parts = [f"{cards}{'GPU' if wish.gpus == 1 else 'GPUs'}"]
+    gpus = f"{wish.gpus} whole " * wish.whole or f"{wish.gpus} "
+    parts = [f"{gpus}{'GPU' if wish.gpus == 1 else 'GPUs'}"]
     share = []
     if wish.memory:
         share.append(f"{wish.memory} MiB")

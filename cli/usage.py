@@ -33,7 +33,7 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class GpuTenants:
     """A GPU and who is on it."""
 
     node: str
@@ -41,30 +41,30 @@ class Card:
     tenants: tuple[Tenant, ...]
 
 
-def cards(nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[Card, ...]:
+def gpu_tenants(nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[GpuTenants, ...]:
     """Every GPU of the nodes, by node and index. What isn't understood counts as absent."""
     tenants: dict[tuple[str, str], list[Tenant]] = {}
     for pod in pods:
         for node, tenant in _tenants(pod):
             tenants.setdefault((node, tenant.share.gpu), []).append(tenant)
     return tuple(
-        Card(node, gpu, tuple(tenants.get((node, gpu.uuid), ())))
+        GpuTenants(node, gpu, tuple(tenants.get((node, gpu.uuid), ())))
         for node, found in sorted(_inventory(nodes))
         for gpu in sorted(found, key=lambda gpu: gpu.index)
     )
 
 
-def table(found: Iterable[Card]) -> str:
+def table(found: Iterable[GpuTenants]) -> str:
     """The GPUs as aligned text: a line for each container, and one for each empty GPU."""
     rows = [("NODE", "GPU", "MODEL", "MEMORY (MiB)", "CORES", "LIMITS", "POD", "CONTAINER")]
-    for card in found:
-        model = card.gpu.model if card.gpu.healthy else f"{card.gpu.model} (unhealthy)"
-        head = (card.node, str(card.gpu.index), model)
-        if not card.tenants:
-            rows.append((*head, f"0/{card.gpu.memory}", "0 %", "-", "-", "-"))
-        for tenant in card.tenants:
+    for one in found:
+        model = one.gpu.model if one.gpu.healthy else f"{one.gpu.model} (unhealthy)"
+        head = (one.node, str(one.gpu.index), model)
+        if not one.tenants:
+            rows.append((*head, f"0/{one.gpu.memory}", "0 %", "-", "-", "-"))
+        for tenant in one.tenants:
             pod = f"{tenant.namespace}/{tenant.pod}"
-            rows.append((*head, *_amounts(tenant, card.gpu), _state(tenant), pod, tenant.container))
+            rows.append((*head, *_amounts(tenant, one.gpu), _state(tenant), pod, tenant.container))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"

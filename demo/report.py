@@ -92,17 +92,17 @@ def row(pod: Mapping[str, Any], words: Mapping[str, Any], seen: Metrics) -> Row:
     ((container, request),) = requests.load(notes[names.ANNOTATION_REQUEST]).containers.items()
     shares = allocations.load(notes[names.ANNOTATION_ALLOCATION]).containers[container]
     name = pod["metadata"]["name"]
-    cards = {card["uuid"]: card for card in words["gpus"]}
+    gpus = {gpu["uuid"]: gpu for gpu in words["gpus"]}
     values = [seen.get((name, container, share.gpu), {}) for share in shares]
     return Row(
         pod=name,
         dialect=request.dialect,
-        asked="\n".join(f"{field}: {value}" for field, value in request.asked.items()),
+        asked="\n".join(f"{field}: {value}" for field, value in request.original_fields.items()),
         given="\n".join(share.gpu[:12] + "…" for share in shares),
         sees="\n".join(
-            _whole(cards[share.gpu]["total_bytes"]) if share.gpu in cards else "not this GPU!" for share in shares
+            _whole(gpus[share.gpu]["total_bytes"]) if share.gpu in gpus else "not this GPU!" for share in shares
         ),
-        took="\n".join(_took(cards[share.gpu]) if share.gpu in cards else "" for share in shares),
+        took="\n".join(_took(gpus[share.gpu]) if share.gpu in gpus else "" for share in shares),
         metrics="\n".join(
             f"{_whole(value.get(names.METRIC_MEMORY_USED, 0))} of {_whole(value.get(names.METRIC_MEMORY_LIMIT, 0))}"
             for value in values
@@ -110,9 +110,9 @@ def row(pod: Mapping[str, Any], words: Mapping[str, Any], seen: Metrics) -> Row:
     )
 
 
-def _took(card: Mapping[str, Any]) -> str:
-    refusal = "" if card["error"] == OUT_OF_MEMORY else f"\n{card['error']}"
-    return f"{card['taken_mib']:,}{refusal}"
+def _took(gpu: Mapping[str, Any]) -> str:
+    refusal = "" if gpu["error"] == OUT_OF_MEMORY else f"\n{gpu['error']}"
+    return f"{gpu['taken_mib']:,}{refusal}"
 
 
 def _whole(amount: float) -> str:

@@ -6,7 +6,7 @@ from operator import ne, sub
 from pathlib import Path
 
 from unigpu import errors, grants, lending, policy, usage
-from unigpu.lending import Pulse, Seat
+from unigpu.lending import ActivityEstimate, Claimant
 from unigpu.policy import Policy
 from unigpu.units import GpuUuid
 
@@ -49,10 +49,10 @@ class Account:
         self._still: list[int] = []
         self._nobody: list[bool] = []
         self._totals: tuple[int, ...] = ()
-        self.cards: tuple[GpuUuid, ...] = ()
+        self.gpus: tuple[GpuUuid, ...] = ()
         """In the policy's order, as all that follows."""
-        self.seats: tuple[Seat, ...] = ()
-        self.pulses: list[Pulse] = []
+        self.claimants: tuple[Claimant, ...] = ()
+        self.estimates: list[ActivityEstimate] = []
         self.charged: list[int] = []
         """GPU time charged between the last two looks, ns."""
         self.waiting: list[bool] = []
@@ -74,7 +74,7 @@ class Account:
         return (_inode(named[0]), _inode(named[1])) == self._inodes
 
     def learn(self) -> bool:
-        """Read the policy where its sequence moved; whether the seats are others now.
+        """Read the policy where its sequence moved; whether the claimants are others now.
 
         One that is being written is left for the next time. Raises Malformed.
         """
@@ -90,23 +90,23 @@ class Account:
             return False
         limits = policy.unpack(content)
         self._sequence = sequence
-        cards, found = tuple(card.gpu for card in limits.cards), seats(limits)
-        if (cards, found) == (self.cards, self.seats):
+        gpus, found = tuple(gpu.gpu for gpu in limits.gpus), claimants(limits)
+        if (gpus, found) == (self.gpus, self.claimants):
             return False
-        if cards != self.cards:
-            self._charges = usage.charges(len(cards))
-            self._moments = [policy.moment_offset(card) // 8 for card in range(len(cards))]
-            self._still, self._nobody = [0] * len(cards), [False] * len(cards)
-        self.cards, self.seats = cards, found
+        if gpus != self.gpus:
+            self._charges = usage.charges(len(gpus))
+            self._moments = [policy.live_state_offset(gpu) // 8 for gpu in range(len(gpus))]
+            self._still, self._nobody = [0] * len(gpus), [False] * len(gpus)
+        self.gpus, self.claimants = gpus, found
         self.start()
         return True
 
     def start(self) -> None:
         """Begin anew: nothing is known of what it does, and nothing that was told holds."""
-        self.pulses = [lending.STILL] * len(self.cards)
+        self.estimates = [lending.IDLE] * len(self.gpus)
         self._forget()
-        for card in range(len(self.cards)):
-            self.tell(card, 0, 0)
+        for gpu in range(len(self.gpus)):
+            self.tell(gpu, 0, 0)
 
     def look(self) -> Exception | None:
         """Read the account; why it or the policy can't be used. A damaged account says that nothing happens."""
@@ -137,13 +137,13 @@ class Account:
                 self._totals = tuple(self._still)
         return None
 
-    def tell(self, card: int, now: float, others: float) -> None:
+    def tell(self, gpu: int, now: float, others: float) -> None:
         """Write the moment of the GPU at this place, in one store."""
-        self._words[self._moments[card]] = policy.moment_word(now, others)
+        self._words[self._moments[gpu]] = policy.live_state_word(now, others)
 
     def seen(self, moment_ns: int) -> None:
         """Say that what is told holds from now on."""
-        self._words[policy.LOOKED_OFFSET // 8] = moment_ns
+        self._words[policy.HEARTBEAT_OFFSET // 8] = moment_ns
 
     def _check(self) -> None:
         """Raises Malformed for a policy that shrank: touching what isn't there any more would kill us."""
@@ -161,10 +161,10 @@ class Account:
         return found
 
 
-def seats(limits: Policy) -> tuple[Seat, ...]:
+def claimants(limits: Policy) -> tuple[Claimant, ...]:
     """The container's place on each of its GPUs."""
     return tuple(
-        Seat(limits.compute, card.cores, card.ceiling, limits.priority, limits.cores_enforced) for card in limits.cards
+        Claimant(limits.compute, gpu.cores, gpu.ceiling, limits.priority, limits.cores_enforced) for gpu in limits.gpus
     )
 
 

@@ -74,9 +74,9 @@ class Agent:
         self._lingering: set[tuple[str, str]] = set()
         """Containers whose pod is gone while a program of theirs lives; they stay in the books until it ends."""
 
-    def see_cards(self, cards: Sequence[Gpu]) -> None:
+    def see_gpus(self, gpus: Sequence[Gpu]) -> None:
         """Take note of the node's GPUs."""
-        self.node = dataclasses.replace(self.node, cards={card.uuid: card for card in cards})
+        self.node = dataclasses.replace(self.node, gpus={gpu.uuid: gpu for gpu in gpus})
 
     async def see_labels(self, labels: Mapping[str, str]) -> None:
         """Take note of the node's labels: a change of mode is soon in force, in running containers too."""
@@ -308,9 +308,7 @@ class Agent:
     def _write_specs(self, slot: str, folder: Path, decision: Decision) -> None:
         managed = cdi.managed(self._installed.library, self._installed.preload)
         self._specs.write_common(self._driver.common().plus(managed))
-        self._specs.write(
-            slot, cdi.own(folder).plus(self._driver.own(decision.cards)).plus(cdi.Edits(env=decision.env))
-        )
+        self._specs.write(slot, cdi.own(folder).plus(self._driver.own(decision.gpus)).plus(cdi.Edits(env=decision.env)))
 
     async def _foresee(self, slots: frozenset[str], turn: object) -> None:
         for pause in _FORESIGHT:

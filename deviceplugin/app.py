@@ -10,9 +10,9 @@ from pathlib import Path
 from deviceplugin import driver, health, library, plugin, publication
 from deviceplugin.agent import Agent
 from deviceplugin.apiserver import ApiServer
-from deviceplugin.cards import Cards
 from deviceplugin.decisions import Node
 from deviceplugin.folders import Folders
+from deviceplugin.gpu_watch import GpuWatch
 from deviceplugin.inventory import Inventory
 from deviceplugin.lender import Lender
 from deviceplugin.plugin import Plugin
@@ -60,16 +60,16 @@ async def run(settings: Settings) -> None:
         kubelet = Plugin(settings.plugins, settings.kubelet_poll, agent.allocated, agent.prestart)
 
         async def changed(found: Inventory) -> None:
-            agent.see_cards(found.cards)
+            agent.see_gpus(found.gpus)
             publisher.see(found)
-            await kubelet.offer(plugin.slots(len(found.cards), settings.shares_per_gpu))
+            await kubelet.offer(plugin.slots(len(found.gpus), settings.shares_per_gpu))
 
-        cards = Cards(settings, parts, await _earlier(api), changed)
+        node_gpus = GpuWatch(settings, parts, await _earlier(api), changed)
 
         def missing() -> list[str]:
             lacks = {
-                "NVML hasn't answered yet": not cards.seen,
-                "not registered with the kubelet": bool(cards.known.cards) and not kubelet.registered,
+                "NVML hasn't answered yet": not node_gpus.seen,
+                "not registered with the kubelet": bool(node_gpus.known.gpus) and not kubelet.registered,
                 "the node's inventory isn't published": not publisher.published,
             }
             return [lack for lack, present in lacks.items() if present]
@@ -79,7 +79,7 @@ async def run(settings: Settings) -> None:
         try:
             await _until_signal(
                 {
-                    "cards": cards.watch(),
+                    "node_gpus": node_gpus.watch(),
                     "kubelet": kubelet.serve(),
                     "pods": agent.follow_pods(),
                     "limits": agent.limiter.work(),

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deviceplugin import books, pods
+from deviceplugin import grant_totals, pods
 from deviceplugin.decisions import Node, limit
 from unigpu import errors, findings, limits, modes
 from unigpu.allocations import Share
@@ -91,10 +91,10 @@ def refusal(node: Node, pod: pods.Pod, change: Change, grants: Iterable[Grant], 
         new += counted([grant], beyond)
         held_here[key] = new[-1]
     for grant in new:
-        missing = [share.gpu for share in grant.shares if share.gpu not in node.cards]
+        missing = [share.gpu for share in grant.shares if share.gpu not in node.gpus]
         if missing:
             raise errors.Unavailable(f"{grant.container}: GPU {missing[0]} isn't known to node {node.name} at present")
-        problem = books.excess(node.cards, held_here.values(), grant)
+        problem = grant_totals.excess(node.gpus, held_here.values(), grant)
         if problem:
             return f"{grant.container}: {problem}"
     return None
@@ -126,11 +126,11 @@ def lowered(node: Node, before: Held, after: Held) -> Policy:
     old, new = limit(node, before.request, before.shares), limit(node, after.request, after.shares)
     return dataclasses.replace(
         new,
-        cards=tuple(
+        gpus=tuple(
             dataclasses.replace(
-                card, memory=Bytes(_less(card.memory, was.memory)), cores=Percent(_less(card.cores, was.cores))
+                gpu, memory=Bytes(_less(gpu.memory, was.memory)), cores=Percent(_less(gpu.cores, was.cores))
             )
-            for card, was in zip(new.cards, old.cards, strict=True)
+            for gpu, was in zip(new.gpus, old.gpus, strict=True)
         ),
     )
 

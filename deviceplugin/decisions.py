@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deviceplugin import books, environment, pods
+from deviceplugin import environment, grant_totals, pods
 from unigpu import errors, limits, modes, policy, units
 from unigpu.allocations import Share
 from unigpu.gpus import Gpu
@@ -21,7 +21,7 @@ class Node:
     name: str
     boot: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    cards: Mapping[GpuUuid, Gpu] = field(default_factory=dict)
+    gpus: Mapping[GpuUuid, Gpu] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Decision:
 
     grant: Grant
     policy: Policy
-    cards: Sequence[Gpu]
+    gpus: Sequence[Gpu]
     """In the order in which the container sees them."""
     env: Mapping[str, str]
 
@@ -57,7 +57,7 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
         )
     held_to = limits.effective(modes.on_node(asked, node.labels), in_force)
     shares = limits.shares(asked, shares, in_force)
-    cards = tuple(_card(node, whose, share) for share in shares)
+    gpus = tuple(_gpu(node, whose, share) for share in shares)
     grant = Grant(
         namespace=pod.namespace,
         pod=pod.name,
@@ -65,41 +65,39 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
         container=container,
         slots=tuple(sorted(slots)),
         shares=tuple(shares),
-        indexes={card.uuid: card.index for card in cards},
+        indexes={gpu.uuid: gpu.index for gpu in gpus},
         isolated=asked.isolated,
         dialect=asked.dialect,
         role=asked.role,
         boot=node.boot,
     )
-    problem = books.excess(node.cards, held, grant)
+    problem = grant_totals.excess(node.gpus, held, grant)
     if problem:
         raise errors.Denied(f"{whose} would exceed its GPU: {problem}")
     written = limit(node, held_to, shares)
-    env = environment.vendor(request, container, shares, node.cards, written, pod.env.get(container, frozenset()))
-    return Decision(grant, written, cards, env)
+    env = environment.vendor(request, container, shares, node.gpus, written, pod.env.get(container, frozenset()))
+    return Decision(grant, written, gpus, env)
 
 
 def limit(node: Node, asked: Request, shares: Sequence[Share]) -> Policy:
     """The container's policy under the node's present mode; the whole GPU where memory isn't enforced."""
     mode = modes.of_labels(node.labels)
-    decided = policy.decide(asked, shares, modes.enforcement(mode, node.labels, asked))
+    decided = policy.build_policy(asked, shares, modes.enforcement(mode, node.labels, asked))
     if decided.memory_enforced:
         return decided
     return dataclasses.replace(
         decided,
-        cards=tuple(
-            dataclasses.replace(card, memory=units.to_bytes(node.cards[card.gpu].memory))
-            if card.gpu in node.cards
-            else card
-            for card in decided.cards
+        gpus=tuple(
+            dataclasses.replace(gpu, memory=units.to_bytes(node.gpus[gpu.gpu].memory)) if gpu.gpu in node.gpus else gpu
+            for gpu in decided.gpus
         ),
     )
 
 
-def _card(node: Node, whose: str, share: Share) -> Gpu:
-    card = node.cards.get(share.gpu)
-    if card is None:
+def _gpu(node: Node, whose: str, share: Share) -> Gpu:
+    gpu = node.gpus.get(share.gpu)
+    if gpu is None:
         raise errors.Denied(f"{whose} was allocated GPU {share.gpu}, which node {node.name} doesn't have")
-    if not card.healthy:
+    if not gpu.healthy:
         raise errors.Denied(f"{whose} was allocated GPU {share.gpu}, which is unhealthy at present")
-    return card
+    return gpu

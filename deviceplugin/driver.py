@@ -39,7 +39,7 @@ class Driver(Protocol):
     def common(self) -> cdi.Edits:
         """What every container gets. Raises Unavailable where a part is missing."""
 
-    def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
+    def own(self, gpus: Sequence[Gpu]) -> cdi.Edits:
         """What a container with these GPUs gets besides. Raises Unavailable where a part is missing."""
 
     def nvml(self) -> Path:
@@ -78,9 +78,9 @@ class Simulated:
         mounts.append(cdi.Mount(state, state, writable=True, executable=False))
         return cdi.Edits(mounts=_there(mounts), env=self.environment())
 
-    def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
+    def own(self, gpus: Sequence[Gpu]) -> cdi.Edits:
         """The GPUs' files."""
-        files = [str(self.state / f"gpu{card.minor}") for card in cards]
+        files = [str(self.state / f"gpu{gpu.minor}") for gpu in gpus]
         return cdi.Edits(mounts=_there([cdi.Mount(file, file, executable=False) for file in files]))
 
     def nvml(self) -> Path:
@@ -123,9 +123,9 @@ class Real:
         nodes = (node for name in _SHARED_NODES if (node := self._find(name)) is not None)
         return cdi.Edits(mounts=tuple(mounts), nodes=tuple(nodes))
 
-    def own(self, cards: Sequence[Gpu]) -> cdi.Edits:
+    def own(self, gpus: Sequence[Gpu]) -> cdi.Edits:
         """The GPUs' device nodes."""
-        return cdi.Edits(nodes=tuple(self._node(f"nvidia{card.minor}") for card in cards))
+        return cdi.Edits(nodes=tuple(self._node(f"nvidia{gpu.minor}") for gpu in gpus))
 
     def nvml(self) -> Path:
         """NVML as the driver's root has it."""

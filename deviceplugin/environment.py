@@ -16,14 +16,14 @@ def vendor(
     pod: PodRequest,
     container: str,
     shares: Sequence[Share],
-    cards: Mapping[GpuUuid, Gpu],
+    gpus: Mapping[GpuUuid, Gpu],
     policy: Policy,
     taken: frozenset[str],
 ) -> dict[str, str]:
     """Variables of the dialect in which the container was written. What its author set (`taken`) stays."""
     request = pod.containers[container]
     if request.dialect == names.DIALECT_ALIBABA:
-        said = _alibaba(pod, request, shares, cards)
+        said = _alibaba(pod, request, shares, gpus)
     elif request.dialect == names.DIALECT_HAMI:
         said = _hami(policy)
     else:
@@ -31,38 +31,36 @@ def vendor(
     ours = {key: value for key, value in said.items() if key not in taken}
     given = [f"{key}={value}" for key, value in ours.items() if key.startswith(_LIMITS)]
     # So that a limit that is raised later isn't taken for one that somebody tightened.
-    return {**ours, names.ENV_GIVEN: ";".join(given)} if given else ours
+    return {**ours, names.ENV_INJECTED_LIMITS: ";".join(given)} if given else ours
 
 
-def _alibaba(
-    pod: PodRequest, request: Request, shares: Sequence[Share], cards: Mapping[GpuUuid, Gpu]
-) -> dict[str, str]:
+def _alibaba(pod: PodRequest, request: Request, shares: Sequence[Share], gpus: Mapping[GpuUuid, Gpu]) -> dict[str, str]:
     amount = _asked(request)
     if amount == 0 or request.memory == 0:
         return {}
     # GiB or MiB, whichever the platform reads the number in: what was made of it tells.
     unit = max(1, request.total_memory // amount)
-    first = cards[shares[0].gpu]
+    first = gpus[shares[0].gpu]
     return {
-        names.ENV_ALIYUN_INDEX: ",".join(str(cards[share.gpu].index) for share in shares),
+        names.ENV_ALIYUN_INDEX: ",".join(str(gpus[share.gpu].index) for share in shares),
         names.ENV_ALIYUN_POD: str(sum(_asked(other) for other in pod.containers.values())),
         names.ENV_ALIYUN_CONTAINER: str(request.memory // unit),
-        names.ENV_ALIYUN_CARD: str(first.memory // unit),
+        names.ENV_ALIYUN_GPU: str(first.memory // unit),
     }
 
 
 def _asked(request: Request) -> int:
-    text = request.asked.get(names.ALIYUN_GPU_MEM, "")
+    text = request.original_fields.get(names.ALIYUN_GPU_MEM, "")
     return int(text) if text.isdecimal() else 0
 
 
 def _hami(policy: Policy) -> dict[str, str]:
     said = {names.ENV_SHARED_CACHE: names.CONTAINER_USAGE}
     if policy.memory_enforced:
-        for position, card in enumerate(policy.cards):
-            if card.memory:
-                said[f"{names.ENV_MEMORY_LIMIT}_{position}"] = f"{units.to_mib(Bytes(card.memory))}m"
-    ceilings = {card.ceiling for card in policy.cards if card.cores}
+        for position, gpu in enumerate(policy.gpus):
+            if gpu.memory:
+                said[f"{names.ENV_MEMORY_LIMIT}_{position}"] = f"{units.to_mib(Bytes(gpu.memory))}m"
+    ceilings = {gpu.ceiling for gpu in policy.gpus if gpu.cores}
     if policy.cores_enforced and len(ceilings) == 1:
         said[names.ENV_CORE_LIMIT] = str(ceilings.pop())
     return said

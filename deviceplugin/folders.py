@@ -130,7 +130,7 @@ class Folders:
             return {}
         finally:
             os.close(descriptor)
-        return limits.held(shares, [card.used for card in found.cards])
+        return limits.held(shares, [gpu.used for gpu in found.gpus])
 
     def in_use(self, pod_uid: str, container: str) -> bool:
         """Whether a program of the container lives that uses its GPUs: each holds a lock on its usage file."""

@@ -19,7 +19,7 @@ class Sight:
     """One GPU as seen in one look."""
 
     index: int
-    card: Gpu | None
+    gpu: Gpu | None
     """None: it can't be read."""
     problem: str = ""
 
@@ -37,7 +37,7 @@ class Look:
 class Inventory:
     """What is known of the GPUs."""
 
-    cards: Sequence[Gpu] = ()
+    gpus: Sequence[Gpu] = ()
     """By index."""
     ailments: Mapping[GpuUuid, str] = field(default_factory=dict)
     """Why a GPU is unhealthy."""
@@ -55,7 +55,7 @@ def read(line: bytes) -> Look:
         if "error" in document:
             raise errors.Unavailable(f"the driver doesn't answer: {document['error']}")
         return Look(
-            sights=tuple(_sight(item) for item in document["cards"]),
+            sights=tuple(_sight(item) for item in document["gpus"]),
             xids={GpuUuid(uuid): int(xid) for uuid, xid in document["xids"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -85,28 +85,28 @@ def after(known: Inventory, look: Look, now: float, quiet: float) -> Inventory:
     critical XID is unhealthy until it answers and has reported none for `quiet` seconds. One that the driver doesn't
     number any more is gone.
     """
-    before = {card.index: card for card in known.cards}
+    before = {gpu.index: gpu for gpu in known.gpus}
     critical = {uuid: xid for uuid, xid in look.xids.items() if xid not in XIDS_OF_PROGRAMS}
     xid_at = {**known.xid_at, **dict.fromkeys(critical, now)}
     xid_at = {uuid: at for uuid, at in xid_at.items() if now - at < quiet}
-    cards, ailments = [], {}
+    gpus, ailments = [], {}
     for sight in look.sights:
-        card = sight.card if sight.card is not None else before.get(sight.index)
-        if card is None:
+        gpu = sight.gpu if sight.gpu is not None else before.get(sight.index)
+        if gpu is None:
             continue
-        if sight.card is None:
-            ailments[card.uuid] = sight.problem
-        elif card.uuid in xid_at:
-            earlier = known.ailments.get(card.uuid, "XID")
-            ailments[card.uuid] = f"XID {critical[card.uuid]}" if card.uuid in critical else earlier
-        cards.append(dataclasses.replace(card, healthy=card.uuid not in ailments))
-    return Inventory(tuple(cards), ailments, xid_at)
+        if sight.gpu is None:
+            ailments[gpu.uuid] = sight.problem
+        elif gpu.uuid in xid_at:
+            earlier = known.ailments.get(gpu.uuid, "XID")
+            ailments[gpu.uuid] = f"XID {critical[gpu.uuid]}" if gpu.uuid in critical else earlier
+        gpus.append(dataclasses.replace(gpu, healthy=gpu.uuid not in ailments))
+    return Inventory(tuple(gpus), ailments, xid_at)
 
 
 def lost(known: Inventory, problem: str) -> Inventory:
     """What is known when the driver doesn't answer at all: the same GPUs, none of them healthy."""
     return dataclasses.replace(
         known,
-        cards=tuple(dataclasses.replace(card, healthy=False) for card in known.cards),
-        ailments={card.uuid: problem for card in known.cards},
+        gpus=tuple(dataclasses.replace(gpu, healthy=False) for gpu in known.gpus),
+        ailments={gpu.uuid: problem for gpu in known.gpus},
     )

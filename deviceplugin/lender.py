@@ -103,7 +103,7 @@ class Round:
         self._accounts: dict[Path, Account] = {}
         self._problems: dict[Path, str] = {}
         """Why a folder's files can't be used."""
-        self._cards: list[_Card] = []
+        self._gpus: list[_Gpu] = []
         """Those that several containers share."""
         self._looked_ns = clock() - SHORTEST_NS
         self._worked_ns = 0
@@ -128,12 +128,12 @@ class Round:
         if not self._accounts:
             return REST if self._problems else None
         elapsed_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
-        works = [card.look(elapsed_ns) for card in self._cards]
+        works = [gpu.look(elapsed_ns) for gpu in self._gpus]
         if any(works):
             self._worked_ns = now_ns
         for account in self._accounts.values():
             account.seen(now_ns)
-        lends = any(card.lends for card in self._cards)
+        lends = any(gpu.lends for gpu in self._gpus)
         if now_ns - self._worked_ns < CALM_NS:
             return PACE if lends else PACE_TO_KNOW
         return READY if lends else REST
@@ -143,7 +143,7 @@ class Round:
         for account in self._accounts.values():
             account.close()
         self._accounts.clear()
-        self._cards = []
+        self._gpus = []
 
     def _renew(self) -> None:
         """Open what came, close what went or is another file now, read the policies that changed."""
@@ -180,43 +180,43 @@ class Round:
         """Who is on which GPU, and on which of them there is something to tell."""
         members: dict[GpuUuid, list[tuple[Account, int]]] = {}
         for account in self._accounts.values():
-            for place, gpu in enumerate(account.cards):
+            for place, gpu in enumerate(account.gpus):
                 members.setdefault(gpu, []).append((account, place))
-        cards = [_Card(seated) for seated in members.values()]
-        self._cards = [card for card in cards if card.shared]
+        gpus = [_Gpu(seated) for seated in members.values()]
+        self._gpus = [gpu for gpu in gpus if gpu.shared]
         # Who is alone on a GPU isn't looked at again: nothing that it does changes what it may have.
-        for card in cards:
-            card.look(0)
+        for shared in gpus:
+            shared.look(0)
 
 
-class _Card:
+class _Gpu:
     """A GPU and its containers, each with the GPU's place in its policy."""
 
     def __init__(self, members: list[tuple[Account, int]]) -> None:
-        self._members = [(account, place, account.seats[place].most) for account, place in members]
-        self._seats = [account.seats[place] for account, place in members]
+        self._members = [(account, place, account.claimants[place].most) for account, place in members]
+        self._seats = [account.claimants[place] for account, place in members]
         self._wishes: list[float] | None = None
         self._said: list[float] = [0.0] * len(members)
-        self._at_rest = [lending.STILL] * len(members)
+        self._at_rest = [lending.IDLE] * len(members)
         self.lends = lending.lends(self._seats)
         self.shared = len(members) > 1
 
     def look(self, elapsed_ns: int) -> bool:
         """Tell each container what follows from what all were seen to do; whether anybody works."""
-        pulses = []
+        estimates = []
         for account, place, most in self._members:
-            pulse = lending.feel(
-                account.pulses[place], account.charged[place], account.waiting[place], elapsed_ns, most
+            estimate = lending.update_activity(
+                account.estimates[place], account.charged[place], account.waiting[place], elapsed_ns, most
             )
-            account.pulses[place] = pulse
-            pulses.append(pulse)
-        wishes = [pulse.wish for pulse in pulses]
-        if self.lends and wishes != self._wishes:
-            self._said = lending.divide(self._seats, wishes)
-        works = pulses != self._at_rest
-        if works or wishes != self._wishes:
-            used = lending.others(pulses)
+            account.estimates[place] = estimate
+            estimates.append(estimate)
+        demands = [estimate.demand for estimate in estimates]
+        if self.lends and demands != self._wishes:
+            self._said = lending.divide(self._seats, demands)
+        works = estimates != self._at_rest
+        if works or demands != self._wishes:
+            used = lending.neighbour_load(estimates)
             for (account, place, _), now, others in zip(self._members, self._said, used, strict=True):
                 account.tell(place, now, others)
-        self._wishes = wishes
+        self._wishes = demands
         return works

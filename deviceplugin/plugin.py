@@ -33,9 +33,9 @@ until we have registered, and it takes pods soon after its socket is there."""
 Identity = tuple[int, int] | None
 
 
-def slots(cards: int, shares_per_gpu: int) -> tuple[str, ...]:
+def slots(gpus: int, shares_per_gpu: int) -> tuple[str, ...]:
     """IDs of all slots of a node: opaque, and tied to no GPU."""
-    return tuple(f"slot-{number:04d}" for number in range(cards * shares_per_gpu))
+    return tuple(f"slot-{number:04d}" for number in range(gpus * shares_per_gpu))
 
 
 class Plugin:

@@ -39,7 +39,7 @@ class Probe:
         for index in range(pynvml.nvmlDeviceGetCount()):
             try:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                card = {
+                gpu = {
                     "index": index,
                     "uuid": pynvml.nvmlDeviceGetUUID(handle),
                     "minor": pynvml.nvmlDeviceGetMinorNumber(handle),
@@ -49,13 +49,13 @@ class Probe:
             except pynvml.NVMLError as error:
                 seen.append({"index": index, "problem": str(error)})
                 continue
-            handles[card["uuid"]] = handle
-            seen.append(card)
+            handles[gpu["uuid"]] = handle
+            seen.append(gpu)
         if set(handles) != set(self._links):
             self._links = {uuid: _links(handle, uuid, handles) for uuid, handle in handles.items()}
-        for card in seen:
-            if "uuid" in card:
-                card["links"] = self._links[card["uuid"]]
+        for gpu in seen:
+            if "uuid" in gpu:
+                gpu["links"] = self._links[gpu["uuid"]]
         self._watch(handles)
         return seen
 
@@ -121,7 +121,7 @@ def main() -> int:
     try:
         probe = Probe(library)
         while True:
-            print(json.dumps({"cards": probe.look(), "xids": xids}), flush=True)
+            print(json.dumps({"gpus": probe.look(), "xids": xids}), flush=True)
             xids = probe.wait(seconds)
     except BrokenPipeError:
         return 0

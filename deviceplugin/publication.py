@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deviceplugin import books
+from deviceplugin import grant_totals
 from unigpu import gpus, names
 from unigpu.gpus import Gpu
 
@@ -20,29 +20,29 @@ def published(node: Mapping[str, Any]) -> str | None:
     return text
 
 
-def annotation(cards: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] | None:
+def annotation(node_gpus: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] | None:
     """Merge patch of the node's metadata, None where it is right already."""
-    text = gpus.dump(cards)
+    text = gpus.dump(node_gpus)
     if published(node) == text:
         return None
     return {"metadata": {"annotations": {names.ANNOTATION_INVENTORY: text}}}
 
 
-def resources(cards: Sequence[Gpu]) -> dict[str, str]:
+def resources(node_gpus: Sequence[Gpu]) -> dict[str, str]:
     """What the node has: MiB and percent over its healthy GPUs."""
-    healthy = [card for card in cards if card.healthy]
+    healthy = [gpu for gpu in node_gpus if gpu.healthy]
     return {
-        names.RESOURCE_MEMORY: str(sum(card.memory for card in healthy)),
-        names.RESOURCE_CORES: str(books.CARD_CORES * len(healthy)),
+        names.RESOURCE_MEMORY: str(sum(gpu.memory for gpu in healthy)),
+        names.RESOURCE_CORES: str(grant_totals.GPU_CORES * len(healthy)),
     }
 
 
-def capacity(cards: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] | None:
+def capacity(node_gpus: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] | None:
     """Merge patch of the node's status, None where it is right already.
 
     The kubelet derives allocatable from capacity by itself, seconds later; with both, pods need not wait for it.
     """
-    wanted = resources(cards)
+    wanted = resources(node_gpus)
     status = node.get("status") or {}
     wrong = {
         part: changes

@@ -27,12 +27,12 @@ class Publisher:
         self._interval = interval
         self._labelled = labelled
         self._node: dict[str, Any] | None = None
-        self._cards: Inventory | None = None
+        self._gpus: Inventory | None = None
         self._wake = asyncio.Event()
 
-    def see(self, cards: Inventory) -> None:
+    def see(self, gpus: Inventory) -> None:
         """The GPUs are these now."""
-        self._cards = cards
+        self._gpus = gpus
         self._wake.set()
 
     async def follow_node(self) -> None:
@@ -65,16 +65,16 @@ class Publisher:
             await asyncio.sleep(_PAUSE)
 
     async def _compare(self) -> None:
-        node, known = self._node, self._cards
+        node, known = self._node, self._gpus
         if node is None or known is None:
             return
-        metadata = publication.annotation(known.cards, node)
+        metadata = publication.annotation(known.gpus, node)
         if metadata is not None:
             await self._api.patch_node(metadata)
-        status = publication.capacity(known.cards, node)
+        status = publication.capacity(known.gpus, node)
         if status is not None:
             await self._api.patch_node_status(status)
         if metadata is not None or status is not None:
-            logs.event(logger, "published", cards=len(known.cards), resources=publication.resources(known.cards))
+            logs.event(logger, "published", gpus=len(known.gpus), resources=publication.resources(known.gpus))
             self._node = await self._api.read_node()
         self.published = True

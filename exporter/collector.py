@@ -7,15 +7,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter import cards, exposition
+from exporter import exposition, gpu_totals
 from exporter.container import Container
 from exporter.driver import Driver, Sight
 from exporter.folders import Folders
 from unigpu import grants, names
-from unigpu.allocations import Use
+from unigpu.allocations import GpuUsage
 from unigpu.units import BYTES_PER_MIB, GpuUuid
 
-Granted = Mapping[GpuUuid, tuple[int | None, Use]]
+Granted = Mapping[GpuUuid, tuple[int | None, GpuUsage]]
 
 
 class Page:
@@ -42,7 +42,7 @@ class Page:
             changed |= container.refresh(now_ns)
         if changed or not self._still:
             self._still = self._unchanging()
-            self._granted = cards.granted(container.grant for container in self._containers)
+            self._granted = gpu_totals.granted(container.grant for container in self._containers)
         used = [container.used for container in self._containers]
         now = [container.now for container in self._containers]
         if changed or not self._moving or used != self._used or now != self._now:
@@ -50,7 +50,7 @@ class Page:
             self._moving = self._changing()
         sight = answer()
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Cards(self._granted, sight, self._clock() - began))
+        registry.register(_Gpus(self._granted, sight, self._clock() - began))
         return [generate_latest(registry), self._moving, self._still]
 
     def _changing(self) -> bytes:
@@ -97,7 +97,7 @@ class Page:
         )
 
 
-class _Cards(Collector):
+class _Gpus(Collector):
     """GPUs, and the exporter itself."""
 
     def __init__(self, granted: Granted, sight: Sight | None, seconds: float) -> None:
@@ -105,21 +105,21 @@ class _Cards(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """One sample a GPU and metric; what the driver doesn't say is left out rather than 0."""
-        seen = {card.uuid: card for card in self._sight.cards} if self._sight is not None else {}
+        seen = {gpu.uuid: gpu for gpu in self._sight.gpus} if self._sight is not None else {}
         lost = self._sight.lost if self._sight is not None else frozenset()
-        total = _per_card(names.METRIC_GPU_MEMORY_TOTAL, "Memory of the GPU.")
-        used = _per_card(names.METRIC_GPU_MEMORY_USED, "Memory of the GPU that is in use, as the driver says.")
-        utilisation = _per_card(names.METRIC_GPU_UTILISATION, "Percent of time in which the GPU worked.")
-        healthy = _per_card(names.METRIC_GPU_HEALTHY, "Whether the driver answers for the GPU.")
-        given = _per_card(names.METRIC_GPU_MEMORY_GRANTED, "Memory of the GPU that containers on the node may have.")
-        shares = _per_card(names.METRIC_GPU_SHARES, "Shares of the GPU that containers on the node have.")
+        total = _per_gpu(names.METRIC_GPU_MEMORY_TOTAL, "Memory of the GPU.")
+        used = _per_gpu(names.METRIC_GPU_MEMORY_USED, "Memory of the GPU that is in use, as the driver says.")
+        utilisation = _per_gpu(names.METRIC_GPU_UTILISATION, "Percent of time in which the GPU worked.")
+        healthy = _per_gpu(names.METRIC_GPU_HEALTHY, "Whether the driver answers for the GPU.")
+        given = _per_gpu(names.METRIC_GPU_MEMORY_GRANTED, "Memory of the GPU that containers on the node may have.")
+        shares = _per_gpu(names.METRIC_GPU_SHARES, "Shares of the GPU that containers on the node have.")
         indexes = {uuid: index for uuid, (index, _) in self._granted.items()}
-        indexes |= {uuid: card.index for uuid, card in seen.items()}
+        indexes |= {uuid: gpu.index for uuid, gpu in seen.items()}
         # The index of a lost GPU isn't known unless a container has it: it comes last.
         for uuid in sorted(indexes.keys() | lost, key=lambda uuid: (uuid not in indexes, indexes.get(uuid) or 0, uuid)):
             index = indexes.get(uuid)
             spelled = [uuid, "" if index is None else str(index)]
-            _, use = self._granted.get(uuid, (None, Use()))
+            _, use = self._granted.get(uuid, (None, GpuUsage()))
             given.add_metric(spelled, use.memory * BYTES_PER_MIB)
             shares.add_metric(spelled, use.shares)
             if uuid in seen:
@@ -138,5 +138,5 @@ class _Cards(Collector):
         yield seconds
 
 
-def _per_card(name: str, text: str) -> GaugeMetricFamily:
+def _per_gpu(name: str, text: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=["gpu", "index"])

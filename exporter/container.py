@@ -10,7 +10,7 @@ from exporter import exposition, liveness
 from unigpu import errors, grants, logs, policy, usage
 from unigpu.grants import Grant
 from unigpu.policy import Policy
-from unigpu.usage import CardUsage
+from unigpu.usage import GpuTotals
 
 logger = logging.getLogger(__name__)
 _TURNS = 100
@@ -36,7 +36,7 @@ class Container:
     """
 
     def __init__(
-        self, folder: Path, grant: Grant, *, stays_open: bool = True, taken: tuple[CardUsage, ...] = ()
+        self, folder: Path, grant: Grant, *, stays_open: bool = True, taken: tuple[GpuTotals, ...] = ()
     ) -> None:
         """`taken`: what was seen under an earlier grant, whose counters these go on.
 
@@ -47,15 +47,15 @@ class Container:
         """Why a file can't be read, by its name."""
         self.stays_open = stays_open
         self._folder = folder
-        cards = len(grant.shares)
+        gpus = len(grant.shares)
         self._policy = folder / grants.POLICY_FILE
         self._policy_path = str(self._policy)
         self._policy_stamp: tuple[int, int] | None = None
         self._told: tuple[float, ...] = ()
         self._limits: Policy | None = None
         self._usage = -1
-        self._usage_totals = usage.TOTALS_OFFSET + usage.TOTAL_SIZE * cards
-        self._usage_head = usage.COMPUTE_OFFSET + usage.COMPUTE_SIZE * cards
+        self._usage_totals = usage.TOTALS_OFFSET + usage.TOTAL_SIZE * gpus
+        self._usage_head = usage.COMPUTE_OFFSET + usage.COMPUTE_SIZE * gpus
         self._usage_seen: bytes | None = None
         self.taken = taken
         """What the container was last seen to have taken, by GPU."""
@@ -112,10 +112,10 @@ class Container:
         limits = self._limits
         if limits is None:
             return changed
-        told = self._read_moments(now_ns) if limits.moves else (0.0,) * len(limits.cards)
+        told = self._read_moments(now_ns) if limits.moves else (0.0,) * len(limits.gpus)
         if changed or told != self._told:
             self._told = told
-            self.now = exposition.now(self.granted.cards, limits, told)
+            self.now = exposition.now(self.granted.gpus, limits, told)
         return changed
 
     def _read_limits(self, stamp: tuple[int, int]) -> bool:
@@ -139,17 +139,17 @@ class Container:
 
     def _read_moments(self, now_ns: int) -> tuple[float, ...]:
         """What the node agent says of each GPU, while that holds."""
-        cards = range(len(self._limits.cards) if self._limits is not None else 0)
+        gpus = range(len(self._limits.gpus) if self._limits is not None else 0)
         descriptor = os.open(self._policy_path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            head = os.pread(descriptor, policy.CARDS_OFFSET + policy.CARD_SIZE * len(cards), 0)
+            head = os.pread(descriptor, policy.GPUS_OFFSET + policy.ENTRY_SIZE * len(gpus), 0)
         finally:
             os.close(descriptor)
-        if len(head) < policy.CARDS_OFFSET + policy.CARD_SIZE * len(cards):
+        if len(head) < policy.GPUS_OFFSET + policy.ENTRY_SIZE * len(gpus):
             raise errors.Malformed(f"policy file has {len(head)} bytes, not {policy.SIZE}")
-        if policy.LOOKED.unpack_from(head, policy.LOOKED_OFFSET)[0] + policy.FRESH_NS <= now_ns:
-            return (0.0,) * len(cards)
-        return tuple([policy.read_moment(head, card)[0] for card in cards])
+        if policy.HEARTBEAT.unpack_from(head, policy.HEARTBEAT_OFFSET)[0] + policy.FRESH_NS <= now_ns:
+            return (0.0,) * len(gpus)
+        return tuple([policy.read_live_state(head, gpu)[0] for gpu in gpus])
 
     def _forget_policy(self) -> None:
         self._policy_stamp = None
@@ -176,8 +176,8 @@ class Container:
             if head == seen:
                 return
             taken = tuple(
-                CardUsage(one.used, one.peak, one.refused, *usage.compute(head, card))
-                for card, one in enumerate(self.taken)
+                GpuTotals(one.used, one.peak, one.refused, *usage.compute(head, gpu))
+                for gpu, one in enumerate(self.taken)
             )
         else:
             # Not mapped: a file that its container shortens would kill us.
@@ -185,10 +185,10 @@ class Container:
             content = _BUFFER if length == usage.SIZE else _BUFFER[:length]
             found = usage.unpack(content, len(self.grant.shares), liveness.of(descriptor))
             self._living = tuple(process.slot for process in found.processes)
-            taken = tuple(found.cards)
+            taken = tuple(found.gpus)
         self._usage_seen = head
         self.taken = tuple(map(_counted, taken, self.taken)) if len(self.taken) == len(taken) else taken
-        self.used = exposition.used(self.granted.cards, self.taken)
+        self.used = exposition.used(self.granted.gpus, self.taken)
 
     def _forget_usage(self) -> None:
         self._close_usage()
@@ -201,7 +201,7 @@ class Container:
             self._usage = -1
 
 
-def _counted(now: CardUsage, before: CardUsage) -> CardUsage:
+def _counted(now: GpuTotals, before: GpuTotals) -> GpuTotals:
     """A counter never goes back, unless it begins anew: what was charged too much is given back to the account."""
     if before.compute_ns - _RESET_NS < now.compute_ns < before.compute_ns:
         return dataclasses.replace(now, compute_ns=before.compute_ns)
@@ -210,7 +210,7 @@ def _counted(now: CardUsage, before: CardUsage) -> CardUsage:
 
 def _sequence(content: bytes) -> int:
     """Of what is too short, none: unpacking it says so."""
-    if len(content) < policy.CARDS_OFFSET:
+    if len(content) < policy.GPUS_OFFSET:
         return 0
     found: int = policy.SEQUENCE.unpack_from(content, policy.SEQUENCE_OFFSET)[0]
     return found

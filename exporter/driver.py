@@ -24,7 +24,7 @@ _LINKS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class Gpu:
     """One GPU as NVML describes it."""
 
     uuid: GpuUuid
@@ -39,7 +39,7 @@ class Card:
 class Sight:
     """One look at all GPUs."""
 
-    cards: Sequence[Card]
+    gpus: Sequence[Gpu]
     lost: frozenset[GpuUuid]
     """GPUs that answered before, and don't now."""
 
@@ -94,7 +94,7 @@ class Driver:
             self._start_again_at = self._clock() + self._settings.driver_retry
             self._start()
         try:
-            return self._cards()
+            return self._gpus()
         except pynvml.NVMLError:
             # What concerns one GPU is dealt with there. This is about the session: the next look begins a new one.
             self._started = False
@@ -109,8 +109,8 @@ class Driver:
         self._started = True
         logs.event(logger, "driver answers", version=pynvml.nvmlSystemGetDriverVersion())
 
-    def _cards(self) -> Sight:
-        cards, lost = [], set()
+    def _gpus(self) -> Sight:
+        gpus, lost = [], set()
         for index in range(pynvml.nvmlDeviceGetCount()):
             try:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
@@ -126,8 +126,8 @@ class Driver:
                 utilisation = int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
             except pynvml.NVMLError:
                 utilisation = None
-            cards.append(Card(uuid, index, Bytes(int(memory.total)), Bytes(int(memory.used)), utilisation))
-        return Sight(tuple(cards), frozenset(lost))
+            gpus.append(Gpu(uuid, index, Bytes(int(memory.total)), Bytes(int(memory.used)), utilisation))
+        return Sight(tuple(gpus), frozenset(lost))
 
 
 def _memory(handle: Any) -> Any:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from unigpu import names
 from unigpu.grants import Grant
-from unigpu.policy import CardLimit, Policy
+from unigpu.policy import GpuLimit, Policy
 from unigpu.requests import ComputePolicy
 from unigpu.units import BYTES_PER_MIB
-from unigpu.usage import CardUsage
+from unigpu.usage import GpuTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def labels(pairs: Mapping[str, str]) -> str:
 class Granted:
     """A container's lines that change only with its grant or its policy."""
 
-    cards: tuple[str, ...]
+    gpus: tuple[str, ...]
     """Labels of each GPU."""
     limit: bytes
     cores: bytes
@@ -90,8 +90,8 @@ class Used:
 
 def granted(grant: Grant, policy: Policy | None) -> Granted:
     """Lines of limits and of what is known about the share; without a policy, limits are those of the grant."""
-    cards, limits, cores, ceilings, infos = [], [], [], [], []
-    live = {card.gpu: card for card in policy.cards} if policy is not None else {}
+    gpus, limits, cores, ceilings, infos = [], [], [], [], []
+    live = {gpu.gpu: gpu for gpu in policy.gpus} if policy is not None else {}
     for share in grant.shares:
         pairs = {
             "namespace": grant.namespace,
@@ -101,54 +101,54 @@ def granted(grant: Grant, policy: Policy | None) -> Granted:
             "index": str(grant.indexes.get(share.gpu, "")),
         }
         spelled = labels(pairs)
-        card = live.get(share.gpu)
-        memory = card.memory if card is not None else share.memory * BYTES_PER_MIB
-        percent = card.cores if card is not None else share.cores
+        gpu = live.get(share.gpu)
+        memory = gpu.memory if gpu is not None else share.memory * BYTES_PER_MIB
+        percent = gpu.cores if gpu is not None else share.cores
         enforced = {
             "memory_enforced": _flag(policy is not None and policy.memory_enforced),
             "cores_enforced": _flag(policy is not None and policy.cores_enforced),
         }
         about = {"pod_uid": grant.pod_uid, "dialect": grant.dialect, "isolated": _flag(grant.isolated)}
-        cards.append(spelled)
+        gpus.append(spelled)
         limits.append(f"{LIMIT.name}{spelled} {memory}\n")
         cores.append(f"{CORES.name}{spelled} {percent}\n")
-        ceilings.append(f"{CEILING.name}{spelled} {ceiling(policy, card) if card is not None else percent}\n")
+        ceilings.append(f"{CEILING.name}{spelled} {ceiling(policy, gpu) if gpu is not None else percent}\n")
         infos.append(f"{INFO.name}{labels({**pairs, **about, **enforced, 'whole': _flag(share.whole)})} 1\n")
-    return Granted(tuple(cards), _text(limits), _text(cores), _text(ceilings), _text(infos))
+    return Granted(tuple(gpus), _text(limits), _text(cores), _text(ceilings), _text(infos))
 
 
-def ceiling(policy: Policy | None, card: CardLimit) -> int:
+def ceiling(policy: Policy | None, gpu: GpuLimit) -> int:
     """Percent that the container may have of the GPU while nobody else wants it; 0: not limited."""
-    if policy is None or not card.cores or policy.compute is ComputePolicy.UNLIMITED:
+    if policy is None or not gpu.cores or policy.compute is ComputePolicy.UNLIMITED:
         return 0
-    return card.ceiling if policy.compute is ComputePolicy.SOFT else card.cores
+    return gpu.ceiling if policy.compute is ComputePolicy.SOFT else gpu.cores
 
 
-def now(cards: Iterable[str], policy: Policy, told: Iterable[float]) -> bytes:
+def now(gpus: Iterable[str], policy: Policy, told: Iterable[float]) -> bytes:
     """Lines of what the container may have at the moment; `told` is what the node agent says, 0: nothing."""
     return _text(
-        f"{NOW.name}{spelled} {_now(policy, card, percent):g}\n"
-        for spelled, card, percent in zip(cards, policy.cards, told, strict=True)
+        f"{NOW.name}{spelled} {_now(policy, gpu, percent):g}\n"
+        for spelled, gpu, percent in zip(gpus, policy.gpus, told, strict=True)
     )
 
 
-def _now(policy: Policy, card: CardLimit, told: float) -> float:
+def _now(policy: Policy, gpu: GpuLimit, told: float) -> float:
     if not policy.cores_enforced:
         return 0
     if told:
         return told
-    return 0 if policy.compute is ComputePolicy.UNLIMITED else card.cores
+    return 0 if policy.compute is ComputePolicy.UNLIMITED else gpu.cores
 
 
-def used(cards: Iterable[str], usages: Iterable[CardUsage]) -> Used:
+def used(gpus: Iterable[str], usages: Iterable[GpuTotals]) -> Used:
     """Lines of what was taken, refused and waited for."""
-    both = tuple(zip(cards, usages, strict=True))
+    both = tuple(zip(gpus, usages, strict=True))
     return Used(
-        _text(f"{USED.name}{spelled} {card.used}\n" for spelled, card in both),
-        _text(f"{REFUSED.name}{spelled} {card.refused}\n" for spelled, card in both),
-        _text(f"{SECONDS.name}{spelled} {card.compute_ns / NANO}\n" for spelled, card in both),
-        _text(f"{THROTTLED.name}{spelled} {card.waited_ns / NANO}\n" for spelled, card in both),
-        _text(f"{WAITS.name}{spelled} {card.waits}\n" for spelled, card in both),
+        _text(f"{USED.name}{spelled} {gpu.used}\n" for spelled, gpu in both),
+        _text(f"{REFUSED.name}{spelled} {gpu.refused}\n" for spelled, gpu in both),
+        _text(f"{SECONDS.name}{spelled} {gpu.compute_ns / NANO}\n" for spelled, gpu in both),
+        _text(f"{THROTTLED.name}{spelled} {gpu.waited_ns / NANO}\n" for spelled, gpu in both),
+        _text(f"{WAITS.name}{spelled} {gpu.waits}\n" for spelled, gpu in both),
     )
 
 

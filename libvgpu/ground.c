@@ -138,7 +138,7 @@ static const char *kept(const char *name) {
 
 static void decide(struct ground *here) {
     bool by_agent = managed();
-    bool limited = read_limits(by_agent ? secure_getenv(UNIGPU_ENV_GIVEN) : NULL, here);
+    bool limited = read_limits(by_agent ? secure_getenv(UNIGPU_ENV_INJECTED_LIMITS) : NULL, here);
     if (by_agent) {
         here->kind = GROUND_POLICY;
         here->policy = UNIGPU_CONTAINER_POLICY;

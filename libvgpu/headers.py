@@ -12,7 +12,7 @@ HEADER = Path(__file__).parent / "names.h"
 SPOKEN = (
     "ENV_MEMORY_LIMIT",
     "ENV_CORE_LIMIT",
-    "ENV_GIVEN",
+    "ENV_INJECTED_LIMITS",
     "ENV_SHARED_CACHE",
     "ENV_LIBRARY_LOG",
     "ENV_MANAGED",

@@ -13,7 +13,7 @@ from aiohttp import web
 from scheduler import binding, cluster, freshness, kube, metrics, objects, reflector, service, verdicts
 from scheduler.objects import NodeFacts, PodFacts
 from scheduler.settings import Settings
-from unigpu import books, errors, logs, placement
+from unigpu import errors, ledger, logs, placement
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ class _Stopped(Exception):
 async def serve(settings: Settings, api: kube.Kube, tasks: asyncio.TaskGroup) -> AsyncIterator[Ports]:
     """The whole service, its eternal tasks in `tasks`, until the context ends."""
     rules = placement.Rules(settings.shares_per_gpu, settings.gpu_policy)
-    ledger = books.Books()
-    state = cluster.Cluster(ledger)
+    capacity = ledger.CapacityLedger()
+    state = cluster.Cluster(capacity)
     ours = f"spec.schedulerName={settings.scheduler_name},status.phase!=Succeeded,status.phase!=Failed"
 
     async def of_node(node: str) -> Sequence[objects.Json]:
@@ -84,11 +84,11 @@ async def serve(settings: Settings, api: kube.Kube, tasks: asyncio.TaskGroup) ->
         reflector.Sink(objects.pod, pods_listed, state.pod_changed, state.pod_gone),
     )
     answers = service.Service(
-        ledger,
-        verdicts.Verdicts(ledger, rules),
+        capacity,
+        verdicts.Verdicts(capacity, rules),
         binder,
         fresh,
-        metrics.Metrics(ledger, lambda: nodes.lists + pods.lists),
+        metrics.Metrics(capacity, lambda: nodes.lists + pods.lists),
         lambda: nodes.synced.is_set() and pods.synced.is_set(),
         rules,
         settings.node_policy,

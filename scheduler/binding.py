@@ -16,7 +16,7 @@ from scheduler import freshness, kube, objects, reflector, wire
 from scheduler.cluster import Cluster
 from unigpu import allocations, errors, logs, placement
 from unigpu.allocations import Allocation
-from unigpu.books import Booking
+from unigpu.ledger import Booking
 from unigpu.placement import Rules
 from unigpu.requests import PodRequest
 
@@ -72,7 +72,7 @@ class Binder:
     async def bind(self, args: wire.BindingArgs) -> Allocation | None:
         """Bind the pod to the node. None: it was bound there already.
 
-        Raises Misfit, Denied, Malformed, Rejected, Unavailable; then the pod isn't bound, or it isn't known.
+        Raises Unschedulable, Denied, Malformed, Rejected, Unavailable; then the pod isn't bound, or it isn't known.
         """
         uid, node = args["PodUID"], args["Node"]
         self.check_settled(uid)
@@ -118,7 +118,7 @@ class Binder:
         """Choose and count, in one go."""
         node = self._cluster.books.node(args["Node"])
         if node is None:
-            raise placement.Misfit(placement.NO_CARDS)
+            raise placement.Unschedulable(placement.NO_GPUS)
         allocation = placement.place(node, request, self._rules)
         pod = f"{args['PodNamespace']}/{args['PodName']}"
         booking = self._cluster.assume(args["PodUID"], pod, request, allocation)

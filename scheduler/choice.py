@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from scheduler import wire
 from scheduler.verdicts import Verdicts
 from unigpu import errors, placement
-from unigpu.books import Books
+from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
-from unigpu.requests import PodRequest, Spread
+from unigpu.requests import PlacementPolicy, PodRequest
 
 FEW = 16
 """Up to that many failing nodes, each says how many GPUs lack what; above, reasons are kept alike, so that they add up
@@ -35,7 +35,7 @@ def refuse_all(names: Sequence[str], why: errors.UnigpuError) -> wire.FilterResu
     return wire.FilterResult(NodeNames=[], FailedAndUnresolvableNodes=dict.fromkeys(names, str(why)))
 
 
-def prioritize(books: Books, policy: Spread, names: Sequence[str]) -> list[wire.HostPriority]:
+def prioritize(books: CapacityLedger, policy: PlacementPolicy, names: Sequence[str]) -> list[wire.HostPriority]:
     """Scores: with binpack the fullest of these nodes has the most, with spread the emptiest.
 
     They are spread over the whole range, however little the nodes differ.
@@ -48,7 +48,7 @@ def prioritize(books: Books, policy: Spread, names: Sequence[str]) -> list[wire.
         return [{"Host": name, "Score": 0} for name in names]
     span = high - low
     most = wire.MOST_SCORE
-    if policy is Spread.SPREAD:
+    if policy is PlacementPolicy.SPREAD:
         scores = [(high - full) * most // span for full in fullness]
     else:
         scores = [(full - low) * most // span for full in fullness]
@@ -56,7 +56,7 @@ def prioritize(books: Books, policy: Spread, names: Sequence[str]) -> list[wire.
 
 
 def preempt(
-    books: Books, rules: Rules, pod: PodRequest, priority: int, offered: Mapping[str, wire.MetaVictims]
+    books: CapacityLedger, rules: Rules, pod: PodRequest, priority: int, offered: Mapping[str, wire.MetaVictims]
 ) -> dict[str, wire.MetaVictims]:
     """Nodes on which the pod has room once its victims are gone, each with its victims.
 
@@ -74,7 +74,7 @@ def preempt(
 
 
 def _extra_victims(
-    books: Books, rules: Rules, pod: PodRequest, priority: int, name: str, chosen: set[str]
+    books: CapacityLedger, rules: Rules, pod: PodRequest, priority: int, name: str, chosen: set[str]
 ) -> list[str] | None:
     def fits(gone: set[str]) -> bool:
         node = books.without(name, gone)

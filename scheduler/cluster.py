@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from scheduler.objects import NodeFacts, PodFacts
 from unigpu import allocations, logs
 from unigpu.allocations import Allocation
-from unigpu.books import Booking, Books
+from unigpu.ledger import Booking, CapacityLedger
 from unigpu.requests import PodRequest
 
 MOST_ENDED = 10_000
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class Cluster:
     """Books that follow lists and watches of nodes and pods."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: CapacityLedger) -> None:
         self.books = books
         self._nodes: set[str] = set()
         self._doubtful: set[str] = set()
@@ -62,7 +62,7 @@ class Cluster:
             logs.event(logger, "pod unreadable", logging.WARNING, pod=facts.key, node=facts.node, reason=facts.problem)
         self._doubt(facts.uid, facts.problem)
         if facts.allocation is not None:
-            uses = allocations.pod_use(facts.allocation, facts.roles or {})
+            uses = allocations.pod_usage(facts.allocation, facts.roles or {})
             self.books.book(facts.uid, Booking(facts.key, facts.node, uses, priority=facts.priority))
         elif facts.node:
             # Somebody else bound it. What was confirmed earlier stays: its containers may be using it.
@@ -104,7 +104,7 @@ class Cluster:
 
     def assume(self, uid: str, pod: str, request: PodRequest, allocation: Allocation) -> Booking:
         """Count the allocation from now on."""
-        uses = allocations.pod_use(allocation, {name: wish.role for name, wish in request.containers.items()})
+        uses = allocations.pod_usage(allocation, {name: wish.role for name, wish in request.containers.items()})
         booking = Booking(pod, allocation.node, uses, confirmed=False)
         self.books.book(uid, booking)
         return booking

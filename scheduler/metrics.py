@@ -6,7 +6,7 @@ import prometheus_client
 from prometheus_client import core, registry
 
 from unigpu import names
-from unigpu.books import Books
+from unigpu.ledger import CapacityLedger
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -14,7 +14,7 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.
 class Metrics:
     """A registry of its own, so that nothing is shared between two services in one process."""
 
-    def __init__(self, books: Books, lists: Callable[[], int]) -> None:
+    def __init__(self, books: CapacityLedger, lists: Callable[[], int]) -> None:
         self.registry = registry.CollectorRegistry()
         self._seconds = prometheus_client.Histogram(
             names.METRIC_SCHEDULER_SECONDS,
@@ -35,7 +35,7 @@ class Metrics:
 
 
 class _State(registry.Collector):
-    def __init__(self, books: Books, lists: Callable[[], int]) -> None:
+    def __init__(self, books: CapacityLedger, lists: Callable[[], int]) -> None:
         self._books = books
         self._lists = lists
 
@@ -44,7 +44,7 @@ class _State(registry.Collector):
         nodes = [node for name in books.nodes() if (node := books.node(name)) is not None]
         bookings = [booking for _, booking in books.bookings()]
         yield _gauge(names.METRIC_SCHEDULER_NODES, "Nodes with GPUs", len(nodes))
-        yield _gauge(names.METRIC_SCHEDULER_GPUS, "GPUs of those nodes", sum(len(node.cards) for node in nodes))
+        yield _gauge(names.METRIC_SCHEDULER_GPUS, "GPUs of those nodes", sum(len(node.gpus) for node in nodes))
         yield _gauge(names.METRIC_SCHEDULER_PODS, "Pods that have GPUs", len(bookings))
         yield _gauge(
             names.METRIC_SCHEDULER_ASSUMED,

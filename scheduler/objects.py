@@ -8,7 +8,7 @@ from unigpu import allocations, errors, gpus, limits, modes, names, requests
 from unigpu.allocations import Allocation
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
-from unigpu.requests import PodRequest, Request, Role, Spread
+from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
 
 Json = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ class NodeFacts:
     name: str
     gpus: tuple[Gpu, ...]
     mode: NodeMode
-    gpu_policy: Spread | None
+    gpu_policy: PlacementPolicy | None
     problem: str = ""
     """What is wrong with its inventory; its GPUs then count as absent."""
 
@@ -49,14 +49,14 @@ def node(document: Json) -> NodeFacts:
     metadata = document["metadata"]
     labels = metadata.get("labels") or {}
     text = (metadata.get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
-    cards: tuple[Gpu, ...] = ()
+    node_gpus: tuple[Gpu, ...] = ()
     problem = ""
     if text is not None:
         try:
-            cards = gpus.load(text)
+            node_gpus = gpus.load(text)
         except errors.Malformed as error:
             problem = str(error)
-    return NodeFacts(metadata["name"], cards, modes.of_labels(labels), modes.gpu_policy(labels), problem)
+    return NodeFacts(metadata["name"], node_gpus, modes.of_labels(labels), modes.gpu_policy(labels), problem)
 
 
 def pod(document: Json) -> PodFacts:
@@ -82,7 +82,7 @@ def pod(document: Json) -> PodFacts:
         # Without roles every container counts as one that runs beside the others: more than is taken, never less.
         problem = str(error)
     if allocation is not None and wishes:
-        allocation, doubt = limits.taken(allocation, wishes, annotations)
+        allocation, doubt = limits.accounted(allocation, wishes, annotations)
         problem = problem or doubt
     return PodFacts(
         uid=metadata["uid"],

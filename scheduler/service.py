@@ -13,9 +13,9 @@ from scheduler.freshness import Freshness
 from scheduler.metrics import Metrics
 from scheduler.verdicts import Verdicts
 from unigpu import errors, logs
-from unigpu.books import Books
+from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
-from unigpu.requests import Spread
+from unigpu.requests import PlacementPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +28,14 @@ class Service:
 
     def __init__(
         self,
-        books: Books,
+        books: CapacityLedger,
         verdicts: Verdicts,
         binder: binding.Binder,
         fresh: Freshness,
         metrics: Metrics,
         ready: Callable[[], bool],
         rules: Rules,
-        node_policy: Spread,
+        node_policy: PlacementPolicy,
     ) -> None:
         self._books = books
         self._verdicts = verdicts

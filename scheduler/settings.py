@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unigpu import names
-from unigpu.requests import Spread
+from unigpu.requests import PlacementPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class Settings:
     """`schedulerName` of the pods that the kube-scheduler beside us places; only those are watched."""
     shares_per_gpu: int = 16
     """How many containers may have a share of one GPU at once. The node agent's own value must not be lower."""
-    gpu_policy: Spread = Spread.BINPACK
+    gpu_policy: PlacementPolicy = PlacementPolicy.BINPACK
     """Which of the GPUs that fit: the fullest, the emptiest, or the best linked. Node labels and pods may say
     otherwise."""
-    node_policy: Spread = Spread.BINPACK
+    node_policy: PlacementPolicy = PlacementPolicy.BINPACK
     """Which of the nodes that fit: the fullest or the emptiest. Pods may say otherwise."""
     api_timeout: float = 5.0
     """Seconds that the API server may take to answer a binding or to read one pod; then its outcome counts as unknown,
@@ -90,11 +90,17 @@ def parse(arguments: Sequence[str]) -> Settings:
     add("--kubeconfig", type=Path, default=None, help="how to reach the API server; without it: as a pod does")
     add("--scheduler-name", default=defaults.scheduler_name, help="schedulerName of the pods to place")
     add("--shares-per-gpu", type=_positive, default=defaults.shares_per_gpu, help="containers on one GPU at once")
-    add("--gpu-policy", type=Spread, choices=list(Spread), default=defaults.gpu_policy, help="choice among GPUs")
+    add(
+        "--gpu-policy",
+        type=PlacementPolicy,
+        choices=list(PlacementPolicy),
+        default=defaults.gpu_policy,
+        help="choice among GPUs",
+    )
     add(
         "--node-policy",
-        type=Spread,
-        choices=[Spread.BINPACK, Spread.SPREAD],
+        type=PlacementPolicy,
+        choices=[PlacementPolicy.BINPACK, PlacementPolicy.SPREAD],
         default=defaults.node_policy,
         help="choice among nodes",
     )

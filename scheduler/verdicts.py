@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from unigpu import placement
-from unigpu.books import Books
+from unigpu.ledger import CapacityLedger
 from unigpu.placement import Reason, Rules
 from unigpu.requests import PodRequest
 
@@ -41,7 +41,7 @@ class _Table:
 class Verdicts:
     """Verdicts on nodes for the latest shapes."""
 
-    def __init__(self, books: Books, rules: Rules) -> None:
+    def __init__(self, books: CapacityLedger, rules: Rules) -> None:
         self._books = books
         self._rules = rules
         self._tables: OrderedDict[Shape, _Table] = OrderedDict()
@@ -56,7 +56,7 @@ class Verdicts:
         chosen = [name for name in names if name in fitting]
         if len(chosen) == len(names):
             return Verdict(chosen, {})
-        unknown = placement.NO_CARDS
+        unknown = placement.NO_GPUS
         failing = table.failing
         return Verdict(chosen, {name: failing.get(name, unknown) for name in names if name not in fitting})
 
@@ -88,11 +88,11 @@ class Verdicts:
     def _reason(self, table: _Table, name: str) -> Reason | None:
         node = self._books.node(name)
         if node is None:
-            return placement.NO_CARDS
+            return placement.NO_GPUS
         if table.simple is not None:
             memory, cores = table.simple
             limit = self._rules.shares_per_gpu
-            for free_memory, free_cores, shares in node.rooms:
+            for free_memory, free_cores, shares in node.free:
                 if free_memory >= memory and free_cores >= cores and shares < limit:
                     return None
         if table.by_signature is None:

@@ -38,7 +38,7 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class GpuUsage:
     """What is taken of one GPU."""
 
     memory: MiB = MiB(0)
@@ -46,18 +46,18 @@ class Use:
     shares: int = 0
     whole: bool = False
 
-    def plus(self, other: "Use") -> "Use":
+    def plus(self, other: "GpuUsage") -> "GpuUsage":
         """Both at once."""
-        return Use(
+        return GpuUsage(
             MiB(self.memory + other.memory),
             self.cores + other.cores,
             self.shares + other.shares,
             self.whole or other.whole,
         )
 
-    def larger(self, other: "Use") -> "Use":
+    def larger(self, other: "GpuUsage") -> "GpuUsage":
         """One after the other: the larger of each."""
-        return Use(
+        return GpuUsage(
             MiB(max(self.memory, other.memory)),
             max(self.cores, other.cores),
             max(self.shares, other.shares),
@@ -65,16 +65,16 @@ class Use:
         )
 
 
-def moments(shares: Iterable[tuple[Role, Share]]) -> Iterator[Use]:
+def usage_phases(shares: Iterable[tuple[Role, Share]]) -> Iterator[GpuUsage]:
     """What one pod's shares of one GPU take while each init container runs, and at last while the others run.
 
     `shares` are in the order in which the containers start: a sidecar that was started earlier runs beside every init
     container that comes after it.
     """
-    sidecars = Use()
-    running = Use()
+    sidecars = GpuUsage()
+    running = GpuUsage()
     for role, share in shares:
-        use = Use(share.memory, share.cores, 1, share.whole)
+        use = GpuUsage(share.memory, share.cores, 1, share.whole)
         if role is Role.INIT:
             yield sidecars.plus(use)
             continue
@@ -84,16 +84,16 @@ def moments(shares: Iterable[tuple[Role, Share]]) -> Iterator[Use]:
     yield running
 
 
-def pod_use(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid, Use]:
+def pod_usage(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid, GpuUsage]:
     """What the pod takes of each GPU: the larger of its init peak and the sum of the rest.
 
     Containers that `roles` doesn't name count as main.
     """
-    cards: dict[GpuUuid, list[tuple[Role, Share]]] = {}
+    gpus: dict[GpuUuid, list[tuple[Role, Share]]] = {}
     for name, shares in allocation.containers.items():
         for share in shares:
-            cards.setdefault(share.gpu, []).append((roles.get(name, Role.MAIN), share))
-    return {gpu: functools.reduce(Use.larger, moments(shares)) for gpu, shares in cards.items()}
+            gpus.setdefault(share.gpu, []).append((roles.get(name, Role.MAIN), share))
+    return {gpu: functools.reduce(GpuUsage.larger, usage_phases(shares)) for gpu, shares in gpus.items()}
 
 
 def dump(allocation: Allocation) -> str:

@@ -3,10 +3,10 @@
 One GPU at a time, from what its containers were promised and what they were seen to use. Nothing here reads a file or
 a clock. A look is one reading of all accounts of the GPU, some 50 ms after the one before.
 
-- A container's wish is its whole ceiling while it waits for its share or uses clearly more than before, nothing after
+- A container's demand is its whole ceiling while it waits for its share or uses clearly more than before, nothing after
   `IDLE_LOOKS` looks without work, and else what it used lately with some room to grow.
-- Priorities are served one after another; within one, wishes up to the share come first, and what is then left goes to
-  soft containers by their shares, up to their ceilings. What nobody wishes is open to each soft one.
+- Priorities are served one after another; within one, demands up to the share come first, and what is then left goes to
+  soft containers by their shares, up to their ceilings. What nobody demands is open to each soft one.
 - A soft container is never told less than its share, unless containers of a higher priority work.
 """
 
@@ -17,23 +17,23 @@ from typing import NamedTuple
 
 from unigpu.requests import ComputePolicy
 
-CARD = 100.0
+FULL = 100.0
 """Percent."""
 LEAST = 1.0
 """Percent that a container which must yield keeps, so that it isn't starved for ever."""
 WINDOW = 4
-"""Looks that count as lately, and for which a wish for all stays: what was given back isn't lent again at once."""
+"""Looks that count as lately, and for which a demand for all stays: what was given back isn't lent again at once."""
 IDLE_LOOKS = 2
 ROOM_FACTOR, ROOM = 1.25, 2.0
 """What may be used above what was used lately, as a factor and percent of the GPU, before it counts as growth."""
 LEAP = 1.5
-"""Use of that many times the wish is growth at the first look; any use above it at the second."""
+"""Use of that many times the demand is growth at the first look; any use above it at the second."""
 MOST_BACKLOG_NS = 1_000_000_000
 """Work that counts as still to be done at most: an account is written by programs, which may write anything."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class Claimant:
     """One container's place on a GPU."""
 
     policy: ComputePolicy
@@ -58,101 +58,103 @@ class Seat:
         # Worked out once: each look asks for them.
         limited = self.enforced and self.cores > 0 and self.policy is not ComputePolicy.UNLIMITED
         soft = limited and self.policy is ComputePolicy.SOFT
-        share = float(self.cores) if limited else CARD
+        share = float(self.cores) if limited else FULL
         object.__setattr__(self, "limited", limited)
         object.__setattr__(self, "soft", soft)
         object.__setattr__(self, "share", share)
         object.__setattr__(self, "most", float(max(self.ceiling, self.cores)) if soft else share)
 
 
-class Pulse(NamedTuple):
+class ActivityEstimate(NamedTuple):
     """How a container works, as far as looks have shown. A tuple, because each look makes one for each container."""
 
     recent: tuple[float, ...] = (0.0,) * WINDOW
     """Percent of the GPU in each of the last looks, the latest last."""
     used: float = 0.0
     """Percent of the GPU that was used lately."""
-    wish: float = 0.0
+    demand: float = 0.0
     """Percent."""
     backlog_ns: int = 0
     """Charged, and not worked off yet: a long kernel is charged when it is launched."""
     pressing: int = 0
-    """Looks for which the wish for all stays."""
+    """Looks for which the demand for all stays."""
     above: bool = False
     """Whether the last look saw more use than was wished."""
 
 
-STILL = Pulse()
+IDLE = ActivityEstimate()
 
 
-def feel(pulse: Pulse, charged_ns: int, waiting: bool, elapsed_ns: int, most: float) -> Pulse:
-    """The pulse after one more look, of a container that may use `most` percent.
+def update_activity(
+    estimate: ActivityEstimate, charged_ns: int, waiting: bool, elapsed_ns: int, most: float
+) -> ActivityEstimate:
+    """The estimate after one more look, of a container that may use `most` percent.
 
     `charged_ns` is the GPU time charged in the `elapsed_ns` since the look before, `waiting` whether a launch waits for
     its share.
     """
     if elapsed_ns <= 0:
-        return pulse
-    recent, used, before, backlog, pressing, was_above = pulse
+        return estimate
+    recent, used, before, backlog, pressing, was_above = estimate
     if charged_ns:
         # Less than nothing: what was taken ahead and not needed is given back.
         backlog = max(min(backlog + charged_ns, MOST_BACKLOG_NS), 0)
     elif not backlog and not used and not waiting:
-        return STILL
+        return IDLE
     worked = backlog if backlog < elapsed_ns else elapsed_ns
     backlog -= worked
-    busy = worked * CARD / elapsed_ns
+    busy = worked * FULL / elapsed_ns
     recent = (*recent[1:], busy)
     used = sum(recent) / WINDOW
     above = busy > before
     if waiting or (above and before < most and (was_above or busy > max(ROOM, LEAP * before))):
-        return Pulse(recent, used, most, backlog, WINDOW, above)
+        return ActivityEstimate(recent, used, most, backlog, WINDOW, above)
     if not busy and not any(recent[-IDLE_LOOKS:]):
-        return Pulse(recent, used)
+        return ActivityEstimate(recent, used)
     if pressing > 1:
-        return Pulse(recent, used, most, backlog, pressing - 1, above)
+        return ActivityEstimate(recent, used, most, backlog, pressing - 1, above)
     # Whole percents change less often.
-    return Pulse(recent, used, min(most, ceil(used * ROOM_FACTOR + ROOM)), backlog, 0, above)
+    return ActivityEstimate(recent, used, min(most, ceil(used * ROOM_FACTOR + ROOM)), backlog, 0, above)
 
 
-def lends(seats: Sequence[Seat]) -> bool:
+def lends(claimants: Sequence[Claimant]) -> bool:
     """Whether anybody on the GPU can be lent to, or must yield."""
-    highest = min((seat.priority for seat in seats), default=0)
-    return any(seat.soft or (seat.enforced and seat.priority > highest) for seat in seats)
+    highest = min((claimant.priority for claimant in claimants), default=0)
+    return any(claimant.soft or (claimant.enforced and claimant.priority > highest) for claimant in claimants)
 
 
-def others(pulses: Sequence[Pulse]) -> list[float]:
+def neighbour_load(estimates: Sequence[ActivityEstimate]) -> list[float]:
     """Percent of the GPU that the others than each container used lately."""
-    used = [pulse.used for pulse in pulses]
+    used = [estimate.used for estimate in estimates]
     total = sum(used)
     return [max(total - own, 0.0) for own in used]
 
 
-def divide(seats: Sequence[Seat], wishes: Sequence[float]) -> list[float]:
+def divide(claimants: Sequence[Claimant], demands: Sequence[float]) -> list[float]:
     """Percent that each container may use at the moment; 0: nothing is said, and its share alone holds."""
-    said = [0.0] * len(seats)
-    left = CARD
+    said = [0.0] * len(claimants)
+    left = FULL
     held = False
-    for priority in sorted({seat.priority for seat in seats}):
-        level = [place for place, seat in enumerate(seats) if seat.priority == priority]
-        shares = [seats[place].share for place in level]
-        wanted = [wishes[place] for place in level]
+    for priority in sorted({claimant.priority for claimant in claimants}):
+        level = [place for place, claimant in enumerate(claimants) if claimant.priority == priority]
+        shares = [claimants[place].share for place in level]
+        wanted = [demands[place] for place in level]
         own, left = _fill(left, shares, [min(pair) for pair in zip(wanted, shares, strict=True)])
-        more = [max(wish - taken, 0.0) for wish, taken in zip(wanted, own, strict=True)]
+        more = [max(demand - taken, 0.0) for demand, taken in zip(wanted, own, strict=True)]
         lent, left = _fill(left, shares, more)
         for place, taken, loan in zip(level, own, lent, strict=True):
-            said[place] = _say(seats[place], taken + loan + left, held=held)
+            said[place] = _say(claimants[place], taken + loan + left, held=held)
         held = held or any(wanted)
     return said
 
 
-def _say(seat: Seat, open_to_it: float, *, held: bool) -> float:
+def _say(claimant: Claimant, open_to_it: float, *, held: bool) -> float:
     """What the container is told; `held`: others of a higher priority work."""
-    if not seat.enforced:
+    if not claimant.enforced:
         return 0.0
     if held:
-        return 0.0 if not seat.soft and open_to_it >= seat.most else max(LEAST, min(seat.most, open_to_it))
-    return max(seat.share, min(seat.most, open_to_it)) if seat.soft else 0.0
+        return 0.0 if not claimant.soft and open_to_it >= claimant.most else max(LEAST, min(claimant.most, open_to_it))
+    return max(claimant.share, min(claimant.most, open_to_it)) if claimant.soft else 0.0
 
 
 def _fill(amount: float, weights: Sequence[float], most: Sequence[float]) -> tuple[Sequence[float], float]:

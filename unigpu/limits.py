@@ -6,10 +6,11 @@
     unigpu.dev/limits-applied    what is in force, written by the node agent: the same in canonical form, and with it
                                  what containers still hold beyond it: {"main": {"held": {"GPU-…": 3000}, …}}
 
-What isn't named stays as requested, and so does everything once the annotation is gone. Memory that a program holds
-can't be taken from it, so until the node agent has said that a lowered limit is in force, and that no more than it is
-held, the books count the larger amount (`counted`). For that the node agent keeps an order: it writes the second
-annotation before it puts a raise in force, and after it has put a lowering in force.
+Fields that the annotation doesn't name stay as requested, and so do all of them once the annotation is removed. Memory
+that a program holds can't be taken from it. Until the node agent reports that a lowered limit is in force and that the
+container holds no more than that, the capacity ledger counts the larger amount (`reserved_allocation`). The node agent
+therefore keeps an order: it writes the second annotation before it applies an increase, and after it has applied a
+decrease.
 """
 
 import dataclasses
@@ -110,9 +111,9 @@ def dump(limits: Limits) -> str:
 def dump_applied(applied: Applied) -> str:
     """The node agent's annotation: as `dump(applied.limits)`, and equal to it where nothing is held beyond."""
     document = {name: _entry(limit) for name, limit in applied.limits.items()}
-    for name, cards in applied.held.items():
-        if cards:
-            document.setdefault(name, {})[_HELD] = dict(cards)
+    for name, gpus in applied.held.items():
+        if gpus:
+            document.setdefault(name, {})[_HELD] = dict(gpus)
     return _text(document)
 
 
@@ -207,7 +208,9 @@ def held(effective_shares: Sequence[Share], used: Sequence[Bytes]) -> dict[GpuUu
     }
 
 
-def counted(allocation: Allocation, requests: Mapping[str, Request], wanted: Limits, applied: Applied) -> Allocation:
+def reserved_allocation(
+    allocation: Allocation, requests: Mapping[str, Request], wanted: Limits, applied: Applied
+) -> Allocation:
     """What the books count for a pod: of each share the larger of what is wanted, what is in force and what is held.
 
     A raise takes its room at once, a lowering gives it back when it is in force and the memory is free. Containers
@@ -216,7 +219,7 @@ def counted(allocation: Allocation, requests: Mapping[str, Request], wanted: Lim
     return Allocation(
         allocation.node,
         {
-            name: _counted(requests[name], allocated, wanted.get(name), applied, name)
+            name: _reserved_shares(requests[name], allocated, wanted.get(name), applied, name)
             if name in requests
             else tuple(allocated)
             for name, allocated in allocation.containers.items()
@@ -224,7 +227,7 @@ def counted(allocation: Allocation, requests: Mapping[str, Request], wanted: Lim
     )
 
 
-def taken(
+def accounted(
     allocation: Allocation, requests: Mapping[str, Request], annotations: Mapping[str, str]
 ) -> tuple[Allocation, str]:
     """What the books count for a pod with these annotations, and what is wrong with those; what is doesn't count."""
@@ -241,10 +244,10 @@ def taken(
         applied = load_applied(annotations.get(names.ANNOTATION_LIMITS_APPLIED))
     except errors.Malformed as error:
         doubts.append(str(error))
-    return counted(allocation, requests, wanted, applied), "; ".join(doubts)
+    return reserved_allocation(allocation, requests, wanted, applied), "; ".join(doubts)
 
 
-def _counted(
+def _reserved_shares(
     request: Request, allocated: Sequence[Share], wanted: Limit | None, applied: Applied, name: str
 ) -> tuple[Share, ...]:
     beyond = applied.held.get(name, {})

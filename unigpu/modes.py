@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unigpu import names
-from unigpu.requests import ComputePolicy, Request, Spread
+from unigpu.requests import ComputePolicy, PlacementPolicy, Request
 from unigpu.units import Percent
 
 
@@ -27,7 +27,7 @@ class NodeMode(enum.StrEnum):
     """Whole GPUs."""
 
 
-WHOLE_CARDS_ONLY = frozenset({NodeMode.TOPOLOGY, NodeMode.DEFAULT})
+WHOLE_GPUS_ONLY = frozenset({NodeMode.TOPOLOGY, NodeMode.DEFAULT})
 FULL = 100
 """Percent: all of a GPU."""
 _QGPU_POLICIES = {
@@ -58,11 +58,11 @@ def of_labels(labels: Mapping[str, str]) -> NodeMode:
     return NodeMode.MIXED
 
 
-def gpu_policy(labels: Mapping[str, str]) -> Spread | None:
+def gpu_policy(labels: Mapping[str, str]) -> PlacementPolicy | None:
     """How the node's owner wants its GPUs filled (`ack.node.gpu.placement`); None: nothing said, or nothing known."""
     value = labels.get(names.LABEL_ACK_PLACEMENT)
     try:
-        return None if value is None else Spread(value)
+        return None if value is None else PlacementPolicy(value)
     except ValueError:
         return None
 
@@ -81,7 +81,7 @@ def on_node(request: Request, labels: Mapping[str, str]) -> Request:
 
 def refusal(mode: NodeMode, request: Request) -> str | None:
     """Why a node of this mode doesn't take the request, or None if it does."""
-    if mode in WHOLE_CARDS_ONLY and not request.whole:
+    if mode in WHOLE_GPUS_ONLY and not request.whole:
         return f"node gives whole GPUs only (mode {mode}), and a share is asked for"
     if mode in SHARES_ONLY and request.whole:
         return f"node gives shares only (mode {mode}), and whole GPUs are asked for"

@@ -36,10 +36,10 @@ ANNOTATION_DEFAULT_MEMORY: Final = f"{DOMAIN}/default-memory"
 """MiB on each GPU for containers that name a number of GPUs only, which else get whole ones."""
 ANNOTATION_DEFAULT_CORES: Final = f"{DOMAIN}/default-cores"
 """Percent of each GPU for shares that name no cores, whose compute else isn't limited."""
-ANNOTATION_LARGEST_GPUS: Final = f"{DOMAIN}/largest-gpus"
-ANNOTATION_LARGEST_MEMORY: Final = f"{DOMAIN}/largest-memory"
+ANNOTATION_MAX_GPUS: Final = f"{DOMAIN}/max-gpus"
+ANNOTATION_MAX_MEMORY: Final = f"{DOMAIN}/max-memory"
 """MiB on each GPU. Whole GPUs, and memory in percent or without limit, are then refused."""
-ANNOTATION_LARGEST_CORES: Final = f"{DOMAIN}/largest-cores"
+ANNOTATION_MAX_CORES: Final = f"{DOMAIN}/max-cores"
 """Percent of each GPU. Whole GPUs, and compute without limit, are then refused."""
 ANNOTATION_ISOLATION: Final = f"{DOMAIN}/isolation"
 """`required`: authors can't switch it off in this namespace; `optional`: they can. Absent: as the chart says."""
@@ -69,8 +69,8 @@ ACCOUNT_SCHEDULER: Final = "unigpu-scheduler"
 ACCOUNT_NODE_AGENT: Final = "unigpu-node-agent"
 """Service accounts that may write the platform's annotations."""
 
-# Vendors' fields that more than the dialect itself needs: keys of `Request.asked`, whose values are plain whole numbers
-# in the vendor's unit.
+# Vendors' fields that are read outside their dialect: keys of `Request.original_fields`, whose values are plain whole
+# numbers in the vendor's unit.
 DIALECT_ALIBABA: Final = "alibaba"
 DIALECT_HAMI: Final = "hami"
 DIALECT_QGPU: Final = "qgpu"
@@ -84,7 +84,7 @@ ENV_MEMORY_LIMIT: Final = "CUDA_DEVICE_MEMORY_LIMIT"
 """`300m`, `1g` or bytes, for every GPU; with `_<index>` for one. Tightens only."""
 ENV_CORE_LIMIT: Final = "CUDA_DEVICE_SM_LIMIT"
 """Percent, for every GPU; with `_<index>` for one. Tightens only."""
-ENV_GIVEN: Final = "UNIGPU_GIVEN"
+ENV_INJECTED_LIMITS: Final = "UNIGPU_INJECTED_LIMITS"
 """Set by the node agent to the limit variables that it sets itself, as `NAME=value` joined by `;`: they are what the
 policy said at the start, so a container's process that finds one unchanged doesn't take it for a wish to tighten."""
 ENV_SHARED_CACHE: Final = "CUDA_DEVICE_MEMORY_SHARED_CACHE"
@@ -107,7 +107,7 @@ which are in the unit that the pod's author used."""
 ENV_ALIYUN_POD: Final = "ALIYUN_COM_GPU_MEM_POD"
 ENV_ALIYUN_CONTAINER: Final = "ALIYUN_COM_GPU_MEM_CONTAINER"
 """On each GPU."""
-ENV_ALIYUN_CARD: Final = "ALIYUN_COM_GPU_MEM_DEV"
+ENV_ALIYUN_GPU: Final = "ALIYUN_COM_GPU_MEM_DEV"
 
 # Paths in containers.
 CONTAINER_ROOT: Final = "/usr/local/unigpu"

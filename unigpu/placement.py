@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from unigpu import allocations, cards, errors, modes
-from unigpu.allocations import Allocation, Share, Use
-from unigpu.cards import Card, Lack, Node
-from unigpu.requests import PodRequest, Request, Role, Spread
+from unigpu import allocations, errors, fit, modes
+from unigpu.allocations import Allocation, GpuUsage, Share
+from unigpu.fit import GpuState, Node, UnfitReason
+from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
 
 MOST_SETS = 1000
@@ -28,7 +28,7 @@ class Rules:
 
     shares_per_gpu: int = 16
     """Shares that one GPU carries at once."""
-    gpu_policy: Spread = Spread.BINPACK
+    gpu_policy: PlacementPolicy = PlacementPolicy.BINPACK
     """Choice among GPUs where neither pod nor node says anything."""
 
 
@@ -42,7 +42,7 @@ class Reason:
     """Without them, so that the reasons of many nodes read the same and add up."""
 
 
-class Misfit(errors.Unplaceable):
+class Unschedulable(errors.Unplaceable):
     """The node doesn't take the pod."""
 
     def __init__(self, reason: Reason) -> None:
@@ -51,23 +51,23 @@ class Misfit(errors.Unplaceable):
 
 
 _EMPTY = "node has no GPUs that the node agent reported"
-NO_CARDS = Reason(_EMPTY, _EMPTY)
+NO_GPUS = Reason(_EMPTY, _EMPTY)
 
 
 def place(node: Node, pod: PodRequest, rules: Rules) -> Allocation:
     """GPUs for every container of the pod.
 
     `pod.containers` are in the order in which they start.
-    Raises Misfit.
+    Raises Unschedulable.
     """
     reason = _separately(node, pod, rules)
     if reason is not None:
-        raise Misfit(reason)
+        raise Unschedulable(reason)
     policy = pod.preferences.gpu_policy or node.gpu_policy or rules.gpu_policy
     search = _Search(node, pod, policy, rules.shares_per_gpu, MOST_TRIALS)
     order = sorted(pod.containers, key=lambda name: _hardness(pod.containers[name]))
     if not search.fill(order, 0):
-        raise Misfit(_together(tuple(pod.containers)))
+        raise Unschedulable(_together(tuple(pod.containers)))
     return Allocation(node.name, {name: search.chosen[name] for name in pod.containers})
 
 
@@ -78,24 +78,22 @@ def reason(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
         return found
     try:
         place(node, pod, rules)
-    except Misfit as error:
+    except Unschedulable as error:
         return error.reason
     return None
 
 
 def _separately(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
     """The first container that could not be placed even without the pod's others."""
-    if not node.cards:
-        return NO_CARDS
-    total = len(node.cards)
+    if not node.gpus:
+        return NO_GPUS
+    total = len(node.gpus)
     preferences, limit = pod.preferences, rules.shares_per_gpu
     for name, request in pod.containers.items():
         refusal = modes.refusal(node.mode, request)
         if refusal is not None:
             return Reason(f"container {name}: {refusal}", refusal)
-        lacks = [
-            lack for card in node.cards if (lack := cards.lack_alone(card, request, preferences, limit)) is not None
-        ]
+        lacks = [lack for state in node.gpus if (lack := fit.check_fit(state, request, preferences, limit)) is not None]
         if total - len(lacks) < request.gpus:
             return _few(name, _wish(request), total, tuple(lacks))
     return None
@@ -118,16 +116,16 @@ def _together(containers: tuple[str, ...]) -> Reason:
 
 
 @functools.lru_cache(maxsize=4096)
-def _few(name: str, wish: _Wish, total: int, lacks: tuple[Lack, ...]) -> Reason:
+def _few(name: str, wish: _Wish, total: int, lacks: tuple[UnfitReason, ...]) -> Reason:
     gpus, memory, percent, cores, whole = wish
-    wanted = cards.wanted(Request(gpus, memory, percent, cores, whole=whole))
+    wanted = fit.describe(Request(gpus, memory, percent, cores, whole=whole))
     wants = f"container {name} needs {wanted}"
     if total < gpus:
         text = f"{wants}: node has {total}"
         return Reason(text, text)
     fitting = total - len(lacks)
     few = f"only {fitting} of {total} fit, " if fitting else ""
-    return Reason(f"{wants}: {few}{cards.counted(lacks, total)}", f"{wants}: GPUs {cards.named(lacks)}")
+    return Reason(f"{wants}: {few}{fit.count_reasons(lacks, total)}", f"{wants}: GPUs {fit.list_reasons(lacks)}")
 
 
 _ALL_ANEW = 2001
@@ -140,7 +138,7 @@ _Entry = tuple[str, Role, Share]
 class _Option:
     """A GPU that could take a container's share."""
 
-    card: Card
+    state: GpuState
     share: Share
     rank: tuple[int, ...]
     """Lower is better; ends with the GPU's index, so no two are equal."""
@@ -152,7 +150,7 @@ class _Search:
 
     node: Node
     pod: PodRequest
-    policy: Spread
+    policy: PlacementPolicy
     shares_per_gpu: int
     trials: int
     chosen: dict[str, tuple[Share, ...]] = field(default_factory=dict)
@@ -182,31 +180,31 @@ class _Search:
             return
         if len(options) < request.gpus:
             return
-        linked = request.whole or self.policy is Spread.TOPOLOGY
+        linked = request.whole or self.policy is PlacementPolicy.TOPOLOGY
         sets = _linked(options, request.gpus) if linked else itertools.combinations(options, request.gpus)
         for chosen in sets:
-            yield tuple(option.share for option in sorted(chosen, key=lambda option: option.card.gpu.index))
+            yield tuple(option.share for option in sorted(chosen, key=lambda option: option.state.gpu.index))
 
     def _options(self, name: str, request: Request) -> list[_Option]:
         """GPUs that take the container's share beside what the pod has on them already, the best first."""
         own = self._own() if self.chosen else {}
-        found: list[tuple[Card, Share, Use, int]] = []
-        for card in self.node.cards:
-            if cards.lack_alone(card, request, self.pod.preferences, self.shares_per_gpu) is not None:
+        found: list[tuple[GpuState, Share, GpuUsage, int]] = []
+        for state in self.node.gpus:
+            if fit.check_fit(state, request, self.pod.preferences, self.shares_per_gpu) is not None:
                 continue
-            share = cards.share_of(card.gpu, request)
-            beside = own.get(card.gpu.uuid)
+            share = fit.share_of(state.gpu, request)
+            beside = own.get(state.gpu.uuid)
             if beside is None:
-                found.append((card, share, cards.UNUSED, _ALL_ANEW))
+                found.append((state, share, fit.UNUSED, _ALL_ANEW))
                 continue
             together = self._with(beside, name, request.role, share)
-            if cards.lack_together(card, together, self.shares_per_gpu) is None:
+            if fit.check_fit_together(state, together, self.shares_per_gpu) is None:
                 before = _peak(_plain(beside))
-                found.append((card, share, before, _anew(share, before, _peak(together))))
-        candidates = [card for card, *_ in found]
+                found.append((state, share, before, _anew(share, before, _peak(together))))
+        candidates = [state for state, *_ in found]
         options = [
-            _Option(card, share, self._rank(card, request, before, anew, candidates))
-            for card, share, before, anew in found
+            _Option(state, share, self._rank(state, request, before, anew, candidates))
+            for state, share, before, anew in found
         ]
         options.sort(key=lambda option: option.rank)
         return options
@@ -223,29 +221,31 @@ class _Search:
         place = {container: number for number, container in enumerate(self.pod.containers)}
         return _plain(sorted([*beside, (name, role, share)], key=lambda entry: place[entry[0]]))
 
-    def _rank(self, card: Card, request: Request, before: Use, anew: int, candidates: list[Card]) -> tuple[int, ...]:
+    def _rank(
+        self, state: GpuState, request: Request, before: GpuUsage, anew: int, candidates: list[GpuState]
+    ) -> tuple[int, ...]:
         """How well the GPU suits: first what the pod must take anew there, then the policy, then the index."""
-        full = cards.fullness(Card(card.gpu, card.taken.plus(before)) if before.shares else card)
-        shares = card.taken.shares + before.shares
-        index = card.gpu.index
-        if self.policy is Spread.SPREAD:
-            return (anew, full, shares, -card.gpu.memory, index)
-        if request.gpus == 1 and (request.whole or self.policy is Spread.TOPOLOGY):
+        full = fit.fullness(GpuState(state.gpu, state.taken.plus(before)) if before.shares else state)
+        shares = state.taken.shares + before.shares
+        index = state.gpu.index
+        if self.policy is PlacementPolicy.SPREAD:
+            return (anew, full, shares, -state.gpu.memory, index)
+        if request.gpus == 1 and (request.whole or self.policy is PlacementPolicy.TOPOLOGY):
             # A single GPU is taken where the fewest good links are lost to those who need several.
-            links = sum(cards.link(card.gpu, other.gpu) for other in candidates if not other.taken.shares)
-            return (anew, -full, -shares, links, card.gpu.memory, index)
-        return (anew, -full, -shares, card.gpu.memory, index)
+            links = sum(fit.link(state.gpu, other.gpu) for other in candidates if not other.taken.shares)
+            return (anew, -full, -shares, links, state.gpu.memory, index)
+        return (anew, -full, -shares, state.gpu.memory, index)
 
 
 def _plain(entries: Sequence[_Entry]) -> list[tuple[Role, Share]]:
     return [(role, share) for _, role, share in entries]
 
 
-def _peak(shares: Sequence[tuple[Role, Share]]) -> Use:
-    return functools.reduce(Use.larger, allocations.moments(shares))
+def _peak(shares: Sequence[tuple[Role, Share]]) -> GpuUsage:
+    return functools.reduce(GpuUsage.larger, allocations.usage_phases(shares))
 
 
-def _anew(share: Share, before: Use, after: Use) -> int:
+def _anew(share: Share, before: GpuUsage, after: GpuUsage) -> int:
     """What the pod takes anew, 0 to _ALL_ANEW: an init container's share overlaps with those that run after it."""
     memory = (after.memory - before.memory) * 1000 // share.memory if share.memory else 1000
     cores = (after.cores - before.cores) * 1000 // share.cores if share.cores else 1000
@@ -260,7 +260,7 @@ def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]
         grown = dict.fromkeys(_grown(options, seed, count) for seed in range(len(options)))
         sets = [tuple(options[number] for number in numbers) for numbers in grown]
     table = {
-        (one.card.gpu.uuid, other.card.gpu.uuid): cards.link(one.card.gpu, other.card.gpu)
+        (one.state.gpu.uuid, other.state.gpu.uuid): fit.link(one.state.gpu, other.state.gpu)
         for one, other in itertools.combinations(options, 2)
     }
     sets.sort(key=lambda chosen: _quality(chosen, table))
@@ -276,8 +276,8 @@ def _grown(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
             max(
                 rest,
                 key=lambda number: (
-                    min(cards.link(options[number].card.gpu, options[other].card.gpu) for other in chosen),
-                    sum(cards.link(options[number].card.gpu, options[other].card.gpu) for other in chosen),
+                    min(fit.link(options[number].state.gpu, options[other].state.gpu) for other in chosen),
+                    sum(fit.link(options[number].state.gpu, options[other].state.gpu) for other in chosen),
                     -number,
                 ),
             )
@@ -288,5 +288,5 @@ def _grown(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
 def _quality(
     chosen: tuple[_Option, ...], table: Mapping[tuple[GpuUuid, GpuUuid], int]
 ) -> tuple[int, int, tuple[tuple[int, ...], ...]]:
-    links = [table[one.card.gpu.uuid, other.card.gpu.uuid] for one, other in itertools.combinations(chosen, 2)]
+    links = [table[one.state.gpu.uuid, other.state.gpu.uuid] for one, other in itertools.combinations(chosen, 2)]
     return (-min(links), -sum(links), tuple(option.rank for option in chosen))

@@ -13,15 +13,15 @@ sequence reads again.
     20      4     flags: bit 0 memory enforced, bit 1 cores enforced
     24      4     compute policy: 0 unlimited, 1 hard, 2 soft
     28      4     priority, 0 is high
-    32      8     looked: CLOCK_MONOTONIC of the agent's last look at the node's GPUs, ns; 0 never
+    32      8     heartbeat_ns: CLOCK_MONOTONIC of the agent's last pass over the node's GPUs, ns; 0 never
     64      128n  GPUs:  0 48 UUID, NUL padded · 48 8 memory limit, bytes, 0 none
                           56 4 core share, percent, 0 none · 60 4 core ceiling, percent
-                          64 4 now: what the container may use at the moment, hundredths of a percent, 0 nothing said
-                          68 4 others: what the GPU's other containers used lately, hundredths of a percent
+                          64 4 current_rate: what the container may use now, hundredths of a percent, 0 unset
+                          68 4 neighbour_load: recent use of the GPU by other containers, hundredths of a percent
 
-`looked`, `now` and `others` change often, and stand outside the sequence; a GPU's `now` and `others` are one aligned
-write of 8 bytes. They hold for `FRESH_NS` after `looked`; then the share alone counts, so that an agent that died lends
-nothing for ever.
+`heartbeat_ns`, `current_rate` and `neighbour_load` change often and are not guarded by the sequence. The last two of a
+GPU are one aligned write of 8 bytes. They are valid for `FRESH_NS` after `heartbeat_ns`; after that only the share
+counts, so that an agent that died doesn't lend indefinitely.
 """
 
 import struct
@@ -41,20 +41,23 @@ MAX_GPUS = 16
 HEADER = struct.Struct("<8I")
 SEQUENCE_OFFSET = 12
 SEQUENCE = struct.Struct("<I")
-CARDS_OFFSET = 64
-CARD_SIZE = 128
-CARD = struct.Struct("<48sQII")
+GPUS_OFFSET = 64
+ENTRY_SIZE = 128
+ENTRY = struct.Struct("<48sQII")
 
-LOOKED_OFFSET = 32
-LOOKED = struct.Struct("<Q")
-MOMENT_OFFSET = 64
+HEARTBEAT_OFFSET = 32
+HEARTBEAT = struct.Struct("<Q")
+LIVE_STATE_OFFSET = 64
 """Within a GPU."""
-MOMENT = struct.Struct("<II")
+LIVE_STATE = struct.Struct("<II")
 FRESH_NS = 1_000_000_000
 LASTING = (
     (0, SEQUENCE_OFFSET),
-    (SEQUENCE_OFFSET + SEQUENCE.size, LOOKED_OFFSET),
-    *((start, start + MOMENT_OFFSET) for start in range(CARDS_OFFSET, CARDS_OFFSET + MAX_GPUS * CARD_SIZE, CARD_SIZE)),
+    (SEQUENCE_OFFSET + SEQUENCE.size, HEARTBEAT_OFFSET),
+    *(
+        (start, start + LIVE_STATE_OFFSET)
+        for start in range(GPUS_OFFSET, GPUS_OFFSET + MAX_GPUS * ENTRY_SIZE, ENTRY_SIZE)
+    ),
 )
 """Where the file says what the sequence guards: beginning and end of each part."""
 
@@ -66,7 +69,7 @@ _COMPUTE_BACK = {number: policy for policy, number in _COMPUTE.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class CardLimit:
+class GpuLimit:
     """What the container may use of one GPU."""
 
     gpu: GpuUuid
@@ -81,7 +84,7 @@ class CardLimit:
 class Policy:
     """A container's limits."""
 
-    cards: Sequence[CardLimit]
+    gpus: Sequence[GpuLimit]
     memory_enforced: bool
     cores_enforced: bool
     compute: ComputePolicy = ComputePolicy.UNLIMITED
@@ -93,11 +96,11 @@ class Policy:
         return self.cores_enforced and (self.compute is ComputePolicy.SOFT or self.priority > 0)
 
 
-def decide(request: Request, shares: Sequence[Share], enforced: Enforcement) -> Policy:
+def build_policy(request: Request, shares: Sequence[Share], enforced: Enforcement) -> Policy:
     """The limits that follow from what was asked for, given and is enforced on the node."""
     return Policy(
-        cards=tuple(
-            CardLimit(
+        gpus=tuple(
+            GpuLimit(
                 gpu=share.gpu,
                 memory=to_bytes(MiB(share.memory)),
                 cores=share.cores,
@@ -118,8 +121,8 @@ def pack(policy: Policy, sequence: int = 0) -> bytes:
 
     Raises Malformed for more than 16 GPUs or a UUID that doesn't fit.
     """
-    if len(policy.cards) > MAX_GPUS:
-        raise errors.Malformed(f"a container can have {MAX_GPUS} GPUs at most, not {len(policy.cards)}")
+    if len(policy.gpus) > MAX_GPUS:
+        raise errors.Malformed(f"a container can have {MAX_GPUS} GPUs at most, not {len(policy.gpus)}")
     content = bytearray(SIZE)
     flags = (FLAG_MEMORY if policy.memory_enforced else 0) | (FLAG_CORES if policy.cores_enforced else 0)
     HEADER.pack_into(
@@ -129,16 +132,16 @@ def pack(policy: Policy, sequence: int = 0) -> bytes:
         VERSION,
         SIZE,
         sequence,
-        len(policy.cards),
+        len(policy.gpus),
         flags,
         _COMPUTE[policy.compute],
         policy.priority,
     )
-    for position, card in enumerate(policy.cards):
-        uuid = card.gpu.encode()
+    for position, limit in enumerate(policy.gpus):
+        uuid = limit.gpu.encode()
         if len(uuid) >= 48:
-            raise errors.Malformed(f"GPU UUID {card.gpu} is longer than 47 bytes")
-        CARD.pack_into(content, CARDS_OFFSET + position * CARD_SIZE, uuid, card.memory, card.cores, card.ceiling)
+            raise errors.Malformed(f"GPU UUID {limit.gpu} is longer than 47 bytes")
+        ENTRY.pack_into(content, GPUS_OFFSET + position * ENTRY_SIZE, uuid, limit.memory, limit.cores, limit.ceiling)
     return bytes(content)
 
 
@@ -147,25 +150,25 @@ def lasting(content: bytes) -> bytes:
     return b"".join([content[start:end] for start, end in LASTING])
 
 
-def moment(now: float, others: float) -> bytes:
-    """What is written at `moment_offset`: both in percent of the GPU; `now` 0 says nothing."""
-    return MOMENT.pack(round(now * 100), round(others * 100))
+def live_state(current_rate: float, neighbour_load: float) -> bytes:
+    """Return the bytes at `live_state_offset`. Both are in percent of the GPU; a `current_rate` of 0 is unset."""
+    return LIVE_STATE.pack(round(current_rate * 100), round(neighbour_load * 100))
 
 
-def moment_word(now: float, others: float) -> int:
-    """The same as a number, for whoever stores it at once."""
-    return int(now * 100 + 0.5) | int(others * 100 + 0.5) << 32
+def live_state_word(current_rate: float, neighbour_load: float) -> int:
+    """Return the same as one number, for a single aligned store."""
+    return int(current_rate * 100 + 0.5) | int(neighbour_load * 100 + 0.5) << 32
 
 
-def read_moment(content: bytes, card: int) -> tuple[float, float]:
-    """`now` and `others`, percent, of the GPU at this place of the policy."""
-    now, other = MOMENT.unpack_from(content, moment_offset(card))
-    return now / 100, other / 100
+def read_live_state(content: bytes, position: int) -> tuple[float, float]:
+    """Return `current_rate` and `neighbour_load`, percent, of the GPU at this position of the policy."""
+    current_rate, neighbour_load = LIVE_STATE.unpack_from(content, live_state_offset(position))
+    return current_rate / 100, neighbour_load / 100
 
 
-def moment_offset(card: int) -> int:
-    """Where the moment of the GPU at this place of the policy stands in the file."""
-    return CARDS_OFFSET + card * CARD_SIZE + MOMENT_OFFSET
+def live_state_offset(position: int) -> int:
+    """Return where the live state of the GPU at this position of the policy stands in the file."""
+    return GPUS_OFFSET + position * ENTRY_SIZE + LIVE_STATE_OFFSET
 
 
 def unpack(content: bytes) -> Policy:
@@ -178,13 +181,13 @@ def unpack(content: bytes) -> Policy:
     magic, version, size, _, count, flags, compute, priority = HEADER.unpack_from(content)
     if (magic, version, size) != (MAGIC, VERSION, SIZE) or count > MAX_GPUS or compute not in _COMPUTE_BACK:
         raise errors.Malformed(f"policy file is not of version {VERSION} (magic {magic:#x}, version {version})")
-    cards = []
+    gpus = []
     for position in range(count):
-        uuid, memory, cores, ceiling = CARD.unpack_from(content, CARDS_OFFSET + position * CARD_SIZE)
+        uuid, memory, cores, ceiling = ENTRY.unpack_from(content, GPUS_OFFSET + position * ENTRY_SIZE)
         text = GpuUuid(uuid.rstrip(b"\0").decode("ascii", "replace"))
-        cards.append(CardLimit(text, Bytes(memory), Percent(cores), Percent(ceiling)))
+        gpus.append(GpuLimit(text, Bytes(memory), Percent(cores), Percent(ceiling)))
     return Policy(
-        cards=tuple(cards),
+        gpus=tuple(gpus),
         memory_enforced=bool(flags & FLAG_MEMORY),
         cores_enforced=bool(flags & FLAG_CORES),
         compute=_COMPUTE_BACK[compute],

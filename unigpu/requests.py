@@ -33,7 +33,7 @@ class Role(enum.StrEnum):
     """An init container with restartPolicy Always: runs beside the main containers."""
 
 
-class Spread(enum.StrEnum):
+class PlacementPolicy(enum.StrEnum):
     """How to choose among GPUs, or nodes, that fit."""
 
     BINPACK = "binpack"
@@ -68,7 +68,7 @@ class Request:
     """0 is high; 1 yields to 0."""
     role: Role = Role.MAIN
     dialect: str = "unigpu"
-    asked: Mapping[str, str] = field(default_factory=dict)
+    original_fields: Mapping[str, str] = field(default_factory=dict)
     """The vendor's fields as the author wrote them: for people, and for the vendor's environment variables."""
 
     @property
@@ -86,9 +86,9 @@ class Request:
 class Preferences:
     """What a pod says about the choice of GPUs. Empty tuples mean: no wish."""
 
-    gpu_policy: Spread | None = None
+    gpu_policy: PlacementPolicy | None = None
     """None: the node's label, else the chart's default."""
-    node_policy: Spread | None = None
+    node_policy: PlacementPolicy | None = None
     use_types: tuple[str, ...] = ()
     """Case-insensitive parts of the model's name, any of which must be in it."""
     avoid_types: tuple[str, ...] = ()
@@ -132,7 +132,7 @@ def _fields(request: Request) -> dict[str, Any]:
     for key, default in _DEFAULTS.items():
         value = getattr(request, key)
         if value != default or key == "dialect":
-            fields[key] = dict(value) if key == "asked" else value
+            fields[key] = dict(value) if key == "original_fields" else value
     return fields
 
 
@@ -166,10 +166,10 @@ def _request(value: Mapping[str, Any]) -> Request:
     for key in ("whole", "isolated"):
         if not isinstance(fields.get(key, False), bool):
             raise ValueError(f"{key} is {fields[key]!r}, not true or false")
-    asked = fields.get("asked", {})
-    texts = [fields.get("dialect", ""), *asked.keys(), *asked.values()]
+    original = fields.get("original_fields", {})
+    texts = [fields.get("dialect", ""), *original.keys(), *original.values()]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("dialect and what was asked are texts")
+        raise ValueError("dialect and original_fields are not texts")
     request = Request(**fields)
     if request.gpus < 1:
         raise ValueError(f"gpus is {request.gpus}, not 1 or more")
@@ -180,7 +180,7 @@ def _preferences(value: Mapping[str, Any]) -> Preferences:
     fields: dict[str, Any] = {}
     for key, item in value.items():
         if key in ("gpu_policy", "node_policy"):
-            fields[key] = Spread(item)
+            fields[key] = PlacementPolicy(item)
         elif isinstance(item, list) and all(isinstance(word, str) for word in item):
             fields[key] = tuple(item)
         else:

@@ -47,8 +47,8 @@ COMPUTE_OFFSET = 1152
 COMPUTE_SIZE = 128
 SLOTS_OFFSET = 4096
 SLOT_SIZE = 576
-SLOT_CARDS_OFFSET = 64
-SLOT_CARD_SIZE = 32
+SLOT_GPUS_OFFSET = 64
+SLOT_GPU_SIZE = 32
 SLOT_COUNT = 1024
 SIZE = SLOTS_OFFSET + SLOT_COUNT * SLOT_SIZE
 LOCKS_OFFSET = 1 << 30
@@ -61,11 +61,11 @@ _CHARGED = struct.Struct("<16xQ40xII")
 _SLOT = struct.Struct("<IIQ")
 _SLOT_STATE = 4
 _TAKEN = re.compile(rb"[^\0]")
-_CARD = struct.Struct("<4Q")
+_GPU = struct.Struct("<4Q")
 
 
 @dataclass(frozen=True, slots=True)
-class CardUsage:
+class GpuTotals:
     """What the container has taken of one GPU."""
 
     used: Bytes
@@ -98,17 +98,17 @@ class ProcessUsage:
 class Usage:
     """A container's usage."""
 
-    cards: Sequence[CardUsage]
+    gpus: Sequence[GpuTotals]
     processes: Sequence[ProcessUsage]
 
 
-def unpack(content: bytes | bytearray, cards: int, alive: Callable[[int], bool]) -> Usage:
-    """The usage of the first `cards` GPUs; `alive(slot)` tells whether the slot's lock is held.
+def unpack(content: bytes | bytearray, gpus: int, alive: Callable[[int], bool]) -> Usage:
+    """The usage of the first `gpus` GPUs; `alive(slot)` tells whether the slot's lock is held.
 
     An empty or all-zero file is that of a container in which nothing has asked for a GPU yet.
     Raises Malformed for another version or a file that is too short.
     """
-    nothing = Usage(tuple(CardUsage(Bytes(0), Bytes(0), 0) for _ in range(cards)), ())
+    nothing = Usage(tuple(GpuTotals(Bytes(0), Bytes(0), 0) for _ in range(gpus)), ())
     if not content:
         return nothing
     if len(content) < SLOTS_OFFSET:
@@ -126,39 +126,39 @@ def unpack(content: bytes | bytearray, cards: int, alive: Callable[[int], bool])
         start = SLOTS_OFFSET + slot * SLOT_SIZE
         pid, _, _ = _SLOT.unpack_from(content, start)
         if alive(slot):
-            words = range(start + SLOT_CARDS_OFFSET, start + SLOT_SIZE, SLOT_CARD_SIZE)
-            used = tuple(_used(content, word) for word in words[:cards])
+            words = range(start + SLOT_GPUS_OFFSET, start + SLOT_SIZE, SLOT_GPU_SIZE)
+            used = tuple(_used(content, word) for word in words[:gpus])
             processes.append(ProcessUsage(slot, pid, used))
     totals = []
-    for card in range(cards):
-        _, _, peak, refused, _ = _TOTAL.unpack_from(content, TOTALS_OFFSET + card * TOTAL_SIZE)
-        used_here = Bytes(sum(process.used[card] for process in processes))
-        totals.append(CardUsage(used_here, Bytes(peak), refused, *compute(content, card)))
+    for gpu in range(gpus):
+        _, _, peak, refused, _ = _TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)
+        used_here = Bytes(sum(process.used[gpu] for process in processes))
+        totals.append(GpuTotals(used_here, Bytes(peak), refused, *compute(content, gpu)))
     return Usage(tuple(totals), tuple(processes))
 
 
-def totals(content: bytes, cards: int) -> list[Bytes]:
+def totals(content: bytes, gpus: int) -> list[Bytes]:
     """Bytes that a header says are in use of each GPU, with those of processes that died and weren't noticed yet."""
     if len(content) < SLOTS_OFFSET or _HEADER.unpack_from(content) != (MAGIC, VERSION):
-        return [Bytes(0)] * cards
-    return [Bytes(_TOTAL.unpack_from(content, TOTALS_OFFSET + card * TOTAL_SIZE)[0]) for card in range(cards)]
+        return [Bytes(0)] * gpus
+    return [Bytes(_TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)[0]) for gpu in range(gpus)]
 
 
-def compute(content: bytes | bytearray | memoryview, card: int) -> tuple[int, int, int, bool]:
+def compute(content: bytes | bytearray | memoryview, gpu: int) -> tuple[int, int, int, bool]:
     """GPU time charged, ns; time waited, ns; launches that waited; whether one waits now. Needs the header alone."""
-    _, _, used, waited, waits, turn, served = _COMPUTE.unpack_from(content, COMPUTE_OFFSET + card * COMPUTE_SIZE)
+    _, _, used, waited, waits, turn, served = _COMPUTE.unpack_from(content, COMPUTE_OFFSET + gpu * COMPUTE_SIZE)
     return used, waited, waits, turn != served
 
 
-def charges(cards: int) -> struct.Struct:
+def charges(gpus: int) -> struct.Struct:
     """Reads, of the header of a container with so many GPUs, for each: GPU time charged, ns; next turn, turn served.
 
     For whoever reads many accounts many times a second; `compute` says it more plainly.
     """
     skip, rest = COMPUTE_OFFSET, COMPUTE_SIZE - _CHARGED.size
-    return struct.Struct(f"<{skip}x" + f"{_CHARGED.format.removeprefix('<')}{rest}x" * cards)
+    return struct.Struct(f"<{skip}x" + f"{_CHARGED.format.removeprefix('<')}{rest}x" * gpus)
 
 
 def _used(content: bytes | bytearray, offset: int) -> Bytes:
-    after_even, after_odd, change, _ = _CARD.unpack_from(content, offset)
+    after_even, after_odd, change, _ = _GPU.unpack_from(content, offset)
     return Bytes(after_odd if change & 1 else after_even)

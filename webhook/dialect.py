@@ -21,8 +21,8 @@ class Dialect:
     resources: tuple[str, ...]
     """Every resource that belongs to it: replaced by the unified ones."""
     read: Callable[[Sheet], Request | None]
-    """The container's request. None: it has problems, which are on the sheet. `role`, `dialect`, `asked` and `isolated`
-    are filled in by the caller."""
+    """The container's request. None: it has problems, which are on the sheet. The caller fills in `role`, `dialect`,
+    `original_fields` and `isolated`."""
     annotations: tuple[str, ...] = ()
     """Pod annotations that ask for GPUs without any resource."""
     silent: Callable[[Pod, Container, Options], bool] = lambda pod, container, options: False

@@ -17,7 +17,7 @@ class Isolation:
     """What the container's switches say."""
 
     isolated: bool
-    asked: dict[str, str]
+    original_fields: dict[str, str]
     """The switches that have an effect, as written."""
     warnings: tuple[str, ...]
     problems: tuple[Problem, ...]

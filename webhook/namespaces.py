@@ -38,9 +38,9 @@ def apply(options: Options, annotations: Mapping[str, str]) -> Options:
     rules = Rules(
         default_memory=MiB(number(names.ANNOTATION_DEFAULT_MEMORY, mebibytes, memory)),
         default_cores=Percent(number(names.ANNOTATION_DEFAULT_CORES, quantities.count, percent, 100)),
-        largest_gpus=number(names.ANNOTATION_LARGEST_GPUS, quantities.count, "a whole number above 0"),
-        largest_memory=MiB(number(names.ANNOTATION_LARGEST_MEMORY, mebibytes, memory)),
-        largest_cores=Percent(number(names.ANNOTATION_LARGEST_CORES, quantities.count, percent, 100)),
+        max_gpus=number(names.ANNOTATION_MAX_GPUS, quantities.count, "a whole number above 0"),
+        max_memory=MiB(number(names.ANNOTATION_MAX_MEMORY, mebibytes, memory)),
+        max_cores=Percent(number(names.ANNOTATION_MAX_CORES, quantities.count, percent, 100)),
     )
     isolation = annotations.get(names.ANNOTATION_ISOLATION)
     opting_out = options.opting_out if isolation is None else _ISOLATION.get(isolation)
@@ -77,17 +77,17 @@ def problems(container: str, request: Request, rules: Rules) -> list[Problem]:
     def refuse(field: str, value: str, why: str, accepted: str) -> None:
         found.append(Problem(container, field, value, f"{why} in this namespace", accepted))
 
-    if rules.largest_gpus and request.gpus > rules.largest_gpus:
-        refuse("GPUs", str(request.gpus), "more than a container may have", f"up to {rules.largest_gpus}")
-    if rules.largest_memory and (not request.memory or request.memory > rules.largest_memory):
+    if rules.max_gpus and request.gpus > rules.max_gpus:
+        refuse("GPUs", str(request.gpus), "more than a container may have", f"up to {rules.max_gpus}")
+    if rules.max_memory and (not request.memory or request.memory > rules.max_memory):
         shown = f"{request.memory} MiB" if request.memory else _memory(request)
-        refuse("memory", shown, "more than a container may have", f"up to {rules.largest_memory} MiB on each GPU")
-    if rules.largest_cores:
+        refuse("memory", shown, "more than a container may have", f"up to {rules.max_memory} MiB on each GPU")
+    if rules.max_cores:
         throttled = request.policy is not ComputePolicy.UNLIMITED
         cores = 100 if request.whole else request.cores * throttled
-        if not cores or cores > rules.largest_cores:
+        if not cores or cores > rules.max_cores:
             shown = f"{cores} %" if cores else "without limit"
-            refuse("cores", shown, "more than a container may have", f"up to {rules.largest_cores} % of each GPU")
+            refuse("cores", shown, "more than a container may have", f"up to {rules.max_cores} % of each GPU")
     return found
 
 

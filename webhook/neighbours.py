@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from kubernetes_asyncio import client
 
 from unigpu import errors
-from unigpu.books import Books
+from unigpu.ledger import CapacityLedger
 from webhook import relimit, watching
 from webhook.relimit import Passed
 from webhook.watching import Item
@@ -37,7 +37,7 @@ class Neighbours:
         self._passed: dict[str, tuple[float, Passed]] = {}
 
     @contextlib.asynccontextmanager
-    async def of(self, node: str) -> AsyncIterator[Books]:
+    async def of(self, node: str) -> AsyncIterator[CapacityLedger]:
         """The node's GPUs and what its pods take; nobody else gets this node's until the block is left.
 
         Raises Unavailable where the API server doesn't answer in time.
@@ -57,7 +57,7 @@ class Neighbours:
         """Remember a change of a pod's limits, instead of an earlier one."""
         self._passed[change.uid] = (self._clock() + HOLD_SECONDS, change)
 
-    async def _read(self, node: str) -> Books:
+    async def _read(self, node: str) -> CapacityLedger:
         nodes, pods = await asyncio.gather(
             self._all("/api/v1/nodes", f"metadata.name={node}"),
             self._all("/api/v1/pods", f"spec.nodeName={node},{_RUNNING}"),

@@ -51,9 +51,9 @@ class Rules:
 
     default_memory: MiB = MiB(0)
     default_cores: Percent = Percent(0)
-    largest_gpus: int = 0
-    largest_memory: MiB = MiB(0)
-    largest_cores: Percent = Percent(0)
+    max_gpus: int = 0
+    max_memory: MiB = MiB(0)
+    max_cores: Percent = Percent(0)
     warnings: tuple[str, ...] = ()
     """What was not understood, for everybody who makes pods there."""
 
@@ -73,7 +73,7 @@ class Options:
     """schedulerName that pods with GPUs get."""
     rules: Rules = NO_RULES
     """Of the pod's namespace."""
-    largest_card: MiB = MiB(0)
+    largest_gpu: MiB = MiB(0)
     """Memory of the largest GPU in the cluster; 0: not known."""
     schedulers: frozenset[str] = VENDORS_SCHEDULERS
     """Values of schedulerName that are replaced; any other is refused, since nobody would choose a GPU."""

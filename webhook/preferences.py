@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from unigpu.requests import Preferences, Request, Spread
+from unigpu.requests import PlacementPolicy, Preferences, Request
 from webhook.pods import Pod
 
 NODE_POLICY = "hami.io/node-scheduler-policy"
@@ -16,8 +16,8 @@ LISTS = {
 }
 """Field of Preferences → annotation with a comma list."""
 _POLICIES = {
-    NODE_POLICY: (Spread.BINPACK, Spread.SPREAD),
-    GPU_POLICY: (Spread.BINPACK, Spread.SPREAD, Spread.TOPOLOGY),
+    NODE_POLICY: (PlacementPolicy.BINPACK, PlacementPolicy.SPREAD),
+    GPU_POLICY: (PlacementPolicy.BINPACK, PlacementPolicy.SPREAD, PlacementPolicy.TOPOLOGY),
 }
 
 
@@ -33,7 +33,7 @@ class Wishes:
 
 
 _NONE = Wishes(Preferences())
-_BY_LINKS = Wishes(Preferences(gpu_policy=Spread.TOPOLOGY))
+_BY_LINKS = Wishes(Preferences(gpu_policy=PlacementPolicy.TOPOLOGY))
 """What pods say that say nothing, as nearly all do."""
 
 
@@ -42,17 +42,17 @@ def read(pod: Pod, requests: Iterable[Request]) -> Wishes:
     if _ANNOTATIONS.isdisjoint(pod.annotations):
         return _BY_LINKS if any(request.whole and request.gpus > 1 for request in requests) else _NONE
     warnings: list[str] = []
-    policies: dict[str, Spread | None] = {}
+    policies: dict[str, PlacementPolicy | None] = {}
     for annotation, known in _POLICIES.items():
         value = pod.annotations.get(annotation, "")
-        policies[annotation] = Spread(value) if value in known else None
+        policies[annotation] = PlacementPolicy(value) if value in known else None
         if value and value not in known:
             warnings.append(
                 f"annotation {annotation} = {value[:80]!r} is not known ({', '.join(known)}) and has no effect"
             )
     gpu_policy = policies[GPU_POLICY]
     if gpu_policy is None and any(request.whole and request.gpus > 1 for request in requests):
-        gpu_policy = Spread.TOPOLOGY
+        gpu_policy = PlacementPolicy.TOPOLOGY
     lists = {
         field: tuple(word for part in pod.annotations.get(annotation, "").split(",") if (word := part.strip()))
         for field, annotation in LISTS.items()

@@ -52,7 +52,7 @@ def restore(before: Mapping[str, Any], after: Mapping[str, Any], options: Option
         if not VENDORS & (container.limits.keys() | container.requests.keys()):
             continue
         wish = made_for.get(container.name)
-        problems += _changed(_present(new, container, wish, options), container, wish.asked if wish else {})
+        problems += _changed(_present(new, container, wish, options), container, wish.original_fields if wish else {})
         if wish is not None:
             patch += mutate.resources(after["spec"][container.place][container.index], container, wish)
     if new.scheduler != old.scheduler:
@@ -67,7 +67,7 @@ def _present(pod: Pod, container: Container, wish: Request | None, options: Opti
         return present
     sheet = Sheet(pod, container, options)
     dialects.BY_NAME[wish.dialect].read(sheet)
-    return present | {resource: text for resource, text in sheet.asked.items() if resource in present}
+    return present | {resource: text for resource, text in sheet.original_fields.items() if resource in present}
 
 
 def _changed(present: Mapping[str, str], container: Container, asked: Mapping[str, str]) -> list[Problem]:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unigpu import allocations, cards, errors, gpus, limits, names, requests
+from unigpu import allocations, errors, fit, gpus, limits, names, requests
 from unigpu.allocations import Allocation, Share
-from unigpu.books import Booking, Books
-from unigpu.cards import Card
 from unigpu.findings import Problem
+from unigpu.fit import GpuState
+from unigpu.ledger import Booking, CapacityLedger
 from unigpu.limits import Limits
 from unigpu.modes import NodeMode
 from unigpu.requests import ComputePolicy, Request, Role
@@ -103,8 +103,8 @@ def judge(pod: Item, before: Annotations, after: Annotations, rules: Rules) -> C
     allocation = _allocation(before)
     if allocation is None:
         return Change((*problems, *_wider(wishes, wanted)))
-    counted_now, _ = limits.taken(allocation, wishes, before)
-    counted_then, _ = limits.taken(allocation, wishes, after)
+    counted_now, _ = limits.accounted(allocation, wishes, before)
+    counted_then, _ = limits.accounted(allocation, wishes, after)
     return Change(
         problems=tuple(problems),
         pod=_title(pod),
@@ -117,14 +117,14 @@ def judge(pod: Item, before: Annotations, after: Annotations, rules: Rules) -> C
     )
 
 
-def fit(change: Change, others: Books) -> list[Problem]:
+def check_capacity(change: Change, others: CapacityLedger) -> list[Problem]:
     """Where the GPUs have less room than the change takes; `others` has the change's node with all of its pods."""
     node = others.without(change.node, {change.uid})
-    if node is None or not node.cards or change.before is None or change.after is None:
+    if node is None or not node.gpus or change.before is None or change.after is None:
         why = "it isn't known which GPUs that node has, so nothing can be given there"
         return [Problem("", limits.FIELD, change.node, why, "lower limits, or the same once the node agent reports")]
-    seen = {card.gpu.uuid: card for card in node.cards}
-    will_take = allocations.pod_use(change.after, _roles(change.requests))
+    seen = {state.gpu.uuid: state for state in node.gpus}
+    will_take = allocations.pod_usage(change.after, _roles(change.requests))
     problems = []
     for name, (was, becomes) in _pairs(change.before, change.after).items():
         for kind in ("memory", "cores"):
@@ -142,11 +142,11 @@ def passed(change: Change) -> Passed | None:
     """The change, let pass; None where no GPU was chosen for the pod yet."""
     if change.after is None:
         return None
-    uses = allocations.pod_use(change.after, _roles(change.requests))
+    uses = allocations.pod_usage(change.after, _roles(change.requests))
     return Passed(change.uid, change.text, Booking(change.pod, change.after.node, uses))
 
 
-def with_passed(found: Books, node: str, pods: Iterable[Item], recent: Iterable[Passed]) -> None:
+def with_passed(found: CapacityLedger, node: str, pods: Iterable[Item], recent: Iterable[Passed]) -> None:
     """Count in the node's books what changes take that its pods don't show yet."""
     shown = {str((item.get("metadata") or {}).get("uid", "")): item for item in pods}
     for change in recent:
@@ -154,13 +154,13 @@ def with_passed(found: Books, node: str, pods: Iterable[Item], recent: Iterable[
         if change.booking.node != node or item is None or booking is None:
             continue
         if _annotations(item).get(names.ANNOTATION_LIMITS) != change.text:
-            uses = {gpu: use.larger(booking.uses.get(gpu, cards.UNUSED)) for gpu, use in change.booking.uses.items()}
+            uses = {gpu: use.larger(booking.uses.get(gpu, fit.UNUSED)) for gpu, use in change.booking.uses.items()}
             found.book(change.uid, Booking(booking.pod, node, {**booking.uses, **uses}))
 
 
-def books(node: str, node_item: Item | None, pods: Iterable[Item]) -> Books:
+def books(node: str, node_item: Item | None, pods: Iterable[Item]) -> CapacityLedger:
     """The node's GPUs, and what its pods take of them, from the API server's objects."""
-    found = Books()
+    found = CapacityLedger()
     inventory = _annotations(node_item or {}).get(names.ANNOTATION_INVENTORY)
     if inventory is not None:
         try:
@@ -173,8 +173,8 @@ def books(node: str, node_item: Item | None, pods: Iterable[Item]) -> Books:
         if allocation is None or allocation.node != node:
             continue
         wishes = _wishes(annotations)
-        taken, _ = limits.taken(allocation, wishes, annotations)
-        uses = allocations.pod_use(taken, _roles(wishes))
+        taken, _ = limits.accounted(allocation, wishes, annotations)
+        uses = allocations.pod_usage(taken, _roles(wishes))
         found.book(str(metadata.get("uid", "")), Booking(_title(item), node, uses))
     return found
 
@@ -236,33 +236,33 @@ class _Lack:
     """A GPU that has too little for a container."""
 
     gpu: GpuUuid
-    card: Card | None
+    state: GpuState | None
     had: int
     wanted: int
     free: int
     """For the container: what is neither others' nor its pod's other containers'."""
 
 
-def _lack(kind: str, card: Card | None, now: Share, then: Share, will_take: int) -> _Lack | None:
+def _lack(kind: str, state: GpuState | None, now: Share, then: Share, will_take: int) -> _Lack | None:
     """What the GPU lacks of memory or cores; None: nothing, or the container takes no more than it did."""
     had, wanted = getattr(now, kind), getattr(then, kind)
     if wanted <= had:
         return None
-    if card is None:
+    if state is None:
         return _Lack(then.gpu, None, had, wanted, 0)
-    total = card.gpu.memory if kind == "memory" else cards.FULL
-    over = will_take - (total - getattr(card.taken, kind))
-    return _Lack(then.gpu, card, had, wanted, max(wanted - over, 0)) if over > 0 else None
+    total = state.gpu.memory if kind == "memory" else fit.FULL
+    over = will_take - (total - getattr(state.taken, kind))
+    return _Lack(then.gpu, state, had, wanted, max(wanted - over, 0)) if over > 0 else None
 
 
 def _no_room(container: str, kind: str, lack: _Lack, node: str) -> Problem:
     unit = "MiB" if kind == "memory" else "%"
     value, accepted = f"{lack.wanted} {unit}", f"up to {max(lack.free, lack.had)} {unit}"
-    if lack.card is None:
+    if lack.state is None:
         why = f"node {node} doesn't report GPU {lack.gpu} any more"
         return Problem(container, kind, value, why, accepted)
-    gpu = lack.card.gpu
-    total = gpu.memory if kind == "memory" else cards.FULL
+    gpu = lack.state.gpu
+    total = gpu.memory if kind == "memory" else fit.FULL
     of = "" if kind == "memory" else " of its compute"
     why = (
         f"GPU {gpu.index} ({gpu.uuid}) of node {node} has {lack.free} {unit}{of} free for it: "

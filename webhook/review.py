@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unigpu import findings, limits, names
-from unigpu.books import Books
+from unigpu.ledger import CapacityLedger
 from webhook import mutate, pods, reapply, relimit, translate, wire, written
 from webhook.options import Options
 from webhook.translate import Translation
@@ -93,7 +93,7 @@ def review_mutation(review: wire.Review, options: Options) -> Verdict:
 
 
 def review_validation(
-    review: wire.Review, options: Options, writers: Sequence[str], node: Books | None = None
+    review: wire.Review, options: Options, writers: Sequence[str], node: CapacityLedger | None = None
 ) -> Verdict:
     """Check what a pod became, who changes the platform's annotations of one that exists, and changes of its limits.
 
@@ -148,7 +148,7 @@ def _with_limits(pod: pods.Pod, translation: Translation) -> Translation:
     return dataclasses.replace(translation, problems=tuple(relimit.at_creation(pod.annotations, wishes)))
 
 
-def _update(review: wire.Review, options: Options, writers: Sequence[str], node: Books | None) -> Verdict:
+def _update(review: wire.Review, options: Options, writers: Sequence[str], node: CapacityLedger | None) -> Verdict:
     if review.user in writers:
         return Verdict(wire.allow(review.uid), "untouched")
     before, after = _annotations(review.old), _annotations(review.document)
@@ -162,7 +162,11 @@ def _update(review: wire.Review, options: Options, writers: Sequence[str], node:
 
 
 def _limits(
-    review: wire.Review, before: Mapping[str, str], after: Mapping[str, str], options: Options, node: Books | None
+    review: wire.Review,
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    options: Options,
+    node: CapacityLedger | None,
 ) -> Verdict:
     change = relimit.judge(review.old, before, after, options.rules)
     problems = change.problems
@@ -170,7 +174,7 @@ def _limits(
         if node is None:
             unknown = unanswered(review, f"nobody looked at node {change.node}")
             return dataclasses.replace(unknown, look_at=change.node)
-        problems = tuple(relimit.fit(change, node))
+        problems = tuple(relimit.check_capacity(change, node))
     if problems:
         return _refused(review, Translation(problems=problems))
     was, becomes = (said.get(names.ANNOTATION_LIMITS, "as requested") for said in (before, after))

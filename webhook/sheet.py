@@ -8,21 +8,22 @@ from unigpu.units import MAX_MEMORY, MiB, Percent
 from webhook.options import Options
 from webhook.pods import Container, Pod
 
-MAX_CARDS = policy.MAX_GPUS
+MAX_GPUS = policy.MAX_GPUS
 
 
 @dataclass(slots=True)
 class Sheet:
     """The container, and what was found out about it.
 
-    Fields that are read are kept in `asked` as plain numbers in the vendor's unit. A field that can't be understood is
-    a problem and reads as 0, so that a dialect can go on and find the others; its caller throws the request away.
+    Fields that are read are kept in `original_fields` as plain numbers in the vendor's unit. A field that can't be
+    understood is a problem and reads as 0, so that a dialect can go on and find the others; its caller throws the
+    request away.
     """
 
     pod: Pod
     container: Container
     options: Options
-    asked: dict[str, str] = field(default_factory=dict)
+    original_fields: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     bare: bool = False
@@ -50,9 +51,9 @@ class Sheet:
             return 0
         return self._read(resource, number)
 
-    def cards(self, resource: str) -> int:
+    def gpus(self, resource: str) -> int:
         """A number of GPUs."""
-        return self.number(resource, low=1, high=MAX_CARDS, accepted=f"1 to {MAX_CARDS} GPUs a container")
+        return self.number(resource, low=1, high=MAX_GPUS, accepted=f"1 to {MAX_GPUS} GPUs a container")
 
     def percent(self, resource: str) -> Percent:
         """A percentage of one GPU, 0 where absent."""
@@ -82,20 +83,20 @@ class Sheet:
         self.warnings.append(f"container {self.container.name}: {text}")
 
     def label(self, name: str) -> str | None:
-        """A label of the pod, kept in `asked`."""
+        """A label of the pod, kept in `original_fields`."""
         return self._wish(name, self.pod.labels.get(name))
 
     def annotation(self, name: str) -> str | None:
-        """An annotation of the pod, kept in `asked`."""
+        """An annotation of the pod, kept in `original_fields`."""
         return self._wish(name, self.pod.annotations.get(name))
 
     def _wish(self, name: str, value: str | None) -> str | None:
         if value is not None:
-            self.asked[name] = value
+            self.original_fields[name] = value
         return value
 
     def _read(self, resource: str, number: int) -> int:
-        self.asked[resource] = str(number)
+        self.original_fields[resource] = str(number)
         return number
 
     def _not_understood(self, resource: str, error: ValueError, accepted: str) -> int:

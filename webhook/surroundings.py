@@ -26,7 +26,7 @@ class Surroundings:
     def __init__(self, options: Options) -> None:
         self._plain = options
         self._options: dict[str, Options] = {}
-        self._cards: dict[str, MiB] = {}
+        self._gpus: dict[str, MiB] = {}
         self._stale = False
         self.first = asyncio.Event()
         """Set once the namespaces are known."""
@@ -74,26 +74,26 @@ class Surroundings:
 
     def nodes_listed(self, all_of_them: Iterable[NodeHas]) -> None:
         """All nodes."""
-        self._cards = dict(all_of_them)
+        self._gpus = dict(all_of_them)
         self._stale = True
 
     def node_changed(self, kind: str, has: NodeHas) -> None:
         """One node."""
-        name, card = has
+        name, gpu = has
         if kind == "DELETED":
-            self._cards.pop(name, None)
-        elif self._cards.get(name) == card:
+            self._gpus.pop(name, None)
+        elif self._gpus.get(name) == gpu:
             return
         else:
-            self._cards[name] = card
+            self._gpus[name] = gpu
         self._stale = True
 
     def _look_again(self) -> None:
         """Give the options the largest GPU, after nodes changed."""
-        largest = max(self._cards.values(), default=MiB(0))
-        self._plain = dataclasses.replace(self._plain, largest_card=largest)
+        largest = max(self._gpus.values(), default=MiB(0))
+        self._plain = dataclasses.replace(self._plain, largest_gpu=largest)
         self._options = {
-            name: dataclasses.replace(options, largest_card=largest) for name, options in self._options.items()
+            name: dataclasses.replace(options, largest_gpu=largest) for name, options in self._options.items()
         }
         self._stale = False
 

@@ -128,13 +128,13 @@ def _container(pod: Pod, container: Container, speaking: Sequence[Dialect], opti
         return _Part(None, sheet.problems, sheet.warnings)
     request = namespaces.with_defaults(request, options.rules, bare=sheet.bare)
     sheet.problems += namespaces.problems(container.name, request, options.rules)
-    if request.memory > options.largest_card > 0:
-        sheet.warn(f"no GPU of this cluster has {request.memory} MiB; the largest has {options.largest_card}")
+    if request.memory > options.largest_gpu > 0:
+        sheet.warn(f"no GPU of this cluster has {request.memory} MiB; the largest has {options.largest_gpu}")
     complete = dataclasses.replace(
         request,
         role=container.role,
         dialect=dialect.name,
-        asked=sheet.asked | switches.asked,
+        original_fields=sheet.original_fields | switches.original_fields,
         isolated=switches.isolated,
     )
     return _Part(complete, sheet.problems, sheet.warnings)

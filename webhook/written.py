@@ -11,7 +11,7 @@ from unigpu.units import MAX_MEMORY
 from webhook import dialects, isolation, mutate, namespaces, preferences, translate
 from webhook.options import Options
 from webhook.pods import Container, Pod
-from webhook.sheet import MAX_CARDS
+from webhook.sheet import MAX_GPUS
 from webhook.translate import Translation
 
 ACCEPTED = "no such annotation: unigpu writes it from the container's limits"
@@ -88,7 +88,7 @@ def _odd(wish: Request) -> str | None:
         return "the share is said in more than one way"
     if not (wish.memory or wish.memory_percent or wish.whole or wish.cores):
         return "it limits nothing"
-    if wish.gpus > MAX_CARDS or wish.memory > MAX_MEMORY or max(wish.memory_percent, wish.cores, wish.ceiling) > 100:
+    if wish.gpus > MAX_GPUS or wish.memory > MAX_MEMORY or max(wish.memory_percent, wish.cores, wish.ceiling) > 100:
         return "a number is larger than any GPU has"
     if wish.priority > 1:
         return "priority is neither 0 nor 1"

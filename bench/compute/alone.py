@@ -48,8 +48,8 @@ async def measure(
     window: int = judge.WINDOW,
 ) -> Measured:
     """A new GPU with one container on it, whose programs launch as `words` say (see client.c) for a window."""
-    card = await ground.make_card(folder, profile)
-    async with ground.container(card, folder / "container", limit) as held, ground.watch(card) as watch:
+    gpu = await ground.make_gpu(folder, profile)
+    async with ground.container(gpu, folder / "container", limit) as held, ground.watch(gpu) as watch:
         programs = await held.start("load", {"seconds": window / 1e9 + 0.2, "beat": BEAT} | dict(words), processes)
         await asyncio.gather(*(program.ready() for program in programs))
         for program in programs:
@@ -58,8 +58,8 @@ async def measure(
         first = min(report.first for report in reports)
         await watch.until(first + window)
     return Measured(
-        share=watch.series.share_card(first, first + window),
-        start=watch.series.share_card(first, first + min(window, judge.START)),
+        share=watch.series.share_gpu(first, first + window),
+        start=watch.series.share_gpu(first, first + min(window, judge.START)),
         longest=max(report.longest for report in reports),
         settled=max(report.settled for report in reports),
         p99=max(report.p99 for report in reports),

@@ -35,25 +35,25 @@ Words = Mapping[str, int | float | str]
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class Gpu:
     """A machine with GPUs of one kind."""
 
     folder: Path
     uuids: tuple[GpuUuid, ...]
 
 
-async def make_card(folder: Path, profile: str, cards: int = 1) -> Card:
+async def make_gpu(folder: Path, profile: str, gpus: int = 1) -> Gpu:
     """A new machine in `folder/machine`."""
     made = await subprocess.create_subprocess_exec(
         sys.executable,
-        *("-m", "simulator", "create", "--dir", folder / "machine", "--profile", profile, "--gpus", str(cards)),
+        *("-m", "simulator", "create", "--dir", folder / "machine", "--profile", profile, "--gpus", str(gpus)),
         cwd=ROOT,
         stdout=subprocess.PIPE,
     )
     text = (await made.communicate())[0].decode()
     if made.returncode != 0:
         raise RuntimeError(f"no machine with a {profile} could be made")
-    return Card(folder / "machine", tuple(GpuUuid(found) for found in re.findall(r"GPU-[0-9a-f-]{36}", text)))
+    return Gpu(folder / "machine", tuple(GpuUuid(found) for found in re.findall(r"GPU-[0-9a-f-]{36}", text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def read_report(text: str) -> Report:
 class Container:
     """Processes that share one policy and one account; one process group, by which the GPU's books know them."""
 
-    card: Card
+    gpu: Gpu
     folder: Path
     limit: Limit | None
     """None: without libvgpu."""
@@ -168,7 +168,7 @@ class Container:
         bare = {
             "PATH": os.environ["PATH"],
             "LD_LIBRARY_PATH": str(SIMULATOR),
-            names.ENV_SIM_DIR: str(self.card.folder),
+            names.ENV_SIM_DIR: str(self.gpu.folder),
         }
         if self.limit is None:
             return bare | dict(more)
@@ -200,13 +200,13 @@ class Container:
         return started
 
 
-def write_policy(file: Path, card: Card, limit: Limit) -> None:
+def write_policy(file: Path, gpu: Gpu, limit: Limit) -> None:
     """A new one, or a change in place as the node agent makes it: the sequence is odd while it is written."""
-    cards = [
-        policy.CardLimit(uuid, Bytes(0), Percent(limit.cores), Percent(limit.ceiling or limit.cores))
-        for uuid in card.uuids
+    gpus = [
+        policy.GpuLimit(uuid, Bytes(0), Percent(limit.cores), Percent(limit.ceiling or limit.cores))
+        for uuid in gpu.uuids
     ]
-    content = policy.pack(policy.Policy(cards, False, True, limit.compute, limit.priority))
+    content = policy.pack(policy.Policy(gpus, False, True, limit.compute, limit.priority))
     if not file.exists():
         file.write_bytes(content)
         return
@@ -230,20 +230,20 @@ async def gone(process: subprocess.Process) -> None:
     await asyncio.sleep(0)
 
 
-def prepare(folder: Path, card: Card, limit: Limit | None) -> None:
+def prepare(folder: Path, gpu: Gpu, limit: Limit | None) -> None:
     """The container's files."""
     folder.mkdir()
     if limit is not None:
-        write_policy(folder / "policy", card, limit)
+        write_policy(folder / "policy", gpu, limit)
         (folder / "usage").write_bytes(bytes(usage.SIZE))
 
 
 @contextlib.asynccontextmanager
-async def container(card: Card, folder: Path, limit: Limit | None) -> AsyncIterator[Container]:
+async def container(gpu: Gpu, folder: Path, limit: Limit | None) -> AsyncIterator[Container]:
     """A container with its files in `folder`, whose processes are killed at the end."""
-    prepare(folder, card, limit)
+    prepare(folder, gpu, limit)
     leader = await subprocess.create_subprocess_exec("cat", stdin=subprocess.PIPE, process_group=0)
-    made = Container(card, folder, limit, leader)
+    made = Container(gpu, folder, limit, leader)
     try:
         yield made
     finally:
@@ -301,10 +301,10 @@ class Watch:
 
 
 @contextlib.asynccontextmanager
-async def watch(card: Card, index: int = 0) -> AsyncIterator[Watch]:
+async def watch(gpu: Gpu, index: int = 0) -> AsyncIterator[Watch]:
     """Samples the books of one of the machine's GPUs while it is open."""
     process = await subprocess.create_subprocess_exec(
-        BOOKS, card.folder, str(index), str(PERIOD_US), stdout=subprocess.PIPE, limit=1 << 20
+        BOOKS, gpu.folder, str(index), str(PERIOD_US), stdout=subprocess.PIPE, limit=1 << 20
     )
     made = Watch(process)
     reading = asyncio.create_task(made.read())

@@ -42,12 +42,12 @@ class Swings:
 
 async def swing(folder: Path, rounds: int) -> Swings:
     """A soft container beside one that stops and returns."""
-    card = await ground.make_card(folder, rows.PROFILE)
+    gpu = await ground.make_gpu(folder, rows.PROFILE)
     async with contextlib.AsyncExitStack() as stack:
-        borrower = await stack.enter_async_context(ground.container(card, folder / "borrower", BORROWER))
-        neighbour = await stack.enter_async_context(ground.container(card, folder / "neighbour", NEIGHBOUR))
+        borrower = await stack.enter_async_context(ground.container(gpu, folder / "borrower", BORROWER))
+        neighbour = await stack.enter_async_context(ground.container(gpu, folder / "neighbour", NEIGHBOUR))
         await stack.enter_async_context(ground.lender([borrower.folder, neighbour.folder]))
-        watch = await stack.enter_async_context(ground.watch(card))
+        watch = await stack.enter_async_context(ground.watch(gpu))
         words: ground.Words = {"kernel": 1 * MS, "ahead": 8, "seconds": 60}
         programs = [(await each.start("load", words))[0] for each in (borrower, neighbour)]
         await asyncio.gather(*(program.ready() for program in programs))

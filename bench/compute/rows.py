@@ -100,14 +100,14 @@ class Shared:
 
 async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> Shared:
     """Containers of one saturating program each on one GPU, from the moment when all launch."""
-    card = await ground.make_card(folder, PROFILE)
+    gpu = await ground.make_gpu(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         containers = [
-            await stack.enter_async_context(ground.container(card, folder / f"of-{limit}-{place}", ground.Limit(limit)))
+            await stack.enter_async_context(ground.container(gpu, folder / f"of-{limit}-{place}", ground.Limit(limit)))
             for place, limit in enumerate(limits)
         ]
         await stack.enter_async_context(ground.lender([each.folder for each in containers]))
-        watch = await stack.enter_async_context(ground.watch(card))
+        watch = await stack.enter_async_context(ground.watch(gpu))
         programs = [
             (await each.start("load", {"seconds": 5.4, "beat": alone.BEAT} | dict(words)))[0] for each in containers
         ]
@@ -119,7 +119,7 @@ async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> 
         await watch.until(first + judge.WINDOW)
     return Shared(
         shares=[watch.series.share(each.group, first, first + judge.WINDOW) for each in containers],
-        busy=watch.series.share_card(first, first + judge.WINDOW),
+        busy=watch.series.share_gpu(first, first + judge.WINDOW),
         longest=[report.longest for report in reports],
         late=max(report.late for report in reports),
         first=first,
@@ -180,13 +180,13 @@ class Requests:
 
 async def requests(folder: Path, limit: ground.Limit | None, beside: ground.Limit | None) -> Requests:
     """Requests of a container, alone on the GPU or beside a saturating one."""
-    card = await ground.make_card(folder, PROFILE)
+    gpu = await ground.make_gpu(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
-        served = await stack.enter_async_context(ground.container(card, folder / "served", limit))
+        served = await stack.enter_async_context(ground.container(gpu, folder / "served", limit))
         asking = (await served.start("requests", REQUEST))[0]
         await asking.ready()
         if beside is not None:
-            other = await stack.enter_async_context(ground.container(card, folder / "other", beside))
+            other = await stack.enter_async_context(ground.container(gpu, folder / "other", beside))
             await stack.enter_async_context(ground.lender([served.folder, other.folder]))
             loading = (await other.start("load", {"kernel": NEIGHBOUR_KERNEL, "seconds": 60}))[0]
             await loading.ready()
@@ -230,16 +230,16 @@ async def short_requests(folder: Path) -> list[Row]:
 
 async def crowd(folder: Path) -> list[Row]:
     """300 processes started at once in one container, on GPUs that hold as many contexts."""
-    cards, processes = 4, 300
-    card = await ground.make_card(folder, "h100", cards)
+    gpus, processes = 4, 300
+    gpu = await ground.make_gpu(folder, "h100", gpus)
     async with contextlib.AsyncExitStack() as stack:
-        held = await stack.enter_async_context(ground.container(card, folder / "container", ground.Limit(30)))
-        watches = [await stack.enter_async_context(ground.watch(card, index)) for index in range(cards)]
+        held = await stack.enter_async_context(ground.container(gpu, folder / "container", ground.Limit(30)))
+        watches = [await stack.enter_async_context(ground.watch(gpu, index)) for index in range(gpus)]
         began = time.monotonic_ns()
-        for index in range(cards):
+        for index in range(gpus):
             await held.start(
                 "load",
-                {"forks": processes // cards, "kernel": 1 * MS, "ahead": 4, "seconds": 8},
+                {"forks": processes // gpus, "kernel": 1 * MS, "ahead": 4, "seconds": 8},
                 environment={"CUDA_VISIBLE_DEVICES": str(index)},
             )
         await asyncio.gather(*(program.ready() for program in held.programs))
@@ -268,12 +268,12 @@ async def crowd(folder: Path) -> list[Row]:
 
 async def killed(folder: Path) -> list[Row]:
     """Eight processes of one container; every 100 ms one of them is killed and another started."""
-    card = await ground.make_card(folder, PROFILE)
+    gpu = await ground.make_gpu(folder, PROFILE)
     words: ground.Words = {"kernel": 1 * MS, "seconds": 60}
     chance = random.Random(1)
     async with (
-        ground.container(card, folder / "container", ground.Limit(30)) as held,
-        ground.watch(card) as watch,
+        ground.container(gpu, folder / "container", ground.Limit(30)) as held,
+        ground.watch(gpu) as watch,
     ):
         living = await held.start("load", words, 8)
         await asyncio.gather(*(program.ready() for program in living))

@@ -10,28 +10,28 @@ class Series:
     """Samples of busy time in the order in which they were taken; ns of CLOCK_MONOTONIC and of GPU time."""
 
     times: list[int] = field(default_factory=list)
-    card: list[int] = field(default_factory=list)
+    gpu: list[int] = field(default_factory=list)
     groups: list[dict[int, int]] = field(default_factory=list)
     """Of each process group that ever used the GPU."""
 
     def add(self, line: str) -> None:
         """Takes in a line of `books`."""
-        at, card, *groups = line.split()
+        at, gpu, *groups = line.split()
         self.times.append(int(at))
-        self.card.append(int(card))
+        self.gpu.append(int(gpu))
         self.groups.append({int(name): int(busy) for name, _, busy in (word.partition("=") for word in groups)})
 
     def busy(self, group: int, at: int) -> float:
         """Busy time of a group at a moment, ns; by a straight line between two samples."""
         return _between(self.times, [sample.get(group, 0) for sample in self.groups], at)
 
-    def busy_card(self, at: int) -> float:
+    def busy_gpu(self, at: int) -> float:
         """Time in which anybody's kernel ran, ns: kernels that don't fill the GPU and run side by side count once."""
-        return _between(self.times, self.card, at)
+        return _between(self.times, self.gpu, at)
 
-    def share_card(self, start: int, end: int) -> float:
+    def share_gpu(self, start: int, end: int) -> float:
         """Percent of the time in which anybody's kernel ran."""
-        return 100 * (self.busy_card(end) - self.busy_card(start)) / (end - start)
+        return 100 * (self.busy_gpu(end) - self.busy_gpu(start)) / (end - start)
 
     def share(self, group: int, start: int, end: int) -> float:
         """Percent of the GPU that the group had between two moments."""

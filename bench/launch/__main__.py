@@ -56,9 +56,9 @@ def find_ways(folder: Path, most: int) -> dict[str, Way]:
     preloaded = bare | {"LD_PRELOAD": str(ROOT / "build/lib/libvgpu.so")}
 
     def container(name: str, cores: int, compute: ComputePolicy) -> dict[str, str]:
-        card = policy.CardLimit(UUID, Bytes(0), Percent(cores), Percent(cores))
+        gpu = policy.GpuLimit(UUID, Bytes(0), Percent(cores), Percent(cores))
         written, used = folder / f"policy-{name}", folder / f"usage-{name}"
-        written.write_bytes(policy.pack(policy.Policy([card], False, cores > 0, compute)))
+        written.write_bytes(policy.pack(policy.Policy([gpu], False, cores > 0, compute)))
         used.touch()
         return preloaded | {names.ENV_TRIAL_POLICY: str(written), names.ENV_TRIAL_USAGE: str(used)}
 

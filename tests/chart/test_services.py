@@ -12,7 +12,7 @@ import scheduler.settings
 import webhook.settings
 from tests.chart.rendering import NAMESPACE, ROOT, Document, Rendered
 from unigpu import names
-from unigpu.requests import Spread
+from unigpu.requests import PlacementPolicy
 from webhook import configuration, options
 
 SERVICES = ("webhook", "scheduler", "deviceplugin", "exporter")
@@ -86,7 +86,7 @@ def test_the_scheduler_is_told_how_to_place(defaults: Rendered, every_option: Re
     assert (usual.node_policy, usual.gpu_policy) == (known.node_policy, known.gpu_policy)
     assert (usual.shares_per_gpu, usual.api_timeout) == (known.shares_per_gpu, known.api_timeout)
     told = parse(every_option, "scheduler")
-    assert (told.node_policy, told.gpu_policy) == (Spread.SPREAD, Spread.TOPOLOGY)
+    assert (told.node_policy, told.gpu_policy) == (PlacementPolicy.SPREAD, PlacementPolicy.TOPOLOGY)
     assert (told.shares_per_gpu, told.api_timeout) == (4, 9)
 
 

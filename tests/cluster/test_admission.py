@@ -55,7 +55,7 @@ def test_quota_counts_every_dialect(kube: Kube, namespace: str) -> None:
 
 
 def test_a_namespaces_rules_hold(kube: Kube, namespace: str) -> None:
-    kube.run("annotate", "namespace", namespace, f"{names.ANNOTATION_LARGEST_MEMORY}=2Gi")
+    kube.run("annotate", "namespace", namespace, f"{names.ANNOTATION_MAX_MEMORY}=2Gi")
 
     def refused() -> str | None:
         try:

@@ -70,7 +70,7 @@ def check(kube: Kube, name: str) -> None:
     notes = kube.json("get", "pod", "-n", NAMESPACE, name)["metadata"]["annotations"]
     for one, shares in allocations.load(notes[names.ANNOTATION_ALLOCATION]).containers.items():
         words = told(kube, name, one)
-        seen = [(card["uuid"], card["total_bytes"], card["error"]) for card in words["gpus"]]
+        seen = [(gpu["uuid"], gpu["total_bytes"], gpu["error"]) for gpu in words["gpus"]]
         assert seen == [(share.gpu, share.memory << 20, report.OUT_OF_MEMORY) for share in shares], one
 
 
@@ -125,4 +125,4 @@ def test_what_a_pod_deleted_by_force_holds_is_given_away_when_its_program_has_en
         PATIENCE,
         lambda: kube.run("describe", "pod", "-n", namespace, "new"),
     )
-    assert [card["taken_mib"] // 1000 for card in words["gpus"]] == [19] * 4
+    assert [gpu["taken_mib"] // 1000 for gpu in words["gpus"]] == [19] * 4

@@ -53,7 +53,7 @@ def pod(name: str, image: str, random_source: random.Random) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("turn", range(ROUNDS))
-def test_every_container_runs_on_the_cards_that_its_allocation_names(kube: Kube, probe_image: str, turn: int) -> None:
+def test_every_container_runs_on_the_gpus_that_its_allocation_names(kube: Kube, probe_image: str, turn: int) -> None:
     source = random.Random(f"round {turn}")
     kube.namespace(NAMESPACE)
     wanted = [pod(f"round-{turn}-{number}", probe_image, source) for number in range(PODS)]
@@ -90,9 +90,9 @@ def check(kube: Kube, one: dict[str, Any], container: str) -> None:
         lambda: report.told(kube, NAMESPACE, one["metadata"]["name"], container),
         PATIENCE,
     )
-    assert [card["uuid"] for card in words["gpus"]] == [share.gpu for share in shares]
-    for card, share in zip(words["gpus"], shares, strict=True):
+    assert [gpu["uuid"] for gpu in words["gpus"]] == [share.gpu for share in shares]
+    for gpu, share in zip(words["gpus"], shares, strict=True):
         assert share.memory == request.memory
-        assert card["total_bytes"] == share.memory << 20
-        assert 0 < card["taken_mib"] <= share.memory
-        assert card["error"] == "CUDA_ERROR_OUT_OF_MEMORY"
+        assert gpu["total_bytes"] == share.memory << 20
+        assert 0 < gpu["taken_mib"] <= share.memory
+        assert gpu["error"] == "CUDA_ERROR_OUT_OF_MEMORY"

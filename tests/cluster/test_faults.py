@@ -13,11 +13,11 @@ import pytest
 from demo import report
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import allocations, names, requests
-from unigpu.allocations import Use
+from unigpu.allocations import GpuUsage
 
 NAMESPACE = "faults"
 PATIENCE = 150.0
-CARD = 24576
+GPU = 24576
 PARTS = {
     "webhook": ["-m", "webhook"],
     "extender": ["-m", "scheduler"],
@@ -121,7 +121,7 @@ def test_every_part_comes_back_and_no_pod_is_without_limits(
             PATIENCE,
             lambda fresh=fresh: kube.run("describe", "pod", "-n", NAMESPACE, fresh),
         )
-        assert [card["total_bytes"] for card in words_of_it["gpus"]] == [1000 << 20]
+        assert [gpu["total_bytes"] for gpu in words_of_it["gpus"]] == [1000 << 20]
         kube.run("delete", "pod", "-n", NAMESPACE, fresh, "--wait=false")
     churn.stop.set()
     churn.join()
@@ -138,7 +138,7 @@ def make(kube: Kube, name: str, image: str) -> bool:
 
 def check_all(kube: Kube) -> None:
     """Every pod that runs has the limits that it asked for, on a GPU that isn't overfull."""
-    taken: dict[str, Use] = {}
+    taken: dict[str, GpuUsage] = {}
     for one in kube.items("pods", NAMESPACE):
         if "deletionTimestamp" in one["metadata"]:
             continue
@@ -149,13 +149,13 @@ def check_all(kube: Kube) -> None:
         notes = one["metadata"]["annotations"]
         allocation = allocations.load(notes[names.ANNOTATION_ALLOCATION])
         request = requests.load(notes[names.ANNOTATION_REQUEST])
-        for gpu, use in allocations.pod_use(allocation, {}).items():
-            taken[gpu] = taken.get(gpu, Use()).plus(use)
+        for gpu, use in allocations.pod_usage(allocation, {}).items():
+            taken[gpu] = taken.get(gpu, GpuUsage()).plus(use)
         name = one["metadata"]["name"]
         words = wait_for(f"{name} tells what it sees", lambda name=name: report.told(kube, NAMESPACE, name), PATIENCE)
         share = allocation.containers["main"][0]
-        assert [card["uuid"] for card in words["gpus"]] == [share.gpu]
+        assert [gpu["uuid"] for gpu in words["gpus"]] == [share.gpu]
         assert words["gpus"][0]["total_bytes"] == request.containers["main"].memory << 20
     assert taken
     for gpu, use in taken.items():
-        assert use.memory <= CARD, f"{gpu} is overfull: {use}"
+        assert use.memory <= GPU, f"{gpu} is overfull: {use}"

@@ -22,12 +22,12 @@ FOLDER = Path(__file__).parents[2] / "examples" / "manifests"
 NAMESPACE = "manifests"
 JOBS = "manifests-job"
 PATIENCE = 180.0
-CARD = 24576
+GPU = 24576
 SELECTED = "aliyun.accelerator/nvidia_name"
 Tell = Callable[[str], None]
 Of = tuple[int, int]
 """MiB and percent of one GPU."""
-WHOLE: Of = (CARD, 100)
+WHOLE: Of = (GPU, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Outcome:
 
     shares: dict[str, tuple[Of, ...]]
     """By container, what it has of each of its GPUs."""
-    cards: int
+    node_gpus: int
     """Different GPUs that all pods have together."""
     pods: int = 1
     isolated: bool = True
@@ -171,13 +171,13 @@ def told(kube: Kube, namespace: str, pod: dict[str, Any], container: str) -> dic
 def best_link(kube: Kube, pair: set[str]) -> bool:
     """Whether no two free GPUs are nearer to each other; the Job of manifest 04 has one of them at most."""
     (node,) = kube.json("get", "nodes")["items"]
-    cards = gpus.load(node["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
+    node_gpus = gpus.load(node["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
     taken = {share.gpu for pod in kube.items("pods", JOBS) for shares in granted(pod).values() for share in shares}
     links = {
-        frozenset((card.uuid, other)): quality
-        for card in cards
-        for other, quality in card.links.items()
-        if not {card.uuid, other} & (taken - pair)
+        frozenset((gpu.uuid, other)): quality
+        for gpu in node_gpus
+        for other, quality in gpu.links.items()
+        if not {gpu.uuid, other} & (taken - pair)
     }
     return links[frozenset(pair)] == max(links.values())  # type: ignore[index]
 
@@ -203,12 +203,12 @@ def test_pods_get_what_the_manifest_says(
         assert got == outcome.shares
         for name, each in shares.items():
             words = told(kube, namespace, pod, name)
-            seen = [(card["uuid"], card["total_bytes"] // BYTES_PER_MIB) for card in words["gpus"]]
-            limit = None if outcome.isolated else CARD
+            seen = [(gpu["uuid"], gpu["total_bytes"] // BYTES_PER_MIB) for gpu in words["gpus"]]
+            limit = None if outcome.isolated else GPU
             assert seen == [(share.gpu, limit or share.memory) for share in each]
             assert words["environment"].items() >= outcome.environment.items()
             used |= {str(share.gpu) for share in each}
-    assert len(used) == outcome.cards
+    assert len(used) == outcome.gpus
     if number in LINKED:
         assert best_link(kube, used)
     tell(f"{title(number):28} {'yes':14} {described(outcome)}")
@@ -221,8 +221,8 @@ def described(outcome: Outcome) -> str:
     }
     each = "; ".join(f"{name}: {text}" if len(containers) > 1 else text for name, text in containers.items())
     pods = f"{outcome.pods} pods, each " if outcome.pods > 1 else ""
-    cards = f", on {outcome.cards} GPU{'s' * (outcome.cards > 1)} in all"
-    return f"{pods}{each}{cards}{'' if outcome.isolated else '; sees the whole card'}"
+    node_gpus = f", on {outcome.gpus} GPU{'s' * (outcome.gpus > 1)} in all"
+    return f"{pods}{each}{node_gpus}{'' if outcome.isolated else '; sees the whole gpu'}"
 
 
 def _share(share: Of) -> str:
@@ -255,7 +255,7 @@ def why(kube: Kube, reason: str) -> str | None:
     return str(found[-1]["message"]) if found else None
 
 
-def test_more_than_any_card_has_stays_pending_and_says_why(
+def test_more_than_any_gpu_has_stays_pending_and_says_why(
     kube: Kube, probe_image: str, namespace: str, tell: Tell
 ) -> None:
     kube.apply(tour.manifest("03", probe_image), namespace)
@@ -309,8 +309,8 @@ def test_units_of_mib_are_the_platforms_choice(
         assert [(share.memory, share.cores) for share in granted(pod)["probe"]] == [(16276, 0)]
         documents, _ = offline("03", "--aliyun-unit=MiB")
         assert same([pod], documents)
-        (card,) = told(kube, namespace, pod, "probe")["gpus"]
-        assert card["total_bytes"] == 16276 * BYTES_PER_MIB
+        (gpu,) = told(kube, namespace, pod, "probe")["gpus"]
+        assert gpu["total_bytes"] == 16276 * BYTES_PER_MIB
     finally:
         install.install(kube, by_role, simulated=True)
     tell(f"{title('03') + ' (MiB)':28} {'yes':14} 16276 MiB, on 1 GPU in all")

@@ -12,7 +12,7 @@ from unigpu.units import BYTES_PER_MIB
 
 NAMESPACE = "modes"
 PATIENCE = 120.0
-CARD = 24576
+GPU = 24576
 SHARE = {"aliyun.com/gpu-mem": "3"}
 WHOLE = {"aliyun.com/gpu": "1"}
 
@@ -45,8 +45,8 @@ def test_a_node_takes_what_its_mode_says_and_isolates_accordingly(kube: Kube, pr
     kube.apply([pod("share", probe_image, SHARE), pod("whole", probe_image, WHOLE)], NAMESPACE)
     runs, waits = ("share", "whole") if mode in ("share", "cgpu") else ("whole", "share")
     words = wait_for(f"{runs} runs", lambda: report.told(kube, NAMESPACE, runs), PATIENCE, lambda: describe(kube, runs))
-    (card,) = words["gpus"]
-    assert card["total_bytes"] == (3072 if mode == "cgpu" else CARD) * BYTES_PER_MIB
+    (gpu,) = words["gpus"]
+    assert gpu["total_bytes"] == (3072 if mode == "cgpu" else GPU) * BYTES_PER_MIB
     wait_for(
         f"an event says why {waits} waits",
         lambda: "mode " + mode in kube.run("get", "events", "-n", NAMESPACE, "-o", "wide"),

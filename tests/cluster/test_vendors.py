@@ -13,7 +13,7 @@ from unigpu.units import BYTES_PER_MIB
 
 NAMESPACE = "vendors"
 PATIENCE = 120.0
-CARD = 24576
+GPU = 24576
 PAGE = 2
 """MiB in which the driver takes memory from the GPU."""
 
@@ -54,52 +54,52 @@ def given(pod: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("number", "mib"),
-    [("06", 3072), ("10", 7680), ("11", 2560), ("16", 200), ("19", CARD)],
+    [("06", 3072), ("10", 7680), ("11", 2560), ("16", 200), ("19", GPU)],
     ids=["alibaba isolated", "tencent half", "tencent 30 %", "hami 200 MiB", "whole GPU"],
 )
 def test_the_program_sees_its_share_and_is_refused_past_it(
     kube: Kube, probe_image: str, namespace: str, number: str, mib: int
 ) -> None:
     ((pod, words),) = run(kube, number, probe_image)
-    (card,) = words["gpus"]
-    assert card["uuid"] == given(pod)[0]
-    assert card["total_bytes"] == card["nvml_total_bytes"] == mib * BYTES_PER_MIB
-    assert card["error"] == "CUDA_ERROR_OUT_OF_MEMORY"
-    context = card["info_total_bytes"] - card["info_free_bytes"]
+    (gpu,) = words["gpus"]
+    assert gpu["uuid"] == given(pod)[0]
+    assert gpu["total_bytes"] == gpu["nvml_total_bytes"] == mib * BYTES_PER_MIB
+    assert gpu["error"] == "CUDA_ERROR_OUT_OF_MEMORY"
+    context = gpu["info_total_bytes"] - gpu["info_free_bytes"]
     assert 0 < context < mib * BYTES_PER_MIB
-    left = mib - context // BYTES_PER_MIB - card["taken_mib"]
+    left = mib - context // BYTES_PER_MIB - gpu["taken_mib"]
     assert 0 <= left < PAGE, f"{left} MiB of the share were not given"
 
 
-def test_a_pod_that_opted_out_sees_the_whole_card_and_is_counted(kube: Kube, probe_image: str, namespace: str) -> None:
+def test_a_pod_that_opted_out_sees_the_whole_gpu_and_is_counted(kube: Kube, probe_image: str, namespace: str) -> None:
     ((pod, words),) = run(kube, "05", probe_image)
-    (card,) = words["gpus"]
-    assert card["total_bytes"] == card["nvml_total_bytes"] == CARD * BYTES_PER_MIB
-    assert card["taken_mib"] > 20_000
+    (gpu,) = words["gpus"]
+    assert gpu["total_bytes"] == gpu["nvml_total_bytes"] == GPU * BYTES_PER_MIB
+    assert gpu["taken_mib"] > 20_000
     described = kube.run("describe", "node", pod["spec"]["nodeName"])
     allocated = described[described.index("Allocated resources") :]
     assert re.search(rf"{names.RESOURCE_MEMORY}\s+3072\s+3072", allocated), allocated
     assert re.search(rf"{names.RESOURCE_VGPU}\s+1\s+1", allocated), allocated
-    assert re.search(rf"{names.RESOURCE_MEMORY}:\s+{4 * CARD}", described), described
+    assert re.search(rf"{names.RESOURCE_MEMORY}:\s+{4 * GPU}", described), described
     assert re.search(rf"{names.RESOURCE_CORES}:\s+400", described), described
 
 
-def test_three_shares_are_packed_on_one_card_and_alibaba_programs_find_their_environment(
+def test_three_shares_are_packed_on_one_gpu_and_alibaba_programs_find_their_environment(
     kube: Kube, probe_image: str, namespace: str
 ) -> None:
     pods = run(kube, "01", probe_image, pods=3)
     assert len({given(pod)[0] for pod, _ in pods}) == 1
     for pod, words in pods:
-        (card,) = words["gpus"]
-        assert card["uuid"] == given(pod)[0]
-        assert card["total_bytes"] == 3072 * BYTES_PER_MIB
+        (gpu,) = words["gpus"]
+        assert gpu["uuid"] == given(pod)[0]
+        assert gpu["total_bytes"] == 3072 * BYTES_PER_MIB
         assert words["environment"]["ALIYUN_COM_GPU_MEM_CONTAINER"] == "3"
         assert words["environment"]["ALIYUN_COM_GPU_MEM_POD"] == "3"
         assert words["environment"]["ALIYUN_COM_GPU_MEM_DEV"] == "24"
         assert words["environment"]["ALIYUN_COM_GPU_MEM_IDX"] in "0123"
 
 
-def test_a_share_past_its_limit_leaves_the_card_s_other_pods_unharmed(
+def test_a_share_past_its_limit_leaves_the_gpu_s_other_pods_unharmed(
     kube: Kube, probe_image: str, namespace: str
 ) -> None:
     """Manifest 11 allocates until it is refused, again and again, beside manifest 6 on the same GPU."""
@@ -111,9 +111,7 @@ def test_a_share_past_its_limit_leaves_the_card_s_other_pods_unharmed(
     assert still["status"]["containerStatuses"][0]["restartCount"] == 0
 
 
-def test_a_pod_that_asks_for_half_a_card_without_memory_is_refused(
-    kube: Kube, probe_image: str, namespace: str
-) -> None:
+def test_a_pod_that_asks_for_half_a_gpu_without_memory_is_refused(kube: Kube, probe_image: str, namespace: str) -> None:
     with pytest.raises(CommandFailed) as refused:
         kube.apply(tour.manifest("15", probe_image), NAMESPACE)
     assert "tencent.com/vcuda-core" in refused.value.told

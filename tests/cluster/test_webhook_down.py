@@ -121,7 +121,7 @@ def test_fail_refuses_pods_with_gpus_and_only_those(
 ) -> None:
     create(kube, pod("earlier", probe_image, ASKING["alibaba"]))
     words = wait_for("an earlier pod sees its share", lambda: report.told(kube, NAMESPACE, "earlier"), PATIENCE)
-    assert [card["total_bytes"] for card in words["gpus"]] == [3072 << 20]
+    assert [gpu["total_bytes"] for gpu in words["gpus"]] == [3072 << 20]
     request.getfixturevalue("down")
     for name, asks in ASKING.items():
         with pytest.raises(CommandFailed) as refused:

@@ -4,7 +4,7 @@ from unigpu import names
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
 from webhook.dialect import Dialect
-from webhook.sheet import MAX_CARDS, Sheet
+from webhook.sheet import MAX_GPUS, Sheet
 
 MEMORY = names.ALIYUN_GPU_MEM
 CORES = "aliyun.com/gpu-core.percentage"
@@ -16,7 +16,7 @@ WHOLE_DEVICE = "require-whole-device"
 
 def read(sheet: Sheet) -> Request | None:
     """The container's request; None with problems on the sheet."""
-    whole = sheet.cards(WHOLE)
+    whole = sheet.gpus(WHOLE)
     total = sheet.memory(MEMORY, sheet.options.aliyun_unit.size)
     cores = sheet.number(CORES, low=5, high=100, step=5, accepted="5 to 100 in steps of 5")
     if whole and (total or cores):
@@ -25,37 +25,35 @@ def read(sheet: Sheet) -> Request | None:
         sheet.refuse(CORES, f"needs {MEMORY} beside it", f"{MEMORY} of 1 or more beside it")
     if whole:
         return None if sheet.problems else Request(gpus=whole, whole=True)
-    cards = _cards(sheet, total)
+    gpus = _gpus(sheet, total)
     entire = sheet.label(LABEL_PLACEMENT)
     if entire not in (None, WHOLE_DEVICE):
         sheet.warn(f"label {LABEL_PLACEMENT} = {entire!r} is not known ({WHOLE_DEVICE}) and has no effect")
     if sheet.problems:
         return None
     if entire == WHOLE_DEVICE:
-        return Request(gpus=cards, whole=True)
+        return Request(gpus=gpus, whole=True)
     return Request(
-        gpus=cards,
-        memory=MiB(total // cards),
+        gpus=gpus,
+        memory=MiB(total // gpus),
         cores=Percent(cores),
         policy=ComputePolicy.HARD if cores else ComputePolicy.UNLIMITED,
     )
 
 
-def _cards(sheet: Sheet, total: MiB) -> int:
+def _gpus(sheet: Sheet, total: MiB) -> int:
     """GPUs over which the memory is spread evenly, in whole units."""
     label = sheet.label(LABEL_COUNT)
     if label is None:
         return 1
-    if not (label.isascii() and label.isdigit() and len(label) <= 3 and 1 <= int(label) <= MAX_CARDS):
-        sheet.refuse(LABEL_COUNT, "not a number of GPUs", f'a quoted number from "1" to "{MAX_CARDS}"', value=label)
+    if not (label.isascii() and label.isdigit() and len(label) <= 3 and 1 <= int(label) <= MAX_GPUS):
+        sheet.refuse(LABEL_COUNT, "not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=label)
         return 1
-    cards = int(label)
+    gpus = int(label)
     unit = sheet.options.aliyun_unit
-    if total // unit.size % cards:
-        sheet.refuse(
-            MEMORY, f"can't be spread evenly over {cards} GPUs ({LABEL_COUNT})", f"a multiple of {cards} {unit}"
-        )
-    return cards
+    if total // unit.size % gpus:
+        sheet.refuse(MEMORY, f"can't be spread evenly over {gpus} GPUs ({LABEL_COUNT})", f"a multiple of {gpus} {unit}")
+    return gpus
 
 
 DIALECT = Dialect(name=names.DIALECT_ALIBABA, title="Alibaba", resources=(MEMORY, CORES, WHOLE), read=read)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
-from webhook.sheet import MAX_CARDS, Sheet
+from webhook.sheet import MAX_GPUS, Sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class Fields:
 def read(sheet: Sheet, fields: Fields) -> Request | None:
     """The container's request; None with problems on the sheet."""
     accepted = (
-        f"{fields.least} to 99 for a share of one GPU, or a multiple of 100 up to {MAX_CARDS * 100} for whole GPUs"
+        f"{fields.least} to 99 for a share of one GPU, or a multiple of 100 up to {MAX_GPUS * 100} for whole GPUs"
     )
     core = sheet.number(fields.core, high=1_000_000_000, accepted=accepted)
     memory = sheet.memory(fields.memory, fields.unit)
     if sheet.problems:
         return None
-    cards, rest = divmod(core, 100)
-    if core > MAX_CARDS * 100 or (cards and rest) or 0 < core < fields.least:
+    gpus, rest = divmod(core, 100)
+    if core > MAX_GPUS * 100 or (gpus and rest) or 0 < core < fields.least:
         sheet.refuse(fields.core, "not a share of one GPU, nor a number of whole ones", accepted)
         return None
-    if cards:
+    if gpus:
         if memory:
             sheet.warn(f"{fields.memory} has no effect on whole GPUs")
-        return Request(gpus=cards, whole=True)
+        return Request(gpus=gpus, whole=True)
     if not memory:
         sheet.refuse(fields.core, f"a share of a GPU needs {fields.memory}", f"{fields.memory} of 1 or more beside it")
         return None

@@ -2,12 +2,12 @@
 
 from unigpu.requests import Request
 from webhook.dialect import Dialect
-from webhook.dialects import by_card
+from webhook.dialects import per_gpu
 from webhook.options import BareGpu, Options
 from webhook.pods import Container, Pod
 from webhook.sheet import Sheet
 
-FIELDS = by_card.Fields(
+FIELDS = per_gpu.Fields(
     counts=("nvidia.com/gpu", "nvidia.com/vgpu"),
     memory="nvidia.com/gpumem",
     percent="nvidia.com/gpumem-percentage",
@@ -19,7 +19,7 @@ LABEL_IGNORE = ("hami.io/webhook", "ignore")
 
 def read(sheet: Sheet) -> Request | None:
     """The container's request; None with problems on the sheet."""
-    return by_card.read(sheet, FIELDS)
+    return per_gpu.read(sheet, FIELDS)
 
 
 def silent(pod: Pod, container: Container, options: Options) -> bool:

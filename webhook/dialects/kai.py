@@ -7,7 +7,7 @@ from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MAX_MEMORY, MiB, Percent
 from webhook.dialect import Dialect
 from webhook.pods import Container, Pod
-from webhook.sheet import MAX_CARDS, Sheet
+from webhook.sheet import MAX_GPUS, Sheet
 
 FRACTION = "gpu-fraction"
 MEMORY = "gpu-memory"
@@ -18,7 +18,7 @@ ACCEPTED_FRACTION = 'a quoted number above "0" and below "1"'
 
 def read(sheet: Sheet) -> Request | None:
     """The container's request; None with problems on the sheet."""
-    gpus = _cards(sheet)
+    gpus = _gpus(sheet)
     fraction, memory = sheet.annotation(FRACTION), sheet.annotation(MEMORY)
     name = sheet.annotation(CONTAINER)
     if name is not None and name != sheet.container.name:
@@ -74,12 +74,12 @@ def _memory(sheet: Sheet, text: str) -> MiB:
     return MiB(number)
 
 
-def _cards(sheet: Sheet) -> int:
+def _gpus(sheet: Sheet) -> int:
     text = sheet.annotation(DEVICES)
     if text is None:
         return 1
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_CARDS):
-        sheet.refuse(DEVICES, "not a number of GPUs", f'a quoted number from "1" to "{MAX_CARDS}"', value=text)
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_GPUS):
+        sheet.refuse(DEVICES, "not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=text)
         return 1
     return int(text)
 

@@ -2,10 +2,10 @@
 
 from unigpu.requests import Request
 from webhook.dialect import Dialect
-from webhook.dialects import by_card
+from webhook.dialects import per_gpu
 from webhook.sheet import Sheet
 
-FIELDS = by_card.Fields(
+FIELDS = per_gpu.Fields(
     counts=("volcano.sh/vgpu-number",),
     memory="volcano.sh/vgpu-memory",
     percent="volcano.sh/vgpu-memory-percentage",
@@ -16,7 +16,7 @@ FIELDS = by_card.Fields(
 
 def read(sheet: Sheet) -> Request | None:
     """The container's request; None with problems on the sheet."""
-    return by_card.read(sheet, FIELDS)
+    return per_gpu.read(sheet, FIELDS)
 
 
 DIALECT = Dialect(name="volcano", title="Volcano", resources=FIELDS.all, read=read)

@@ -21,7 +21,7 @@ from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB, Percent
 from webhook import configuration, settings
 
-CARD = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
+GPU = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
 SYSTEM = names.SYSTEM_NAMESPACE
 ADMINS = "--as-group=system:masters"
 SCHEDULER = (f"--as=system:serviceaccount:{SYSTEM}:{names.ACCOUNT_SCHEDULER}", ADMINS)
@@ -84,7 +84,7 @@ class Cluster:
 
     def bind(self, pod: str, memory: int) -> None:
         """What the scheduler does."""
-        chosen = allocations.dump(Allocation("n", {"main": (Share(CARD.uuid, MiB(memory), Percent(30)),)}))
+        chosen = allocations.dump(Allocation("n", {"main": (Share(GPU.uuid, MiB(memory), Percent(30)),)}))
         binding = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -140,7 +140,7 @@ def webhooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("apiserver")
     with apiserver.running(folder) as kubeconfig:
         cluster = Cluster(kubeconfig)
-        inventory = {names.ANNOTATION_INVENTORY: gpus.dump([CARD])}
+        inventory = {names.ANNOTATION_INVENTORY: gpus.dump([GPU])}
         cluster.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}},
             {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "annotations": inventory}},

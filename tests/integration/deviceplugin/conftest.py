@@ -29,9 +29,9 @@ PATIENCE = 60.0
 """Seconds after which a condition counts as never met; on a busy machine too."""
 
 
-def uuid(card: int) -> GpuUuid:
+def uuid(gpu: int) -> GpuUuid:
     """UUID of one of the test driver's GPUs."""
-    return GpuUuid(f"GPU-00000000-0000-0000-0000-{card:012d}")
+    return GpuUuid(f"GPU-00000000-0000-0000-0000-{gpu:012d}")
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
@@ -61,8 +61,8 @@ class Machine:
         self.sim.mkdir()
         self.lib.mkdir()
         (self.sim / "state").touch()
-        for card in range(4):
-            (self.sim / f"gpu{card}").touch()
+        for gpu in range(4):
+            (self.sim / f"gpu{gpu}").touch()
         (self.sim / "count").write_text("4")
         (self.lib / "libcuda.so.1").touch()
         (self.lib / "libnvidia-ml.so.1").symlink_to(nvml)
@@ -223,14 +223,14 @@ def make_pod(name: str, containers: dict[str, tuple[Request, list[Share]]], node
     }
 
 
-def share(card: int, memory: int, cores: int = 0) -> Share:
-    return Share(uuid(card), MiB(memory), Percent(cores))
+def share(gpu: int, memory: int, cores: int = 0) -> Share:
+    return Share(uuid(gpu), MiB(memory), Percent(cores))
 
 
-def one(card: int, memory: int, cores: int = 0, **more: Any) -> tuple[Request, list[Share]]:
+def one(gpu: int, memory: int, cores: int = 0, **more: Any) -> tuple[Request, list[Share]]:
     """A container's wish for a share of one GPU, and that it got it."""
     request = Request(gpus=1, memory=MiB(memory), cores=Percent(cores), **more)
-    return request, [share(card, memory, cores)]
+    return request, [share(gpu, memory, cores)]
 
 
 @pytest.fixture(scope="session")

@@ -31,11 +31,11 @@ async def test_registers_and_publishes(machine: Machine) -> None:
     for part in (status["capacity"], status["allocatable"]):
         assert (part[names.RESOURCE_MEMORY], part[names.RESOURCE_CORES]) == ("98304", "400")
     assert status["capacity"]["cpu"] == "4"
-    cards = gpus.load(machine.api.node(NODE)["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
-    assert [(card.uuid, card.index, card.minor, card.memory, card.healthy) for card in cards] == [
+    node_gpus = gpus.load(machine.api.node(NODE)["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
+    assert [(gpu.uuid, gpu.index, gpu.minor, gpu.memory, gpu.healthy) for gpu in node_gpus] == [
         (uuid(number), number, number, 24576, True) for number in range(4)
     ]
-    assert cards[0].links == {uuid(1): 50, uuid(2): 10, uuid(3): 10}
+    assert node_gpus[0].links == {uuid(1): 50, uuid(2): 10, uuid(3): 10}
     assert (await machine.get("/healthz"))[0] == 200
     await machine.answers("/readyz", 200)
 
@@ -68,7 +68,7 @@ async def test_gives_what_was_allocated(machine: Machine) -> None:
     assert env["CUDA_DEVICE_MEMORY_LIMIT_1"] == "3000m"
 
     limits = policy.unpack((folder / "policy").read_bytes())
-    assert [(card.gpu, card.memory, card.cores) for card in limits.cards] == [
+    assert [(gpu.gpu, gpu.memory, gpu.cores) for gpu in limits.gpus] == [
         (uuid(3), 3000 << 20, 30),
         (uuid(1), 3000 << 20, 30),
     ]
@@ -113,9 +113,9 @@ async def test_several_containers_each_get_theirs(machine: Machine) -> None:
     ]
     await asyncio.gather(*(machine.kubelet.prestart(pod, name) for pod in pods for name in ("left", "right")))
     for number, pod in enumerate(pods):
-        for container, card, memory in (("left", number % 4, 100 + number), ("right", (number + 1) % 4, 200 + number)):
+        for container, gpu, memory in (("left", number % 4, 100 + number), ("right", (number + 1) % 4, 200 + number)):
             limits = policy.unpack((machine.folder(pod, container) / "policy").read_bytes())
-            assert [(limit.gpu, limit.memory >> 20) for limit in limits.cards] == [(uuid(card), memory)]
+            assert [(limit.gpu, limit.memory >> 20) for limit in limits.gpus] == [(uuid(gpu), memory)]
             mounts, _ = machine.edits(pod, container)
             assert mounts[names.CONTAINER_POLICY]["hostPath"] == str(machine.folder(pod, container) / "policy")
 
@@ -131,7 +131,7 @@ async def test_a_hundred_at_once(machine: Machine) -> None:
     print(f"100 containers prepared in {took * 1000:.0f} ms")
     for number, pod in enumerate(pods):
         limits = policy.unpack((machine.folder(pod) / "policy").read_bytes())
-        assert [card.gpu for card in limits.cards] == [uuid(number % 4)]
+        assert [gpu.gpu for gpu in limits.gpus] == [uuid(number % 4)]
     assert len(machine.specs()) == 100
 
 
@@ -263,10 +263,10 @@ async def test_node_mode_is_in_force_at_once(machine: Machine) -> None:
     assert limits().memory_enforced
     await label(ack_node_gpu_schedule="share")
     await until(lambda: not limits().memory_enforced and not limits().cores_enforced, "nothing is enforced")
-    assert limits().cards[0].memory == 24576 << 20
+    assert limits().gpus[0].memory == 24576 << 20
     await label(ack_node_gpu_schedule="cgpu")
     await until(lambda: limits().memory_enforced and not limits().cores_enforced, "memory alone is enforced")
-    assert limits().cards[0].memory == 4000 << 20
+    assert limits().gpus[0].memory == 4000 << 20
     assert file.stat().st_ino == inode
 
 
@@ -291,7 +291,7 @@ async def test_slot_that_is_used_again(machine: Machine) -> None:
     machine.run()
     await machine.serving(4)
     for number in range(3):
-        pods = [await machine.create(f"pod{number}-{card}", main=one(card, 100 + number)) for card in range(4)]
+        pods = [await machine.create(f"pod{number}-{gpu}", main=one(gpu, 100 + number)) for gpu in range(4)]
         for pod in pods:
             await machine.kubelet.prestart(pod, "main")
             mounts, _ = machine.edits(pod)

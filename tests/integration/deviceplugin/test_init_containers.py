@@ -12,7 +12,7 @@ from unigpu.units import MiB
 
 def memory(machine: Machine, pod: dict[str, Any], container: str) -> list[tuple[str, int]]:
     limits = policy.unpack((machine.folder(pod, container) / "policy").read_bytes())
-    return [(card.gpu, card.memory >> 20) for card in limits.cards]
+    return [(gpu.gpu, gpu.memory >> 20) for gpu in limits.gpus]
 
 
 def mounted(machine: Machine, pod: dict[str, Any], container: str) -> bool:
@@ -32,7 +32,7 @@ async def status(machine: Machine, pod: dict[str, Any], **states: dict[str, Any]
     await machine.api.put("pods", pod)
 
 
-async def test_init_then_main_on_other_cards(machine: Machine) -> None:
+async def test_init_then_main_on_other_gpus(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     pod = await machine.create("pod", prepare=one(0, 9000, role=Role.INIT), main=one(1, 500), beside=one(2, 700))
@@ -97,7 +97,7 @@ async def test_what_was_foreseen_for_init_is_not_written_over_main(machine: Mach
     assert mounted(machine, pod, "main")
 
 
-async def test_init_with_more_cards_than_main(machine: Machine) -> None:
+async def test_init_with_more_gpus_than_main(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     wide = (Request(gpus=2, memory=MiB(300), role=Role.INIT), [share(2, 300), share(3, 300)])

@@ -123,7 +123,7 @@ async def test_policy_that_was_half_written_is_made_whole(machine: Machine) -> N
     with file.open("r+b") as opened:
         opened.seek(policy.SEQUENCE_OFFSET)
         opened.write(struct.pack("<I", 7))
-        opened.seek(policy.CARDS_OFFSET)
+        opened.seek(policy.GPUS_OFFSET)
         opened.write(b"x" * 100)
     machine.run()
     await until(lambda: file.read_bytes()[policy.SEQUENCE_OFFSET] == 8, "the next even sequence")

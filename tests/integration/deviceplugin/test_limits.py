@@ -30,8 +30,8 @@ async def annotate(machine: Machine, pod: dict[str, Any], text: str | None) -> N
 def in_force(machine: Machine, pod: dict[str, Any], container: str = "main") -> tuple[int, int, int, ComputePolicy]:
     """MiB, share, ceiling and policy of the first GPU."""
     found = policy.unpack((machine.folder(pod, container) / "policy").read_bytes())
-    (card, *_) = found.cards
-    return card.memory >> 20, card.cores, card.ceiling, found.compute
+    (gpu, *_) = found.gpus
+    return gpu.memory >> 20, gpu.cores, gpu.ceiling, found.compute
 
 
 def applied(machine: Machine, pod: dict[str, Any]) -> str | None:
@@ -231,7 +231,7 @@ async def test_a_container_that_starts_later_has_them_from_the_start(machine: Ma
     assert in_force(machine, pod)[:2] == (1024, 80)
     _, env = machine.edits(pod)
     assert env["CUDA_DEVICE_MEMORY_LIMIT_0"] == "1024m"
-    assert env[names.ENV_GIVEN] == "CUDA_DEVICE_MEMORY_LIMIT_0=1024m;CUDA_DEVICE_SM_LIMIT=80"
+    assert env[names.ENV_INJECTED_LIMITS] == "CUDA_DEVICE_MEMORY_LIMIT_0=1024m;CUDA_DEVICE_SM_LIMIT=80"
 
 
 async def test_annotated_before_anything_started(machine: Machine) -> None:
@@ -266,7 +266,7 @@ async def test_what_a_program_holds_beyond_its_limit_is_told_and_counted(machine
             opened.write(struct.pack("<Q", mib << 20))
             opened.seek(usage.SLOTS_OFFSET)
             opened.write(struct.pack("<IIQ", 7, 1, 99))
-            opened.seek(usage.SLOTS_OFFSET + usage.SLOT_CARDS_OFFSET)
+            opened.seek(usage.SLOTS_OFFSET + usage.SLOT_GPUS_OFFSET)
             opened.write(struct.pack("<Q", mib << 20))
 
     use(3000)

@@ -25,7 +25,7 @@ def use(machine: Machine, *create: str) -> None:
     sim(machine, "create", *create)
 
 
-def cards(machine: Machine) -> tuple[Gpu, ...]:
+def node_gpus(machine: Machine) -> tuple[Gpu, ...]:
     return gpus.load(machine.api.node(NODE)["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
 
 
@@ -33,11 +33,11 @@ async def test_inventory_and_share(machine: Machine) -> None:
     use(machine, "--profile", "a100-40", "--gpus", "4", "--links", "pairs")
     machine.run()
     await machine.serving()
-    found = cards(machine)
-    assert [(card.index, card.minor, card.memory, card.healthy) for card in found] == [
+    found = node_gpus(machine)
+    assert [(gpu.index, gpu.minor, gpu.memory, gpu.healthy) for gpu in found] == [
         (number, number, 40960, True) for number in range(4)
     ]
-    assert all(card.uuid.startswith("GPU-") and "A100" in card.model for card in found)
+    assert all(gpu.uuid.startswith("GPU-") and "A100" in gpu.model for gpu in found)
     assert found[0].links[found[1].uuid] >= 100
     assert found[2].links[found[3].uuid] >= 100
     assert found[0].links[found[2].uuid] <= 50
@@ -47,7 +47,7 @@ async def test_inventory_and_share(machine: Machine) -> None:
     pod = await machine.create("pod", main=(Request(1, MiB(4096)), [share]))
     await machine.kubelet.prestart(pod, "main")
     limits = policy.unpack((machine.folder(pod) / "policy").read_bytes())
-    assert [(card.gpu, card.memory) for card in limits.cards] == [(found[2].uuid, 4096 << 20)]
+    assert [(gpu.gpu, gpu.memory) for gpu in limits.gpus] == [(found[2].uuid, 4096 << 20)]
     mounts, _ = machine.edits(pod)
     assert {path for path in mounts if path.startswith(str(machine.sim))} == {
         str(machine.sim / "state"),
@@ -61,6 +61,6 @@ async def test_failures_that_the_driver_reports(machine: Machine) -> None:
     await machine.serving(32)
     for inject in (("--lost",), ("--xid", "48")):
         sim(machine, "inject", "--gpu", "1", *inject)
-        await until(lambda: [card.healthy for card in cards(machine)] == [True, False], f"{inject} is seen")
+        await until(lambda: [gpu.healthy for gpu in node_gpus(machine)] == [True, False], f"{inject} is seen")
         sim(machine, "reset")
-        await until(lambda: all(card.healthy for card in cards(machine)), f"{inject} has passed")
+        await until(lambda: all(gpu.healthy for gpu in node_gpus(machine)), f"{inject} has passed")

@@ -38,7 +38,7 @@ def add(root: Path, pod: str, gpu: str, index: int = 0) -> Path:
     grant = grants.Grant("team", pod, f"uid-{pod}", "main", ("slot",), (share,), {given: index}, True, "hami")
     folder = Path(grants.folder(root / "containers", grant.pod_uid, grant.container))
     folder.mkdir(parents=True)
-    limits = (policy.CardLimit(given, Bytes(1 << 30), Percent(30), Percent(30)),)
+    limits = (policy.GpuLimit(given, Bytes(1 << 30), Percent(30), Percent(30)),)
     (folder / grants.POLICY_FILE).write_bytes(policy.pack(policy.Policy(limits, True, True, ComputePolicy.HARD)))
     (folder / grants.USAGE_FILE).write_bytes(bytes(usage.SIZE))
     (folder / grants.GRANT_FILE).write_text(grants.dump(grant))
@@ -78,7 +78,7 @@ def test_a_torn_container_is_reported_and_the_others_are_served(exporter: Start,
     assert names.METRIC_MEMORY_USED not in of_pod(samples, "short")
 
 
-def test_cards_of_the_driver(exporter: Start, simulated: list[str], tmp_path: Path) -> None:
+def test_gpus_of_the_driver(exporter: Start, simulated: list[str], tmp_path: Path) -> None:
     running = exporter(*simulated)
     samples = running.samples()
     assert samples[names.METRIC_EXPORTER_DRIVER] == [({}, 1)]
@@ -91,7 +91,7 @@ def test_cards_of_the_driver(exporter: Start, simulated: list[str], tmp_path: Pa
     assert [value for _, value in running.samples()[names.METRIC_GPU_MEMORY_GRANTED]] == [1 << 30, 0]
 
 
-def test_a_lost_card_is_unhealthy(exporter: Start, simulated: list[str]) -> None:
+def test_a_lost_gpu_is_unhealthy(exporter: Start, simulated: list[str]) -> None:
     running = exporter(*simulated)
     running.samples()
     state = simulated[0].removeprefix("--simulator-dir=")

@@ -19,7 +19,7 @@ from unigpu.requests import PodRequest, Request
 from unigpu.units import GpuUuid, MiB
 
 Json = dict[str, Any]
-CARD = MiB(24576)
+GPU = MiB(24576)
 
 
 class Caller:
@@ -161,10 +161,10 @@ async def outside(api: ApiServer, folder: Path, *arguments: str) -> AsyncIterato
         await reader
 
 
-def inventory(node: str, count: int = 4, memory: MiB = CARD) -> dict[str, str]:
+def inventory(node: str, count: int = 4, memory: MiB = GPU) -> dict[str, str]:
     """Annotations of a node with that many GPUs."""
-    cards = [Gpu(GpuUuid(f"GPU-{node}-{number}"), number, number, "NVIDIA A10", memory) for number in range(count)]
-    return {names.ANNOTATION_INVENTORY: gpus.dump(cards)}
+    node_gpus = [Gpu(GpuUuid(f"GPU-{node}-{number}"), number, number, "NVIDIA A10", memory) for number in range(count)]
+    return {names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}
 
 
 def asking(**request: Any) -> dict[str, str]:

@@ -187,7 +187,7 @@ async def test_killed_amid_bindings_and_started_again_nothing_is_given_twice(api
         for pod in pods:
             await place(process.caller, api, pod, nodes)
         assert await process.caller.metric(OVERBOOKED) == 0
-    assert max(extender.taken(api).values()) <= extender.CARD
+    assert max(extender.taken(api).values()) <= extender.GPU
     assert count_bound(api) == 24
     assert all(extender.allocation(pod) for pod in api.objects["pods"].values())
 

@@ -11,22 +11,22 @@ from kubernetes_asyncio import client
 
 from tests.integration.webhook.conftest import Service, review
 from unigpu import allocations, errors, gpus, names, requests
-from unigpu.allocations import Allocation, Share, Use
-from unigpu.books import Booking
+from unigpu.allocations import Allocation, GpuUsage, Share
 from unigpu.gpus import Gpu
+from unigpu.ledger import Booking
 from unigpu.requests import PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
 from webhook import kube
 from webhook.neighbours import HOLD_SECONDS, Neighbours
 from webhook.relimit import Passed
 
-CARD = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
+GPU = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
 Json = dict[str, Any]
 
 
 def pod(name: str, memory: int, node: str = "n", phase: str = "Running") -> Json:
     wish = PodRequest({"main": Request(gpus=1, memory=MiB(memory))})
-    chosen = Allocation(node, {"main": (Share(CARD.uuid, MiB(memory), Percent(0)),)})
+    chosen = Allocation(node, {"main": (Share(GPU.uuid, MiB(memory), Percent(0)),)})
     annotations = {
         names.ANNOTATION_REQUEST: requests.dump(wish),
         names.ANNOTATION_ALLOCATION: allocations.dump(chosen),
@@ -41,7 +41,7 @@ def pod(name: str, memory: int, node: str = "n", phase: str = "Running") -> Json
 @pytest.fixture
 def cluster(apiserver: Any) -> Any:
     """A node with one GPU of 16 GiB, and on it 4 GiB to `mine` and 8 GiB to `other`."""
-    inventory = {names.ANNOTATION_INVENTORY: gpus.dump([CARD])}
+    inventory = {names.ANNOTATION_INVENTORY: gpus.dump([GPU])}
     apiserver.put("/api/v1/nodes/n", {"metadata": {"name": "n", "annotations": inventory}})
     others = [pod("other", 8192), pod("ended", 8192, phase="Succeeded"), pod("elsewhere", 8192, node="m")]
     for item in [pod("mine", 4096), *others]:
@@ -131,10 +131,12 @@ async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, ap
 async def test_a_raise_that_never_comes_true_is_forgotten(cluster: Any, api: client.ApiClient) -> None:
     now = [0.0]
     neighbours = Neighbours(api, clock=lambda: now[0])
-    neighbours.passed(Passed("uid-mine", "memory=8Gi", Booking("team/mine", "n", {CARD.uuid: Use(MiB(8192), 0, 1)})))
+    neighbours.passed(
+        Passed("uid-mine", "memory=8Gi", Booking("team/mine", "n", {GPU.uuid: GpuUsage(MiB(8192), 0, 1)}))
+    )
     for moment, taken in ((0.0, 16384), (HOLD_SECONDS - 1, 16384), (HOLD_SECONDS, 12288)):
         now[0] = moment
         async with neighbours.of("n") as books:
             node = books.node("n")
             assert node is not None
-            assert node.cards[0].taken.memory == taken
+            assert node.gpus[0].taken.memory == taken

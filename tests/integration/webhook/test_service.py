@@ -78,7 +78,7 @@ async def test_a_namespaces_rules_are_followed_as_they_change(service: Service, 
         return bool(json.loads(text)["response"]["allowed"])
 
     assert await allowed()
-    annotations = {names.ANNOTATION_LARGEST_MEMORY: "1024"}
+    annotations = {names.ANNOTATION_MAX_MEMORY: "1024"}
     await apiserver.change("/api/v1/namespaces/team", {"metadata": {"name": "team", "annotations": annotations}})
     async with asyncio.timeout(10):
         while await allowed():

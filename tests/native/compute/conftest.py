@@ -17,6 +17,6 @@ def built() -> None:
 
 
 @pytest.fixture
-async def card(tmp_path: Path) -> ground.Card:
+async def card(tmp_path: Path) -> ground.Gpu:
     """A machine of one A100."""
-    return await ground.make_card(tmp_path, "a100-40")
+    return await ground.make_gpu(tmp_path, "a100-40")

@@ -57,14 +57,14 @@ async def assert_holds(watch: ground.Watch, held: ground.Container, limit: int, 
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-async def test_a_share_is_held_on_an_idle_card(card: ground.Card, tmp_path: Path, pattern: str) -> None:
+async def test_a_share_is_held_on_an_idle_card(card: ground.Gpu, tmp_path: Path, pattern: str) -> None:
     processes, words = PATTERNS[pattern]
     async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
         await begin(await held.start("load", {"seconds": ENDLESS} | dict(words), processes))
         await assert_holds(watch, held, 30)
 
 
-async def test_each_of_two_containers_has_its_own(card: ground.Card, tmp_path: Path) -> None:
+async def test_each_of_two_containers_has_its_own(card: ground.Gpu, tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         small, large = [
             await stack.enter_async_context(ground.container(card, tmp_path / str(limit), ground.Limit(limit)))
@@ -77,13 +77,13 @@ async def test_each_of_two_containers_has_its_own(card: ground.Card, tmp_path: P
         await assert_holds(watch, large, 60)
 
 
-async def test_forks_share_what_their_container_has(card: ground.Card, tmp_path: Path) -> None:
+async def test_forks_share_what_their_container_has(card: ground.Gpu, tmp_path: Path) -> None:
     async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "forks": 8, "seconds": ENDLESS}))
         await assert_holds(watch, held, 30)
 
 
-async def test_a_killed_process_takes_no_share_with_it(card: ground.Card, tmp_path: Path) -> None:
+async def test_a_killed_process_takes_no_share_with_it(card: ground.Gpu, tmp_path: Path) -> None:
     words = {"kernel": 1 * MS, "seconds": ENDLESS}
     async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
         living = await held.start("load", words, 4)
@@ -96,7 +96,7 @@ async def test_a_killed_process_takes_no_share_with_it(card: ground.Card, tmp_pa
         await assert_holds(watch, held, 30)
 
 
-async def test_a_change_holds_for_a_program_that_runs(card: ground.Card, tmp_path: Path) -> None:
+async def test_a_change_holds_for_a_program_that_runs(card: ground.Gpu, tmp_path: Path) -> None:
     async with ground.container(card, tmp_path / "a", ground.Limit(80)) as held, ground.watch(card) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))
         _, changed = await watch.had(held.group, 100 * MS)
@@ -110,7 +110,7 @@ async def test_a_change_holds_for_a_program_that_runs(card: ground.Card, tmp_pat
         assert watch.series.share(held.group, last, end) >= 15, "as if nothing had changed back"
 
 
-async def test_an_unlimited_container_never_waits(card: ground.Card, tmp_path: Path) -> None:
+async def test_an_unlimited_container_never_waits(card: ground.Gpu, tmp_path: Path) -> None:
     limit = ground.Limit(30, 100, ComputePolicy.UNLIMITED)
     async with ground.container(card, tmp_path / "a", limit) as held, ground.watch(card) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))

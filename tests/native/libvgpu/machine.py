@@ -48,7 +48,7 @@ class Machine:
 
     def write_policy(self, *cards: tuple[int, int], enforced: bool = True, sequence: int = 0) -> None:
         limits = [
-            policy.CardLimit(self.uuids[index], to_bytes(MiB(mib)), Percent(0), Percent(0)) for index, mib in cards
+            policy.GpuLimit(self.uuids[index], to_bytes(MiB(mib)), Percent(0), Percent(0)) for index, mib in cards
         ]
         content = policy.pack(policy.Policy(limits, enforced, False), sequence)
         with self.policy_file.open("r+b" if self.policy_file.exists() else "wb") as file:

@@ -24,14 +24,14 @@ DOORS = (
 def trial(machine: Machine, cores: int = 0, compute: ComputePolicy = ComputePolicy.HARD) -> dict[str, str]:
     """A container with that share of the first card's time; 0: not limited."""
     environment = machine.trial((0, 0))
-    card = policy.CardLimit(machine.uuids[0], Bytes(0), Percent(cores), Percent(cores))
+    card = policy.GpuLimit(machine.uuids[0], Bytes(0), Percent(cores), Percent(cores))
     machine.policy_file.write_bytes(policy.pack(policy.Policy([card], False, cores > 0, compute)))
     machine.usage_file.write_bytes(bytes(usage.SIZE))
     return environment | {"CUDA_VISIBLE_DEVICES": "0"}
 
 
-def charged(machine: Machine) -> usage.CardUsage:
-    return machine.read_usage().cards[0]
+def charged(machine: Machine) -> usage.GpuTotals:
+    return machine.read_usage().gpus[0]
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def test_a_changed_share_is_in_force_for_who_waits(machine: Machine, launches: P
     while not charged(machine).waiting:
         assert time.monotonic() < deadline
     # At 1 % the rest would take minutes.
-    card = policy.CardLimit(machine.uuids[0], Bytes(0), Percent(0), Percent(0))
+    card = policy.GpuLimit(machine.uuids[0], Bytes(0), Percent(0), Percent(0))
     content = policy.pack(policy.Policy([card], False, False), 2)
     with machine.policy_file.open("r+b") as file:
         file.write(content)

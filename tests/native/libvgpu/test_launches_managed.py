@@ -25,7 +25,7 @@ GIVEN = f"{names.ENV_MEMORY_LIMIT}_0=2g;{names.ENV_CORE_LIMIT}=30"
 def test_what_the_agent_gave_is_no_wish(machine: Machine, environment: dict[str, str], total: int) -> None:
     machine.write_policy((0, 2560))
     machine.usage_file.write_bytes(bytes(usage.SIZE))
-    status, said, complaint = inside(machine, "policy", "usage", **{names.ENV_GIVEN: GIVEN}, **environment)
+    status, said, complaint = inside(machine, "policy", "usage", **{names.ENV_INJECTED_LIMITS: GIVEN}, **environment)
     if total == 0:
         assert "CUDA_ERROR_OUT_OF_MEMORY" in complaint, (
             "a smaller number with the same first digits isn't what was given"
@@ -36,6 +36,6 @@ def test_what_the_agent_gave_is_no_wish(machine: Machine, environment: dict[str,
 
 
 def test_who_names_something_as_given_in_a_trial_is_not_heeded(machine: Machine) -> None:
-    trial = machine.trial((0, 2560)) | {names.ENV_GIVEN: GIVEN, f"{names.ENV_MEMORY_LIMIT}_0": "2g"}
+    trial = machine.trial((0, 2560)) | {names.ENV_INJECTED_LIMITS: GIVEN, f"{names.ENV_MEMORY_LIMIT}_0": "2g"}
     (gpu,) = machine.probe(CUDA_VISIBLE_DEVICES="0", **trial)
     assert gpu["total_bytes"] == mib(2048)

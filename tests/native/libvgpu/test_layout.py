@@ -23,14 +23,14 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         "vgpu_policy.flags": (20, 4),
         "vgpu_policy.compute": (24, 4),
         "vgpu_policy.priority": (28, 4),
-        "vgpu_policy.looked": (policy.LOOKED_OFFSET, 8),
-        "vgpu_policy.cards": (policy.CARDS_OFFSET, policy.MAX_GPUS * policy.CARD_SIZE),
+        "vgpu_policy.looked": (policy.HEARTBEAT_OFFSET, 8),
+        "vgpu_policy.cards": (policy.GPUS_OFFSET, policy.MAX_GPUS * policy.ENTRY_SIZE),
         "vgpu_policy_card.uuid": (0, 48),
         "vgpu_policy_card.memory": (48, 8),
         "vgpu_policy_card.cores": (56, 4),
         "vgpu_policy_card.ceiling": (60, 4),
-        "vgpu_policy_card.now": (policy.MOMENT_OFFSET, 4),
-        "vgpu_policy_card.others": (policy.MOMENT_OFFSET + 4, 4),
+        "vgpu_policy_card.now": (policy.LIVE_STATE_OFFSET, 4),
+        "vgpu_policy_card.others": (policy.LIVE_STATE_OFFSET + 4, 4),
         "vgpu_usage.magic": (0, 4),
         "vgpu_usage.version": (4, 4),
         "vgpu_usage.totals": (usage.TOTALS_OFFSET, usage.MAX_GPUS * usage.TOTAL_SIZE),
@@ -54,12 +54,12 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         "vgpu_slot.pid": (0, 4),
         "vgpu_slot.state": (4, 4),
         "vgpu_slot.start": (8, 8),
-        "vgpu_slot.cards": (usage.SLOT_CARDS_OFFSET, usage.MAX_GPUS * usage.SLOT_CARD_SIZE),
+        "vgpu_slot.cards": (usage.SLOT_GPUS_OFFSET, usage.MAX_GPUS * usage.SLOT_GPU_SIZE),
         "vgpu_slot_card.used": (0, 16),
         "vgpu_slot_card.change": (16, 8),
         "vgpu_slot_card.counted": (24, 8),
     }
-    sizes = [policy.CARD_SIZE, usage.SIZE, usage.TOTAL_SIZE, usage.SLOT_SIZE, usage.SLOT_CARD_SIZE, policy.SIZE]
+    sizes = [policy.ENTRY_SIZE, usage.SIZE, usage.TOTAL_SIZE, usage.SLOT_SIZE, usage.SLOT_GPU_SIZE, policy.SIZE]
     sizes.append(usage.COMPUTE_SIZE)
     assert lines[-2] == f"sizes {' '.join(map(str, sizes))}"
     numbers = [

@@ -36,7 +36,7 @@ def test_the_policy_at_its_place_holds(machine: Machine) -> None:
     assert (status, complaint) == (0, "")
     (gpu,) = json.loads(said)["gpus"]
     assert gpu["total_bytes"] == mib(2560)
-    (card,) = usage.unpack((machine.folder / "back").read_bytes(), 1, lambda slot: True).cards
+    (card,) = usage.unpack((machine.folder / "back").read_bytes(), 1, lambda slot: True).gpus
     assert (card.peak, card.refused) == (mib(2560), 1)
 
 

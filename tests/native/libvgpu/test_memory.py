@@ -26,8 +26,8 @@ def test_a_share_is_refused_beyond_its_last_byte(machine: Machine) -> None:
     assert gpu["info_free_bytes"] == mib(2560 - context)
     assert (gpu["taken_mib"], gpu["error"]) == (2560 - context, "CUDA_ERROR_OUT_OF_MEMORY")
     used = machine.read_usage()
-    assert used.cards[0].peak == mib(2560)
-    assert used.cards[0].refused == 1
+    assert used.gpus[0].peak == mib(2560)
+    assert used.gpus[0].refused == 1
 
 
 @pytest.mark.parametrize("order", ["0,1,2,3", "3,1", "2"])
@@ -47,7 +47,7 @@ def test_memory_that_is_not_enforced_is_the_whole_card(machine: Machine) -> None
     assert gpu["total_bytes"] == gpu["nvml_total_bytes"]
     assert int(gpu["total_bytes"]) > mib(24000)
     assert int(gpu["taken_mib"]) > 20000
-    assert machine.read_usage().cards[0].peak > mib(20000), "what isn't limited is counted all the same"
+    assert machine.read_usage().gpus[0].peak > mib(20000), "what isn't limited is counted all the same"
 
 
 def test_the_environment_tightens_and_never_loosens(machine: Machine) -> None:

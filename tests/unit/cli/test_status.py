@@ -17,8 +17,8 @@ from unigpu.units import GpuUuid, MiB, Percent
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
 
 
-def node(name: str, *cards: Gpu) -> dict[str, Any]:
-    return {"metadata": {"name": name, "annotations": {names.ANNOTATION_INVENTORY: gpus.dump(cards)}}}
+def node(name: str, *node_gpus: Gpu) -> dict[str, Any]:
+    return {"metadata": {"name": name, "annotations": {names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}}}
 
 
 def pod(name: str, phase: str = "Running", **shares: Share) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def pod(name: str, phase: str = "Running", **shares: Share) -> dict[str, Any]:
     return {"metadata": metadata, "status": {"phase": phase}}
 
 
-def test_a_line_for_each_container_and_each_empty_card() -> None:
+def test_a_line_for_each_container_and_each_empty_gpu() -> None:
     nodes = [
         node("n2", Gpu(A, 0, 0, "T", MiB(100), healthy=False)),
         node("n1", Gpu(B, 1, 1, "T", MiB(200)), Gpu(A, 0, 0, "T", MiB(200))),
@@ -41,7 +41,7 @@ def test_a_line_for_each_container_and_each_empty_card() -> None:
         {"metadata": {"name": "other"}},
         {"metadata": {"name": "broken", "annotations": {names.ANNOTATION_ALLOCATION: "?"}}},
     ]
-    assert usage.table(usage.cards(nodes, pods)).splitlines() == [
+    assert usage.table(usage.gpu_tenants(nodes, pods)).splitlines() == [
         "NODE  GPU  MODEL          MEMORY (MiB)  CORES  LIMITS        POD     CONTAINER",
         "n1    0    T              50/200        30 %   as requested  team/p  c",
         "n1    0    T              any/200       10 %   as requested  team/p  d",
@@ -69,7 +69,7 @@ def test_limits_that_were_changed(limits: str | None, applied: str | None, cells
     annotations[names.ANNOTATION_REQUEST] = requests.dump(PodRequest({"c": asked}))
     changed = {names.ANNOTATION_LIMITS: limits, names.ANNOTATION_LIMITS_APPLIED: applied}
     annotations |= {name: text for name, text in changed.items() if text is not None}
-    _, line = usage.table(usage.cards([node("n1", Gpu(A, 0, 0, "T", MiB(200)))], [document])).splitlines()
+    _, line = usage.table(usage.gpu_tenants([node("n1", Gpu(A, 0, 0, "T", MiB(200)))], [document])).splitlines()
     assert re.split(r"\s{2,}", line) == ["n1", "0", "T", *cells, "team/p", "c"]
 
 

@@ -13,7 +13,7 @@ ABSENT = doctor.Package("no-such-package", "no-such-program", "the test can't do
 
 @pytest.fixture
 def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The script that stands for apt-get; it notes what it is asked in `asked`."""
+    """The script that stands for apt-get; it notes what it is asked in `original_fields`."""
     program = tmp_path / "apt-get"
     program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
     program.chmod(0o755)

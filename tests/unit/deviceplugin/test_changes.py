@@ -16,7 +16,7 @@ from unigpu.requests import ComputePolicy, PodRequest, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
 
 UUIDS = [GpuUuid(f"GPU-{number}") for number in range(2)]
-NODE = Node("node-a", "boot", cards={uuid: Gpu(uuid, 0, 0, "Test", MiB(24576)) for uuid in UUIDS})
+NODE = Node("node-a", "boot", gpus={uuid: Gpu(uuid, 0, 0, "Test", MiB(24576)) for uuid in UUIDS})
 
 
 def pod(wanted: str = "", applied: str | None = None, **containers: tuple[Request, list[Share]]) -> Pod:
@@ -56,7 +56,7 @@ def test_a_change_in_words(wanted: str, applied: str | None, text: str) -> None:
     assert pending(pod(wanted, applied)).text == text
 
 
-def test_several_containers_and_cards() -> None:
+def test_several_containers_and_gpus() -> None:
     first = (Request(2, MiB(1000)), [Share(UUIDS[0], MiB(1000), Percent(0)), Share(UUIDS[1], MiB(1000), Percent(0))])
     second = (Request(1, memory_percent=Percent(50)), [Share(UUIDS[0], MiB(12288), Percent(0))])
     wanted = '{"first": {"memory": 2000, "cores": 5}, "second": {"memory": 900}}'
@@ -90,8 +90,8 @@ def test_refused_for_its_form_or_its_sense(wanted: str) -> None:
 )
 def test_what_holds_meanwhile_is_the_tighter_of_both(wanted: str, memory: int, cores: int) -> None:
     ((before, after),) = pending(pod(wanted)).containers.values()
-    (card,) = changes.lowered(NODE, before, after).cards
-    assert (card.memory >> 20, card.cores) == (memory, cores)
+    (gpu,) = changes.lowered(NODE, before, after).gpus
+    assert (gpu.memory >> 20, gpu.cores) == (memory, cores)
     (larger,) = changes.larger(before, after)
     assert larger.memory == max(4096, after.shares[0].memory)
     assert larger.cores == max(50, after.shares[0].cores)
@@ -100,8 +100,8 @@ def test_what_holds_meanwhile_is_the_tighter_of_both(wanted: str, memory: int, c
 def test_no_limit_is_wider_than_any() -> None:
     request = (Request(1), [Share(UUIDS[0], MiB(0), Percent(0))])
     ((before, after),) = pending(pod("memory=1Gi,cores=10", main=request)).containers.values()
-    (card,) = changes.lowered(NODE, before, after).cards
-    assert (card.memory >> 20, card.cores) == (1024, 10)
+    (gpu,) = changes.lowered(NODE, before, after).gpus
+    assert (gpu.memory >> 20, gpu.cores) == (1024, 10)
 
 
 def grant(name: str, memory: int, cores: int = 0, **more: Any) -> Grant:
@@ -137,10 +137,10 @@ def test_containers_of_the_pod_that_have_not_started_count() -> None:
     assert "25000 MiB" in (changes.refusal(NODE, asked, pending(asked), [held], {}) or "")
 
 
-def test_a_card_that_is_not_known_now_may_be_later() -> None:
+def test_a_gpu_that_is_not_known_now_may_be_later() -> None:
     asked = pod("cores=10")
     with pytest.raises(errors.Unavailable, match="isn't known"):
-        changes.refusal(dataclasses.replace(NODE, cards={}), asked, pending(asked), [], {})
+        changes.refusal(dataclasses.replace(NODE, gpus={}), asked, pending(asked), [], {})
 
 
 def test_names_of_events_tell_changes_apart() -> None:

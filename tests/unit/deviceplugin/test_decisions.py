@@ -16,11 +16,11 @@ from unigpu.requests import ComputePolicy, PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
 
 UUIDS = [GpuUuid(f"GPU-{number}") for number in range(4)]
-CARDS = {uuid: Gpu(uuid, number, number + 4, "Test", MiB(24576)) for number, uuid in enumerate(UUIDS)}
+GPUS = {uuid: Gpu(uuid, number, number + 4, "Test", MiB(24576)) for number, uuid in enumerate(UUIDS)}
 
 
 def node(**labels: str) -> Node:
-    return Node("node-a", "boot", {key.replace("_", "."): value for key, value in labels.items()}, CARDS)
+    return Node("node-a", "boot", {key.replace("_", "."): value for key, value in labels.items()}, GPUS)
 
 
 def pod(request: Request, shares: list[Share], env: frozenset[str] = frozenset(), **others: Request) -> Pod:
@@ -59,7 +59,7 @@ def test_limits_by_mode(
     decision = decide(asked, node(**labels))
     assert decision.policy.memory_enforced is memory_enforced
     assert decision.policy.cores_enforced is cores_enforced
-    assert [card.memory >> 20 for card in decision.policy.cards] == [limit]
+    assert [gpu.memory >> 20 for gpu in decision.policy.gpus] == [limit]
     assert [share.memory for share in decision.grant.shares] == [3072]
 
 
@@ -86,35 +86,35 @@ def test_compute_policy_of_the_node(
         where = dataclasses.replace(where, labels={names.LABEL_QGPU_POLICY: label})
     decided = decide(asked, where).policy
     assert decided.compute is compute
-    assert [card.ceiling for card in decided.cards] == [ceiling]
+    assert [gpu.ceiling for gpu in decided.gpus] == [ceiling]
 
 
 @pytest.mark.parametrize(
     ("request_", "shares", "others", "expected"),
     [
         pytest.param(
-            Request(1, MiB(3072), dialect="alibaba", asked={names.ALIYUN_GPU_MEM: "3"}),
+            Request(1, MiB(3072), dialect="alibaba", original_fields={names.ALIYUN_GPU_MEM: "3"}),
             [Share(UUIDS[2], MiB(3072), Percent(0))],
             {},
             {"IDX": "2", "POD": "3", "CONTAINER": "3", "DEV": "24"},
             id="GiB",
         ),
         pytest.param(
-            Request(1, MiB(16276), dialect="alibaba", asked={names.ALIYUN_GPU_MEM: "16276"}),
+            Request(1, MiB(16276), dialect="alibaba", original_fields={names.ALIYUN_GPU_MEM: "16276"}),
             [Share(UUIDS[0], MiB(16276), Percent(0))],
-            {"beside": Request(1, MiB(100), dialect="alibaba", asked={names.ALIYUN_GPU_MEM: "100"})},
+            {"beside": Request(1, MiB(100), dialect="alibaba", original_fields={names.ALIYUN_GPU_MEM: "100"})},
             {"IDX": "0", "POD": "16376", "CONTAINER": "16276", "DEV": "24576"},
             id="MiB, two containers",
         ),
         pytest.param(
-            Request(4, MiB(2048), dialect="alibaba", asked={names.ALIYUN_GPU_MEM: "8"}),
+            Request(4, MiB(2048), dialect="alibaba", original_fields={names.ALIYUN_GPU_MEM: "8"}),
             [Share(uuid, MiB(2048), Percent(0)) for uuid in (UUIDS[3], UUIDS[0], UUIDS[1], UUIDS[2])],
             {},
             {"IDX": "3,0,1,2", "POD": "8", "CONTAINER": "2", "DEV": "24"},
             id="four GPUs",
         ),
         pytest.param(
-            Request(1, whole=True, dialect="alibaba", asked={"aliyun.com/gpu": "1"}),
+            Request(1, whole=True, dialect="alibaba", original_fields={"aliyun.com/gpu": "1"}),
             [Share(UUIDS[0], MiB(24576), Percent(100), whole=True)],
             {},
             {},
@@ -139,15 +139,16 @@ def test_hami_variables() -> None:
         "CUDA_DEVICE_MEMORY_LIMIT_1": "3000m",
         "CUDA_DEVICE_SM_LIMIT": "30",
         "CUDA_DEVICE_MEMORY_SHARED_CACHE": names.CONTAINER_USAGE,
-        "UNIGPU_GIVEN": "CUDA_DEVICE_MEMORY_LIMIT_0=3000m;CUDA_DEVICE_MEMORY_LIMIT_1=3000m;CUDA_DEVICE_SM_LIMIT=30",
+        "UNIGPU_INJECTED_LIMITS": "CUDA_DEVICE_MEMORY_LIMIT_0=3000m;"
+        "CUDA_DEVICE_MEMORY_LIMIT_1=3000m;CUDA_DEVICE_SM_LIMIT=30",
     }
 
 
 def test_authors_own_variables_stay() -> None:
     taken = frozenset({"CUDA_DEVICE_MEMORY_LIMIT_0", "CUDA_DEVICE_SM_LIMIT"})
     env = decide(pod(HAMI, HAMI_SHARES, taken), slots=2).env
-    assert set(env) == {"CUDA_DEVICE_MEMORY_LIMIT_1", "CUDA_DEVICE_MEMORY_SHARED_CACHE", "UNIGPU_GIVEN"}
-    assert env["UNIGPU_GIVEN"] == "CUDA_DEVICE_MEMORY_LIMIT_1=3000m"
+    assert set(env) == {"CUDA_DEVICE_MEMORY_LIMIT_1", "CUDA_DEVICE_MEMORY_SHARED_CACHE", "UNIGPU_INJECTED_LIMITS"}
+    assert env["UNIGPU_INJECTED_LIMITS"] == "CUDA_DEVICE_MEMORY_LIMIT_1=3000m"
 
 
 def test_hami_on_a_node_that_limits_nothing() -> None:

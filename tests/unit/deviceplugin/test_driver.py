@@ -9,7 +9,7 @@ from unigpu import errors
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB
 
-CARD = Gpu(GpuUuid("GPU-b"), 1, 3, "Test", MiB(1000))
+GPU = Gpu(GpuUuid("GPU-b"), 1, 3, "Test", MiB(1000))
 
 
 def install(root: Path, driver_root: str = "", folder: str = "usr/lib/x86_64-linux-gnu") -> None:
@@ -47,7 +47,7 @@ def test_real_driver(tmp_path: Path, driver_root: str, folder: str) -> None:
     assert mounts["/usr/bin/nvidia-smi"] == str(PurePosixPath(at) / "usr/bin/nvidia-smi")
     assert not [path for path in mounts if "libc.so" in path or "glcore" in path]
     assert [node.host for node in common.nodes] == ["/dev/nvidiactl", "/dev/nvidia-uvm"]
-    own = real.own([CARD])
+    own = real.own([GPU])
     assert [(node.container, node.host) for node in own.nodes] == [("/dev/nvidia3", "/dev/nvidia3")]
     assert own.mounts == ()
     assert not any(mount.writable for mount in common.mounts)
@@ -75,7 +75,7 @@ def test_device_nodes_of_a_driver_container(tmp_path: Path) -> None:
     (tmp_path / "dev/nvidia3").unlink()
     (tmp_path / "run/nvidia/driver/dev").mkdir()
     (tmp_path / "run/nvidia/driver/dev/nvidia3").touch()
-    nodes = driver.Real(tmp_path, PurePosixPath("/run/nvidia/driver")).own([CARD]).nodes
+    nodes = driver.Real(tmp_path, PurePosixPath("/run/nvidia/driver")).own([GPU]).nodes
     assert (nodes[0].container, nodes[0].host) == ("/dev/nvidia3", "/run/nvidia/driver/dev/nvidia3")
 
 
@@ -88,7 +88,7 @@ def test_no_device_node(tmp_path: Path) -> None:
     install(tmp_path)
     (tmp_path / "dev/nvidia3").unlink()
     with pytest.raises(errors.Unavailable, match="nvidia3"):
-        driver.Real(tmp_path, PurePosixPath("/")).own([CARD])
+        driver.Real(tmp_path, PurePosixPath("/")).own([GPU])
 
 
 def test_link_in_a_circle(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_link_in_a_circle(tmp_path: Path) -> None:
         driver.Real(tmp_path, PurePosixPath("/")).common()
 
 
-def test_simulated_driver_lacks_a_card(tmp_path: Path) -> None:
+def test_simulated_driver_lacks_a_gpu(tmp_path: Path) -> None:
     for name in ("state", "libcuda.so.1", "libnvidia-ml.so.1"):
         (tmp_path / name).touch()
     with pytest.raises(errors.Unavailable, match="gpu3"):
-        driver.Simulated(tmp_path, tmp_path).own([CARD])
+        driver.Simulated(tmp_path, tmp_path).own([GPU])

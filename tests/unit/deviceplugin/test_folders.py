@@ -17,7 +17,7 @@ from deviceplugin.specs import Specs
 from unigpu import cdi, errors, policy, usage
 from unigpu.allocations import Share
 from unigpu.grants import Grant
-from unigpu.policy import CardLimit, Policy
+from unigpu.policy import GpuLimit, Policy
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
 
 GPU = GpuUuid("GPU-a")
@@ -25,7 +25,7 @@ GRANT = Grant("n", "p", "u", "c", ("s",), (Share(GPU, MiB(1), Percent(1)),), {GP
 
 
 def limits(memory: int) -> Policy:
-    return Policy((CardLimit(GPU, Bytes(memory), Percent(1), Percent(memory)),), True, True)
+    return Policy((GpuLimit(GPU, Bytes(memory), Percent(1), Percent(memory)),), True, True)
 
 
 def sequence(folder: Path) -> int:
@@ -97,9 +97,9 @@ def test_reader_never_sees_half_a_policy(tmp_path: Path) -> None:
             after = os.pread(descriptor, 4, policy.SEQUENCE_OFFSET)
             if before != after or before[0] & 1:
                 continue
-            (card,) = (found := policy.unpack(content)).cards
-            seen.add(card.memory)
-            if card.memory != card.ceiling:
+            (gpu,) = (found := policy.unpack(content)).gpus
+            seen.add(gpu.memory)
+            if gpu.memory != gpu.ceiling:
                 torn.append(found)
         os.close(descriptor)
 

@@ -22,12 +22,12 @@ def after(known: Inventory, *looks: tuple[float, Look]) -> Inventory:
 
 
 def health(known: Inventory) -> dict[int, bool]:
-    return {card.index: card.healthy for card in known.cards}
+    return {gpu.index: gpu.healthy for gpu in known.gpus}
 
 
 def test_read() -> None:
-    card = {"index": 0, "uuid": "GPU-a", "minor": 0, "model": "Test", "memory": 1000, "links": {"GPU-b": 50}}
-    line = json.dumps({"cards": [card, {"index": 1, "problem": "lost"}], "xids": {"GPU-a": 79}}).encode()
+    gpu = {"index": 0, "uuid": "GPU-a", "minor": 0, "model": "Test", "memory": 1000, "links": {"GPU-b": 50}}
+    line = json.dumps({"gpus": [gpu, {"index": 1, "problem": "lost"}], "xids": {"GPU-a": 79}}).encode()
     look = inventory.read(line)
     assert look.sights == (
         Sight(0, dataclasses.replace(A, links={GpuUuid("GPU-b"): 50})),
@@ -47,20 +47,20 @@ def test_read_something_else(line: bytes) -> None:
         inventory.read(line)
 
 
-def test_lost_card_keeps_its_name_and_recovers() -> None:
+def test_lost_gpu_keeps_its_name_and_recovers() -> None:
     lost = Look((Sight(0, A), Sight(1, None, "GPU is lost")))
     known = after(Inventory(), (0, BOTH), (1, lost))
-    assert known.cards == (A, dataclasses.replace(B, healthy=False))
+    assert known.gpus == (A, dataclasses.replace(B, healthy=False))
     assert known.ailments == {B.uuid: "GPU is lost"}
-    assert after(known, (2, BOTH)).cards == (A, B)
+    assert after(known, (2, BOTH)).gpus == (A, B)
 
 
-def test_card_that_was_never_seen_is_left_out() -> None:
-    assert after(Inventory(), (0, Look((Sight(0, A), Sight(1, None, "lost"))))).cards == (A,)
+def test_gpu_that_was_never_seen_is_left_out() -> None:
+    assert after(Inventory(), (0, Look((Sight(0, A), Sight(1, None, "lost"))))).gpus == (A,)
 
 
-def test_card_that_is_numbered_no_more_is_gone() -> None:
-    assert after(Inventory(), (0, BOTH), (1, Look((Sight(0, A),)))).cards == (A,)
+def test_gpu_that_is_numbered_no_more_is_gone() -> None:
+    assert after(Inventory(), (0, BOTH), (1, Look((Sight(0, A),)))).gpus == (A,)
 
 
 def test_xid_counts_until_it_is_quiet() -> None:
@@ -73,7 +73,7 @@ def test_xid_counts_until_it_is_quiet() -> None:
 
 
 @pytest.mark.parametrize("xid", sorted(inventory.XIDS_OF_PROGRAMS))
-def test_xid_of_a_program_is_not_the_cards_fault(xid: int) -> None:
+def test_xid_of_a_program_is_not_the_gpus_fault(xid: int) -> None:
     assert health(after(Inventory(), (0, dataclasses.replace(BOTH, xids={A.uuid: xid})))) == {0: True, 1: True}
 
 
@@ -87,10 +87,10 @@ SICK = dataclasses.replace(B, healthy=False)
 
 
 @pytest.mark.parametrize(
-    ("cards", "expected"), [((A, B), ("2000", "200")), ((A, SICK), ("1000", "100")), ((), ("0", "0"))]
+    ("node_gpus", "expected"), [((A, B), ("2000", "200")), ((A, SICK), ("1000", "100")), ((), ("0", "0"))]
 )
-def test_resources(cards: tuple[Gpu, ...], expected: tuple[str, str]) -> None:
-    found = publication.resources(cards)
+def test_resources(node_gpus: tuple[Gpu, ...], expected: tuple[str, str]) -> None:
+    found = publication.resources(node_gpus)
     assert (found[names.RESOURCE_MEMORY], found[names.RESOURCE_CORES]) == expected
 
 

@@ -16,7 +16,7 @@ from unigpu import grants, policy, usage
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, Percent
 
-CARDS = tuple(GpuUuid(f"GPU-{number}") for number in range(3))
+GPUS = tuple(GpuUuid(f"GPU-{number}") for number in range(3))
 HARD, SOFT, FREE = ComputePolicy.HARD, ComputePolicy.SOFT, ComputePolicy.UNLIMITED
 LOOK = 50_000_000
 
@@ -29,17 +29,16 @@ class Container:
         folder.mkdir(parents=True)
         self.policy = folder / grants.POLICY_FILE
         self.usage = folder / grants.USAGE_FILE
-        self.used = [0] * len(CARDS)
+        self.used = [0] * len(GPUS)
         self._sequence = 0
         with self.usage.open("wb") as file:
             file.truncate(usage.SIZE)
 
     def limit(
-        self, compute: ComputePolicy, cores: int, ceiling: int = 0, *, cards: tuple[int, ...] = (0,), priority: int = 0
+        self, compute: ComputePolicy, cores: int, ceiling: int = 0, *, gpus: tuple[int, ...] = (0,), priority: int = 0
     ) -> None:
         limits = tuple(
-            policy.CardLimit(CARDS[card], Bytes(1 << 30), Percent(cores), Percent(max(ceiling, cores)))
-            for card in cards
+            policy.GpuLimit(GPUS[gpu], Bytes(1 << 30), Percent(cores), Percent(max(ceiling, cores))) for gpu in gpus
         )
         enforced = compute is not FREE or priority > 0
         content = policy.pack(policy.Policy(limits, True, enforced, compute, priority), self._sequence)
@@ -53,24 +52,24 @@ class Container:
             file.seek(policy.SEQUENCE_OFFSET)
             file.write(content[policy.SEQUENCE_OFFSET : policy.SEQUENCE_OFFSET + 4])
 
-    def work(self, milliseconds: float, *, card: int = 0, waits: bool = False) -> None:
+    def work(self, milliseconds: float, *, gpu: int = 0, waits: bool = False) -> None:
         """As libvgpu charges it."""
-        self.used[card] += round(milliseconds * 1e6)
+        self.used[gpu] += round(milliseconds * 1e6)
         with self.usage.open("r+b") as file:
             file.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
-            file.seek(usage.COMPUTE_OFFSET + card * usage.COMPUTE_SIZE + 16)
-            file.write(struct.pack("<Q", self.used[card]))
-            file.seek(usage.COMPUTE_OFFSET + card * usage.COMPUTE_SIZE + 64)
+            file.seek(usage.COMPUTE_OFFSET + gpu * usage.COMPUTE_SIZE + 16)
+            file.write(struct.pack("<Q", self.used[gpu]))
+            file.seek(usage.COMPUTE_OFFSET + gpu * usage.COMPUTE_SIZE + 64)
             file.write(struct.pack("<II", 5 if waits else 4, 4))
 
     @property
     def told(self) -> tuple[float, float]:
         """`now` and `others` of the first GPU."""
-        return policy.read_moment(self.policy.read_bytes(), 0)
+        return policy.read_live_state(self.policy.read_bytes(), 0)
 
     @property
     def looked(self) -> int:
-        found: int = policy.LOOKED.unpack_from(self.policy.read_bytes(), policy.LOOKED_OFFSET)[0]
+        found: int = policy.HEARTBEAT.unpack_from(self.policy.read_bytes(), policy.HEARTBEAT_OFFSET)[0]
         return found
 
 

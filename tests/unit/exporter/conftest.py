@@ -36,13 +36,13 @@ class Tree:
         pod: str = "train",
         container: str = "main",
         *,
-        cards: tuple[int, ...] = (0,),
+        gpus: tuple[int, ...] = (0,),
         memory: int = 2048,
         cores: int = 25,
         role: Role = Role.MAIN,
     ) -> grants.Grant:
-        given = tuple(Share(GPUS[card], MiB(memory), Percent(cores)) for card in cards)
-        indexes = {GPUS[card]: card for card in cards}
+        given = tuple(Share(GPUS[gpu], MiB(memory), Percent(cores)) for gpu in gpus)
+        indexes = {GPUS[gpu]: gpu for gpu in gpus}
         return grants.Grant("team", pod, f"uid-{pod}", container, ("slot-0",), given, indexes, True, "hami", role)
 
     def folder(self, grant: grants.Grant) -> Path:
@@ -69,7 +69,7 @@ class Tree:
     ) -> None:
         """Write the policy in place."""
         limits = tuple(
-            policy.CardLimit(share.gpu, Bytes(memory << 20), Percent(cores), Percent(cores)) for share in grant.shares
+            policy.GpuLimit(share.gpu, Bytes(memory << 20), Percent(cores), Percent(cores)) for share in grant.shares
         )
         content = policy.pack(policy.Policy(limits, True, True, compute), sequence)
         file = self.folder(grant) / grants.POLICY_FILE
@@ -83,26 +83,26 @@ class Tree:
             start = usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE
             file.seek(start)
             file.write(struct.pack("<IIQ", 40 + slot, 1, 99))
-            for card, amount in enumerate(used):
-                file.seek(start + usage.SLOT_CARDS_OFFSET + card * usage.SLOT_CARD_SIZE)
+            for gpu, amount in enumerate(used):
+                file.seek(start + usage.SLOT_GPUS_OFFSET + gpu * usage.SLOT_GPU_SIZE)
                 file.write(struct.pack("<4Q", amount, 0, change * 2, 0))
-                file.seek(usage.TOTALS_OFFSET + card * usage.TOTAL_SIZE)
+                file.seek(usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE)
                 file.write(struct.pack("<5Q", amount, (slot + 1) << 48 | change, amount, refused, 0))
 
-    def charge(self, grant: grants.Grant, card: int, charged_ns: int, waited_ns: int = 0, waits: int = 0) -> None:
+    def charge(self, grant: grants.Grant, gpu: int, charged_ns: int, waited_ns: int = 0, waits: int = 0) -> None:
         """GPU time, as libvgpu writes it."""
         with (self.folder(grant) / grants.USAGE_FILE).open("r+b") as file:
             file.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
-            file.seek(usage.COMPUTE_OFFSET + card * usage.COMPUTE_SIZE + 16)
+            file.seek(usage.COMPUTE_OFFSET + gpu * usage.COMPUTE_SIZE + 16)
             file.write(struct.pack("<3Q", charged_ns, waited_ns, waits))
 
     def tell(self, grant: grants.Grant, now: float, looked_ns: int) -> None:
         """What the first GPU's moment is, as the node agent writes it."""
         with (self.folder(grant) / grants.POLICY_FILE).open("r+b") as file:
-            file.seek(policy.moment_offset(0))
-            file.write(policy.moment(now, 0))
-            file.seek(policy.LOOKED_OFFSET)
-            file.write(policy.LOOKED.pack(looked_ns))
+            file.seek(policy.live_state_offset(0))
+            file.write(policy.live_state(now, 0))
+            file.seek(policy.HEARTBEAT_OFFSET)
+            file.write(policy.HEARTBEAT.pack(looked_ns))
 
     def live(self, grant: grants.Grant, slot: int) -> subprocess.Popen[str]:
         """A process that holds the slot's lock until it ends."""

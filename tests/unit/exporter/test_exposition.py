@@ -12,10 +12,10 @@ from exporter import exposition
 from unigpu import names
 from unigpu.allocations import Share
 from unigpu.grants import Grant
-from unigpu.policy import CardLimit, Policy
+from unigpu.policy import GpuLimit, Policy
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
-from unigpu.usage import CardUsage
+from unigpu.usage import GpuTotals
 
 GRANT = Grant(
     namespace="team",
@@ -39,10 +39,10 @@ def test_labels_survive(value: str) -> None:
 
 def test_usage_lines_are_what_prometheus_client_writes() -> None:
     usages = (
-        CardUsage(Bytes(7), Bytes(9), 2, 1_500_000_000, 250_000_000, 12, True),
-        CardUsage(Bytes(2**53 - 1), Bytes(0), 0),
+        GpuTotals(Bytes(7), Bytes(9), 2, 1_500_000_000, 250_000_000, 12, True),
+        GpuTotals(Bytes(2**53 - 1), Bytes(0), 0),
     )
-    lines = exposition.used(exposition.granted(GRANT, None).cards, usages)
+    lines = exposition.used(exposition.granted(GRANT, None).gpus, usages)
     values = {
         exposition.USED: [usage.used for usage in usages],
         exposition.REFUSED: [usage.refused for usage in usages],
@@ -83,10 +83,10 @@ def test_usage_lines_are_what_prometheus_client_writes() -> None:
 def test_share_ceiling_and_moment(
     compute: ComputePolicy, cores: int, enforced: bool, told: float, ceiling: int, now: float
 ) -> None:
-    limits = tuple(CardLimit(share.gpu, Bytes(0), Percent(cores), Percent(90)) for share in GRANT.shares)
+    limits = tuple(GpuLimit(share.gpu, Bytes(0), Percent(cores), Percent(90)) for share in GRANT.shares)
     policy = Policy(limits, True, enforced, compute)
     granted = exposition.granted(GRANT, policy)
-    text = granted.cores + granted.ceiling + exposition.now(granted.cards, policy, [told, told])
+    text = granted.cores + granted.ceiling + exposition.now(granted.gpus, policy, [told, told])
     values = [
         (sample.name, sample.value)
         for family in text_string_to_metric_families(text.decode())

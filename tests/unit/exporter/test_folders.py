@@ -78,14 +78,14 @@ def test_a_container_is_there_from_its_grant_on_and_gone_with_its_folder(tree: A
 
 
 def test_a_new_grant_in_the_same_folder_replaces_the_old_one(tree: Any, folders: Folders) -> None:
-    tree.add(tree.grant(cards=(0,)))
+    tree.add(tree.grant(gpus=(0,)))
     only(folders)
-    tree.add(tree.grant(cards=(1, 2)))
+    tree.add(tree.grant(gpus=(1, 2)))
     assert {gpu for _, gpu in lines(only(folders))} == {"GPU-1", "GPU-2"}
 
 
 def test_only_living_processes_count(tree: Any, folders: Folders) -> None:
-    grant = tree.grant(cards=(0, 1))
+    grant = tree.grant(gpus=(0, 1))
     tree.add(grant)
     tree.use(grant, 5, 100, 7)
     tree.use(grant, 1023, 20, 0, refused=3, change=2)
@@ -127,7 +127,7 @@ def test_a_limit_that_changes_in_place_is_seen(tree: Any, folders: Folders) -> N
 
 
 def test_gpu_time_is_seen_while_memory_stays_as_it_is(tree: Any, folders: Folders) -> None:
-    grant = tree.grant(cards=(0, 1))
+    grant = tree.grant(gpus=(0, 1))
     tree.add(grant)
     tree.use(grant, 0, 70, 80)
     tree.live(grant, 0)

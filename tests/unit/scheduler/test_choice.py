@@ -7,30 +7,30 @@ import pytest
 from scheduler import choice, wire
 from scheduler.verdicts import MOST_SHAPES, Verdicts
 from unigpu import placement
-from unigpu.allocations import Use
-from unigpu.books import Booking, Books
+from unigpu.allocations import GpuUsage
 from unigpu.gpus import Gpu
+from unigpu.ledger import Booking, CapacityLedger
 from unigpu.modes import NodeMode
 from unigpu.placement import Rules
-from unigpu.requests import PodRequest, Preferences, Request, Role, Spread
+from unigpu.requests import PlacementPolicy, PodRequest, Preferences, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
 
 RULES = Rules()
 
 
-def card(node: str, index: int, memory: int = 100) -> Gpu:
+def gpu(node: str, index: int, memory: int = 100) -> Gpu:
     return Gpu(GpuUuid(f"{node}-{index}"), index, index, "X", MiB(memory))
 
 
 def booking(node: str, index: int, memory: int, cores: int = 0) -> Booking:
-    return Booking("default/p", node, {GpuUuid(f"{node}-{index}"): Use(MiB(memory), cores, 1)})
+    return Booking("default/p", node, {GpuUuid(f"{node}-{index}"): GpuUsage(MiB(memory), cores, 1)})
 
 
-def books(nodes: int, cards: int = 2) -> Books:
-    found = Books()
+def books(nodes: int, gpus: int = 2) -> CapacityLedger:
+    found = CapacityLedger()
     for number in range(nodes):
         name = f"n{number}"
-        found.set_node(name, [card(name, index) for index in range(cards)], NodeMode.MIXED, None)
+        found.set_node(name, [gpu(name, index) for index in range(gpus)], NodeMode.MIXED, None)
     return found
 
 
@@ -62,7 +62,7 @@ def test_remembered_verdicts_are_those_of_placement_after_any_changes(seed: int)
         match chance.randrange(6):
             case 0:
                 of.set_node(
-                    node, [card(node, index, chance.choice([50, 100])) for index in range(2)], NodeMode.MIXED, None
+                    node, [gpu(node, index, chance.choice([50, 100])) for index in range(2)], NodeMode.MIXED, None
                 )
             case 1:
                 of.remove_node(node)
@@ -78,7 +78,7 @@ def test_remembered_verdicts_are_those_of_placement_after_any_changes(seed: int)
         )
         for name in names:
             seen = of.node(name)
-            reason = placement.NO_CARDS if seen is None else placement.reason(seen, wish, RULES)
+            reason = placement.NO_GPUS if seen is None else placement.reason(seen, wish, RULES)
             assert found.failing.get(name) == reason, (step, name)
 
 
@@ -118,21 +118,23 @@ def test_few_failing_nodes_are_counted_and_many_read_alike() -> None:
 
 def test_scores() -> None:
     of = books(3)
-    assert choice.prioritize(of, Spread.BINPACK, []) == []
+    assert choice.prioritize(of, PlacementPolicy.BINPACK, []) == []
     names = ["n0", "n1", "n2", "unknown"]
-    assert [entry["Score"] for entry in choice.prioritize(of, Spread.BINPACK, names)] == [0, 0, 0, 0]
+    assert [entry["Score"] for entry in choice.prioritize(of, PlacementPolicy.BINPACK, names)] == [0, 0, 0, 0]
     of.book("1", booking("n1", 0, 10))
     of.book("2", booking("n2", 0, 90))
-    assert [entry["Score"] for entry in choice.prioritize(of, Spread.BINPACK, names)] == [0, 1, 10, 0]
-    assert [entry["Score"] for entry in choice.prioritize(of, Spread.SPREAD, names)] == [10, 8, 0, 10]
+    assert [entry["Score"] for entry in choice.prioritize(of, PlacementPolicy.BINPACK, names)] == [0, 1, 10, 0]
+    assert [entry["Score"] for entry in choice.prioritize(of, PlacementPolicy.SPREAD, names)] == [10, 8, 0, 10]
 
 
 def victims(*uids: str, violations: int = 0) -> wire.MetaVictims:
     return {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": violations}
 
 
-def booked(of: Books, uid: str, node: str, index: int, memory: int, priority: int, confirmed: bool = True) -> None:
-    uses = {GpuUuid(f"{node}-{index}"): Use(MiB(memory), 0, 1)}
+def booked(
+    of: CapacityLedger, uid: str, node: str, index: int, memory: int, priority: int, confirmed: bool = True
+) -> None:
+    uses = {GpuUuid(f"{node}-{index}"): GpuUsage(MiB(memory), 0, 1)}
     of.book(uid, Booking(f"default/{uid}", node, uses, confirmed, priority))
 
 
@@ -144,7 +146,7 @@ def test_victims_that_suffice_are_left_as_they_are() -> None:
     assert choice.preempt(of, RULES, pod(60), 9, offered) == offered
 
 
-def test_victims_on_the_wrong_card_are_joined_by_as_few_as_will_do() -> None:
+def test_victims_on_the_wrong_gpu_are_joined_by_as_few_as_will_do() -> None:
     of = books(1)
     booked(of, "a", "n0", 0, 50, 3)
     booked(of, "a2", "n0", 0, 40, 2)

@@ -2,9 +2,9 @@
 
 from scheduler.cluster import Cluster
 from scheduler.objects import NodeFacts, PodFacts
-from unigpu.allocations import Allocation, Share, Use
-from unigpu.books import Booking, Books
+from unigpu.allocations import Allocation, GpuUsage, Share
 from unigpu.gpus import Gpu
+from unigpu.ledger import Booking, CapacityLedger
 from unigpu.modes import NodeMode
 from unigpu.requests import PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
@@ -23,7 +23,7 @@ def pod(uid: str, memory: int | None = None, ended: bool = False, node: str = "n
 
 
 def cluster() -> Cluster:
-    found = Cluster(Books())
+    found = Cluster(CapacityLedger())
     found.nodes_listed([NODE])
     return found
 
@@ -31,7 +31,7 @@ def cluster() -> Cluster:
 def taken(of: Cluster) -> int:
     node = of.books.node("n")
     assert node is not None
-    return node.cards[0].taken.memory
+    return node.gpus[0].taken.memory
 
 
 def assume(of: Cluster, uid: str, memory: int) -> Booking:
@@ -119,4 +119,4 @@ def test_nodes_come_change_and_go() -> None:
     assert taken(of) == 30
     of.node_changed(NodeFacts("n", (), NodeMode.MIXED, None, "unreadable"))
     assert list(of.books.nodes()) == []
-    assert Use() == Use(MiB(0), 0, 0, False)
+    assert GpuUsage() == GpuUsage(MiB(0), 0, 0, False)

@@ -9,8 +9,8 @@ from scheduler import freshness, objects
 from scheduler.cluster import Cluster
 from scheduler.freshness import Freshness
 from unigpu import errors
-from unigpu.allocations import Use
-from unigpu.books import Booking, Books
+from unigpu.allocations import GpuUsage
+from unigpu.ledger import Booking, CapacityLedger
 from unigpu.units import GpuUuid, MiB
 
 
@@ -44,7 +44,7 @@ class Clock:
 
 async def test_a_node_is_read_once_until_there_is_a_pause() -> None:
     reader, clock = Reader(), Clock()
-    fresh = Freshness(reader.read, Cluster(Books()), clock)
+    fresh = Freshness(reader.read, Cluster(CapacityLedger()), clock)
     for step, expected in ((0.0, 1), (4.0, 1), (4.0, 1), (freshness.IDLE + 1, 2), (1.0, 2)):
         clock.now += step
         fresh.asked()
@@ -56,7 +56,7 @@ async def test_a_node_is_read_once_until_there_is_a_pause() -> None:
 
 async def test_those_who_wait_share_one_question() -> None:
     reader = Reader()
-    fresh = Freshness(reader.read, Cluster(Books()), Clock())
+    fresh = Freshness(reader.read, Cluster(CapacityLedger()), Clock())
     fresh.asked()
     reader.open.clear()
     waiting = [asyncio.create_task(fresh.of("n")) for _ in range(5)]
@@ -71,7 +71,7 @@ async def test_those_who_wait_share_one_question() -> None:
 
 async def test_a_question_without_an_answer_is_asked_again() -> None:
     reader = Reader()
-    fresh = Freshness(reader.read, Cluster(Books()), Clock())
+    fresh = Freshness(reader.read, Cluster(CapacityLedger()), Clock())
     fresh.asked()
     reader.fails = 1
     with pytest.raises(errors.Unavailable):
@@ -82,9 +82,9 @@ async def test_a_question_without_an_answer_is_asked_again() -> None:
 
 
 async def test_only_what_was_known_before_the_question_can_be_gone_after_it() -> None:
-    reader, books = Reader(), Books()
+    reader, books = Reader(), CapacityLedger()
     fresh = Freshness(reader.read, Cluster(books), Clock())
-    uses = {GpuUuid("a"): Use(MiB(1), 0, 1)}
+    uses = {GpuUuid("a"): GpuUsage(MiB(1), 0, 1)}
     books.book("old", Booking("default/old", "n", uses))
     books.book("assumed", Booking("default/assumed", "n", uses, confirmed=False))
     reader.open.clear()

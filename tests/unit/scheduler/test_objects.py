@@ -10,10 +10,10 @@ from unigpu import allocations, errors, gpus, names, requests
 from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
-from unigpu.requests import PodRequest, Request, Role, Spread
+from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
 
-CARD = Gpu(GpuUuid("a"), 0, 0, "X", MiB(100))
+GPU = Gpu(GpuUuid("a"), 0, 0, "X", MiB(100))
 SHARE = Share(GpuUuid("a"), MiB(10), Percent(5))
 
 
@@ -41,13 +41,13 @@ def test_a_node() -> None:
     metadata = {
         "name": "n",
         "labels": {names.LABEL_ACK_SCHEDULE: "cgpu", names.LABEL_ACK_PLACEMENT: "spread"},
-        "annotations": {names.ANNOTATION_INVENTORY: gpus.dump([CARD])},
+        "annotations": {names.ANNOTATION_INVENTORY: gpus.dump([GPU])},
     }
-    assert objects.node({"metadata": metadata}) == objects.NodeFacts("n", (CARD,), NodeMode.CGPU, Spread.SPREAD)
+    assert objects.node({"metadata": metadata}) == objects.NodeFacts("n", (GPU,), NodeMode.CGPU, PlacementPolicy.SPREAD)
     assert objects.node({"metadata": {"name": "n"}}) == objects.NodeFacts("n", (), NodeMode.MIXED, None)
 
 
-def test_a_node_whose_inventory_can_t_be_read_has_no_cards() -> None:
+def test_a_node_whose_inventory_can_t_be_read_has_no_gpus() -> None:
     found = objects.node({"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: "{"}}})
     assert found.gpus == ()
     assert "inventory annotation is not of the expected form" in found.problem

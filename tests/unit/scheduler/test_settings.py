@@ -6,7 +6,7 @@ import pytest
 
 from scheduler import settings
 from scheduler.settings import Settings
-from unigpu.requests import Spread
+from unigpu.requests import PlacementPolicy
 
 
 def test_everything_has_a_default() -> None:
@@ -20,7 +20,7 @@ def test_everything_can_be_told() -> None:
         "--log-level debug"
     )
     assert settings.parse(told.split()) == Settings(
-        1, 2, Path("k"), "s", 4, Spread.TOPOLOGY, Spread.SPREAD, 1.5, 7, 9.0, 3, True, "debug"
+        1, 2, Path("k"), "s", 4, PlacementPolicy.TOPOLOGY, PlacementPolicy.SPREAD, 1.5, 7, 9.0, 3, True, "debug"
     )
 
 

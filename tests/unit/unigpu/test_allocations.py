@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unigpu import allocations, errors
-from unigpu.allocations import Allocation, Share, Use
+from unigpu.allocations import Allocation, GpuUsage, Share
 from unigpu.requests import Role
 from unigpu.units import GpuUuid, MiB, Percent
 
@@ -14,8 +14,8 @@ def share(gpu: str, memory: int, cores: int = 0, whole: bool = False) -> Share:
     return Share(GpuUuid(gpu), MiB(memory), Percent(cores), whole)
 
 
-def use(memory: int, cores: int = 0, shares: int = 1, whole: bool = False) -> Use:
-    return Use(MiB(memory), cores, shares, whole)
+def use(memory: int, cores: int = 0, shares: int = 1, whole: bool = False) -> GpuUsage:
+    return GpuUsage(MiB(memory), cores, shares, whole)
 
 
 MAIN, INIT, SIDE = Role.MAIN, Role.INIT, Role.SIDECAR
@@ -43,12 +43,12 @@ def test_pod_use(case: str) -> None:
         {name: (share(gpu, memory, cores),) for name, (_, gpu, memory, cores) in zip(names, entries, strict=True)},
     )
     roles = {name: role for name, (role, *_) in zip(names, entries, strict=True)}
-    assert allocations.pod_use(allocation, roles) == expected
+    assert allocations.pod_usage(allocation, roles) == expected
 
 
 def test_containers_without_a_known_role_count_as_main() -> None:
     allocation = Allocation("n", {"x": (share("a", 5),), "y": (share("a", 6),)})
-    assert allocations.pod_use(allocation, {}) == {"a": use(11, 0, 2)}
+    assert allocations.pod_usage(allocation, {}) == {"a": use(11, 0, 2)}
 
 
 def test_whole_stays_whole() -> None:

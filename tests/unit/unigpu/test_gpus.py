@@ -8,7 +8,7 @@ from unigpu import errors, gpus
 from unigpu.gpus import Gpu
 
 uuids = st.text(min_size=1, max_size=10)
-cards = st.builds(
+node_gpus = st.builds(
     Gpu,
     uuids,
     st.integers(0, 63),
@@ -20,7 +20,7 @@ cards = st.builds(
 )
 
 
-@given(st.lists(cards, max_size=8))
+@given(st.lists(node_gpus, max_size=8))
 def test_the_annotation_says_all(seen: list[Gpu]) -> None:
     assert gpus.load(gpus.dump(seen)) == tuple(seen)
 

@@ -1,29 +1,29 @@
-"""What each container of a GPU may use at the moment: divided among wishes, and what a wish is."""
+"""What each container of a GPU may use at the moment: divided among demands, and what a demand is."""
 
 import pytest
 
 from unigpu import lending
-from unigpu.lending import LEAST, Pulse, Seat
+from unigpu.lending import LEAST, ActivityEstimate, Claimant
 from unigpu.requests import ComputePolicy
 
 LOOK_NS = 50_000_000
 HARD, SOFT, FREE = ComputePolicy.HARD, ComputePolicy.SOFT, ComputePolicy.UNLIMITED
 
 
-def hard(cores: int, priority: int = 0) -> Seat:
-    return Seat(HARD, cores, priority=priority)
+def hard(cores: int, priority: int = 0) -> Claimant:
+    return Claimant(HARD, cores, priority=priority)
 
 
-def soft(cores: int, ceiling: int = 100, priority: int = 0) -> Seat:
-    return Seat(SOFT, cores, ceiling, priority)
+def soft(cores: int, ceiling: int = 100, priority: int = 0) -> Claimant:
+    return Claimant(SOFT, cores, ceiling, priority)
 
 
-def free(priority: int = 0) -> Seat:
-    return Seat(FREE, 0, priority=priority)
+def free(priority: int = 0) -> Claimant:
+    return Claimant(FREE, 0, priority=priority)
 
 
 @pytest.mark.parametrize(
-    ("seats", "wishes", "said"),
+    ("claimants", "demands", "said"),
     [
         pytest.param([hard(30), hard(70)], [30, 70], [0, 0], id="hard ones are told nothing"),
         pytest.param([free(), hard(70)], [100, 70], [0, 0], id="unlimited yields nothing"),
@@ -57,20 +57,22 @@ def free(priority: int = 0) -> Seat:
         pytest.param([hard(50), hard(50, 1), hard(50, 2)], [50, 50, 50], [0, 0, LEAST], id="three priorities"),
         pytest.param([hard(50, 1), hard(50, 1)], [50, 50], [0, 0], id="low priority among themselves"),
         pytest.param(
-            [Seat(SOFT, 30, 100, enforced=False), soft(30)],
+            [Claimant(SOFT, 30, 100, enforced=False), soft(30)],
             [50, 100],
             [0, 50],
             id="not enforced, counts",
         ),
-        pytest.param([hard(80), Seat(HARD, 50, priority=1, enforced=False)], [80, 100], [0, 0], id="not enforced, low"),
+        pytest.param(
+            [hard(80), Claimant(HARD, 50, priority=1, enforced=False)], [80, 100], [0, 0], id="not enforced, low"
+        ),
     ],
 )
-def test_divide(seats: list[Seat], wishes: list[float], said: list[float]) -> None:
-    assert lending.divide(seats, wishes) == pytest.approx(said)
+def test_divide(claimants: list[Claimant], demands: list[float], said: list[float]) -> None:
+    assert lending.divide(claimants, demands) == pytest.approx(said)
 
 
 @pytest.mark.parametrize(
-    ("seats", "expected"),
+    ("claimants", "expected"),
     [
         ([hard(30), hard(70)], False),
         ([hard(30), free()], False),
@@ -78,24 +80,24 @@ def test_divide(seats: list[Seat], wishes: list[float], said: list[float]) -> No
         ([soft(0)], False),
         ([hard(30), hard(70, 1)], True),
         ([hard(30, 1), hard(70, 1)], False),
-        ([hard(30), Seat(HARD, 70, priority=1, enforced=False)], False),
+        ([hard(30), Claimant(HARD, 70, priority=1, enforced=False)], False),
     ],
 )
-def test_on_which_cards_there_is_something_to_decide(seats: list[Seat], expected: bool) -> None:
-    assert lending.lends(seats) is expected
+def test_on_which_gpus_there_is_something_to_decide(claimants: list[Claimant], expected: bool) -> None:
+    assert lending.lends(claimants) is expected
     if not expected:
-        assert set(lending.divide(seats, [100.0] * len(seats))) == {0.0}
+        assert set(lending.divide(claimants, [100.0] * len(claimants))) == {0.0}
 
 
-def after(looks: list[tuple[float, bool]], most: float, pulse: Pulse = lending.STILL) -> Pulse:
+def after(looks: list[tuple[float, bool]], most: float, estimate: ActivityEstimate = lending.IDLE) -> ActivityEstimate:
     """Looks: milliseconds charged in 50, and whether a launch waits."""
     for charged_ms, waiting in looks:
-        pulse = lending.feel(pulse, round(charged_ms * 1e6), waiting, LOOK_NS, most)
-    return pulse
+        estimate = lending.update_activity(estimate, round(charged_ms * 1e6), waiting, LOOK_NS, most)
+    return estimate
 
 
 @pytest.mark.parametrize(
-    ("looks", "most", "wish"),
+    ("looks", "most", "demand"),
     [
         pytest.param([], 70, 0, id="never seen to work"),
         pytest.param([(20, False)], 70, 70, id="back from rest: all at once"),
@@ -119,34 +121,36 @@ def after(looks: list[tuple[float, bool]], most: float, pulse: Pulse = lending.S
         pytest.param([(80, False), (-30, False), (0, False)], 70, 0, id="taken ahead and given back"),
     ],
 )
-def test_a_wish(looks: list[tuple[float, bool]], most: float, wish: float) -> None:
-    assert after(looks, most).wish == pytest.approx(wish)
+def test_a_wish(looks: list[tuple[float, bool]], most: float, demand: float) -> None:
+    assert after(looks, most).demand == pytest.approx(demand)
 
 
 def test_rest_is_nothing_but_rest() -> None:
-    assert after([(35, True)] * 10 + [(0, False)] * 10, 70) == lending.STILL
-    assert lending.feel(lending.STILL, 10, True, 0, 70) == lending.STILL
+    assert after([(35, True)] * 10 + [(0, False)] * 10, 70) == lending.IDLE
+    assert lending.update_activity(lending.IDLE, 10, True, 0, 70) == lending.IDLE
 
 
 def test_use_of_the_others() -> None:
-    pulses = [after([(10, False)] * 4, 100), after([(25, False)] * 4, 100), lending.STILL]
-    assert lending.others(pulses) == pytest.approx((50, 20, 70))
-    assert lending.others([pulses[0]]) == [0]
+    estimates = [after([(10, False)] * 4, 100), after([(25, False)] * 4, 100), lending.IDLE]
+    assert lending.neighbour_load(estimates) == pytest.approx((50, 20, 70))
+    assert lending.neighbour_load([estimates[0]]) == [0]
 
 
 class Model:
     """Two containers of a GPU that each use what they are told, or their share; milliseconds of 50."""
 
-    def __init__(self, seats: list[Seat]) -> None:
-        self.seats = seats
-        self.pulses = [lending.STILL] * len(seats)
-        self.said = lending.divide(seats, [0.0] * len(seats))
+    def __init__(self, claimants: list[Claimant]) -> None:
+        self.claimants = claimants
+        self.estimates = [lending.IDLE] * len(claimants)
+        self.said = lending.divide(claimants, [0.0] * len(claimants))
 
     def look(self, *works: bool) -> list[float]:
-        for place, (seat, busy) in enumerate(zip(self.seats, works, strict=True)):
-            rate = self.said[place] or seat.cores
-            self.pulses[place] = after([(rate / 2, True) if busy else (0, False)], seat.most, self.pulses[place])
-        self.said = lending.divide(self.seats, [pulse.wish for pulse in self.pulses])
+        for place, (claimant, busy) in enumerate(zip(self.claimants, works, strict=True)):
+            rate = self.said[place] or claimant.cores
+            self.estimates[place] = after(
+                [(rate / 2, True) if busy else (0, False)], claimant.most, self.estimates[place]
+            )
+        self.said = lending.divide(self.claimants, [estimate.demand for estimate in self.estimates])
         return self.said
 
 

@@ -198,7 +198,7 @@ def test_what_is_not_limited_stays_so(change: dict[str, bool]) -> None:
     assert "so it is held to no limits; accepted: no entry for it" in str(problem)
 
 
-def test_shares_of_every_card() -> None:
+def test_shares_of_every_gpu() -> None:
     allocated = [share(), share(gpu=B)]
     assert limits.shares(request(), allocated, None) == tuple(allocated)
     assert limits.shares(request(), allocated, limit(memory=1024)) == (share(1024), share(1024, gpu=B))
@@ -207,13 +207,13 @@ def test_shares_of_every_card() -> None:
 
 def test_the_policy_file_follows() -> None:
     changed = limit(1024, 10, 80, SOFT)
-    decided = policy.decide(
+    decided = policy.build_policy(
         limits.effective(request(), changed),
         limits.shares(request(), [share()], changed),
         modes.Enforcement(memory=True, cores=True),
     )
-    (card,) = decided.cards
-    assert (card.memory, card.cores, card.ceiling) == (to_bytes(MiB(1024)), 10, 80)
+    (held_to,) = decided.gpus
+    assert (held_to.memory, held_to.cores, held_to.ceiling) == (to_bytes(MiB(1024)), 10, 80)
     assert (decided.compute, decided.cores_enforced) == (SOFT, True)
 
 
@@ -276,9 +276,9 @@ def test_what_is_held_beyond_a_limit(
 )
 def test_what_the_books_count(wanted: Limit, applied: Applied, counts: tuple[int, int]) -> None:
     allocation = Allocation("node", {"main": (share(),), "stranger": (share(1, 1, B),)})
-    found = limits.counted(allocation, {"main": request()}, {"main": wanted}, applied)
+    found = limits.reserved_allocation(allocation, {"main": request()}, {"main": wanted}, applied)
     assert found == Allocation("node", {"main": (share(*counts),), "stranger": (share(1, 1, B),)})
-    assert allocations.pod_use(found, {})[A].memory == counts[0]
+    assert allocations.pod_usage(found, {})[A].memory == counts[0]
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_what_the_books_count(wanted: Limit, applied: Applied, counts: tuple[int
 )
 def test_what_a_pod_takes(annotations: dict[str, str], memory: int, doubt: str) -> None:
     full = {"limits": names.ANNOTATION_LIMITS, "applied": names.ANNOTATION_LIMITS_APPLIED}
-    found, said = limits.taken(
+    found, said = limits.accounted(
         Allocation("node", {"main": (share(),)}),
         {"main": request()},
         {full[name]: text for name, text in annotations.items()},

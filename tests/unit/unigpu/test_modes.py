@@ -6,7 +6,7 @@ import pytest
 
 from unigpu import modes
 from unigpu.modes import Enforcement, NodeMode
-from unigpu.requests import ComputePolicy, Request, Spread
+from unigpu.requests import ComputePolicy, PlacementPolicy, Request
 from unigpu.units import MiB, Percent
 
 SHARE = Request(1, MiB(1000), cores=Percent(30))
@@ -31,9 +31,15 @@ def test_of_labels(case: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("binpack", Spread.BINPACK), ("spread", Spread.SPREAD), ("Spread", None), ("", None), (None, None)],
+    [
+        ("binpack", PlacementPolicy.BINPACK),
+        ("spread", PlacementPolicy.SPREAD),
+        ("Spread", None),
+        ("", None),
+        (None, None),
+    ],
 )
-def test_gpu_policy(value: str | None, expected: Spread | None) -> None:
+def test_gpu_policy(value: str | None, expected: PlacementPolicy | None) -> None:
     labels = {} if value is None else {"ack.node.gpu.placement": value}
     assert modes.gpu_policy(labels) is expected
 

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unigpu import allocations, cards, placement
-from unigpu.allocations import Allocation, Use
-from unigpu.cards import Card, Node
+from unigpu import allocations, fit, placement
+from unigpu.allocations import Allocation, GpuUsage
+from unigpu.fit import GpuState, Node
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
-from unigpu.placement import Misfit, Rules
-from unigpu.requests import PodRequest, Preferences, Request, Role, Spread
+from unigpu.placement import Rules, Unschedulable
+from unigpu.requests import PlacementPolicy, PodRequest, Preferences, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
 
 RULES = Rules()
-FREE = Use()
+FREE = GpuUsage()
 GIB_24 = 24576
 
 
@@ -27,13 +27,13 @@ def gpu(index: int, memory: int = GIB_24, model: str = "NVIDIA A10", healthy: bo
     )
 
 
-def used(memory: int = 0, cores: int = 0, shares: int = 1, whole: bool = False) -> Use:
-    return Use(MiB(memory), cores, shares, whole)
+def used(memory: int = 0, cores: int = 0, shares: int = 1, whole: bool = False) -> GpuUsage:
+    return GpuUsage(MiB(memory), cores, shares, whole)
 
 
-def node(*taken: Use, **more: object) -> Node:
+def node(*taken: GpuUsage, **more: object) -> Node:
     """A node with one GPU of 24 GiB for each."""
-    seen = tuple(Card(gpu(index), use) for index, use in enumerate(taken))
+    seen = tuple(GpuState(gpu(index), use) for index, use in enumerate(taken))
     return Node("n", seen, **more)  # type: ignore[arg-type]
 
 
@@ -60,7 +60,7 @@ def place(on: Node, wish: PodRequest, rules: Rules = RULES) -> dict[str, str]:
     return chosen(placement.place(on, wish, rules))
 
 
-FULL_CARD = used(GIB_24, 100, 1, whole=True)
+FULL_GPU = used(GIB_24, 100, 1, whole=True)
 HALF = used(12288, 50)
 
 ONE_CONTAINER = {
@@ -70,7 +70,7 @@ ONE_CONTAINER = {
     "binpack: first of equals": (node(FREE, FREE), share(100), "0"),
     "binpack: compute counts too": (node(used(1000), used(500, 80)), share(1000, 10), "1"),
     "binpack: small GPUs first": (
-        Node("n", (Card(gpu(0, 81920)), Card(gpu(1, GIB_24)))),
+        Node("n", (GpuState(gpu(0, 81920)), GpuState(gpu(1, GIB_24)))),
         share(8000),
         "1",
     ),
@@ -79,9 +79,9 @@ ONE_CONTAINER = {
     "whole: an empty one": (node(used(100), FREE), whole(), "1"),
     "whole: not one with a share without memory": (node(used(0), FREE), whole(), "1"),
     "compute alone": (node(used(0, 90), used(0, 50)), share(0, 20), "1"),
-    "neither memory nor compute": (node(FULL_CARD, HALF), share(), "1"),
+    "neither memory nor compute": (node(FULL_GPU, HALF), share(), "1"),
     "percent of the GPU": (node(used(20000), FREE), Request(1, memory_percent=Percent(50)), "1"),
-    "unhealthy ones don't count": (Node("n", (Card(gpu(0, healthy=False)), Card(gpu(1)))), share(1000), "1"),
+    "unhealthy ones don't count": (Node("n", (GpuState(gpu(0, healthy=False)), GpuState(gpu(1)))), share(1000), "1"),
     "shares are bounded": (node(used(100, 0, 16), FREE), share(100), "1"),
     "compute is bounded": (node(used(100, 80), FREE), share(100, 30), "1"),
 }
@@ -93,7 +93,7 @@ def test_one_container(case: str) -> None:
     assert place(on, pod(request)) == {"c0": expected}
 
 
-def test_what_a_share_is_on_its_card() -> None:
+def test_what_a_share_is_on_its_gpu() -> None:
     def first(request: Request) -> allocations.Share:
         return placement.place(node(FREE), pod(request), RULES).containers["c0"][0]
 
@@ -104,44 +104,44 @@ def test_what_a_share_is_on_its_card() -> None:
 
 
 LINKED = tuple(
-    Card(gpu(index, **links))
+    GpuState(gpu(index, **links))
     for index, links in enumerate(({"g1": 10, "g2": 100}, {"g3": 100}, {"g3": 10}, {"g0": 50}))
 )
 """0-2 and 1-3 by NVLink, 0-3 near, the others far."""
 
 POLICIES = {
-    "pod's wish": (node(HALF, FREE), pod(share(10), gpu_policy=Spread.SPREAD), RULES, "1"),
-    "node's label": (node(HALF, FREE, gpu_policy=Spread.SPREAD), pod(share(10)), RULES, "1"),
-    "platform's choice": (node(HALF, FREE), pod(share(10)), Rules(gpu_policy=Spread.SPREAD), "1"),
+    "pod's wish": (node(HALF, FREE), pod(share(10), gpu_policy=PlacementPolicy.SPREAD), RULES, "1"),
+    "node's label": (node(HALF, FREE, gpu_policy=PlacementPolicy.SPREAD), pod(share(10)), RULES, "1"),
+    "platform's choice": (node(HALF, FREE), pod(share(10)), Rules(gpu_policy=PlacementPolicy.SPREAD), "1"),
     "pod before node": (
-        node(HALF, FREE, gpu_policy=Spread.SPREAD),
-        pod(share(10), gpu_policy=Spread.BINPACK),
+        node(HALF, FREE, gpu_policy=PlacementPolicy.SPREAD),
+        pod(share(10), gpu_policy=PlacementPolicy.BINPACK),
         RULES,
         "0",
     ),
     "node before platform": (
-        node(HALF, FREE, gpu_policy=Spread.BINPACK),
+        node(HALF, FREE, gpu_policy=PlacementPolicy.BINPACK),
         pod(share(10)),
-        Rules(gpu_policy=Spread.SPREAD),
+        Rules(gpu_policy=PlacementPolicy.SPREAD),
         "0",
     ),
     "whole GPUs by links": (Node("n", LINKED), pod(whole(2)), RULES, "02"),
     "whole GPUs by links, one pair broken": (
-        Node("n", (Card(LINKED[0].gpu, HALF), *LINKED[1:])),
+        Node("n", (GpuState(LINKED[0].gpu, HALF), *LINKED[1:])),
         pod(whole(2)),
         RULES,
         "13",
     ),
     "three: the pair and the nearest": (Node("n", LINKED), pod(whole(3)), RULES, "013"),
     "a single whole GPU breaks no pair it need not": (
-        Node("n", (Card(gpu(0, g1=100)), Card(gpu(1)), Card(gpu(2)))),
+        Node("n", (GpuState(gpu(0, g1=100)), GpuState(gpu(1)), GpuState(gpu(2)))),
         pod(whole()),
         RULES,
         "2",
     ),
     "shares by links where asked": (
         Node("n", LINKED),
-        pod(share(10, gpus=2), gpu_policy=Spread.TOPOLOGY),
+        pod(share(10, gpus=2), gpu_policy=PlacementPolicy.TOPOLOGY),
         RULES,
         "02",
     ),
@@ -155,24 +155,24 @@ def test_policies(case: str) -> None:
     assert place(on, wish, rules) == {"c0": expected}
 
 
-def test_many_cards_are_chosen_by_links_quickly_and_well() -> None:
+def test_many_gpus_are_chosen_by_links_quickly_and_well() -> None:
     seen = tuple(
-        Card(
+        GpuState(
             gpu(
                 index, **{f"g{other}": 100 if index // 8 == other // 8 else 10 for other in range(16) if other != index}
             )
         )
         for index in range(16)
     )
-    taken = (Card(seen[0].gpu, HALF), *seen[1:])
+    taken = (GpuState(seen[0].gpu, HALF), *seen[1:])
     allocation = placement.place(Node("n", taken), pod(whole(8)), RULES)
     assert [part.gpu for part in allocation.containers["c0"]] == [f"g{index}" for index in range(8, 16)]
 
 
 MIXED = (
-    Card(gpu(0, 24576, "NVIDIA A10")),
-    Card(gpu(1, 81920, "NVIDIA A100-SXM4-80GB")),
-    Card(gpu(2, 24576, "Tesla T4")),
+    GpuState(gpu(0, 24576, "NVIDIA A10")),
+    GpuState(gpu(1, 81920, "NVIDIA A100-SXM4-80GB")),
+    GpuState(gpu(2, 24576, "Tesla T4")),
 )
 
 SELECTORS = {
@@ -229,11 +229,11 @@ SEVERAL = {
 @pytest.mark.parametrize("case", SEVERAL)
 def test_several_containers(case: str) -> None:
     on, requests, expected = SEVERAL[case]
-    wishes = {"gpu_policy": Spread.SPREAD} if case == "spread" else {}
+    wishes = {"gpu_policy": PlacementPolicy.SPREAD} if case == "spread" else {}
     assert "".join(place(on, pod(*requests, **wishes)).values()) == expected
 
 
-def test_other_cards_are_tried_where_the_best_leave_no_room() -> None:
+def test_other_gpus_are_tried_where_the_best_leave_no_room() -> None:
     # c0 comes first, having more memory, and its best GPU is 0, the only one with compute for c1.
     on = node(used(GIB_24 - 10000, 40), used(GIB_24 - 11000, 45))
     assert place(on, pod(share(10000))) == {"c0": "0"}
@@ -244,7 +244,7 @@ REASONS = {
     "no GPUs": (Node("n", ()), share(1), "node has no GPUs that the node agent reported"),
     "too small": (node(FREE, FREE), share(30000), "container c0 needs 1 GPU with 30000 MiB free: 2 of 2 too small"),
     "counted": (
-        node(used(20000), used(22000), FULL_CARD, FULL_CARD),
+        node(used(20000), used(22000), FULL_GPU, FULL_GPU),
         share(8000, 30),
         "container c0 needs 1 GPU with 8000 MiB and 30 percent compute free: "
         "2 of 4 taken whole, 2 with too little free memory",
@@ -278,7 +278,7 @@ REASONS = {
 @pytest.mark.parametrize("case", REASONS)
 def test_reasons(case: str) -> None:
     on, request, expected = REASONS[case]
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(Unschedulable) as caught:
         placement.place(on, pod(request), RULES)
     assert str(caught.value) == expected
     found = placement.reason(on, pod(request), RULES)
@@ -295,9 +295,9 @@ def test_reasons_of_selectors() -> None:
     assert found.text.endswith("3 of 3 with a UUID that is not wanted")
 
 
-def test_brief_reasons_leave_numbers_of_cards_out() -> None:
-    first = placement.reason(node(used(20000), FULL_CARD), pod(share(8000)), RULES)
-    second = placement.reason(node(FULL_CARD, used(20000), used(20000)), pod(share(8000)), RULES)
+def test_brief_reasons_leave_numbers_of_gpus_out() -> None:
+    first = placement.reason(node(used(20000), FULL_GPU), pod(share(8000)), RULES)
+    second = placement.reason(node(FULL_GPU, used(20000), used(20000)), pod(share(8000)), RULES)
     assert first is not None
     assert second is not None
     assert first.text != second.text
@@ -318,9 +318,9 @@ uses = st.one_of(
     st.builds(used, st.integers(0, 100), st.integers(0, 100), st.integers(1, 4)),
     st.just(used(100, 100, 1, whole=True)),
 )
-small_cards = st.lists(st.tuples(uses, st.booleans() | st.just(True)), min_size=1, max_size=4).map(
+small_gpus = st.lists(st.tuples(uses, st.booleans() | st.just(True)), min_size=1, max_size=4).map(
     lambda seen: tuple(
-        Card(Gpu(GpuUuid(f"g{index}"), index, index, "X", MiB(100), healthy, {}), use)
+        GpuState(Gpu(GpuUuid(f"g{index}"), index, index, "X", MiB(100), healthy, {}), use)
         for index, (use, healthy) in enumerate(seen)
     )
 )
@@ -329,7 +329,7 @@ requests = st.one_of(
     st.builds(share, amounts, amounts, st.integers(1, 2), role=st.sampled_from(Role)),
     st.builds(whole, st.integers(1, 2), st.sampled_from(Role)),
 )
-pods = st.tuples(st.lists(requests, min_size=1, max_size=3), st.sampled_from([None, *Spread])).map(
+pods = st.tuples(st.lists(requests, min_size=1, max_size=3), st.sampled_from([None, *PlacementPolicy])).map(
     lambda both: pod(*sorted(both[0], key=lambda request: request.role is Role.MAIN), gpu_policy=both[1])
 )
 SMALL = Rules(shares_per_gpu=4)
@@ -337,7 +337,7 @@ SMALL = Rules(shares_per_gpu=4)
 
 def fits(on: Node, wish: PodRequest, allocation: Allocation) -> bool:
     """Said anew, in the simplest words: nothing is given that isn't there, at any moment."""
-    by_uuid: Mapping[str, Card] = {card.gpu.uuid: card for card in on.cards}
+    by_uuid: Mapping[str, GpuState] = {state.gpu.uuid: state for state in on.gpus}
     initial = [name for name, request in wish.containers.items() if request.role is Role.INIT]
     moments = [
         [
@@ -348,16 +348,16 @@ def fits(on: Node, wish: PodRequest, allocation: Allocation) -> bool:
         for name in initial
     ] + [[name for name, request in wish.containers.items() if request.role is not Role.INIT]]
     for running in moments:
-        for uuid, card in by_uuid.items():
+        for uuid, state in by_uuid.items():
             here = [part for name in running for part in allocation.containers[name] if part.gpu == uuid]
             if not here:
                 continue
-            taken = card.taken
-            if not card.gpu.healthy or taken.whole:
+            taken = state.taken
+            if not state.gpu.healthy or taken.whole:
                 return False
             if any(part.whole for part in here) and (len(here) > 1 or taken.shares):
                 return False
-            if taken.memory + sum(part.memory for part in here) > card.gpu.memory:
+            if taken.memory + sum(part.memory for part in here) > state.gpu.memory:
                 return False
             if taken.cores + sum(part.cores for part in here) > 100:
                 return False
@@ -365,7 +365,7 @@ def fits(on: Node, wish: PodRequest, allocation: Allocation) -> bool:
                 return False
     return all(
         len({part.gpu for part in allocation.containers[name]}) == request.gpus
-        and all(part == cards.share_of(by_uuid[part.gpu].gpu, request) for part in allocation.containers[name])
+        and all(part == fit.share_of(by_uuid[part.gpu].gpu, request) for part in allocation.containers[name])
         for name, request in wish.containers.items()
     )
 
@@ -374,8 +374,8 @@ def placeable(on: Node, wish: PodRequest) -> bool:
     """By trying everything."""
     ways = [
         [
-            tuple(cards.share_of(card.gpu, request) for card in some)
-            for some in itertools.combinations(on.cards, request.gpus)
+            tuple(fit.share_of(state.gpu, request) for state in some)
+            for some in itertools.combinations(on.gpus, request.gpus)
         ]
         for request in wish.containers.values()
     ]
@@ -386,12 +386,12 @@ def placeable(on: Node, wish: PodRequest) -> bool:
 
 
 @settings(max_examples=300, deadline=None)
-@given(small_cards, pods)
-def test_what_is_placed_fits_and_what_fits_is_placed(seen: tuple[Card, ...], wish: PodRequest) -> None:
+@given(small_gpus, pods)
+def test_what_is_placed_fits_and_what_fits_is_placed(seen: tuple[GpuState, ...], wish: PodRequest) -> None:
     on = Node("n", seen)
     try:
         allocation = placement.place(on, wish, SMALL)
-    except Misfit as misfit:
+    except Unschedulable as misfit:
         assert not placeable(on, wish)
         assert placement.reason(on, wish, SMALL) == misfit.reason
     else:
@@ -406,15 +406,15 @@ def test_one_after_the_other_never_over_commits(wishes: list[PodRequest]) -> Non
     taken = [FREE] * 3
     for wish in wishes:
         seen = tuple(
-            Card(Gpu(GpuUuid(f"g{index}"), index, index, "X", MiB(100), True, {}), use)
+            GpuState(Gpu(GpuUuid(f"g{index}"), index, index, "X", MiB(100), True, {}), use)
             for index, use in enumerate(taken)
         )
         try:
             allocation = placement.place(Node("n", seen), wish, SMALL)
-        except Misfit:
+        except Unschedulable:
             continue
         roles = {name: request.role for name, request in wish.containers.items()}
-        for uuid, use in allocations.pod_use(allocation, roles).items():
+        for uuid, use in allocations.pod_usage(allocation, roles).items():
             index = int(uuid[1:])
             assert not (use.whole and taken[index].shares)
             assert not taken[index].whole

@@ -10,31 +10,31 @@ from unigpu.units import Bytes, GpuUuid, MiB, Percent, gib, to_bytes
 
 FIRST = GpuUuid("GPU-11111111-2222-3333-4444-555555555555")
 SECOND = GpuUuid("GPU-66666666-7777-8888-9999-aaaaaaaaaaaa")
-CARD = policy.CardLimit(FIRST, to_bytes(gib(3)), Percent(30), Percent(60))
+GPU = policy.GpuLimit(FIRST, to_bytes(gib(3)), Percent(30), Percent(60))
 
 
 @pytest.mark.parametrize("compute", list(requests.ComputePolicy))
 @pytest.mark.parametrize("memory_enforced", [True, False])
 @pytest.mark.parametrize("cores_enforced", [True, False])
 def test_there_and_back(compute: requests.ComputePolicy, memory_enforced: bool, cores_enforced: bool) -> None:
-    other = policy.CardLimit(SECOND, Bytes(0), Percent(0), Percent(0))
-    given = policy.Policy((CARD, other), memory_enforced, cores_enforced, compute, priority=1)
+    other = policy.GpuLimit(SECOND, Bytes(0), Percent(0), Percent(0))
+    given = policy.Policy((GPU, other), memory_enforced, cores_enforced, compute, priority=1)
     assert policy.unpack(policy.pack(given, sequence=8)) == given
 
 
 def test_the_sequence_is_where_the_layout_says() -> None:
-    content = policy.pack(policy.Policy((CARD,), True, True), sequence=6)
+    content = policy.pack(policy.Policy((GPU,), True, True), sequence=6)
     assert struct.unpack_from("<I", content, policy.SEQUENCE_OFFSET) == (6,)
     assert len(content) == policy.SIZE
 
 
-def test_seventeen_cards_are_too_many() -> None:
+def test_seventeen_gpus_are_too_many() -> None:
     with pytest.raises(errors.Malformed, match="16 GPUs at most, not 17"):
-        policy.pack(policy.Policy((CARD,) * 17, True, True))
+        policy.pack(policy.Policy((GPU,) * 17, True, True))
 
 
 def test_a_uuid_must_fit() -> None:
-    long = policy.CardLimit(GpuUuid("GPU-" + "1" * 44), Bytes(1), Percent(0), Percent(0))
+    long = policy.GpuLimit(GpuUuid("GPU-" + "1" * 44), Bytes(1), Percent(0), Percent(0))
     with pytest.raises(errors.Malformed, match="longer than 47"):
         policy.pack(policy.Policy((long,), True, True))
 
@@ -66,25 +66,25 @@ def test_foreign_files_are_refused(content: bytes, says: str) -> None:
 )
 def test_decide(compute: requests.ComputePolicy, priority: int, node_enforces: bool, cores_enforced: bool) -> None:
     request = requests.Request(gpus=1, memory=MiB(2560), cores=Percent(30), policy=compute, priority=priority)
-    given = policy.decide(request, [Share(FIRST, MiB(2560), Percent(30))], modes.Enforcement(True, node_enforces))
-    assert given.cards == (policy.CardLimit(FIRST, to_bytes(MiB(2560)), Percent(30), Percent(30)),)
+    given = policy.build_policy(request, [Share(FIRST, MiB(2560), Percent(30))], modes.Enforcement(True, node_enforces))
+    assert given.gpus == (policy.GpuLimit(FIRST, to_bytes(MiB(2560)), Percent(30), Percent(30)),)
     assert (given.memory_enforced, given.cores_enforced) == (True, cores_enforced)
 
 
 def test_what_lasts_is_all_but_the_moment() -> None:
-    given = policy.Policy((CARD, CARD), True, True, requests.ComputePolicy.SOFT)
+    given = policy.Policy((GPU, GPU), True, True, requests.ComputePolicy.SOFT)
     content = bytearray(policy.pack(given, sequence=6))
-    policy.LOOKED.pack_into(content, policy.LOOKED_OFFSET, 12345)
-    for card in (0, 1):
-        start = policy.moment_offset(card)
-        content[start : start + policy.MOMENT.size] = policy.moment(12.5 * (card + 1), 70)
+    policy.HEARTBEAT.pack_into(content, policy.HEARTBEAT_OFFSET, 12345)
+    for gpu in (0, 1):
+        start = policy.live_state_offset(gpu)
+        content[start : start + policy.LIVE_STATE.size] = policy.live_state(12.5 * (gpu + 1), 70)
     assert policy.lasting(bytes(content)) == policy.lasting(policy.pack(given))
     assert policy.unpack(bytes(content)) == given
-    assert [policy.read_moment(bytes(content), card) for card in (0, 1)] == [(12.5, 70), (25, 70)]
-    other = policy.Policy((CARD, policy.CardLimit(SECOND, Bytes(1), Percent(0), Percent(0))), True, True)
+    assert [policy.read_live_state(bytes(content), gpu) for gpu in (0, 1)] == [(12.5, 70), (25, 70)]
+    other = policy.Policy((GPU, policy.GpuLimit(SECOND, Bytes(1), Percent(0), Percent(0))), True, True)
     assert policy.lasting(policy.pack(other)) != policy.lasting(policy.pack(given))
 
 
 @pytest.mark.parametrize(("now", "others"), [(0, 0), (1, 99.99), (100, 1600), (33.333, 0.004)])
 def test_a_moment_as_a_word_is_the_same(now: float, others: float) -> None:
-    assert policy.moment_word(now, others).to_bytes(8, "little") == policy.moment(now, others)
+    assert policy.live_state_word(now, others).to_bytes(8, "little") == policy.live_state(now, others)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from unigpu import errors, requests
-from unigpu.requests import ComputePolicy, PodRequest, Preferences, Request, Role, Spread
+from unigpu.requests import ComputePolicy, PlacementPolicy, PodRequest, Preferences, Request, Role
 from unigpu.units import MiB, Percent
 
 FULL = PodRequest(
@@ -18,12 +18,12 @@ FULL = PodRequest(
             priority=1,
             role=Role.SIDECAR,
             dialect="hami",
-            asked={"nvidia.com/gpu": "2"},
+            original_fields={"nvidia.com/gpu": "2"},
         ),
         "b": Request(gpus=1, whole=True),
         "c": Request(gpus=1, memory_percent=Percent(40)),
     },
-    Preferences(gpu_policy=Spread.TOPOLOGY, use_types=("A100",), avoid_uuids=("GPU-1", "GPU-2")),
+    Preferences(gpu_policy=PlacementPolicy.TOPOLOGY, use_types=("A100",), avoid_uuids=("GPU-1", "GPU-2")),
 )
 
 
@@ -57,8 +57,8 @@ def test_totals() -> None:
         {"gpus": 1, "whole": 1},
         {"gpus": 1, "isolated": "no"},
         {"gpus": 1, "dialect": 1},
-        {"gpus": 1, "asked": {"a": 1}},
-        {"gpus": 1, "asked": []},
+        {"gpus": 1, "original_fields": {"a": 1}},
+        {"gpus": 1, "original_fields": []},
         {"gpus": 1, "other": 1},
         [],
         "x",

@@ -15,15 +15,15 @@ class File:
         self.content = bytearray(usage.SIZE)
         struct.pack_into("<II", self.content, 0, usage.MAGIC, usage.VERSION)
 
-    def total(self, card: int, used: int, peak: int, refused: int) -> None:
-        start = usage.TOTALS_OFFSET + card * usage.TOTAL_SIZE
+    def total(self, gpu: int, used: int, peak: int, refused: int) -> None:
+        start = usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE
         struct.pack_into("<5Q", self.content, start, used, 1 << 48 | 1, peak, refused, 0)
 
-    def slot(self, slot: int, pid: int, *cards: tuple[int, int, int]) -> None:
+    def slot(self, slot: int, pid: int, *gpus: tuple[int, int, int]) -> None:
         start = usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE
         struct.pack_into("<IIQ", self.content, start, pid, 1, 99)
-        for card, (even, odd, change) in enumerate(cards):
-            offset = start + usage.SLOT_CARDS_OFFSET + card * usage.SLOT_CARD_SIZE
+        for gpu, (even, odd, change) in enumerate(gpus):
+            offset = start + usage.SLOT_GPUS_OFFSET + gpu * usage.SLOT_GPU_SIZE
             struct.pack_into("<4Q", self.content, offset, even, odd, change, 0)
 
 
@@ -34,7 +34,7 @@ def everybody(slot: int) -> bool:
 def test_empty_files_are_containers_that_have_not_begun() -> None:
     for content in (b"", bytes(usage.SIZE)):
         got = usage.unpack(content, 2, everybody)
-        assert [card.used for card in got.cards] == [0, 0]
+        assert [gpu.used for gpu in got.gpus] == [0, 0]
         assert got.processes == ()
 
 
@@ -51,7 +51,7 @@ def test_the_dead_use_nothing() -> None:
     file.slot(0, 10, (10, 0, 0))
     file.slot(usage.SLOT_COUNT - 1, 11, (20, 0, 0))
     got = usage.unpack(bytes(file.content), 1, lambda slot: slot == 0)
-    assert got.cards == (usage.CardUsage(used=Bytes(10), peak=Bytes(50), refused=2),)
+    assert got.gpus == (usage.GpuTotals(used=Bytes(10), peak=Bytes(50), refused=2),)
     assert [process.pid for process in got.processes] == [10]
 
 
@@ -78,15 +78,15 @@ def test_a_file_cut_off_among_the_slots_gives_those_that_are_whole() -> None:
 
 def test_charges_are_those_of_the_account() -> None:
     file = File()
-    for card, (charged, turn) in enumerate([(7, 0), (2**40, 3), (9, 1)]):
-        start = usage.COMPUTE_OFFSET + card * usage.COMPUTE_SIZE
+    for gpu, (charged, turn) in enumerate([(7, 0), (2**40, 3), (9, 1)]):
+        start = usage.COMPUTE_OFFSET + gpu * usage.COMPUTE_SIZE
         struct.pack_into("<Q", file.content, start + 16, charged)
         struct.pack_into("<II", file.content, start + 64, turn, 1)
     reading = usage.charges(3)
     assert reading.unpack(file.content[: reading.size]) == (7, 0, 1, 2**40, 3, 1, 9, 1, 1)
-    for card, (charged, waits) in enumerate([(7, True), (2**40, True), (9, False)]):
-        assert usage.compute(file.content, card)[0] == charged
-        assert usage.compute(file.content, card)[3] is waits
+    for gpu, (charged, waits) in enumerate([(7, True), (2**40, True), (9, False)]):
+        assert usage.compute(file.content, gpu)[0] == charged
+        assert usage.compute(file.content, gpu)[3] is waits
 
 
 def test_totals_of_a_header() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unigpu.requests import ComputePolicy, Request, Spread
+from unigpu.requests import ComputePolicy, PlacementPolicy, Request
 from webhook import dialects, pods, translate
 from webhook.options import AliyunUnit, BareGpu, Options
 
@@ -26,14 +26,14 @@ def read(document: dict[str, Any], options: Options | None = None) -> translate.
 
 
 def only(translation: translate.Translation) -> dict[str, Any]:
-    """The one container's request as what differs from the defaults; `asked` and `dialect` are tested by themselves."""
+    """The fields of the only request that differ from the defaults, without `original_fields` and `dialect`."""
     assert translation.request is not None, translation.problems
     (request,) = translation.request.containers.values()
     defaults = Request(gpus=0)
     return {
         name: value
         for name in Request.__slots__
-        if name not in ("asked", "dialect") and (value := getattr(request, name)) != getattr(defaults, name)
+        if name not in ("original_fields", "dialect") and (value := getattr(request, name)) != getattr(defaults, name)
     }
 
 
@@ -193,13 +193,13 @@ def test_what_was_asked_is_kept_as_plain_numbers(pod: Make) -> None:
     assert translation.request is not None
     request = translation.request.containers["main"]
     assert request.dialect == "alibaba"
-    assert request.asked == {MEM: "8", COUNT: "4", "CGPU_DISABLE": "true"}
+    assert request.original_fields == {MEM: "8", COUNT: "4", "CGPU_DISABLE": "true"}
 
 
 def test_canonical_thousands_are_kept_as_plain_numbers(pod: Make) -> None:
     translation = read(pod({GMEM: "3k"}))
     assert translation.request is not None
-    assert translation.request.containers["main"].asked == {GMEM: "3000"}
+    assert translation.request.containers["main"].original_fields == {GMEM: "3000"}
 
 
 def test_aliyun_in_mib(pod: Make) -> None:
@@ -266,15 +266,17 @@ def test_preferences(pod: Make) -> None:
     assert translation.request is not None
     wishes = translation.request.preferences
     assert (wishes.use_types, wishes.avoid_uuids) == (("A100", "H100"), ("GPU-1",))
-    assert (wishes.node_policy, wishes.gpu_policy) == (Spread.SPREAD, Spread.BINPACK)
+    assert (wishes.node_policy, wishes.gpu_policy) == (PlacementPolicy.SPREAD, PlacementPolicy.BINPACK)
 
 
 @pytest.mark.parametrize(
     ("fields", "policy"),
-    [({"aliyun.com/gpu": 2}, Spread.TOPOLOGY), ({VCORE: 200}, Spread.TOPOLOGY), ({GPU: 1}, None)],
+    [({"aliyun.com/gpu": 2}, PlacementPolicy.TOPOLOGY), ({VCORE: 200}, PlacementPolicy.TOPOLOGY), ({GPU: 1}, None)],
     ids=str,
 )
-def test_several_whole_cards_are_chosen_by_links(pod: Make, fields: dict[str, Any], policy: Spread | None) -> None:
+def test_several_whole_gpus_are_chosen_by_links(
+    pod: Make, fields: dict[str, Any], policy: PlacementPolicy | None
+) -> None:
     translation = read(pod(fields))
     assert translation.request is not None
     assert translation.request.preferences.gpu_policy is policy
@@ -303,7 +305,7 @@ def test_annotations_may_name_the_container(pod: Make) -> None:
     first = read(pod(containers=containers, annotations={"gpu-fraction": "0.5"})).request
     assert by_name is not None and first is not None
     assert (list(by_name.containers), list(first.containers)) == (["b"], ["a"])
-    assert by_name.containers["b"].asked == named
+    assert by_name.containers["b"].original_fields == named
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ def test_every_field_is_in_the_reference(dialect: Dialect) -> None:
         preferences.GPU_POLICY,
         names.ANNOTATION_DEFAULT_MEMORY,
         names.ANNOTATION_DEFAULT_CORES,
-        names.ANNOTATION_LARGEST_GPUS,
-        names.ANNOTATION_LARGEST_MEMORY,
-        names.ANNOTATION_LARGEST_CORES,
+        names.ANNOTATION_MAX_GPUS,
+        names.ANNOTATION_MAX_MEMORY,
+        names.ANNOTATION_MAX_CORES,
         names.ANNOTATION_ISOLATION,
     ],
 )

@@ -29,17 +29,15 @@ def limits(created: dict[str, Any]) -> dict[str, str]:
 
 
 def test_annotations_are_read() -> None:
-    rules = options(
-        default_memory="4Gi", default_cores="30", largest_gpus="2", largest_memory="8192", largest_cores="50"
-    ).rules
+    rules = options(default_memory="4Gi", default_cores="30", max_gpus="2", max_memory="8192", max_cores="50").rules
     assert rules == Rules(MiB(4096), Percent(30), 2, MiB(8192), Percent(50))
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "-1", "101", "1.5"])
 def test_what_isnt_understood_is_warned_of(text: str) -> None:
-    rules = options(largest_cores=text).rules
-    assert rules.largest_cores == 0
-    assert "largest-cores" in rules.warnings[0]
+    rules = options(max_cores=text).rules
+    assert rules.max_cores == 0
+    assert "max-cores" in rules.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -79,17 +77,17 @@ def test_defaults(pod: Make, admission_with: Any, fields: dict[str, Any], expect
 @pytest.mark.parametrize(
     ("annotations", "fields", "part"),
     [
-        ({"largest_memory": "1024"}, {MEM: 2}, "memory = 2048 MiB"),
-        ({"largest_memory": "1024"}, {GPU: 1}, "memory = a whole GPU"),
-        ({"largest_memory": "1024"}, {GPU: 1, "nvidia.com/gpumem-percentage": 5}, "memory = 5 % of a GPU"),
-        ({"largest_memory": "1024"}, {"nvshare.com/gpu": 1}, "memory = without limit"),
-        ({"largest_cores": "20"}, {MEM: 1}, "cores = without limit"),
-        ({"largest_cores": "20"}, {MEM: 1, "aliyun.com/gpu-core.percentage": 25}, "cores = 25 %"),
-        ({"largest_gpus": "1"}, {GPU: 2}, "GPUs = 2"),
+        ({"max_memory": "1024"}, {MEM: 2}, "memory = 2048 MiB"),
+        ({"max_memory": "1024"}, {GPU: 1}, "memory = a whole GPU"),
+        ({"max_memory": "1024"}, {GPU: 1, "nvidia.com/gpumem-percentage": 5}, "memory = 5 % of a GPU"),
+        ({"max_memory": "1024"}, {"nvshare.com/gpu": 1}, "memory = without limit"),
+        ({"max_cores": "20"}, {MEM: 1}, "cores = without limit"),
+        ({"max_cores": "20"}, {MEM: 1, "aliyun.com/gpu-core.percentage": 25}, "cores = 25 %"),
+        ({"max_gpus": "1"}, {GPU: 2}, "GPUs = 2"),
     ],
     ids=str,
 )
-def test_largest_shares(
+def test_maximum_shares(
     pod: Make, admission: Any, admission_with: Any, annotations: dict[str, str], fields: dict[str, Any], part: str
 ) -> None:
     strict = admission_with(options(**annotations))
@@ -100,7 +98,7 @@ def test_largest_shares(
 
 
 def test_a_default_makes_a_share_small_enough(pod: Make, admission_with: Any) -> None:
-    admission = admission_with(options(largest_cores="20", default_cores="10"))
+    admission = admission_with(options(max_cores="20", default_cores="10"))
     assert limits(admission.create(pod({MEM: 1})))[CORES] == "10"
 
 
@@ -113,31 +111,31 @@ def namespace(name: str, **annotations: str) -> tuple[str, Any]:
 
 
 def node(name: str, *memory: int) -> tuple[str, MiB]:
-    cards = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T", MiB(size)) for index, size in enumerate(memory)]
-    return surroundings.of_node(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(cards)}))
+    node_gpus = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T", MiB(size)) for index, size in enumerate(memory)]
+    return surroundings.of_node(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
 
 
 def test_namespaces_come_and_go() -> None:
     around = Surroundings(Options())
     assert around.unready() is not None
-    around.namespaces_listed([namespace("a", **{names.ANNOTATION_LARGEST_GPUS: "1"}), namespace("b", x="y")])
+    around.namespaces_listed([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}), namespace("b", x="y")])
     assert around.unready() is None
-    assert around.options("a").rules.largest_gpus == 1
+    assert around.options("a").rules.max_gpus == 1
     assert around.options("b") == around.options("unknown") == Options()
-    around.namespace_changed("MODIFIED", namespace("b", **{names.ANNOTATION_LARGEST_GPUS: "2"}))
-    around.namespace_changed("DELETED", namespace("a", **{names.ANNOTATION_LARGEST_GPUS: "1"}))
-    assert [around.options(name).rules.largest_gpus for name in "ab"] == [0, 2]
+    around.namespace_changed("MODIFIED", namespace("b", **{names.ANNOTATION_MAX_GPUS: "2"}))
+    around.namespace_changed("DELETED", namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}))
+    assert [around.options(name).rules.max_gpus for name in "ab"] == [0, 2]
 
 
-def test_the_largest_card_is_known_to_every_namespace(pod: Make, admission_with: Any) -> None:
+def test_the_largest_gpu_is_known_to_every_namespace(pod: Make, admission_with: Any) -> None:
     around = Surroundings(Options())
-    around.namespaces_listed([namespace("a", **{names.ANNOTATION_LARGEST_GPUS: "1"})])
+    around.namespaces_listed([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"})])
     strange = surroundings.of_node(item("w", **{names.ANNOTATION_INVENTORY: "?"}))
     around.nodes_listed([node("x", 16384, 24576), node("y", 8192), surroundings.of_node(item("z")), strange])
-    assert [around.options(name).largest_card for name in "ab"] == [24576, 24576]
+    assert [around.options(name).largest_gpu for name in "ab"] == [24576, 24576]
     (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
     assert "no GPU of this cluster has 30720 MiB; the largest has 24576" in warning
     around.node_changed("DELETED", node("x"))
-    assert around.options("a").largest_card == 8192
+    assert around.options("a").largest_gpu == 8192
     around.node_changed("MODIFIED", node("y", 4096))
-    assert around.options("b").largest_card == 4096
+    assert around.options("b").largest_gpu == 4096

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.unit.webhook.conftest import ask
 from unigpu import allocations, gpus, limits, names, requests
 from unigpu.allocations import Allocation, Share
-from unigpu.books import Books
 from unigpu.gpus import Gpu
+from unigpu.ledger import CapacityLedger
 from unigpu.requests import ComputePolicy, PodRequest, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent, to_bytes
 from webhook import namespaces, relimit, review
@@ -22,7 +22,7 @@ from webhook.options import Options
 from webhook.review import Verdict
 
 LIMITS, APPLIED = names.ANNOTATION_LIMITS, names.ANNOTATION_LIMITS_APPLIED
-CARDS = tuple(Gpu(GpuUuid(f"GPU-{letter}"), index, index, "X", MiB(16384)) for index, letter in enumerate("ab"))
+GPUS = tuple(Gpu(GpuUuid(f"GPU-{letter}"), index, index, "X", MiB(16384)) for index, letter in enumerate("ab"))
 ASKED = Request(gpus=1, memory=MiB(4096), cores=Percent(30))
 Json = dict[str, Any]
 
@@ -45,7 +45,7 @@ def make_pod(
     annotations = {names.ANNOTATION_REQUEST: requests.dump(PodRequest(wishes))} if wishes else {}
     if placed and wishes:
         chosen = {
-            name: tuple(Share(card.uuid, wish.memory, wish.cores, wish.whole) for card in CARDS[: wish.gpus])
+            name: tuple(Share(gpu.uuid, wish.memory, wish.cores, wish.whole) for gpu in GPUS[: wish.gpus])
             for name, wish in wishes.items()
         }
         annotations[names.ANNOTATION_ALLOCATION] = allocations.dump(Allocation("n", chosen))
@@ -60,12 +60,12 @@ def with_limits(pod: Json, text: str | None) -> Json:
     return pod | {"metadata": metadata}
 
 
-def node(*others: Json) -> Books:
-    item = {"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: gpus.dump(CARDS)}}}
+def node(*others: Json) -> CapacityLedger:
+    item = {"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: gpus.dump(GPUS)}}}
     return relimit.books("n", item, others)
 
 
-def update(pod: Json, text: str | None, books: Books | None = None, options: Options | None = None) -> Verdict:
+def update(pod: Json, text: str | None, books: CapacityLedger | None = None, options: Options | None = None) -> Verdict:
     asked = ask(with_limits(pod, text), operation="UPDATE", oldObject=pod, userInfo={"username": "ann"})
     return review.review_validation(asked, options or Options(), ("scheduler",), books)
 
@@ -122,7 +122,7 @@ def test_a_raise_counts_before_it_is_shown(shown: Json, taken: int) -> None:
     relimit.with_passed(books, "n", [shown], [passed])
     seen = books.node("n")
     assert seen is not None
-    assert seen.cards[0].taken.memory == taken
+    assert seen.gpus[0].taken.memory == taken
 
 
 def test_a_change_that_is_shown_counts_as_the_pod_says() -> None:
@@ -134,10 +134,10 @@ def test_a_change_that_is_shown_counts_as_the_pod_says() -> None:
     assert books.overbooked() == []
     seen = books.node("n")
     assert seen is not None
-    assert seen.cards[0].taken.memory == 1
+    assert seen.gpus[0].taken.memory == 1
 
 
-def test_a_raise_beyond_what_is_free_names_card_free_and_asked() -> None:
+def test_a_raise_beyond_what_is_free_names_gpu_free_and_asked() -> None:
     verdict = update(make_pod(), text("8Gi", cores=50), node(FULL_A))
     assert (verdict.outcome, verdict.answer["response"]["status"]["code"]) == ("refused", 422)
     assert verdict.reason == (
@@ -149,7 +149,7 @@ def test_a_raise_beyond_what_is_free_names_card_free_and_asked() -> None:
     )
 
 
-def test_the_tightest_of_several_cards_is_named() -> None:
+def test_the_tightest_of_several_gpus_is_named() -> None:
     pod = make_pod({"main": Request(gpus=2, memory=MiB(4096))})
     verdict = update(pod, text("12Gi"), node(pod, FULL_A))
     assert "GPU 0 (GPU-a) of node n has 6144 MiB free" in verdict.reason
@@ -228,7 +228,7 @@ def test_what_is_not_limited_can_not_be(asked: Request, said: str) -> None:
     ],
 )
 def test_what_the_namespace_may_use(largest: dict[str, str], before: str | None, after: str, said: str) -> None:
-    annotations = {f"{names.DOMAIN}/largest-{name}": value for name, value in largest.items()}
+    annotations = {f"{names.DOMAIN}/max-{name}": value for name, value in largest.items()}
     verdict = update(make_pod(limits=before), after, node(), namespaces.apply(Options(), annotations))
     assert (said in verdict.reason) if said else verdict.outcome == "limited", verdict.reason
 
@@ -244,12 +244,12 @@ def test_what_the_namespace_may_use(largest: dict[str, str], before: str | None,
         (text(policy="unlimited"), "accepted: a ceiling of up to 30 %"),
     ],
 )
-def test_a_pod_without_a_card_yet(after: str, said: str) -> None:
+def test_a_pod_without_a_gpu_yet(after: str, said: str) -> None:
     verdict = update(make_pod(placed=False), after)
     assert (said in verdict.reason) if said else verdict.outcome == "limited", verdict.reason
 
 
-def test_memory_by_the_card_can_not_be_limited_before_the_card_is_known() -> None:
+def test_memory_by_the_gpu_can_not_be_limited_before_the_gpu_is_known() -> None:
     pod = make_pod({"main": Request(gpus=1, memory_percent=Percent(50))}, placed=False)
     assert "accepted: no such limit until the pod is placed" in update(pod, text(1)).reason
 
@@ -266,7 +266,7 @@ def test_a_pod_without_a_gpu() -> None:
     assert update(make_pod({}, limits=text(5)), None).outcome == "limited"
 
 
-def test_a_card_that_is_gone_and_a_node_that_is_not_known() -> None:
+def test_a_gpu_that_is_gone_and_a_node_that_is_not_known() -> None:
     gone = Gpu(GpuUuid("GPU-z"), 0, 0, "X", MiB(16384))
     item = {"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: gpus.dump([gone])}}}
     verdict = update(make_pod(), text("5Gi"), relimit.books("n", item, []))
@@ -335,7 +335,7 @@ def test_a_manifest_applied_again_keeps_the_limits(pod: Any, admission: Any) -> 
 
 def test_a_share_that_is_not_throttled_is_more_than_any_share(pod: Any, admission_with: Any) -> None:
     fields = {"nvidia.com/gpu": 1, "nvidia.com/gpumem": 100, "nvidia.com/gpucores": 5}
-    rules = namespaces.apply(Options(), {names.ANNOTATION_LARGEST_CORES: "10"})
+    rules = namespaces.apply(Options(), {names.ANNOTATION_MAX_CORES: "10"})
     document = pod(fields, env={"GPU_CORE_UTILIZATION_POLICY": "disable"})
     assert "cores = without limit" in admission_with(rules).mutate(document).reason
     assert ComputePolicy.UNLIMITED.value not in admission_with(rules).mutate(pod(fields)).reason
@@ -346,7 +346,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "live-limits.md").rea
 
 @pytest.mark.parametrize("after", [text(cores=0), '{"x": {"cores": 5}}', text(ceiling=20), text("6Gi"), text("9Gi")])
 def test_the_reference_shows_what_is_said(after: str) -> None:
-    rules = namespaces.apply(Options(), {names.ANNOTATION_LARGEST_MEMORY: "5Gi"} if after == text("6Gi") else {})
+    rules = namespaces.apply(Options(), {names.ANNOTATION_MAX_MEMORY: "5Gi"} if after == text("6Gi") else {})
     other = make_pod({"x": Request(gpus=1, memory=MiB(8192))}, uid="other")
     assert f"`{update(make_pod(), after, node(other), rules).reason}`" in PAGE
 
@@ -362,7 +362,7 @@ class Tenant:
     """A pod with half of the GPU, its program, and what the node agent does for it."""
 
     asked = Request(gpus=1, memory=MiB(8192), cores=Percent(50))
-    share = Share(CARDS[0].uuid, MiB(8192), Percent(50))
+    share = Share(GPUS[0].uuid, MiB(8192), Percent(50))
 
     def __init__(self, uid: str) -> None:
         self.pod = make_pod({"main": self.asked}, uid=uid)
@@ -370,7 +370,7 @@ class Tenant:
         """What the program is held to."""
         self.used = 8192
 
-    def changes(self, to: str | None, books: Books) -> None:
+    def changes(self, to: str | None, books: CapacityLedger) -> None:
         if update(self.pod, to, books).outcome == "limited":
             self.pod = with_limits(self.pod, to)
 
@@ -390,7 +390,7 @@ CHANGES = [{}, *({"memory": memory} for memory in (1024, 12288)), *({"cores": co
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_row_of_changes_overbooks_a_card(seed: int) -> None:
+def test_no_row_of_changes_overbooks_a_gpu(seed: int) -> None:
     dice = random.Random(seed)
     tenants = [Tenant("a"), Tenant("b")]
     for _ in range(400):

@@ -142,7 +142,7 @@ def forge(created: dict[str, Any], **changes: Any) -> dict[str, Any]:
         {"policy": "soft"},
         {"memory_percent": 50},
         {"memory": "1"},
-        {"asked": {"a": 1}},
+        {"original_fields": {"a": 1}},
         {"more": 1},
         {"whole": 1},
         {"dialect": ["alibaba"]},

@@ -7,7 +7,7 @@ from unigpu import gpus, names
 
 def healthy(machine: Machine) -> list[bool]:
     text = machine.api.node(NODE)["metadata"]["annotations"][names.ANNOTATION_INVENTORY]
-    return [card.healthy for card in gpus.load(text)]
+    return [gpu.healthy for gpu in gpus.load(text)]
 
 
 async def capacity(machine: Machine, memory: int, cores: int) -> None:
@@ -18,7 +18,7 @@ async def capacity(machine: Machine, memory: int, cores: int) -> None:
     await until(there, f"capacity of {memory} MiB and {cores} %")
 
 
-async def test_a_card_is_lost_and_comes_back(machine: Machine) -> None:
+async def test_a_gpu_is_lost_and_comes_back(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     pod = await machine.create("pod", main=one(2, 100))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deviceplugin import books
+from deviceplugin import grant_totals
 from unigpu.allocations import Share
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant
@@ -10,7 +10,7 @@ from unigpu.requests import Role
 from unigpu.units import GpuUuid, MiB, Percent
 
 GPU = GpuUuid("GPU-a")
-CARDS = {GPU: Gpu(GPU, 0, 0, "Test", MiB(1000))}
+GPUS = {GPU: Gpu(GPU, 0, 0, "Test", MiB(1000))}
 
 
 def grant(
@@ -39,5 +39,5 @@ def grant(
     ],
 )
 def test_excess(held: list[Grant], new: Grant, says: str | None) -> None:
-    found = books.excess(CARDS, held, new)
+    found = grant_totals.excess(GPUS, held, new)
     assert (found is None) if says is None else (found is not None and says in found)

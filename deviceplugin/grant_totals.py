@@ -6,21 +6,21 @@ The scheduler has placed everything already; this is the defence against a sched
 from collections.abc import Iterable, Mapping
 
 from unigpu import allocations
-from unigpu.allocations import Allocation, Use
+from unigpu.allocations import Allocation, GpuUsage
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant
 from unigpu.units import GpuUuid
 
-CARD_CORES = 100
+GPU_CORES = 100
 
 
-def by_pod(grants: Iterable[Grant]) -> dict[str, dict[GpuUuid, Use]]:
+def by_pod(grants: Iterable[Grant]) -> dict[str, dict[GpuUuid, GpuUsage]]:
     """What each pod (by UID) holds of each GPU."""
     of_pod: dict[str, list[Grant]] = {}
     for grant in grants:
         of_pod.setdefault(grant.pod_uid, []).append(grant)
     return {
-        uid: allocations.pod_use(
+        uid: allocations.pod_usage(
             Allocation("", {grant.container: grant.shares for grant in held}),
             {grant.container: grant.role for grant in held},
         )
@@ -28,14 +28,14 @@ def by_pod(grants: Iterable[Grant]) -> dict[str, dict[GpuUuid, Use]]:
     }
 
 
-def excess(cards: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) -> str | None:
+def excess(gpus: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) -> str | None:
     """Why the new grant doesn't fit beside the others, or None if it does. It replaces its container's earlier one."""
     others = [grant for grant in grants if (grant.pod_uid, grant.container) != (new.pod_uid, new.container)]
     held = by_pod([*others, new])
     for share in new.shares:
-        gpu = cards[share.gpu]
+        gpu = gpus[share.gpu]
         uses = {uid: use[share.gpu] for uid, use in held.items() if share.gpu in use}
-        total = Use()
+        total = GpuUsage()
         for use in uses.values():
             total = total.plus(use)
         if total.whole and total.shares > 1:
@@ -46,6 +46,6 @@ def excess(cards: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) ->
                 f"GPU {gpu.uuid} has {gpu.memory} MiB, and {total.memory} MiB would be granted on it "
                 f"({share.memory} MiB of that to this container)"
             )
-        if total.cores > CARD_CORES:
+        if total.cores > GPU_CORES:
             return f"GPU {gpu.uuid} would have {total.cores} % of its compute granted"
     return None

@@ -4,12 +4,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from unigpu import cards
-from unigpu.allocations import Use
-from unigpu.books import Booking, Books
+from unigpu import fit
+from unigpu.allocations import GpuUsage
 from unigpu.gpus import Gpu
+from unigpu.ledger import Booking, CapacityLedger
 from unigpu.modes import NodeMode
-from unigpu.requests import Spread
+from unigpu.requests import PlacementPolicy
 from unigpu.units import GpuUuid, MiB
 
 
@@ -17,34 +17,34 @@ def gpu(name: str, memory: int = 100) -> Gpu:
     return Gpu(GpuUuid(name), 0, 0, "X", MiB(memory))
 
 
-def use(memory: int, cores: int = 0, whole: bool = False) -> Use:
-    return Use(MiB(memory), cores, 1, whole)
+def use(memory: int, cores: int = 0, whole: bool = False) -> GpuUsage:
+    return GpuUsage(MiB(memory), cores, 1, whole)
 
 
-def booking(node: str, confirmed: bool = True, **uses: Use) -> Booking:
+def booking(node: str, confirmed: bool = True, **uses: GpuUsage) -> Booking:
     return Booking("default/p", node, {GpuUuid(name): taken for name, taken in uses.items()}, confirmed)
 
 
-def books(**nodes: list[Gpu]) -> Books:
-    found = Books()
+def books(**nodes: list[Gpu]) -> CapacityLedger:
+    found = CapacityLedger()
     for name, seen in nodes.items():
         found.set_node(name, seen, NodeMode.MIXED, None)
     return found
 
 
-def taken(of: Books, node: str) -> dict[str, Use]:
+def taken(of: CapacityLedger, node: str) -> dict[str, GpuUsage]:
     found = of.node(node)
     assert found is not None
-    return {card.gpu.uuid: card.taken for card in found.cards}
+    return {state.gpu.uuid: state.taken for state in found.gpus}
 
 
 def test_what_is_booked_is_taken_until_it_is_released() -> None:
     of = books(n=[gpu("a"), gpu("b")])
     of.book("1", booking("n", a=use(10, 5), b=use(20)))
     of.book("2", booking("n", a=use(30, 5)))
-    assert taken(of, "n") == {"a": Use(MiB(40), 10, 2), "b": Use(MiB(20), 0, 1)}
+    assert taken(of, "n") == {"a": GpuUsage(MiB(40), 10, 2), "b": GpuUsage(MiB(20), 0, 1)}
     assert of.release("1") == booking("n", a=use(10, 5), b=use(20))
-    assert taken(of, "n") == {"a": Use(MiB(30), 5, 1), "b": Use()}
+    assert taken(of, "n") == {"a": GpuUsage(MiB(30), 5, 1), "b": GpuUsage()}
     assert of.release("1") is None
 
 
@@ -52,26 +52,26 @@ def test_booking_again_replaces() -> None:
     of = books(n=[gpu("a")], m=[gpu("b")])
     of.book("1", booking("n", confirmed=False, a=use(10)))
     of.book("1", booking("m", b=use(7)))
-    assert (taken(of, "n"), taken(of, "m")) == ({"a": Use()}, {"b": use(7)})
+    assert (taken(of, "n"), taken(of, "m")) == ({"a": GpuUsage()}, {"b": use(7)})
     assert [found.node for _, found in of.bookings()] == ["m"]
 
 
 def test_what_pods_take_outlives_the_node_and_precedes_it() -> None:
-    of = Books()
+    of = CapacityLedger()
     of.book("1", booking("n", a=use(10)))
     of.set_node("n", [gpu("a")], NodeMode.MIXED, None)
     assert taken(of, "n") == {"a": use(10)}
     of.remove_node("n")
     assert list(of.nodes()) == []
     of.set_node("n", [gpu("a"), gpu("b")], NodeMode.MIXED, None)
-    assert taken(of, "n") == {"a": use(10), "b": Use()}
+    assert taken(of, "n") == {"a": use(10), "b": GpuUsage()}
     of.remove_node("n")
     of.release("1")
     assert of.node("n") is None
 
 
 def test_watchers_hear_of_changes_only() -> None:
-    of = Books()
+    of = CapacityLedger()
     heard: list[str] = []
     of.watch(heard.append)
     of.set_node("n", [gpu("a")], NodeMode.MIXED, None)
@@ -84,7 +84,7 @@ def test_watchers_hear_of_changes_only() -> None:
     assert found is not None
     assert found.confirmed
     of.set_node("n", [gpu("a")], NodeMode.CGPU, None)
-    of.set_node("n", [gpu("a")], NodeMode.CGPU, Spread.SPREAD)
+    of.set_node("n", [gpu("a")], NodeMode.CGPU, PlacementPolicy.SPREAD)
     of.release("1")
     assert heard == ["n"] * 5
 
@@ -119,7 +119,7 @@ def test_without_some_pods() -> None:
     of.book("2", booking("n", a=use(30)))
     found = of.without("n", {"1", "unknown"})
     assert found is not None
-    assert found.cards[0].taken == use(30)
+    assert found.gpus[0].taken == use(30)
     assert taken(of, "n")["a"].memory == 90
     assert of.without("unknown", ()) is None
 
@@ -138,7 +138,7 @@ class Sequences(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.books = Books()
+        self.books = CapacityLedger()
         self.nodes: set[str] = set()
         self.pods: dict[str, Booking] = {}
 
@@ -159,7 +159,7 @@ class Sequences(RuleBasedStateMachine):
         self.nodes.discard(name)
 
     @rule(uid=uids, name=names, uses=uses)
-    def book(self, uid: str, name: str, uses: dict[str, Use]) -> None:
+    def book(self, uid: str, name: str, uses: dict[str, GpuUsage]) -> None:
         self.pods[uid] = booking(name, **uses)
         self.books.book(uid, self.pods[uid])
 
@@ -180,7 +180,7 @@ class Sequences(RuleBasedStateMachine):
                 assert found.whole == any(one.whole for one in there)
             node = self.books.node(name)
             assert node is not None
-            assert self.books.fullness([name]) == [sum(map(cards.fullness, node.cards)) // 2]
+            assert self.books.fullness([name]) == [sum(map(fit.fullness, node.gpus)) // 2]
 
 
 Sequences.TestCase.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)

@@ -1,17 +1,17 @@
 """What is taken of every GPU of the cluster: kept current by each change, one node at a time.
 
-Whoever keeps something derived from a node (see `Books.watch`) is told its name when anything of it changes.
+Whoever keeps something derived from a node (see `CapacityLedger.watch`) is told its name when anything of it changes.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from unigpu import cards
-from unigpu.allocations import Use
-from unigpu.cards import Card, Node
+from unigpu import fit
+from unigpu.allocations import GpuUsage
+from unigpu.fit import GpuState, Node
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
-from unigpu.requests import Spread
+from unigpu.requests import PlacementPolicy
 from unigpu.units import GpuUuid, MiB
 
 _MOST_SIGNATURES = 100_000
@@ -25,7 +25,7 @@ class Booking:
     pod: str
     """`namespace/name`, for people."""
     node: str
-    uses: Mapping[GpuUuid, Use]
+    uses: Mapping[GpuUuid, GpuUsage]
     confirmed: bool = True
     """False: assumed, until the API server shows the pod bound."""
     priority: int = 0
@@ -33,24 +33,24 @@ class Booking:
 
 
 @dataclass(slots=True)
-class _Ledger:
+class _NodeEntry:
     """One node: its GPUs, if the node is known, and the pods on each, also those on GPUs that are gone."""
 
     gpus: tuple[Gpu, ...] = ()
     mode: NodeMode = NodeMode.MIXED
-    gpu_policy: Spread | None = None
-    uses: dict[GpuUuid, dict[str, Use]] = field(default_factory=dict)
+    gpu_policy: PlacementPolicy | None = None
+    uses: dict[GpuUuid, dict[str, GpuUsage]] = field(default_factory=dict)
     view: Node | None = None
     """None: changed since it was made."""
     signature: int = 0
     overbooked: tuple[GpuUuid, ...] = ()
 
 
-class Books:
+class CapacityLedger:
     """The cluster's GPUs and who has what of them. Not thread-safe; nothing in it waits."""
 
     def __init__(self) -> None:
-        self._ledgers: dict[str, _Ledger] = {}
+        self._entries: dict[str, _NodeEntry] = {}
         self._bookings: dict[str, Booking] = {}
         self._watchers: list[Callable[[str], None]] = []
         self._signatures: dict[object, int] = {}
@@ -62,17 +62,17 @@ class Books:
         """Call `changed` with a node's name whenever its GPUs or what is taken of them changes."""
         self._watchers.append(changed)
 
-    def set_node(self, name: str, gpus: Sequence[Gpu], mode: NodeMode, gpu_policy: Spread | None) -> None:
+    def set_node(self, name: str, gpus: Sequence[Gpu], mode: NodeMode, gpu_policy: PlacementPolicy | None) -> None:
         """The node's GPUs and mode as they are now."""
-        ledger = self._ledgers.setdefault(name, _Ledger())
+        entry = self._entries.setdefault(name, _NodeEntry())
         new = (tuple(gpus), mode, gpu_policy)
-        if new != (ledger.gpus, ledger.mode, ledger.gpu_policy):
-            ledger.gpus, ledger.mode, ledger.gpu_policy = new
-            self._changed(name, ledger)
+        if new != (entry.gpus, entry.mode, entry.gpu_policy):
+            entry.gpus, entry.mode, entry.gpu_policy = new
+            self._changed(name, entry)
 
     def remove_node(self, name: str) -> None:
         """The node is gone. What pods take there stays booked until they are gone too."""
-        if name in self._ledgers:
+        if name in self._entries:
             self.set_node(name, (), NodeMode.MIXED, None)
             self._drop_if_empty(name)
 
@@ -85,24 +85,24 @@ class Books:
                 return
             self.release(uid)
         self._bookings[uid] = booking
-        ledger = self._ledgers.setdefault(booking.node, _Ledger())
+        entry = self._entries.setdefault(booking.node, _NodeEntry())
         for gpu, use in booking.uses.items():
-            ledger.uses.setdefault(gpu, {})[uid] = use
-        self._changed(booking.node, ledger)
+            entry.uses.setdefault(gpu, {})[uid] = use
+        self._changed(booking.node, entry)
 
     def release(self, uid: str) -> Booking | None:
         """The pod takes nothing any more. Returns what was booked."""
         booking = self._bookings.pop(uid, None)
         if booking is None:
             return None
-        ledger = self._ledgers.get(booking.node)
-        if ledger is None:
+        entry = self._entries.get(booking.node)
+        if entry is None:
             return booking
         for gpu in booking.uses:
-            del ledger.uses[gpu][uid]
-            if not ledger.uses[gpu]:
-                del ledger.uses[gpu]
-        self._changed(booking.node, ledger)
+            del entry.uses[gpu][uid]
+            if not entry.uses[gpu]:
+                del entry.uses[gpu]
+        self._changed(booking.node, entry)
         self._drop_if_empty(booking.node)
         return booking
 
@@ -116,35 +116,35 @@ class Books:
 
     def confirmed_on(self, name: str) -> dict[str, Booking]:
         """The pods that take GPUs of the node, by UID, without those that are only assumed to."""
-        ledger = self._ledgers.get(name)
-        uids = dict.fromkeys(uid for uses in ledger.uses.values() for uid in uses) if ledger is not None else {}
+        entry = self._entries.get(name)
+        uids = dict.fromkeys(uid for uses in entry.uses.values() for uid in uses) if entry is not None else {}
         return {uid: booking for uid in uids if (booking := self._bookings[uid]).confirmed}
 
     def nodes(self) -> Iterator[str]:
         """Names of the nodes that have GPUs."""
-        return (name for name, ledger in self._ledgers.items() if ledger.gpus)
+        return (name for name, entry in self._entries.items() if entry.gpus)
 
     def node(self, name: str) -> Node | None:
         """The node as it is now; None where it is unknown."""
-        ledger = self._ledgers.get(name)
-        return None if ledger is None else self._view(name, ledger)
+        entry = self._entries.get(name)
+        return None if entry is None else self._view(name, entry)
 
     def without(self, name: str, uids: Collection[str]) -> Node | None:
         """The node as it would be if these pods were gone."""
-        ledger = self._ledgers.get(name)
-        if ledger is None:
+        entry = self._entries.get(name)
+        if entry is None:
             return None
         seen = tuple(
-            Card(gpu, _sum({uid: use for uid, use in ledger.uses.get(gpu.uuid, {}).items() if uid not in uids}))
-            for gpu in ledger.gpus
+            GpuState(gpu, _sum({uid: use for uid, use in entry.uses.get(gpu.uuid, {}).items() if uid not in uids}))
+            for gpu in entry.gpus
         )
-        return Node(name, seen, ledger.mode, ledger.gpu_policy)
+        return Node(name, seen, entry.mode, entry.gpu_policy)
 
     def signature(self, name: str) -> int:
         """A number that nodes share that differ in name only, so that what holds for one holds for the others."""
-        ledger = self._ledgers[name]
-        self._view(name, ledger)
-        return ledger.signature
+        entry = self._entries[name]
+        self._view(name, entry)
+        return entry.signature
 
     def fullness(self, names: Iterable[str]) -> list[int]:
         """How full each of these nodes is: the sum over its GPUs, each 0 to 1000, divided by their number.
@@ -153,56 +153,56 @@ class Books:
         """
         while self._stale:
             name = self._stale.pop()
-            if name in self._ledgers:
-                self._view(name, self._ledgers[name])
+            if name in self._entries:
+                self._view(name, self._entries[name])
         known = self._fullness
         return [known.get(name, 0) for name in names]
 
     def overbooked(self) -> list[tuple[str, GpuUuid]]:
         """GPUs of which more is taken than there is. There should be none."""
         found = []
-        for name, ledger in self._ledgers.items():
-            self._view(name, ledger)
-            found += [(name, gpu) for gpu in ledger.overbooked]
+        for name, entry in self._entries.items():
+            self._view(name, entry)
+            found += [(name, gpu) for gpu in entry.overbooked]
         return found
 
-    def _changed(self, name: str, ledger: _Ledger) -> None:
-        ledger.view = None
+    def _changed(self, name: str, entry: _NodeEntry) -> None:
+        entry.view = None
         self._stale.add(name)
         for watcher in self._watchers:
             watcher(name)
 
     def _drop_if_empty(self, name: str) -> None:
-        ledger = self._ledgers[name]
-        if not ledger.gpus and not ledger.uses:
-            del self._ledgers[name]
+        entry = self._entries[name]
+        if not entry.gpus and not entry.uses:
+            del self._entries[name]
             self._fullness.pop(name, None)
 
-    def _view(self, name: str, ledger: _Ledger) -> Node:
-        if ledger.view is not None:
-            return ledger.view
-        seen = tuple(Card(gpu, _sum(ledger.uses.get(gpu.uuid))) for gpu in ledger.gpus)
-        ledger.view = Node(name, seen, ledger.mode, ledger.gpu_policy, cards.rooms(seen, ledger.mode))
-        self._fullness[name] = sum(map(cards.fullness, seen)) // max(len(seen), 1)
+    def _view(self, name: str, entry: _NodeEntry) -> Node:
+        if entry.view is not None:
+            return entry.view
+        seen = tuple(GpuState(gpu, _sum(entry.uses.get(gpu.uuid))) for gpu in entry.gpus)
+        entry.view = Node(name, seen, entry.mode, entry.gpu_policy, fit.free_capacities(seen, entry.mode))
+        self._fullness[name] = sum(map(fit.fullness, seen)) // max(len(seen), 1)
         self._stale.discard(name)
-        ledger.overbooked = tuple(
-            card.gpu.uuid for card in seen if _overbooked(card, len(ledger.uses.get(card.gpu.uuid, ())))
+        entry.overbooked = tuple(
+            state.gpu.uuid for state in seen if _overbooked(state, len(entry.uses.get(state.gpu.uuid, ())))
         )
         likeness = (
-            ledger.mode,
-            ledger.gpu_policy,
-            tuple((card.gpu.model, card.gpu.memory, card.gpu.healthy, card.taken) for card in seen),
+            entry.mode,
+            entry.gpu_policy,
+            tuple((state.gpu.model, state.gpu.memory, state.gpu.healthy, state.taken) for state in seen),
         )
         if len(self._signatures) >= _MOST_SIGNATURES:
             self._signatures.clear()
-        ledger.signature = self._signatures.setdefault(likeness, self._next_signature)
+        entry.signature = self._signatures.setdefault(likeness, self._next_signature)
         self._next_signature += 1
-        return ledger.view
+        return entry.view
 
 
-def _sum(uses: Mapping[str, Use] | None) -> Use:
+def _sum(uses: Mapping[str, GpuUsage] | None) -> GpuUsage:
     if not uses:
-        return cards.UNUSED
+        return fit.UNUSED
     memory = cores = shares = 0
     whole = False
     for use in uses.values():
@@ -210,9 +210,9 @@ def _sum(uses: Mapping[str, Use] | None) -> Use:
         cores += use.cores
         shares += use.shares
         whole = whole or use.whole
-    return Use(MiB(memory), cores, shares, whole)
+    return GpuUsage(MiB(memory), cores, shares, whole)
 
 
-def _overbooked(card: Card, pods: int) -> bool:
-    taken = card.taken
-    return taken.memory > card.gpu.memory or taken.cores > cards.FULL or (taken.whole and pods > 1)
+def _overbooked(state: GpuState, pods: int) -> bool:
+    taken = state.taken
+    return taken.memory > state.gpu.memory or taken.cores > fit.FULL or (taken.whole and pods > 1)

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 
 from unigpu import allocations
-from unigpu.allocations import Allocation, Use
+from unigpu.allocations import Allocation, GpuUsage
 from unigpu.grants import Grant
 from unigpu.units import GpuUuid
 
 
-def granted(grants: Iterable[Grant]) -> Mapping[GpuUuid, tuple[int | None, Use]]:
+def granted(grants: Iterable[Grant]) -> Mapping[GpuUuid, tuple[int | None, GpuUsage]]:
     """NVML's index of each GPU that is granted, and what is taken of it.
 
     An init container's share overlaps with those of its pod's other containers: the larger counts, as in scheduling.
@@ -16,12 +16,12 @@ def granted(grants: Iterable[Grant]) -> Mapping[GpuUuid, tuple[int | None, Use]]
     pods: dict[str, list[Grant]] = {}
     for grant in grants:
         pods.setdefault(grant.pod_uid, []).append(grant)
-    cards: dict[GpuUuid, tuple[int | None, Use]] = {}
+    gpus: dict[GpuUuid, tuple[int | None, GpuUsage]] = {}
     for members in pods.values():
         indexes = {gpu: index for member in members for gpu, index in member.indexes.items()}
         allocation = Allocation("", {member.container: member.shares for member in members})
         roles = {member.container: member.role for member in members}
-        for gpu, use in allocations.pod_use(allocation, roles).items():
-            index, before = cards.get(gpu, (None, Use()))
-            cards[gpu] = indexes.get(gpu, index), before.plus(use)
-    return cards
+        for gpu, use in allocations.pod_usage(allocation, roles).items():
+            index, before = gpus.get(gpu, (None, GpuUsage()))
+            gpus[gpu] = indexes.get(gpu, index), before.plus(use)
+    return gpus

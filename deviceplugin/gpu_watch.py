@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 _LINE = 1 << 20
 
 
-class Cards:
+class GpuWatch:
     """What is known of the node's GPUs; each change is told to `changed`."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Cards:
                 if problem != self._problem:
                     logs.event(logger, "NVML doesn't answer", logging.ERROR, problem=problem)
                 self._problem = problem
-                if self.known.cards:
+                if self.known.gpus:
                     await self._learn(inventory.lost(self.known, problem))
             await asyncio.sleep(min(1.0, self._settings.probe_interval))
 
@@ -80,13 +80,13 @@ class Cards:
 
     async def _learn(self, found: Inventory) -> None:
         before, self.known = self.known, found
-        if before.cards == found.cards and self._told:
+        if before.gpus == found.gpus and self._told:
             return
         self._told = True
         logs.event(
             logger,
             "GPUs changed",
-            cards=len(found.cards),
+            gpus=len(found.gpus),
             unhealthy=dict(found.ailments) or "none",
         )
         await self._changed(found)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter import cards
+from exporter import gpu_totals
 from unigpu.requests import Role
 
 
@@ -18,13 +18,15 @@ from unigpu.requests import Role
     ],
 )
 def test_a_pods_containers(tree: Any, roles: list[tuple[str, Role, int]], memory: int, shares: int) -> None:
-    granted = cards.granted(tree.grant("pod", name, memory=amount, role=role) for name, role, amount in roles)
+    granted = gpu_totals.granted(tree.grant("pod", name, memory=amount, role=role) for name, role, amount in roles)
     ((gpu, (index, use)),) = granted.items()
     assert (gpu, index, use.memory, use.shares) == ("GPU-0", 0, memory, shares)
 
 
 def test_pods_add_up(tree: Any) -> None:
-    granted = cards.granted([tree.grant("one", cards=(0, 1)), tree.grant("two", role=Role.INIT), tree.grant("three")])
+    granted = gpu_totals.granted(
+        [tree.grant("one", gpus=(0, 1)), tree.grant("two", role=Role.INIT), tree.grant("three")]
+    )
     assert {gpu: (index, use.memory, use.shares) for gpu, (index, use) in granted.items()} == {
         "GPU-0": (0, 3 * 2048, 3),
         "GPU-1": (1, 2048, 1),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
-from webhook.sheet import MAX_CARDS, Sheet
+from webhook.sheet import MAX_GPUS, Sheet
 
 UTILIZATION_POLICY = "GPU_CORE_UTILIZATION_POLICY"
 _UTILIZATION = {"": ComputePolicy.HARD, "default": ComputePolicy.HARD, "force": ComputePolicy.HARD}
@@ -32,7 +32,7 @@ class Fields:
 
 def read(sheet: Sheet, fields: Fields) -> Request | None:
     """The container's request; None with problems on the sheet."""
-    gpus = _cards(sheet, fields)
+    gpus = _gpus(sheet, fields)
     memory = sheet.memory(fields.memory, MiB(1))
     percent = sheet.percent(fields.percent)
     cores = sheet.percent(fields.cores)
@@ -60,15 +60,15 @@ def read(sheet: Sheet, fields: Fields) -> Request | None:
     )
 
 
-def _cards(sheet: Sheet, fields: Fields) -> int:
+def _gpus(sheet: Sheet, fields: Fields) -> int:
     """Number of GPUs; 0 where the container doesn't name one."""
     named = [name for name in fields.counts if sheet.has(name)]
-    counts = {name: sheet.cards(name) for name in named}
+    counts = {name: sheet.gpus(name) for name in named}
     if len(set(counts.values())) > 1:
         other, first = named[-1], named[0]
-        sheet.refuse(other, f"and {first} = {sheet.text(first)} disagree", f"one of the two, 1 to {MAX_CARDS}")
+        sheet.refuse(other, f"and {first} = {sheet.text(first)} disagree", f"one of the two, 1 to {MAX_GPUS}")
     if named and not any(counts.values()) and not sheet.problems:
-        sheet.refuse(named[0], "no GPU to have memory or cores of", f"1 to {MAX_CARDS} GPUs a container")
+        sheet.refuse(named[0], "no GPU to have memory or cores of", f"1 to {MAX_GPUS} GPUs a container")
     return max(counts.values(), default=0)
 
 

@@ -1,4 +1,4 @@
-"""Whether one GPU has room for one container, and if not, what it lacks."""
+"""Whether one GPU has room for one container, and if not, what it reasons."""
 
 import enum
 from collections import Counter
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from unigpu import allocations, modes
-from unigpu.allocations import Share, Use
+from unigpu.allocations import GpuUsage, Share
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
-from unigpu.requests import Preferences, Request, Role, Spread
+from unigpu.requests import PlacementPolicy, Preferences, Request, Role
 from unigpu.units import MiB, Percent
 
 FULL = 100
 """Percent of a GPU that can be guaranteed, over all its shares."""
-UNUSED = Use()
+UNUSED = GpuUsage()
 
 
-class Lack(enum.Enum):
+class UnfitReason(enum.Enum):
     """Why a GPU doesn't take a share; the text goes on from `2 of 4 `."""
 
     UNHEALTHY = "unhealthy"
@@ -32,14 +32,14 @@ class Lack(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class GpuState:
     """A GPU and what the pods on its node take of it."""
 
     gpu: Gpu
-    taken: Use = UNUSED
+    taken: GpuUsage = UNUSED
 
 
-Room = tuple[int, int, int]
+FreeCapacity = tuple[int, int, int]
 """What is free of a GPU: MiB, percent of compute, and how many shares it carries."""
 
 
@@ -48,26 +48,26 @@ class Node:
     """A node as placement sees it."""
 
     name: str
-    cards: tuple[Card, ...]
+    gpus: tuple[GpuState, ...]
     mode: NodeMode = NodeMode.MIXED
-    gpu_policy: Spread | None = None
+    gpu_policy: PlacementPolicy | None = None
     """What the node's label says; None: nothing."""
-    rooms: tuple[Room, ...] = ()
+    free: tuple[FreeCapacity, ...] = ()
     """GPUs that take shares, for a quick yes; empty where nobody worked them out."""
 
 
-Own = Sequence[tuple[Role, Share]]
+PodShares = Sequence[tuple[Role, Share]]
 """Shares that the same pod has on the GPU already, in the order in which its containers start."""
 
 
-def rooms(seen: Sequence[Card], mode: NodeMode) -> tuple[Room, ...]:
-    """The rooms for shares of any pod, the one with the most memory first."""
-    if mode in modes.WHOLE_CARDS_ONLY:
+def free_capacities(seen: Sequence[GpuState], mode: NodeMode) -> tuple[FreeCapacity, ...]:
+    """The free for shares of any pod, the one with the most memory first."""
+    if mode in modes.WHOLE_GPUS_ONLY:
         return ()
     found = [
-        (card.gpu.memory - card.taken.memory, FULL - card.taken.cores, card.taken.shares)
-        for card in seen
-        if card.gpu.healthy and not card.taken.whole
+        (state.gpu.memory - state.taken.memory, FULL - state.taken.cores, state.taken.shares)
+        for state in seen
+        if state.gpu.healthy and not state.taken.whole
     ]
     found.sort(reverse=True)
     return tuple(found)
@@ -81,66 +81,66 @@ def share_of(gpu: Gpu, request: Request) -> Share:
     return Share(gpu.uuid, memory, request.cores)
 
 
-def lack_alone(card: Card, request: Request, preferences: Preferences, shares_per_gpu: int) -> Lack | None:
-    """What the GPU lacks to carry one share of the request beside what other pods take; None: nothing.
+def check_fit(state: GpuState, request: Request, preferences: Preferences, shares_per_gpu: int) -> UnfitReason | None:
+    """What the GPU reasons to carry one share of the request beside what other pods take; None: nothing.
 
     Asked for every GPU of every node that is a candidate, hence the order: what is cheap and frequent comes first.
     """
-    gpu, taken = card.gpu, card.taken
+    gpu, taken = state.gpu, state.taken
     if not gpu.healthy:
-        return Lack.UNHEALTHY
-    if preferences.selective and (lack := _unwanted(gpu, preferences)) is not None:
-        return lack
+        return UnfitReason.UNHEALTHY
+    if preferences.selective and (reason := _unwanted(gpu, preferences)) is not None:
+        return reason
     memory = request.memory
     if memory > gpu.memory:
-        return Lack.SMALL
+        return UnfitReason.SMALL
     if taken.whole:
-        return Lack.WHOLE
+        return UnfitReason.WHOLE
     if request.whole:
-        return Lack.OCCUPIED if taken.shares else None
+        return UnfitReason.OCCUPIED if taken.shares else None
     if request.memory_percent:
         memory = share_of(gpu, request).memory
     if taken.memory + memory > gpu.memory:
-        return Lack.MEMORY
+        return UnfitReason.MEMORY
     if taken.cores + request.cores > FULL:
-        return Lack.CORES
-    return Lack.SHARES if taken.shares >= shares_per_gpu else None
+        return UnfitReason.CORES
+    return UnfitReason.SHARES if taken.shares >= shares_per_gpu else None
 
 
-def _unwanted(gpu: Gpu, preferences: Preferences) -> Lack | None:
+def _unwanted(gpu: Gpu, preferences: Preferences) -> UnfitReason | None:
     if preferences.use_types or preferences.avoid_types:
         model = gpu.model.lower()
         if preferences.use_types and not any(part.lower() in model for part in preferences.use_types):
-            return Lack.MODEL
+            return UnfitReason.MODEL
         if any(part.lower() in model for part in preferences.avoid_types):
-            return Lack.MODEL
+            return UnfitReason.MODEL
     if preferences.use_uuids and gpu.uuid not in preferences.use_uuids:
-        return Lack.UUID
-    return Lack.UUID if gpu.uuid in preferences.avoid_uuids else None
+        return UnfitReason.UUID
+    return UnfitReason.UUID if gpu.uuid in preferences.avoid_uuids else None
 
 
-def lack_together(card: Card, own: Own, shares_per_gpu: int) -> Lack | None:
-    """What a GPU that suits each share of `own` lacks to carry all of them; None: nothing."""
-    gpu, taken = card.gpu, card.taken
-    for use in allocations.moments(own):
+def check_fit_together(state: GpuState, own: PodShares, shares_per_gpu: int) -> UnfitReason | None:
+    """What a GPU that suits each share of `own` reasons to carry all of them; None: nothing."""
+    gpu, taken = state.gpu, state.taken
+    for use in allocations.usage_phases(own):
         if use.whole:
             if taken.shares or use.shares > 1:
-                return Lack.OCCUPIED
+                return UnfitReason.OCCUPIED
         elif taken.memory + use.memory > gpu.memory:
-            return Lack.MEMORY
+            return UnfitReason.MEMORY
         elif taken.cores + use.cores > FULL:
-            return Lack.CORES
+            return UnfitReason.CORES
         elif taken.shares + use.shares > shares_per_gpu:
-            return Lack.SHARES
+            return UnfitReason.SHARES
     return None
 
 
-def fullness(card: Card) -> int:
+def fullness(state: GpuState) -> int:
     """How full the GPU is, 0 to 1000: the larger of its memory's and its compute's taken part."""
-    taken = card.taken
+    taken = state.taken
     if taken.whole:
         return 1000
-    return max(taken.memory * 1000 // max(card.gpu.memory, 1), taken.cores * 10)
+    return max(taken.memory * 1000 // max(state.gpu.memory, 1), taken.cores * 10)
 
 
 def link(one: Gpu, other: Gpu) -> int:
@@ -148,7 +148,7 @@ def link(one: Gpu, other: Gpu) -> int:
     return max(one.links.get(other.uuid, 0), other.links.get(one.uuid, 0))
 
 
-def wanted(request: Request) -> str:
+def describe(request: Request) -> str:
     """The request in words: `2 GPUs with 3000 MiB and 30 percent compute free on each`.
 
     No percent sign: kube-scheduler takes an extender's words for a format, and garbles them in the pod's events.
@@ -170,21 +170,21 @@ def wanted(request: Request) -> str:
     return f"{count} with {' and '.join(amounts)} free" + (" on each" if request.gpus > 1 else "")
 
 
-def counted(lacks: Iterable[Lack], total: int) -> str:
+def count_reasons(reasons: Iterable[UnfitReason], total: int) -> str:
     """The causes with their numbers, the most frequent first: `3 of 4 with too little free memory, 1 unhealthy`."""
     parts = [
-        f"{count} of {total} {lack.value}" if position == 0 else f"{count} {lack.value}"
-        for position, (lack, count) in enumerate(_sorted(lacks))
+        f"{count} of {total} {reason.value}" if position == 0 else f"{count} {reason.value}"
+        for position, (reason, count) in enumerate(_sorted(reasons))
     ]
     return ", ".join(parts)
 
 
-def named(lacks: Iterable[Lack]) -> str:
+def list_reasons(reasons: Iterable[UnfitReason]) -> str:
     """The causes without numbers, so that the reasons of many nodes read the same and add up."""
-    present = set(lacks)
-    return ", ".join(lack.value for lack in Lack if lack in present)
+    present = set(reasons)
+    return ", ".join(reason.value for reason in UnfitReason if reason in present)
 
 
-def _sorted(lacks: Iterable[Lack]) -> list[tuple[Lack, int]]:
-    order = list(Lack)
-    return sorted(Counter(lacks).items(), key=lambda item: (-item[1], order.index(item[0])))
+def _sorted(reasons: Iterable[UnfitReason]) -> list[tuple[UnfitReason, int]]:
+    order = list(UnfitReason)
+    return sorted(Counter(reasons).items(), key=lambda item: (-item[1], order.index(item[0])))
