@@ -6,7 +6,7 @@ SIM_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -fPIC -fvisibility=hidden -pthread
 SIM_LDFLAGS := -shared -pthread -Wl,-Bsymbolic -Wl,-z,defs -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete \
   -Wl,-z,nodynamic-undefined-weak
 SIM_STATE := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/state/*.c))
-SIM_CUDA := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/cuda/*.c))
+SIM_CUDA := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/cuda/*/*.c))
 SIM_NVML := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/nvml/*.c))
 SIM_ADMIN := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/admin/*.c))
 
@@ -37,7 +37,7 @@ SIM_SANITIZE = $(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g -fPIC -fvisibility=hidden -
 .PHONY: simulator-sanitized
 simulator-sanitized: $(SIM_SANITIZED)
 
-build/sanitize/simulator/%/libcuda.so.1: $(wildcard simulator/state/*.[ch] simulator/cuda/*.[ch] abi/*)
+build/sanitize/simulator/%/libcuda.so.1: $(wildcard simulator/state/*.[ch] simulator/cuda/*/*.[ch] abi/*)
 	@mkdir -p $(@D)
 	$(SIM_SANITIZE)
 

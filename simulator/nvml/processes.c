@@ -11,7 +11,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
     const sim_gpu *card = device->card;
     memory->total = card->total_memory;
     memory->reserved = card->reserved_memory;
-    memory->free = sim_use_free(nvml.machine, device->gpu);
+    memory->free = sim_memory_free_bytes(nvml.machine, device->gpu);
     memory->used = memory->total - memory->reserved - memory->free;
     return NVML_SUCCESS;
 }
@@ -19,7 +19,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
     NEED_DEVICE(device, memory);
     memory->total = device->card->total_memory;
-    memory->free = sim_use_free(nvml.machine, device->gpu);
+    memory->free = sim_memory_free_bytes(nvml.machine, device->gpu);
     memory->used = memory->total - memory->free; /* the driver's own part included, as the first version has it */
     return NVML_SUCCESS;
 }
