@@ -33,15 +33,26 @@ static int member(const capture *in, CUstream stream) {
     return -1;
 }
 
-static CUresult set_tail(capture *in, int place, const CUgraphNode *nodes, size_t count) {
-    CUgraphNode *copy = malloc((count ? count : 1) * sizeof *copy);
-    NEED(copy, CUDA_ERROR_OUT_OF_MEMORY);
-    if (count) {
+/* A copy of the nodes with room for so many more; NULL: out of memory. */
+static CUgraphNode *copy_nodes(const CUgraphNode *nodes, size_t count, size_t more) {
+    CUgraphNode *copy = calloc(count + more + 1, sizeof *copy);
+    if (copy && count) {
         memcpy(copy, nodes, count * sizeof *copy);
     }
+    return copy;
+}
+
+/* Makes the nodes a stream's tail, and takes possession of the list. */
+static void give_tail(capture *in, int place, CUgraphNode *nodes, size_t count) {
     free(in->tails[place].nodes);
-    in->tails[place].nodes = copy;
+    in->tails[place].nodes = nodes;
     in->tails[place].count = count;
+}
+
+static CUresult set_tail(capture *in, int place, const CUgraphNode *nodes, size_t count) {
+    CUgraphNode *copy = copy_nodes(nodes, count, 0);
+    NEED(copy, CUDA_ERROR_OUT_OF_MEMORY);
+    give_tail(in, place, copy, count);
     return CUDA_SUCCESS;
 }
 
@@ -112,11 +123,8 @@ static CUresult record(recorder *base, CUstream stream, CUevent event) {
     NEED(!base->guard.broken, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     int place = member(in, stream);
     size_t count = in->tails[place].count;
-    CUgraphNode *copy = malloc((count ? count : 1) * sizeof *copy);
+    CUgraphNode *copy = copy_nodes(in->tails[place].nodes, count, 0);
     NEED(copy, CUDA_ERROR_OUT_OF_MEMORY);
-    if (count) {
-        memcpy(copy, in->tails[place].nodes, count * sizeof *copy);
-    }
     free(event->captured);
     event->captured = copy;
     event->captured_count = count;
@@ -135,11 +143,9 @@ static CUresult wait_for(recorder *base, CUstream stream, CUevent event) {
     }
     int place = member(in, stream);
     size_t before = in->tails[place].count;
-    CUgraphNode all[before + event->captured_count + 1];
+    CUgraphNode *all = copy_nodes(in->tails[place].nodes, before, event->captured_count);
+    NEED(all, CUDA_ERROR_OUT_OF_MEMORY);
     size_t count = before;
-    if (before) {
-        memcpy(all, in->tails[place].nodes, before * sizeof *all);
-    }
     for (size_t i = 0; i < event->captured_count; i++) {
         bool known = false;
         for (size_t j = 0; j < count; j++) {
@@ -149,7 +155,8 @@ static CUresult wait_for(recorder *base, CUstream stream, CUevent event) {
             all[count++] = event->captured[i];
         }
     }
-    return set_tail(in, place, all, count);
+    give_tail(in, place, all, count);
+    return CUDA_SUCCESS;
 }
 
 /* ---- Entry points. */
@@ -300,14 +307,13 @@ CUresult cuStreamUpdateCaptureDependencies_v2(CUstream handle, CUgraphNode *depe
     NEED(flags <= CU_STREAM_SET_CAPTURE_DEPENDENCIES && (dependencies || !dependency_count), CUDA_ERROR_INVALID_VALUE);
     int place = member(in, stream);
     size_t before = flags == CU_STREAM_SET_CAPTURE_DEPENDENCIES ? 0 : in->tails[place].count;
-    CUgraphNode all[before + dependency_count + 1];
-    if (before) {
-        memcpy(all, in->tails[place].nodes, before * sizeof *all);
-    }
+    CUgraphNode *all = copy_nodes(in->tails[place].nodes, before, dependency_count);
+    NEED(all, CUDA_ERROR_OUT_OF_MEMORY);
     if (dependency_count) {
         memcpy(all + before, dependencies, dependency_count * sizeof *all);
     }
-    return set_tail(in, place, all, before + dependency_count);
+    give_tail(in, place, all, before + dependency_count);
+    return CUDA_SUCCESS;
 }
 
 CUresult cuStreamUpdateCaptureDependencies(CUstream stream, CUgraphNode *dependencies, size_t dependency_count,

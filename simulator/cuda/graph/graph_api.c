@@ -31,27 +31,39 @@ CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *type) {
     return CUDA_SUCCESS;
 }
 
-/* Answers a list as the driver does: all of it, or with `room` zeroed behind its end; without a list, its length. */
-static CUresult give(CUgraphNode *target, size_t *room, const CUgraphNode *found, size_t count) {
-    NEED(room, CUDA_ERROR_INVALID_VALUE);
-    for (size_t i = 0; target && i < *room; i++) {
-        target[i] = i < count ? found[i] : NULL;
+/* A list of nodes as the driver returns it: as many as there is room for, the rest of the room zeroed; without a place for
+ * it, only its length. */
+typedef struct node_list {
+    CUgraphNode *target;
+    size_t room, count;
+} node_list;
+
+static void list_add(node_list *list, CUgraphNode node) {
+    if (list->target && list->count < list->room) {
+        list->target[list->count] = node;
     }
-    *room = !target || *room > count ? count : *room;
+    list->count++;
+}
+
+static CUresult list_end(const node_list *list, size_t *room) {
+    for (size_t i = list->count; list->target && i < list->room; i++) {
+        list->target[i] = NULL;
+    }
+    *room = !list->target || list->room > list->count ? list->count : list->room;
     return CUDA_SUCCESS;
 }
 
 static CUresult give_nodes(CUgraph graph, CUgraphNode *target, size_t *room, bool roots) {
     NEED_DRIVER();
     NEED_GRAPH(graph);
-    CUgraphNode found[graph->count + 1];
-    size_t count = 0;
+    NEED(room, CUDA_ERROR_INVALID_VALUE);
+    node_list list = {target, *room, 0};
     for (CUgraphNode node = graph->first; node; node = node->next) {
         if (!roots || node->need_count == 0) {
-            found[count++] = node;
+            list_add(&list, node);
         }
     }
-    return give(target, room, found, count);
+    return list_end(&list, room);
 }
 
 CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *node_count) {
@@ -65,7 +77,12 @@ CUresult cuGraphGetRootNodes(CUgraph graph, CUgraphNode *root_nodes, size_t *roo
 CUresult cuGraphNodeGetDependencies(CUgraphNode node, CUgraphNode *dependencies, size_t *dependency_count) {
     NEED_DRIVER();
     NEED_NODE(node);
-    return give(dependencies, dependency_count, node->needs, node->need_count);
+    NEED(dependency_count, CUDA_ERROR_INVALID_VALUE);
+    node_list list = {dependencies, *dependency_count, 0};
+    for (size_t i = 0; i < node->need_count; i++) {
+        list_add(&list, node->needs[i]);
+    }
+    return list_end(&list, dependency_count);
 }
 
 static void plain_edges(CUgraphEdgeData *data, const size_t *count) {
@@ -93,14 +110,14 @@ static bool needs(CUgraphNode node, CUgraphNode other) {
 CUresult cuGraphNodeGetDependentNodes(CUgraphNode node, CUgraphNode *dependent_nodes, size_t *dependent_node_count) {
     NEED_DRIVER();
     NEED_NODE(node);
-    CUgraphNode found[node->graph->count + 1];
-    size_t count = 0;
+    NEED(dependent_node_count, CUDA_ERROR_INVALID_VALUE);
+    node_list list = {dependent_nodes, *dependent_node_count, 0};
     for (CUgraphNode each = node->graph->first; each; each = each->next) {
         if (needs(each, node)) {
-            found[count++] = each;
+            list_add(&list, each);
         }
     }
-    return give(dependent_nodes, dependent_node_count, found, count);
+    return list_end(&list, dependent_node_count);
 }
 
 CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode node, CUgraphNode *dependent_nodes, CUgraphEdgeData *edge_data,
@@ -238,16 +255,16 @@ CUresult cuGraphDebugDotPrint(CUgraph graph, const char *path, unsigned int flag
 
 /* ---- Objects of the program that the graph keeps alive. */
 
-CUresult cuGraphRetainUserObject(CUgraph graph, CUuserObject object, unsigned int count, unsigned int flags) {
+CUresult cuGraphRetainUserObject(CUgraph graph, CUuserObject user, unsigned int count, unsigned int flags) {
     NEED_DRIVER();
     NEED_GRAPH(graph);
     NEED(!(flags & ~(unsigned)CU_GRAPH_USER_OBJECT_MOVE), CUDA_ERROR_INVALID_VALUE);
-    return user_refs_add(&graph->users, object, count, flags & CU_GRAPH_USER_OBJECT_MOVE);
+    return user_refs_add(&graph->users, user, count, flags & CU_GRAPH_USER_OBJECT_MOVE);
 }
 
-CUresult cuGraphReleaseUserObject(CUgraph graph, CUuserObject object, unsigned int count) {
+CUresult cuGraphReleaseUserObject(CUgraph graph, CUuserObject user, unsigned int count) {
     NEED_DRIVER();
     NEED_GRAPH(graph);
     NEED(count, CUDA_ERROR_INVALID_VALUE);
-    return user_refs_remove(&graph->users, object, count);
+    return user_refs_remove(&graph->users, user, count);
 }

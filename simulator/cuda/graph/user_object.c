@@ -9,35 +9,35 @@ struct CUuserObject_st {
     long refs;
 };
 
-static void drop(CUuserObject object, long count) {
-    if (__atomic_sub_fetch(&object->refs, count, __ATOMIC_ACQ_REL) == 0) {
-        object->destroy(object->data);
-        object_end(object);
+static void drop(CUuserObject user, long count) {
+    if (__atomic_sub_fetch(&user->refs, count, __ATOMIC_ACQ_REL) == 0) {
+        user->destroy(user->data);
+        object_end(user);
     }
 }
 
-CUresult user_refs_add(user_ref **list, CUuserObject object, unsigned count, bool moved) {
-    NEED(object_is(object, KIND_USER) && count, CUDA_ERROR_INVALID_VALUE);
+CUresult user_refs_add(user_ref **list, CUuserObject user, unsigned count, bool moved) {
+    NEED(object_is(user, KIND_USER) && count, CUDA_ERROR_INVALID_VALUE);
     user_ref *added = malloc(sizeof *added);
     NEED(added, CUDA_ERROR_OUT_OF_MEMORY);
     if (!moved) {
-        __atomic_add_fetch(&object->refs, count, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&user->refs, count, __ATOMIC_RELAXED);
     }
-    *added = (user_ref){object, count, *list};
+    *added = (user_ref){user, count, *list};
     *list = added;
     return CUDA_SUCCESS;
 }
 
-CUresult user_refs_remove(user_ref **list, CUuserObject object, unsigned count) {
+CUresult user_refs_remove(user_ref **list, CUuserObject user, unsigned count) {
     for (user_ref **link = list; *link; link = &(*link)->next) {
         user_ref *each = *link;
-        if (each->object == object && each->count >= count) {
+        if (each->object == user && each->count >= count) {
             each->count -= count;
             if (!each->count) {
                 *link = each->next;
                 free(each);
             }
-            drop(object, count);
+            drop(user, count);
             return CUDA_SUCCESS;
         }
     }
@@ -67,16 +67,16 @@ CUresult cuUserObjectCreate(CUuserObject *object_out, void *pointer, CUhostFn de
     return CUDA_SUCCESS;
 }
 
-CUresult cuUserObjectRetain(CUuserObject object, unsigned int count) {
+CUresult cuUserObjectRetain(CUuserObject user, unsigned int count) {
     NEED_DRIVER();
-    NEED(object_is(object, KIND_USER) && count, CUDA_ERROR_INVALID_VALUE);
-    __atomic_add_fetch(&object->refs, count, __ATOMIC_RELAXED);
+    NEED(object_is(user, KIND_USER) && count, CUDA_ERROR_INVALID_VALUE);
+    __atomic_add_fetch(&user->refs, count, __ATOMIC_RELAXED);
     return CUDA_SUCCESS;
 }
 
-CUresult cuUserObjectRelease(CUuserObject object, unsigned int count) {
+CUresult cuUserObjectRelease(CUuserObject user, unsigned int count) {
     NEED_DRIVER();
-    NEED(object_is(object, KIND_USER) && count && object->refs >= (long)count, CUDA_ERROR_INVALID_VALUE);
-    drop(object, count);
+    NEED(object_is(user, KIND_USER) && count && user->refs >= (long)count, CUDA_ERROR_INVALID_VALUE);
+    drop(user, count);
     return CUDA_SUCCESS;
 }

@@ -12,8 +12,8 @@ typedef struct user_ref {
 } user_ref;
 
 /* Adds references to the list; `moved`: they are the caller's, given away. */
-CUresult user_refs_add(user_ref **list, CUuserObject object, unsigned count, bool moved);
-CUresult user_refs_remove(user_ref **list, CUuserObject object, unsigned count);
+CUresult user_refs_add(user_ref **list, CUuserObject user, unsigned count, bool moved);
+CUresult user_refs_remove(user_ref **list, CUuserObject user, unsigned count);
 /* Drops every reference in the list. */
 void user_refs_drop(user_ref **list);
 

@@ -119,7 +119,7 @@ void block_unlink(block **list, block *removed) {
     }
 }
 
-CUresult block_map(heap *heap, size_t bytes, uint64_t charged, block **made) {
+CUresult block_map(struct heap *heap, size_t bytes, uint64_t charged, block **made) {
     block *fresh = calloc(1, sizeof *fresh);
     uintptr_t base = fresh ? map_pieces(bytes) : 0;
     if (base) {

@@ -5,7 +5,6 @@
 #include "simulator/cuda/core/context.h"
 
 typedef struct block block;
-typedef struct heap heap;
 
 enum {
     PIECE_BITS = 21,
@@ -20,7 +19,7 @@ enum {
 struct block {
     uintptr_t base;
     size_t bytes; /* whole pieces */
-    heap *heap;
+    struct heap *heap;
     uint64_t charged; /* bytes on the card */
     bool managed;
     bool written;
@@ -57,7 +56,7 @@ struct heap {
 /* The block that holds the address, or NULL. */
 block *block_at(CUdeviceptr address);
 /* A block with addresses of its own, for which `charged` bytes were taken on the card. */
-CUresult block_map(heap *heap, size_t bytes, uint64_t charged, block **made);
+CUresult block_map(struct heap *heap, size_t bytes, uint64_t charged, block **made);
 void block_unmap(block *ended);
 void block_link(block **list, block *added);
 void block_unlink(block **list, block *removed);

@@ -2,7 +2,7 @@
  * when it is freed. */
 #include "simulator/cuda/memory/graph_memory.h"
 
-CUresult heap_reserve(heap *heap, size_t bytes, CUdeviceptr *pointer) {
+CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer) {
     NEED(bytes <= (size_t)1 << (ADDRESS_BITS - 1), CUDA_ERROR_OUT_OF_MEMORY);
     block *made;
     pthread_mutex_lock(&heap->lock);
@@ -69,7 +69,7 @@ void heap_unref(CUdeviceptr pointer) {
     if (!home || !home->refs || __atomic_sub_fetch(&home->refs, 1, __ATOMIC_ACQ_REL)) {
         return;
     }
-    heap *heap = home->heap;
+    struct heap *heap = home->heap;
     pthread_mutex_lock(&heap->lock);
     if (!home->charged) { /* otherwise it has become an allocation like others */
         block_unlink(&heap->large, home);
@@ -80,8 +80,8 @@ void heap_unref(CUdeviceptr pointer) {
 
 /* ---- What graphs hold on a device. */
 
-static uint64_t graph_bytes(const device *device, bool highest) {
-    return highest ? device->graph_bytes_high : __atomic_load_n(&device->graph_bytes, __ATOMIC_RELAXED);
+static uint64_t graph_bytes(const device *owner, bool highest) {
+    return highest ? owner->graph_bytes_high : __atomic_load_n(&owner->graph_bytes, __ATOMIC_RELAXED);
 }
 
 CUresult cuDeviceGetGraphMemAttribute(CUdevice ordinal, CUgraphMem_attribute attribute, void *value) {

@@ -5,7 +5,7 @@
 #include "simulator/cuda/memory/heap.h"
 
 /* Reserves addresses without memory, with one reference. */
-CUresult heap_reserve(heap *heap, size_t bytes, CUdeviceptr *pointer);
+CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer);
 /* Puts memory behind reserved addresses; heap_free takes it away again and leaves the addresses. */
 CUresult heap_charge(CUdeviceptr pointer);
 void heap_uncharge(CUdeviceptr pointer);

@@ -8,7 +8,7 @@
 #include "simulator/cuda/memory/vmm.h"
 
 /* Memory that the heap keeps is taken first, then the card's. */
-static bool take(heap *heap, uint64_t bytes) {
+static bool take(struct heap *heap, uint64_t bytes) {
     uint64_t kept = heap->kept < bytes ? heap->kept : bytes;
     if (bytes > kept && sim_memory_reserve(sim_driver.machine, heap->device->gpu, bytes - kept) != SIM_OK) {
         return false;
@@ -20,7 +20,7 @@ static bool take(heap *heap, uint64_t bytes) {
 }
 
 /* Kept memory beyond so many bytes that the heap may hold goes back to the card. */
-static void trim(heap *heap, uint64_t most) {
+static void trim(struct heap *heap, uint64_t most) {
     uint64_t beyond = heap->charged > most ? heap->charged - most : 0;
     uint64_t given = beyond < heap->kept ? beyond : heap->kept;
     if (given) {
@@ -30,7 +30,7 @@ static void trim(heap *heap, uint64_t most) {
     }
 }
 
-static CUresult block_new(heap *heap, size_t bytes, bool managed, block **made) {
+static CUresult block_new(struct heap *heap, size_t bytes, bool managed, block **made) {
     uint64_t charged = bytes;
     if (!take(heap, charged)) {
         if (!managed) {
@@ -49,7 +49,7 @@ static CUresult block_new(heap *heap, size_t bytes, bool managed, block **made) 
 }
 
 void block_end(block *ended) {
-    heap *heap = ended->heap;
+    struct heap *heap = ended->heap;
     if (ended->graph) {
         block_uncharge(ended);
     }
@@ -72,10 +72,10 @@ static unsigned class_of(size_t bytes, size_t *slot_bytes) {
     return 4 * (top - 1) + (unsigned)((rounded - ((size_t)1 << top)) / step);
 }
 
-heap *heap_new(device *device, CUcontext context, CUmemoryPool pool) {
-    heap *made = calloc(1, sizeof *made);
+struct heap *heap_new(device *owner, CUcontext context, CUmemoryPool pool) {
+    struct heap *made = calloc(1, sizeof *made);
     if (made) {
-        made->device = device;
+        made->device = owner;
         made->context = context;
         made->pool = pool;
         pthread_mutex_init(&made->lock, NULL);
@@ -91,7 +91,7 @@ static void end_list(block *list) {
     }
 }
 
-void heap_end(heap *heap) {
+void heap_end(struct heap *heap) {
     end_list(heap->large);
     for (int class = 0; class < CLASSES; class++) {
         end_list(heap->open[class]);
@@ -102,7 +102,7 @@ void heap_end(heap *heap) {
     free(heap);
 }
 
-static bool is_empty(const heap *heap) {
+static bool is_empty(const struct heap *heap) {
     bool empty = !heap->large;
     for (int class = 0; empty && class < CLASSES; class++) {
         empty = !heap->open[class] && !heap->full[class];
@@ -111,13 +111,13 @@ static bool is_empty(const heap *heap) {
 }
 
 /* A heap that was left ends with its last allocation, and its pool with it. */
-static void end_left(heap *heap) {
+static void end_left(struct heap *heap) {
     CUmemoryPool pool = heap->pool;
     heap_end(heap);
     object_end(pool);
 }
 
-void heap_leave(heap *heap) {
+void heap_leave(struct heap *heap) {
     pthread_mutex_lock(&heap->lock);
     trim(heap, 0);
     heap->threshold = UINT64_MAX;
@@ -129,7 +129,7 @@ void heap_leave(heap *heap) {
     }
 }
 
-static CUresult alloc_small(heap *heap, size_t bytes, CUdeviceptr *pointer) {
+static CUresult alloc_small(struct heap *heap, size_t bytes, CUdeviceptr *pointer) {
     size_t slot_bytes;
     unsigned class = class_of(bytes, &slot_bytes);
     block *home = heap->open[class];
@@ -161,7 +161,7 @@ static CUresult alloc_small(heap *heap, size_t bytes, CUdeviceptr *pointer) {
     return CUDA_SUCCESS;
 }
 
-CUresult heap_alloc(heap *heap, size_t bytes, bool managed, CUdeviceptr *pointer) {
+CUresult heap_alloc(struct heap *heap, size_t bytes, bool managed, CUdeviceptr *pointer) {
     NEED(bytes <= (size_t)1 << (ADDRESS_BITS - 1), CUDA_ERROR_OUT_OF_MEMORY);
     pthread_mutex_lock(&heap->lock);
     CUresult result;
@@ -180,7 +180,7 @@ CUresult heap_alloc(heap *heap, size_t bytes, bool managed, CUdeviceptr *pointer
     return result;
 }
 
-static void free_small(heap *heap, block *home, unsigned slot) {
+static void free_small(struct heap *heap, block *home, unsigned slot) {
     bool was_full = !home->first_free;
     if (home->written) {
         memset((void *)(home->base + slot * home->asked), 0, home->asked); /* the next owner reads zeros */
@@ -201,7 +201,7 @@ static void free_small(heap *heap, block *home, unsigned slot) {
 CUresult heap_free(CUdeviceptr pointer) {
     block *home = block_at(pointer);
     NEED(home, CUDA_ERROR_INVALID_VALUE);
-    heap *heap = home->heap;
+    struct heap *heap = home->heap;
     CUresult result = CUDA_ERROR_INVALID_VALUE;
     bool over = false;
     pthread_mutex_lock(&heap->lock);
@@ -271,21 +271,21 @@ bool heap_holds(CUdeviceptr address, size_t bytes, bool write) {
     return true;
 }
 
-uint64_t heap_charged_bytes(heap *heap, bool highest) {
+uint64_t heap_charged_bytes(struct heap *heap, bool highest) {
     return highest ? heap->charged_high : heap->charged;
 }
 
-void heap_forget_high(heap *heap) {
+void heap_forget_high(struct heap *heap) {
     heap->charged_high = heap->charged;
 }
 
-void heap_hold(heap *heap, uint64_t threshold) {
+void heap_hold(struct heap *heap, uint64_t threshold) {
     pthread_mutex_lock(&heap->lock);
     heap->threshold = threshold;
     pthread_mutex_unlock(&heap->lock);
 }
 
-void heap_trim(heap *heap, uint64_t most) {
+void heap_trim(struct heap *heap, uint64_t most) {
     pthread_mutex_lock(&heap->lock);
     trim(heap, most);
     pthread_mutex_unlock(&heap->lock);

@@ -77,14 +77,14 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     NEED_DRIVER();
     NEED(data, CUDA_ERROR_INVALID_VALUE);
     extent found = {0};
-    bool device = heap_find(pointer, &found);
-    bool host = !device && host_find(pointer, &found);
-    NEED(device || host, CUDA_ERROR_INVALID_VALUE);
+    bool on_gpu = heap_find(pointer, &found);
+    bool host = !on_gpu && host_find(pointer, &found);
+    NEED(on_gpu || host, CUDA_ERROR_INVALID_VALUE);
     int ordinal = found.device ? (int)(found.device - sim_driver.devices) : CU_DEVICE_CPU;
     switch ((int)attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT: *(CUcontext *)data = found.context; break;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        *(CUmemorytype *)data = device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+        *(CUmemorytype *)data = on_gpu ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
         break;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: *(CUdeviceptr *)data = pointer; break;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
@@ -99,7 +99,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     case CU_POINTER_ATTRIBUTE_MAPPED: *(int *)data = 1; break;
     case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE: *(int *)data = 0; break;
-    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE: *(int *)data = device && !found.pool && !found.managed; break;
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE: *(int *)data = on_gpu && !found.pool && !found.managed; break;
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: *(unsigned long long *)data = 0; break;
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: *(CUmemoryPool *)data = found.pool; break;
     default: return CUDA_ERROR_INVALID_VALUE;

@@ -27,9 +27,9 @@ void physical_unref(physical *memory) {
 }
 
 /* The file's name tells an importer whose memory it is. */
-int memory_file(const device *device, size_t bytes) {
+int memory_file(const device *owner, size_t bytes) {
     char name[64];
-    snprintf(name, sizeof name, device ? MEMORY_NAME "%u" : MEMORY_NAME "host", device ? device->gpu : 0);
+    snprintf(name, sizeof name, owner ? MEMORY_NAME "%u" : MEMORY_NAME "host", owner ? owner->gpu : 0);
     int file = memfd_create(name, MFD_CLOEXEC);
     if (file >= 0 && ftruncate(file, (off_t)bytes) != 0) {
         close(file);
@@ -54,11 +54,11 @@ static bool device_of(int file, device **found) {
     return number && (*found || strncmp(number + strlen(MEMORY_NAME), "host", 4) == 0);
 }
 
-static CUresult hold_new(int file, size_t bytes, device *device, uint64_t charged,
-                         const CUmemAllocationProp *properties, CUmemGenericAllocationHandle *handle) {
+static CUresult hold_new(int file, size_t bytes, device *owner, uint64_t charged, const CUmemAllocationProp *properties,
+                         CUmemGenericAllocationHandle *handle) {
     physical *made = object_new(KIND_PHYSICAL, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
-    made->device = device;
+    made->device = owner;
     made->bytes = bytes;
     made->charged = charged;
     made->file = file;

@@ -23,7 +23,7 @@ void physical_ref(physical *memory);
 /* The last one to hold the memory gives it back. */
 void physical_unref(physical *memory);
 /* A file in memory that stands for memory of the device (NULL: the host's); -1: none could be had. */
-int memory_file(const device *device, size_t bytes);
+int memory_file(const device *owner, size_t bytes);
 /* Makes a handle of such a file, and takes possession of the file. */
 CUresult memory_import(int file, CUmemGenericAllocationHandle *handle);
 

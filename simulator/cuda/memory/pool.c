@@ -7,7 +7,7 @@ struct CUmemPoolHandle_st {
     object object;
     bool destroyed; /* what was allocated from it lives on */
     device *device;
-    heap *heap;
+    struct heap *heap;
     CUmemPoolProps properties;
     int reuse[4]; /* by attribute */
     uint64_t threshold;

@@ -172,8 +172,8 @@ CUresult cuMemSetAccess(CUdeviceptr pointer, size_t bytes, const CUmemAccessDesc
     NEED(bytes && description && count, CUDA_ERROR_INVALID_VALUE);
     int protection = PROT_NONE;
     for (size_t i = 0; i < count; i++) {
-        bool device = description[i].location.type == CU_MEM_LOCATION_TYPE_DEVICE;
-        NEED(!device || device_at(description[i].location.id), CUDA_ERROR_INVALID_DEVICE);
+        bool on_gpu = description[i].location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+        NEED(!on_gpu || device_at(description[i].location.id), CUDA_ERROR_INVALID_DEVICE);
         NEED(description[i].flags == CU_MEM_ACCESS_FLAGS_PROT_NONE ||
                  description[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READ ||
                  description[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE,

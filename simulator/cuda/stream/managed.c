@@ -6,8 +6,8 @@ static CUresult check_managed(CUdeviceptr pointer, size_t count, CUmemLocation l
     extent found;
     NEED(count && heap_find(pointer, &found) && found.managed, CUDA_ERROR_INVALID_VALUE);
     NEED(heap_holds(pointer, count, false), CUDA_ERROR_INVALID_VALUE);
-    bool device = location.type == CU_MEM_LOCATION_TYPE_DEVICE;
-    NEED(!device || device_at(location.id), CUDA_ERROR_INVALID_DEVICE);
+    bool on_gpu = location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+    NEED(!on_gpu || device_at(location.id), CUDA_ERROR_INVALID_DEVICE);
     return CUDA_SUCCESS;
 }
 
