@@ -1,12 +1,11 @@
 # The simulated GPU driver: two libraries that programs load as the driver, and one for the command unigpu-sim.
 SIM := build/simulator
-SIM_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -fPIC -fvisibility=hidden -pthread -I. -MMD -MP \
-  -Wall -Wextra -Werror -Wshadow=local -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef
+SIM_CFLAGS := $(C_WARNINGS) -O2 -g -fPIC -fvisibility=hidden -pthread -I. -MMD -MP
 # An interposed library must not catch the driver's calls to itself, and nothing may unload what threads still run in.
 SIM_LDFLAGS := -shared -pthread -Wl,-Bsymbolic -Wl,-z,defs -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete \
   -Wl,-z,nodynamic-undefined-weak
 SIM_STATE := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/state/*.c))
-SIM_CUDA := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/cuda/*.c))
+SIM_CUDA := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/cuda/*/*.c))
 SIM_NVML := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/nvml/*.c))
 SIM_ADMIN := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/admin/*.c))
 
@@ -30,14 +29,14 @@ $(SIM)/libunigpu-sim.so: $(SIM_STATE) $(SIM_ADMIN)
 
 # The same driver with a sanitizer in it, for the tests.
 SIM_SANITIZED := $(foreach kind,address undefined,$(addprefix build/sanitize/simulator/$(kind)/,libcuda.so.1 libnvidia-ml.so.1))
-SIM_SANITIZE = $(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g -fPIC -fvisibility=hidden -pthread -I. -fsanitize=$* \
+SIM_SANITIZE = $(CC) $(C_WARNINGS) -O1 -g -fPIC -fvisibility=hidden -pthread -I. -fsanitize=$* \
   -fno-sanitize-recover=undefined -shared -Wl,-Bsymbolic -Wl,-z,nodelete -Wl,-z,nodynamic-undefined-weak \
   -Wl,-soname,$(@F) $(filter %.c,$^) -o $@.new && mv $@.new $@
 
 .PHONY: simulator-sanitized
 simulator-sanitized: $(SIM_SANITIZED)
 
-build/sanitize/simulator/%/libcuda.so.1: $(wildcard simulator/state/*.[ch] simulator/cuda/*.[ch] abi/*)
+build/sanitize/simulator/%/libcuda.so.1: $(wildcard simulator/state/*.[ch] simulator/cuda/*/*.[ch] abi/*)
 	@mkdir -p $(@D)
 	$(SIM_SANITIZE)
 

@@ -28,9 +28,9 @@ static struct group {
 /* Bookings reach into the future: what lies ahead isn't had yet. */
 static uint64_t busy_of(sim_machine *machine, uint32_t card, const sim_process *process) {
     sim_gpu *gpu = &machine->state->gpus[card];
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     uint64_t busy = sim_busy_until(&process->use[card].busy, sim_now_ns());
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
     return busy;
 }
 

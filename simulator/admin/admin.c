@@ -51,10 +51,10 @@ __attribute__((format(printf, 2, 3))) static void put(writer *to, const char *fo
 
 /* Up to now, read under the card's lock. */
 static unsigned long long busy_ns(sim_machine *machine, uint32_t gpu, const sim_busy *busy) {
-    sim_lock *lock = &machine->state->gpus[gpu].lock;
-    sim_lock_take(machine, lock);
+    sim_mutex *lock = &machine->state->gpus[gpu].lock;
+    sim_mutex_lock(machine, lock);
     uint64_t ns = sim_busy_until(busy, sim_now_ns());
-    sim_lock_release(machine, lock);
+    sim_mutex_unlock(machine, lock);
     return ns;
 }
 

@@ -1,4 +1,5 @@
 /* Who keeps the card busy, and figures asked for by number. */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -49,14 +50,15 @@ nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProc
     NEED(info->version == NVML_VERSION(*info, 1), NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
     unsigned room = info->processes ? info->count : 0;
     room = room < SIM_MAX_PROCESSES ? room : SIM_MAX_PROCESSES;
-    nvmlProcessUtilizationSample_t samples[room ? room : 1];
+    nvmlProcessUtilizationSample_t *samples = calloc(room + 1, sizeof *samples);
+    NEED(samples, NVML_ERROR_MEMORY);
     info->count = visit(device, samples, room);
-    NEED(info->count <= room, NVML_ERROR_INSUFFICIENT_SIZE);
-    for (unsigned i = 0; i < info->count; i++) {
+    for (unsigned i = 0; i < info->count && info->count <= room; i++) {
         info->processes[i] = (nvmlProcessUtilizationInfo_v1_t){
             .time_us = samples[i].time_us, .pid = samples[i].pid, .sm = samples[i].sm, .memory = samples[i].memory};
     }
-    return NVML_SUCCESS;
+    free(samples);
+    return info->count <= room ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
 }
 
 nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, nvmlSamplingType_t type, unsigned long long since_us,
@@ -166,7 +168,8 @@ nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProc
     NEED(list->mode <= MPS, NVML_ERROR_INVALID_ARGUMENT);
     unsigned room = list->processes ? list->count : 0;
     room = room < SIM_MAX_PROCESSES ? room : SIM_MAX_PROCESSES;
-    nvmlProcessInfo_t found[room ? room : 1];
+    nvmlProcessInfo_t *found = calloc(room + 1, sizeof *found);
+    NEED(found, NVML_ERROR_MEMORY);
     unsigned count = room;
     nvmlReturn_t result = NVML_SUCCESS;
     if (list->mode == COMPUTE) {
@@ -179,5 +182,6 @@ nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProc
         list->processes[i] =
             (nvmlProcessDetail_v1_t){found[i].pid, found[i].used, NVML_NO_INSTANCE, NVML_NO_INSTANCE, 0};
     }
+    free(found);
     return result;
 }

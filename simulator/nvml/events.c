@@ -51,7 +51,7 @@ nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long ty
 static bool take_event(nvmlEventSet_t set, nvmlEventData_t *data) {
     sim_state *state = nvml.machine->state;
     bool found = false;
-    sim_lock_take(nvml.machine, &state->lock);
+    sim_mutex_lock(nvml.machine, &state->lock);
     while (!found && set->seen < state->event_sequence) {
         uint64_t next = set->seen + 1;
         if (next + SIM_MAX_EVENTS <= state->event_sequence) {
@@ -67,7 +67,7 @@ static bool take_event(nvmlEventSet_t set, nvmlEventData_t *data) {
             }
         }
     }
-    sim_lock_release(nvml.machine, &state->lock);
+    sim_mutex_unlock(nvml.machine, &state->lock);
     return found;
 }
 

@@ -29,11 +29,11 @@ nvmlReturn_t nvmlInitWithFlags(unsigned int flags) {
     NEED(!(flags & ~(NVML_INIT_FLAG_NO_GPUS | NVML_INIT_FLAG_NO_ATTACH)), NVML_ERROR_INVALID_ARGUMENT);
     pthread_mutex_lock(&starting);
     nvmlReturn_t result = NVML_SUCCESS;
-    if (nvml.holders == 0) {
+    if (nvml.refs == 0) {
         result = start();
     }
     if (result == NVML_SUCCESS) {
-        __atomic_add_fetch(&nvml.holders, 1, __ATOMIC_RELEASE);
+        __atomic_add_fetch(&nvml.refs, 1, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&starting);
     return result;
@@ -49,9 +49,9 @@ nvmlReturn_t nvmlInit(void) {
 
 nvmlReturn_t nvmlShutdown(void) {
     pthread_mutex_lock(&starting);
-    bool running = nvml.holders > 0;
+    bool running = nvml.refs > 0;
     if (running) {
-        __atomic_sub_fetch(&nvml.holders, 1, __ATOMIC_RELEASE);
+        __atomic_sub_fetch(&nvml.refs, 1, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&starting);
     return running ? NVML_SUCCESS : NVML_ERROR_UNINITIALIZED;

@@ -14,7 +14,7 @@ struct nvmlDevice_st {
 
 typedef struct library {
     sim_machine *machine;
-    unsigned holders;
+    unsigned refs;
     unsigned count;
     struct nvmlDevice_st devices[SIM_MAX_GPUS];
 } library;
@@ -33,7 +33,7 @@ nvmlReturn_t give_text(char *target, unsigned length, const char *text);
         }                      \
     } while (0)
 
-#define NEED_LIBRARY() NEED(__atomic_load_n(&nvml.holders, __ATOMIC_ACQUIRE), NVML_ERROR_UNINITIALIZED)
+#define NEED_LIBRARY() NEED(__atomic_load_n(&nvml.refs, __ATOMIC_ACQUIRE), NVML_ERROR_UNINITIALIZED)
 
 /* The library in use, a live card, and somewhere to answer. */
 #define NEED_DEVICE(device, answer)                          \

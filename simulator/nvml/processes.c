@@ -1,6 +1,7 @@
 /* Memory of a card and the processes that hold it. Pids are those of the reader's namespace; owners that it cannot
  * see have no pid to show and are left out, while their memory counts. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "simulator/nvml/library.h"
@@ -11,7 +12,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
     const sim_gpu *card = device->card;
     memory->total = card->total_memory;
     memory->reserved = card->reserved_memory;
-    memory->free = sim_use_free(nvml.machine, device->gpu);
+    memory->free = sim_memory_free_bytes(nvml.machine, device->gpu);
     memory->used = memory->total - memory->reserved - memory->free;
     return NVML_SUCCESS;
 }
@@ -19,7 +20,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
     NEED_DEVICE(device, memory);
     memory->total = device->card->total_memory;
-    memory->free = sim_use_free(nvml.machine, device->gpu);
+    memory->free = sim_memory_free_bytes(nvml.machine, device->gpu);
     memory->used = memory->total - memory->free; /* the driver's own part included, as the first version has it */
     return NVML_SUCCESS;
 }
@@ -80,11 +81,13 @@ nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned 
     NEED_DEVICE(device, count);
     NEED(*count == 0 || processes, NVML_ERROR_INVALID_ARGUMENT);
     unsigned room = *count < SIM_MAX_PROCESSES ? *count : SIM_MAX_PROCESSES;
-    nvmlProcessInfo_t full[room ? room : 1];
+    nvmlProcessInfo_t *full = calloc(room + 1, sizeof *full);
+    NEED(full, NVML_ERROR_MEMORY);
     *count = list(device, room, full);
     for (unsigned i = 0; i < room && i < *count; i++) {
         processes[i] = (nvmlProcessInfo_v1_t){full[i].pid, full[i].used};
     }
+    free(full);
     return *count <= room ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
 }
 

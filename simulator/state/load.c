@@ -41,11 +41,11 @@ static double share(double busy, double time) {
 double sim_load(sim_machine *machine, uint32_t index) {
     sim_gpu *gpu = &machine->state->gpus[index];
     uint64_t now = sim_now_ns();
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     sim_load_sample(gpu, NULL, now);
     sim_sample newest = {now, sim_busy_until(&gpu->busy, now)};
     double before = busy_at(gpu, now - WINDOW_NS, newest);
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
     return share((double)newest.busy_ns - before, WINDOW_NS);
 }
 
@@ -53,20 +53,20 @@ double sim_process_load(sim_machine *machine, int slot, uint32_t index) {
     sim_gpu *gpu = &machine->state->gpus[index];
     sim_use *use = &machine->state->processes[slot].use[index];
     uint64_t now = sim_now_ns();
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     sim_load_sample(gpu, use, now);
     sim_sample since =
         use->lately.at_ns == now || now - use->lately.at_ns < PROCESS_WINDOW_NS / 10 ? use->before : use->lately;
     uint64_t busy = sim_busy_until(&use->busy, now);
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
     uint64_t from = since.at_ns > gpu->created_ns ? since.at_ns : gpu->created_ns;
     return share((double)busy - (double)since.busy_ns, (double)(now - from));
 }
 
 double sim_busy_seconds(sim_machine *machine, uint32_t index) {
     sim_gpu *gpu = &machine->state->gpus[index];
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     uint64_t busy = sim_busy_until(&gpu->busy, sim_now_ns());
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
     return (double)busy / 1e9;
 }

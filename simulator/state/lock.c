@@ -15,12 +15,12 @@
 #define LOOK_AFTER_NS 2000000 /* how long a waiter sleeps before it asks whether the owner lives */
 #define SPINS 200
 
-static uint32_t exchange_if(sim_lock *lock, uint32_t expected, uint32_t wanted) {
+static uint32_t exchange_if(sim_mutex *lock, uint32_t expected, uint32_t wanted) {
     __atomic_compare_exchange_n(&lock->word, &expected, wanted, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
     return expected;
 }
 
-void sim_lock_take(sim_machine *machine, sim_lock *lock) {
+void sim_mutex_lock(sim_machine *machine, sim_mutex *lock) {
     uint32_t mine = (uint32_t)machine->slot + 1;
     for (int spin = 0; spin < SPINS; spin++) {
         uint32_t seen = exchange_if(lock, 0, mine);
@@ -57,7 +57,7 @@ void sim_lock_take(sim_machine *machine, sim_lock *lock) {
     }
 }
 
-void sim_lock_release(sim_machine *machine, sim_lock *lock) {
+void sim_mutex_unlock(sim_machine *machine, sim_mutex *lock) {
     (void)machine;
     if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & WAITED) {
         syscall(SYS_futex, &lock->word, FUTEX_WAKE, 1, NULL, NULL, 0);

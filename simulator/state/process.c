@@ -69,11 +69,11 @@ static void add_up(sim_machine *machine, uint32_t gpu) {
 static void take_back(sim_machine *machine, int slot) {
     sim_process *process = &machine->state->processes[slot];
     for (uint32_t gpu = 0; gpu < machine->state->gpu_count; gpu++) {
-        sim_lock_take(machine, &machine->state->gpus[gpu].lock);
+        sim_mutex_lock(machine, &machine->state->gpus[gpu].lock);
         memset(&process->use[gpu], 0, sizeof process->use[gpu]);
         add_up(machine, gpu);
         sim_work_forget(machine, gpu, slot);
-        sim_lock_release(machine, &machine->state->gpus[gpu].lock);
+        sim_mutex_unlock(machine, &machine->state->gpus[gpu].lock);
     }
     process->generation++;
     __atomic_store_n(&process->taken, 0, __ATOMIC_RELEASE);
@@ -81,20 +81,20 @@ static void take_back(sim_machine *machine, int slot) {
 
 void sim_process_reap(sim_machine *machine) {
     sim_state *state = machine->state;
-    sim_lock_take(machine, &state->lock);
+    sim_mutex_lock(machine, &state->lock);
     for (uint32_t slot = 0; slot < state->process_high; slot++) {
         if (state->processes[slot].taken && (int)slot != machine->slot && sim_process_pid(machine, (int)slot) < 0) {
             take_back(machine, (int)slot);
         }
     }
-    sim_lock_release(machine, &state->lock);
+    sim_mutex_unlock(machine, &state->lock);
 }
 
 /* A lock that still names the slot was left by its former owner. */
-static void free_left_lock(sim_machine *machine, sim_lock *lock) {
+static void free_left_lock(sim_machine *machine, sim_mutex *lock) {
     uint32_t word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
     if ((word & 0x7FFFFFFFU) == (uint32_t)machine->slot + 1) {
-        sim_lock_release(machine, lock);
+        sim_mutex_unlock(machine, lock);
     }
 }
 
@@ -104,7 +104,7 @@ static void settle(sim_machine *machine, const identity *own) {
     for (uint32_t gpu = 0; gpu < state->gpu_count; gpu++) {
         free_left_lock(machine, &state->gpus[gpu].lock);
     }
-    sim_lock_take(machine, &state->lock);
+    sim_mutex_lock(machine, &state->lock);
     if ((uint32_t)machine->slot >= state->process_high) {
         __atomic_store_n(&state->process_high, (uint32_t)machine->slot + 1, __ATOMIC_RELEASE);
     }
@@ -122,7 +122,7 @@ static void settle(sim_machine *machine, const identity *own) {
         fclose(name);
     }
     __atomic_store_n(&process->taken, 1, __ATOMIC_RELEASE);
-    sim_lock_release(machine, &state->lock);
+    sim_mutex_unlock(machine, &state->lock);
 }
 
 sim_status sim_process_join(sim_machine *machine) {

@@ -121,9 +121,9 @@ bool sim_gpu_visible(const sim_machine *machine, uint32_t gpu) {
 
 void sim_gpu_lose(sim_machine *machine, uint32_t index, bool lost) {
     sim_gpu *gpu = &machine->state->gpus[index];
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     if (sim_gpu_lost(gpu) != lost) {
         __atomic_add_fetch(&gpu->lost, 1, __ATOMIC_RELEASE);
     }
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
 }

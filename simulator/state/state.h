@@ -33,9 +33,9 @@ enum {
 #define SIM_NO_SLOT (-1)
 
 /* A lock that outlives its owner's death: the word is 0 or the owner's slot + 1, bit 31 says that somebody waits. */
-typedef struct sim_lock {
+typedef struct sim_mutex {
     uint32_t word;
-} sim_lock;
+} sim_mutex;
 
 typedef struct sim_span {
     uint64_t start_ns, end_ns;
@@ -99,7 +99,7 @@ typedef struct sim_gpu {
     uint32_t numa_node;
     uint64_t total_memory;
     uint64_t reserved_memory; /* what the driver keeps for itself */
-    sim_lock lock;
+    sim_mutex lock;
     uint32_t reserved;
     uint64_t used; /* bytes over all processes, contexts included; without reserved_memory */
     uint64_t ecc_corrected, ecc_uncorrected;
@@ -121,7 +121,7 @@ typedef struct sim_state {
     uint32_t gpu_count;
     int32_t cuda_version; /* 1000 * major + 10 * minor */
     char driver_version[32];
-    sim_lock lock; /* guards the processes' table and events */
+    sim_mutex lock; /* guards the processes' table and events */
     uint32_t process_high; /* no slot at or above it was ever taken */
     uint64_t event_sequence;
     sim_event events[SIM_MAX_EVENTS];
@@ -169,8 +169,8 @@ sim_status sim_join(const char *dir, sim_machine **machine);
 bool sim_gpu_visible(const sim_machine *machine, uint32_t gpu);
 
 /* lock.c: every lock is released or taken over within milliseconds of its owner's death. */
-void sim_lock_take(sim_machine *machine, sim_lock *lock);
-void sim_lock_release(sim_machine *machine, sim_lock *lock);
+void sim_mutex_lock(sim_machine *machine, sim_mutex *lock);
+void sim_mutex_unlock(sim_machine *machine, sim_mutex *lock);
 
 /* process.c */
 sim_status sim_process_join(sim_machine *machine);
@@ -180,12 +180,12 @@ pid_t sim_process_pid(sim_machine *machine, int slot);
 void sim_process_reap(sim_machine *machine);
 
 /* use.c */
-sim_status sim_use_take(sim_machine *machine, uint32_t gpu, uint64_t bytes);
-void sim_use_give(sim_machine *machine, uint32_t gpu, uint64_t bytes);
-sim_status sim_use_context(sim_machine *machine, uint32_t gpu, uint64_t bytes);
-void sim_use_context_end(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+sim_status sim_memory_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+void sim_memory_release(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+sim_status sim_context_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+void sim_context_release(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 /* Bytes free on the card right now, the dead's share included. */
-uint64_t sim_use_free(sim_machine *machine, uint32_t gpu);
+uint64_t sim_memory_free_bytes(sim_machine *machine, uint32_t gpu);
 
 static inline uint64_t sim_later(uint64_t a, uint64_t b) {
     return a > b ? a : b;

@@ -8,7 +8,7 @@ static uint64_t capacity(const sim_gpu *gpu) {
 static bool try_take(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t context) {
     sim_gpu *gpu = &machine->state->gpus[index];
     sim_use *use = &machine->state->processes[machine->slot].use[index];
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     uint64_t bytes = memory + context;
     bool fits = bytes >= memory && gpu->used <= capacity(gpu) && bytes <= capacity(gpu) - gpu->used;
     if (fits) {
@@ -17,7 +17,7 @@ static bool try_take(sim_machine *machine, uint32_t index, uint64_t memory, uint
         use->context_count += context != 0;
         gpu->used += bytes;
     }
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
     return fits;
 }
 
@@ -32,31 +32,31 @@ static sim_status take(sim_machine *machine, uint32_t index, uint64_t memory, ui
 static void give(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t context) {
     sim_gpu *gpu = &machine->state->gpus[index];
     sim_use *use = &machine->state->processes[machine->slot].use[index];
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     use->memory -= memory;
     use->contexts -= context;
     use->context_count -= context != 0;
     gpu->used -= memory + context;
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
 }
 
-sim_status sim_use_take(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+sim_status sim_memory_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
     return take(machine, gpu, bytes, 0);
 }
 
-void sim_use_give(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+void sim_memory_release(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
     give(machine, gpu, bytes, 0);
 }
 
-sim_status sim_use_context(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+sim_status sim_context_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
     return take(machine, gpu, 0, bytes);
 }
 
-void sim_use_context_end(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+void sim_context_release(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
     give(machine, gpu, 0, bytes);
 }
 
-uint64_t sim_use_free(sim_machine *machine, uint32_t index) {
+uint64_t sim_memory_free_bytes(sim_machine *machine, uint32_t index) {
     sim_process_reap(machine);
     sim_gpu *gpu = &machine->state->gpus[index];
     uint64_t used = __atomic_load_n(&gpu->used, __ATOMIC_RELAXED);

@@ -133,7 +133,7 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
     sim_gpu *gpu = &machine->state->gpus[index];
     sim_use *use = use_of(machine, machine->slot, index);
     job->behind = SIM_NO_SLOT;
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     sim_load_sample(gpu, use, now);
     use->asked_ns = now;
     if (!asks(gpu, machine->slot)) {
@@ -162,7 +162,7 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
         }
         book_piece(gpu, use, job, chosen, start, piece);
     }
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
     return job->left_ns == 0;
 }
 
@@ -171,9 +171,9 @@ bool sim_work_fits(sim_machine *machine, uint32_t index, uint64_t duration) {
     if (duration > SLICE_NS) {
         return false;
     }
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     uint64_t ahead = sim_busy_ahead(&use_of(machine, machine->slot, index)->busy, sim_now_ns());
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
     return ahead + duration <= SLICE_NS;
 }
 
@@ -189,16 +189,16 @@ uint64_t sim_work_start(sim_machine *machine, uint32_t index, const sim_job *job
 
 void sim_work_ask(sim_machine *machine, uint32_t index) {
     sim_gpu *gpu = &machine->state->gpus[index];
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     gpu->asking[machine->slot / 64] |= 1ULL << machine->slot % 64;
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
 }
 
 void sim_work_rest(sim_machine *machine, uint32_t index) {
     sim_gpu *gpu = &machine->state->gpus[index];
-    sim_lock_take(machine, &gpu->lock);
+    sim_mutex_lock(machine, &gpu->lock);
     gpu->asking[machine->slot / 64] &= ~(1ULL << machine->slot % 64);
-    sim_lock_release(machine, &gpu->lock);
+    sim_mutex_unlock(machine, &gpu->lock);
     wake(gpu);
 }
 

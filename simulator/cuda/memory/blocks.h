@@ -1,0 +1,67 @@
+/* Inside the heaps: blocks of device memory, and the addresses that they have. */
+#ifndef UNIGPU_SIM_BLOCKS_H
+#define UNIGPU_SIM_BLOCKS_H
+
+#include "simulator/cuda/core/context.h"
+
+typedef struct block block;
+
+enum {
+    PIECE_BITS = 21,
+    ADDRESS_BITS = 47,
+    GRAIN = 512, /* alignment of every pointer */
+    CLASSES = 48,
+};
+
+#define PIECE ((size_t)1 << PIECE_BITS)
+#define LARGEST_SMALL (PIECE / 2)
+
+struct block {
+    uintptr_t base;
+    size_t bytes; /* whole pieces */
+    struct heap *heap;
+    uint64_t charged; /* bytes on the card */
+    bool managed;
+    bool written;
+    int file; /* of shared memory, or -1 */
+    bool graph;       /* its addresses were made for graphs */
+    unsigned refs; /* graphs' nodes that own the addresses; the memory comes and goes */
+    unsigned frees;   /* submitted for such memory, but not run yet */
+    /* A piece shared by small allocations: */
+    unsigned class; /* 0: not shared */
+    unsigned slots, used;
+    uint32_t first_free; /* index + 1 of the first free slot, 0: none; chained through sizes */
+    uint32_t *sizes;     /* of a taken slot its bytes; of a free one FREE | next */
+    block *next, *previous;
+    size_t asked; /* bytes of a large allocation */
+};
+
+#define FREE_SLOT 0x80000000U
+
+struct heap {
+    device *device;
+    CUcontext context;
+    CUmemoryPool pool;
+    pthread_mutex_t lock;
+    uint64_t charged, charged_high; /* on the card, what is kept included */
+    uint64_t kept;                  /* of it, bytes that no block has */
+    uint64_t threshold;             /* up to which what is freed is kept */
+    bool left;                      /* nobody allocates from it any more */
+    block *large;
+    block *open[CLASSES]; /* shared pieces with room, by class */
+    block *full[CLASSES];
+};
+
+/* Blocks come and go with their addresses, under their heap's lock. */
+/* The block that holds the address, or NULL. */
+block *block_at(CUdeviceptr address);
+/* A block with addresses of its own, for which `charged` bytes were taken on the card. */
+CUresult block_map(struct heap *heap, size_t bytes, uint64_t charged, block **made);
+void block_unmap(block *ended);
+void block_link(block **list, block *added);
+void block_unlink(block **list, block *removed);
+
+/* Gives the memory of a graph's block back to the GPU; its addresses stay. Call with the heap locked. */
+void block_uncharge(block *target);
+
+#endif

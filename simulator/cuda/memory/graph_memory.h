@@ -1,0 +1,18 @@
+/* Memory of graphs: addresses that last as long as a graph knows them; the memory behind them comes and goes. */
+#ifndef UNIGPU_SIM_GRAPH_MEMORY_H
+#define UNIGPU_SIM_GRAPH_MEMORY_H
+
+#include "simulator/cuda/memory/heap.h"
+
+/* Reserves addresses without memory, with one reference. */
+CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer);
+/* Puts memory behind reserved addresses; heap_free takes it away again and leaves the addresses. */
+CUresult heap_charge(CUdeviceptr pointer);
+void heap_uncharge(CUdeviceptr pointer);
+/* Notes that a free was submitted but has yet to run: the memory may be charged again, for when it is free. */
+void heap_expect_free(CUdeviceptr pointer);
+void heap_ref(CUdeviceptr pointer);
+/* Drops a reference; the last one gives up the addresses. */
+void heap_unref(CUdeviceptr pointer);
+
+#endif

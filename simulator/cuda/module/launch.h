@@ -1,0 +1,14 @@
+/* Kernels as work. */
+#ifndef UNIGPU_SIM_LAUNCH_H
+#define UNIGPU_SIM_LAUNCH_H
+
+#include "simulator/cuda/core/op.h"
+#include "simulator/cuda/module/symbols.h"
+
+/* Fills in function, lanes, duration and parameters of a kernel's work, checked. */
+CUresult kernel_work(const CUDA_KERNEL_NODE_PARAMS *wanted, CUcontext current, op *work);
+/* Copies a kernel's parameter values; NULL when it has none. The caller frees them. */
+void *kernel_parameters(CUfunction function, void **parameters, void **extra);
+int kernel_blocks_per_multiprocessor(CUfunction function, int threads, size_t shared);
+
+#endif

@@ -1,0 +1,42 @@
+/* Modules: kernels and globals by name. */
+#ifndef UNIGPU_SIM_SYMBOLS_H
+#define UNIGPU_SIM_SYMBOLS_H
+
+#include "simulator/cuda/core/context.h"
+
+struct CUfunc_st {
+    object object;
+    CUmodule module;
+    char *name;
+    size_t parameter_count;
+    size_t parameter_bytes;
+    struct {
+        size_t offset, bytes;
+    } parameters[64];
+    int max_dynamic_shared;
+    int static_shared;
+    struct CUfunc_st *next;
+};
+
+typedef struct global {
+    char *name;
+    size_t bytes;
+    CUdeviceptr pointer;
+    struct global *next;
+} global;
+
+struct CUmod_st {
+    object object;
+    CUcontext context;
+    CUfunction functions;
+    global *globals;
+    struct CUmod_st *next;
+};
+
+/* Adds a kernel, or a global, whose memory comes when the module is loaded. */
+CUresult module_add_function(CUmodule module, const char *name, size_t length, CUfunction *made);
+CUresult module_add_global(CUmodule module, const char *name, size_t length, size_t bytes);
+/* Ends a module that is in no context's list. */
+void module_end(CUmodule module);
+
+#endif

@@ -1,0 +1,45 @@
+/* Allocation in the order of a stream; captured, it becomes a node of the graph. */
+#include "simulator/cuda/memory/graph_memory.h"
+#include "simulator/cuda/memory/heap.h"
+#include "simulator/cuda/memory/pool.h"
+#include "simulator/cuda/stream/queue.h"
+
+static CUresult alloc(CUmemoryPool pool, CUstream stream, size_t bytes, CUdeviceptr *pointer) {
+    if (!stream->capture) {
+        return pool_alloc(pool, bytes, pointer);
+    }
+    op work = {.kind = OP_ALLOC};
+    CUDA_MEM_ALLOC_NODE_PARAMS *wanted = &work.as.alloc.wanted;
+    wanted->pool = *pool_properties(pool);
+    wanted->bytes = bytes;
+    NEED_OK(heap_reserve(stream->context->heap, bytes, &wanted->pointer));
+    *pointer = wanted->pointer;
+    return stream_submit(stream, &work);
+}
+
+CUresult cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool, CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
+    NEED_POOL(pool);
+    return alloc(pool, stream, bytes, pointer);
+}
+
+CUresult cuMemAllocAsync(CUdeviceptr *pointer, size_t bytes, CUstream handle) {
+    NEED_STREAM(stream, handle);
+    NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
+    CUmemoryPool pool = pool_current(stream->context->device);
+    NEED(pool, CUDA_ERROR_OUT_OF_MEMORY);
+    return alloc(pool, stream, bytes, pointer);
+}
+
+CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream handle) {
+    NEED_STREAM(stream, handle);
+    extent found;
+    NEED(heap_find(pointer, &found) && found.base == pointer, CUDA_ERROR_INVALID_VALUE);
+    op work = {.kind = OP_FREE, .as.free = pointer};
+    if (!stream->capture) {
+        pool_freed(&found);
+        heap_expect_free(pointer);
+    }
+    return stream_submit(stream, &work);
+}

@@ -1,0 +1,24 @@
+/* Fences: points in a stream's work, such as the one at which an event was last recorded. Waiters hold on to a fence after
+ * the event has moved on. */
+#ifndef UNIGPU_SIM_FENCE_H
+#define UNIGPU_SIM_FENCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct fence {
+    int refs;
+    bool done;
+    uint64_t at_ns; /* once done: when all work before it is complete */
+} fence;
+
+fence *fence_new(void);
+fence *fence_ref(fence *held);
+void fence_unref(fence *held);
+/* Settles the fence: all work before it is complete at that time, which may still lie ahead. */
+void fence_signal(fence *reached, uint64_t at_ns);
+bool fence_is_signalled(fence *asked);
+/* Waits until the fence is settled; returns its time, which may still lie ahead. */
+uint64_t fence_wait(fence *awaited);
+
+#endif
