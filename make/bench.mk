@@ -9,7 +9,8 @@ build/bench/memory: bench/libvgpu/memory.c
 	@mkdir -p $(@D)
 	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE -I. $< -o $@ -ldl
 
-VGPU_ACCOUNT := $(addprefix libvgpu/,account.c change.c usage_file.c process.c message.c ground.c linker.c)
+VGPU_ACCOUNT := $(addprefix libvgpu/,$(addprefix shared/,account.c slot_txn.c usage_file.c process.c) \
+  $(addprefix base/,config.c dl.c log.c))
 build/bench/race: tests/native/libvgpu/programs/race.c $(VGPU_ACCOUNT)
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu11 -Wall -Wextra -Werror -O2 -D_GNU_SOURCE $(VGPU_MACHINE) -I. $^ -o $@ -ldl

@@ -1,8 +1,8 @@
 # libvgpu, the library that every process of a managed container is started with, and the demo's GPU program.
 .PHONY: native headers headers-check test-libvgpu
 
-VGPU_SOURCES := $(wildcard libvgpu/*.c) libvgpu/dlsym.S
-VGPU_HEADERS := $(wildcard libvgpu/*.h) $(wildcard abi/*)
+VGPU_SOURCES := $(wildcard libvgpu/*/*.c) libvgpu/interpose/dlsym.S
+VGPU_HEADERS := $(wildcard libvgpu/*/*.h) $(wildcard abi/*)
 VGPU_OBJECTS := $(patsubst libvgpu/%,build/libvgpu/%.o,$(VGPU_SOURCES))
 VGPU_MACHINE := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 VGPU_WARNINGS := -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-declarations -Wvla
@@ -27,7 +27,7 @@ build/sanitize/%/libvgpu.so: $(VGPU_SOURCES) $(VGPU_HEADERS) build/libvgpu/expor
 	@$(CC) $(VGPU_WARNINGS) $(VGPU_FLAGS) -fsanitize=$* -fno-sanitize-recover=undefined -Wno-tsan -shared -Wl,-z,lazy \
 	  -Wl,--version-script=build/libvgpu/exports.map $(VGPU_SOURCES) -o $@
 
-build/libvgpu/exports.map: libvgpu/exports.map.in abi/symbols.def abi/nvml_symbols.def
+build/libvgpu/exports.map: libvgpu/interpose/exports.map.in abi/symbols.def abi/nvml_symbols.def
 	@mkdir -p $(@D)
 	@$(CC) -E -P -x c -I. $< -o $@
 
@@ -39,10 +39,10 @@ build/probe/probe: $(wildcard examples/probe/*.c examples/probe/*.h)
 	@mkdir -p $(@D)
 	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE $(filter %.c,$^) -o $@ -ldl
 
-headers: $(SETUP) ## names.h of libvgpu from unigpu/names.py
+headers: $(SETUP) ## base/names.h of libvgpu from unigpu/names.py
 	$(PYTHON) -m libvgpu.headers
 
-headers-check: $(SETUP) ## Whether names.h is current
+headers-check: $(SETUP) ## Whether base/names.h is current
 	$(PYTHON) -m libvgpu.headers --check
 
 test-libvgpu: native ## Tests of libvgpu against the simulated driver
