@@ -39,6 +39,7 @@ lint: $(SETUP) ## Formatting, lint, strict types, import rules
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	$(PYTHON) -m libvgpu.include_order
 
 packages: ## Debian packages that the cluster and the tests need
 	@python3 -m demo.packages --tests

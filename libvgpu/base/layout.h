@@ -7,6 +7,9 @@
 
 #define VGPU_MAX_GPUS 16
 
+/* A `gpu` in libvgpu is the GPU's index in the policy, or on the machine where there is no policy. */
+#define NO_GPU (-1) /* a GPU that the policy doesn't name */
+
 /* Policy: written by the node agent in place, read here. An odd sequence means that a change is under way. */
 
 #define VGPU_POLICY_MAGIC 0x4c504755u /* "UGPL" */

@@ -1,4 +1,4 @@
-/* Whether the calling thread is inside libvgpu: what then comes in is the driver calling itself. */
+/* Whether the calling thread is inside libvgpu. A call that arrives while it is comes from the driver itself. */
 #ifndef UNIGPU_BASE_REENTRANCY_H
 #define UNIGPU_BASE_REENTRANCY_H
 

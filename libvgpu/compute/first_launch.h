@@ -1,17 +1,29 @@
-/* Launches whose cost nobody knows yet: the first of a kind is measured and charged as it goes on, what comes before it is
- * known waits for a time and is charged a guess. No wait is without an end: a kernel may need a later one to begin. */
+/* Launches whose cost is not known yet. The first of a kind is measured, and charged while it runs. Others of its kind
+ * wait for its cost for a while, and are then charged a guess. No wait is without an end: a kernel may need a later one to
+ * begin. */
 #ifndef UNIGPU_COMPUTE_FIRST_LAUNCH_H
 #define UNIGPU_COMPUTE_FIRST_LAUNCH_H
 
-#include "libvgpu/compute/launch.h"
+#include <stdbool.h>
 
-/* The first of its kind: measured, and charged as it goes on. */
-void first_launch_charge(struct launch *launch, CUcontext context, CUstream stream, bool limited);
+#include "libvgpu/compute/credit.h"
+#include "libvgpu/compute/samples.h"
 
-/* Until the cost is known; or, after a while, until the guess can be afforded. */
-void first_launch_await(struct launch *launch, CUcontext context);
+/* A charge that will be corrected once the cost is known. */
+struct provisional_charge {
+    int64_t ns;
+    struct sample *sample; /* NULL: the launch isn't measured */
+};
 
-/* One of those that come before it is known. */
-void first_launch_charge_guess(struct launch *launch, CUcontext context, CUstream stream, int64_t guess);
+/* Charges the first launch of its kind, and begins to measure it. */
+struct provisional_charge first_launch_charge(struct cost *cost, struct credit *credit, const struct launch_site *site,
+                                              bool limited);
+
+/* Waits until the cost is known; or, after a while, until the guess can be afforded. */
+void first_launch_await(const struct cost *cost, const struct launch_site *site);
+
+/* Charges a launch that comes before the cost is known. */
+struct provisional_charge first_launch_charge_guess(struct cost *cost, struct credit *credit,
+                                                    const struct launch_site *site, int64_t guess);
 
 #endif

@@ -1,19 +1,14 @@
 #include "libvgpu/compute/launch.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
-#include "libvgpu/compute/throttle.h"
 #include "libvgpu/compute/captures.h"
-#include "libvgpu/driver/devices.h"
-#include "libvgpu/base/reentrancy.h"
 #include "libvgpu/compute/first_launch.h"
 #include "libvgpu/compute/gpu_time.h"
-
-/* Credit that a thread takes at once: little at first, more while it comes back soon. */
-#define WISH_LEAST_NS 20000
-#define WISH_MOST_NS 500000
-#define SOON_NS 3000000u
+#include "libvgpu/compute/neighbours.h"
+#include "libvgpu/compute/poller.h"
+#include "libvgpu/compute/throttle.h"
+#include "libvgpu/driver/devices.h"
 
 /* Short launches are measured in runs of about so long. */
 #define RUN_NS 1000000u
@@ -40,21 +35,11 @@ static uint32_t gpus_seen;
 extern int __cxa_thread_atexit_impl(void (*end)(void *), void *object, void *library);
 extern void *__dso_handle;
 
-static void give_back(struct launch_thread *thread) {
-    for (int gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
-        int64_t left = thread->credit[gpu];
-        thread->credit[gpu] = 0;
-        if (left > 0) {
-            gpu_time_give(gpu, left);
-        }
-    }
-}
-
 static void thread_ends(void *object) {
     struct launch_thread *thread = object;
     launch_mine = &nobody;
     own = NULL;
-    give_back(thread);
+    credit_return(&thread->credit);
     if (thread->run.sample != NULL) {
         sample_cancel(thread->run.sample);
     }
@@ -81,14 +66,10 @@ static struct launch_thread *mine(void) {
 
 /* Time that was taken ahead is the parent's to spend, and its events are the parent's. */
 void launch_after_fork(void) {
-    cost_cache_after_fork();
-    gpu_time_after_fork();
     if (own == NULL) {
         return;
     }
-    for (int gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
-        own->credit[gpu] = 0;
-    }
+    credit_forget(&own->credit);
     for (int place = 0; place < LAUNCH_MEMOS; place++) {
         own->tallies[place].left = own->memos[place].left;
     }
@@ -97,15 +78,17 @@ void launch_after_fork(void) {
     launch_mine = own;
 }
 
-void launch_enter_driver(void) {
-    inside_libvgpu = true;
-}
-
 static uint32_t jitter(struct launch_thread *thread, uint32_t number) {
     thread->random ^= thread->random << 13;
     thread->random ^= thread->random >> 17;
     thread->random ^= thread->random << 5;
     return number - number / 4 + thread->random % (number / 2 + 1);
+}
+
+static void finish(struct sample *sample, unsigned launches) {
+    if (sample_end(sample, launches)) {
+        poller_wake();
+    }
 }
 
 /* ---- Runs. */
@@ -125,42 +108,11 @@ void launch_close_run(void) {
     run->sample = NULL;
     launch_mine = thread;
     if (run->launches > 0 && throttle_clock() < run->until) {
-        sample_end(sample, run->launches);
+        finish(sample, run->launches);
         return;
     }
     __atomic_store_n(&run->cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
     sample_cancel(sample);
-}
-
-/* ---- Credit. */
-
-/* What is taken ahead follows how soon a thread comes back for more. */
-static int64_t next_wish(struct launch_credit *credits, int64_t cost) {
-    uint64_t now = throttle_clock();
-    int64_t wish = credits->wish;
-    if (now - credits->taken_at < SOON_NS) {
-        wish = wish < WISH_MOST_NS / 2 ? wish * 2 : WISH_MOST_NS;
-    } else {
-        wish = WISH_LEAST_NS;
-    }
-    if (wish < WISH_LEAST_NS) {
-        wish = WISH_LEAST_NS;
-    }
-    credits->wish = wish;
-    return wish > cost ? wish : cost;
-}
-
-void launch_charge(struct launch_thread *thread, int gpu, int64_t cost) {
-    int64_t *credit = &thread->credit[gpu];
-    if (*credit >= cost) {
-        *credit -= cost;
-        return;
-    }
-    struct launch_credit *credits = &thread->credits[gpu];
-    bool waited;
-    int64_t missing = cost - *credit;
-    *credit += gpu_time_take(gpu, missing, next_wish(credits, missing), &waited) - cost;
-    credits->taken_at = throttle_clock();
 }
 
 /* ---- Costs that are known. */
@@ -193,7 +145,7 @@ static void remember(struct launch *launch, const struct cost_key *key, CUcontex
     bool several = (gpus_seen & (gpus_seen - 1)) != 0;
     *memo = (struct launch_memo){.key = *key,
                                  .cost = (int64_t)value,
-                                 .credit = &thread->credit[launch->gpu],
+                                 .credit = &thread->credit.ns[launch->gpu],
                                  .context = several ? context : NULL,
                                  .generation = generation,
                                  .left = (int32_t)jitter(thread, number)};
@@ -210,11 +162,11 @@ static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn) {
 }
 
 /* Measures this launch, and with it the next ones of its kind where they are short. */
-static void measure(struct launch *launch, CUcontext context, CUstream stream, uint64_t value, unsigned wanted) {
+static void measure(struct launch *launch, const struct launch_site *site, uint64_t value, unsigned wanted) {
     struct launch_run *run = &launch->thread->run;
     struct cost *cost = launch->cost;
     __atomic_store_n(&cost->tried, __atomic_load_n(&cost->tried, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
-    launch->sample = sample_begin(launch->cost, context, launch->gpu, stream);
+    launch->sample = sample_begin(launch->cost, site);
     if (launch->sample == NULL) {
         return;
     }
@@ -229,27 +181,28 @@ static void measure(struct launch *launch, CUcontext context, CUstream stream, u
     if (wanted < 2) {
         return;
     }
-    *run = (struct launch_run){launch->sample, launch->cost, stream, launch->sample->begun_at, 0, wanted};
+    *run = (struct launch_run){launch->sample, launch->cost, site->stream, launch->sample->begun_at, 0, wanted};
     launch->in_run = true;
     launch_mine = &nobody;
 }
 
-static void charge_known(struct launch *launch, const struct cost_key *key, CUcontext context, CUstream stream,
+static void charge_known(struct launch *launch, const struct cost_key *key, const struct launch_site *site,
                          uint64_t value) {
     struct launch_thread *thread = launch->thread;
     struct launch_memo *memo = launch_memo_of(thread, key);
     struct launch_lead lead = thread->lead;
-    bool due = !launch_remembers(memo, key) || memo->left <= 0 || (memo->context != NULL && memo->context != context);
-    enum estimate_view view = due ? gpu_time_view(launch->gpu) : ESTIMATE_CLEAR;
+    bool due =
+        !launch_remembers(memo, key) || memo->left <= 0 || (memo->context != NULL && memo->context != site->context);
+    enum estimate_view view = due ? neighbours_view(launch->gpu) : ESTIMATE_CLEAR;
     bool in_turn = view == ESTIMATE_CONTENDED || (view != ESTIMATE_CLEAR && !settled(launch->cost));
     unsigned wanted = run_length(launch->cost, value, in_turn);
     thread->lead.cost = NULL;
     /* It doesn't wait, what comes later does. */
-    if (due && lead.cost == launch->cost && lead.stream == stream) {
-        thread->credit[launch->gpu] += (int64_t)(wanted * value);
+    if (due && lead.cost == launch->cost && lead.stream == site->stream) {
+        thread->credit.ns[launch->gpu] += (int64_t)(wanted * value);
         gpu_time_give(launch->gpu, -(int64_t)(wanted * value));
     }
-    launch_charge(thread, launch->gpu, (int64_t)value);
+    credit_charge(&thread->credit, launch->gpu, (int64_t)value);
     launch->charged = (int64_t)value;
     count_passed(thread, memo);
     if (value < COST_LONG_NS) {
@@ -262,28 +215,33 @@ static void charge_known(struct launch *launch, const struct cost_key *key, CUco
     }
     /* Beside the container's own processes it most often finds the GPU idle where the share is small. */
     bool leads = in_turn && lead.cost != launch->cost && value < LEAD_MOST_NS &&
-                 (view != ESTIMATE_COMPANY || gpu_time_crowded(launch->gpu));
+                 (view != ESTIMATE_COMPANY || neighbours_crowd(launch->gpu));
     if (leads) {
-        thread->lead = (struct launch_lead){launch->cost, stream};
+        thread->lead = (struct launch_lead){launch->cost, site->stream};
         if (value < COST_LONG_NS) {
             return;
         }
     }
-    remember(launch, key, context, value);
-    measure(launch, context, stream, value, wanted);
+    remember(launch, key, site->context, value);
+    measure(launch, site, value, wanted);
 }
 
 /* ---- The way. */
 
+static void set_provisional(struct launch *launch, struct provisional_charge charge) {
+    launch->charged = charge.ns;
+    launch->sample = charge.sample;
+}
+
 static void begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
-    CUcontext context;
-    int gpu;
+    struct launch_site site = {.stream = stream};
     *launch = (struct launch){0};
     struct launch_thread *thread = mine();
-    if (thread == NULL || !devices_current(&context, &gpu) || gpu == NO_GPU || captures_stream(stream)) {
+    if (thread == NULL || !devices_current(&site.context, &site.gpu) || site.gpu == NO_GPU || captures_stream(stream)) {
         launch_close_run();
         return;
     }
+    int gpu = site.gpu;
     launch->thread = thread;
     launch->gpu = gpu;
     if ((__atomic_load_n(&gpus_seen, __ATOMIC_RELAXED) & 1u << gpu) == 0 &&
@@ -291,34 +249,34 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
         cost_cache_expire_memos();
     }
     if (samples_under_way() > 0 && !captures_any()) {
-        samples_read(context);
+        samples_read(site.context);
     }
-    launch->cost = cost_cache_find(key, context);
+    launch->cost = cost_cache_find(key, site.context);
     uint64_t value = cost_known(launch->cost);
     struct launch_run *run = &thread->run;
     if (run->sample != NULL && (run->cost != launch->cost || run->stream != stream ||
-                                throttle_clock() > run->until + value || thread->credit[gpu] < (int64_t)value)) {
+                                throttle_clock() > run->until + value || thread->credit.ns[gpu] < (int64_t)value)) {
         launch_close_run();
     }
     if (run->sample != NULL) {
-        thread->credit[gpu] -= (int64_t)value;
+        thread->credit.ns[gpu] -= (int64_t)value;
         launch->charged = (int64_t)value;
         launch->in_run = true;
         cost_cache_note_passed(launch->cost, 1, (int64_t)value);
         return;
     }
     if (value == 0 && cost_cache_begin_learning(launch->cost, throttle_clock())) {
-        first_launch_charge(launch, context, stream, gpu_time_limited(gpu));
+        set_provisional(launch, first_launch_charge(launch->cost, &thread->credit, &site, gpu_time_limited(gpu)));
         return;
     }
     if (value == 0 && gpu_time_limited(gpu)) {
-        first_launch_await(launch, context);
+        first_launch_await(launch->cost, &site);
     }
     int64_t guess = value == 0 ? cost_cache_guess(launch->cost, throttle_clock()) : 0;
     if (guess > 0) {
-        first_launch_charge_guess(launch, context, stream, guess);
+        set_provisional(launch, first_launch_charge_guess(launch->cost, &thread->credit, &site, guess));
     } else {
-        charge_known(launch, key, context, stream, cost_known(launch->cost));
+        charge_known(launch, key, &site, cost_known(launch->cost));
     }
 }
 
@@ -338,7 +296,7 @@ static void end(struct launch *launch, CUresult result) {
     struct launch_thread *thread = launch->thread;
     struct launch_run *run = &thread->run;
     if (result != CUDA_SUCCESS) {
-        thread->credit[launch->gpu] += launch->charged;
+        thread->credit.ns[launch->gpu] += launch->charged;
         cost_cache_note_passed(launch->cost, -1, -launch->charged);
         if (launch->in_run) {
             launch->sample = run->sample;
@@ -358,7 +316,7 @@ static void end(struct launch *launch, CUresult result) {
             launch_close_run();
         }
     } else if (launch->sample != NULL) {
-        sample_end(launch->sample, 1);
+        finish(launch->sample, 1);
     }
 }
 

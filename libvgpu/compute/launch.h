@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 #include "libvgpu/compute/cost_cache.h"
+#include "libvgpu/compute/credit.h"
 #include "libvgpu/driver/driver.h"
-#include "libvgpu/base/layout.h"
 #include "libvgpu/compute/samples.h"
 
 #define LAUNCH_MEMOS 128
@@ -21,11 +21,6 @@ struct launch_memo {
     CUcontext context; /* where the handle alone doesn't say which; else NULL */
     uint32_t generation;
     int32_t left; /* launches until the next one that is measured */
-};
-
-struct launch_credit {
-    int64_t wish;     /* to take at the next time */
-    uint64_t taken_at;
 };
 
 /* Launches that pass by a memo are counted when the way off finds it again. */
@@ -52,8 +47,7 @@ struct launch_run {
 
 struct launch_thread {
     struct launch_memo memos[LAUNCH_MEMOS];
-    int64_t credit[VGPU_MAX_GPUS];
-    struct launch_credit credits[VGPU_MAX_GPUS];
+    struct credit credit;
     struct launch_run run;
     struct launch_lead lead;
     struct launch_tally tallies[LAUNCH_MEMOS];
@@ -83,15 +77,10 @@ void launch_begin_alone(struct launch *launch, const struct cost_key *key, CUstr
 /* After it: measures, or gives back what a launch that failed was charged. Answers the result. */
 CUresult launch_end(struct launch *launch, CUresult result);
 
-/* What comes in from here on is the driver calling itself, in this thread. */
-void launch_enter_driver(void);
-
-/* Charges the thread's credit, and takes more from the account where it doesn't reach: then it may sleep. */
-void launch_charge(struct launch_thread *thread, int gpu, int64_t cost);
-
 /* This thread's run is ended: what comes next isn't part of it. */
 void launch_close_run(void);
 
+/* In the child of a fork. */
 void launch_after_fork(void);
 
 static inline struct cost_key launch_key(const void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,

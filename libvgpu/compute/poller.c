@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "libvgpu/base/reentrancy.h"
 #include "libvgpu/driver/driver.h"
-#include "libvgpu/compute/launch.h"
 #include "libvgpu/base/dl.h"
 #include "libvgpu/base/lock.h"
 #include "libvgpu/compute/samples.h"
@@ -25,7 +25,7 @@ static int idle;    /* futex: 1 while the thread sleeps for good */
 
 static void *work(void *nothing) {
     CUstreamCaptureMode relaxed = CU_STREAM_CAPTURE_MODE_RELAXED;
-    launch_enter_driver();
+    inside_libvgpu = true;
     if (DRIVER(cuThreadExchangeStreamCaptureMode) != NULL) {
         DRIVER(cuThreadExchangeStreamCaptureMode)(&relaxed);
     }
@@ -76,12 +76,10 @@ static void start(void) {
     sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
-static void after_fork(void) {
+void poller_after_fork(void) {
     lock = (struct mutex){0};
     started = 0;
     idle = 0;
-    samples_after_fork();
-    launch_after_fork();
 }
 
 void poller_wake(void) {
@@ -92,7 +90,6 @@ void poller_wake(void) {
             prepared = true;
             /* After this the driver's own ends come, and then it mustn't be asked. */
             atexit(samples_stop);
-            pthread_atfork(NULL, NULL, after_fork);
         }
         if (started == 0) {
             start();

@@ -1,8 +1,11 @@
-/* The thread that reads samples while the program does other things. It sleeps for good while nothing is under way. */
+/* The thread that reads samples while the program does other things. It sleeps while none is under way. */
 #ifndef UNIGPU_COMPUTE_POLLER_H
 #define UNIGPU_COMPUTE_POLLER_H
 
-/* Something is under way: starts the thread where there is none, and wakes it. */
+/* Wakes the thread, or starts it where there is none. Call when a sample is under way. */
 void poller_wake(void);
+
+/* In the child of a fork. */
+void poller_after_fork(void);
 
 #endif

@@ -3,7 +3,7 @@
 #include "libvgpu/compute/token_bucket.h"
 #include "libvgpu/base/layout.h"
 
-bool rate_is_fresh(const struct rate_policy *policy, uint64_t clock) {
+bool rate_is_fresh(const struct policy_compute *policy, uint64_t clock) {
     return policy->heartbeat_ns != 0 && clock < policy->heartbeat_ns + VGPU_FRESH_NS;
 }
 
@@ -11,7 +11,7 @@ uint32_t rate_of_percent(uint32_t percent) {
     return percent < 100 ? percent * (TOKEN_BUCKET_WHOLE / 100) : 0;
 }
 
-uint32_t rate_of_policy(const struct rate_policy *policy, uint64_t clock) {
+uint32_t rate_of_policy(const struct policy_compute *policy, uint64_t clock) {
     if (policy->current_rate > 0 && rate_is_fresh(policy, clock)) {
         return policy->current_rate < TOKEN_BUCKET_WHOLE ? policy->current_rate : 0;
     }

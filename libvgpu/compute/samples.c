@@ -4,10 +4,10 @@
 
 #include "libvgpu/compute/throttle.h"
 #include "libvgpu/compute/captures.h"
-#include "libvgpu/compute/poller.h"
 #include "libvgpu/base/lock.h"
 #include "libvgpu/base/log.h"
 #include "libvgpu/compute/gpu_time.h"
+#include "libvgpu/compute/neighbours.h"
 
 /* Pairs of events for each context; where all are under way, launches go unmeasured. */
 #define PAIRS_MOST 512
@@ -109,23 +109,23 @@ static bool record(CUevent event, CUstream stream) {
     return recorded;
 }
 
-struct sample *sample_begin(struct cost *cost, CUcontext context, int gpu, CUstream stream) {
+struct sample *sample_begin(struct cost *cost, const struct launch_site *site) {
     if (captures_any() || !able()) {
         return NULL;
     }
-    struct sample *sample = take(context);
+    struct sample *sample = take(site->context);
     if (sample == NULL) {
         return NULL;
     }
     sample->cost = cost;
-    sample->stream = stream;
-    sample->gpu = (int16_t)gpu;
+    sample->stream = site->stream;
+    sample->gpu = (int16_t)site->gpu;
     sample->charged = -1;
     sample->learning = false;
     sample->started_at = 0;
     sample->meaning = cost->meaning;
     sample->begun_at = throttle_clock();
-    if (!record(sample->before, stream)) {
+    if (!record(sample->before, site->stream)) {
         sample_cancel(sample);
         return NULL;
     }
@@ -139,7 +139,7 @@ void sample_launched(struct sample *sample) {
 
 static void end_learning(struct sample *sample) {
     cost_cache_end_learning(sample->cost, sample->meaning);
-    gpu_time_end_learning(sample->gpu, sample->noted_at);
+    throttle_end_learning(gpu_time_account(sample->gpu), sample->noted_at);
 }
 
 void sample_cancel(struct sample *sample) {
@@ -151,11 +151,11 @@ void sample_cancel(struct sample *sample) {
     mutex_unlock(&lock);
 }
 
-void sample_end(struct sample *sample, unsigned launches) {
+bool sample_end(struct sample *sample, unsigned launches) {
     sample->launches = (uint16_t)launches;
     if (!record(sample->after, sample->stream)) {
         sample_cancel(sample);
-        return;
+        return false;
     }
     sample->ended_at = throttle_clock();
     sample->next = NULL;
@@ -164,7 +164,7 @@ void sample_end(struct sample *sample, unsigned launches) {
     last = &sample->next;
     __atomic_store_n(&under_way, under_way + 1, __ATOMIC_RELAXED);
     mutex_unlock(&lock);
-    poller_wake();
+    return true;
 }
 
 /* Whether launches that are measured come on several streams these days. Call with the lock held. */
@@ -181,7 +181,7 @@ static bool several_streams(CUstream stream, uint64_t now) {
 /* What is known now of the sample's launches; and their charge, where it is to be corrected, is. */
 static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
     struct cost *cost = sample->cost;
-    enum estimate_view view = gpu_time_view(sample->gpu);
+    enum estimate_view view = neighbours_view(sample->gpu);
     if (elapsed == 0) {
         elapsed = 1;
     }
@@ -210,7 +210,7 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
     int64_t missing = cost_cache_add(cost, measured, sample->meaning);
     if (sample->charged >= 0) {
         uint64_t own = in_company && cost->value < elapsed ? cost->value : elapsed;
-        uint64_t part = gpu_time_part(sample->gpu, own, elapsed, now);
+        uint64_t part = throttle_part(gpu_time_account(sample->gpu), own, elapsed, now);
         /* Side by side with others of the container: what time there was for it beside theirs. */
         missing += (int64_t)(in_company ? part : own) - sample->charged;
     }
@@ -244,7 +244,7 @@ static void charge_so_far(struct sample *sample, uint64_t now) {
     }
     /* Others know that it goes on. */
     if (passed < COST_UNKNOWN_MOST_NS && sample->noted_at != 0 &&
-        gpu_time_begin_learning(sample->gpu, sample->noted_at, now)) {
+        throttle_begin_learning(gpu_time_account(sample->gpu), sample->noted_at, now)) {
         sample->noted_at = now;
     }
 }

@@ -27,14 +27,22 @@ struct sample {
     bool learning;   /* the first of its key */
 };
 
+/* Where a launch goes. */
+struct launch_site {
+    CUcontext context;
+    CUstream stream;
+    int gpu;
+};
+
 /* Records the event before a launch in the calling thread's context; NULL where nothing can be measured now. */
-struct sample *sample_begin(struct cost *cost, CUcontext context, int gpu, CUstream stream);
+struct sample *sample_begin(struct cost *cost, const struct launch_site *site);
 
 /* After the first launch. */
 void sample_launched(struct sample *sample);
 
-/* Records the event after the last launch. */
-void sample_end(struct sample *sample, unsigned launches);
+/* Records the event after the last launch. True: the sample is under way, and poller_wake is to be called; false: it is
+ * cancelled. */
+bool sample_end(struct sample *sample, unsigned launches);
 
 /* Nothing is measured after all. */
 void sample_cancel(struct sample *sample);

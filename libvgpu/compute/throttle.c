@@ -166,13 +166,11 @@ static int64_t serve(struct vgpu_compute *account, int gpu, int64_t cost, int64_
     }
 }
 
-int64_t throttle_take(struct vgpu_compute *account, int gpu, int64_t cost, int64_t wish, throttle_rate *rate,
-                      bool *waited) {
+int64_t throttle_take(struct vgpu_compute *account, int gpu, int64_t cost, int64_t wish, throttle_rate *rate) {
     uint64_t now = throttle_clock();
     uint32_t current = rate(gpu, now);
     int count = waiters(account);
     int64_t balance;
-    *waited = false;
     if (count < 0 || count > WAITERS_MOST) {
         __atomic_store_n(&account->served, __atomic_load_n(&account->turn, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
     }
@@ -182,7 +180,6 @@ int64_t throttle_take(struct vgpu_compute *account, int gpu, int64_t cost, int64
             return taken;
         }
     }
-    *waited = true;
     __atomic_add_fetch(&account->waits, 1, __ATOMIC_RELAXED);
     uint32_t turn = __atomic_fetch_add(&account->turn, 1, __ATOMIC_ACQ_REL);
     await_turn(account, turn, now);
@@ -191,14 +188,14 @@ int64_t throttle_take(struct vgpu_compute *account, int gpu, int64_t cost, int64
     return taken;
 }
 
-bool throttle_await(struct vgpu_compute *account, int gpu, throttle_rate *rate) {
-    for (bool slept = false;; slept = true) {
+void throttle_await(struct vgpu_compute *account, int gpu, throttle_rate *rate) {
+    for (;;) {
         uint64_t now = throttle_clock();
         uint32_t current = rate(gpu, now);
         int64_t balance;
         try_take(account, now, current, 0, 0, INT64_MAX, false, &balance);
         if (current == 0 || balance > 0) {
-            return slept;
+            return;
         }
         uint64_t time = token_bucket_time_to(balance, 1, current);
         sleep_until(now + (time < SLICE_NS ? time : SLICE_NS));

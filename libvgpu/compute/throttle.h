@@ -21,14 +21,13 @@ uint64_t throttle_clock(void);
 
 /* Takes GPU time for a launch of that cost, and more for the next ones, up to `wish`, where it is there; sleeps until the
  * launch may begin. Answers what was taken: the cost at least. `waited` is set where it slept. */
-int64_t throttle_take(struct vgpu_compute *account, int gpu, int64_t cost, int64_t wish, throttle_rate *rate,
-                      bool *waited);
+int64_t throttle_take(struct vgpu_compute *account, int gpu, int64_t cost, int64_t wish, throttle_rate *rate);
 
 /* Gives back (or charges, where negative) what turned out otherwise; nobody waits for this. */
 void throttle_give(struct vgpu_compute *account, int64_t ns);
 
 /* Sleeps until an account of this process alone is out of debt; nothing is taken. Answers whether it slept. */
-bool throttle_await(struct vgpu_compute *account, int gpu, throttle_rate *rate);
+void throttle_await(struct vgpu_compute *account, int gpu, throttle_rate *rate);
 
 /* Whether a launch could begin now. */
 bool throttle_ready(struct vgpu_compute *account, int gpu, throttle_rate *rate);

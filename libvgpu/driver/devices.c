@@ -138,11 +138,6 @@ int devices_gpu_of_nvml(nvmlDevice_t device) {
     return gpu;
 }
 
-bool reported_gpu(nvmlDevice_t device, int *gpu) {
-    *gpu = devices_gpu_of_nvml(device);
-    return *gpu != NO_GPU && quota_limit(*gpu) != QUOTA_UNLIMITED;
-}
-
 nvmlDevice_t devices_nvml(int gpu) {
     for (unsigned index = 0; index < DEVICES; index++) {
         nvmlDevice_t device = nvml_at(index);

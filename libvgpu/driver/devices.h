@@ -5,16 +5,13 @@
 #include <stdbool.h>
 
 #include "libvgpu/driver/driver.h"
-#include "libvgpu/memory/quota.h"
+#include "libvgpu/base/layout.h"
 
 /* The device's GPU, or NO_GPU. */
 int devices_gpu(CUdevice device);
 
 /* The NVML device's GPU, or NO_GPU. */
 int devices_gpu_of_nvml(nvmlDevice_t device);
-
-/* Whether the NVML device is a GPU of the container that is held to a share: its lists are then ours to answer. */
-bool reported_gpu(nvmlDevice_t device, int *gpu);
 
 /* The calling thread's context and its GPU; false where there is no context. */
 bool devices_current(CUcontext *context, int *gpu);

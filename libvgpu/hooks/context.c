@@ -4,6 +4,7 @@
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/base/lock.h"
 #include "libvgpu/memory/pages.h"
+#include "libvgpu/memory/quota.h"
 #include "libvgpu/compute/samples.h"
 
 #define DEVICES 64

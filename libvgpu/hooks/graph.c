@@ -147,20 +147,20 @@ CUresult hook_cuGraphNodeSetEnabled(__typeof__(&cuGraphNodeSetEnabled) driver, C
 /* Launch and upload alike. */
 static CUresult run(CUresult (*driver)(CUgraphExec, CUstream), CUgraphExec graph_exec, CUstream stream) {
     struct allocation entry;
-    struct reservation reservation;
+    struct pool_growth growth;
     if (!allocations_find(ALLOCATION_EXECUTABLE, (uintptr_t)graph_exec, &entry)) {
         return driver(graph_exec, stream);
     }
-    struct pool *reserve = pools_of_graphs(entry.gpu);
-    if (reserve == NULL) {
+    struct pool *pool = pools_of_graphs(entry.gpu);
+    if (pool == NULL) {
         return driver(graph_exec, stream);
     }
-    if (!pool_begin_growth(reserve, &reservation, entry.bytes)) {
+    if (!pool_begin_growth(pool, &growth, entry.bytes)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     CUresult result = driver(graph_exec, stream);
     /* More than the nodes asked for can't be undone once it runs: it is counted as soon as there is room. */
-    pool_end_growth(reserve, &reservation);
+    pool_end_growth(pool, &growth);
     return result;
 }
 

@@ -25,7 +25,4 @@
 #undef CUDA_API_PT
 #undef NVML_API
 
-/* The exported function that stands for a tagged entry point; NULL for the others. */
-extern void *const hooks_entries[DRIVER_SYMBOLS];
-
 #endif

@@ -1,24 +1,9 @@
 /* Memory that somebody else made: of another API, or of another process. What a process of this container made is
  * counted there already; what comes from elsewhere is counted here.
  */
-#include "libvgpu/shared/account.h"
+#include "libvgpu/memory/quota.h"
 #include "libvgpu/memory/reservation.h"
 #include "libvgpu/hooks/hooks.h"
-#include "libvgpu/hooks/imports.h"
-
-bool imports_made_here(int gpu, uint64_t bytes) {
-    struct account_process processes[VGPU_SLOTS];
-    if (gpu == NO_GPU) {
-        return false;
-    }
-    unsigned count = account_processes((unsigned)gpu, processes, VGPU_SLOTS);
-    for (unsigned place = 0; place < count; place++) {
-        if (processes[place].used >= bytes) {
-            return true;
-        }
-    }
-    return false;
-}
 
 CUresult hook_cuImportExternalMemory(__typeof__(&cuImportExternalMemory) driver, CUexternalMemory *ext_mem_out,
                                      const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *mem_handle_desc) {
@@ -53,7 +38,7 @@ static CUresult opened(CUresult result, CUdeviceptr *pointer) {
     size_t bytes;
     int gpu;
     if (result != CUDA_SUCCESS || pointer == NULL || !devices_current(&context, &gpu) ||
-        DRIVER(cuMemGetAddressRange_v2)(&base, &bytes, *pointer) != CUDA_SUCCESS || imports_made_here(gpu, bytes)) {
+        DRIVER(cuMemGetAddressRange_v2)(&base, &bytes, *pointer) != CUDA_SUCCESS || quota_counted_already(gpu, bytes)) {
         return result;
     }
     if (reservation_take(&reservation, context, gpu, bytes)) {

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "libvgpu/shared/account.h"
-#include "libvgpu/driver/devices.h"
 #include "libvgpu/hooks/hooks.h"
+#include "libvgpu/memory/reported.h"
 #include "libvgpu/base/lock.h"
 
 enum {

@@ -3,37 +3,38 @@
 #include "libvgpu/memory/linear.h"
 #include "libvgpu/memory/pools.h"
 
-#define ALLOCATE(pool_known, pool_value, call)                                                                       \
-    do {                                                                                                             \
-        struct reservation reservation;                                                                              \
-        CUcontext context;                                                                                           \
-        int gpu;                                                                                                     \
-        if (pointer == NULL || !devices_of_stream(stream, &context, &gpu))                                           \
-            return call;                                                                                             \
-        if (capturing(stream))                                                                                       \
-            return call;                                                                                             \
-        struct pool *reserve = (pool_known) ? pools_find(pool_value) : NULL;                                         \
-        if (reserve == NULL) {                                                                                       \
-            if (!linear_begin_on(&reservation, context, gpu, bytes))                                                 \
-                return CUDA_ERROR_OUT_OF_MEMORY;                                                                     \
-            CUresult plain = call;                                                                                   \
-            return linear_end(&reservation, plain, pointer, bytes);                                                  \
-        }                                                                                                            \
-        if (!pool_begin_growth(reserve, &reservation, bytes))                                                        \
-            return CUDA_ERROR_OUT_OF_MEMORY;                                                                         \
-        CUresult result = call;                                                                                      \
-        if (!pool_end_growth(reserve, &reservation) && result == CUDA_SUCCESS) {                                     \
-            DRIVER(cuMemFree_v2)(*pointer);                                                                          \
-            DRIVER(cuMemPoolTrimTo)(pool_value, 0);                                                                  \
-            pools_refresh(gpu);                                                                                      \
-            result = CUDA_ERROR_OUT_OF_MEMORY;                                                                       \
-        }                                                                                                            \
-        if (result == CUDA_SUCCESS) {                                                                                \
-            pool_allocated(reserve);                                                                                 \
-            allocations_add(                                                                                         \
-                (struct allocation){.key = *pointer, .context = reserve, .gpu = NO_GPU, .kind = ALLOCATION_POOLED}); \
-        }                                                                                                            \
-        return result;                                                                                               \
+#define ALLOCATE(pool_known, pool_value, call)                                                                    \
+    do {                                                                                                          \
+        struct reservation reservation;                                                                           \
+        struct pool_growth growth;                                                                                \
+        CUcontext context;                                                                                        \
+        int gpu;                                                                                                  \
+        if (pointer == NULL || !devices_of_stream(stream, &context, &gpu))                                        \
+            return call;                                                                                          \
+        if (capturing(stream))                                                                                    \
+            return call;                                                                                          \
+        struct pool *from = (pool_known) ? pools_find(pool_value) : NULL;                                         \
+        if (from == NULL) {                                                                                       \
+            if (!linear_begin_on(&reservation, context, gpu, bytes))                                              \
+                return CUDA_ERROR_OUT_OF_MEMORY;                                                                  \
+            CUresult plain = call;                                                                                \
+            return linear_end(&reservation, plain, pointer, bytes);                                               \
+        }                                                                                                         \
+        if (!pool_begin_growth(from, &growth, bytes))                                                             \
+            return CUDA_ERROR_OUT_OF_MEMORY;                                                                      \
+        CUresult result = call;                                                                                   \
+        if (!pool_end_growth(from, &growth) && result == CUDA_SUCCESS) {                                          \
+            DRIVER(cuMemFree_v2)(*pointer);                                                                       \
+            DRIVER(cuMemPoolTrimTo)(pool_value, 0);                                                               \
+            pools_refresh(gpu);                                                                                   \
+            result = CUDA_ERROR_OUT_OF_MEMORY;                                                                    \
+        }                                                                                                         \
+        if (result == CUDA_SUCCESS) {                                                                             \
+            pool_allocated(from);                                                                                 \
+            allocations_add(                                                                                      \
+                (struct allocation){.key = *pointer, .context = from, .gpu = NO_GPU, .kind = ALLOCATION_POOLED}); \
+        }                                                                                                         \
+        return result;                                                                                            \
     } while (0)
 
 /* What is captured takes no memory before its graph runs. */
@@ -77,11 +78,11 @@ CUresult hook_cuMemPoolDestroy(__typeof__(&cuMemPoolDestroy) driver, CUmemoryPoo
 }
 
 CUresult hook_cuMemPoolTrimTo(__typeof__(&cuMemPoolTrimTo) driver, CUmemoryPool pool, size_t min_bytes_to_keep) {
-    struct reservation nothing;
+    struct pool_growth growth;
     CUresult result = driver(pool, min_bytes_to_keep);
-    struct pool *reserve = pools_find(pool);
-    if (reserve != NULL && pool_begin_growth(reserve, &nothing, 0)) {
-        pool_end_growth(reserve, &nothing);
+    struct pool *known = pools_find(pool);
+    if (known != NULL && pool_begin_growth(known, &growth, 0)) {
+        pool_end_growth(known, &growth);
     }
     return result;
 }

@@ -1,7 +1,7 @@
 /* NVML's lists of processes: the container's own, numbered as in the container, with what the account says of them. */
 #include "libvgpu/shared/account.h"
-#include "libvgpu/driver/devices.h"
 #include "libvgpu/hooks/hooks.h"
+#include "libvgpu/memory/reported.h"
 
 /* As NVML does it: `count` is the room on the way in, and the number of processes on the way out. */
 #define ANSWER(fill)                                                  \

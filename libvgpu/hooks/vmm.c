@@ -3,9 +3,9 @@
  */
 #include <stdlib.h>
 
+#include "libvgpu/memory/quota.h"
 #include "libvgpu/memory/reservation.h"
 #include "libvgpu/hooks/hooks.h"
-#include "libvgpu/hooks/imports.h"
 #include "libvgpu/base/lock.h"
 
 struct physical {
@@ -107,7 +107,7 @@ CUresult hook_cuMemImportFromShareableHandle(__typeof__(&cuMemImportFromShareabl
 
 /* Counts what was made in another container, at its first mapping; false: refused. */
 static bool count_import(struct physical *physical, uint64_t bytes) {
-    if (!physical->imported || physical->counted || imports_made_here(physical->gpu, bytes)) {
+    if (!physical->imported || physical->counted || quota_counted_already(physical->gpu, bytes)) {
         return true;
     }
     enum quota_answer answer = quota_take(physical->gpu, bytes);

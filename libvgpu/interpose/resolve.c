@@ -6,6 +6,7 @@
 
 #include "libvgpu/base/config.h"
 #include "libvgpu/hooks/hooks.h"
+#include "libvgpu/interpose/exports.h"
 #include "libvgpu/base/dl.h"
 #include "libvgpu/base/lock.h"
 
@@ -120,7 +121,7 @@ DL_EARLY void *resolve_dlsym(void *handle, const char *name) {
     if (real == NULL || (handle != RTLD_NEXT && dlsym(handle, name) != real)) {
         return NULL;
     }
-    return hooks_entries[hooked->symbol];
+    return exports_entries[hooked->symbol];
 }
 
 /* Our function for what the driver answered to cuGetProcAddress, or that answer itself. */
@@ -134,7 +135,7 @@ static void *replace(const char *plain, void *answer, int version, uint64_t flag
     for (uint16_t place = first; place != 0; place = next[place - 1]) {
         const struct hooked *hooked = &hooked_symbols[place - 1];
         if (driver_get(hooked->symbol) == answer) {
-            return hooks_entries[hooked->symbol];
+            return exports_entries[hooked->symbol];
         }
         bool later = best == NULL || hooked->since > best->since;
         bool nearer = best != NULL && hooked->since == best->since && hooked->variant == wanted;
@@ -147,7 +148,7 @@ static void *replace(const char *plain, void *answer, int version, uint64_t flag
     if (dl_describe(answer, &found) && found.dli_saddr == answer) {
         return answer;
     }
-    return best != NULL ? hooks_entries[best->symbol] : answer;
+    return best != NULL ? exports_entries[best->symbol] : answer;
 }
 
 CUresult hook_cuGetProcAddress(__typeof__(&cuGetProcAddress) driver, const char *symbol, void **function,

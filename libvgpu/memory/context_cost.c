@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include "libvgpu/memory/quota.h"
 #include "libvgpu/shared/account.h"
 
 /* Set aside while the container's first context on a GPU is made and its cost is not known: more than any needs. */

@@ -2,6 +2,7 @@
 
 #include "libvgpu/memory/pages.h"
 #include "libvgpu/memory/pools.h"
+#include "libvgpu/memory/quota.h"
 
 bool linear_begin_on(struct reservation *reservation, CUcontext context, int gpu, uint64_t bytes) {
     uint64_t whole = 0;

@@ -2,13 +2,14 @@
 
 #include "libvgpu/base/lock.h"
 #include "libvgpu/memory/pages.h"
+#include "libvgpu/memory/quota.h"
 
 #define MOST 256
 #define DEVICES 64
 
 struct pool {
     bool taken;
-    CUmemoryPool pool; /* NULL: the graphs' */
+    CUmemoryPool handle; /* NULL: the graphs' */
     CUdevice device;
     int gpu;
     uint64_t counted;
@@ -23,54 +24,53 @@ static struct mutex lock;
 /* Whether pools may hold what they are about to give back. */
 static bool freed;
 
-static struct pool reserves[MOST];
+static struct pool pools[MOST];
 
-static bool ask(const struct pool *reserve, uint64_t *reserved, uint64_t *used) {
-    if (reserve->pool != NULL) {
+static bool ask(const struct pool *pool, uint64_t *reserved, uint64_t *used) {
+    if (pool->handle != NULL) {
         return DRIVER(cuMemPoolGetAttribute) != NULL &&
-               DRIVER(cuMemPoolGetAttribute)(reserve->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, reserved) ==
+               DRIVER(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, reserved) ==
                    CUDA_SUCCESS &&
-               DRIVER(cuMemPoolGetAttribute)(reserve->pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, used) == CUDA_SUCCESS;
+               DRIVER(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, used) == CUDA_SUCCESS;
     }
     return DRIVER(cuDeviceGetGraphMemAttribute) != NULL &&
-           DRIVER(cuDeviceGetGraphMemAttribute)(reserve->device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, reserved) ==
+           DRIVER(cuDeviceGetGraphMemAttribute)(pool->device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, reserved) ==
                CUDA_SUCCESS &&
-           DRIVER(cuDeviceGetGraphMemAttribute)(reserve->device, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, used) ==
-               CUDA_SUCCESS;
+           DRIVER(cuDeviceGetGraphMemAttribute)(pool->device, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, used) == CUDA_SUCCESS;
 }
 
-static struct pool *find(CUmemoryPool pool, CUdevice device) {
-    for (struct pool *reserve = reserves; reserve < reserves + MOST; reserve++) {
-        if (reserve->taken && !reserve->gone && reserve->pool == pool && (pool != NULL || reserve->device == device)) {
-            return reserve;
+static struct pool *find(CUmemoryPool handle, CUdevice device) {
+    for (struct pool *pool = pools; pool < pools + MOST; pool++) {
+        if (pool->taken && !pool->gone && pool->handle == handle && (handle != NULL || pool->device == device)) {
+            return pool;
         }
     }
     return NULL;
 }
 
-static struct pool *add(CUmemoryPool pool, CUdevice device) {
-    struct pool *reserve = find(pool, device);
-    for (struct pool *free = reserves; reserve == NULL && free < reserves + MOST; free++) {
+static struct pool *add(CUmemoryPool handle, CUdevice device) {
+    struct pool *pool = find(handle, device);
+    for (struct pool *free = pools; pool == NULL && free < pools + MOST; free++) {
         if (!free->taken) {
-            reserve = free;
+            pool = free;
         }
     }
-    if (reserve != NULL) {
-        *reserve = (struct pool){
-            .taken = true, .pool = pool, .device = device, .gpu = device >= 0 ? devices_gpu(device) : NO_GPU};
+    if (pool != NULL) {
+        *pool = (struct pool){
+            .taken = true, .handle = handle, .device = device, .gpu = device >= 0 ? devices_gpu(device) : NO_GPU};
     }
-    return reserve;
+    return pool;
 }
 
-bool pools_note(CUmemoryPool pool, CUdevice device) {
+bool pools_note(CUmemoryPool handle, CUdevice device) {
     mutex_lock(&lock);
-    bool noted = add(pool, device) != NULL;
+    bool noted = add(handle, device) != NULL;
     mutex_unlock(&lock);
     return noted;
 }
 
 /* A pool that nobody created is a device's own. */
-static CUdevice device_of(CUmemoryPool pool) {
+static CUdevice device_of(CUmemoryPool handle) {
     int count = 0;
     CUmemoryPool own;
     if (DRIVER(cuDeviceGetCount) == NULL || DRIVER(cuDeviceGetDefaultMemPool) == NULL) {
@@ -78,73 +78,73 @@ static CUdevice device_of(CUmemoryPool pool) {
     }
     DRIVER(cuDeviceGetCount)(&count);
     for (CUdevice device = 0; device < count && device < DEVICES; device++) {
-        if (DRIVER(cuDeviceGetDefaultMemPool)(&own, device) == CUDA_SUCCESS && own == pool) {
+        if (DRIVER(cuDeviceGetDefaultMemPool)(&own, device) == CUDA_SUCCESS && own == handle) {
             return device;
         }
     }
     return CU_DEVICE_INVALID;
 }
 
-static struct pool *told(struct pool *reserve) {
+static struct pool *told(struct pool *pool) {
     uint64_t reserved, used;
-    return reserve != NULL && reserve->gpu != NO_GPU && ask(reserve, &reserved, &used) ? reserve : NULL;
+    return pool != NULL && pool->gpu != NO_GPU && ask(pool, &reserved, &used) ? pool : NULL;
 }
 
-struct pool *pools_find(CUmemoryPool pool) {
+struct pool *pools_find(CUmemoryPool handle) {
     mutex_lock(&lock);
-    struct pool *reserve = find(pool, 0);
-    if (reserve == NULL) {
-        CUdevice device = device_of(pool);
-        reserve = device >= 0 ? add(pool, device) : NULL;
+    struct pool *pool = find(handle, 0);
+    if (pool == NULL) {
+        CUdevice device = device_of(handle);
+        pool = device >= 0 ? add(handle, device) : NULL;
     }
     mutex_unlock(&lock);
-    return told(reserve);
+    return told(pool);
 }
 
 struct pool *pools_of_graphs(CUdevice device) {
     mutex_lock(&lock);
-    struct pool *reserve = find(NULL, device);
-    if (reserve == NULL) {
-        reserve = add(NULL, device);
+    struct pool *pool = find(NULL, device);
+    if (pool == NULL) {
+        pool = add(NULL, device);
     }
     mutex_unlock(&lock);
-    return told(reserve);
+    return told(pool);
 }
 
 /* Counts what the driver says; false, and nothing is changed, where more is not to be had. */
-static bool follow(struct pool *reserve) {
+static bool follow(struct pool *pool) {
     uint64_t reserved, used;
-    if (reserve->gone || !ask(reserve, &reserved, &used)) {
+    if (pool->gone || !ask(pool, &reserved, &used)) {
         return true;
     }
-    if (reserved > reserve->counted && quota_try(reserve->gpu, reserved - reserve->counted) == QUOTA_REFUSED) {
+    if (reserved > pool->counted && quota_try(pool->gpu, reserved - pool->counted) == QUOTA_REFUSED) {
         return false;
     }
-    if (reserved < reserve->counted) {
-        quota_give(reserve->gpu, reserve->counted - reserved);
+    if (reserved < pool->counted) {
+        quota_give(pool->gpu, pool->counted - reserved);
     }
-    reserve->counted = reserved;
+    pool->counted = reserved;
     return true;
 }
 
-static void end(struct pool *reserve) {
-    if (reserve->gpu != NO_GPU) {
-        quota_give(reserve->gpu, reserve->counted);
+static void end(struct pool *pool) {
+    if (pool->gpu != NO_GPU) {
+        quota_give(pool->gpu, pool->counted);
     }
-    reserve->taken = false;
+    pool->taken = false;
 }
 
-static void end_if_over(struct pool *reserve) {
-    if (reserve->taken && __atomic_load_n(&reserve->over, __ATOMIC_ACQUIRE)) {
-        end(reserve);
+static void end_if_over(struct pool *pool) {
+    if (pool->taken && __atomic_load_n(&pool->over, __ATOMIC_ACQUIRE)) {
+        end(pool);
     }
 }
 
 static void look(int gpu) {
-    for (struct pool *reserve = reserves; reserve < reserves + MOST; reserve++) {
-        end_if_over(reserve);
-        if (reserve->taken && reserve->gpu == gpu && reserve->counted > 0) {
-            follow(reserve);
+    for (struct pool *pool = pools; pool < pools + MOST; pool++) {
+        end_if_over(pool);
+        if (pool->taken && pool->gpu == gpu && pool->counted > 0) {
+            follow(pool);
         }
     }
 }
@@ -155,69 +155,69 @@ void pools_refresh(int gpu) {
     mutex_unlock(&lock);
 }
 
-void pools_mark_freed(void) {
+static void mark_freed(void) {
     __atomic_store_n(&freed, true, __ATOMIC_RELEASE);
 }
 
 /* What the pool keeps whether or not it is used. */
-static uint64_t kept(const struct pool *reserve) {
+static uint64_t kept(const struct pool *pool) {
     uint64_t threshold;
-    return DRIVER(cuMemPoolGetAttribute)(reserve->pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold) == CUDA_SUCCESS
+    return DRIVER(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold) == CUDA_SUCCESS
                ? threshold
                : UINT64_MAX;
 }
 
 /* Of a destroyed pool the last has gone; `late` where the GPU may still be at work before it. */
-static void end_with_last(struct pool *reserve, bool late) {
+static void end_with_last(struct pool *pool, bool late) {
     mutex_lock(&lock);
-    if (reserve->taken && reserve->gone && __atomic_load_n(&reserve->living, __ATOMIC_SEQ_CST) == 0) {
-        reserve->late = late;
+    if (pool->taken && pool->gone && __atomic_load_n(&pool->living, __ATOMIC_SEQ_CST) == 0) {
+        pool->late = late;
         if (!late) {
-            end(reserve);
+            end(pool);
         }
     }
     mutex_unlock(&lock);
     if (late) {
-        pools_mark_freed();
+        mark_freed();
     }
 }
 
-static bool is_gone(const struct pool *reserve) {
-    return __atomic_load_n(&reserve->gone, __ATOMIC_SEQ_CST);
+static bool is_gone(const struct pool *pool) {
+    return __atomic_load_n(&pool->gone, __ATOMIC_SEQ_CST);
 }
 
-void pool_allocated(struct pool *reserve) {
-    __atomic_add_fetch(&reserve->living, 1, __ATOMIC_SEQ_CST);
+void pool_allocated(struct pool *pool) {
+    __atomic_add_fetch(&pool->living, 1, __ATOMIC_SEQ_CST);
 }
 
-static void drop(struct pool *reserve, bool late) {
-    if (__atomic_sub_fetch(&reserve->living, 1, __ATOMIC_SEQ_CST) == 0 && is_gone(reserve)) {
-        end_with_last(reserve, late);
+static void drop(struct pool *pool, bool late) {
+    if (__atomic_sub_fetch(&pool->living, 1, __ATOMIC_SEQ_CST) == 0 && is_gone(pool)) {
+        end_with_last(pool, late);
     }
 }
 
-void pool_freed(struct pool *reserve) {
-    pools_mark_freed();
-    drop(reserve, false);
+void pool_freed(struct pool *pool) {
+    mark_freed();
+    drop(pool, false);
 }
 
 /* Takes no lock: whoever has it may wait for the driver, which waits for this. */
 static void reached(void *data) {
-    struct pool *reserve = data;
-    if (__atomic_sub_fetch(&reserve->living, 1, __ATOMIC_SEQ_CST) == 0) {
-        __atomic_store_n(&reserve->over, true, __ATOMIC_RELEASE);
-        pools_mark_freed();
+    struct pool *pool = data;
+    if (__atomic_sub_fetch(&pool->living, 1, __ATOMIC_SEQ_CST) == 0) {
+        __atomic_store_n(&pool->over, true, __ATOMIC_RELEASE);
+        mark_freed();
     }
 }
 
-void pool_freed_in_stream(struct pool *reserve, CUstream stream) {
-    pools_mark_freed();
+void pool_freed_in_stream(struct pool *pool, CUstream stream) {
+    mark_freed();
     /* Nobody tells when memory of a destroyed pool has gone back: the stream says when it has come to that. */
-    if (is_gone(reserve) && DRIVER(cuLaunchHostFunc) != NULL &&
-        DRIVER(cuLaunchHostFunc)(stream, reached, reserve) == CUDA_SUCCESS) {
+    if (is_gone(pool) && DRIVER(cuLaunchHostFunc) != NULL &&
+        DRIVER(cuLaunchHostFunc)(stream, reached, pool) == CUDA_SUCCESS) {
         return;
     }
-    drop(reserve, true);
+    drop(pool, true);
 }
 
 void pools_settle(void) {
@@ -227,71 +227,70 @@ void pools_settle(void) {
     }
     __atomic_store_n(&freed, false, __ATOMIC_RELAXED);
     bool more = false;
-    for (struct pool *reserve = reserves; reserve < reserves + MOST; reserve++) {
-        if (reserve->taken && reserve->gone && reserve->late) {
-            end(reserve);
+    for (struct pool *pool = pools; pool < pools + MOST; pool++) {
+        if (pool->taken && pool->gone && pool->late) {
+            end(pool);
         }
-        end_if_over(reserve);
-        if (!reserve->taken || reserve->gone || reserve->pool == NULL || reserve->gpu == NO_GPU ||
-            reserve->counted == 0) {
+        end_if_over(pool);
+        if (!pool->taken || pool->gone || pool->handle == NULL || pool->gpu == NO_GPU || pool->counted == 0) {
             continue;
         }
-        follow(reserve);
-        more |= reserve->counted > kept(reserve);
+        follow(pool);
+        more |= pool->counted > kept(pool);
     }
     if (more) {
-        pools_mark_freed();
+        mark_freed();
     }
     mutex_unlock(&lock);
 }
 
-bool pool_begin_growth(struct pool *reserve, struct reservation *reservation, uint64_t bytes) {
+bool pool_begin_growth(struct pool *pool, struct pool_growth *growth, uint64_t bytes) {
     uint64_t reserved, used, whole = 0;
     mutex_lock(&lock);
     for (int turn = 0; turn < 2; turn++) {
-        uint64_t idle = ask(reserve, &reserved, &used) && reserved > used ? reserved - used : 0;
+        uint64_t idle = ask(pool, &reserved, &used) && reserved > used ? reserved - used : 0;
         uint64_t need = bytes > idle ? bytes - idle : 0;
         if (!pages_whole(need, &whole)) {
             break;
         }
-        *reservation = (struct reservation){.gpu = reserve->gpu, .bytes = whole};
-        enum quota_answer answer = turn == 0 ? quota_try(reserve->gpu, whole) : quota_take(reserve->gpu, whole);
-        reservation->counted = answer == QUOTA_TAKEN;
+        *growth = (struct pool_growth){.bytes = whole};
+        enum quota_answer answer = turn == 0 ? quota_try(pool->gpu, whole) : quota_take(pool->gpu, whole);
+        growth->counted = answer == QUOTA_TAKEN;
         if (answer != QUOTA_REFUSED) {
             return true;
         }
-        look(reserve->gpu);
+        look(pool->gpu);
     }
     mutex_unlock(&lock);
     return false;
 }
 
-bool pool_end_growth(struct pool *reserve, struct reservation *reservation) {
+bool pool_end_growth(struct pool *pool, struct pool_growth *growth) {
     /* What was taken ahead is the reserve's from here on; following it gives back what wasn't needed. */
-    if (reservation->counted) {
-        reserve->counted += reservation->bytes;
+    if (growth->counted) {
+        pool->counted += growth->bytes;
     }
-    bool fits = follow(reserve);
+    bool fits = follow(pool);
     mutex_unlock(&lock);
     return fits;
 }
 
-CUresult pools_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool)) {
+CUresult pools_destroy(CUmemoryPool handle, CUresult (*destroy)(CUmemoryPool)) {
     mutex_lock(&lock);
-    struct pool *reserve = find(pool, 0);
-    if (reserve != NULL && reserve->gpu != NO_GPU && DRIVER(cuMemPoolTrimTo) != NULL &&
-        DRIVER(cuMemPoolTrimTo)(pool, 0) == CUDA_SUCCESS) {
-        follow(reserve);
+    struct pool *pool = find(handle, 0);
+    if (pool != NULL && pool->gpu != NO_GPU && DRIVER(cuMemPoolTrimTo) != NULL &&
+        DRIVER(cuMemPoolTrimTo)(handle, 0) == CUDA_SUCCESS) {
+        follow(pool);
     }
-    CUresult result = destroy(pool);
-    if (result == CUDA_SUCCESS && reserve != NULL) {
-        __atomic_store_n(&reserve->gone, true, __ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&reserve->living, __ATOMIC_SEQ_CST) == 0) {
-            reserve->late = reserve->counted > 0;
-            if (!reserve->late) {
-                end(reserve);
+    CUresult result = destroy(handle);
+    if (result == CUDA_SUCCESS && pool != NULL) {
+        __atomic_store_n(&pool->gone, true, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&pool->living, __ATOMIC_SEQ_CST) == 0) {
+            pool->late = pool->counted > 0;
+            if (!pool->late) {
+                end(pool);
             }
-            pools_mark_freed();
+            mark_freed();
         }
     }
     mutex_unlock(&lock);

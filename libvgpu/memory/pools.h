@@ -1,45 +1,53 @@
-/* Memory that the driver holds in reserve: pools, and what graphs allocate from. It grows in the driver's own steps and
- * shrinks when the driver likes, so the driver's own count of it is what is counted, and looked at again when short.
+/* Memory that the driver keeps in pools: cuMemAllocAsync and the memory nodes of graphs allocate from them.
+ *
+ * A pool grows in steps that the driver chooses and shrinks when the driver likes. So libvgpu counts the size that the
+ * driver reports for the whole pool, not the single allocations. It reads that size after each allocation from the pool,
+ * after a synchronization that follows a free, and before it refuses memory.
  */
 #ifndef UNIGPU_MEMORY_POOLS_H
 #define UNIGPU_MEMORY_POOLS_H
 
-#include "libvgpu/memory/reservation.h"
+#include "libvgpu/driver/devices.h"
 
 struct pool;
 
-/* The pool's reserve; NULL where the driver doesn't tell its size, or it is nobody's that we know. */
-struct pool *pools_find(CUmemoryPool pool);
+/* Bytes reserved from the share before a pool may grow. */
+struct pool_growth {
+    uint64_t bytes;
+    bool counted;
+};
 
-/* The reserve from which the device's graphs allocate; NULL likewise. */
+/* Returns the pool of that handle; NULL where the driver doesn't report its size, or its GPU is not one of ours. */
+struct pool *pools_find(CUmemoryPool handle);
+
+/* Returns the pool from which the device's graphs allocate; NULL likewise. */
 struct pool *pools_of_graphs(CUdevice device);
 
-/* The pool is on that device, or (CU_DEVICE_INVALID) on none; false where there is no room to note it. */
-bool pools_note(CUmemoryPool pool, CUdevice device);
+/* Notes that a pool was created on the device, or (CU_DEVICE_INVALID) on none; false where there is no room to note it. */
+bool pools_note(CUmemoryPool handle, CUdevice device);
 
-/* Takes what `bytes` more from the reserve can make it grow by; with success the reserves stay locked until the end. */
-bool pool_begin_growth(struct pool *reserve, struct reservation *reservation, uint64_t bytes);
+/* Reserves as much as an allocation of `bytes` can make the pool grow by; false: refused. After success all pools stay
+ * locked until pool_end_growth. */
+bool pool_begin_growth(struct pool *pool, struct pool_growth *growth, uint64_t bytes);
 
-/* Counts what the reserve has grown to; false where that is more than is left. */
-bool pool_end_growth(struct pool *reserve, struct reservation *reservation);
+/* Counts the size that the pool has now; false where it grew by more than is left of the share. */
+bool pool_end_growth(struct pool *pool, struct pool_growth *growth);
 
-/* Looks at all reserves of the GPU again: the driver may have given memory back meanwhile. */
+/* Reads the sizes of all pools of the GPU again: the driver may have released memory. */
 void pools_refresh(int gpu);
 
-/* Something from a pool was freed: the pool may give it back to the GPU as soon as the GPU is done with it. */
-void pools_mark_freed(void);
-
-/* The GPU was waited for: counts what pools gave back, where something was freed; costs nothing else. */
+/* Counts what pools released, where something was freed since the last call; otherwise costs nothing. Call after a
+ * synchronization with the GPU. */
 void pools_settle(void);
 
-/* An allocation of the reserve lives; every one is freed with one of the two below. */
-void pool_allocated(struct pool *reserve);
+/* One more allocation of the pool lives; pool_freed or pool_freed_in_stream ends each. */
+void pool_allocated(struct pool *pool);
 
-/* It was freed, and the driver is done with it; or it will be when the stream comes to it. */
-void pool_freed(struct pool *reserve);
-void pool_freed_in_stream(struct pool *reserve, CUstream stream);
+/* The allocation is freed, at once or when the stream reaches the free. */
+void pool_freed(struct pool *pool);
+void pool_freed_in_stream(struct pool *pool, CUstream stream);
 
-/* Destroys the pool; what its living allocations hold is counted until the last of them is freed. */
-CUresult pools_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool));
+/* Destroys the pool. The memory under its living allocations stays counted until the last of them is freed. */
+CUresult pools_destroy(CUmemoryPool handle, CUresult (*destroy)(CUmemoryPool));
 
 #endif

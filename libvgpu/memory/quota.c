@@ -66,3 +66,17 @@ void quota_give(int gpu, uint64_t bytes) {
 uint64_t quota_used(int gpu) {
     return gpu == NO_GPU ? 0 : account_used((unsigned)gpu);
 }
+
+bool quota_counted_already(int gpu, uint64_t bytes) {
+    struct account_process processes[VGPU_SLOTS];
+    if (gpu == NO_GPU) {
+        return false;
+    }
+    unsigned count = account_processes((unsigned)gpu, processes, VGPU_SLOTS);
+    for (unsigned place = 0; place < count; place++) {
+        if (processes[place].used >= bytes) {
+            return true;
+        }
+    }
+    return false;
+}

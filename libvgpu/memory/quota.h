@@ -9,7 +9,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NO_GPU (-1)
 #define QUOTA_UNLIMITED UINT64_MAX
 
 enum quota_answer {
@@ -32,5 +31,9 @@ uint64_t quota_limit(int gpu);
 
 /* Bytes that the container's living processes have of it. */
 uint64_t quota_used(int gpu);
+
+/* Whether memory of that size, which another process made, may be counted already: one of the container's processes has
+ * as much of the GPU. */
+bool quota_counted_already(int gpu, uint64_t bytes);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "libvgpu/memory/pages.h"
 #include "libvgpu/memory/pools.h"
+#include "libvgpu/memory/quota.h"
 
 bool reservation_take(struct reservation *reservation, CUcontext context, int gpu, uint64_t bytes) {
     *reservation = (struct reservation){.context = context, .bytes = bytes, .gpu = gpu};

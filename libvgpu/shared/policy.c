@@ -136,7 +136,7 @@ bool policy_limit(unsigned gpu, uint64_t *bytes) {
     return true;
 }
 
-bool policy_compute(unsigned gpu, struct rate_policy *compute) {
+bool policy_compute(unsigned gpu, struct policy_compute *compute) {
     const struct vgpu_policy *file = map();
     uint32_t sequence;
     struct head head;

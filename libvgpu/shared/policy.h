@@ -6,9 +6,19 @@
 #include <stdint.h>
 
 #include "libvgpu/base/layout.h"
-#include "libvgpu/compute/rate.h"
 
 #define POLICY_UNLIMITED UINT64_MAX
+
+/* The policy's terms for the time of one GPU. */
+struct policy_compute {
+    uint32_t flags;
+    uint32_t compute; /* VGPU_POLICY_UNLIMITED, _HARD or _SOFT */
+    uint32_t cores;   /* percent */
+    uint32_t ceiling; /* percent */
+    uint32_t current_rate;   /* hundredths of a percent; 0: the agent set none */
+    uint32_t neighbour_load; /* hundredths of a percent */
+    uint64_t heartbeat_ns;   /* CLOCK_MONOTONIC; 0: there is no agent */
+};
 
 /* A consistent copy of the policy file; false where there is none that can be used, which was then said on stderr. */
 bool policy_copy(struct vgpu_policy *copy);
@@ -18,6 +28,6 @@ bool policy_copy(struct vgpu_policy *copy);
 bool policy_limit(unsigned gpu, uint64_t *bytes);
 
 /* What it says of the GPU's GPU time; false where there is no policy that can be used. */
-bool policy_compute(unsigned gpu, struct rate_policy *compute);
+bool policy_compute(unsigned gpu, struct policy_compute *compute);
 
 #endif

@@ -44,7 +44,7 @@ int main(void) {
         } else if (strcmp(what, "class") == 0) {
             printf("%u\n", token_bucket_class((uint64_t)n[0]));
         } else if (strcmp(what, "rate") == 0) {
-            struct rate_policy policy = {.flags = (uint32_t)n[0],
+            struct policy_compute policy = {.flags = (uint32_t)n[0],
                                          .compute = (uint32_t)n[1],
                                          .cores = (uint32_t)n[2],
                                          .ceiling = (uint32_t)n[3],
