@@ -31,7 +31,7 @@ void cost_cache_doubt(void) {
 }
 
 static uint32_t place_of(const struct cost_key *key, const void *context) {
-    uint64_t mixed = key->function ^ key->grid * 0x9e3779b97f4a7c15u ^ key->shape * 0xc2b2ae3d27d4eb4fu ^
+    uint64_t mixed = key->handle ^ key->grid * 0x9e3779b97f4a7c15u ^ key->shape * 0xc2b2ae3d27d4eb4fu ^
                      key->rest * 0x165667b19e3779f9u ^ (uintptr_t)context >> 4;
     mixed *= 0x9e3779b97f4a7c15u;
     return (uint32_t)(mixed >> 40) % ROOM;

@@ -7,13 +7,36 @@
 
 #include "libvgpu/compute/estimate.h"
 
-/* What launches that cost the same have in common. */
+/* Kernels and graphs may have handles of the same value. */
+enum cost_kind { COST_OF_KERNEL, COST_OF_GRAPH };
+
+/* What launches of the same cost have in common, in four words that a launch compares. */
 struct cost_key {
-    uint64_t function; /* or the graph made ready to run */
-    uint64_t grid;     /* x, y */
-    uint64_t shape;    /* z of the grid, x of the block */
-    uint64_t rest;     /* y and z of the block, dynamic shared memory */
+    uint64_t handle; /* the function, or the executable graph */
+    uint64_t grid;   /* x, y */
+    uint64_t shape;  /* z of the grid, x of the block */
+    uint64_t rest;   /* y and z of the block, the kind in bit COST_KIND_BIT, dynamic shared memory */
 };
+
+/* No driver accepts a block whose z reaches this bit. */
+#define COST_KIND_BIT 31
+
+static inline struct cost_key cost_key_of_kernel(const void *function, unsigned grid_x, unsigned grid_y,
+                                                 unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
+                                                 unsigned shared) {
+    return (struct cost_key){.handle = (uintptr_t)function,
+                             .grid = (uint64_t)grid_y << 32 | grid_x,
+                             .shape = (uint64_t)block_x << 32 | grid_z,
+                             .rest = (uint64_t)shared << 32 | (block_z << 16 ^ block_y)};
+}
+
+static inline struct cost_key cost_key_of_graph(const void *graph) {
+    return (struct cost_key){.handle = (uintptr_t)graph, .rest = (uint64_t)COST_OF_GRAPH << COST_KIND_BIT};
+}
+
+static inline enum cost_kind cost_key_kind(const struct cost_key *key) {
+    return (enum cost_kind)(key->rest >> COST_KIND_BIT & 1);
+}
 
 /* From here on each launch is measured, and its charge corrected. */
 #define COST_LONG_NS 2000000

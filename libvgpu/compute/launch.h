@@ -83,19 +83,13 @@ void launch_close_run(void);
 /* In the child of a fork. */
 void launch_after_fork(void);
 
-static inline struct cost_key launch_key(const void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-                                         unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared) {
-    return (struct cost_key){(uintptr_t)function, (uint64_t)grid_y << 32 | grid_x, (uint64_t)block_x << 32 | grid_z,
-                             (uint64_t)shared << 32 | (block_z << 16 ^ block_y)};
-}
-
 static inline struct launch_memo *launch_memo_of(struct launch_thread *thread, const struct cost_key *key) {
-    uint64_t mixed = (key->function >> 4) + key->grid * 7 + (key->shape >> 32);
+    uint64_t mixed = (key->handle >> 4) + key->grid * 7 + (key->shape >> 32);
     return &thread->memos[mixed % LAUNCH_MEMOS];
 }
 
 static inline bool launch_remembers(const struct launch_memo *memo, const struct cost_key *key) {
-    return memo->key.function == key->function && memo->key.grid == key->grid && memo->key.shape == key->shape &&
+    return memo->key.handle == key->handle && memo->key.grid == key->grid && memo->key.shape == key->shape &&
            memo->key.rest == key->rest && memo->generation == __atomic_load_n(&cost_cache_generation, __ATOMIC_RELAXED);
 }
 

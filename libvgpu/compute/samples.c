@@ -214,9 +214,10 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
         /* Side by side with others of the container: what time there was for it beside theirs. */
         missing += (int64_t)(in_company ? part : own) - sample->charged;
     }
-    log_write(LOG_DEBUG, "GPU %d: %u launches took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
-              sample->gpu, sample->launches, (unsigned long long)elapsed, (int)view,
-              measured.exact ? "exactly" : "at most", (unsigned long long)cost->value, (long long)missing);
+    log_write(LOG_DEBUG, "GPU %d: %u launches of a %s took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
+              sample->gpu, sample->launches, cost_key_kind(&cost->key) == COST_OF_GRAPH ? "graph" : "kernel",
+              (unsigned long long)elapsed, (int)view, measured.exact ? "exactly" : "at most",
+              (unsigned long long)cost->value, (long long)missing);
     /* A long launch waits for much to be earned: it needs at once what it has too much of. */
     if (missing < 0 && sample->charged < 0) {
         gpu_time_return(sample->gpu, -missing);

@@ -85,17 +85,25 @@ static bool find(const unsigned char *uuid, int fallback, int *gpu) {
     return true;
 }
 
+enum lookup_state { LOOKUP_PENDING, LOOKUP_DONE };
+
+/* Read and written as one. */
+struct lookup {
+    _Alignas(2) uint8_t state; /* enum lookup_state */
+    int8_t gpu;                /* or NO_GPU */
+};
+
 int devices_gpu(CUdevice device) {
-    /* Two above the GPU: 0 is not known yet. */
-    static int8_t known[DEVICES];
+    static struct lookup known[DEVICES];
     CUuuid uuid;
     int gpu;
     if (device < 0 || device >= DEVICES) {
         return NO_GPU;
     }
-    int8_t seen = __atomic_load_n(&known[device], __ATOMIC_RELAXED);
-    if (seen != 0) {
-        return seen - 2;
+    struct lookup seen;
+    __atomic_load(&known[device], &seen, __ATOMIC_RELAXED);
+    if (seen.state == LOOKUP_DONE) {
+        return seen.gpu;
     }
     /* The second version tells the parts of a partitioned GPU apart. */
     __typeof__(&cuDeviceGetUuid) get = DRIVER(cuDeviceGetUuid_v2);
@@ -106,7 +114,8 @@ int devices_gpu(CUdevice device) {
         return NO_GPU;
     }
     if (find((const unsigned char *)uuid.bytes, device, &gpu)) {
-        __atomic_store_n(&known[device], (int8_t)(gpu + 2), __ATOMIC_RELAXED);
+        seen = (struct lookup){.state = LOOKUP_DONE, .gpu = (int8_t)gpu};
+        __atomic_store(&known[device], &seen, __ATOMIC_RELAXED);
     }
     return gpu;
 }

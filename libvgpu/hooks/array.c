@@ -57,12 +57,12 @@ static CUresult destroyed(bool noted, CUresult result, const struct allocation *
 
 CUresult hook_cuArrayDestroy(__typeof__(&cuArrayDestroy) driver, CUarray array) {
     struct allocation entry;
-    bool noted = allocations_remove(ALLOCATION_ARRAY, (uintptr_t)array, &entry);
+    bool noted = allocations_remove(ALLOCATION_KEY(ARRAY, array), &entry);
     return destroyed(noted, driver(array), &entry);
 }
 
 CUresult hook_cuMipmappedArrayDestroy(__typeof__(&cuMipmappedArrayDestroy) driver, CUmipmappedArray mipmapped_array) {
     struct allocation entry;
-    bool noted = allocations_remove(ALLOCATION_ARRAY, (uintptr_t)mipmapped_array, &entry);
+    bool noted = allocations_remove(ALLOCATION_KEY(ARRAY, mipmapped_array), &entry);
     return destroyed(noted, driver(mipmapped_array), &entry);
 }

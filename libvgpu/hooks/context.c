@@ -21,7 +21,7 @@ static CUresult born(struct context_cost *context_cost, CUresult result, CUconte
         result = CUDA_ERROR_OUT_OF_MEMORY;
     }
     context_cost->reservation.context = context;
-    return reservation_finish(&context_cost->reservation, result, ALLOCATION_CONTEXT, (uintptr_t)context);
+    return reservation_finish(&context_cost->reservation, result, ALLOCATION_KEY(CONTEXT, context));
 }
 
 static CUresult end_created(CUcontext context) {

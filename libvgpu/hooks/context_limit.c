@@ -9,9 +9,8 @@
 
 static struct mutex setting;
 
-/* Handles of contexts are at least so far apart that a limit's number fits in between. */
-static uint64_t key_of(CUcontext context, CUlimit limit) {
-    return (uintptr_t)context + (unsigned)limit;
+static struct allocation_key key_of(enum allocation_kind kind, CUcontext context, CUlimit limit) {
+    return (struct allocation_key){.handle = (uintptr_t)context, .limit = (uint32_t)limit, .kind = (uint8_t)kind};
 }
 
 /* How many times the GPU holds what the limit is the size of; 0: its size says nothing of memory. */
@@ -33,11 +32,15 @@ static uint64_t times(CUlimit limit) {
 /* The size with which the context began, which is part of what it cost. */
 static uint64_t first_size(CUcontext context, CUlimit limit, size_t now) {
     struct allocation entry;
-    if (allocations_find(ALLOCATION_FIRST_SIZE, key_of(context, limit), &entry)) {
+    if (allocations_find(key_of(ALLOCATION_FIRST_SIZE, context, limit), &entry)) {
         return entry.bytes;
     }
-    allocations_add((struct allocation){
-        .key = key_of(context, limit), .bytes = now, .context = context, .gpu = NO_GPU, .kind = ALLOCATION_FIRST_SIZE});
+    allocations_add((struct allocation){.handle = (uintptr_t)context,
+                                        .limit = (uint32_t)limit,
+                                        .bytes = now,
+                                        .context = context,
+                                        .gpu = NO_GPU,
+                                        .kind = ALLOCATION_FIRST_SIZE});
     return now;
 }
 
@@ -54,7 +57,7 @@ static CUresult set(__typeof__(&cuCtxSetLimit) driver, CUcontext context, int gp
     if (__builtin_mul_overflow(value > first ? value - first : 0, times(limit), &need) || !pages_whole(need, &whole)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    allocations_find(ALLOCATION_LIMIT, key_of(context, limit), &has);
+    allocations_find(key_of(ALLOCATION_LIMIT, context, limit), &has);
     if (!reservation_take(&reservation, context, gpu, whole > has.bytes ? whole - has.bytes : 0)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
@@ -66,10 +69,10 @@ static CUresult set(__typeof__(&cuCtxSetLimit) driver, CUcontext context, int gp
         driver(limit, now);
     }
     if (result == CUDA_SUCCESS && reservation.counted &&
-        allocations_remove(ALLOCATION_LIMIT, key_of(context, limit), &has)) {
+        allocations_remove(key_of(ALLOCATION_LIMIT, context, limit), &has)) {
         reservation.bytes += has.bytes;
     }
-    result = reservation_finish(&reservation, result, ALLOCATION_LIMIT, key_of(context, limit));
+    result = reservation_finish(&reservation, result, key_of(ALLOCATION_LIMIT, context, limit));
     return refused ? CUDA_ERROR_OUT_OF_MEMORY : result;
 }
 

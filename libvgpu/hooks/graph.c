@@ -46,7 +46,7 @@ static void add_up(CUgraph graph, struct need *need) {
     free(nodes);
 }
 
-/* The note of a graph that allocates: bytes, and the device in place of the GPU. */
+/* Notes what a graph allocates when it runs. */
 static CUresult instantiated(CUresult result, CUgraphExec *graph_exec, CUgraph graph) {
     struct need need = {0};
     if (result != CUDA_SUCCESS || graph_exec == NULL) {
@@ -54,9 +54,9 @@ static CUresult instantiated(CUresult result, CUgraphExec *graph_exec, CUgraph g
     }
     add_up(graph, &need);
     if (need.bytes > 0) {
-        allocations_add((struct allocation){.key = (uintptr_t)*graph_exec,
+        allocations_add((struct allocation){.handle = (uintptr_t)*graph_exec,
                                             .bytes = need.bytes,
-                                            .gpu = (int16_t)need.device,
+                                            .device = (int16_t)need.device,
                                             .kind = ALLOCATION_EXECUTABLE});
     }
     return result;
@@ -85,7 +85,7 @@ CUresult hook_cuGraphInstantiateWithParams(__typeof__(&cuGraphInstantiateWithPar
 /* What the graph costs is to be learned anew. */
 static CUresult changed(CUgraphExec graph_exec, CUresult result) {
     if (result == CUDA_SUCCESS) {
-        struct cost_key key = key_cuGraphLaunch(graph_exec, NULL);
+        struct cost_key key = cost_key_of_graph(graph_exec);
         cost_cache_forget(&key);
     }
     return result;
@@ -93,7 +93,7 @@ static CUresult changed(CUgraphExec graph_exec, CUresult result) {
 
 CUresult hook_cuGraphExecDestroy(__typeof__(&cuGraphExecDestroy) driver, CUgraphExec graph_exec) {
     struct allocation entry;
-    allocations_remove(ALLOCATION_EXECUTABLE, (uintptr_t)graph_exec, &entry);
+    allocations_remove(ALLOCATION_KEY(EXECUTABLE, graph_exec), &entry);
     return changed(graph_exec, driver(graph_exec));
 }
 
@@ -148,10 +148,10 @@ CUresult hook_cuGraphNodeSetEnabled(__typeof__(&cuGraphNodeSetEnabled) driver, C
 static CUresult run(CUresult (*driver)(CUgraphExec, CUstream), CUgraphExec graph_exec, CUstream stream) {
     struct allocation entry;
     struct pool_growth growth;
-    if (!allocations_find(ALLOCATION_EXECUTABLE, (uintptr_t)graph_exec, &entry)) {
+    if (!allocations_find(ALLOCATION_KEY(EXECUTABLE, graph_exec), &entry)) {
         return driver(graph_exec, stream);
     }
-    struct pool *pool = pools_of_graphs(entry.gpu);
+    struct pool *pool = pools_of_graphs(entry.device);
     if (pool == NULL) {
         return driver(graph_exec, stream);
     }

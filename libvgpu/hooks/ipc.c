@@ -15,12 +15,12 @@ CUresult hook_cuImportExternalMemory(__typeof__(&cuImportExternalMemory) driver,
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     CUresult result = driver(ext_mem_out, mem_handle_desc);
-    return reservation_finish(&reservation, result, ALLOCATION_EXTERNAL, (uintptr_t)*ext_mem_out);
+    return reservation_finish(&reservation, result, ALLOCATION_KEY(EXTERNAL, *ext_mem_out));
 }
 
 CUresult hook_cuDestroyExternalMemory(__typeof__(&cuDestroyExternalMemory) driver, CUexternalMemory ext_mem) {
     struct allocation entry;
-    bool noted = allocations_remove(ALLOCATION_EXTERNAL, (uintptr_t)ext_mem, &entry);
+    bool noted = allocations_remove(ALLOCATION_KEY(EXTERNAL, ext_mem), &entry);
     CUresult result = driver(ext_mem);
     if (noted && result == CUDA_SUCCESS) {
         reservation_release(&entry);
@@ -42,7 +42,7 @@ static CUresult opened(CUresult result, CUdeviceptr *pointer) {
         return result;
     }
     if (reservation_take(&reservation, context, gpu, bytes)) {
-        return reservation_finish(&reservation, result, ALLOCATION_EXTERNAL, *pointer);
+        return reservation_finish(&reservation, result, ALLOCATION_KEY(EXTERNAL, *pointer));
     }
     DRIVER(cuIpcCloseMemHandle)(*pointer);
     return CUDA_ERROR_OUT_OF_MEMORY;
@@ -60,7 +60,7 @@ CUresult hook_cuIpcOpenMemHandle_v2(__typeof__(&cuIpcOpenMemHandle_v2) driver, C
 
 CUresult hook_cuIpcCloseMemHandle(__typeof__(&cuIpcCloseMemHandle) driver, CUdeviceptr pointer) {
     struct allocation entry;
-    bool noted = allocations_remove(ALLOCATION_EXTERNAL, pointer, &entry);
+    bool noted = allocations_remove(ALLOCATION_KEY(EXTERNAL, pointer), &entry);
     CUresult result = driver(pointer);
     if (noted && result == CUDA_SUCCESS) {
         reservation_release(&entry);

@@ -28,8 +28,9 @@ CUresult hook_cuLaunchCooperativeKernelMultiDevice(__typeof__(&cuLaunchCooperati
     launch_close_run();
     for (unsigned place = 0; place < device_count; place++) {
         const CUDA_LAUNCH_PARAMS *wanted = &launch_params_list[place];
-        struct cost_key key = launch_key(wanted->function, wanted->grid_x, wanted->grid_y, wanted->grid_z,
-                                         wanted->block_x, wanted->block_y, wanted->block_z, wanted->shared_bytes);
+        struct cost_key key =
+            cost_key_of_kernel(wanted->function, wanted->grid_x, wanted->grid_y, wanted->grid_z, wanted->block_x,
+                               wanted->block_y, wanted->block_z, wanted->shared_bytes);
         bool entered = enter(wanted->stream);
         launch_begin_alone(&launches[place], &key, wanted->stream);
         if (entered) {

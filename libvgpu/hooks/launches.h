@@ -7,14 +7,11 @@
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/compute/launch.h"
 
-/* Handles of functions and graphs are addresses: an odd number beside them tells that it is a graph. */
-#define LAUNCH_GRAPH 1u
-
 static inline struct cost_key key_cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                                                  unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared,
                                                  CUstream stream, void **parameters, void **extra) {
     (void)stream, (void)parameters, (void)extra;
-    return launch_key(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared);
+    return cost_key_of_kernel(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared);
 }
 
 static inline CUstream stream_cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
@@ -30,7 +27,7 @@ static inline struct cost_key key_cuLaunchCooperativeKernel(CUfunction function,
                                                             unsigned block_z, unsigned shared, CUstream stream,
                                                             void **parameters) {
     (void)stream, (void)parameters;
-    return launch_key(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared);
+    return cost_key_of_kernel(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared);
 }
 
 static inline CUstream stream_cuLaunchCooperativeKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
@@ -46,10 +43,10 @@ static inline struct cost_key key_cuLaunchKernelEx(const CUlaunchConfig *config,
                                                    void **extra) {
     (void)parameters, (void)extra;
     if (config == NULL) {
-        return launch_key(function, 0, 0, 0, 0, 0, 0, 0);
+        return cost_key_of_kernel(function, 0, 0, 0, 0, 0, 0, 0);
     }
-    return launch_key(function, config->grid_x, config->grid_y, config->grid_z, config->block_x, config->block_y,
-                      config->block_z, config->shared_bytes);
+    return cost_key_of_kernel(function, config->grid_x, config->grid_y, config->grid_z, config->block_x,
+                              config->block_y, config->block_z, config->shared_bytes);
 }
 
 static inline CUstream stream_cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **parameters,
@@ -60,7 +57,7 @@ static inline CUstream stream_cuLaunchKernelEx(const CUlaunchConfig *config, CUf
 
 /* The doors of the driver's first years: the shape of a block, set before, isn't known. */
 static inline struct cost_key key_cuLaunch(CUfunction function) {
-    return launch_key(function, 1, 1, 0, 0, 0, 0, 0);
+    return cost_key_of_kernel(function, 1, 1, 0, 0, 0, 0, 0);
 }
 
 static inline CUstream stream_cuLaunch(CUfunction function) {
@@ -69,7 +66,7 @@ static inline CUstream stream_cuLaunch(CUfunction function) {
 }
 
 static inline struct cost_key key_cuLaunchGrid(CUfunction function, int grid_width, int grid_height) {
-    return launch_key(function, (unsigned)grid_width, (unsigned)grid_height, 0, 0, 0, 0, 0);
+    return cost_key_of_kernel(function, (unsigned)grid_width, (unsigned)grid_height, 0, 0, 0, 0, 0);
 }
 
 static inline CUstream stream_cuLaunchGrid(CUfunction function, int grid_width, int grid_height) {
@@ -90,7 +87,7 @@ static inline CUstream stream_cuLaunchGridAsync(CUfunction function, int grid_wi
 
 static inline struct cost_key key_cuGraphLaunch(CUgraphExec graph_exec, CUstream stream) {
     (void)stream;
-    return (struct cost_key){.function = (uintptr_t)graph_exec, .shape = LAUNCH_GRAPH};
+    return cost_key_of_graph(graph_exec);
 }
 
 static inline CUstream stream_cuGraphLaunch(CUgraphExec graph_exec, CUstream stream) {

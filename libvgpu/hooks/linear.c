@@ -60,7 +60,7 @@ CUresult hook_cuMemFreeAsync(__typeof__(&cuMemFreeAsync) driver, CUdeviceptr poi
     bool noted = linear_take_out(pointer, &entry);
     CUresult result = driver(pointer, stream);
     if (noted && result == CUDA_SUCCESS && entry.kind == ALLOCATION_POOLED) {
-        pool_freed_in_stream(entry.context, stream);
+        pool_freed_in_stream(entry.pool, stream);
     } else {
         linear_freed(noted, result, pointer, &entry);
     }

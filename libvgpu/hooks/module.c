@@ -23,7 +23,7 @@ static CUresult loaded(CUresult result, const struct nvml_delta *delta, int gpu,
         return result;
     }
     if (reservation_take(&reservation, context, gpu, nvml_delta_end(delta, 0))) {
-        return reservation_finish(&reservation, result, ALLOCATION_MODULE, (uintptr_t)handle);
+        return reservation_finish(&reservation, result, ALLOCATION_KEY(MODULE, handle));
     }
     unload(handle);
     return CUDA_ERROR_OUT_OF_MEMORY;
@@ -95,12 +95,12 @@ static CUresult unloaded(bool noted, CUresult result, const struct allocation *e
 
 CUresult hook_cuModuleUnload(__typeof__(&cuModuleUnload) driver, CUmodule module) {
     struct allocation entry;
-    bool noted = allocations_remove(ALLOCATION_MODULE, (uintptr_t)module, &entry);
+    bool noted = allocations_remove(ALLOCATION_KEY(MODULE, module), &entry);
     return unloaded(noted, driver(module), &entry);
 }
 
 CUresult hook_cuLibraryUnload(__typeof__(&cuLibraryUnload) driver, CUlibrary library) {
     struct allocation entry;
-    bool noted = allocations_remove(ALLOCATION_MODULE, (uintptr_t)library, &entry);
+    bool noted = allocations_remove(ALLOCATION_KEY(MODULE, library), &entry);
     return unloaded(noted, driver(library), &entry);
 }

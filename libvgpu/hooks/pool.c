@@ -32,7 +32,7 @@
         if (result == CUDA_SUCCESS) {                                                                             \
             pool_allocated(from);                                                                                 \
             allocations_add(                                                                                      \
-                (struct allocation){.key = *pointer, .context = from, .gpu = NO_GPU, .kind = ALLOCATION_POOLED}); \
+                (struct allocation){.handle = *pointer, .pool = from, .gpu = NO_GPU, .kind = ALLOCATION_POOLED}); \
         }                                                                                                         \
         return result;                                                                                            \
     } while (0)

@@ -19,8 +19,8 @@ struct physical {
 static struct mutex lock;
 
 /* `physical` is NULL for what is on no GPU. */
-static void hold(enum allocation_kind kind, uint64_t key, uint64_t bytes, struct physical *physical) {
-    struct allocation entry = {.key = key, .bytes = bytes, .context = physical, .kind = (uint8_t)kind};
+static void hold(struct allocation_key key, uint64_t bytes, struct physical *physical) {
+    struct allocation entry = {.handle = key.handle, .bytes = bytes, .physical = physical, .kind = key.kind};
     if (allocations_add(entry) && physical != NULL) {
         physical->holders++;
     }
@@ -65,7 +65,7 @@ CUresult hook_cuMemCreate(__typeof__(&cuMemCreate) driver, CUmemGenericAllocatio
     }
     *physical = (struct physical){.bytes = size, .gpu = reservation.gpu, .counted = reservation.counted};
     mutex_lock(&lock);
-    hold(ALLOCATION_HANDLE, *handle, size, physical);
+    hold(ALLOCATION_KEY(HANDLE, *handle), size, physical);
     mutex_unlock(&lock);
     return result;
 }
@@ -74,10 +74,10 @@ CUresult hook_cuMemCreate(__typeof__(&cuMemCreate) driver, CUmemGenericAllocatio
 CUresult hook_cuMemRelease(__typeof__(&cuMemRelease) driver, CUmemGenericAllocationHandle handle) {
     struct allocation entry;
     mutex_lock(&lock);
-    bool noted = allocations_remove(ALLOCATION_HANDLE, handle, &entry);
+    bool noted = allocations_remove(ALLOCATION_KEY(HANDLE, handle), &entry);
     CUresult result = driver(handle);
     if (noted && result == CUDA_SUCCESS) {
-        let_go(entry.context);
+        let_go(entry.physical);
     } else if (noted) {
         allocations_add(entry);
     }
@@ -99,7 +99,7 @@ CUresult hook_cuMemImportFromShareableHandle(__typeof__(&cuMemImportFromShareabl
     if (physical != NULL) {
         *physical = (struct physical){.gpu = gpu_of(&properties), .imported = true};
         mutex_lock(&lock);
-        hold(ALLOCATION_HANDLE, *handle, 0, physical);
+        hold(ALLOCATION_KEY(HANDLE, *handle), 0, physical);
         mutex_unlock(&lock);
     }
     return result;
@@ -121,11 +121,11 @@ CUresult hook_cuMemMap(__typeof__(&cuMemMap) driver, CUdeviceptr ptr, size_t siz
     struct allocation entry;
     mutex_lock(&lock);
     CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
-    bool noted = allocations_find(ALLOCATION_HANDLE, handle, &entry);
-    if (!noted || count_import(entry.context, size)) {
+    bool noted = allocations_find(ALLOCATION_KEY(HANDLE, handle), &entry);
+    if (!noted || count_import(entry.physical, size)) {
         result = driver(ptr, size, offset, handle, flags);
         if (result == CUDA_SUCCESS) {
-            hold(ALLOCATION_MAPPING, ptr, size, noted ? entry.context : NULL);
+            hold(ALLOCATION_KEY(MAPPING, ptr), size, noted ? entry.physical : NULL);
         }
     }
     mutex_unlock(&lock);
@@ -138,8 +138,8 @@ CUresult hook_cuMemUnmap(__typeof__(&cuMemUnmap) driver, CUdeviceptr ptr, size_t
     mutex_lock(&lock);
     CUresult result = driver(ptr, size);
     uint64_t end = ptr + size;
-    while (result == CUDA_SUCCESS && ptr < end && allocations_remove(ALLOCATION_MAPPING, ptr, &entry)) {
-        let_go(entry.context);
+    while (result == CUDA_SUCCESS && ptr < end && allocations_remove(ALLOCATION_KEY(MAPPING, ptr), &entry)) {
+        let_go(entry.physical);
         ptr += entry.bytes;
     }
     mutex_unlock(&lock);
@@ -154,10 +154,10 @@ CUresult hook_cuMemRetainAllocationHandle(__typeof__(&cuMemRetainAllocationHandl
     mutex_lock(&lock);
     CUresult result = driver(handle, addr);
     if (result == CUDA_SUCCESS &&
-        (allocations_find(ALLOCATION_MAPPING, (uintptr_t)addr, &entry) ||
-         allocations_find(ALLOCATION_HANDLE, *handle, &entry)) &&
-        entry.context != NULL) {
-        hold(ALLOCATION_HANDLE, *handle, entry.bytes, entry.context);
+        (allocations_find(ALLOCATION_KEY(MAPPING, addr), &entry) ||
+         allocations_find(ALLOCATION_KEY(HANDLE, *handle), &entry)) &&
+        entry.physical != NULL) {
+        hold(ALLOCATION_KEY(HANDLE, *handle), entry.bytes, entry.physical);
     }
     mutex_unlock(&lock);
     return result;

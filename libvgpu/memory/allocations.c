@@ -19,9 +19,19 @@ struct shard {
 
 static struct shard shards[SHARDS];
 
-static uint64_t mix(enum allocation_kind kind, uint64_t key) {
-    key = (key ^ (uint64_t)kind << 56) * UINT64_C(0x9e3779b97f4a7c15);
-    return key ^ key >> 29;
+_Static_assert(sizeof(struct allocation) == 32, "two in a cache line");
+
+static struct allocation_key key_of(const struct allocation *entry) {
+    return (struct allocation_key){.handle = entry->handle, .limit = entry->limit, .kind = entry->kind};
+}
+
+static bool matches(const struct allocation *entry, struct allocation_key key) {
+    return entry->handle == key.handle && entry->kind == key.kind && entry->limit == key.limit;
+}
+
+static uint64_t mix(struct allocation_key key) {
+    uint64_t mixed = (key.handle ^ (uint64_t)key.kind << 56 ^ (uint64_t)key.limit << 48) * UINT64_C(0x9e3779b97f4a7c15);
+    return mixed ^ mixed >> 29;
 }
 
 static struct shard *shard_of(uint64_t hash) {
@@ -29,7 +39,7 @@ static struct shard *shard_of(uint64_t hash) {
 }
 
 static uint32_t home(const struct shard *shard, const struct allocation *entry) {
-    return (uint32_t)mix(entry->kind, entry->key) & (shard->room - 1);
+    return (uint32_t)mix(key_of(entry)) & (shard->room - 1);
 }
 
 static void put(struct shard *shard, const struct allocation *entry) {
@@ -58,7 +68,7 @@ static bool grow(struct shard *shard) {
 }
 
 bool allocations_add(struct allocation entry) {
-    struct shard *shard = shard_of(mix(entry.kind, entry.key));
+    struct shard *shard = shard_of(mix(key_of(&entry)));
     mutex_lock(&shard->lock);
     bool fits = (shard->count + 1) * 4 <= shard->room * 3 || grow(shard);
     if (fits) {
@@ -82,11 +92,11 @@ static void close_gap(struct shard *shard, uint32_t gap) {
     __atomic_store_n(&shard->count, shard->count - 1, __ATOMIC_RELAXED);
 }
 
-static bool search(enum allocation_kind kind, uint64_t key, struct allocation *entry, bool remove) {
-    uint64_t hash = mix(kind, key);
+static bool search(struct allocation_key key, struct allocation *entry, bool remove) {
+    uint64_t hash = mix(key);
     struct shard *shard = shard_of(hash);
     bool found = false;
-    /* Whoever may look for a note knows its key from a call that has long noted it: no lock to see that there is none. */
+    /* A caller knows the key from a call that noted it before: an empty shard needs no lock. */
     if (__atomic_load_n(&shard->count, __ATOMIC_RELAXED) == 0) {
         return false;
     }
@@ -94,7 +104,7 @@ static bool search(enum allocation_kind kind, uint64_t key, struct allocation *e
     uint32_t mask = shard->room - 1;
     for (uint32_t place = (uint32_t)hash & mask; shard->room > 0 && shard->entries[place].kind != 0;
          place = (place + 1) & mask) {
-        if (shard->entries[place].key == key && shard->entries[place].kind == kind) {
+        if (matches(&shard->entries[place], key)) {
             *entry = shard->entries[place];
             if (remove) {
                 close_gap(shard, place);
@@ -107,17 +117,17 @@ static bool search(enum allocation_kind kind, uint64_t key, struct allocation *e
     return found;
 }
 
-bool allocations_remove(enum allocation_kind kind, uint64_t key, struct allocation *entry) {
-    return search(kind, key, entry, true);
+bool allocations_remove(struct allocation_key key, struct allocation *entry) {
+    return search(key, entry, true);
 }
 
-bool allocations_find(enum allocation_kind kind, uint64_t key, struct allocation *entry) {
-    return search(kind, key, entry, false);
+bool allocations_find(struct allocation_key key, struct allocation *entry) {
+    return search(key, entry, false);
 }
 
-/* What a physical memory's note has in place of a context may be equal to one that has just ended. */
-static bool may_belong(uint8_t kind) {
-    return kind != 0 && kind != ALLOCATION_HANDLE && kind != ALLOCATION_MAPPING;
+/* Whether the note's union holds a context. */
+static bool has_context(uint8_t kind) {
+    return kind != 0 && kind != ALLOCATION_POOLED && kind != ALLOCATION_HANDLE && kind != ALLOCATION_MAPPING;
 }
 
 void allocations_sweep(void *context, void (*each)(const struct allocation *entry)) {
@@ -125,10 +135,10 @@ void allocations_sweep(void *context, void (*each)(const struct allocation *entr
         mutex_lock(&shard->lock);
         uint32_t place = 0;
         while (place < shard->room) {
-            if (may_belong(shard->entries[place].kind) && shard->entries[place].context == context) {
+            if (has_context(shard->entries[place].kind) && shard->entries[place].context == context) {
                 struct allocation entry = shard->entries[place];
                 close_gap(shard, place);
-                each(&entry); /* and look here again: another may have moved in */
+                each(&entry); /* the place is read again: another note may have moved in */
             } else {
                 place++;
             }

@@ -79,7 +79,7 @@ CUresult array_end(struct array_reservation *array, CUresult result, const void 
         return result;
     }
     if (result == CUDA_SUCCESS) {
-        allocations_add((struct allocation){.key = (uintptr_t)handle,
+        allocations_add((struct allocation){.handle = (uintptr_t)handle,
                                             .bytes = array->bytes,
                                             .context = reservation->context,
                                             .gpu = (int16_t)reservation->gpu,

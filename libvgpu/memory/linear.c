@@ -46,7 +46,7 @@ CUresult linear_end(struct reservation *reservation, CUresult result, CUdevicept
     }
     /* Without a note the bytes stay taken until the process ends: too much is counted rather than too little. */
     if (!small) {
-        allocations_add((struct allocation){.key = *pointer,
+        allocations_add((struct allocation){.handle = *pointer,
                                             .bytes = bytes,
                                             .context = reservation->context,
                                             .gpu = (int16_t)reservation->gpu,
@@ -56,8 +56,8 @@ CUresult linear_end(struct reservation *reservation, CUresult result, CUdevicept
 }
 
 bool linear_take_out(CUdeviceptr pointer, struct allocation *entry) {
-    return allocations_remove(ALLOCATION_LINEAR, pointer, entry) ||
-           allocations_remove(ALLOCATION_POOLED, pointer, entry);
+    return allocations_remove(ALLOCATION_KEY(LINEAR, pointer), entry) ||
+           allocations_remove(ALLOCATION_KEY(POOLED, pointer), entry);
 }
 
 void linear_freed(bool noted, CUresult result, CUdeviceptr pointer, const struct allocation *entry) {
@@ -65,7 +65,7 @@ void linear_freed(bool noted, CUresult result, CUdeviceptr pointer, const struct
     if (noted && result == CUDA_SUCCESS) {
         reservation_release(entry);
         if (entry->kind == ALLOCATION_POOLED) {
-            pool_freed(entry->context);
+            pool_freed(entry->pool);
         }
     } else if (noted) {
         allocations_add(*entry);

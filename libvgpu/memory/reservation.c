@@ -48,7 +48,7 @@ void reservation_cancel(struct reservation *reservation) {
     }
 }
 
-CUresult reservation_finish(struct reservation *reservation, CUresult result, enum allocation_kind kind, uint64_t key) {
+CUresult reservation_finish(struct reservation *reservation, CUresult result, struct allocation_key key) {
     if (result != CUDA_SUCCESS) {
         reservation_cancel(reservation);
     }
@@ -56,18 +56,19 @@ CUresult reservation_finish(struct reservation *reservation, CUresult result, en
         return result;
     }
     /* Without a note the bytes stay taken until the process ends: too much is counted rather than too little. */
-    allocations_add((struct allocation){.key = key,
+    allocations_add((struct allocation){.handle = key.handle,
+                                        .limit = key.limit,
                                         .bytes = reservation->bytes,
                                         .context = reservation->context,
                                         .gpu = (int16_t)reservation->gpu,
-                                        .kind = (uint8_t)kind});
+                                        .kind = key.kind});
     return result;
 }
 
 void reservation_release(const struct allocation *entry) {
     uint64_t bytes = entry->bytes;
     if (entry->kind == ALLOCATION_LINEAR) {
-        bytes = pages_remove(entry->key, entry->bytes);
+        bytes = pages_remove(entry->handle, entry->bytes);
     } else if (entry->kind == ALLOCATION_ARRAY) {
         bytes = pages_remove_hidden(entry->context, entry->bytes);
     }

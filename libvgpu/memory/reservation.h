@@ -25,7 +25,7 @@ bool reservation_adjust(struct reservation *reservation, uint64_t bytes);
 void reservation_cancel(struct reservation *reservation);
 
 /* Notes the memory under its key if the driver gave it, else gives back; answers the driver's result. */
-CUresult reservation_finish(struct reservation *reservation, CUresult result, enum allocation_kind kind, uint64_t key);
+CUresult reservation_finish(struct reservation *reservation, CUresult result, struct allocation_key key);
 
 /* Gives back what a note says. */
 void reservation_release(const struct allocation *entry);
