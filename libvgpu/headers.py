@@ -1,4 +1,4 @@
-"""Makes `names.h` from `unigpu.names`, so that C and Python spell every shared string alike.
+"""Makes `base/names.h` from `unigpu.names`, so that C and Python spell every shared string alike.
 
 `python -m libvgpu.headers` writes it; with `--check` it only says whether the file is current.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unigpu import names
 
-HEADER = Path(__file__).parent / "names.h"
+HEADER = Path(__file__).parent / "base/names.h"
 SPOKEN = (
     "ENV_MEMORY_LIMIT",
     "ENV_CORE_LIMIT",
@@ -28,8 +28,8 @@ def text() -> str:
     """The header's content: a definition for each name that libvgpu speaks."""
     lines = [
         "/* Made by `make headers` from unigpu/names.py. */",
-        "#ifndef UNIGPU_NAMES_H",
-        "#define UNIGPU_NAMES_H",
+        "#ifndef UNIGPU_BASE_NAMES_H",
+        "#define UNIGPU_BASE_NAMES_H",
         "",
         *(f'#define UNIGPU_{name} "{getattr(names, name)}"' for name in SPOKEN),
         "",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 # The layers of each tree, the highest first. Folders in one tuple are side by side: they don't include each other.
 LAYERS: Mapping[str, Sequence[str | tuple[str, ...]]] = {
+    "libvgpu": ("interpose", "hooks", ("compute", "memory"), "driver", "shared", "base"),
     "simulator": (("admin", "cuda", "nvml"), "state"),
     "simulator/cuda": ("graph", "module", "stream", "memory", "core"),
 }

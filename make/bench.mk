@@ -7,12 +7,13 @@ bench-memory: native build/bench/memory build/bench/race ## What libvgpu adds to
 
 build/bench/memory: bench/libvgpu/memory.c
 	@mkdir -p $(@D)
-	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE -I. $< -o $@ -ldl
+	@$(CC) $(C_WARNINGS) -O2 -I. $< -o $@ -ldl
 
-VGPU_ACCOUNT := $(addprefix libvgpu/,account.c change.c usage_file.c process.c message.c ground.c linker.c)
+VGPU_ACCOUNT := $(addprefix libvgpu/,$(addprefix shared/,account.c slot_txn.c usage_file.c process.c) \
+  $(addprefix base/,config.c dl.c log.c))
 build/bench/race: tests/native/libvgpu/programs/race.c $(VGPU_ACCOUNT)
 	@mkdir -p $(@D)
-	@$(CC) -std=gnu11 -Wall -Wextra -Werror -O2 -D_GNU_SOURCE $(VGPU_MACHINE) -I. $^ -o $@ -ldl
+	@$(CC) $(C_WARNINGS) -O2 $(VGPU_MACHINE) -I. $^ -o $@ -ldl
 
 # Compute shares: programs that load a simulated card, and what the card's own books say of them.
 .PHONY: bench-compute bench-compute-programs bench-launch soak-compute check-compute
@@ -32,19 +33,19 @@ check-compute: native $(BENCH_COMPUTE) ## A container has its share of GPU time 
 
 build/bench/compute/client: $(wildcard bench/compute/*.h) bench/compute/client.c bench/compute/work.c bench/compute/waits.c
 	@mkdir -p $(@D)
-	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE -I. $(filter %.c,$^) -o $@ -pthread -ldl
+	@$(CC) $(C_WARNINGS) -O2 -I. $(filter %.c,$^) -o $@ -pthread -ldl
 
 build/bench/compute/books: bench/compute/books.c $(patsubst %.c,build/simulator/%.o,$(wildcard simulator/state/*.c))
 	@mkdir -p $(@D)
-	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE -I. $^ -o $@ -pthread
+	@$(CC) $(C_WARNINGS) -O2 -I. $^ -o $@ -pthread
 
 bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## What libvgpu adds to a launch, for one process and four
 	$(PYTHON) -m bench.launch
 
 build/bench/launch/launch: bench/launch/launch.c
 	@mkdir -p $(@D)
-	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE -I. $< -o $@ -ldl
+	@$(CC) $(C_WARNINGS) -O2 -I. $< -o $@ -ldl
 
 build/bench/launch/libcuda.so.1: bench/launch/stub.c bench/launch/stub_rest.c $(wildcard abi/*)
 	@mkdir -p $(@D)
-	@$(CC) $(VGPU_WARNINGS) -O2 -fPIC -shared -I. -Wl,-soname,libcuda.so.1 $(filter %.c,$^) -o $@
+	@$(CC) $(C_WARNINGS) -O2 -fPIC -shared -I. -Wl,-soname,libcuda.so.1 $(filter %.c,$^) -o $@

@@ -1,5 +1,5 @@
 # One promise of the native parts, one command. Other people's programs are fetched where a check runs them.
-.PHONY: check-nvidia-smi check-clients check-over-limit check-doors check-families check-races check-damage \
+.PHONY: check-nvidia-smi check-clients check-over-limit check-resolve check-families check-races check-damage \
   check-sanitizers check-exports
 
 NATIVE_CHECK = .venv/bin/pytest -v
@@ -15,8 +15,8 @@ check-clients: native clients ## nvtop, nvitop, gpustat and nvidia-ml-py, likewi
 check-over-limit: native clients ## cuda-bindings and numba-cuda: unchanged below the limit, their own error above
 	$(NATIVE_CHECK) $(ON_SIMULATOR) $(IN_CONTAINER) -k 'bindings or numba or launches'
 
-check-doors: native ## Every way by which a program finds the driver leads to libvgpu
-	$(NATIVE_CHECK) tests/native/libvgpu/test_doors.py
+check-resolve: native ## Every way by which a program finds the driver leads to libvgpu
+	$(NATIVE_CHECK) tests/native/libvgpu/test_resolve.py
 
 check-families: native ## Each family of allocations is counted, and no export of the real driver escapes
 	$(NATIVE_CHECK) tests/native/libvgpu/test_families.py tests/native/libvgpu/test_driver_exports.py

@@ -1,12 +1,11 @@
 # libvgpu, the library that every process of a managed container is started with, and the demo's GPU program.
 .PHONY: native headers headers-check test-libvgpu
 
-VGPU_SOURCES := $(wildcard libvgpu/*.c) libvgpu/dlsym.S
-VGPU_HEADERS := $(wildcard libvgpu/*.h) $(wildcard abi/*)
+VGPU_SOURCES := $(wildcard libvgpu/*/*.c) libvgpu/interpose/dlsym.S
+VGPU_HEADERS := $(wildcard libvgpu/*/*.h) $(wildcard abi/*)
 VGPU_OBJECTS := $(patsubst libvgpu/%,build/libvgpu/%.o,$(VGPU_SOURCES))
 VGPU_MACHINE := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
-VGPU_WARNINGS := -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-declarations -Wvla
-VGPU_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -I. -D_GNU_SOURCE $(VGPU_MACHINE)
+VGPU_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -I. $(VGPU_MACHINE)
 # Lazy binding and no libdl: what a program on an old libc never calls, it need not have. Our table of hooks names our
 # own functions, also where another library of the same symbols was loaded first.
 VGPU_LINK := -shared -Wl,-Bsymbolic -Wl,-soname,libvgpu.so -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,nodelete \
@@ -20,14 +19,14 @@ native: simulator build/lib/libvgpu.so build/probe/probe $(VGPU_SANITIZED) ## li
 
 build/libvgpu/%.o: libvgpu/% $(VGPU_HEADERS) make/libvgpu.mk
 	@mkdir -p $(@D)
-	@$(CC) $(VGPU_WARNINGS) $(VGPU_FLAGS) -c $< -o $@
+	@$(CC) $(C_WARNINGS) $(VGPU_FLAGS) -c $< -o $@
 
 build/sanitize/%/libvgpu.so: $(VGPU_SOURCES) $(VGPU_HEADERS) build/libvgpu/exports.map make/libvgpu.mk
 	@mkdir -p $(@D)
-	@$(CC) $(VGPU_WARNINGS) $(VGPU_FLAGS) -fsanitize=$* -fno-sanitize-recover=undefined -Wno-tsan -shared -Wl,-z,lazy \
+	@$(CC) $(C_WARNINGS) $(VGPU_FLAGS) -fsanitize=$* -fno-sanitize-recover=undefined -Wno-tsan -shared -Wl,-z,lazy \
 	  -Wl,--version-script=build/libvgpu/exports.map $(VGPU_SOURCES) -o $@
 
-build/libvgpu/exports.map: libvgpu/exports.map.in abi/symbols.def abi/nvml_symbols.def
+build/libvgpu/exports.map: libvgpu/interpose/exports.map.in abi/symbols.def abi/nvml_symbols.def
 	@mkdir -p $(@D)
 	@$(CC) -E -P -x c -I. $< -o $@
 
@@ -37,13 +36,18 @@ build/lib/libvgpu.so: $(VGPU_OBJECTS) build/libvgpu/exports.map
 
 build/probe/probe: $(wildcard examples/probe/*.c examples/probe/*.h)
 	@mkdir -p $(@D)
-	@$(CC) $(VGPU_WARNINGS) -O2 -D_GNU_SOURCE $(filter %.c,$^) -o $@ -ldl
+	@$(CC) $(C_WARNINGS) -O2 $(filter %.c,$^) -o $@ -ldl
 
-headers: $(SETUP) ## names.h of libvgpu from unigpu/names.py
+headers: $(SETUP) ## base/names.h of libvgpu from unigpu/names.py
 	$(PYTHON) -m libvgpu.headers
 
-headers-check: $(SETUP) ## Whether names.h is current
+headers-check: $(SETUP) ## Whether base/names.h is current
 	$(PYTHON) -m libvgpu.headers --check
+
+# What the tests compile their own programs with.
+.PHONY: c-warnings
+c-warnings:
+	@echo $(C_WARNINGS)
 
 test-libvgpu: native ## Tests of libvgpu against the simulated driver
 	.venv/bin/pytest -q tests/native/libvgpu

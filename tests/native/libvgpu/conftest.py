@@ -24,14 +24,17 @@ def built() -> None:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Compiles programs/<name>.c, linked with what is named, once; gives the executable."""
     folder = tmp_path_factory.mktemp("programs")
+    said = subprocess.run(["make", "-s", "c-warnings"], check=True, capture_output=True, text=True, cwd=ROOT)
+    warnings = said.stdout.split()
 
     def build(name: str, *options: str) -> Path:
         made = folder / "-".join([name, *(word.strip("-").replace("/", "_") for word in options)])
         if not made.exists():
-            warnings = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-D_GNU_SOURCE", "-mcx16"]
             source = PROGRAMS / f"{name}.c"
             subprocess.run(
-                ["cc", *warnings, "-I", ROOT, source, "-o", made, "-pthread", *options, "-ldl"], check=True, cwd=ROOT
+                ["cc", *warnings, "-O1", "-g", "-mcx16", "-I", ROOT, source, "-o", made, "-pthread", *options, "-ldl"],
+                check=True,
+                cwd=ROOT,
             )
         return made
 

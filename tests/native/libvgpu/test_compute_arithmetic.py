@@ -8,7 +8,7 @@ import pytest
 
 from tests.native.libvgpu.machine import ROOT
 
-SOURCES = [str(ROOT / f"libvgpu/{name}.c") for name in ("bucket", "rate", "estimate", "costs")]
+SOURCES = [str(ROOT / f"libvgpu/compute/{name}.c") for name in ("token_bucket", "rate", "estimate", "cost_cache")]
 MS = 1_000_000
 SECOND = 1000 * MS
 BURST = 10 * MS
@@ -20,7 +20,7 @@ UNLIMITED, HARD, SOFT = 0, 1, 2
 
 @pytest.fixture(scope="module")
 def ask(compiled: Callable[..., Path]) -> Callable[..., list[list[int]]]:
-    program = compiled("bucket", *SOURCES)
+    program = compiled("token_bucket", *SOURCES)
 
     def answers(*questions: str) -> list[list[int]]:
         done = subprocess.run([program], input="\n".join(questions) + "\n", capture_output=True, text=True, check=True)

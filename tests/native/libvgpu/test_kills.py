@@ -15,7 +15,8 @@ from unigpu import names
 LONG = os.environ.get("UNIGPU_SOAK") == "1"
 RECOVERY_NS = 10_000_000
 ACCOUNT = [
-    *(f"libvgpu/{part}.c" for part in ("account", "change", "usage_file", "process", "message", "ground", "linker")),
+    *(f"libvgpu/shared/{part}.c" for part in ("account", "slot_txn", "usage_file", "process")),
+    *(f"libvgpu/base/{part}.c" for part in ("config", "dl", "log")),
     "-Wl,-z,now",
 ]
 

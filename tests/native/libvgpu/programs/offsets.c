@@ -1,7 +1,7 @@
 /* Prints the offsets of the shared files as C has them. */
 #include <stdio.h>
 
-#include "libvgpu/layout.h"
+#include "libvgpu/base/layout.h"
 
 #define SHOW(type, member) \
     printf(#type "." #member " %zu %zu\n", offsetof(struct type, member), sizeof(((struct type *)0)->member))
@@ -15,14 +15,14 @@ int main(void) {
     SHOW(vgpu_policy, flags);
     SHOW(vgpu_policy, compute);
     SHOW(vgpu_policy, priority);
-    SHOW(vgpu_policy, looked);
-    SHOW(vgpu_policy, cards);
-    SHOW(vgpu_policy_card, uuid);
-    SHOW(vgpu_policy_card, memory);
-    SHOW(vgpu_policy_card, cores);
-    SHOW(vgpu_policy_card, ceiling);
-    SHOW(vgpu_policy_card, now);
-    SHOW(vgpu_policy_card, others);
+    SHOW(vgpu_policy, heartbeat_ns);
+    SHOW(vgpu_policy, gpus);
+    SHOW(vgpu_policy_gpu, uuid);
+    SHOW(vgpu_policy_gpu, memory);
+    SHOW(vgpu_policy_gpu, cores);
+    SHOW(vgpu_policy_gpu, ceiling);
+    SHOW(vgpu_policy_gpu, current_rate);
+    SHOW(vgpu_policy_gpu, neighbour_load);
     SHOW(vgpu_usage, magic);
     SHOW(vgpu_usage, version);
     SHOW(vgpu_usage, totals);
@@ -46,12 +46,12 @@ int main(void) {
     SHOW(vgpu_slot, pid);
     SHOW(vgpu_slot, state);
     SHOW(vgpu_slot, start);
-    SHOW(vgpu_slot, cards);
-    SHOW(vgpu_slot_card, used);
-    SHOW(vgpu_slot_card, change);
-    SHOW(vgpu_slot_card, counted);
-    printf("sizes %zu %zu %zu %zu %zu %u %zu\n", sizeof(struct vgpu_policy_card), sizeof(struct vgpu_usage),
-           sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_card), VGPU_POLICY_SIZE,
+    SHOW(vgpu_slot, gpus);
+    SHOW(vgpu_slot_gpu, used);
+    SHOW(vgpu_slot_gpu, change);
+    SHOW(vgpu_slot_gpu, counted);
+    printf("sizes %zu %zu %zu %zu %zu %u %zu\n", sizeof(struct vgpu_policy_gpu), sizeof(struct vgpu_usage),
+           sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_gpu), VGPU_POLICY_SIZE,
            sizeof(struct vgpu_compute));
     printf("numbers %u %u %u %u %u %ld %u %u\n", VGPU_POLICY_MAGIC, VGPU_POLICY_VERSION, VGPU_USAGE_MAGIC,
            VGPU_USAGE_VERSION, VGPU_SLOTS, VGPU_LOCKS_OFFSET, VGPU_MAX_GPUS, VGPU_FRESH_NS);

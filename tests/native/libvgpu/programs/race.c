@@ -1,4 +1,4 @@
-/* Processes race for one card's memory and are killed at random: `race PROCESSES ROUNDS KILLS SEED`.
+/* Processes race for one GPU's memory and are killed at random: `race PROCESSES ROUNDS KILLS SEED`.
  *
  * Each process writes what it has into a page that all see: after it took, and before it gives. The sum of that page is
  * never more than what is really taken, so a sum above the limit is memory given out twice. In the end nothing is left.
@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "libvgpu/account.h"
+#include "libvgpu/shared/account.h"
 
 #define LIMIT 1000000
 #define MOST 64

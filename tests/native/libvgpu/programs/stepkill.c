@@ -1,5 +1,5 @@
 /* Kills a process after each instruction of one operation of the account, and looks whether the account is then exact:
- * `stepkill change|refuse|claim|inherit|bury STRIDE NEAR SEED`.
+ * `stepkill change|refuse|reservation|inherit|reclaim STRIDE NEAR SEED`.
  *
  * One victim is stepped through the whole operation; where it stood after each instruction is noted. From then on a
  * victim runs to a breakpoint that was met seldom, shortly before the instruction that it is to be killed after, and is
@@ -8,7 +8,7 @@
  *
  * What the dead leaves to others is what is in the file, as the kernel drops its locks with it. So an operation has as
  * many situations as the file has contents on its way, and around these victims are tried closer. Stopped at a content,
- * or after one of the instructions shortly before it (every NEARth), they see the parent change the same card's total
+ * or after one of the instructions shortly before it (every NEARth), they see the parent change the same GPU's total
  * and take what the dead had, for which it must not have to wait for them; then they come to their end, or are killed
  * there or later.
  *
@@ -31,12 +31,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "libvgpu/account.h"
-#include "libvgpu/change.h"
-#include "libvgpu/names.h"
+#include "libvgpu/shared/account.h"
+#include "libvgpu/shared/slot_txn.h"
+#include "libvgpu/base/names.h"
 
-#define CARD 0
-#define OTHER_CARD 3
+#define GPU 0
+#define OTHER_GPU 3
 #define OWN 1000
 #define COMPANYS 70
 #define DEADS 5000
@@ -52,7 +52,7 @@
 struct form {
     const char *name;
     void (*operation)(void);
-    uint64_t before, after; /* what the victim has of the card */
+    uint64_t before, after; /* what the victim has of the GPU */
     enum { NOBODY, SOMEWHERE, IN_ITS_SLOT } dead;
 };
 
@@ -73,25 +73,26 @@ static unsigned seed;
 static bool in_company;
 
 static void change(void) {
-    account_take(CARD, 300, LIMIT, true);
-    account_give(CARD, 100);
+    account_take(GPU, 300, LIMIT, true);
+    account_give(GPU, 100);
 }
 
 static void refuse(void) {
-    account_take(CARD, LIMIT, LIMIT, true);
+    account_take(GPU, LIMIT, LIMIT, true);
 }
 
-static void claim(void) {
-    account_take(CARD, 300, LIMIT, true);
+static void reservation(void) {
+    account_take(GPU, 300, LIMIT, true);
 }
 
-static void bury(void) {
-    account_used(CARD);
+static void reclaim(void) {
+    account_used(GPU);
 }
 
 static const struct form forms[] = {
-    {"change", change, 50, 250, NOBODY},     {"refuse", refuse, 50, 50, NOBODY}, {"claim", claim, 0, 300, NOBODY},
-    {"inherit", claim, 0, 300, IN_ITS_SLOT}, {"bury", bury, 0, 0, SOMEWHERE},
+    {"change", change, 50, 250, NOBODY},    {"refuse", refuse, 50, 50, NOBODY},
+    {"claim", reservation, 0, 300, NOBODY}, {"inherit", reservation, 0, 300, IN_ITS_SLOT},
+    {"bury", reclaim, 0, 0, SOMEWHERE},
 };
 
 static void fail(const struct victim *victim, const char *what, uint64_t number) {
@@ -112,13 +113,13 @@ static void need(bool holds, const struct victim *victim, const char *what, uint
     }
 }
 
-/* A process that takes memory of two cards and dies with it; its slot. */
+/* A process that takes memory of two GPUs and dies with it; its slot. */
 static unsigned leave_a_dead_one(void) {
     pid_t child = fork();
     if (child == 0) {
-        account_take(CARD, DEADS - 1, LIMIT, true); /* in two changes, so that neither word of its slot is 0 */
-        account_take(CARD, 1, LIMIT, true);
-        account_take(OTHER_CARD, 7000, LIMIT, true);
+        account_take(GPU, DEADS - 1, LIMIT, true); /* in two changes, so that neither word of its slot is 0 */
+        account_take(GPU, 1, LIMIT, true);
+        account_take(OTHER_GPU, 7000, LIMIT, true);
         _exit(0);
     }
     waitpid(child, NULL, 0);
@@ -141,12 +142,12 @@ static void move(unsigned from, unsigned to) {
     }
 }
 
-/* A process that changes the card's total, and waits. */
+/* A process that changes the GPU's total, and waits. */
 static pid_t join(void) {
     int status;
     pid_t child = fork();
     if (child == 0) {
-        account_take(CARD, COMPANYS, LIMIT, true);
+        account_take(GPU, COMPANYS, LIMIT, true);
         raise(SIGSTOP);
         _exit(0);
     }
@@ -166,7 +167,7 @@ static struct victim begin(const struct form *form) {
     victim.pid = fork();
     if (victim.pid == 0) {
         if (form->before > 0) {
-            account_take(CARD, form->before, LIMIT, true);
+            account_take(GPU, form->before, LIMIT, true);
         }
         ptrace(PTRACE_TRACEME, 0, NULL, NULL);
         raise(SIGSTOP);
@@ -269,12 +270,12 @@ static void go(struct victim *victim, long steps) {
     }
 }
 
-/* Another process works on the same card while the victim stands still. */
+/* Another process works on the same GPU while the victim stands still. */
 static void meddle(struct victim *victim) {
-    uint64_t used = account_used(CARD);
+    uint64_t used = account_used(GPU);
     need(used < DEADS, victim, "couldn't give back what a dead one had", used);
-    need(account_take(CARD, 10, LIMIT, true), victim, "had to wait", used);
-    account_give(CARD, 10);
+    need(account_take(GPU, 10, LIMIT, true), victim, "had to wait", used);
+    account_give(GPU, 10);
 }
 
 static long now_ns(void) {
@@ -284,12 +285,12 @@ static long now_ns(void) {
 }
 
 static void check_sums(const struct victim *victim) {
-    for (unsigned card = 0; card < VGPU_MAX_GPUS; card++) {
+    for (unsigned gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
         uint64_t sum = 0;
         for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
-            sum += file->slots[slot].state != 0 ? change_slot_used(file, slot, card) : 0;
+            sum += file->slots[slot].state != 0 ? slot_txn_used(file, slot, gpu) : 0;
         }
-        need(sum == file->totals[card].used, victim, "the slots' sum isn't the total", sum);
+        need(sum == file->totals[gpu].used, victim, "the slots' sum isn't the total", sum);
     }
 }
 
@@ -303,15 +304,15 @@ static void end(struct victim *victim) {
         waitpid(victim->company, NULL, 0);
     }
     long begun = now_ns();
-    bool taken = account_take(CARD, LIMIT - OWN, LIMIT, true);
+    bool taken = account_take(GPU, LIMIT - OWN, LIMIT, true);
     need(kills < MOST_KILLS, victim, "too many", 0);
     took[kills++] = now_ns() - begun;
-    need(taken, victim, "memory is left behind", account_used(CARD));
-    need(!account_take(CARD, 1, LIMIT, true), victim, "over the limit", account_used(CARD));
-    account_give(CARD, LIMIT - OWN);
-    need(account_used(CARD) == OWN, victim, "in use", account_used(CARD));
-    need(account_used(OTHER_CARD) == 0, victim, "in use of the other card", account_used(OTHER_CARD));
-    unsigned count = account_processes(CARD, processes, 4);
+    need(taken, victim, "memory is left behind", account_used(GPU));
+    need(!account_take(GPU, 1, LIMIT, true), victim, "over the limit", account_used(GPU));
+    account_give(GPU, LIMIT - OWN);
+    need(account_used(GPU) == OWN, victim, "in use", account_used(GPU));
+    need(account_used(OTHER_GPU) == 0, victim, "in use of the other card", account_used(OTHER_GPU));
+    unsigned count = account_processes(GPU, processes, 4);
     need(count == 1 && processes[0].pid == (uint32_t)getpid(), victim, "processes", count);
     check_sums(victim);
 }
@@ -360,7 +361,7 @@ static void finish(struct victim *victim, const struct form *form) {
         resume(victim, PTRACE_CONT);
     }
     uint64_t others = OWN + (in_company ? COMPANYS : 0);
-    need(account_used(CARD) == others + form->after, victim, "in use at the end", account_used(CARD));
+    need(account_used(GPU) == others + form->after, victim, "in use at the end", account_used(GPU));
 }
 
 /* Below `most`. */
@@ -447,7 +448,7 @@ int main(int words_count, char **words) {
     seed = (unsigned)atoi(words[4]);
     map_file();
     stay_here();
-    need(account_take(CARD, OWN, LIMIT, true), &nobody, "can't begin", 0);
+    need(account_take(GPU, OWN, LIMIT, true), &nobody, "can't begin", 0);
     initial = *file;
     try(form, stride, near);
     in_company = true;

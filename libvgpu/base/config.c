@@ -1,0 +1,175 @@
+#include "libvgpu/base/config.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "libvgpu/base/dl.h"
+#include "libvgpu/base/lock.h"
+#include "libvgpu/base/log.h"
+#include "libvgpu/base/names.h"
+
+_Bool config_parse_size(const char *text, uint64_t *bytes) {
+    uint64_t number = 0;
+    const char *at = text;
+    while (*at == ' ') {
+        at++;
+    }
+    if (*at < '0' || *at > '9') {
+        return false;
+    }
+    for (; *at >= '0' && *at <= '9'; at++) {
+        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, *at - '0', &number)) {
+            return false;
+        }
+    }
+    static const char units[] = "kmgt";
+    unsigned shift = 0;
+    const char *unit = *at == '\0' ? NULL : strchr(units, *at | 0x20);
+    if (unit != NULL) {
+        shift = 10 * (unsigned)(unit - units + 1);
+        at++;
+    }
+    if (strcasecmp(at, "") != 0 && strcasecmp(at, "b") != 0 && !(shift > 0 && strcasecmp(at, "ib") == 0)) {
+        return false;
+    }
+    if (shift > 0 && number >> (64 - shift) != 0) {
+        return false;
+    }
+    *bytes = number << shift;
+    return true;
+}
+
+_Bool config_parse_percent(const char *text, uint32_t *percent) {
+    char *end;
+    while (*text == ' ') {
+        text++;
+    }
+    if (*text < '0' || *text > '9') {
+        return false;
+    }
+    unsigned long number = strtoul(text, &end, 10);
+    if (*end == '%') {
+        end++;
+    }
+    if (*end != '\0' || number > 100) {
+        return false;
+    }
+    *percent = (uint32_t)number;
+    return true;
+}
+
+_Bool config_is_injected(const char *given, const char *name, const char *value) {
+    size_t name_length = strlen(name), length = strlen(value);
+    while (given != NULL && *given != '\0') {
+        const char *end = strchrnul(given, ';');
+        if ((size_t)(end - given) == name_length + 1 + length && strncmp(given, name, name_length) == 0 &&
+            given[name_length] == '=' && strncmp(given + name_length + 1, value, length) == 0) {
+            return true;
+        }
+        given = *end == ';' ? end + 1 : end;
+    }
+    return false;
+}
+
+/* The variable's text, where it is a wish of whoever started the program. */
+static const char *wish(const char *given, const char *name) {
+    const char *text = secure_getenv(name);
+    return text == NULL || *text == '\0' || config_is_injected(given, name, text) ? NULL : text;
+}
+
+static bool read_size(const char *given, const char *name, uint64_t *bytes) {
+    const char *text = wish(given, name);
+    if (text == NULL) {
+        return false;
+    }
+    if (config_parse_size(text, bytes)) {
+        return true;
+    }
+    log_write(LOG_ERROR, "%s=%s is not a size such as 300m, 1g or 314572800: it limits nothing", name, text);
+    return false;
+}
+
+static bool read_percent(const char *given, const char *name, uint32_t *percent) {
+    const char *text = wish(given, name);
+    if (text == NULL) {
+        return false;
+    }
+    if (config_parse_percent(text, percent)) {
+        return true;
+    }
+    log_write(LOG_ERROR, "%s=%s is not a percentage from 1 to 100: it limits nothing", name, text);
+    return false;
+}
+
+/* For every GPU, then for single ones; whether there is any limit. */
+static bool read_limits(const char *given, struct config *here) {
+    uint64_t bytes = 0;
+    uint32_t percent = 0;
+    bool any = false;
+    read_size(given, UNIGPU_ENV_MEMORY_LIMIT, &bytes);
+    read_percent(given, UNIGPU_ENV_CORE_LIMIT, &percent);
+    for (unsigned gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
+        char name[64];
+        here->limits[gpu] = bytes;
+        here->cores[gpu] = percent;
+        snprintf(name, sizeof name, UNIGPU_ENV_MEMORY_LIMIT "_%u", gpu);
+        read_size(given, name, &here->limits[gpu]);
+        snprintf(name, sizeof name, UNIGPU_ENV_CORE_LIMIT "_%u", gpu);
+        read_percent(given, name, &here->cores[gpu]);
+        any = any || here->limits[gpu] > 0 || (here->cores[gpu] > 0 && here->cores[gpu] < 100);
+    }
+    return any;
+}
+
+static bool managed(void) {
+    return access(UNIGPU_CONTAINER_POLICY, F_OK) == 0 || getenv(UNIGPU_ENV_MANAGED) != NULL ||
+           dl_loaded_from(UNIGPU_CONTAINER_ROOT "/");
+}
+
+/* The environment's own strings may be overwritten by the program later. */
+static const char *kept(const char *name) {
+    const char *text = secure_getenv(name);
+    return text == NULL || *text == '\0' ? NULL : strdup(text);
+}
+
+static void decide(struct config *here) {
+    bool by_agent = managed();
+    bool limited = read_limits(by_agent ? secure_getenv(UNIGPU_ENV_INJECTED_LIMITS) : NULL, here);
+    if (by_agent) {
+        here->kind = CONFIG_POLICY;
+        here->policy = UNIGPU_CONTAINER_POLICY;
+        here->usage = UNIGPU_CONTAINER_USAGE;
+        here->made_by_agent = true;
+        return;
+    }
+    here->policy = kept(UNIGPU_ENV_TRIAL_POLICY);
+    here->usage = kept(UNIGPU_ENV_TRIAL_USAGE);
+    if (here->usage == NULL) {
+        here->usage = kept(UNIGPU_ENV_SHARED_CACHE);
+    }
+    if (here->policy != NULL) {
+        here->kind = CONFIG_POLICY;
+    } else {
+        here->kind = limited || here->usage != NULL ? CONFIG_ENVIRONMENT : CONFIG_NONE;
+    }
+}
+
+const struct config *config(void) {
+    static struct config here;
+    static struct mutex lock;
+    static bool decided;
+    if (__atomic_load_n(&decided, __ATOMIC_ACQUIRE)) {
+        return &here;
+    }
+    mutex_lock(&lock);
+    if (!decided) {
+        decide(&here);
+        __atomic_store_n(&decided, true, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&lock);
+    return &here;
+}

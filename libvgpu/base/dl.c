@@ -1,0 +1,53 @@
+#include "libvgpu/base/dl.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+/* Until glibc 2.34 these lived in libdl, with the oldest version of the machine. Weak, so that a program which has no
+ * libdl, and so never calls them, starts all the same. */
+#if defined(__x86_64__)
+#define OLDEST "GLIBC_2.2.5"
+#elif defined(__aarch64__)
+#define OLDEST "GLIBC_2.17"
+#else
+#error "libvgpu knows x86-64 and AArch64"
+#endif
+__asm__(".symver dlvsym, dlvsym@" OLDEST);
+__asm__(".symver dlopen, dlopen@" OLDEST);
+__asm__(".symver dladdr, dladdr@" OLDEST);
+#pragma weak dlvsym
+#pragma weak dlopen
+#pragma weak dladdr
+
+dl_lookup *dl_found_dlsym;
+
+DL_EARLY dl_lookup *dl_dlsym(void) {
+    dl_lookup *found = __atomic_load_n(&dl_found_dlsym, __ATOMIC_RELAXED);
+    if (found != NULL) {
+        return found;
+    }
+    found = (dl_lookup *)dlvsym(RTLD_NEXT, "dlsym", OLDEST);
+    if (found == NULL) {
+        found = (dl_lookup *)dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.34");
+    }
+    __atomic_store_n(&dl_found_dlsym, found, __ATOMIC_RELAXED);
+    return found;
+}
+
+void *dl_loaded(const char *library) {
+    return dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+}
+
+void *dl_load(const char *library) {
+    return dlopen(library, RTLD_LAZY | RTLD_LOCAL);
+}
+
+bool dl_describe(const void *address, Dl_info *found) {
+    return dladdr(address, found) != 0;
+}
+
+bool dl_loaded_from(const char *folder) {
+    Dl_info found;
+    return dl_describe((void *)dl_loaded_from, &found) && found.dli_fname != NULL &&
+           strncmp(found.dli_fname, folder, strlen(folder)) == 0;
+}

@@ -1,0 +1,121 @@
+/* The policy and usage files, as unigpu/policy.py and unigpu/usage.py describe them: little endian, fixed offsets. */
+#ifndef UNIGPU_BASE_LAYOUT_H
+#define UNIGPU_BASE_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define VGPU_MAX_GPUS 16
+
+/* A `gpu` in libvgpu is the GPU's index in the policy, or on the machine where there is no policy. */
+#define NO_GPU (-1) /* a GPU that the policy doesn't name */
+
+/* Policy: written by the node agent in place, read here. An odd sequence means that a change is under way. */
+
+#define VGPU_POLICY_MAGIC 0x4c504755u /* "UGPL" */
+#define VGPU_POLICY_VERSION 1u
+#define VGPU_POLICY_SIZE 4096u
+#define VGPU_POLICY_MEMORY 1u
+#define VGPU_POLICY_CORES 2u
+#define VGPU_POLICY_UNLIMITED 0u
+#define VGPU_POLICY_HARD 1u
+#define VGPU_POLICY_SOFT 2u
+#define VGPU_FRESH_NS 1000000000u
+
+struct vgpu_policy_gpu {
+    char uuid[48];
+    uint64_t memory; /* bytes, 0: not limited */
+    uint32_t cores;
+    uint32_t ceiling;
+    uint32_t current_rate; /* hundredths of a percent, 0 nothing said; stands outside the sequence, as the next does */
+    uint32_t neighbour_load; /* hundredths of a percent of the GPU that other containers used lately */
+    uint8_t unused[56];
+};
+
+struct vgpu_policy {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t size;
+    uint32_t sequence;
+    uint32_t count;
+    uint32_t flags;
+    uint32_t compute;
+    uint32_t priority;
+    uint64_t
+        heartbeat_ns; /* CLOCK_MONOTONIC of the node agent's last pass; the two fields below hold VGPU_FRESH_NS from then */
+    uint8_t unused[24];
+    struct vgpu_policy_gpu gpus[VGPU_MAX_GPUS];
+};
+
+/* Usage: written here by every process of the container, read by the exporter. */
+
+#define VGPU_USAGE_MAGIC 0x53554755u /* "UGUS" */
+#define VGPU_USAGE_VERSION 1u
+#define VGPU_SLOTS 1024u
+#define VGPU_LOCKS_OFFSET (1L << 30)
+#define VGPU_CHANGE_BITS 48
+
+/* `used` and `last` are exchanged together. */
+struct vgpu_total {
+    uint64_t used;
+    uint64_t last; /* slot + 1 above, number of its change in the lower VGPU_CHANGE_BITS; 0 before the first */
+    uint64_t peak;
+    uint64_t refused;
+    uint64_t context; /* what a context on this GPU was last seen to cost, bytes */
+    uint64_t unused[3];
+};
+
+/* GPU time of one GPU. `balance` and `earned` are exchanged together. */
+struct vgpu_compute {
+    int64_t balance; /* ns of GPU time that may be used at once; negative: debt */
+    uint64_t earned; /* CLOCK_MONOTONIC until which the balance is earned, ns */
+    uint64_t used; /* GPU time charged ever, ns */
+    uint64_t waited; /* time that launches waited, ns */
+    uint64_t waits;
+    uint64_t measured; /* CLOCK_MONOTONIC up to which time is given out to long kernels, of less than 50 ms, ns */
+    uint64_t head_until; /* CLOCK_MONOTONIC until which the one that is served sleeps, ns */
+    uint64_t learning; /* CLOCK_MONOTONIC when a launch whose cost nobody knows yet came or last went on, ns; 0: none */
+    uint32_t turn; /* the next that comes to wait takes it */
+    uint32_t served;
+    uint64_t measured_longer[7]; /* likewise for those of 50 ms and more, 100 ms and more, 200 ms ... */
+};
+
+struct vgpu_slot_gpu {
+    uint64_t used[2]; /* bytes after an even and after an odd change */
+    uint64_t change; /* number of the last change */
+    uint64_t counted; /* highest change that somebody else saw in the total */
+};
+
+struct vgpu_slot {
+    uint32_t pid;
+    uint32_t state; /* 0 free, 1 taken */
+    uint64_t start;
+    uint8_t unused[48];
+    struct vgpu_slot_gpu gpus[VGPU_MAX_GPUS];
+};
+
+struct vgpu_usage {
+    uint32_t magic;
+    uint32_t version;
+    uint8_t unused_a[120];
+    struct vgpu_total totals[VGPU_MAX_GPUS];
+    struct vgpu_compute compute[VGPU_MAX_GPUS];
+    uint8_t unused_b[4096 - 128 - VGPU_MAX_GPUS * (sizeof(struct vgpu_total) + sizeof(struct vgpu_compute))];
+    struct vgpu_slot slots[VGPU_SLOTS];
+};
+
+_Static_assert(sizeof(struct vgpu_policy_gpu) == 128, "policy GPU");
+_Static_assert(offsetof(struct vgpu_policy, sequence) == 12, "policy sequence");
+_Static_assert(offsetof(struct vgpu_policy, gpus) == 64, "policy GPUs");
+_Static_assert(sizeof(struct vgpu_policy) <= VGPU_POLICY_SIZE, "policy");
+_Static_assert(sizeof(struct vgpu_total) == 64, "total");
+_Static_assert(offsetof(struct vgpu_usage, totals) == 128, "totals");
+_Static_assert(sizeof(struct vgpu_compute) == 128, "compute");
+_Static_assert(offsetof(struct vgpu_compute, turn) == 64, "compute's turns");
+_Static_assert(offsetof(struct vgpu_usage, compute) == 1152, "computes");
+_Static_assert(sizeof(struct vgpu_slot_gpu) == 32, "slot's GPU");
+_Static_assert(sizeof(struct vgpu_slot) == 576, "slot");
+_Static_assert(offsetof(struct vgpu_usage, slots) == 4096, "slots");
+_Static_assert(sizeof(struct vgpu_usage) == 4096 + 1024 * 576, "usage");
+
+#endif

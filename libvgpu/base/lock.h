@@ -1,0 +1,43 @@
+/* A lock among the threads of one process: no more than libc's system call, and all zero is unlocked. */
+#ifndef UNIGPU_BASE_LOCK_H
+#define UNIGPU_BASE_LOCK_H
+
+#include <linux/futex.h>
+#include <stdbool.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct mutex {
+    int word; /* 0 free, 1 taken, 2 taken and waited for */
+};
+
+static inline void mutex_lock(struct mutex *lock) {
+    int seen = 0;
+    if (__atomic_compare_exchange_n(&lock->word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        return;
+    }
+    for (int turn = 0; turn < 100; turn++) {
+        seen = 0;
+        if (__atomic_load_n(&lock->word, __ATOMIC_RELAXED) == 0 &&
+            __atomic_compare_exchange_n(&lock->word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            return;
+        }
+    }
+    while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0) {
+        syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+    }
+}
+
+/* False where another thread has it. */
+static inline bool mutex_try_lock(struct mutex *lock) {
+    int seen = 0;
+    return __atomic_compare_exchange_n(&lock->word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static inline void mutex_unlock(struct mutex *lock) {
+    if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2) {
+        syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+}
+
+#endif

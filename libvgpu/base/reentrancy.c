@@ -1,0 +1,3 @@
+#include "libvgpu/base/reentrancy.h"
+
+__thread bool inside_libvgpu;

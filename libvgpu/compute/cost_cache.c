@@ -1,0 +1,194 @@
+#include "libvgpu/compute/cost_cache.h"
+
+#include <string.h>
+
+#include "libvgpu/base/lock.h"
+
+#define ROOM 8192
+
+/* Keys beyond share the place that they fall on: their costs are then a mixture. */
+#define PROBES 64
+
+/* So much GPU time of launches that passed is remembered. */
+#define PASSED_MOST_NS 1000000000
+
+uint32_t cost_cache_generation = 1;
+
+static struct mutex lock;
+static struct cost costs[ROOM];
+static uint32_t doubted; /* generation of the last doubt */
+static uint32_t forks;
+
+void cost_cache_expire_memos(void) {
+    __atomic_add_fetch(&cost_cache_generation, 1, __ATOMIC_RELEASE);
+}
+
+void cost_cache_doubt(void) {
+    mutex_lock(&lock);
+    cost_cache_expire_memos();
+    doubted = cost_cache_generation;
+    mutex_unlock(&lock);
+}
+
+static uint32_t place_of(const struct cost_key *key, const void *context) {
+    uint64_t mixed = key->handle ^ key->grid * 0x9e3779b97f4a7c15u ^ key->shape * 0xc2b2ae3d27d4eb4fu ^
+                     key->rest * 0x165667b19e3779f9u ^ (uintptr_t)context >> 4;
+    mixed *= 0x9e3779b97f4a7c15u;
+    return (uint32_t)(mixed >> 40) % ROOM;
+}
+
+static void forget_passed(struct cost *cost) {
+    cost->passed = 0;
+    cost->passed_ns = 0;
+}
+
+static void forget(struct cost *cost) {
+    estimate_forget(&cost->estimate);
+    __atomic_store_n(&cost->settled, false, __ATOMIC_RELAXED);
+    forget_passed(cost);
+}
+
+struct cost *cost_cache_find(const struct cost_key *key, void *context) {
+    uint32_t first = place_of(key, context);
+    mutex_lock(&lock);
+    struct cost *found = NULL;
+    for (uint32_t turn = 0; found == NULL && turn < PROBES; turn++) {
+        struct cost *each = &costs[(first + turn) % ROOM];
+        if (!each->taken) {
+            *each = (struct cost){.key = *key, .context = context, .taken = true, .generation = doubted};
+            found = each;
+        } else if (each->context == context && memcmp(&each->key, key, sizeof *key) == 0) {
+            found = each;
+        }
+    }
+    if (found == NULL) {
+        found = &costs[first];
+    }
+    if (found->generation != doubted) {
+        found->generation = doubted;
+        found->meaning++;
+        found->learning = false;
+        __atomic_store_n(&found->tried, 0, __ATOMIC_RELAXED);
+        forget(found);
+    }
+    mutex_unlock(&lock);
+    return found;
+}
+
+void cost_cache_forget(const struct cost_key *key) {
+    mutex_lock(&lock);
+    for (struct cost *each = costs; each < costs + ROOM; each++) {
+        if (!each->taken || memcmp(&each->key, key, sizeof *key) != 0) {
+            continue;
+        }
+        each->meaning++;
+        forget(each);
+        __atomic_store_n(&each->value, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&each->tried, 0, __ATOMIC_RELAXED);
+        each->learning = false;
+    }
+    cost_cache_expire_memos();
+    mutex_unlock(&lock);
+}
+
+bool cost_cache_begin_learning(struct cost *cost, uint64_t now) {
+    mutex_lock(&lock);
+    bool first = !cost->learning && cost->value == 0;
+    if (first) {
+        cost->learning = true;
+        cost->asked_at = now;
+        __atomic_store_n(&cost->runs_since, 0, __ATOMIC_RELAXED);
+        cost->provisional = 0;
+        cost->guessed = 0;
+    }
+    mutex_unlock(&lock);
+    return first;
+}
+
+void cost_cache_end_learning(struct cost *cost, uint32_t meaning) {
+    mutex_lock(&lock);
+    if (cost->meaning == meaning) {
+        cost->learning = false;
+    }
+    mutex_unlock(&lock);
+}
+
+int64_t cost_cache_guess(struct cost *cost, uint64_t now) {
+    int64_t guess = 0;
+    mutex_lock(&lock);
+    if (cost->value == 0) {
+        uint64_t passed = now > cost->asked_at ? now - cost->asked_at : 1;
+        guess = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS);
+    }
+    mutex_unlock(&lock);
+    return guess;
+}
+
+void cost_cache_note_guess(struct cost *cost, int64_t guess) {
+    mutex_lock(&lock);
+    cost->provisional++;
+    cost->guessed += guess;
+    mutex_unlock(&lock);
+}
+
+void cost_cache_note_passed(struct cost *cost, int64_t launches, int64_t ns) {
+    mutex_lock(&lock);
+    if (cost->passed_in != forks) {
+        cost->passed_in = forks;
+        forget_passed(cost);
+    }
+    if (launches > 0 || (cost->passed >= (uint64_t)-launches && cost->passed_ns >= -ns)) {
+        cost->passed += (uint64_t)launches;
+        cost->passed_ns += ns;
+    }
+    while (cost->passed_ns > PASSED_MOST_NS) {
+        cost->passed_ns -= cost->passed_ns / 2;
+        cost->passed -= cost->passed / 2;
+    }
+    mutex_unlock(&lock);
+}
+
+/* What was charged more than the value for launches that passed. */
+static int64_t overcharged(struct cost *cost, uint64_t value) {
+    int64_t due = (int64_t)(cost->passed * value), sum = cost->passed_ns - due;
+    if (cost->passed_in != forks || sum <= 0) {
+        return 0;
+    }
+    cost->passed_ns = due;
+    return sum;
+}
+
+int64_t cost_cache_add(struct cost *cost, struct estimate_sample sample, uint32_t meaning) {
+    int64_t missing = 0;
+    mutex_lock(&lock);
+    if (cost->meaning != meaning) {
+        mutex_unlock(&lock);
+        return 0;
+    }
+    bool clear = estimate_clear(&cost->estimate, sample.at, 0);
+    estimate_add(&cost->estimate, sample);
+    uint64_t value = estimate_value(&cost->estimate, sample.at);
+    cost->learning = false;
+    if (cost->provisional > 0) {
+        missing = (int64_t)(cost->provisional * value) - cost->guessed;
+        cost->provisional = 0;
+        cost->guessed = 0;
+    }
+    missing -= (int64_t)estimate_overcharged(&cost->estimate, value);
+    /* With the GPU for itself, launches were no shorter because the value is lower now. */
+    if (!clear || !estimate_clear(&cost->estimate, sample.at, 0)) {
+        missing -= overcharged(cost, value);
+    }
+    if (estimate_clear(&cost->estimate, sample.at, ESTIMATE_DOUBT_NS)) {
+        forget_passed(cost);
+    }
+    __atomic_store_n(&cost->settled, estimate_settled(&cost->estimate, sample.at), __ATOMIC_RELAXED);
+    __atomic_store_n(&cost->value, value, __ATOMIC_RELEASE);
+    mutex_unlock(&lock);
+    return missing;
+}
+
+void cost_cache_after_fork(void) {
+    lock = (struct mutex){0};
+    forks++;
+}

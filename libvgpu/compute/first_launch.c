@@ -1,0 +1,113 @@
+#include "libvgpu/compute/first_launch.h"
+
+#include <time.h>
+
+#include "libvgpu/compute/captures.h"
+#include "libvgpu/compute/gpu_time.h"
+#include "libvgpu/compute/throttle.h"
+
+/* A launch waits so long for the cost of the first of its kind, and is charged a guess then. It waits longer while the
+ * first one is seen to run on the GPU, up to COST_UNKNOWN_MOST_NS. */
+#define LEARN_NS 20000000u
+#define LEARN_POLL_NS 50000
+
+#define FIRST_GUESS_NS 1000
+
+/* While so many launches are measured, no more of those are measured whose charge is a guess. */
+#define GUESSES_MEASURED 64u
+
+static void pause_for(int64_t ns) {
+    struct timespec pause = {0, ns};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
+/* Launches of unknown cost follow each other in the whole container: each waits for the one before it, but not without an
+ * end. Returns the time at which the account noted this one. */
+static uint64_t note_learning(const struct launch_site *site) {
+    struct vgpu_compute *account = gpu_time_account(site->gpu);
+    for (;;) {
+        uint64_t begun = throttle_learning(account), now = throttle_clock();
+        /* The note of a launch that still runs is renewed as long as others may wait for it. */
+        bool free = begun == 0 || begun > now || now - begun > LEARN_NS;
+        if ((free && throttle_begin_learning(account, begun, now)) || captures_any()) {
+            return now;
+        }
+        if (!free) {
+            pause_for(LEARN_POLL_NS);
+            samples_read(site->context);
+        }
+    }
+}
+
+/* Whether the first launch of the kind is on the GPU now. */
+static bool first_runs(const struct cost *cost, uint64_t now) {
+    uint64_t since = __atomic_load_n(&cost->runs_since, __ATOMIC_RELAXED);
+    return since != 0 && now < since + COST_UNKNOWN_MOST_NS;
+}
+
+void first_launch_await(const struct cost *cost, const struct launch_site *site) {
+    uint64_t begun = throttle_clock();
+    while (cost_known(cost) == 0 && !captures_any()) {
+        samples_read(site->context);
+        uint64_t now = throttle_clock(), passed = now - begun;
+        if (cost_known(cost) > 0 || !cost->learning) {
+            return;
+        }
+        if (passed > LEARN_NS && gpu_time_ready(site->gpu) && !first_runs(cost, now)) {
+            return;
+        }
+        pause_for(passed < LEARN_NS ? LEARN_POLL_NS : LEARN_NS / 10);
+    }
+}
+
+static void add(struct provisional_charge *charge, struct credit *credit, int gpu, int64_t ns) {
+    credit_charge(credit, gpu, ns);
+    charge->ns += ns;
+}
+
+struct provisional_charge first_launch_charge(struct cost *cost, struct credit *credit, const struct launch_site *site,
+                                              bool limited) {
+    struct vgpu_compute *account = gpu_time_account(site->gpu);
+    struct provisional_charge charge = {0};
+    add(&charge, credit, site->gpu, FIRST_GUESS_NS);
+    uint64_t noted_at = 0;
+    for (bool had_turn = false; limited; had_turn = true) {
+        noted_at = note_learning(site);
+        if (gpu_time_ready(site->gpu)) {
+            break;
+        }
+        /* Earlier launches have used up the account. A launch that had its turn and let another go first doesn't queue a
+         * second time. */
+        throttle_end_learning(account, noted_at);
+        if (had_turn) {
+            pause_for(LEARN_NS / 10);
+        } else {
+            add(&charge, credit, site->gpu, credit->ns[site->gpu] + FIRST_GUESS_NS);
+        }
+    }
+    charge.sample = sample_begin(cost, site);
+    if (charge.sample == NULL) {
+        throttle_end_learning(account, noted_at);
+        cost_cache_end_learning(cost, cost->meaning);
+        return charge;
+    }
+    charge.sample->learning = true;
+    charge.sample->noted_at = noted_at;
+    charge.sample->charged = charge.ns;
+    return charge;
+}
+
+struct provisional_charge first_launch_charge_guess(struct cost *cost, struct credit *credit,
+                                                    const struct launch_site *site, int64_t guess) {
+    struct provisional_charge charge = {0};
+    add(&charge, credit, site->gpu, guess);
+    if (samples_under_way() < GUESSES_MEASURED) {
+        charge.sample = sample_begin(cost, site);
+    }
+    if (charge.sample != NULL) {
+        charge.sample->charged = charge.ns;
+    } else {
+        cost_cache_note_guess(cost, guess);
+    }
+    return charge;
+}

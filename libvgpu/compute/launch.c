@@ -1,0 +1,328 @@
+#include "libvgpu/compute/launch.h"
+
+#include <stdlib.h>
+
+#include "libvgpu/compute/captures.h"
+#include "libvgpu/compute/first_launch.h"
+#include "libvgpu/compute/gpu_time.h"
+#include "libvgpu/compute/neighbours.h"
+#include "libvgpu/compute/poller.h"
+#include "libvgpu/compute/throttle.h"
+#include "libvgpu/driver/devices.h"
+
+/* Short launches are measured in runs of about so long. */
+#define RUN_NS 1000000u
+#define RUN_LAUNCHES 16u
+
+/* Where others may take their turns on the GPU, which are of 1 to 2 ms on most, a run is to fit into one of ours. */
+#define RUN_IN_TURN_NS 300000u
+#define LEAD_MOST_NS 8000000u
+
+/* The first launches of a key are measured, and later ones each time so much GPU time has passed. */
+#define FIRST_SAMPLES 6
+#define UNSETTLED_SAMPLES 64u
+#define SAMPLE_EVERY_NS 10000000u
+#define SAMPLE_LEAST 16u
+#define SAMPLE_RAREST 8192u
+
+static struct launch_thread nobody;
+__thread struct launch_thread *launch_mine = &nobody;
+static __thread struct launch_thread *own;
+
+/* GPUs that launches of this process went to. */
+static uint32_t gpus_seen;
+
+extern int __cxa_thread_atexit_impl(void (*end)(void *), void *object, void *library);
+extern void *__dso_handle;
+
+static void thread_ends(void *object) {
+    struct launch_thread *thread = object;
+    launch_mine = &nobody;
+    own = NULL;
+    credit_return(&thread->credit);
+    if (thread->run.sample != NULL) {
+        sample_cancel(thread->run.sample);
+    }
+    free(thread);
+}
+
+static struct launch_thread *mine(void) {
+    struct launch_thread *thread = own;
+    if (thread != NULL) {
+        return thread;
+    }
+    thread = calloc(1, sizeof *thread);
+    if (thread == NULL) {
+        return NULL;
+    }
+    thread->random = (uint32_t)((uintptr_t)thread >> 4) * 2654435761u | 1;
+    if (__cxa_thread_atexit_impl(thread_ends, thread, &__dso_handle) != 0) {
+        free(thread);
+        return NULL;
+    }
+    launch_mine = own = thread;
+    return thread;
+}
+
+/* Time that was taken ahead is the parent's to spend, and its events are the parent's. */
+void launch_after_fork(void) {
+    if (own == NULL) {
+        return;
+    }
+    credit_forget(&own->credit);
+    for (int place = 0; place < LAUNCH_MEMOS; place++) {
+        own->tallies[place].left = own->memos[place].left;
+    }
+    own->run.sample = NULL;
+    own->lead.cost = NULL;
+    launch_mine = own;
+}
+
+static uint32_t jitter(struct launch_thread *thread, uint32_t number) {
+    thread->random ^= thread->random << 13;
+    thread->random ^= thread->random >> 17;
+    thread->random ^= thread->random << 5;
+    return number - number / 4 + thread->random % (number / 2 + 1);
+}
+
+static void finish(struct sample *sample, unsigned launches) {
+    if (sample_end(sample, launches)) {
+        poller_wake();
+    }
+}
+
+/* ---- Runs. */
+
+static void abandon_run(struct launch_thread *thread) {
+    thread->run.sample = NULL;
+    launch_mine = thread;
+}
+
+void launch_close_run(void) {
+    struct launch_thread *thread = own;
+    if (thread == NULL || thread->run.sample == NULL) {
+        return;
+    }
+    struct launch_run *run = &thread->run;
+    struct sample *sample = run->sample;
+    run->sample = NULL;
+    launch_mine = thread;
+    if (run->launches > 0 && throttle_clock() < run->until) {
+        finish(sample, run->launches);
+        return;
+    }
+    __atomic_store_n(&run->cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
+    sample_cancel(sample);
+}
+
+/* ---- Costs that are known. */
+
+static bool settled(const struct cost *cost) {
+    unsigned tried = __atomic_load_n(&cost->tried, __ATOMIC_RELAXED);
+    return tried >= UNSETTLED_SAMPLES || (tried >= FIRST_SAMPLES && __atomic_load_n(&cost->settled, __ATOMIC_RELAXED));
+}
+
+static void count_passed(struct launch_thread *thread, struct launch_memo *memo) {
+    struct launch_tally *tally = &thread->tallies[memo - thread->memos];
+    int32_t launches = tally->left - memo->left;
+    if (launches > 0 && memo->generation == __atomic_load_n(&cost_cache_generation, __ATOMIC_ACQUIRE)) {
+        cost_cache_note_passed(tally->cost, launches, launches * memo->cost);
+    }
+    tally->left = memo->left;
+}
+
+static void remember(struct launch *launch, const struct cost_key *key, CUcontext context, uint64_t value) {
+    struct launch_thread *thread = launch->thread;
+    uint64_t between = SAMPLE_EVERY_NS / value;
+    uint32_t number = between < SAMPLE_LEAST    ? SAMPLE_LEAST
+                      : between > SAMPLE_RAREST ? SAMPLE_RAREST
+                                                : (uint32_t)between;
+    if (value >= COST_LONG_NS || !settled(launch->cost)) {
+        return;
+    }
+    struct launch_memo *memo = launch_memo_of(thread, key);
+    uint32_t generation = __atomic_load_n(&cost_cache_generation, __ATOMIC_ACQUIRE);
+    bool several = (gpus_seen & (gpus_seen - 1)) != 0;
+    *memo = (struct launch_memo){.key = *key,
+                                 .cost = (int64_t)value,
+                                 .credit = &thread->credit.ns[launch->gpu],
+                                 .context = several ? context : NULL,
+                                 .generation = generation,
+                                 .left = (int32_t)jitter(thread, number)};
+    thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, memo->left};
+}
+
+/* So many launches are measured together. */
+static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn) {
+    uint64_t most = in_turn ? RUN_IN_TURN_NS : RUN_NS;
+    if (value >= COST_LONG_NS || __atomic_load_n(&cost->alone, __ATOMIC_RELAXED) > 0) {
+        return 1;
+    }
+    return value * RUN_LAUNCHES <= most ? RUN_LAUNCHES : most > value ? (unsigned)(most / value) : 1;
+}
+
+/* Measures this launch, and with it the next ones of its kind where they are short. */
+static void measure(struct launch *launch, const struct launch_site *site, uint64_t value, unsigned wanted) {
+    struct launch_run *run = &launch->thread->run;
+    struct cost *cost = launch->cost;
+    __atomic_store_n(&cost->tried, __atomic_load_n(&cost->tried, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+    launch->sample = sample_begin(launch->cost, site);
+    if (launch->sample == NULL) {
+        return;
+    }
+    if (value >= COST_LONG_NS) {
+        launch->sample->charged = launch->charged;
+        return;
+    }
+    unsigned alone = __atomic_load_n(&cost->alone, __ATOMIC_RELAXED);
+    if (alone > 0) {
+        __atomic_store_n(&cost->alone, alone - 1, __ATOMIC_RELAXED);
+    }
+    if (wanted < 2) {
+        return;
+    }
+    *run = (struct launch_run){launch->sample, launch->cost, site->stream, launch->sample->begun_at, 0, wanted};
+    launch->in_run = true;
+    launch_mine = &nobody;
+}
+
+static void charge_known(struct launch *launch, const struct cost_key *key, const struct launch_site *site,
+                         uint64_t value) {
+    struct launch_thread *thread = launch->thread;
+    struct launch_memo *memo = launch_memo_of(thread, key);
+    struct launch_lead lead = thread->lead;
+    bool due =
+        !launch_remembers(memo, key) || memo->left <= 0 || (memo->context != NULL && memo->context != site->context);
+    enum estimate_view view = due ? neighbours_view(launch->gpu) : ESTIMATE_CLEAR;
+    bool in_turn = view == ESTIMATE_CONTENDED || (view != ESTIMATE_CLEAR && !settled(launch->cost));
+    unsigned wanted = run_length(launch->cost, value, in_turn);
+    thread->lead.cost = NULL;
+    /* It doesn't wait, what comes later does. */
+    if (due && lead.cost == launch->cost && lead.stream == site->stream) {
+        thread->credit.ns[launch->gpu] += (int64_t)(wanted * value);
+        gpu_time_give(launch->gpu, -(int64_t)(wanted * value));
+    }
+    credit_charge(&thread->credit, launch->gpu, (int64_t)value);
+    launch->charged = (int64_t)value;
+    count_passed(thread, memo);
+    if (value < COST_LONG_NS) {
+        cost_cache_note_passed(launch->cost, 1, (int64_t)value);
+    }
+    if (!due) {
+        memo->cost = (int64_t)value;
+        thread->tallies[memo - thread->memos].left = --memo->left;
+        return;
+    }
+    /* Beside the container's own processes it most often finds the GPU idle where the share is small. */
+    bool leads = in_turn && lead.cost != launch->cost && value < LEAD_MOST_NS &&
+                 (view != ESTIMATE_COMPANY || neighbours_crowd(launch->gpu));
+    if (leads) {
+        thread->lead = (struct launch_lead){launch->cost, site->stream};
+        if (value < COST_LONG_NS) {
+            return;
+        }
+    }
+    remember(launch, key, site->context, value);
+    measure(launch, site, value, wanted);
+}
+
+/* ---- The way. */
+
+static void set_provisional(struct launch *launch, struct provisional_charge charge) {
+    launch->charged = charge.ns;
+    launch->sample = charge.sample;
+}
+
+static void begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
+    struct launch_site site = {.stream = stream};
+    *launch = (struct launch){0};
+    struct launch_thread *thread = mine();
+    if (thread == NULL || !devices_current(&site.context, &site.gpu) || site.gpu == NO_GPU || captures_stream(stream)) {
+        launch_close_run();
+        return;
+    }
+    int gpu = site.gpu;
+    launch->thread = thread;
+    launch->gpu = gpu;
+    if ((__atomic_load_n(&gpus_seen, __ATOMIC_RELAXED) & 1u << gpu) == 0 &&
+        __atomic_fetch_or(&gpus_seen, 1u << gpu, __ATOMIC_RELAXED) != 0) {
+        cost_cache_expire_memos();
+    }
+    if (samples_under_way() > 0 && !captures_any()) {
+        samples_read(site.context);
+    }
+    launch->cost = cost_cache_find(key, site.context);
+    uint64_t value = cost_known(launch->cost);
+    struct launch_run *run = &thread->run;
+    if (run->sample != NULL && (run->cost != launch->cost || run->stream != stream ||
+                                throttle_clock() > run->until + value || thread->credit.ns[gpu] < (int64_t)value)) {
+        launch_close_run();
+    }
+    if (run->sample != NULL) {
+        thread->credit.ns[gpu] -= (int64_t)value;
+        launch->charged = (int64_t)value;
+        launch->in_run = true;
+        cost_cache_note_passed(launch->cost, 1, (int64_t)value);
+        return;
+    }
+    if (value == 0 && cost_cache_begin_learning(launch->cost, throttle_clock())) {
+        set_provisional(launch, first_launch_charge(launch->cost, &thread->credit, &site, gpu_time_limited(gpu)));
+        return;
+    }
+    if (value == 0 && gpu_time_limited(gpu)) {
+        first_launch_await(launch->cost, &site);
+    }
+    int64_t guess = value == 0 ? cost_cache_guess(launch->cost, throttle_clock()) : 0;
+    if (guess > 0) {
+        set_provisional(launch, first_launch_charge_guess(launch->cost, &thread->credit, &site, guess));
+    } else {
+        charge_known(launch, key, &site, cost_known(launch->cost));
+    }
+}
+
+void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
+    begin(launch, key, stream);
+}
+
+void launch_begin_alone(struct launch *launch, const struct cost_key *key, CUstream stream) {
+    begin(launch, key, stream);
+    launch->in_run = false;
+    if (launch->thread != NULL) {
+        abandon_run(launch->thread);
+    }
+}
+
+static void end(struct launch *launch, CUresult result) {
+    struct launch_thread *thread = launch->thread;
+    struct launch_run *run = &thread->run;
+    if (result != CUDA_SUCCESS) {
+        thread->credit.ns[launch->gpu] += launch->charged;
+        cost_cache_note_passed(launch->cost, -1, -launch->charged);
+        if (launch->in_run) {
+            launch->sample = run->sample;
+            abandon_run(thread);
+        }
+        if (launch->sample != NULL) {
+            sample_cancel(launch->sample);
+        }
+        return;
+    }
+    if (launch->sample != NULL) {
+        sample_launched(launch->sample);
+    }
+    if (launch->in_run) {
+        run->until += (uint64_t)launch->charged;
+        if (++run->launches >= run->wanted) {
+            launch_close_run();
+        }
+    } else if (launch->sample != NULL) {
+        finish(launch->sample, 1);
+    }
+}
+
+CUresult launch_end(struct launch *launch, CUresult result) {
+    if (launch->thread != NULL) {
+        end(launch, result);
+    }
+    return result;
+}

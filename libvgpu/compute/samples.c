@@ -1,0 +1,382 @@
+#include "libvgpu/compute/samples.h"
+
+#include <stdlib.h>
+
+#include "libvgpu/compute/throttle.h"
+#include "libvgpu/compute/captures.h"
+#include "libvgpu/base/lock.h"
+#include "libvgpu/base/log.h"
+#include "libvgpu/compute/gpu_time.h"
+#include "libvgpu/compute/neighbours.h"
+
+/* Pairs of events for each context; where all are under way, launches go unmeasured. */
+#define PAIRS_MOST 512
+
+/* So many that aren't done yet are asked in one look: later ones of a stream are never done earlier. */
+#define UNDONE_MOST 32
+
+/* A host that isn't interrupted launches in less time than this. */
+#define USUAL_GAP_NS 5000u
+
+#define STREAMS_NS 1000000000u
+
+struct pairs {
+    CUcontext context;
+    unsigned held;
+    unsigned made;
+    struct sample *idle;
+    struct pairs *next;
+};
+
+static struct mutex lock;
+static struct pairs *contexts;
+static unsigned all_held;
+static bool stopped;
+static unsigned under_way;
+static struct sample *first, **last = &first;
+
+unsigned samples_under_way(void) {
+    return __atomic_load_n(&under_way, __ATOMIC_RELAXED);
+}
+
+/* Call with the lock held. */
+static struct pairs *pairs_of(CUcontext context) {
+    struct pairs *found = contexts;
+    while (found != NULL && found->context != context) {
+        found = found->next;
+    }
+    if (found == NULL && (found = calloc(1, sizeof *found)) != NULL) {
+        found->context = context;
+        found->next = contexts;
+        contexts = found;
+    }
+    return found;
+}
+
+static void put_back(struct sample *sample) {
+    struct pairs *pairs = pairs_of(sample->context);
+    if (pairs == NULL) {
+        return;
+    }
+    sample->next = pairs->idle;
+    pairs->idle = sample;
+}
+
+static struct sample *make(CUcontext context) {
+    struct sample *sample = calloc(1, sizeof *sample);
+    if (sample == NULL) {
+        return NULL;
+    }
+    sample->context = context;
+    if (DRIVER(cuEventCreate)(&sample->before, CU_EVENT_DEFAULT) == CUDA_SUCCESS) {
+        if (DRIVER(cuEventCreate)(&sample->after, CU_EVENT_DEFAULT) == CUDA_SUCCESS) {
+            return sample;
+        }
+        DRIVER(cuEventDestroy_v2)(sample->before);
+    }
+    free(sample);
+    return NULL;
+}
+
+static struct sample *take(CUcontext context) {
+    struct sample *sample = NULL;
+    bool more = false;
+    mutex_lock(&lock);
+    struct pairs *pairs = stopped || all_held > 0 ? NULL : pairs_of(context);
+    if (pairs != NULL && pairs->held == 0) {
+        sample = pairs->idle;
+        if (sample != NULL) {
+            pairs->idle = sample->next;
+        } else if (pairs->made < PAIRS_MOST) {
+            more = pairs->made++ < PAIRS_MOST;
+        }
+    }
+    mutex_unlock(&lock);
+    return sample == NULL && more ? make(context) : sample;
+}
+
+static bool able(void) {
+    return DRIVER(cuEventCreate) != NULL && DRIVER(cuEventRecord) != NULL && DRIVER(cuEventQuery) != NULL &&
+           DRIVER(cuEventElapsedTime) != NULL && DRIVER(cuEventDestroy_v2) != NULL && DRIVER(cuCtxSetCurrent) != NULL;
+}
+
+static bool record(CUevent event, CUstream stream) {
+    if (!captures_hold_off()) {
+        return false;
+    }
+    bool recorded = DRIVER(cuEventRecord)(event, stream) == CUDA_SUCCESS;
+    captures_let_go();
+    return recorded;
+}
+
+struct sample *sample_begin(struct cost *cost, const struct launch_site *site) {
+    if (captures_any() || !able()) {
+        return NULL;
+    }
+    struct sample *sample = take(site->context);
+    if (sample == NULL) {
+        return NULL;
+    }
+    sample->cost = cost;
+    sample->stream = site->stream;
+    sample->gpu = (int16_t)site->gpu;
+    sample->charged = -1;
+    sample->learning = false;
+    sample->started_at = 0;
+    sample->meaning = cost->meaning;
+    sample->begun_at = throttle_clock();
+    if (!record(sample->before, site->stream)) {
+        sample_cancel(sample);
+        return NULL;
+    }
+    sample->backlogged = DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY;
+    return sample;
+}
+
+void sample_launched(struct sample *sample) {
+    sample->gap = throttle_clock() - sample->begun_at;
+}
+
+static void end_learning(struct sample *sample) {
+    cost_cache_end_learning(sample->cost, sample->meaning);
+    throttle_end_learning(gpu_time_account(sample->gpu), sample->noted_at);
+}
+
+void sample_cancel(struct sample *sample) {
+    if (sample->learning) {
+        end_learning(sample);
+    }
+    mutex_lock(&lock);
+    put_back(sample);
+    mutex_unlock(&lock);
+}
+
+bool sample_end(struct sample *sample, unsigned launches) {
+    sample->launches = (uint16_t)launches;
+    if (!record(sample->after, sample->stream)) {
+        sample_cancel(sample);
+        return false;
+    }
+    sample->ended_at = throttle_clock();
+    sample->next = NULL;
+    mutex_lock(&lock);
+    *last = sample;
+    last = &sample->next;
+    __atomic_store_n(&under_way, under_way + 1, __ATOMIC_RELAXED);
+    mutex_unlock(&lock);
+    return true;
+}
+
+/* Whether launches that are measured come on several streams these days. Call with the lock held. */
+static bool several_streams(CUstream stream, uint64_t now) {
+    static CUstream last_stream;
+    static uint64_t changed_at;
+    if (stream != last_stream && last_stream != NULL) {
+        changed_at = now;
+    }
+    last_stream = stream;
+    return changed_at != 0 && now - changed_at < STREAMS_NS;
+}
+
+/* What is known now of the sample's launches; and their charge, where it is to be corrected, is. */
+static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
+    struct cost *cost = sample->cost;
+    enum estimate_view view = neighbours_view(sample->gpu);
+    if (elapsed == 0) {
+        elapsed = 1;
+    }
+    bool kept_busy = elapsed >= sample->ended_at - sample->begun_at;
+    /* A run that the host didn't keep up with says nothing. */
+    if (sample->launches > 1 && !kept_busy) {
+        __atomic_store_n(&cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
+        return;
+    }
+    /* An idle GPU began it while the host was still launching it: usually in the middle of that. Of a run it is a small
+     * part, and the shortest run may be one of which it wasn't. */
+    uint64_t off = 0;
+    if (!sample->backlogged && sample->launches == 1 && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap) {
+        off = sample->gap / 2;
+    }
+    elapsed -= off;
+    bool exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed);
+    struct estimate_sample measured = {.at = now,
+                                       .ns = elapsed / sample->launches,
+                                       .view = (uint8_t)view,
+                                       .behind = sample->backlogged,
+                                       .exact = exact,
+                                       .off = exact ? 0 : off};
+    bool in_company = view == ESTIMATE_COMPANY || several_streams(sample->stream, now);
+    measured.charged = sample->charged >= 0 && !in_company ? elapsed : 0;
+    int64_t missing = cost_cache_add(cost, measured, sample->meaning);
+    if (sample->charged >= 0) {
+        uint64_t own = in_company && cost->value < elapsed ? cost->value : elapsed;
+        uint64_t part = throttle_part(gpu_time_account(sample->gpu), own, elapsed, now);
+        /* Side by side with others of the container: what time there was for it beside theirs. */
+        missing += (int64_t)(in_company ? part : own) - sample->charged;
+    }
+    log_write(LOG_DEBUG, "GPU %d: %u launches of a %s took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
+              sample->gpu, sample->launches, cost_key_kind(&cost->key) == COST_OF_GRAPH ? "graph" : "kernel",
+              (unsigned long long)elapsed, (int)view, measured.exact ? "exactly" : "at most",
+              (unsigned long long)cost->value, (long long)missing);
+    /* A long launch waits for much to be earned: it needs at once what it has too much of. */
+    if (missing < 0 && sample->charged < 0) {
+        gpu_time_return(sample->gpu, -missing);
+    } else if (missing != 0) {
+        gpu_time_give(sample->gpu, -missing);
+    }
+}
+
+/* While a launch whose cost nobody knows goes on, it is charged what has passed. */
+static void charge_so_far(struct sample *sample, uint64_t now) {
+    if (sample->started_at == 0) {
+        if (sample->backlogged && DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY) {
+            return;
+        }
+        sample->started_at = sample->backlogged ? now : sample->ended_at;
+        if (sample->meaning == sample->cost->meaning) {
+            __atomic_store_n(&sample->cost->runs_since, sample->started_at, __ATOMIC_RELAXED);
+        }
+    }
+    uint64_t passed = now > sample->started_at ? now - sample->started_at : 0;
+    int64_t more = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS) - sample->charged;
+    if (more > 0) {
+        sample->charged += more;
+        gpu_time_give(sample->gpu, -more);
+    }
+    /* Others know that it goes on. */
+    if (passed < COST_UNKNOWN_MOST_NS && sample->noted_at != 0 &&
+        throttle_begin_learning(gpu_time_account(sample->gpu), sample->noted_at, now)) {
+        sample->noted_at = now;
+    }
+}
+
+/* Reads one that may be done; false where it isn't. */
+static bool read_one(struct sample *sample, uint64_t now) {
+    float milliseconds;
+    CUresult result = DRIVER(cuEventQuery)(sample->after);
+    if (result == CUDA_ERROR_NOT_READY) {
+        if (sample->learning) {
+            charge_so_far(sample, now);
+        }
+        return false;
+    }
+    if (result == CUDA_SUCCESS &&
+        DRIVER(cuEventElapsedTime)(&milliseconds, sample->before, sample->after) == CUDA_SUCCESS && milliseconds >= 0) {
+        learn(sample, (uint64_t)((double)milliseconds * 1e6), now);
+    }
+    if (sample->learning) {
+        end_learning(sample);
+    }
+    return true;
+}
+
+unsigned samples_read(CUcontext context) {
+    CUcontext current = context;
+    unsigned undone = 0;
+    mutex_lock(&lock);
+    uint64_t now = throttle_clock();
+    for (struct sample **link = &first; *link != NULL && undone < UNDONE_MOST && !stopped && all_held == 0;) {
+        struct sample *each = *link;
+        struct pairs *pairs = pairs_of(each->context);
+        bool ours = (context == NULL || each->context == context) && pairs != NULL && pairs->held == 0;
+        if (ours && each->context != current) {
+            current = each->context;
+            ours = DRIVER(cuCtxSetCurrent)(current) == CUDA_SUCCESS;
+        }
+        if (!ours || !read_one(each, now)) {
+            undone += ours;
+            link = &each->next;
+            continue;
+        }
+        *link = each->next;
+        if (*link == NULL) {
+            last = link;
+        }
+        put_back(each);
+        __atomic_store_n(&under_way, under_way - 1, __ATOMIC_RELAXED);
+    }
+    unsigned left = stopped ? 0 : under_way;
+    mutex_unlock(&lock);
+    return left;
+}
+
+void samples_hold(CUcontext context) {
+    mutex_lock(&lock);
+    if (context == NULL) {
+        all_held++;
+    }
+    for (struct pairs *each = contexts; each != NULL; each = each->next) {
+        each->held += each->context == context;
+    }
+    mutex_unlock(&lock);
+}
+
+/* Their events went with the context. */
+static void drop(CUcontext context) {
+    for (struct sample **link = &first; *link != NULL;) {
+        struct sample *each = *link;
+        if (each->context != context) {
+            link = &each->next;
+            continue;
+        }
+        if (each->learning) {
+            end_learning(each);
+        }
+        *link = each->next;
+        if (*link == NULL) {
+            last = link;
+        }
+        free(each);
+        __atomic_store_n(&under_way, under_way - 1, __ATOMIC_RELAXED);
+    }
+    for (struct pairs **link = &contexts; *link != NULL;) {
+        struct pairs *each = *link;
+        if (each->context != context) {
+            link = &each->next;
+            continue;
+        }
+        while (each->idle != NULL) {
+            struct sample *idle = each->idle;
+            each->idle = idle->next;
+            free(idle);
+        }
+        *link = each->next;
+        free(each);
+    }
+}
+
+void samples_release(CUcontext context, bool ended) {
+    mutex_lock(&lock);
+    if (context == NULL) {
+        all_held--;
+    }
+    for (struct pairs *each = contexts; each != NULL; each = each->next) {
+        each->held -= each->context == context && each->held > 0;
+    }
+    if (ended) {
+        drop(context);
+    }
+    mutex_unlock(&lock);
+}
+
+void samples_stop(void) {
+    CUcontext current;
+    /* What the GPU has done by now is still to be charged as it was. */
+    if (samples_under_way() > 0 && !captures_any() && DRIVER(cuCtxGetCurrent) != NULL &&
+        DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS) {
+        samples_read(NULL);
+        DRIVER(cuCtxSetCurrent)(current);
+    }
+    mutex_lock(&lock);
+    stopped = true;
+    mutex_unlock(&lock);
+}
+
+void samples_after_fork(void) {
+    lock = (struct mutex){0};
+    contexts = NULL;
+    first = NULL;
+    last = &first;
+    under_way = 0;
+    all_held = 0;
+}

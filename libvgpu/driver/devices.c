@@ -1,0 +1,213 @@
+#include "libvgpu/driver/devices.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "libvgpu/base/config.h"
+#include "libvgpu/base/lock.h"
+#include "libvgpu/shared/policy.h"
+
+#define DEVICES 64
+#define UUID_BYTES 16
+
+static int digit(char letter) {
+    if (letter >= '0' && letter <= '9') {
+        return letter - '0';
+    }
+    letter |= 0x20;
+    return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
+}
+
+/* `GPU-` or `MIG-` and 32 digits with dashes between them. */
+static bool parse_uuid(const char *text, unsigned char *uuid) {
+    unsigned count = 0;
+    memset(uuid, 0, UUID_BYTES);
+    text = strchr(text, '-');
+    for (; text != NULL && *text != '\0' && count < 2 * UUID_BYTES; text++) {
+        int value = digit(*text);
+        if (value < 0 && *text != '-') {
+            return false;
+        }
+        if (value >= 0) {
+            uuid[count / 2] = (unsigned char)(uuid[count / 2] << 4 | value);
+            count++;
+        }
+    }
+    return count == 2 * UUID_BYTES;
+}
+
+static bool nvml_uuid(nvmlDevice_t device, unsigned char *uuid) {
+    char text[96];
+    return NVML(nvmlDeviceGetUUID) != NULL && NVML(nvmlDeviceGetUUID)(device, text, sizeof text) == NVML_SUCCESS &&
+           parse_uuid(text, uuid);
+}
+
+/* NVML's device of that index; where the program hasn't started NVML, this does. */
+static nvmlDevice_t nvml_at(unsigned index) {
+    nvmlDevice_t device = NULL;
+    if (NVML(nvmlDeviceGetHandleByIndex_v2) == NULL || NVML(nvmlInit_v2) == NULL) {
+        return NULL;
+    }
+    nvmlReturn_t result = NVML(nvmlDeviceGetHandleByIndex_v2)(index, &device);
+    if (result == NVML_ERROR_UNINITIALIZED && NVML(nvmlInit_v2)() == NVML_SUCCESS) {
+        result = NVML(nvmlDeviceGetHandleByIndex_v2)(index, &device);
+    }
+    return result == NVML_SUCCESS ? device : NULL;
+}
+
+/* False: not to be known now, ask again. */
+static bool find(const unsigned char *uuid, int fallback, int *gpu) {
+    unsigned char other[UUID_BYTES];
+    *gpu = NO_GPU;
+    if (config()->kind == CONFIG_POLICY) {
+        struct vgpu_policy policy;
+        if (!policy_copy(&policy)) {
+            return false;
+        }
+        for (unsigned place = 0; place < policy.count; place++) {
+            policy.gpus[place].uuid[sizeof policy.gpus[place].uuid - 1] = '\0';
+            if (parse_uuid(policy.gpus[place].uuid, other) && memcmp(uuid, other, UUID_BYTES) == 0) {
+                *gpu = (int)place;
+            }
+        }
+        return true;
+    }
+    *gpu = fallback < VGPU_MAX_GPUS ? fallback : NO_GPU;
+    for (unsigned index = 0; index < VGPU_MAX_GPUS; index++) {
+        nvmlDevice_t device = nvml_at(index);
+        if (device == NULL) {
+            break;
+        }
+        if (nvml_uuid(device, other) && memcmp(uuid, other, UUID_BYTES) == 0) {
+            *gpu = (int)index;
+        }
+    }
+    return true;
+}
+
+enum lookup_state { LOOKUP_PENDING, LOOKUP_DONE };
+
+/* Read and written as one. */
+struct lookup {
+    _Alignas(2) uint8_t state; /* enum lookup_state */
+    int8_t gpu;                /* or NO_GPU */
+};
+
+int devices_gpu(CUdevice device) {
+    static struct lookup known[DEVICES];
+    CUuuid uuid;
+    int gpu;
+    if (device < 0 || device >= DEVICES) {
+        return NO_GPU;
+    }
+    struct lookup seen;
+    __atomic_load(&known[device], &seen, __ATOMIC_RELAXED);
+    if (seen.state == LOOKUP_DONE) {
+        return seen.gpu;
+    }
+    /* The second version tells the parts of a partitioned GPU apart. */
+    __typeof__(&cuDeviceGetUuid) get = DRIVER(cuDeviceGetUuid_v2);
+    if (get == NULL) {
+        get = DRIVER(cuDeviceGetUuid);
+    }
+    if (get == NULL || get(&uuid, device) != CUDA_SUCCESS) {
+        return NO_GPU;
+    }
+    if (find((const unsigned char *)uuid.bytes, device, &gpu)) {
+        seen = (struct lookup){.state = LOOKUP_DONE, .gpu = (int8_t)gpu};
+        __atomic_store(&known[device], &seen, __ATOMIC_RELAXED);
+    }
+    return gpu;
+}
+
+int devices_gpu_of_nvml(nvmlDevice_t device) {
+    static struct {
+        nvmlDevice_t device;
+        int gpu;
+    } known[DEVICES];
+    static unsigned count;
+    unsigned char uuid[UUID_BYTES];
+    int gpu;
+    for (unsigned place = 0, end = __atomic_load_n(&count, __ATOMIC_ACQUIRE); place < end; place++) {
+        if (known[place].device == device) {
+            return known[place].gpu;
+        }
+    }
+    if (!nvml_uuid(device, uuid) || !find(uuid, VGPU_MAX_GPUS, &gpu)) {
+        return NO_GPU;
+    }
+    static struct mutex lock;
+    mutex_lock(&lock);
+    if (count < DEVICES) {
+        known[count].device = device;
+        known[count].gpu = gpu;
+        __atomic_store_n(&count, count + 1, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&lock);
+    return gpu;
+}
+
+nvmlDevice_t devices_nvml(int gpu) {
+    for (unsigned index = 0; index < DEVICES; index++) {
+        nvmlDevice_t device = nvml_at(index);
+        if (device == NULL || devices_gpu_of_nvml(device) == gpu) {
+            return device;
+        }
+    }
+    return NULL;
+}
+
+static uint64_t epoch = 1;
+
+void devices_forget_contexts(void) {
+    __atomic_add_fetch(&epoch, 1, __ATOMIC_RELEASE);
+}
+
+static bool of_context(CUcontext context, int *gpu) {
+    static __thread struct {
+        CUcontext context;
+        uint64_t epoch;
+        int gpu;
+    } last;
+    uint64_t now = __atomic_load_n(&epoch, __ATOMIC_ACQUIRE);
+    CUdevice device;
+    if (last.context != context || last.epoch != now) {
+        if (DRIVER(cuCtxGetDevice) == NULL || DRIVER(cuCtxGetDevice)(&device) != CUDA_SUCCESS) {
+            return false;
+        }
+        *gpu = devices_gpu(device);
+        if (*gpu == NO_GPU) {
+            return true;
+        }
+        last.context = context;
+        last.epoch = now;
+        last.gpu = *gpu;
+    }
+    *gpu = last.gpu;
+    return true;
+}
+
+bool devices_current(CUcontext *context, int *gpu) {
+    *context = NULL;
+    return DRIVER(cuCtxGetCurrent) != NULL && DRIVER(cuCtxGetCurrent)(context) == CUDA_SUCCESS && *context != NULL &&
+           of_context(*context, gpu);
+}
+
+bool devices_of_stream(CUstream stream, CUcontext *context, int *gpu) {
+    CUcontext current, own;
+    if (!devices_current(&current, gpu)) {
+        return false;
+    }
+    *context = current;
+    if (stream == NULL || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD ||
+        DRIVER(cuStreamGetCtx) == NULL || DRIVER(cuStreamGetCtx)(stream, &own) != CUDA_SUCCESS || own == current) {
+        return true;
+    }
+    *context = own;
+    if (DRIVER(cuCtxPushCurrent_v2)(own) != CUDA_SUCCESS) {
+        return true;
+    }
+    bool known = of_context(own, gpu);
+    DRIVER(cuCtxPopCurrent_v2)(&own);
+    return known;
+}

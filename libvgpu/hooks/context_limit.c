@@ -1,0 +1,90 @@
+/* Limits of contexts: the heap of kernels' malloc, the buffer of their printf and the stacks of all threads that the GPU
+ * can hold are memory of the GPU. Drivers take it when the limit is set, or not before a launch needs it; it is counted
+ * when the limit is set, and until the context ends, since no driver promises to give it back before. */
+#include "libvgpu/memory/reservation.h"
+#include "libvgpu/hooks/hooks.h"
+#include "libvgpu/base/lock.h"
+#include "libvgpu/memory/nvml_delta.h"
+#include "libvgpu/memory/pages.h"
+
+static struct mutex setting;
+
+static struct allocation_key key_of(enum allocation_kind kind, CUcontext context, CUlimit limit) {
+    return (struct allocation_key){.handle = (uintptr_t)context, .limit = (uint32_t)limit, .kind = (uint8_t)kind};
+}
+
+/* How many times the GPU holds what the limit is the size of; 0: its size says nothing of memory. */
+static uint64_t times(CUlimit limit) {
+    CUdevice device;
+    int processors = 0, threads = 0;
+    if (limit == CU_LIMIT_PRINTF_FIFO_SIZE || limit == CU_LIMIT_MALLOC_HEAP_SIZE) {
+        return 1;
+    }
+    if (limit != CU_LIMIT_STACK_SIZE || DRIVER(cuCtxGetDevice)(&device) != CUDA_SUCCESS ||
+        DRIVER(cuDeviceGetAttribute)(&processors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device) != CUDA_SUCCESS ||
+        DRIVER(cuDeviceGetAttribute)(&threads, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR, device) !=
+            CUDA_SUCCESS) {
+        return 0;
+    }
+    return (uint64_t)processors * (uint64_t)threads;
+}
+
+/* The size with which the context began, which is part of what it cost. */
+static uint64_t first_size(CUcontext context, CUlimit limit, size_t now) {
+    struct allocation entry;
+    if (allocations_find(key_of(ALLOCATION_FIRST_SIZE, context, limit), &entry)) {
+        return entry.bytes;
+    }
+    allocations_add((struct allocation){.handle = (uintptr_t)context,
+                                        .limit = (uint32_t)limit,
+                                        .bytes = now,
+                                        .context = context,
+                                        .gpu = NO_GPU,
+                                        .kind = ALLOCATION_FIRST_SIZE});
+    return now;
+}
+
+static CUresult set(__typeof__(&cuCtxSetLimit) driver, CUcontext context, int gpu, CUlimit limit, size_t value) {
+    struct nvml_delta delta;
+    struct reservation reservation;
+    struct allocation has = {.bytes = 0};
+    size_t now;
+    uint64_t need, whole;
+    if (DRIVER(cuCtxGetLimit) == NULL || DRIVER(cuCtxGetLimit)(&now, limit) != CUDA_SUCCESS) {
+        return driver(limit, value);
+    }
+    uint64_t first = first_size(context, limit, now);
+    if (__builtin_mul_overflow(value > first ? value - first : 0, times(limit), &need) || !pages_whole(need, &whole)) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    allocations_find(key_of(ALLOCATION_LIMIT, context, limit), &has);
+    if (!reservation_take(&reservation, context, gpu, whole > has.bytes ? whole - has.bytes : 0)) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    nvml_delta_begin(&delta, gpu);
+    CUresult result = driver(limit, value);
+    uint64_t more = result == CUDA_SUCCESS ? nvml_delta_end(&delta, 0) : 0;
+    bool refused = more > reservation.bytes && !reservation_adjust(&reservation, more);
+    if (refused) {
+        driver(limit, now);
+    }
+    if (result == CUDA_SUCCESS && reservation.counted &&
+        allocations_remove(key_of(ALLOCATION_LIMIT, context, limit), &has)) {
+        reservation.bytes += has.bytes;
+    }
+    result = reservation_finish(&reservation, result, key_of(ALLOCATION_LIMIT, context, limit));
+    return refused ? CUDA_ERROR_OUT_OF_MEMORY : result;
+}
+
+CUresult hook_cuCtxSetLimit(__typeof__(&cuCtxSetLimit) driver, CUlimit limit, size_t value) {
+    CUcontext context;
+    int gpu;
+    bool of_caches = limit == CU_LIMIT_MAX_L2_FETCH_GRANULARITY || limit == CU_LIMIT_PERSISTING_L2_CACHE_SIZE;
+    if (of_caches || !devices_current(&context, &gpu) || gpu == NO_GPU) {
+        return driver(limit, value);
+    }
+    mutex_lock(&setting);
+    CUresult result = set(driver, context, gpu, limit, value);
+    mutex_unlock(&setting);
+    return result;
+}

@@ -1,0 +1,28 @@
+/* The hooks: for every entry point of the list that is tagged HOOK, `hook_<symbol>` takes the driver's own function and
+ * then the arguments; launches, tagged LAUNCH, are in launches.h. exports.c makes the exported functions from the list; they call the hook where limits apply and
+ * the driver otherwise, also when the driver itself comes back through its own exports.
+ */
+#ifndef UNIGPU_HOOKS_HOOKS_H
+#define UNIGPU_HOOKS_HOOKS_H
+
+#include "libvgpu/driver/driver.h"
+
+#define HOOK_UNPACK(...) __VA_ARGS__
+#define HOOK_DECLARE_PASS(result, symbol, ...)
+#define HOOK_DECLARE_LAUNCH(result, symbol, ...)
+#define HOOK_DECLARE_HOOK(result, symbol, parameters, ...) \
+    result hook_##symbol(__typeof__(&symbol) driver __VA_OPT__(, HOOK_UNPACK parameters));
+
+#define CUDA_API(tag, plain, since, symbol, parameters, arguments) \
+    HOOK_DECLARE_##tag(CUresult, symbol, parameters, HOOK_UNPACK arguments)
+#define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
+    HOOK_DECLARE_##tag(CUresult, symbol, parameters, HOOK_UNPACK arguments)
+#define NVML_API(tag, symbol, parameters, arguments) \
+    HOOK_DECLARE_##tag(nvmlReturn_t, symbol, parameters, HOOK_UNPACK arguments)
+#include "abi/symbols.def"
+#include "abi/nvml_symbols.def"
+#undef CUDA_API
+#undef CUDA_API_PT
+#undef NVML_API
+
+#endif

@@ -1,0 +1,49 @@
+/* Launches on several GPUs at once: each is charged to its own. The other doors are in launches.h. */
+#include "libvgpu/hooks/hooks.h"
+#include "libvgpu/compute/launch.h"
+#include "libvgpu/compute/captures.h"
+
+#define GPUS_MOST 32
+
+/* Makes the stream's context the calling thread's; false, and nothing is to be undone, where that can't be. */
+static bool enter(CUstream stream) {
+    CUcontext context;
+    return stream != NULL && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD &&
+           DRIVER(cuStreamGetCtx) != NULL && DRIVER(cuStreamGetCtx)(stream, &context) == CUDA_SUCCESS &&
+           DRIVER(cuCtxPushCurrent_v2) != NULL && DRIVER(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
+}
+
+static void leave(void) {
+    CUcontext context;
+    DRIVER(cuCtxPopCurrent_v2)(&context);
+}
+
+CUresult hook_cuLaunchCooperativeKernelMultiDevice(__typeof__(&cuLaunchCooperativeKernelMultiDevice) driver,
+                                                   CUDA_LAUNCH_PARAMS *launch_params_list, unsigned int device_count,
+                                                   unsigned int flags) {
+    struct launch launches[GPUS_MOST];
+    if (launch_params_list == NULL || device_count > GPUS_MOST) {
+        return driver(launch_params_list, device_count, flags);
+    }
+    launch_close_run();
+    for (unsigned place = 0; place < device_count; place++) {
+        const CUDA_LAUNCH_PARAMS *wanted = &launch_params_list[place];
+        struct cost_key key =
+            cost_key_of_kernel(wanted->function, wanted->grid_x, wanted->grid_y, wanted->grid_z, wanted->block_x,
+                               wanted->block_y, wanted->block_z, wanted->shared_bytes);
+        bool entered = enter(wanted->stream);
+        launch_begin_alone(&launches[place], &key, wanted->stream);
+        if (entered) {
+            leave();
+        }
+    }
+    CUresult result = driver(launch_params_list, device_count, flags);
+    for (unsigned place = 0; place < device_count; place++) {
+        bool entered = enter(launch_params_list[place].stream);
+        launch_end(&launches[place], result);
+        if (entered) {
+            leave();
+        }
+    }
+    return result;
+}

@@ -1,0 +1,20 @@
+/* Waiting for the GPU: what was freed in the order of streams has gone back to it by then. */
+#include "libvgpu/hooks/hooks.h"
+#include "libvgpu/memory/pools.h"
+
+static CUresult waited(CUresult result) {
+    pools_settle();
+    return result;
+}
+
+CUresult hook_cuCtxSynchronize(__typeof__(&cuCtxSynchronize) driver) {
+    return waited(driver());
+}
+
+CUresult hook_cuEventSynchronize(__typeof__(&cuEventSynchronize) driver, CUevent event) {
+    return waited(driver(event));
+}
+
+CUresult hook_cuStreamSynchronize(__typeof__(&cuStreamSynchronize) driver, CUstream stream) {
+    return waited(driver(stream));
+}

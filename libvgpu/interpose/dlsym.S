@@ -1,0 +1,58 @@
+/* dlsym as programs see it. Written by hand because libc's dlsym looks at its return address to know which object asks
+ * (RTLD_NEXT, and RTLD_DEFAULT in a library with a scope of its own): where libc is to answer, it is jumped to, so that
+ * the caller's address stays where it was.
+ */
+	.text
+	.globl	dlsym
+	.type	dlsym, %function
+#if defined(__x86_64__)
+dlsym:
+	.cfi_startproc
+	endbr64
+	pushq	%rdi
+	.cfi_adjust_cfa_offset 8
+	pushq	%rsi
+	.cfi_adjust_cfa_offset 8
+	subq	$8, %rsp
+	.cfi_adjust_cfa_offset 8
+	call	resolve_dlsym
+	addq	$8, %rsp
+	.cfi_adjust_cfa_offset -8
+	popq	%rsi
+	.cfi_adjust_cfa_offset -8
+	popq	%rdi
+	.cfi_adjust_cfa_offset -8
+	testq	%rax, %rax
+	jnz	1f
+	movq	dl_found_dlsym(%rip), %rax
+	testq	%rax, %rax
+	jz	1f
+	jmp	*%rax
+1:	ret
+	.cfi_endproc
+#elif defined(__aarch64__)
+dlsym:
+	.cfi_startproc
+	stp	x29, x30, [sp, -32]!
+	.cfi_def_cfa_offset 32
+	.cfi_offset 29, -32
+	.cfi_offset 30, -24
+	stp	x0, x1, [sp, 16]
+	bl	resolve_dlsym
+	mov	x2, x0
+	ldp	x0, x1, [sp, 16]
+	ldp	x29, x30, [sp], 32
+	.cfi_restore 30
+	.cfi_restore 29
+	.cfi_def_cfa_offset 0
+	cbnz	x2, 1f
+	adrp	x3, dl_found_dlsym
+	ldr	x3, [x3, :lo12:dl_found_dlsym]
+	cbz	x3, 1f
+	br	x3
+1:	mov	x0, x2
+	ret
+	.cfi_endproc
+#endif
+	.size	dlsym, .-dlsym
+	.section .note.GNU-stack, "", %progbits

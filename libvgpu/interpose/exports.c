@@ -1,0 +1,82 @@
+/* The exported functions, made from the list. */
+#include "libvgpu/interpose/exports.h"
+
+#include "libvgpu/base/config.h"
+#include "libvgpu/base/reentrancy.h"
+#include "libvgpu/hooks/hooks.h"
+#include "libvgpu/hooks/launches.h"
+#include "libvgpu/interpose/fork.h"
+
+/* A call passes untouched where the driver calls itself, or nothing is limited. */
+static bool passes(void) {
+    return inside_libvgpu || config()->kind == CONFIG_NONE;
+}
+
+static void enter(void) {
+    fork_watch();
+    inside_libvgpu = true;
+}
+
+#define ENTRY_PASS(result, missing, symbol, exported, per_thread, parameters, ...)
+#define ENTRY_HOOK(result, missing, symbol, exported, per_thread, parameters, ...) \
+    result exported parameters {                                                   \
+        __typeof__(&symbol) driver = DRIVER(exported);                             \
+        if (driver == NULL)                                                        \
+            return missing;                                                        \
+        if (passes())                                                              \
+            return driver(__VA_ARGS__);                                            \
+        enter();                                                                   \
+        result answer = hook_##symbol(driver __VA_OPT__(, ) __VA_ARGS__);          \
+        inside_libvgpu = false;                                                    \
+        return answer;                                                             \
+    }
+
+/* What most launches do, and apart from it what a few do. */
+#define ENTRY_LAUNCH(result, missing, symbol, exported, per_thread, parameters, ...)                  \
+    static __attribute__((noinline)) result slow_##exported parameters {                              \
+        __typeof__(&symbol) driver = DRIVER(exported);                                                \
+        struct launch launch;                                                                         \
+        struct cost_key key = key_##symbol(__VA_ARGS__);                                              \
+        if (driver == NULL)                                                                           \
+            return missing;                                                                           \
+        if (passes())                                                                                 \
+            return driver(__VA_ARGS__);                                                               \
+        if (launch_in_context(&key))                                                                  \
+            return run_##symbol(driver, __VA_ARGS__);                                                 \
+        enter();                                                                                      \
+        launch_begin(&launch, &key, launch_stream(stream_##symbol(__VA_ARGS__), per_thread));         \
+        result answer = launch_end(&launch, run_##symbol(driver, __VA_ARGS__));                       \
+        inside_libvgpu = false;                                                                       \
+        return answer;                                                                                \
+    }                                                                                                 \
+    result exported parameters {                                                                      \
+        struct cost_key key = key_##symbol(__VA_ARGS__);                                              \
+        if (launch_at_once(&key))                                                                     \
+            return run_##symbol(((__typeof__(&symbol))driver_found[DRIVER_##exported]), __VA_ARGS__); \
+        return slow_##exported(__VA_ARGS__);                                                          \
+    }
+
+#define CUDA_API(tag, plain, since, symbol, parameters, arguments) \
+    ENTRY_##tag(CUresult, CUDA_ERROR_NOT_FOUND, symbol, symbol, false, parameters, HOOK_UNPACK arguments)
+#define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments)                             \
+    ENTRY_##tag(CUresult, CUDA_ERROR_NOT_FOUND, symbol, symbol, false, parameters, HOOK_UNPACK arguments) \
+        ENTRY_##tag(CUresult, CUDA_ERROR_NOT_FOUND, symbol, symbol##suffix, true, parameters, HOOK_UNPACK arguments)
+#define NVML_API(tag, symbol, parameters, arguments) \
+    ENTRY_##tag(nvmlReturn_t, NVML_ERROR_FUNCTION_NOT_FOUND, symbol, symbol, false, parameters, HOOK_UNPACK arguments)
+#include "abi/symbols.def"
+#include "abi/nvml_symbols.def"
+#undef CUDA_API
+#undef CUDA_API_PT
+#undef NVML_API
+
+#define ENTRY_OF_PASS(symbol)
+#define ENTRY_OF_HOOK(symbol) [DRIVER_##symbol] = (void *)symbol,
+#define ENTRY_OF_LAUNCH(symbol) ENTRY_OF_HOOK(symbol)
+void *const exports_entries[DRIVER_SYMBOLS] = {
+#define CUDA_API(tag, plain, since, symbol, parameters, arguments) ENTRY_OF_##tag(symbol)
+#define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
+    ENTRY_OF_##tag(symbol) ENTRY_OF_##tag(symbol##suffix)
+#define NVML_API(tag, symbol, parameters, arguments) ENTRY_OF_##tag(symbol)
+#include "abi/symbols.def"
+#include "abi/nvml_symbols.def"
+};

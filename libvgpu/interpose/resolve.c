@@ -1,0 +1,170 @@
+/* The doors by which a program finds entry points without linking them: dlsym and cuGetProcAddress. */
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "libvgpu/base/config.h"
+#include "libvgpu/hooks/hooks.h"
+#include "libvgpu/interpose/exports.h"
+#include "libvgpu/base/dl.h"
+#include "libvgpu/base/lock.h"
+
+enum variant { VARIANT_LEGACY, VARIANT_PER_THREAD };
+
+struct hooked {
+    const char *plain; /* what cuGetProcAddress calls it */
+    int since;
+    enum variant variant;
+    enum driver_symbol symbol;
+};
+
+#define HOOKED_PASS(plain, since, variant, symbol)
+#define HOOKED_HOOK(plain, since, variant, symbol) {plain, since, variant, DRIVER_##symbol},
+#define HOOKED_LAUNCH(plain, since, variant, symbol) HOOKED_HOOK(plain, since, variant, symbol)
+static const struct hooked hooked_symbols[] = {
+#define CUDA_API(tag, plain, since, symbol, parameters, arguments) HOOKED_##tag(#plain, since, VARIANT_LEGACY, symbol)
+#define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
+    HOOKED_##tag(#plain, since, VARIANT_LEGACY, symbol) HOOKED_##tag(#plain, since, VARIANT_PER_THREAD, symbol##suffix)
+#define NVML_API(tag, symbol, parameters, arguments) HOOKED_##tag(#symbol, 0, VARIANT_LEGACY, symbol)
+#include "abi/symbols.def"
+#include "abi/nvml_symbols.def"
+};
+#define HOOKED_SYMBOLS (sizeof hooked_symbols / sizeof hooked_symbols[0])
+
+/* Hash tables with open addressing: places of `hooked_symbols`, one higher; 0 is empty. */
+#define ROOM 1024
+_Static_assert(HOOKED_SYMBOLS * 2 < ROOM, "room for every door");
+static uint16_t by_name[ROOM];
+static uint16_t by_plain[ROOM]; /* the first door of that plain name; the others follow it in `next` */
+static uint16_t next[HOOKED_SYMBOLS];
+
+static uint32_t hash(const char *name) {
+    uint32_t value = 2166136261u;
+    for (; *name != '\0'; name++) {
+        value = (value ^ (unsigned char)*name) * 16777619u;
+    }
+    return value ^ value >> 15;
+}
+
+static void add_plain(uint16_t hooked) {
+    for (uint32_t place = hash(hooked_symbols[hooked].plain) % ROOM;; place = (place + 1) % ROOM) {
+        if (by_plain[place] == 0) {
+            by_plain[place] = (uint16_t)(hooked + 1);
+            return;
+        }
+        uint16_t first = (uint16_t)(by_plain[place] - 1);
+        if (strcmp(hooked_symbols[first].plain, hooked_symbols[hooked].plain) == 0) {
+            next[hooked] = next[first];
+            next[first] = (uint16_t)(hooked + 1);
+            return;
+        }
+    }
+}
+
+static void build(void) {
+    static struct mutex lock;
+    static bool built;
+    if (__atomic_load_n(&built, __ATOMIC_ACQUIRE)) {
+        return;
+    }
+    mutex_lock(&lock);
+    if (!built) {
+        for (uint16_t hooked = 0; hooked < HOOKED_SYMBOLS; hooked++) {
+            uint32_t place = hash(driver_names[hooked_symbols[hooked].symbol]) % ROOM;
+            while (by_name[place] != 0) {
+                place = (place + 1) % ROOM;
+            }
+            by_name[place] = (uint16_t)(hooked + 1);
+            add_plain(hooked);
+        }
+        __atomic_store_n(&built, true, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&lock);
+}
+
+static const struct hooked *exported(const char *name) {
+    build();
+    for (uint32_t place = hash(name) % ROOM; by_name[place] != 0; place = (place + 1) % ROOM) {
+        const struct hooked *hooked = &hooked_symbols[by_name[place] - 1];
+        if (strcmp(driver_names[hooked->symbol], name) == 0) {
+            return hooked;
+        }
+    }
+    return NULL;
+}
+
+static uint16_t first_of(const char *plain) {
+    build();
+    for (uint32_t place = hash(plain) % ROOM; by_plain[place] != 0; place = (place + 1) % ROOM) {
+        if (strcmp(hooked_symbols[by_plain[place] - 1].plain, plain) == 0) {
+            return by_plain[place];
+        }
+    }
+    return 0;
+}
+
+/* Called by dlsym before libc's: our function, or NULL where libc is to answer as if we weren't there. */
+void *resolve_dlsym(void *handle, const char *name);
+
+DL_EARLY void *resolve_dlsym(void *handle, const char *name) {
+    dl_lookup *dlsym = dl_dlsym();
+    if (dlsym == NULL || name == NULL || !((name[0] == 'c' && name[1] == 'u') || (name[0] == 'n' && name[1] == 'v'))) {
+        return NULL;
+    }
+    const struct hooked *hooked = exported(name);
+    /* The default search finds our own export by itself; and where nothing is limited, the driver's own will do. */
+    if (hooked == NULL || handle == RTLD_DEFAULT || config()->kind == CONFIG_NONE) {
+        return NULL;
+    }
+    void *real = driver_get(hooked->symbol);
+    if (real == NULL || (handle != RTLD_NEXT && dlsym(handle, name) != real)) {
+        return NULL;
+    }
+    return exports_entries[hooked->symbol];
+}
+
+/* Our function for what the driver answered to cuGetProcAddress, or that answer itself. */
+static void *replace(const char *plain, void *answer, int version, uint64_t flags) {
+    uint16_t first = first_of(plain);
+    if (first == 0) {
+        return answer;
+    }
+    const struct hooked *best = NULL;
+    enum variant wanted = flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM ? VARIANT_PER_THREAD : VARIANT_LEGACY;
+    for (uint16_t place = first; place != 0; place = next[place - 1]) {
+        const struct hooked *hooked = &hooked_symbols[place - 1];
+        if (driver_get(hooked->symbol) == answer) {
+            return exports_entries[hooked->symbol];
+        }
+        bool later = best == NULL || hooked->since > best->since;
+        bool nearer = best != NULL && hooked->since == best->since && hooked->variant == wanted;
+        if (hooked->since <= version && (later || nearer)) {
+            best = hooked;
+        }
+    }
+    /* Not one that we hook: another export, which is left alone, or a function without a name, which the version tells. */
+    Dl_info found;
+    if (dl_describe(answer, &found) && found.dli_saddr == answer) {
+        return answer;
+    }
+    return best != NULL ? exports_entries[best->symbol] : answer;
+}
+
+CUresult hook_cuGetProcAddress(__typeof__(&cuGetProcAddress) driver, const char *symbol, void **function,
+                               int cuda_version, uint64_t flags) {
+    CUresult result = driver(symbol, function, cuda_version, flags);
+    if (result == CUDA_SUCCESS && *function != NULL) {
+        *function = replace(symbol, *function, cuda_version, flags);
+    }
+    return result;
+}
+
+CUresult hook_cuGetProcAddress_v2(__typeof__(&cuGetProcAddress_v2) driver, const char *symbol, void **function,
+                                  int cuda_version, uint64_t flags, CUdriverProcAddressQueryResult *symbol_status) {
+    CUresult result = driver(symbol, function, cuda_version, flags, symbol_status);
+    if (result == CUDA_SUCCESS && *function != NULL) {
+        *function = replace(symbol, *function, cuda_version, flags);
+    }
+    return result;
+}

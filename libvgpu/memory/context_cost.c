@@ -1,0 +1,62 @@
+#include "libvgpu/memory/context_cost.h"
+
+#include <time.h>
+
+#include "libvgpu/memory/quota.h"
+#include "libvgpu/shared/account.h"
+
+/* Set aside while the container's first context on a GPU is made and its cost is not known: more than any needs. */
+#define UNKNOWN_COST (UINT64_C(1) << 30)
+
+/* While several processes make the container's first contexts, the first to be done tells the others what one costs. */
+#define WAIT_TURNS 3000
+#define WAIT_NS 1000000
+
+/* Sets aside what there is, up to a context's most. Where others have set all aside for theirs, waits for one of them;
+ * false: the cost has become known meanwhile, or it took too long. */
+static bool set_unknown_aside(struct reservation *reservation, int gpu) {
+    for (int turn = 0; turn < WAIT_TURNS && account_context_cost((unsigned)gpu) == 0; turn++) {
+        uint64_t limit = quota_limit(gpu);
+        uint64_t taken = limit == QUOTA_UNLIMITED ? 0 : quota_used(gpu);
+        uint64_t room = limit > taken ? limit - taken : 0;
+        *reservation = (struct reservation){.gpu = gpu, .bytes = room < UNKNOWN_COST ? room : UNKNOWN_COST};
+        enum quota_answer answer = room > 0 ? quota_try(gpu, reservation->bytes) : QUOTA_REFUSED;
+        reservation->counted = answer == QUOTA_TAKEN;
+        if (answer != QUOTA_REFUSED) {
+            return true;
+        }
+        if (taken == 0) {
+            return false;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
+    }
+    return false;
+}
+
+bool context_cost_begin(struct context_cost *context_cost, CUdevice device) {
+    int gpu = devices_gpu(device);
+    context_cost->measured = gpu != NO_GPU && set_unknown_aside(&context_cost->reservation, gpu);
+    if (!context_cost->measured) {
+        uint64_t cost = gpu == NO_GPU ? 0 : account_context_cost((unsigned)gpu);
+        if (!reservation_take(&context_cost->reservation, NULL, gpu, cost != 0 ? cost : UNKNOWN_COST)) {
+            return false;
+        }
+    }
+    context_cost->measured &= context_cost->reservation.counted;
+    if (context_cost->measured) {
+        nvml_delta_begin(&context_cost->delta, gpu);
+    }
+    return true;
+}
+
+bool context_cost_measure(struct context_cost *context_cost) {
+    if (!context_cost->measured) {
+        return true;
+    }
+    uint64_t cost = nvml_delta_end(&context_cost->delta, context_cost->reservation.bytes);
+    if (!reservation_adjust(&context_cost->reservation, cost)) {
+        return false;
+    }
+    account_note_context_cost((unsigned)context_cost->reservation.gpu, cost);
+    return true;
+}

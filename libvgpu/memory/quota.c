@@ -1,0 +1,82 @@
+#include "libvgpu/memory/quota.h"
+
+#include "libvgpu/shared/account.h"
+#include "libvgpu/shared/slot_txn.h"
+#include "libvgpu/base/config.h"
+#include "libvgpu/base/log.h"
+#include "libvgpu/shared/policy.h"
+
+/* False: there has to be a policy, and none that can be used, which was said. */
+static bool find_limit(int gpu, uint64_t *limit) {
+    const struct config *here = config();
+    *limit = QUOTA_UNLIMITED;
+    /* A GPU that the policy doesn't name stands past its end. */
+    if (here->kind == CONFIG_POLICY && !policy_limit(gpu == NO_GPU ? VGPU_MAX_GPUS : (unsigned)gpu, limit)) {
+        return false;
+    }
+    if (gpu != NO_GPU && here->limits[gpu] > 0 && here->limits[gpu] < *limit) {
+        *limit = here->limits[gpu];
+    }
+    return true;
+}
+
+uint64_t quota_limit(int gpu) {
+    uint64_t limit;
+    return find_limit(gpu, &limit) ? limit : 0;
+}
+
+static enum quota_answer take(int gpu, uint64_t bytes, bool count_refusal) {
+    uint64_t limit;
+    if (bytes == 0) {
+        return QUOTA_UNCOUNTED;
+    }
+    if (!find_limit(gpu, &limit)) {
+        return QUOTA_REFUSED;
+    }
+    bool limited = limit != QUOTA_UNLIMITED;
+    if (gpu != NO_GPU && account_take((unsigned)gpu, bytes, limited ? limit : SLOT_TXN_NO_LIMIT, count_refusal)) {
+        return QUOTA_TAKEN;
+    }
+    if (!limited) {
+        return QUOTA_UNCOUNTED;
+    }
+    if (gpu == NO_GPU) {
+        LOG_ONCE(LOG_ERROR, "memory of a GPU that this container was not given is refused");
+    } else if (count_refusal) {
+        log_write(LOG_INFO, "refused %llu bytes of GPU %d: the limit is %llu", (unsigned long long)bytes, gpu,
+                  (unsigned long long)limit);
+    }
+    return QUOTA_REFUSED;
+}
+
+enum quota_answer quota_take(int gpu, uint64_t bytes) {
+    return take(gpu, bytes, true);
+}
+
+enum quota_answer quota_try(int gpu, uint64_t bytes) {
+    return take(gpu, bytes, false);
+}
+
+void quota_give(int gpu, uint64_t bytes) {
+    if (gpu != NO_GPU && bytes > 0) {
+        account_give((unsigned)gpu, bytes);
+    }
+}
+
+uint64_t quota_used(int gpu) {
+    return gpu == NO_GPU ? 0 : account_used((unsigned)gpu);
+}
+
+bool quota_counted_already(int gpu, uint64_t bytes) {
+    struct account_process processes[VGPU_SLOTS];
+    if (gpu == NO_GPU) {
+        return false;
+    }
+    unsigned count = account_processes((unsigned)gpu, processes, VGPU_SLOTS);
+    for (unsigned place = 0; place < count; place++) {
+        if (processes[place].used >= bytes) {
+            return true;
+        }
+    }
+    return false;
+}

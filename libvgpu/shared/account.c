@@ -1,0 +1,253 @@
+#include "libvgpu/shared/account.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "libvgpu/shared/slot_txn.h"
+#include "libvgpu/base/config.h"
+#include "libvgpu/base/lock.h"
+#include "libvgpu/base/log.h"
+#include "libvgpu/shared/process.h"
+#include "libvgpu/shared/usage_file.h"
+
+#define NO_SLOT VGPU_SLOTS
+
+/* Every so many changes the slot's lock is taken again: a program that closes files wholesale loses it unawares. */
+#define RELOCK_EVERY 64
+
+/* What a fork must not inherit: the child gets a page of zeros, and so begins anew. */
+struct own {
+    struct mutex lock;
+    bool begun;
+    unsigned slot;
+    unsigned until_relock;
+};
+
+static struct own *own;
+
+/* What a fork does inherit: the mapping, and the descriptor, on which each process has its own locks. */
+static struct usage_file shared;
+
+static struct own *own_page(void) {
+    static struct mutex lock;
+    struct own *page = __atomic_load_n(&own, __ATOMIC_ACQUIRE);
+    if (page != NULL) {
+        return page;
+    }
+    mutex_lock(&lock);
+    if (own == NULL) {
+        page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (page == MAP_FAILED || madvise(page, sizeof *page, MADV_WIPEONFORK) != 0) {
+            LOG_ONCE(LOG_ERROR, "a page that forks begin anew with can't be had (error %d)", errno);
+        }
+        if (page != MAP_FAILED) {
+            __atomic_store_n(&own, page, __ATOMIC_RELEASE);
+        }
+    }
+    mutex_unlock(&lock);
+    return own;
+}
+
+/* Takes the account's lock among threads, with the usage file mapped; NULL where that can't be. */
+static struct own *enter(void) {
+    struct own *mine = own_page();
+    if (mine == NULL) {
+        return NULL;
+    }
+    mutex_lock(&mine->lock);
+    if (!mine->begun) {
+        mine->begun = true;
+        mine->slot = NO_SLOT;
+        if (shared.view == NULL || !usage_file_is_open(&shared)) {
+            usage_file_open(&shared, config()->usage, config()->made_by_agent);
+        }
+    }
+    if (shared.view != NULL) {
+        return mine;
+    }
+    mutex_unlock(&mine->lock);
+    return NULL;
+}
+
+/* No process of the slot's number and start lives on, as one may that lost its lock. */
+static bool is_left(unsigned slot) {
+    const struct vgpu_slot *owner = &shared.view->slots[slot];
+    return __atomic_load_n(&owner->state, __ATOMIC_ACQUIRE) == 0 || !process_lives(owner->pid, owner->start);
+}
+
+static bool is_dead(unsigned slot) {
+    if (usage_file_is_locked(&shared, slot) || !is_left(slot)) {
+        return false;
+    }
+    log_write(LOG_DEBUG, "giving back what process %u left in slot %u", shared.view->slots[slot].pid, slot);
+    return true;
+}
+
+/* Gives back the memory of the GPU that processes which died had. */
+static void reclaim(const struct own *mine, unsigned gpu) {
+    struct vgpu_usage *view = shared.view;
+    for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
+        if (slot != mine->slot && __atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) != 0) {
+            slot_txn_reclaim(view, slot, gpu, is_dead);
+        }
+    }
+}
+
+/* Locks a slot that nobody owns and readies it. Any step of this may be the last one of this process: the next one goes
+ * on. What the slot has in the totals is given back first, as nobody else can tell while we hold its lock. */
+static bool seize(unsigned slot) {
+    struct vgpu_usage *view = shared.view;
+    bool taken = __atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) != 0;
+    for (unsigned gpu = 0; taken && gpu < VGPU_MAX_GPUS; gpu++) {
+        if (!slot_txn_reclaim(view, slot, gpu, is_dead)) {
+            return false;
+        }
+    }
+    if (!usage_file_lock(&shared, slot)) {
+        return false;
+    }
+    if (!is_left(slot)) {
+        usage_file_unlock(&shared, slot);
+        return false;
+    }
+    for (unsigned gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
+        slot_txn_reclaim(view, slot, gpu, NULL);
+        slot_txn_reset(view, slot, gpu);
+    }
+    return true;
+}
+
+static bool reservation(struct own *mine) {
+    if (mine->slot != NO_SLOT) {
+        if (mine->until_relock-- > 0) {
+            return true;
+        }
+        mine->until_relock = RELOCK_EVERY;
+        usage_file_lock(&shared, mine->slot);
+        return true;
+    }
+    struct vgpu_usage *view = shared.view;
+    unsigned first = (unsigned)getpid() % VGPU_SLOTS;
+    for (unsigned turn = 0; turn < VGPU_SLOTS; turn++) {
+        unsigned slot = (first + turn) % VGPU_SLOTS;
+        if (!seize(slot)) {
+            continue;
+        }
+        __atomic_store_n(&view->slots[slot].state, 0, __ATOMIC_RELEASE);
+        view->slots[slot].pid = (uint32_t)getpid();
+        view->slots[slot].start = process_start((uint32_t)getpid());
+        __atomic_store_n(&view->slots[slot].state, 1, __ATOMIC_RELEASE);
+        mine->slot = slot;
+        mine->until_relock = RELOCK_EVERY;
+        return true;
+    }
+    LOG_ONCE(LOG_ERROR, "%u processes use GPUs in this container already: GPU memory is refused", VGPU_SLOTS);
+    return false;
+}
+
+bool account_take(unsigned gpu, uint64_t bytes, uint64_t limit, bool count_refusal) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return false;
+    }
+    bool taken = false;
+    if (bytes <= INT64_MAX && reservation(mine)) {
+        taken = slot_txn_commit(shared.view, mine->slot, gpu, (int64_t)bytes, limit);
+        if (!taken) {
+            reclaim(mine, gpu);
+            taken = slot_txn_commit(shared.view, mine->slot, gpu, (int64_t)bytes, limit);
+        }
+    }
+    if (!taken && count_refusal) {
+        __atomic_add_fetch(&shared.view->totals[gpu].refused, 1, __ATOMIC_RELAXED);
+    }
+    mutex_unlock(&mine->lock);
+    return taken;
+}
+
+void account_give(unsigned gpu, uint64_t bytes) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return;
+    }
+    if (mine->slot != NO_SLOT) {
+        slot_txn_commit(shared.view, mine->slot, gpu, -(int64_t)bytes, SLOT_TXN_NO_LIMIT);
+    }
+    mutex_unlock(&mine->lock);
+}
+
+uint64_t account_used(unsigned gpu) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return 0;
+    }
+    reclaim(mine, gpu);
+    uint64_t used = __atomic_load_n(&shared.view->totals[gpu].used, __ATOMIC_ACQUIRE);
+    mutex_unlock(&mine->lock);
+    return used;
+}
+
+bool account_usable(void) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return false;
+    }
+    mutex_unlock(&mine->lock);
+    return true;
+}
+
+unsigned account_processes(unsigned gpu, struct account_process *processes, unsigned room) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return 0;
+    }
+    reclaim(mine, gpu);
+    const struct vgpu_usage *view = shared.view;
+    unsigned count = 0;
+    for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
+        if (__atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) == 0) {
+            continue;
+        }
+        uint64_t used = slot_txn_used(view, slot, gpu);
+        if (used == 0) {
+            continue;
+        }
+        if (count < room) {
+            processes[count] = (struct account_process){view->slots[slot].pid, used};
+        }
+        count++;
+    }
+    mutex_unlock(&mine->lock);
+    return count;
+}
+
+uint64_t account_context_cost(unsigned gpu) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return 0;
+    }
+    uint64_t bytes = __atomic_load_n(&shared.view->totals[gpu].context, __ATOMIC_RELAXED);
+    mutex_unlock(&mine->lock);
+    return bytes;
+}
+
+void account_note_context_cost(unsigned gpu, uint64_t bytes) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return;
+    }
+    __atomic_store_n(&shared.view->totals[gpu].context, bytes, __ATOMIC_RELAXED);
+    mutex_unlock(&mine->lock);
+}
+
+struct vgpu_compute *account_compute(unsigned gpu) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return NULL;
+    }
+    struct vgpu_compute *compute = &shared.view->compute[gpu];
+    mutex_unlock(&mine->lock);
+    return compute;
+}

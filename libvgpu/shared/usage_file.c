@@ -1,0 +1,131 @@
+#include "libvgpu/shared/usage_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "libvgpu/base/log.h"
+
+/* Descriptors from here on: low ones are what programs expect to get next. */
+#define LOWEST_DESCRIPTOR 200
+
+/* libc's own name for this got a newer version than we may ask for. */
+static int status_of(int descriptor, struct stat *status) {
+    return (int)syscall(SYS_fstat, descriptor, status);
+}
+
+bool usage_file_is_open(const struct usage_file *file) {
+    struct stat status;
+    return status_of(file->descriptor, &status) == 0 && status.st_dev == file->device && status.st_ino == file->inode;
+}
+
+static int open_high(const char *path, int create) {
+    int low = path != NULL ? open(path, O_RDWR | create | O_CLOEXEC | O_NOCTTY, 0666)
+                           : memfd_create("unigpu-usage", MFD_CLOEXEC);
+    if (low < 0) {
+        return -1;
+    }
+    int high = fcntl(low, F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR);
+    if (high < 0) {
+        return low;
+    }
+    close(low);
+    return high;
+}
+
+/* Every byte has its place on the disk before it is mapped: a hole on a full disk would kill the program later. */
+static bool make_whole(int descriptor) {
+    struct stat status;
+    if (status_of(descriptor, &status) != 0) {
+        return false;
+    }
+    if (!S_ISREG(status.st_mode)) {
+        errno = EINVAL;
+        return false;
+    }
+    if ((size_t)status.st_size >= sizeof(struct vgpu_usage) && status.st_blocks * 512 >= status.st_size) {
+        return true;
+    }
+    if (fallocate(descriptor, 0, 0, sizeof(struct vgpu_usage)) == 0) {
+        return true;
+    }
+    if (errno != EOPNOTSUPP) {
+        return false;
+    }
+    return (size_t)status.st_size >= sizeof(struct vgpu_usage) || ftruncate(descriptor, sizeof(struct vgpu_usage)) == 0;
+}
+
+static bool is_current(struct vgpu_usage *view) {
+    uint32_t magic = __atomic_load_n(&view->magic, __ATOMIC_ACQUIRE);
+    if (magic == 0) {
+        /* Everybody who comes first writes the same. */
+        __atomic_store_n(&view->version, VGPU_USAGE_VERSION, __ATOMIC_RELAXED);
+        __atomic_store_n(&view->magic, VGPU_USAGE_MAGIC, __ATOMIC_RELEASE);
+        return true;
+    }
+    return magic == VGPU_USAGE_MAGIC && __atomic_load_n(&view->version, __ATOMIC_RELAXED) == VGPU_USAGE_VERSION;
+}
+
+void usage_file_open(struct usage_file *file, const char *path, bool made_by_agent) {
+    const char *shown = path != NULL ? path : "(nameless)";
+    struct stat status;
+    file->view = NULL;
+    file->path = path;
+    file->descriptor = open_high(path, made_by_agent ? 0 : O_CREAT);
+    if (file->descriptor < 0 || !make_whole(file->descriptor) || status_of(file->descriptor, &status) != 0) {
+        LOG_ONCE(LOG_ERROR, "the usage file %s can't be used: %s: GPU memory is refused", shown, strerror(errno));
+        return;
+    }
+    file->device = status.st_dev;
+    file->inode = status.st_ino;
+    void *view = mmap(NULL, sizeof *file->view, PROT_READ | PROT_WRITE, MAP_SHARED, file->descriptor, 0);
+    if (view == MAP_FAILED) {
+        LOG_ONCE(LOG_ERROR, "the usage file %s can't be mapped: %s: GPU memory is refused", shown, strerror(errno));
+        return;
+    }
+    if (!is_current(view)) {
+        LOG_ONCE(LOG_ERROR, "the usage file %s is not of version %u: GPU memory is refused", shown, VGPU_USAGE_VERSION);
+        munmap(view, sizeof *file->view);
+        return;
+    }
+    file->view = view;
+}
+
+/* A slot's lock, as fcntl wants it. */
+static int lock_call(const struct usage_file *file, int call, unsigned slot, short *kind) {
+    struct flock lock = {.l_type = *kind, .l_whence = SEEK_SET, .l_start = VGPU_LOCKS_OFFSET + (off_t)slot, .l_len = 1};
+    int result = fcntl(file->descriptor, call, &lock);
+    *kind = lock.l_type;
+    return result;
+}
+
+/* The program may have closed the descriptor, and opened its own in its place. */
+static bool have_open(struct usage_file *file) {
+    if (usage_file_is_open(file)) {
+        return true;
+    }
+    if (file->path == NULL) {
+        return false;
+    }
+    file->descriptor = open_high(file->path, 0);
+    return usage_file_is_open(file);
+}
+
+bool usage_file_is_locked(struct usage_file *file, unsigned slot) {
+    short kind = F_WRLCK;
+    return !have_open(file) || lock_call(file, F_GETLK, slot, &kind) != 0 || kind != F_UNLCK;
+}
+
+bool usage_file_lock(struct usage_file *file, unsigned slot) {
+    short kind = F_WRLCK;
+    return have_open(file) && lock_call(file, F_SETLK, slot, &kind) == 0;
+}
+
+void usage_file_unlock(struct usage_file *file, unsigned slot) {
+    short kind = F_UNLCK;
+    lock_call(file, F_SETLK, slot, &kind);
+}
