@@ -25,7 +25,9 @@ NAMES: Mapping[str, str] = {
     r"\bUNIGPU_GIVEN\b|\bENV_GIVEN\b": "UNIGPU_INJECTED_LIMITS",
     r"unigpu\.dev/largest-|\bANNOTATION_LARGEST_": "unigpu.dev/max-",
     # Services.
-    r"webhook[./](sheet|written|surroundings|relimit|neighbours|sweep|keeper|folder|identity)\b": "see docs/glossary.md",
+    r"webhook[./](sheet|written|surroundings|relimit|neighbours|sweep|keeper|folder|identity)\b": (
+        "see docs/glossary.md"
+    ),
     r"scheduler[./](verdicts|choice|freshness|objects|service)\b": "see docs/glossary.md",
     r"deviceplugin[./](limiter|lender|accounts|owners|specs|folders|library|decisions|publisher|publication)\b": (
         "see docs/glossary.md"
@@ -37,7 +39,7 @@ NAMES: Mapping[str, str] = {
     # Native parts.
     r"\blibvgpu/(?!README)\w+\.[ch]\b(?<!libvgpu/names\.h)": "the file's folder: libvgpu/base, compute, memory, …",
     r"\bhooks_(old|table|info|wait|limit|physical|import)\b": "hooks/legacy, nvml_export_table, mem_info, sync, …",
-    r"\b(births|doors|reentrant_inside|learning_|helper_wake)\w*\.[ch]\b": "context_cost, resolve, first_launch, poller",
+    r"\b(births|doors|learning|helper)\.[ch]\b": "context_cost, resolve, first_launch, poller",
     # Metrics.
     r"_cores_(limit|ceiling|now)_percent\b|_utilisation_percent\b": "the ratio, 0 to 1",
     r"unigpu_container_memory_refused_total": "unigpu_container_memory_allocation_failures_total",
@@ -59,7 +61,7 @@ WORDS: Mapping[str, str] = {
 }
 """Words that readers stumbled over, and what says the same."""
 
-SUFFIXES = (".py", ".pyi", ".md", ".c", ".h", ".S", ".def", ".in", ".mk", ".yaml", ".yml", ".tpl", ".txt", ".json", ".proto")
+SUFFIXES = tuple(".py .pyi .md .c .h .S .def .in .mk .yaml .yml .tpl .txt .json .proto".split())
 NO_WORDS = (".json", ".txt", ".S", ".def")
 """Files of names, in which a word may be somebody else's."""
 EXEMPT = ("lint/", "tests/unit/lint/", "docs/glossary.md", "docs/adr/", "CHANGELOG.md", "LICENSE")
