@@ -61,8 +61,9 @@ WORDS: Mapping[str, str] = {
 }
 """Words that readers stumbled over, and what says the same."""
 
-SUFFIXES = tuple(
-    [".py", ".pyi", ".md", ".c", ".h", ".S", ".def", ".in", ".mk", ".yaml", ".yml", ".tpl", ".txt", ".json", ".proto"]
+SUFFIXES = (
+    *(".py", ".pyi", ".md", ".c", ".h", ".S", ".def", ".in"),
+    *(".mk", ".yaml", ".yml", ".tpl", ".txt", ".json", ".proto"),
 )
 NO_WORDS = (".json", ".txt", ".S", ".def")
 """Files of names, in which a word may be somebody else's."""
