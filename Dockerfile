@@ -16,6 +16,9 @@ RUN python3 -m venv /opt/unigpu/python \
 
 FROM dependencies AS code
 COPY unigpu /opt/unigpu/app/unigpu
+COPY unigpu_kube /opt/unigpu/app/unigpu_kube
+COPY unigpu_service /opt/unigpu/app/unigpu_service
+COPY unigpu_node /opt/unigpu/app/unigpu_node
 COPY webhook /opt/unigpu/app/webhook
 COPY scheduler /opt/unigpu/app/scheduler
 COPY deviceplugin /opt/unigpu/app/deviceplugin

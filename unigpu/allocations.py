@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import errors
+from unigpu import documents, errors
+from unigpu.documents import flag, whole
 from unigpu.requests import Role
-from unigpu.units import GpuUuid, MiB, Percent
+from unigpu.units import FULL, MAX_MEMORY, GpuUuid, MiB, Percent
 
 VERSION = 1
 
@@ -119,26 +120,27 @@ def load(text: str) -> Allocation:
     Raises Malformed.
     """
     try:
-        document = json.loads(text)
+        document = documents.decode(text)
         if document["version"] != VERSION:
             raise errors.Malformed(f"allocation annotation has version {document['version']}; this is for {VERSION}")
         allocation = Allocation(
-            node=str(document["node"]),
+            node=documents.text(document["node"]),
             containers={
                 name: tuple(
                     Share(
-                        GpuUuid(item["gpu"]),
-                        MiB(int(item["memory"])),
-                        Percent(int(item["cores"])),
-                        bool(item.get("whole", False)),
+                        GpuUuid(documents.text(item["gpu"])),
+                        MiB(whole(item["memory"], MAX_MEMORY)),
+                        Percent(whole(item["cores"], FULL)),
+                        flag(item.get("whole", False)),
                     )
                     for item in shares
                 )
                 for name, shares in document["containers"].items()
             },
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise errors.Malformed(f"allocation annotation is not of the expected form: {error!r}") from error
+    except documents.INVALID as error:
+        reason = documents.brief(error)
+        raise errors.Malformed(f"allocation annotation is not of the expected form: {reason}") from error
     for name, shares in allocation.containers.items():
         twice = [gpu for gpu, count in Counter(share.gpu for share in shares).items() if count > 1]
         if twice:

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from unigpu import errors
-from unigpu.units import GpuUuid, MiB
+from unigpu import documents, errors
+from unigpu.documents import MAX_INDEX, MAX_NUMBER, flag, whole
+from unigpu.units import MAX_MEMORY, GpuUuid, MiB
 
 VERSION = 1
 
@@ -55,20 +55,20 @@ def load(text: str) -> tuple[Gpu, ...]:
     Raises Malformed.
     """
     try:
-        document: Any = json.loads(text)
+        document = documents.decode(text)
         if document["version"] != VERSION:
             raise errors.Malformed(f"inventory annotation has version {document['version']}; this is for {VERSION}")
         return tuple(
             Gpu(
-                uuid=GpuUuid(item["uuid"]),
-                index=int(item["index"]),
-                minor=int(item["minor"]),
-                model=str(item["model"]),
-                memory=MiB(int(item["memory"])),
-                healthy=bool(item["healthy"]),
-                links={GpuUuid(other): int(quality) for other, quality in item["links"].items()},
+                uuid=GpuUuid(documents.text(item["uuid"])),
+                index=whole(item["index"], MAX_INDEX),
+                minor=whole(item["minor"], MAX_INDEX),
+                model=documents.text(item["model"]),
+                memory=MiB(whole(item["memory"], MAX_MEMORY)),
+                healthy=flag(item["healthy"]),
+                links={GpuUuid(other): whole(quality, MAX_NUMBER) for other, quality in item["links"].items()},
             )
             for item in document["gpus"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise errors.Malformed(f"inventory annotation is not of the expected form: {error!r}") from error
+    except documents.INVALID as error:
+        raise errors.Malformed(f"inventory annotation is not of the expected form: {documents.brief(error)}") from error

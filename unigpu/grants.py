@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
-from unigpu import errors
+from unigpu import documents, errors
 from unigpu.allocations import Share
+from unigpu.documents import MAX_INDEX, MAX_NUMBER, flag, whole
 from unigpu.requests import Role
-from unigpu.units import GpuUuid, MiB, Percent
+from unigpu.units import FULL, MAX_MEMORY, GpuUuid, MiB, Percent
 
 VERSION = 1
 GRANT_FILE = "grant.json"
@@ -78,25 +78,30 @@ def load(text: str) -> Grant:
     Raises Malformed.
     """
     try:
-        document: Any = json.loads(text)
+        document = documents.decode(text)
         if document["version"] != VERSION:
             raise errors.Malformed(f"grant has version {document['version']}; this is for {VERSION}")
         return Grant(
-            namespace=document["namespace"],
-            pod=document["pod"],
-            pod_uid=document["pod_uid"],
-            container=document["container"],
-            slots=tuple(document["slots"]),
+            namespace=documents.text(document["namespace"]),
+            pod=documents.text(document["pod"]),
+            pod_uid=documents.text(document["pod_uid"]),
+            container=documents.text(document["container"]),
+            slots=tuple(documents.text(slot) for slot in document["slots"]),
             shares=tuple(
-                Share(GpuUuid(item["gpu"]), MiB(item["memory"]), Percent(item["cores"]), bool(item["whole"]))
+                Share(
+                    GpuUuid(documents.text(item["gpu"])),
+                    MiB(whole(item["memory"], MAX_MEMORY)),
+                    Percent(whole(item["cores"], FULL)),
+                    flag(item["whole"]),
+                )
                 for item in document["shares"]
             ),
-            indexes={GpuUuid(uuid): int(index) for uuid, index in document["indexes"].items()},
-            isolated=bool(document["isolated"]),
-            dialect=document["dialect"],
+            indexes={GpuUuid(uuid): whole(index, MAX_INDEX) for uuid, index in document["indexes"].items()},
+            isolated=flag(document["isolated"]),
+            dialect=documents.text(document["dialect"]),
             role=Role(document["role"]),
-            changes=int(document.get("changes", 0)),
-            boot=document["boot"],
+            changes=whole(document.get("changes", 0), MAX_NUMBER),
+            boot=documents.text(document["boot"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise errors.Malformed(f"grant is not of the expected form: {error!r}") from error
+    except documents.INVALID as error:
+        raise errors.Malformed(f"grant is not of the expected form: {documents.brief(error)}") from error

@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unigpu import errors, findings, names, quantities
+from unigpu import documents, errors, findings, names, quantities
 from unigpu.allocations import Allocation, Share
 from unigpu.findings import Problem
 from unigpu.requests import ComputePolicy, Request
@@ -125,7 +125,7 @@ def load_applied(text: str | None) -> Applied:
     if text is None:
         return NOTHING_APPLIED
     try:
-        document: dict[str, dict[str, Any]] = json.loads(text)
+        document = documents.decode(text)
         held = {
             name: {GpuUuid(gpu): _whole(amount) for gpu, amount in entry.pop(_HELD).items()}
             for name, entry in document.items()
@@ -139,8 +139,9 @@ def load_applied(text: str | None) -> Applied:
                 raise ValueError(findings.message(problems))
             if limit != AS_REQUESTED:
                 limits[name] = limit
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise errors.Malformed(f"annotation {names.ANNOTATION_LIMITS_APPLIED} is not of the form: {error!r}") from error
+    except documents.INVALID as error:
+        reason = documents.brief(error)
+        raise errors.Malformed(f"annotation {names.ANNOTATION_LIMITS_APPLIED} is not of the form: {reason}") from error
     return Applied(limits, held)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unigpu import errors
-from unigpu.units import MiB, Percent
+from unigpu import documents, errors
+from unigpu.documents import MAX_INDEX, MAX_NUMBER, whole
+from unigpu.units import FULL, MAX_MEMORY, MiB, Percent
 
 VERSION = 1
 
@@ -142,15 +143,26 @@ def load(text: str) -> PodRequest:
     Raises Malformed with the place in the document.
     """
     try:
-        document = json.loads(text)
+        document = documents.decode(text)
         if document["version"] != VERSION:
             raise errors.Malformed(f"request annotation has version {document['version']}; this is for {VERSION}")
         return PodRequest(
             containers={name: _request(value) for name, value in document["containers"].items()},
             preferences=_preferences(document.get("preferences", {})),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise errors.Malformed(f"request annotation is not of the unified form: {error!r}") from error
+    except documents.INVALID as error:
+        raise errors.Malformed(f"request annotation is not of the unified form: {documents.brief(error)}") from error
+
+
+_HIGHEST = {
+    "gpus": MAX_INDEX,
+    "memory": MAX_MEMORY,
+    "memory_percent": FULL,
+    "cores": FULL,
+    "ceiling": FULL,
+    "priority": MAX_NUMBER,
+}
+"""Highest value of each number in a container's request."""
 
 
 def _request(value: Mapping[str, Any]) -> Request:
@@ -159,10 +171,11 @@ def _request(value: Mapping[str, Any]) -> Request:
         fields["policy"] = ComputePolicy(fields["policy"])
     if "role" in fields:
         fields["role"] = Role(fields["role"])
-    for key in ("gpus", "memory", "memory_percent", "cores", "ceiling", "priority"):
-        number = fields.get(key, 0)
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise ValueError(f"{key} is {number!r}, not a whole number of 0 or more")
+    for key, high in _HIGHEST.items():
+        try:
+            whole(fields.get(key, 0), high)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
     for key in ("whole", "isolated"):
         if not isinstance(fields.get(key, False), bool):
             raise ValueError(f"{key} is {fields[key]!r}, not true or false")

@@ -14,6 +14,8 @@ Percent = NewType("Percent", int)
 GpuUuid = NewType("GpuUuid", str)
 """A GPU's UUID as NVML prints it: `GPU-` and 36 characters."""
 
+FULL = Percent(100)
+"""All of one GPU's compute time."""
 BYTES_PER_MIB = 1 << 20
 MIB_PER_GIB = 1 << 10
 MAX_MEMORY = MiB(256 * 1024 * 1024)

@@ -241,7 +241,17 @@ def test_the_library_is_in_the_image_where_the_chart_says() -> None:
 def test_the_image_gets_every_package_that_a_service_imports() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     copied = {Path(line.split()[1]).name for line in lines if line.startswith("COPY ") and "/opt/unigpu/app/" in line}
-    assert copied == {"unigpu", "webhook", "scheduler", "deviceplugin", "exporter", "cli"}
+    assert copied == {
+        "unigpu",
+        "unigpu_kube",
+        "unigpu_service",
+        "unigpu_node",
+        "webhook",
+        "scheduler",
+        "deviceplugin",
+        "exporter",
+        "cli",
+    }
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     sources = [line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line]
     for source in sources:

@@ -1,0 +1,58 @@
+"""Paths of the objects that unigpu reads and writes, and how an object is named in logs and events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NODES = "/api/v1/nodes"
+PODS = "/api/v1/pods"
+NAMESPACES = "/api/v1/namespaces"
+RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
+"""Field selector of pods that haven't ended."""
+
+
+def node(name: str) -> str:
+    """Return the path of a node."""
+    return f"{NODES}/{name}"
+
+
+def pod(namespace: str, name: str) -> str:
+    """Return the path of a pod."""
+    return f"{NAMESPACES}/{namespace}/pods/{name}"
+
+
+def events(namespace: str) -> str:
+    """Return the path of a namespace's events."""
+    return f"{NAMESPACES}/{namespace}/events"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Which object. Parts that the object doesn't say are empty."""
+
+    namespace: str
+    """Empty for nodes and other objects of the cluster."""
+    name: str
+    uid: str = ""
+
+    @property
+    def title(self) -> str:
+        """`namespace/name`, or the name alone."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+def ref(document: object) -> Ref:
+    """Return which object a document is, whatever its form."""
+    metadata = document.get("metadata") if isinstance(document, Mapping) else None
+    if not isinstance(metadata, Mapping):
+        return Ref("", "")
+    return Ref(*(_text(metadata.get(key)) for key in ("namespace", "name", "uid")))
+
+
+def version(document: object) -> str:
+    """Return an object's resourceVersion; empty where it has none."""
+    metadata = document.get("metadata") if isinstance(document, Mapping) else None
+    return _text(metadata.get("resourceVersion")) if isinstance(metadata, Mapping) else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,50 @@
+"""What unigpu does with single pods and nodes: bind and annotate.
+
+Sources: the Kubernetes API reference for Binding, Pod and Node. A pod's annotations can be changed by way of its
+status, which needs less than the right to change pods.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from unigpu_kube import objects
+from unigpu_kube.client import Client, Json
+
+
+async def bind(client: Client, pod: objects.Ref, node: str, annotations: Mapping[str, str]) -> None:
+    """Bind the pod with that UID to the node and set annotations of it, in one write.
+
+    Raises Conflict where the pod is bound already, is being deleted, or has another UID; Missing, Rejected,
+    Unavailable.
+    """
+    body = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {
+            "name": pod.name,
+            "namespace": pod.namespace,
+            "uid": pod.uid,
+            "annotations": dict(annotations),
+        },
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
+    await client.create(f"{objects.pod(pod.namespace, pod.name)}/binding", body)
+
+
+async def annotate(client: Client, pod: Mapping[str, Any], annotations: Mapping[str, str | None]) -> Json:
+    """Set or remove (None) annotations of a pod that hasn't changed since it was read; return the pod.
+
+    Raises Conflict where it has changed; Missing, Rejected, Unavailable.
+    """
+    about = pod["metadata"]
+    metadata = {"resourceVersion": about["resourceVersion"], "annotations": dict(annotations)}
+    return await client.patch(objects.pod(about["namespace"], about["name"]), {"metadata": metadata})
+
+
+async def annotate_by_status(client: Client, pod: objects.Ref, annotations: Mapping[str, str | None]) -> Json:
+    """Set or remove (None) annotations of the pod with that UID, whatever else has changed; return the pod.
+
+    Raises Conflict where the pod of that name is another one; Missing, Rejected, Unavailable.
+    """
+    metadata = {"uid": pod.uid, "annotations": dict(annotations)}
+    return await client.patch(f"{objects.pod(pod.namespace, pod.name)}/status", {"metadata": metadata})

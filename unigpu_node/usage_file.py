@@ -1,0 +1,89 @@
+"""The usage file on disk: made for a container, and read without trusting what its programs did to it.
+
+It is read and never mapped: a container may shorten its file, and a mapped file that shrinks kills its reader.
+"""
+
+import contextlib
+import os
+import struct
+from pathlib import Path
+
+from unigpu import errors, usage
+from unigpu.units import Bytes
+from unigpu.usage import Usage
+from unigpu_node import files, locks
+
+_HEADER = struct.Struct("<II")
+
+
+def create(file: Path) -> None:
+    """Put an empty usage file at `file`, writable for every user of the container. Raises OSError.
+
+    Its blocks are taken now: a full disk refuses a container here, and kills no program that has the file mapped.
+    """
+    temporary = files.temporary_name(file)
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        os.posix_fallocate(descriptor, 0, usage.SIZE)
+        os.fchmod(descriptor, 0o666)
+    finally:
+        os.close(descriptor)
+    temporary.rename(file)
+
+
+def usable(file: Path) -> bool:
+    """Return whether there is a usage file that libvgpu can go on with."""
+    try:
+        with file.open("rb") as opened:
+            magic, version = _HEADER.unpack(opened.read(_HEADER.size))
+        return file.stat().st_size == usage.SIZE and (magic == 0 or (magic, version) == (usage.MAGIC, usage.VERSION))
+    except (OSError, struct.error):
+        return False
+
+
+def open_for_reading(file: str | Path) -> int:
+    """Return a descriptor; a pipe or terminal in the file's place doesn't block. Raises OSError."""
+    return os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+
+
+def read(descriptor: int, gpus: int) -> Usage:
+    """Return the usage of the first `gpus` GPUs, its living processes asked for by their locks.
+
+    Raises OSError; Malformed where the file isn't a usage file.
+    """
+    return usage.unpack(os.pread(descriptor, usage.SIZE, 0), gpus, locks.alive(descriptor))
+
+
+def read_totals(descriptor: int, gpus: int) -> list[Bytes]:
+    """Return bytes in use of each GPU, those of dead processes that weren't noticed yet included. Raises OSError."""
+    return usage.totals(os.pread(descriptor, usage.SLOTS_OFFSET, 0), gpus)
+
+
+def in_use(file: Path) -> bool:
+    """Return whether a program of the container lives that uses its GPUs; False where there is no such file."""
+    try:
+        descriptor = open_for_reading(file)
+    except OSError:
+        return False
+    try:
+        return locks.any_held(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def used(file: Path, gpus: int) -> list[Bytes] | None:
+    """Return bytes that living processes have in use of each GPU; None where the file can't be read."""
+    try:
+        descriptor = open_for_reading(file)
+    except OSError:
+        return None
+    try:
+        return [gpu.used for gpu in read(descriptor, gpus).gpus]
+    except (OSError, errors.Malformed):
+        return None
+    finally:
+        os.close(descriptor)
