@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import yaml
 from kubernetes_asyncio import client as library
 from kubernetes_asyncio import config
 
@@ -30,6 +31,8 @@ LIST_SECONDS = 60.0
 """For one page of a list."""
 MOST_LINE = 16 << 20
 """Bytes of one event of a watch."""
+_UNUSABLE = (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError)
+"""What reading a kubeconfig of any content raises."""
 _JSON = "application/json"
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
@@ -226,7 +229,7 @@ async def connect(
                 context=context or None,
                 client_configuration=settings,
             )
-    except (config.ConfigException, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except _UNUSABLE as error:
         raise errors.Malformed(
             f"the API server's address isn't known: {str(error) or type(error).__name__}; name a kubeconfig with "
             f"--kubeconfig or in KUBECONFIG"

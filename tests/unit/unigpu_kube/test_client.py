@@ -1,0 +1,225 @@
+"""How answers of the API server become values and errors, and what is sent."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes_asyncio import client as library
+
+from unigpu import errors
+from unigpu_kube import client, events, objects, pods
+from unigpu_kube import errors as kube_errors
+from unigpu_kube.objects import Ref
+
+
+class Server:
+    """Answers everything with `status` and `body`, and keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body: bytes = b"{}"
+        self.asked: list[tuple[str, str, str, Any]] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        content = await request.read()
+        self.asked.append(
+            (request.method, request.path_qs, request.content_type, json.loads(content) if content else None)
+        )
+        return web.Response(status=self.status, body=self.body, content_type="application/json")
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@contextlib.asynccontextmanager
+async def connected(server: Server) -> AsyncIterator[client.Client]:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", server.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        async with library.ApiClient(library.Configuration(host=url)) as api:
+            yield client.Client(api, 5.0)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, kube_errors.Rejected),
+        (401, kube_errors.Rejected),
+        (403, kube_errors.Rejected),
+        (404, kube_errors.Missing),
+        (409, kube_errors.Conflict),
+        (410, kube_errors.Expired),
+        (422, kube_errors.Rejected),
+        (429, kube_errors.ServerError),
+        (500, kube_errors.ServerError),
+        (504, kube_errors.ServerError),
+    ],
+)
+async def test_statuses(server: Server, status: int, error: type[Exception]) -> None:
+    server.status = status
+    server.body = b'{"message": "the reason"}'
+    async with connected(server) as api:
+        with pytest.raises(error, match="the reason") as raised:
+            await api.get("/api/v1/nodes/a")
+    assert type(raised.value) is error
+    assert isinstance(raised.value, errors.Unavailable) is (status in (429, 500, 504))
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b"[" * 5000])
+async def test_answers_that_are_not_objects(server: Server, body: bytes) -> None:
+    server.body = body
+    async with connected(server) as api:
+        with pytest.raises(errors.Unavailable):
+            await api.get("/api/v1/nodes/a")
+        server.status = 500
+        with pytest.raises(kube_errors.ServerError):
+            await api.get("/api/v1/nodes/a")
+
+
+async def test_find_is_none_for_what_is_missing(server: Server) -> None:
+    server.status = 404
+    async with connected(server) as api:
+        assert await api.find(objects.node("a")) is None
+
+
+async def test_no_server_is_unavailable() -> None:
+    async with library.ApiClient(library.Configuration(host="http://127.0.0.1:1")) as api:
+        with pytest.raises(errors.Unavailable, match="GET /api/v1/nodes"):
+            await client.Client(api).get(objects.NODES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error"),
+    [
+        (client.Patch.JSON, 422, kube_errors.Conflict),
+        (client.Patch.MERGE, 422, kube_errors.Rejected),
+        (client.Patch.JSON, 409, kube_errors.Conflict),
+    ],
+)
+async def test_patches(server: Server, kind: client.Patch, status: int, error: type[Exception]) -> None:
+    body: Any = [{"op": "test"}] if kind is client.Patch.JSON else {"a": 1}
+    async with connected(server) as api:
+        await api.patch("/x", body, kind)
+        server.status = status
+        with pytest.raises(error) as raised:
+            await api.patch("/x", body, kind)
+    assert type(raised.value) is error
+    assert server.asked[0] == ("PATCH", "/x", kind.value, body)
+
+
+async def test_pods_are_bound_and_annotated(server: Server) -> None:
+    pod = Ref("team", "training", "uid-1")
+    async with connected(server) as api:
+        await pods.bind(api, pod, "node-1", {"a": "b"})
+        await pods.annotate(
+            api, {"metadata": {"namespace": "team", "name": "training", "resourceVersion": "7"}}, {"a": None}
+        )
+        await pods.annotate_by_status(api, pod, {"a": "c"})
+    binding, by_version, by_status = server.asked
+    assert binding[:2] == ("POST", "/api/v1/namespaces/team/pods/training/binding")
+    assert binding[3]["metadata"]["uid"] == "uid-1" and binding[3]["target"]["name"] == "node-1"
+    assert by_version[3] == {"metadata": {"resourceVersion": "7", "annotations": {"a": None}}}
+    assert by_status[1] == "/api/v1/namespaces/team/pods/training/status"
+    assert by_status[3] == {"metadata": {"uid": "uid-1", "annotations": {"a": "c"}}}
+
+
+def event(message: str = "why", about: Ref = Ref("team", "training", "uid-1")) -> client.Json:
+    return events.body(
+        about,
+        kind=events.Kind.POD if about.namespace else events.Kind.NODE,
+        name="unigpu-1",
+        reason="Why",
+        message=message,
+        component="unigpu-x",
+        now=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    )
+
+
+async def test_events(server: Server) -> None:
+    async with connected(server) as api:
+        assert await events.create(api, event())
+        for status in (404, 409):
+            server.status = status
+            assert not await events.create(api, event())
+        server.status, server.body = 403, b'{"message": "unable to create: namespace team is being terminated"}'
+        assert not await events.create(api, event())
+        server.body = b'{"message": "forbidden"}'
+        with pytest.raises(kube_errors.Rejected):
+            await events.create(api, event())
+    _, path, _, body = server.asked[0]
+    assert path == "/api/v1/namespaces/team/events"
+    assert body["involvedObject"] == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "name": "training",
+        "namespace": "team",
+        "uid": "uid-1",
+    }
+    assert body["firstTimestamp"] == "2026-01-02T03:04:05Z"
+
+
+def test_events_of_nodes_and_long_messages() -> None:
+    body = event("é" * 2000, Ref("", "node-1"))
+    assert body["metadata"]["namespace"] == "default" and "namespace" not in body["involvedObject"]
+    assert len(body["message"].encode()) <= events.MOST_MESSAGE and body["message"].endswith("…")
+
+
+def kubeconfig(path: Path) -> Path:
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": f"http://{name}.example"}} for name in ("one", "two")],
+        "users": [{"name": "user", "user": {"token": "t"}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": "user"}} for name in ("one", "two")],
+        "current-context": "one",
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+async def test_connecting_by_kubeconfig_and_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = kubeconfig(tmp_path / "config")
+    async with client.connect(file) as api:
+        assert api.api.configuration.host == "http://one.example"
+    async with client.connect(str(file), context="two") as api:
+        assert api.api.configuration.host == "http://two.example"
+    monkeypatch.setattr("kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    async with client.connect(None) as api:
+        assert api.api.configuration.host == "http://one.example"
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", "{", "clusters: 7"])
+async def test_no_way_to_the_api_server(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "config"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(errors.Malformed, match="--kubeconfig"):
+        async with client.connect(file):
+            pass
+
+
+async def test_a_pods_service_account_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(errors.Malformed):  # there is no token here
+        async with client.connect(None):
+            pass
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"metadata": 7}, {"metadata": {"name": 7, "uid": []}}])
+def test_refs_of_anything(document: Any) -> None:
+    assert objects.ref(document).title == ""
+    assert objects.version(document) == ""

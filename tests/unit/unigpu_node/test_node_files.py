@@ -1,0 +1,193 @@
+"""Containers' folders, and the files in them."""
+
+import dataclasses
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from unigpu import errors, grants, policy, usage
+from unigpu.allocations import Share
+from unigpu.grants import Grant
+from unigpu.policy import GpuLimit, Policy
+from unigpu.requests import ComputePolicy
+from unigpu.units import Bytes, GpuUuid, MiB, Percent
+from unigpu_node import containers, files, locks, policy_file, usage_file
+
+GPU = GpuUuid("GPU-1")
+GRANT = Grant("team", "training", "uid-1", "main", ("s1",), (Share(GPU, MiB(1), Percent(10)),), {GPU: 0}, True, "hami")
+LIMITS = Policy((GpuLimit(GPU, Bytes(1 << 20), Percent(10), Percent(80)),), True, True, ComputePolicy.SOFT)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = containers.folder(tmp_path, ("uid-1", "main"))
+    found.mkdir(parents=True)
+    files.write(found / grants.GRANT_FILE, grants.dump(GRANT).encode())
+    policy_file.create(found / grants.POLICY_FILE, LIMITS)
+    usage_file.create(found / grants.USAGE_FILE)
+    return found
+
+
+def test_a_file_is_whole_and_has_its_mode_and_time(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    files.write(file, b"one")
+    files.write(file, b"two", mode=0o600, durable=True, modified_ns=5)
+    assert file.read_bytes() == b"two"
+    assert file.stat().st_mode & 0o777 == 0o600 and file.stat().st_mtime_ns == 5
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_grants_of_all_containers(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "uid-2/broken").mkdir(parents=True)
+    (tmp_path / "uid-2/broken" / grants.GRANT_FILE).write_bytes(b"\xff")
+    (tmp_path / "uid-2/foreign").mkdir()
+    (tmp_path / "uid-2/foreign" / grants.GRANT_FILE).write_text(grants.dump(GRANT))
+    (tmp_path / "uid-3").touch()
+    (tmp_path / "uid-4/empty").mkdir(parents=True)
+    found, unreadable = containers.read_all(tmp_path)
+    assert {key: stored.grant for key, stored in found.items()} == {("uid-1", "main"): GRANT}
+    assert set(unreadable) == {("uid-2", "broken"), ("uid-2", "foreign"), ("uid-4", "empty")}
+    assert "not a text" in unreadable["uid-2", "broken"]
+    assert "of pod uid-1" in unreadable["uid-2", "foreign"]
+    assert {key for key, _ in containers.stamps(tmp_path)} == {
+        ("uid-1", "main"),
+        ("uid-2", "broken"),
+        ("uid-2", "foreign"),
+    }
+    assert list(containers.by_pod(found)) == ["uid-1"]
+    assert not [*containers.keys(tmp_path / "absent"), *containers.stamps(tmp_path / "absent")]
+
+
+def test_a_policy_is_changed_in_place(folder: Path) -> None:
+    file = folder / grants.POLICY_FILE
+    inode = file.stat().st_ino
+    assert policy_file.read(file) == LIMITS
+    assert not policy_file.rewrite(file, LIMITS)
+    other = dataclasses.replace(LIMITS, priority=1)
+    assert policy_file.rewrite(file, other)
+    assert policy_file.read(file) == other
+    assert file.stat().st_ino == inode
+    assert policy_file.sequence_of(file.read_bytes()) == 2
+
+
+def test_a_policy_that_a_killed_writer_left_is_finished(folder: Path) -> None:
+    file = folder / grants.POLICY_FILE
+    with file.open("r+b") as opened:
+        opened.seek(policy.SEQUENCE_OFFSET)
+        opened.write(policy.SEQUENCE.pack(7))
+    with pytest.raises(policy_file.Busy):
+        policy_file.read(file)
+    assert policy_file.rewrite(file, LIMITS)
+    assert policy_file.sequence_of(file.read_bytes()) == 8
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(100), bytes(policy.SIZE), bytes(policy.SIZE + 1)])
+def test_what_is_no_policy(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "policy"
+    file.write_bytes(content)
+    with pytest.raises(errors.Malformed):
+        policy_file.read(file)
+    if len(content) != policy.SIZE:
+        with pytest.raises(errors.Malformed):
+            policy_file.rewrite(file, LIMITS)
+        with pytest.raises(errors.Malformed):
+            policy_file.Mapped(file)
+
+
+def test_live_state_through_the_map(folder: Path) -> None:
+    file = folder / grants.POLICY_FILE
+    mapped = policy_file.Mapped(file)
+    try:
+        mapped.set_live_state(0, 42.5, 10)
+        assert policy_file.read_live_rates(file, 1, 0) == (42.5,) or policy.FRESH_NS <= 0
+        mapped.set_heartbeat(5_000_000_000)
+        assert policy_file.read_live_rates(file, 1, 5_000_000_001) == (42.5,)
+        assert policy_file.read_live_rates(file, 1, 5_000_000_000 + policy.FRESH_NS) == (0.0,)
+        assert mapped.sequence == 0
+        assert policy.unpack(mapped.content()) == LIMITS
+        os.truncate(file, 8)
+        with pytest.raises(errors.Malformed):
+            mapped.check()
+        with pytest.raises(errors.Malformed):
+            policy_file.read_live_rates(file, 1, 0)
+    finally:
+        mapped.close()
+
+
+HOLDER = """
+import fcntl, os, sys
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, int(sys.argv[2]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that lives in slot 3 with 4096 bytes in use."""
+    file = folder / grants.USAGE_FILE
+    start = usage.SLOTS_OFFSET + 3 * usage.SLOT_SIZE
+    with file.open("r+b") as opened:
+        opened.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
+        opened.seek(start)
+        opened.write(struct.pack("<IIQ", 7, 1, 1))
+        opened.seek(start + usage.SLOT_GPUS_OFFSET)
+        opened.write(struct.pack("<Q", 4096))
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(file), str(usage.LOCKS_OFFSET + 3)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_who_lives_is_known_by_locks(folder: Path, holder: subprocess.Popen[str]) -> None:
+    file = folder / grants.USAGE_FILE
+    assert usage_file.in_use(file)
+    assert usage_file.used(file, 1) == [4096]
+    descriptor = usage_file.open_for_reading(file)
+    try:
+        assert [slot for slot in range(5) if locks.held(descriptor, slot)] == [3]
+        assert not locks.held(descriptor, 4, 100)
+        assert usage_file.read_totals(descriptor, 1) == [0]
+        holder.kill()
+        holder.wait()
+        assert not locks.any_held(descriptor)
+    finally:
+        os.close(descriptor)
+    assert not usage_file.in_use(file)
+    assert usage_file.used(file, 1) == [0]
+
+
+def test_what_is_no_usage_file(tmp_path: Path, folder: Path) -> None:
+    assert usage_file.usable(folder / grants.USAGE_FILE)
+    assert not usage_file.in_use(tmp_path / "absent")
+    assert usage_file.used(tmp_path / "absent", 1) is None
+    short = tmp_path / "short"
+    short.write_bytes(b"x")
+    assert usage_file.used(short, 1) is None
+    assert not usage_file.usable(short)
+    assert not usage_file.in_use(tmp_path)
+    foreign = tmp_path / "foreign"
+    foreign.write_bytes(b"x" * usage.SIZE)
+    assert not usage_file.usable(foreign)
+    assert usage_file.used(foreign, 1) is None
+
+
+def test_a_usage_file_takes_its_blocks(folder: Path) -> None:
+    status = (folder / grants.USAGE_FILE).stat()
+    assert status.st_size == usage.SIZE and status.st_blocks * 512 >= usage.SIZE
+    assert status.st_mode & 0o777 == 0o666
+    assert fcntl.F_GETLK  # the locks lie past the end of the file
+    assert usage.LOCKS_OFFSET > usage.SIZE
