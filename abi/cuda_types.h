@@ -1,7 +1,7 @@
 /* Handles and structures of the CUDA driver API, 64-bit Linux, with the sizes that programs pass.
  *
- * Facts of the binary interface in this project's own words: members are named for what they mean here, and only
- * what the simulator or libvgpu reads is spelled out; the rest stays an opaque pointer.
+ * These are facts of the binary interface in the project's own words. Members are named for their meaning here. Only
+ * members that the simulator or libvgpu reads are spelled out; the rest stays opaque.
  */
 #ifndef UNIGPU_ABI_CUDA_TYPES_H
 #define UNIGPU_ABI_CUDA_TYPES_H

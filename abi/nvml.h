@@ -116,7 +116,7 @@ typedef struct nvmlUtilization_t {
     unsigned int gpu, memory;
 } nvmlUtilization_t;
 
-/* Process lists: the first version lacks the instance numbers of partitioned cards. */
+/* Process lists: the first version has no instance numbers of MIG GPUs. */
 typedef struct nvmlProcessInfo_v1_t {
     unsigned int pid;
     unsigned long long used;
@@ -169,7 +169,7 @@ typedef struct nvmlPciInfo_t {
     char bus_id[32];
 } nvmlPciInfo_t;
 
-/* What nvmlDeviceGetPciInfo and its _v2 fill. */
+/* The structure that nvmlDeviceGetPciInfo and its _v2 fill. */
 typedef struct nvmlPciInfo_v2_t {
     char bus_id_legacy[16];
     unsigned int domain, bus, device;

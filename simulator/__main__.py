@@ -1,4 +1,4 @@
-"""`unigpu-sim`: builds a machine of simulated GPUs, shows it, breaks it, heals it."""
+"""`unigpu-sim`: create a machine of simulated GPUs, show it, inject faults into it, and heal it."""
 
 import argparse
 import json
@@ -15,8 +15,12 @@ MIB: Final = 1 << 20
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="unigpu-sim", description="Simulated NVIDIA GPUs.")
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="unigpu-sim",
+        description="Create and control simulated NVIDIA GPUs. Programs load their driver from build/simulator.",
+        epilog="Run a program on the machine with UNIGPU_SIM_DIR=DIR LD_LIBRARY_PATH=build/simulator PROGRAM.",
+    )
     commands = top.add_subparsers(dest="command", required=True)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -29,51 +33,58 @@ def parser() -> argparse.ArgumentParser:
         )
         return made
 
-    create = command("create", "Build a machine.")
+    create = command("create", "Create a machine.")
     create.add_argument(
         "--profile",
         default="a100-40",
-        help="card: t4, p40, v100, a10, a40, a100-40, a100-80, h100, l40s, rtx4090, rtxpro6000",
+        help="GPU model: t4, p40, v100, a10, a40, a100-40, a100-80, h100, l40s, rtx4090, rtxpro6000 (default: a100-40)",
     )
-    create.add_argument("--gpus", type=int, default=1, help="number of cards, 1 to 16")
-    create.add_argument("--links", choices=("none", "pairs", "full"), help="NVLinks (default: as the card's boards)")
-    create.add_argument("--driver-version", help="as nvidia-smi shows it, such as 575.57.08")
-    create.add_argument("--cuda-version", help="highest CUDA version that the driver speaks, such as 12.9")
-    create.add_argument("--seed", type=int, default=0, help="same UUIDs each time for the same number; 0: random")
-    create.add_argument("--force", action="store_true", help="build over a machine that exists")
+    create.add_argument("--gpus", type=int, default=1, help="number of GPUs, 1 to 16 (default: 1)")
+    create.add_argument(
+        "--links", choices=("none", "pairs", "full"), help="NVLinks between GPUs (default: as on boards with this GPU)"
+    )
+    create.add_argument("--driver-version", help="driver version, as nvidia-smi prints it: 575.57.08")
+    create.add_argument("--cuda-version", help="highest CUDA version that the driver supports: 12.9")
+    create.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the UUIDs: the same seed gives the same UUIDs; 0, the default, gives random ones",
+    )
+    create.add_argument("--force", action="store_true", help="replace an existing machine")
 
-    show = command("show", "Show the cards and who uses them.")
-    show.add_argument("--json", action="store_true", help="everything, as JSON")
+    show = command("show", "Show the GPUs and the processes that use them.")
+    show.add_argument("--json", action="store_true", help="print every field as JSON")
 
-    inject = command("inject", "Break a card.")
-    inject.add_argument("--gpu", type=int, required=True, help="the card's number, as in its node gpu<N>")
-    inject.add_argument("--xid", type=int, help="report this XID")
-    inject.add_argument("--lost", action="store_true", help="the card falls off the bus")
-    inject.add_argument("--found", action="store_true", help="the card is back")
-    inject.add_argument("--ecc-corrected", type=int, default=0, help="so many corrected memory errors")
-    inject.add_argument("--ecc-uncorrected", type=int, default=0, help="so many uncorrected memory errors")
+    inject = command("inject", "Inject faults into a GPU.")
+    inject.add_argument("--gpu", type=int, required=True, help="number of the GPU: N of its device node gpuN")
+    inject.add_argument("--xid", type=int, help="report this XID to readers of NVML events")
+    inject.add_argument("--lost", action="store_true", help="take the GPU off the bus")
+    inject.add_argument("--found", action="store_true", help="put a lost GPU back")
+    inject.add_argument("--ecc-corrected", type=int, default=0, help="number of corrected memory errors to add")
+    inject.add_argument("--ecc-uncorrected", type=int, default=0, help="number of uncorrected memory errors to add")
 
-    command("reset", "Heal every card: lost ones are back, error counts are zero.")
+    command("reset", "Heal every GPU: put lost ones back and set error counts to zero.")
     return top
 
 
 def cuda_number(text: str | None) -> int:
-    """`12.9` as the driver counts: 12090; 0 for None."""
+    """Convert a version to the driver's number: `12.9` to 12090, None to 0."""
     if text is None:
         return 0
     major, dot, minor = text.partition(".")
     if not (dot and major.isdigit() and minor.isdigit()):
-        raise machine.MachineError(f"--cuda-version {text}: write it as MAJOR.MINOR, such as 12.9")
+        raise machine.MachineError(f"--cuda-version = {text}: no CUDA version; accepted: MAJOR.MINOR, such as 12.9")
     return 1000 * int(major) + 10 * int(minor)
 
 
 def plan_of(arguments: argparse.Namespace) -> machine.Plan:
-    """What `create` was asked for, or a MachineError that says what would do."""
+    """Return the machine that `create` asks for; raise MachineError with the accepted values otherwise."""
     known = machine.profiles()
     if arguments.profile not in known:
-        raise machine.MachineError(f"--profile {arguments.profile}: known cards are {', '.join(known)}")
+        raise machine.MachineError(f"--profile = {arguments.profile}: no such GPU model; accepted: {', '.join(known)}")
     if not 1 <= arguments.gpus <= 16:
-        raise machine.MachineError(f"--gpus {arguments.gpus}: a machine has 1 to 16")
+        raise machine.MachineError(f"--gpus = {arguments.gpus}: a machine has at most 16; accepted: 1 to 16")
     return machine.Plan(
         profile=arguments.profile,
         gpus=arguments.gpus,
@@ -86,7 +97,7 @@ def plan_of(arguments: argparse.Namespace) -> machine.Plan:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The machine for people: a line a card, indented lines for its processes."""
+    """Format the machine for people: a line for each GPU, and an indented line for each of its processes."""
     lines = [f"driver {found['driver']}, CUDA {found['cuda'] // 1000}.{found['cuda'] % 1000 // 10}"]
     for gpu in found["gpus"]:
         used, total = gpu["used"] // MIB, (gpu["total"] - gpu["reserved"]) // MIB
@@ -101,7 +112,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Does what was asked and answers what to print."""
+    """Run the command and return the text to print."""
     folder: Path = arguments.dir
     if arguments.command == "create":
         machine.create(folder, plan_of(arguments))
@@ -124,7 +135,7 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; 0, or 1 with one sentence on stderr."""
+    """Run the command; return 0, or 1 after printing a sentence to stderr."""
     try:
         print(run(parser().parse_args(argv)))
     except machine.MachineError as error:

@@ -1,4 +1,4 @@
-"""The one door from Python to the machine's file: libunigpu-sim.so, built by `make simulator`."""
+"""Create, read and change a machine through libunigpu-sim.so, which `make simulator` builds."""
 
 import ctypes
 import dataclasses
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 LIBRARY_FOLDER: Final = "UNIGPU_SIM_LIBRARIES"
-"""Environment variable: folder of the built libraries, where the package does not lie beside `build/`."""
+"""Environment variable: folder of the built libraries, if it is not `build/simulator` next to this package."""
 LIBRARY: Final = "libunigpu-sim.so"
 
 XID_EVENT: Final = 0x8
@@ -17,41 +17,43 @@ DOUBLE_BIT_EVENT: Final = 0x2
 
 _EXISTS: Final = 5
 _REASONS: Final = {
-    2: "the state file is damaged or of another version; remove the folder or use `create --force`",
-    3: "every process slot of the machine is taken",
-    6: "the answer is too long",
+    2: "the state file is damaged or belongs to another version; remove the folder, or use `create --force`",
+    3: "the machine has no free process slot",
+    6: "the description is too long",
 }
 
 
 class MachineError(Exception):
-    """The machine could not be built, found or changed; the text says what to do."""
+    """Raised when the machine can't be created, found or changed; the text says what to do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """What to build."""
+    """A machine to create."""
 
     profile: str
-    """Key of a card, see `profiles()`."""
+    """Key of a GPU model, see `profiles()`."""
     gpus: int
     """1 to 16."""
     links: str | None = None
-    """`none`, `full` or `pairs`; None: as the profile's boards are built."""
+    """`none`, `full` or `pairs`; None: as on boards with this GPU."""
     driver_version: str | None = None
     cuda_version: int = 0
     """1000 · major + 10 · minor; 0: the newest known."""
     seed: int = 0
-    """Makes the same UUIDs each time; 0: random ones."""
+    """Seed of the UUIDs; 0: random ones."""
     replace: bool = False
-    """Build over a machine that exists; programs that use the old one go on with it, alone."""
+    """Replace an existing machine; programs that use the old one keep it to themselves."""
 
 
 def library_path() -> Path:
-    """Where the built library is, or a MachineError that says how to build it."""
+    """Return the path of the built library; raise MachineError, with how to build it, if it is missing."""
     folder = os.environ.get(LIBRARY_FOLDER)
     path = Path(folder) if folder else Path(__file__).resolve().parent.parent / "build" / "simulator"
     if not (path / LIBRARY).exists():
-        raise MachineError(f"{path / LIBRARY} is missing: run `make simulator`, or set {LIBRARY_FOLDER}")
+        raise MachineError(
+            f"{path / LIBRARY} is missing: run `make simulator`, or set {LIBRARY_FOLDER} to the folder that holds it"
+        )
     return path / LIBRARY
 
 
@@ -73,13 +75,13 @@ def _check(status: int, folder: Path) -> None:
     if status == 0:
         return
     if status == _EXISTS:
-        raise MachineError(f"{folder} holds a machine already: use --force to build a new one over it")
+        raise MachineError(f"{folder} already holds a machine: use --force to replace it")
     reason = _REASONS.get(status) or os.strerror(ctypes.get_errno())
     raise MachineError(f"{folder}: {reason}")
 
 
 def profiles() -> tuple[str, ...]:
-    """Keys of the cards that can be simulated."""
+    """Return the keys of the GPU models that can be simulated."""
     library = _library()
     keys: list[str] = []
     while (key := library.unigpu_sim_profile(len(keys))) is not None:
@@ -88,7 +90,7 @@ def profiles() -> tuple[str, ...]:
 
 
 def create(folder: Path, plan: Plan) -> None:
-    """Builds a machine in `folder`, made if missing."""
+    """Create a machine in `folder`, and the folder if it is missing."""
 
     def optional(value: str | None) -> bytes | None:
         return None if value is None else value.encode()
@@ -111,10 +113,10 @@ def create(folder: Path, plan: Plan) -> None:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """The machine as it is now: driver, cards, their processes by pid; bytes throughout.
+    """Return the machine as it is now: driver, GPUs, and the processes on each GPU by pid. Sizes are in bytes.
 
-    `busy_ns` of a card is the time since it was made in which a kernel ran; of a process on a card, in which one of its
-    own did. A call takes well under a millisecond, so it can be asked often.
+    `busy_ns` of a GPU is the time since its creation in which a kernel ran; `busy_ns` of a process on a GPU, the time
+    in which one of its own kernels ran. A call takes well under a millisecond, so frequent polling is fine.
     """
     text = ctypes.create_string_buffer(1 << 22)
     _check(_library().unigpu_sim_describe(os.fsencode(folder), text, len(text)), folder)
@@ -123,17 +125,17 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def report_xid(folder: Path, gpu: int, xid: int) -> None:
-    """Makes NVML's readers of events see this XID on the card."""
+    """Report this XID of the GPU to readers of NVML events."""
     _check(_library().unigpu_sim_event(os.fsencode(folder), gpu, XID_EVENT, xid), folder)
 
 
 def lose(folder: Path, gpu: int, *, lost: bool) -> None:
-    """Takes the card off the bus, or puts it back."""
+    """Take the GPU off the bus, or put it back."""
     _check(_library().unigpu_sim_lose(os.fsencode(folder), gpu, lost), folder)
 
 
 def report_ecc(folder: Path, gpu: int, *, corrected: int, uncorrected: int) -> None:
-    """Counts memory errors on the card, and reports an event for each kind."""
+    """Add memory errors to the GPU's counts, and report an event for each kind."""
     library, name = _library(), os.fsencode(folder)
     _check(library.unigpu_sim_ecc(name, gpu, corrected, uncorrected), folder)
     if corrected:
@@ -143,5 +145,5 @@ def report_ecc(folder: Path, gpu: int, *, corrected: int, uncorrected: int) -> N
 
 
 def heal(folder: Path) -> None:
-    """Puts every lost card back and sets error counts to zero."""
+    """Put every lost GPU back and set all error counts to zero."""
     _check(_library().unigpu_sim_heal(os.fsencode(folder)), folder)

@@ -1,4 +1,4 @@
-/* What the command unigpu-sim does to a machine: building, looking, breaking. Loaded by the command, never by programs. */
+/* The back end of the unigpu-sim command: it creates a machine, describes it and injects faults. Programs never load it. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,7 +49,7 @@ __attribute__((format(printf, 2, 3))) static void put(writer *to, const char *fo
     to->used += written > 0 ? (size_t)written : 0;
 }
 
-/* Up to now, read under the card's lock. */
+/* Up to now, read under the GPU's lock. */
 static unsigned long long busy_ns(sim_machine *machine, uint32_t gpu, const sim_busy *busy) {
     sim_mutex *lock = &machine->state->gpus[gpu].lock;
     sim_mutex_lock(machine, lock);

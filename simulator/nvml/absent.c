@@ -1,5 +1,5 @@
-/* What none of these cards has: licences, virtual GPUs, partitions, boards' own memories of themselves, sessions of
- * encoders. NVML has the functions all the same and answers that the card does not support it. */
+/* Features that no simulated GPU has: licences, virtual GPUs, MIG instances, inforoms, encoder sessions. NVML exports the
+ * functions all the same; they return NVML_ERROR_NOT_SUPPORTED. */
 #include "simulator/nvml/library.h"
 
 #define ABSENT(symbol)                                                                    \

@@ -1,4 +1,4 @@
-/* Who keeps the card busy, and figures asked for by number. */
+/* Utilisation per process, and values that are queried by field number. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,7 +11,7 @@ static unsigned long long wall_us(void) {
     return (unsigned long long)now.tv_sec * 1000000U + (unsigned long long)now.tv_nsec / 1000;
 }
 
-/* Visits the processes with a context on the card that this reader can see. */
+/* Visits the processes with a context on the GPU that this reader can see. */
 static unsigned visit(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples, unsigned room) {
     sim_state *state = nvml.machine->state;
     sim_process_reap(nvml.machine);
@@ -151,7 +151,7 @@ nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldV
 }
 
 nvmlReturn_t nvmlSystemGetTopologyGpuSet(unsigned int cpu, unsigned int *count, nvmlDevice_t *devices) {
-    (void)cpu; /* every processor is near every card */
+    (void)cpu; /* every processor is near every GPU */
     NEED_LIBRARY();
     NEED(count, NVML_ERROR_INVALID_ARGUMENT);
     for (unsigned i = 0; devices && i < nvml.count && i < *count; i++) {

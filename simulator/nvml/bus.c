@@ -1,4 +1,4 @@
-/* The card's place in the computer: bus, processors and memory near it. */
+/* The GPU's place in the computer: bus, processors and memory near it. */
 #include <string.h>
 #include <unistd.h>
 
@@ -40,7 +40,7 @@ nvmlReturn_t nvmlDeviceGetNumaNodeId(nvmlDevice_t device, unsigned int *node) {
     return NVML_SUCCESS;
 }
 
-/* Every processor of this computer is near every simulated card. */
+/* Every processor of this computer is near every simulated GPU. */
 nvmlReturn_t nvmlDeviceGetCpuAffinityWithinScope(nvmlDevice_t device, unsigned int words, unsigned long *mask,
                                                  unsigned int scope) {
     NEED_DEVICE(device, mask);

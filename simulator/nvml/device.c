@@ -1,4 +1,4 @@
-/* Which device, and what it is. */
+/* Finding a device, and its identity: name, UUID, serial number, architecture. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

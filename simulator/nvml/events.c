@@ -1,4 +1,4 @@
-/* Errors of cards, and waiting for them. */
+/* Event sets: waiting for XIDs and memory errors. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -90,7 +90,7 @@ nvmlReturn_t nvmlEventSetWait(nvmlEventSet_t set, nvmlEventData_t *data, unsigne
     return nvmlEventSetWait_v2(set, data, timeout_ms);
 }
 
-/* ---- Memory errors that the card corrects, or cannot. */
+/* ---- Memory errors that the GPU corrects, or cannot. */
 
 nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t device, nvmlEnableState_t *current, nvmlEnableState_t *pending) {
     NEED_DEVICE(device, current);
@@ -111,7 +111,7 @@ nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, nvmlMemoryErrorTyp
     return NVML_SUCCESS;
 }
 
-/* Every error of these cards is one of device memory. */
+/* Every error of these GPUs is one of device memory. */
 nvmlReturn_t nvmlDeviceGetMemoryErrorCounter(nvmlDevice_t device, nvmlMemoryErrorType_t type,
                                              nvmlEccCounterType_t counter, unsigned int location,
                                              unsigned long long *count) {

@@ -1,4 +1,4 @@
-/* Start and end, versions and errors. */
+/* nvmlInit and nvmlShutdown, versions, and the texts of errors. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

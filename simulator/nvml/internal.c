@@ -1,5 +1,5 @@
-/* The table of unnamed functions that nvidia-smi asks NVML for. Only what it needs to print the truth is here: slots
- * not listed answer success and a count of zero, which it takes for nothing to show. */
+/* The table of unnamed functions that nvidia-smi requests from NVML. Only the functions that it needs to print correct
+ * values are here. Other slots return success and a count of zero, and nvidia-smi then prints nothing for them. */
 #include <string.h>
 
 #include "simulator/nvml/library.h"

@@ -1,4 +1,4 @@
-/* Inside the simulated NVML: its devices, and what every entry point checks first. */
+/* Internals of the simulated NVML: its devices, and the checks at the start of every entry point. */
 #ifndef UNIGPU_SIM_NVML_H
 #define UNIGPU_SIM_NVML_H
 
@@ -7,7 +7,7 @@
 
 struct nvmlDevice_st {
     uint32_t gpu;   /* the machine's number, also the device node's */
-    uint32_t index; /* NVML's number: the place among the cards visible here */
+    uint32_t index; /* NVML's number: the place among the GPUs visible here */
     sim_gpu *card;
     const sim_profile *profile;
 };
@@ -21,7 +21,7 @@ typedef struct library {
 
 extern library nvml;
 
-/* Answers NVML_SUCCESS for a live device of this library. */
+/* Return NVML_SUCCESS for a live device of this library. */
 nvmlReturn_t device_check(nvmlDevice_t device);
 /* Copies with its end into a caller's buffer. */
 nvmlReturn_t give_text(char *target, unsigned length, const char *text);
@@ -35,7 +35,7 @@ nvmlReturn_t give_text(char *target, unsigned length, const char *text);
 
 #define NEED_LIBRARY() NEED(__atomic_load_n(&nvml.refs, __ATOMIC_ACQUIRE), NVML_ERROR_UNINITIALIZED)
 
-/* The library in use, a live card, and somewhere to answer. */
+/* The library in use, a live GPU, and somewhere to answer. */
 #define NEED_DEVICE(device, answer)                          \
     do {                                                     \
         nvmlReturn_t checked_ = device_check(device);        \

@@ -1,4 +1,4 @@
-/* How cards reach each other. */
+/* How GPUs reach each other. */
 #include <string.h>
 
 #include "simulator/nvml/library.h"
@@ -54,7 +54,7 @@ nvmlReturn_t nvmlDeviceOnSameBoard(nvmlDevice_t first, nvmlDevice_t second, int 
     return NVML_SUCCESS;
 }
 
-/* A card's links, counted up over the cards that they lead to; joined by a switch each leads to all, so the count is
+/* A GPU's links, counted up over the GPUs that they lead to; joined by a switch each leads to all, so the count is
  * that of one neighbour. */
 static unsigned link_count(nvmlDevice_t device) {
     unsigned most = 0;
@@ -101,7 +101,7 @@ nvmlReturn_t nvmlDeviceGetNvLinkCapability(nvmlDevice_t device, unsigned int lin
     return NVML_SUCCESS;
 }
 
-/* The card at a link's other end: a bridge's other card; behind a switch, the switch. */
+/* The GPU at a link's other end: a bridge's other GPU; behind a switch, the switch. */
 static nvmlReturn_t far_end(nvmlDevice_t device, unsigned link, nvmlPciInfo_t *info) {
     NEED_LINK(device, link, info);
     NEED(link < link_count(device), NVML_ERROR_NOT_SUPPORTED);

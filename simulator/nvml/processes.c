@@ -1,4 +1,4 @@
-/* Memory of a card and the processes that hold it. Pids are those of the reader's namespace; owners that it cannot
+/* Memory of a GPU and the processes that hold it. Pids are those of the reader's namespace; owners that it cannot
  * see have no pid to show and are left out, while their memory counts. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) 
 
 nvmlReturn_t nvmlDeviceGetBAR1MemoryInfo(nvmlDevice_t device, nvmlBAR1Memory_t *memory) {
     NEED_DEVICE(device, memory);
-    /* The window is the next power of two that holds the card's memory; consumer boards show 256 MiB of it. */
+    /* The window is the next power of two that holds the GPU's memory; consumer boards show 256 MiB of it. */
     unsigned long long window = 256ULL << 20;
     while (!device->profile->fan && window < device->card->total_memory) {
         window *= 2;
@@ -38,7 +38,7 @@ nvmlReturn_t nvmlDeviceGetBAR1MemoryInfo(nvmlDevice_t device, nvmlBAR1Memory_t *
     return NVML_SUCCESS;
 }
 
-/* Visits every process with a context on the card: fills up to `room` entries and answers how many there are. */
+/* Visits every process with a context on the GPU: fills up to `room` entries and returns how many there are. */
 static unsigned list(nvmlDevice_t device, unsigned room, nvmlProcessInfo_t *processes) {
     sim_state *state = nvml.machine->state;
     sim_process_reap(nvml.machine);

@@ -1,4 +1,4 @@
-/* What a card does and how warm it gets: all of it follows from the time that kernels held it. */
+/* Utilisation, clocks, power and temperature. All of them follow from the time in which kernels ran. */
 #include "simulator/nvml/library.h"
 
 enum { WINDOW_US = 166667, IDLE_CELSIUS = 34, BUSY_CELSIUS = 71, SLOWDOWN_CELSIUS = 90, SHUTDOWN_CELSIUS = 95 };

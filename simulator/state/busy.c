@@ -69,7 +69,7 @@ uint64_t sim_busy_total(const sim_busy *busy) {
     return total;
 }
 
-/* What is only known as a sum counts as one piece: it may seem to lie further ahead than it does. */
+/* Time that is only known as a sum counts as one piece, so it may seem to lie further ahead than it does. */
 uint64_t sim_busy_ahead(const sim_busy *busy, uint64_t now) {
     uint64_t ahead = 0;
     for (uint32_t i = busy->count; i > 0 && busy->spans[i - 1].end_ns > now; i--) {

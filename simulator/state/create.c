@@ -1,4 +1,5 @@
-/* Building a machine: all of it in a temporary file, then one link that either is first or loses to another's. */
+/* Creating a machine: it is built whole in a temporary file, then linked into place. If another process was faster, the link
+ * fails and its machine is used. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -51,7 +52,7 @@ static bool link_gpus(sim_state *state, const sim_profile *profile, const char *
     if (!full && !pairs) {
         return strcmp(links, "none") == 0;
     }
-    /* Joined by a switch, every link of a card reaches every other card; a bridge has four links. */
+    /* Joined by a switch, every link of a GPU reaches every other GPU; a bridge has four links. */
     uint8_t width = (uint8_t)(full && profile->nvlinks ? profile->nvlinks : 4);
     for (uint32_t a = 0; a < state->gpu_count; a++) {
         for (uint32_t b = 0; b < state->gpu_count; b++) {
@@ -128,7 +129,7 @@ sim_status sim_create(const sim_plan *plan) {
         return SIM_FAILED;
     }
     sim_status status = write_file(temporary, plan);
-    /* Nodes first: whoever sees the machine sees its cards. */
+    /* Nodes first: a process that sees the machine then sees its GPUs. */
     for (uint32_t i = 0; status == SIM_OK && i < (plan->gpus ? plan->gpus : 1); i++) {
         status = write_node(plan->dir, i) ? SIM_OK : SIM_FAILED;
     }

@@ -1,4 +1,4 @@
-/* How busy a card and its processes were lately, and since they began: what NVML tells. */
+/* How busy a GPU and its processes were, lately and since they began. NVML reports these figures. */
 #include "simulator/state/state.h"
 
 enum { SAMPLE_EVERY_NS = 5000000, WINDOW_NS = 166667000, PROCESS_WINDOW_NS = 500000000 };

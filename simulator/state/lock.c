@@ -1,4 +1,5 @@
-/* Locks in the shared file that no death can keep: a waiter asks the kernel whether the owner's slot is still held.
+/* Mutexes in the shared file that survive the death of their owner: a waiter asks the kernel whether the owner's slot is
+ * still locked, and takes the mutex over if it is not.
  *
  * Not a robust pthread mutex: its owner is a thread number, and in containers with pid namespaces of their own many
  * processes share one. Not a record lock either: two system calls a lock.

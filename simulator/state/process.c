@@ -1,4 +1,4 @@
-/* Slots of processes: taking one, telling whose it is, and taking back what the dead held. */
+/* Slots of processes: claiming one, finding its owner, and reclaiming what dead processes held. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -54,8 +54,8 @@ pid_t sim_process_pid(sim_machine *machine, int slot) {
     return lock.l_type == F_UNLCK ? -1 : lock.l_pid;
 }
 
-/* Adds up anew what the card's processes hold; call with the card locked. A process killed between its own figure and
- * the card's sum leaves the sum wrong, so nobody trusts it across a death. */
+/* Recomputes what the GPU's processes hold; call with the GPU locked. A process killed between its own figure and
+ * the GPU's sum leaves the sum wrong, so nobody trusts it across a death. */
 static void add_up(sim_machine *machine, uint32_t gpu) {
     uint64_t used = 0;
     uint32_t high = __atomic_load_n(&machine->state->process_high, __ATOMIC_ACQUIRE);

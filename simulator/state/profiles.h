@@ -1,4 +1,4 @@
-/* The cards that can be simulated, with the figures of their data sheets. */
+/* The GPUs that can be simulated, with the figures of their data sheets. */
 #ifndef UNIGPU_SIM_PROFILES_H
 #define UNIGPU_SIM_PROFILES_H
 
@@ -10,7 +10,7 @@ typedef struct sim_profile {
     const char *name; /* as the driver reports it */
     uint32_t memory_mib;
     uint32_t reserved_mib; /* kept by the driver, and shown as used or reserved */
-    uint32_t context_mib;  /* what an empty context costs */
+    uint32_t context_mib;  /* memory that an empty context takes */
     int major, minor;      /* compute capability */
     int multiprocessors;
     int cores_per_multiprocessor;
@@ -25,11 +25,11 @@ typedef struct sim_profile {
     int brand;                        /* NVML's number */
     int architecture;                 /* NVML's number */
     int pcie_generation;
-    int nvlinks;        /* 0: the card has none */
+    int nvlinks;        /* 0: the GPU has none */
     int nvlink_version; /* NVML's number */
     bool ecc;
     bool fan;
-    bool mig; /* the card could be partitioned */
+    bool mig; /* the GPU could be partitioned */
 } sim_profile;
 
 extern const sim_profile sim_profiles[];

@@ -1,4 +1,4 @@
-/* This process's hold on the shared machine: found or built, mapped once, never let go of. */
+/* This process's access to the shared machine: found or created, mapped once, never unmapped. */
 #include "simulator/state/state.h"
 
 #include <errno.h>

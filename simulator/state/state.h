@@ -1,11 +1,11 @@
-/* The machine that every simulated process shares: cards, processes and their use, in one mapped file.
+/* The simulated machine: GPUs, processes and what each process uses, in one file that every process maps.
  *
- * DIR/state holds it; DIR/gpu<N> is the device node of card N. A process sees card N when DIR/gpu<N> exists where it
- * runs, as with /dev/nvidia<N>: a container gets its cards by bind mounts of `state` and of its nodes.
+ * DIR/state is that file; DIR/gpu<N> is the device node of GPU N, as /dev/nvidia<N> is. A process sees GPU N if DIR/gpu<N>
+ * exists in its mount namespace. Bind mounts of `state` and of some nodes give a container its GPUs.
  *
- * A process owns a slot for as long as it holds a POSIX lock on the slot's byte of the file. The kernel drops that
- * lock at death, however the process died, and translates the holder's pid into the reader's pid namespace. So no
- * daemon watches anything: whoever looks next finds the slot unlocked and takes its memory back.
+ * Each process owns a slot and holds a POSIX lock on the slot's byte of the file. The kernel releases the lock when the
+ * process dies, for whatever reason, and reports the holder's pid in the reader's pid namespace. No daemon is needed: the
+ * next process that reads the slot finds it unlocked and reclaims its memory.
  */
 #ifndef UNIGPU_SIM_STATE_H
 #define UNIGPU_SIM_STATE_H
@@ -23,7 +23,7 @@ enum {
     SIM_LAYOUT = 5,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
-    SIM_LANES = 8, /* parts of a card that kernels of one process take side by side */
+    SIM_LANES = 8, /* parts of a GPU that kernels of one process take side by side */
     SIM_SAMPLES = 64,
     SIM_SPANS = 64,
 };
@@ -32,7 +32,7 @@ enum {
 #define SIM_DEFAULT_DIR "/run/unigpu-sim"
 #define SIM_NO_SLOT (-1)
 
-/* A lock that outlives its owner's death: the word is 0 or the owner's slot + 1, bit 31 says that somebody waits. */
+/* A mutex that survives the death of its owner. The word is 0 or the owner's slot + 1; bit 31 is set while others wait. */
 typedef struct sim_mutex {
     uint32_t word;
 } sim_mutex;
@@ -41,7 +41,7 @@ typedef struct sim_span {
     uint64_t start_ns, end_ns;
 } sim_span;
 
-/* When something was or will be busy. */
+/* The spans of time in which something was or will be busy. */
 typedef struct sim_busy {
     uint64_t sum_ns; /* before the spans that are kept */
     uint64_t sum_until_ns;
@@ -55,9 +55,9 @@ typedef struct sim_sample {
     uint64_t busy_ns;
 } sim_sample;
 
-/* What one process holds on one card. Written under the card's lock. */
+/* Usage of one GPU by one process. Written under the GPU's lock. */
 typedef struct sim_use {
-    uint64_t memory;   /* bytes of allocations, as the card counts them */
+    uint64_t memory;   /* bytes of allocations, as the GPU counts them */
     uint64_t contexts; /* bytes of contexts */
     uint32_t context_count;
     uint32_t reserved;
@@ -71,8 +71,8 @@ typedef struct sim_use {
 typedef struct sim_process {
     uint32_t taken;
     uint32_t generation;
-    /* Who the owner is, so that the two libraries of one process find the same slot: pid, the inode of its pid
-     * namespace, and a number drawn from what the kernel makes anew at each exec. */
+    /* Identifies the owner, so that both libraries in a process find the same slot: its pid, the inode of its pid
+     * namespace, and a number derived from random bytes that the kernel gives each exec. */
     uint64_t pid_namespace;
     uint64_t image;
     uint32_t pid;
@@ -91,27 +91,27 @@ typedef struct sim_event {
 
 typedef struct sim_gpu {
     uint32_t profile; /* index into sim_profiles */
-    uint32_t lost; /* how often it fell off the bus or came back: odd while it is lost */
+    uint32_t lost; /* counts each loss and each return: odd while the GPU is lost */
     char uuid[48];
     char serial[16];
     unsigned char uuid_bytes[16];
     uint32_t pci_domain, pci_bus, pci_device;
     uint32_t numa_node;
     uint64_t total_memory;
-    uint64_t reserved_memory; /* what the driver keeps for itself */
+    uint64_t reserved_memory; /* kept by the driver */
     sim_mutex lock;
     uint32_t reserved;
     uint64_t used; /* bytes over all processes, contexts included; without reserved_memory */
     uint64_t ecc_corrected, ecc_uncorrected;
     sim_busy busy;                    /* with one kernel or more */
     uint64_t served_ns;               /* the highest of its processes */
-    uint64_t asking[SIM_MAX_PROCESSES / 64]; /* a bit for each process that waits to book */
-    uint32_t held, turn;              /* somebody waits for another's turn; a change of `turn` wakes it */
+    uint64_t asking[SIM_MAX_PROCESSES / 64]; /* a bit for each process that waits to book time */
+    uint32_t held, turn;              /* held: a process waits for another's turn; a change of `turn` wakes it */
     sim_sample samples[SIM_SAMPLES];  /* of its busy time, a ring */
     uint32_t sample_count;            /* ever taken */
     uint32_t reserved2;
     uint64_t created_ns;
-    uint8_t links[SIM_MAX_GPUS]; /* NVLinks to each other card */
+    uint8_t links[SIM_MAX_GPUS]; /* NVLinks to each other GPU */
 } sim_gpu;
 
 typedef struct sim_state {
@@ -129,7 +129,7 @@ typedef struct sim_state {
     sim_process processes[SIM_MAX_PROCESSES];
 } sim_state;
 
-/* This process's hold on the shared machine. */
+/* This process's access to the shared machine. */
 typedef struct sim_machine {
     sim_state *state;
     int fd;
@@ -144,10 +144,10 @@ typedef enum sim_status {
     SIM_FULL,       /* every process slot is taken */
     SIM_FAILED,     /* errno says why */
     SIM_EXISTS,
-    SIM_NO_ROOM, /* the card's memory is used up */
+    SIM_NO_ROOM, /* the GPU's memory is used up */
 } sim_status;
 
-/* What to build; fields left 0 or NULL take the profile's or the usual value. */
+/* The machine to create; fields left 0 or NULL take the profile's or the default value. */
 typedef struct sim_plan {
     const char *dir;
     const char *profile;
@@ -161,14 +161,14 @@ typedef struct sim_plan {
 
 /* state.c */
 sim_status sim_create(const sim_plan *plan);
-/* Maps the machine of $UNIGPU_SIM_DIR, building the default one when there is none, and takes a slot. Once a process:
- * later calls answer the same machine. After a fork the child gets a slot of its own. */
+/* Maps the machine in $UNIGPU_SIM_DIR, creating the default one if there is none, and claims a slot. Later calls return the
+ * same machine. After a fork the child claims a slot of its own. */
 sim_status sim_open(sim_machine **machine);
 /* The same for a named directory, which must hold a machine; for the command line. */
 sim_status sim_join(const char *dir, sim_machine **machine);
 bool sim_gpu_visible(const sim_machine *machine, uint32_t gpu);
 
-/* lock.c: every lock is released or taken over within milliseconds of its owner's death. */
+/* lock.c: a mutex is taken over within milliseconds of its owner's death. */
 void sim_mutex_lock(sim_machine *machine, sim_mutex *lock);
 void sim_mutex_unlock(sim_machine *machine, sim_mutex *lock);
 
@@ -176,7 +176,7 @@ void sim_mutex_unlock(sim_machine *machine, sim_mutex *lock);
 sim_status sim_process_join(sim_machine *machine);
 /* The pid of the slot's owner as this process sees it; 0: alive but in a namespace not visible here; -1: dead. */
 pid_t sim_process_pid(sim_machine *machine, int slot);
-/* Frees the slots of the dead and takes back what they held. */
+/* Frees the slots of dead processes and reclaims what they held. */
 void sim_process_reap(sim_machine *machine);
 
 /* use.c */
@@ -184,7 +184,7 @@ sim_status sim_memory_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes
 void sim_memory_release(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 sim_status sim_context_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 void sim_context_release(sim_machine *machine, uint32_t gpu, uint64_t bytes);
-/* Bytes free on the card right now, the dead's share included. */
+/* Returns the bytes that are free on the GPU now, those of dead processes included. */
 uint64_t sim_memory_free_bytes(sim_machine *machine, uint32_t gpu);
 
 static inline uint64_t sim_later(uint64_t a, uint64_t b) {
@@ -196,63 +196,63 @@ static inline uint64_t sim_earlier(uint64_t a, uint64_t b) {
 }
 
 /* busy.c */
-/* By how much it grew. */
+/* Adds a span; returns by how much the busy time grew. */
 uint64_t sim_busy_add(sim_busy *busy, uint64_t start_ns, uint64_t end_ns);
-/* By how much it would. */
+/* Returns by how much it would grow. */
 uint64_t sim_busy_growth(const sim_busy *busy, uint64_t start_ns, uint64_t end_ns);
 uint64_t sim_busy_total(const sim_busy *busy);
-/* The part of it after now, and up to now. */
+/* The part after now, and the part up to now. */
 uint64_t sim_busy_ahead(const sim_busy *busy, uint64_t now_ns);
 uint64_t sim_busy_until(const sim_busy *busy, uint64_t now_ns);
 uint64_t sim_busy_end(const sim_busy *busy);
-/* The first moment at which no more than so much lies ahead. */
+/* The first moment at which no more than `left_ns` of busy time lies ahead. */
 uint64_t sim_busy_moment(const sim_busy *busy, uint64_t left_ns);
-/* The first time of `least_ns` or more within `within` that nothing was busy, as far as that is still known. */
+/* Finds the first idle gap of `least_ns` or more within `within`, as far as the spans still tell. */
 bool sim_busy_gap(const sim_busy *busy, sim_span within, uint64_t least_ns, sim_span *gap);
 void sim_busy_cut(sim_busy *busy, uint64_t now_ns);
 
-/* work.c: kernels take time on the card. Processes take turns; one's kernels run side by side as far as lanes are free. */
+/* work.c: kernels take time on the GPU. Processes take turns; kernels of one process share the lanes. */
 typedef struct sim_job {
     unsigned lanes;
     uint64_t left_ns;  /* still to be booked */
     uint64_t ready_ns; /* when it may start; once booked, when it ends */
-    /* Why not all of it could be booked: */
-    int behind; /* a process whose turn it is, or SIM_NO_SLOT: enough is booked ahead */
+    /* The reason if not all of it could be booked: */
+    int behind; /* the process whose turn it is, or SIM_NO_SLOT: a slice is booked ahead */
     uint32_t turn;
     uint64_t look_ns; /* when to try again */
 } sim_job;
 
-/* Books as much of the job as the process may now; whether that was all. */
+/* Books as much of the job as the process may book now; returns whether that was all of it. */
 bool sim_work_book(sim_machine *machine, uint32_t gpu, sim_job *job, uint64_t now_ns);
-/* Whether kernels of that length together could be booked now. */
+/* Whether kernels of that total length could be booked now. */
 bool sim_work_fits(sim_machine *machine, uint32_t gpu, uint64_t duration_ns);
-/* When it could start beside the process's own; a guess without the card's lock. */
+/* Estimates, without the GPU's lock, when the job could start next to the process's other kernels. */
 uint64_t sim_work_start(sim_machine *machine, uint32_t gpu, const sim_job *job);
-/* Waits until it is time to try a job again that could not be booked. */
+/* Waits until it is time to try again to book a refused job. */
 void sim_work_wait(sim_machine *machine, uint32_t gpu, const sim_job *refused);
-/* The process has kernels that could not be booked, so others let it have its turn; or has none any more. */
+/* Declares that the process has kernels waiting to be booked, so that others let it have its turn; or that it has none. */
 void sim_work_ask(sim_machine *machine, uint32_t gpu);
 void sim_work_rest(sim_machine *machine, uint32_t gpu);
-/* Forgets what the dead had booked; call with the card locked, the dead's use cleared. */
+/* Removes what a dead process had booked. Call with the GPU locked and the process's use cleared. */
 void sim_work_forget(sim_machine *machine, uint32_t gpu, int dead);
 
 /* load.c */
-/* Keeps figures for later, if it is time; `use` may be NULL. Call with the card locked. */
+/* Takes a sample of busy time if one is due; `use` may be NULL. Call with the GPU locked. */
 void sim_load_sample(sim_gpu *gpu, sim_use *use, uint64_t now_ns);
 /* Share of the last sixth of a second in which a kernel ran, 0 to 1. */
 double sim_load(sim_machine *machine, uint32_t gpu);
 /* The same for one process, over the last second or so. */
 double sim_process_load(sim_machine *machine, int slot, uint32_t gpu);
-/* Seconds that the card was busy since it was made. */
+/* Seconds that the GPU was busy since it was made. */
 double sim_busy_seconds(sim_machine *machine, uint32_t gpu);
 
-/* Takes a card off the bus, or puts it back. What used it never can again. */
+/* Takes a GPU off the bus, or puts it back. Contexts from before stay unusable. */
 void sim_gpu_lose(sim_machine *machine, uint32_t gpu, bool lost);
 static inline bool sim_gpu_lost(const sim_gpu *gpu) {
     return __atomic_load_n(&gpu->lost, __ATOMIC_ACQUIRE) & 1;
 }
 
-/* event.c: an error that readers of events see; keeps the last SIM_MAX_EVENTS. */
+/* event.c: posts an event for NVML's event sets; the last SIM_MAX_EVENTS are kept. */
 void sim_event_post(sim_machine *machine, uint32_t gpu, uint64_t type, uint64_t data);
 
 uint64_t sim_now_ns(void);

@@ -1,4 +1,4 @@
-/* Memory of the cards: taken and given back in one step each, under the card's lock. */
+/* Memory of the GPUs: each reservation and release is one step under the GPU's lock. */
 #include "simulator/state/state.h"
 
 static uint64_t capacity(const sim_gpu *gpu) {

@@ -1,12 +1,15 @@
-/* A card's time. Nothing runs: a kernel's start and end are settled when it is booked, and every process computes the same.
+/* The time of a GPU. No kernel really runs: booking a kernel settles its start and its end, and every process computes the
+ * same result from the shared state.
  *
- * One process has the card at a time, as a real card runs the contexts of different processes one after another; kernels
- * of one process run side by side as far as they leave parts of the card free. A process has at most a slice booked ahead
- * of now, so processes that keep a card busy take turns of about a slice. What does not fit yet is booked later by whoever
- * has it, as from the moment at which it was submitted: a thread that is woken late costs its process nothing while the
- * card is free, also where others have booked after that time, as a real card finds its work in its queue whatever the
- * host does. Among processes that wait, whoever has had more than a slice above another lets that one go first, so that
- * being woken late does not cost a share either. */
+ * - One process has the GPU at a time, as a real GPU runs contexts of different processes one after another. Kernels of one
+ *   process run side by side as long as lanes of the GPU are free.
+ * - A process may have at most one slice booked ahead of now. Processes that keep a GPU busy therefore take turns of about
+ *   one slice.
+ * - The rest of a longer kernel is booked later by the process that owns it, but as of the moment at which it was submitted:
+ *   a real GPU finds its work in a queue and doesn't depend on the host being on time. A thread that wakes up late loses
+ *   nothing while the GPU was idle, even if other processes have booked later time already.
+ * - A process that has had over a slice more than another waiting process lets that one go first. Waking up late therefore
+ *   doesn't cost a share of the GPU either. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -18,14 +21,14 @@
 enum {
     SLICE_NS = 2000000,
     PIECE_NS = SLICE_NS / 2, /* a longer kernel is booked in pieces */
-    CREDIT_NS = 2 * SLICE_NS, /* how far one that was idle counts as being behind others */
-    PATIENCE_NS = 50000000, /* after which nobody waits any more for one that has stopped asking */
+    CREDIT_NS = 2 * SLICE_NS, /* how far behind the others a process counts that was idle */
+    PATIENCE_NS = 50000000, /* others wait no longer for a process that has stopped asking */
     LOOK_AGAIN_NS = 1000000,
     SHORTEST_SLEEP_NS = 50000,
-    SHORTEST_GAP_NS = 10000, /* of time that was left idle, worth interrupting a longer kernel at its end */
+    SHORTEST_GAP_NS = 10000, /* an idle gap of this length is worth splitting a longer kernel */
 };
 
-/* The lanes to take: those that come free last but in time, so that short gaps are filled first; then the earliest. */
+/* Chooses lanes: those that come free last but in time, so that short gaps are filled first; then the earliest ones. */
 static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, uint64_t ready,
                              bool chosen[SIM_LANES]) {
     uint64_t start = ready;
@@ -84,8 +87,8 @@ static int whose_turn(sim_machine *machine, uint32_t index, uint64_t now) {
     return SIM_NO_SLOT;
 }
 
-/* When the job can start, and how much of it at once at most: beside what its process has booked, or after all that
- * anybody has. */
+/* Finds when the job can start, and how much of it may run at once: next to what its process has booked, or after everything
+ * that any process has booked. */
 static uint64_t place(const sim_gpu *gpu, const sim_use *use, const sim_job *job, bool *chosen, uint64_t *piece) {
     uint64_t start = choose_lanes(use->lane_end_ns, job->lanes, job->ready_ns, chosen);
     uint64_t card_end = sim_busy_end(&gpu->busy);
@@ -121,7 +124,7 @@ static void book_piece(sim_gpu *gpu, sim_use *use, sim_job *job, const bool *cho
     job->left_ns -= piece;
 }
 
-/* Who was held back may look again. */
+/* Lets processes that were held back try again. */
 static void wake(sim_gpu *gpu) {
     if (__atomic_exchange_n(&gpu->held, 0, __ATOMIC_ACQ_REL)) {
         __atomic_add_fetch(&gpu->turn, 1, __ATOMIC_RELEASE);

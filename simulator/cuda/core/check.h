@@ -1,4 +1,4 @@
-/* How a call refuses: conditions that end the calling function with a driver error. */
+/* Preconditions: macros that return a driver error from the calling function. */
 #ifndef UNIGPU_SIM_CHECK_H
 #define UNIGPU_SIM_CHECK_H
 

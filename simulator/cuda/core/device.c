@@ -1,4 +1,4 @@
-/* Devices: names, sizes and attributes, all from the card's profile. */
+/* Devices: names, sizes and attributes, all from the GPU's profile. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,7 +96,7 @@ CUresult cuDeviceGetProperties(CUdevprop *properties, CUdevice ordinal) {
     return CUDA_SUCCESS;
 }
 
-/* Attributes that every card here answers alike. */
+/* Attributes with the same value on every simulated GPU. */
 static const struct {
     CUdevice_attribute attribute;
     int value;
@@ -168,7 +168,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
             return CUDA_SUCCESS;
         }
     }
-    int answer = 0; /* what these cards lack */
+    int answer = 0; /* a feature that no simulated GPU has */
     switch ((int)attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: answer = profile->major; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: answer = profile->minor; break;

@@ -35,7 +35,7 @@ static void add_device(uint32_t gpu) {
     pthread_mutex_init(&added->queue_lock, NULL);
 }
 
-/* Which of the visible cards one item of CUDA_VISIBLE_DEVICES means; -1: none, and the list ends there. */
+/* Which of the visible GPUs one item of CUDA_VISIBLE_DEVICES means; -1: none, and the list ends there. */
 static int find_item(const char *item, size_t length, const uint32_t *visible, int count) {
     if (length > 4 && strncasecmp(item, "GPU-", 4) == 0) {
         int found = -1;
@@ -71,7 +71,7 @@ static void choose_devices(const uint32_t *visible, int count) {
             return;
         }
         if (chosen[index]) {
-            sim_driver.device_count = 0; /* a card named twice leaves none, as with the real driver */
+            sim_driver.device_count = 0; /* a GPU named twice leaves none, as with the real driver */
             return;
         }
         chosen[index] = true;
@@ -94,7 +94,7 @@ static CUresult start(void) {
     }
     uint32_t visible[SIM_MAX_GPUS];
     int count = 0;
-    /* Cards of one machine are equal, so CUDA_DEVICE_ORDER's FASTEST_FIRST and PCI_BUS_ID are one order. */
+    /* GPUs of one machine are equal, so CUDA_DEVICE_ORDER's FASTEST_FIRST and PCI_BUS_ID are one order. */
     for (uint32_t gpu = 0; gpu < SIM_MAX_GPUS; gpu++) {
         if (sim_gpu_visible(sim_driver.machine, gpu)) {
             visible[count++] = gpu;

@@ -1,6 +1,5 @@
-/* A context's limits. The heap of kernels' malloc, the buffer of their printf and the stacks of all threads that the card
- * can hold are memory of the card: what goes beyond the defaults is taken when the limit is set, and kept until the
- * context ends. */
+/* A context's limits. The malloc heap, the printf buffer and the stacks of all threads that a GPU can hold are GPU memory.
+ * Memory beyond the defaults is reserved when the limit is set, and released when the context ends. */
 #include "simulator/cuda/core/context.h"
 
 enum { STEP = 2 << 20 };
@@ -29,7 +28,7 @@ static void end_in(CUcontext context) {
     }
 }
 
-/* How many times the card holds what the limit is the size of. */
+/* How many pieces of the limit's size the GPU holds. */
 static uint64_t times(const sim_profile *profile, CUlimit limit) {
     switch ((int)limit) {
     case CU_LIMIT_STACK_SIZE: return (uint64_t)profile->multiprocessors * (uint64_t)profile->threads_per_multiprocessor;

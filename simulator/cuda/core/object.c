@@ -1,4 +1,4 @@
-/* Objects by kind; an ended one is reused, but only ever for its own kind. */
+/* Objects by kind. An ended object is reused, but only for its own kind. */
 #include "simulator/cuda/core/object.h"
 
 #include <pthread.h>
@@ -8,7 +8,7 @@
 enum { KINDS = 32 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static object *unused[KINDS]; /* by kind: an ended object is only ever reborn as its own kind */
+static object *unused[KINDS]; /* by kind */
 
 void *object_new(object_kind kind, size_t size) {
     unsigned index = (unsigned)kind - KIND_CONTEXT;

@@ -1,4 +1,4 @@
-/* Contexts of cards that reach each other, and older ways to hold a context. */
+/* Peer access between contexts, and small calls of contexts and devices that change nothing here. */
 #include "simulator/cuda/core/context.h"
 
 CUresult cuCtxEnablePeerAccess(CUcontext peer_context, unsigned int flags) {
@@ -47,7 +47,7 @@ CUresult cuDeviceGetTexture1DLinearMaxWidth(size_t *max_width, CUarray_format fo
     return CUDA_SUCCESS;
 }
 
-/* ---- Profilers: there is none to start. */
+/* ---- Profiling: there is no profiler to start. */
 
 CUresult cuProfilerStart(void) {
     NEED_CONTEXT(current);

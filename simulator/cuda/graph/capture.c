@@ -1,4 +1,9 @@
-/* Captures: a stream's work is recorded into a graph instead of being run. */
+/* Stream captures: work is recorded into a graph instead of being run.
+ *
+ * A capture begins in one stream, its origin. Other streams join it by waiting for an event that was recorded in it. For
+ * each member stream the capture keeps a tail: the nodes that the stream's next work depends on. Recording an event copies
+ * the tail into the event; waiting for that event adds those nodes to the waiting stream's tail. The capture can end in its
+ * origin only, and only when every other member's tail leads back there. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* The structure of graphs: nodes, their order, and who holds a graph. */
+/* The structure of graphs: nodes, their order, and references. */
 #include "simulator/cuda/graph/graph.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Graphs: nodes of work and what each waits for. */
+/* Graphs: nodes of work and their dependencies. */
 #ifndef UNIGPU_SIM_GRAPH_H
 #define UNIGPU_SIM_GRAPH_H
 

@@ -1,4 +1,4 @@
-/* Graphs: building them and reading them back. */
+/* Entry points that build graphs and read them back. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Copies of graphs, whose nodes know what they are copies of. */
+/* Copies of graphs. Each node of a copy knows its original. */
 #include "simulator/cuda/graph/graph_copy.h"
 
 #include <stdlib.h>

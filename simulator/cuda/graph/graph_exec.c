@@ -1,4 +1,8 @@
-/* Graphs made ready to run, and their launches. */
+/* Executable graphs, and their launches.
+ *
+ * Instantiation copies the graph and sorts the copy's nodes, so that a launch visits each node once: it starts when all its
+ * dependencies are complete. Memory of allocation nodes is reserved at launch time, before anything runs, so that the caller
+ * sees a failure. A launch that has to wait holds the graph as it was: updates in the meantime change a copy. */
 #include "simulator/cuda/graph/graph_exec.h"
 
 #include "simulator/cuda/graph/graph_copy.h"
@@ -11,7 +15,7 @@
 
 static uint64_t run_graph(CUgraph graph, CUstream stream, uint64_t start);
 
-/* Runs one node that may start at `ready`; answers when it is complete. */
+/* Runs one node that may start at `ready`; returns when it is complete. */
 static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
     const op *work = &node->work;
     if (node->off) {
@@ -199,8 +203,7 @@ CUresult cuGraphExecDestroy(CUgraphExec graph_exec) {
     return CUDA_SUCCESS;
 }
 
-/* Memory of the allocating nodes is taken before anything runs, so that a refusal reaches the caller. What work that waits
- * will free first is taken when its turn comes. */
+/* Reserves the memory of allocation nodes. Memory that earlier work has yet to free is reserved when the launch runs. */
 static CUresult take_memory(CUgraph graph, bool free_first) {
     for (CUgraphNode node = graph->first; node; node = node->next) {
         if (node->child) {
@@ -224,7 +227,7 @@ CUresult cuGraphLaunch(CUgraphExec graph_exec, CUstream handle) {
     NEED_STREAM(stream, handle);
     NEED_EXEC(graph_exec);
     if (!stream->capture) {
-        static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER; /* what is taken, and what is expected to be freed */
+        static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER; /* reservations and expected frees */
         bool free_first = graph_exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         pthread_mutex_lock(&taking);
         CUresult taken = take_memory(graph_exec->graph, free_first);

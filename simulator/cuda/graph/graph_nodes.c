@@ -1,4 +1,4 @@
-/* Nodes of each kind: adding them, reading and changing what they do. */
+/* Nodes of each kind: adding them, reading and changing their parameters. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,7 +340,7 @@ CUresult cuGraphMemFreeNodeGetParams(CUgraphNode node, CUdeviceptr *pointer_out)
     return CUDA_SUCCESS;
 }
 
-/* ---- One door for every kind. */
+/* ---- The generic calls. */
 
 CUresult cuGraphAddNode(CUgraphNode *graph_node, CUgraph graph, const CUgraphNode *dependencies,
                         size_t dependency_count, CUgraphNodeParams *node_params) {

@@ -1,8 +1,8 @@
-/* Changing graphs that are ready to run. */
+/* Changing executable graphs. */
 #include "simulator/cuda/graph/graph_copy.h"
 #include "simulator/cuda/graph/graph_exec.h"
 
-/* Nodes answer to the same handles as the old graph's, and stay switched off if those were. */
+/* The new nodes keep the handles of the old ones, and stay disabled if those were. */
 static void replace(CUgraphExec exec, CUgraph fresh) {
     pthread_mutex_lock(&exec->running);
     CUgraphNode after = fresh->first;

@@ -1,5 +1,5 @@
-/* Addresses of device memory. It is backed by the process's own address space: a device pointer is an address here, so that
- * pointers are unique over all cards and every copy is plain; the pages come when something is written. */
+/* Addresses of device memory. The process's own address space backs it: a device pointer is an ordinary address. Pointers are
+ * therefore unique across all GPUs and every copy is a memmove; pages are allocated when something is written. */
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -51,7 +51,7 @@ static bool point_at(const block *target, block *value) {
     return true;
 }
 
-/* Addresses of single pieces lately freed, empty again: mapping them anew would cost more than all the rest. */
+/* Addresses of single pieces lately freed, empty again: mapping them again would cost more than everything else. */
 enum { SPARE = 64 };
 static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER;
 static uintptr_t spares[SPARE];

@@ -20,7 +20,7 @@ struct block {
     uintptr_t base;
     size_t bytes; /* whole pieces */
     struct heap *heap;
-    uint64_t charged; /* bytes on the card */
+    uint64_t charged; /* bytes on the GPU */
     bool managed;
     bool written;
     int file; /* of shared memory, or -1 */
@@ -43,9 +43,9 @@ struct heap {
     CUcontext context;
     CUmemoryPool pool;
     pthread_mutex_t lock;
-    uint64_t charged, charged_high; /* on the card, what is kept included */
+    uint64_t charged, charged_high; /* on the GPU, kept memory included */
     uint64_t kept;                  /* of it, bytes that no block has */
-    uint64_t threshold;             /* up to which what is freed is kept */
+    uint64_t threshold;             /* freed memory is kept up to this */
     bool left;                      /* nobody allocates from it any more */
     block *large;
     block *open[CLASSES]; /* shared pieces with room, by class */
@@ -55,7 +55,7 @@ struct heap {
 /* Blocks come and go with their addresses, under their heap's lock. */
 /* The block that holds the address, or NULL. */
 block *block_at(CUdeviceptr address);
-/* A block with addresses of its own, for which `charged` bytes were taken on the card. */
+/* A block with addresses of its own, for which `charged` bytes were taken on the GPU. */
 CUresult block_map(struct heap *heap, size_t bytes, uint64_t charged, block **made);
 void block_unmap(block *ended);
 void block_link(block **list, block *added);

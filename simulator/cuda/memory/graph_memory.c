@@ -1,5 +1,5 @@
-/* Memory of graphs: its addresses last as long as the graphs that know them, the memory itself comes with a launch and goes
- * when it is freed. */
+/* Memory of graphs. Addresses last as long as a graph that knows them; the memory behind them is reserved at a launch and
+ * released by a free. */
 #include "simulator/cuda/memory/graph_memory.h"
 
 CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer) {
@@ -78,7 +78,7 @@ void heap_unref(CUdeviceptr pointer) {
     pthread_mutex_unlock(&heap->lock);
 }
 
-/* ---- What graphs hold on a device. */
+/* ---- Memory of graphs on a device. */
 
 static uint64_t graph_bytes(const device *owner, bool highest) {
     return highest ? owner->graph_bytes_high : __atomic_load_n(&owner->graph_bytes, __ATOMIC_RELAXED);

@@ -1,4 +1,4 @@
-/* Memory of graphs: addresses that last as long as a graph knows them; the memory behind them comes and goes. */
+/* Memory of graphs: addresses last as long as a graph knows them; the memory behind them comes with a launch and goes with a free. */
 #ifndef UNIGPU_SIM_GRAPH_MEMORY_H
 #define UNIGPU_SIM_GRAPH_MEMORY_H
 

@@ -1,5 +1,8 @@
-/* Device memory. The card gives it in pieces of 2 MiB: a large allocation has pieces of its own; small ones share a piece
- * with others of their size class. */
+/* Device memory of a context or a pool.
+ *
+ * The GPU hands out memory in pieces of 2 MiB. A large allocation has pieces of its own; allocations of up to 1 MiB share a
+ * piece with others of their size class. A pool's heap may keep freed memory, up to a threshold, for its next allocations. A
+ * heap that nobody allocates from any more ends with its last allocation. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +10,7 @@
 
 #include "simulator/cuda/memory/vmm.h"
 
-/* Memory that the heap keeps is taken first, then the card's. */
+/* Memory that the heap keeps is taken first, then the GPU's. */
 static bool take(struct heap *heap, uint64_t bytes) {
     uint64_t kept = heap->kept < bytes ? heap->kept : bytes;
     if (bytes > kept && sim_memory_reserve(sim_driver.machine, heap->device->gpu, bytes - kept) != SIM_OK) {
@@ -19,7 +22,7 @@ static bool take(struct heap *heap, uint64_t bytes) {
     return true;
 }
 
-/* Kept memory beyond so many bytes that the heap may hold goes back to the card. */
+/* Kept memory beyond so many bytes that the heap may hold goes back to the GPU. */
 static void trim(struct heap *heap, uint64_t most) {
     uint64_t beyond = heap->charged > most ? heap->charged - most : 0;
     uint64_t given = beyond < heap->kept ? beyond : heap->kept;

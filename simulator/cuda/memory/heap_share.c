@@ -1,4 +1,4 @@
-/* Memory of an allocation that other processes are to see. */
+/* Sharing an allocation with other processes: its memory moves into a file. */
 #include "simulator/cuda/memory/heap_share.h"
 
 #include <sys/mman.h>

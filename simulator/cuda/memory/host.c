@@ -1,4 +1,4 @@
-/* Host memory that the driver knows: its own, and what programs register. */
+/* Host memory that the driver knows: allocated by it, or registered by the program. */
 #include "simulator/cuda/memory/host.h"
 
 #include <stdlib.h>

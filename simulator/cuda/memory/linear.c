@@ -1,4 +1,4 @@
-/* Linear and managed allocations, and what is known of a pointer. */
+/* Linear and managed allocations, and the attributes of pointers. */
 #include <string.h>
 
 #include "simulator/cuda/core/capture_guard.h"
@@ -71,7 +71,7 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr p
     return CUDA_SUCCESS;
 }
 
-/* ---- What a pointer is. */
+/* ---- Attributes of pointers. */
 
 CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr pointer) {
     NEED_DRIVER();

@@ -1,4 +1,4 @@
-/* Physical memory of its own: a file in memory, so that several ranges, and several processes, can show the same. */
+/* Physical memory: a memory file, so that several ranges and several processes can map it. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,7 +17,7 @@ typedef struct physical {
     CUmemAllocationProp properties;
 } physical;
 
-/* What a handle means, or NULL. */
+/* The memory that a handle stands for, or NULL. */
 physical *physical_of(CUmemGenericAllocationHandle handle);
 void physical_ref(physical *memory);
 /* The last one to hold the memory gives it back. */

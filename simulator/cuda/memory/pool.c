@@ -5,7 +5,7 @@
 
 struct CUmemPoolHandle_st {
     object object;
-    bool destroyed; /* what was allocated from it lives on */
+    bool destroyed; /* its allocations live on */
     device *device;
     struct heap *heap;
     CUmemPoolProps properties;

@@ -1,4 +1,4 @@
-/* Copies and memsets: their bounds, which are those of the allocation, and their doing. */
+/* Copies and memsets: checking them against the bounds of allocations, and doing them. */
 #include "simulator/cuda/memory/transfer.h"
 
 #include <string.h>
@@ -146,7 +146,7 @@ static void do_box(const CUDA_MEMCPY3D_PEER *box) {
     }
 }
 
-/* What was freed while the work waited its turn is left alone. */
+/* Memory may have been freed while the work waited; it is left alone. */
 void transfer_run(const op *work) {
     if (transfer_check(work) != CUDA_SUCCESS) {
         return;

@@ -7,7 +7,7 @@
 
 #include "simulator/cuda/memory/physical.h"
 
-/* A reserved range, and what is mapped where in it. */
+/* A reserved range, and the mappings in it. */
 typedef struct mapping {
     uintptr_t start;
     size_t bytes;

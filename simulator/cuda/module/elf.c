@@ -1,5 +1,5 @@
-/* What an ELF of machine code declares: a section `.text.NAME` for each kernel, one `.nv.info.NAME` that describes its
- * parameters, and symbols for globals. */
+/* ELF images: a section `.text.NAME` for each kernel, a section `.nv.info.NAME` that describes its parameters, and symbols
+ * for globals. */
 #include "simulator/cuda/module/elf.h"
 
 #include <elf.h>

@@ -1,4 +1,4 @@
-/* Functions: what a kernel in a module is, and the attributes that programs set. */
+/* Functions: the kernels of a module, and their attributes. */
 #include "simulator/cuda/module/symbols.h"
 
 #define NEED_FUNCTION(function) NEED(object_is(function, KIND_FUNCTION), CUDA_ERROR_INVALID_HANDLE)

@@ -1,4 +1,4 @@
-/* Which form a module's image has: PTX text, an ELF of machine code, or a container of both. */
+/* The form of a module's image: PTX text, an ELF file, or a fat binary that contains both. */
 #include "simulator/cuda/module/image.h"
 
 #include <ctype.h>

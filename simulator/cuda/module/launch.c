@@ -1,4 +1,4 @@
-/* Launches: checked as a real card checks them. Of a kernel's instructions none is run. */
+/* Kernel launches. They are checked as on a real GPU; no instruction of the kernel runs. */
 #include "simulator/cuda/module/launch.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ static uint64_t most_blocks(const sim_profile *profile) {
     return few ? 16 : 24;
 }
 
-/* Blocks of this shape that the whole card holds at once. */
+/* Blocks of this shape that the whole GPU holds at once. */
 static uint64_t blocks_at_once(const sim_profile *profile, unsigned threads, unsigned shared) {
     unsigned warps = (threads + 31) / 32 * 32;
     uint64_t each = (uint64_t)profile->threads_per_multiprocessor / warps;
@@ -71,8 +71,8 @@ static uint64_t first_parameter(CUfunction function, void **parameters, void **e
     return number;
 }
 
-/* How long a kernel takes, and how much of the card: `unigpu_spin` all of it for as long as it is told; any other what its
- * waves of blocks take, of which `unigpu_work` is told the length. */
+/* Computes how long a kernel takes, and how many lanes: `unigpu_spin` takes the whole GPU for the time in its parameter.
+ * Other kernels take a time for each wave of blocks; for `unigpu_work` the parameter is the time of a wave. */
 static CUresult measure(op *work, void **parameters, void **extra, const sim_profile *profile) {
     CUfunction function = work->as.kernel.function;
     bool told = function->parameter_count && function->parameters[0].bytes == 8;

@@ -1,4 +1,4 @@
-/* Libraries: code loaded for every context, a module in each when first used there. */
+/* Libraries: code for every context, loaded as a module into each one at first use. */
 #include "simulator/cuda/module/library.h"
 
 #include <stdlib.h>

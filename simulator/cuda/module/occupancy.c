@@ -1,4 +1,4 @@
-/* How many blocks fit: from the card's limits of threads, blocks and shared memory; registers are not known here. */
+/* Occupancy: how many blocks fit, by the GPU's limits of threads, blocks and shared memory. Registers are unknown here. */
 #include "simulator/cuda/module/launch.h"
 #include "simulator/cuda/module/library.h"
 

@@ -1,4 +1,4 @@
-/* What a PTX text declares: its kernels with their parameters, and its globals. Instructions are not read. */
+/* PTX texts: the declared kernels with their parameters, and the globals. Instructions are skipped. */
 #include "simulator/cuda/module/ptx.h"
 
 #include <ctype.h>

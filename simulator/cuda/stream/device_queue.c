@@ -1,5 +1,7 @@
-/* Kernels of this process that wait until the card lets it book more. Whichever could start first is booked next; of those
- * that could start together, the one that was ready first. One of the waiting threads watches the clock for all. */
+/* The kernels of this process that wait until it may book more time on the GPU, one queue for each device.
+ *
+ * The kernel that could start first is booked next; among kernels that could start together, the one that was ready first.
+ * One of the waiting threads watches the clock for all of them and hands that task over when it leaves. */
 #include "simulator/cuda/stream/device_queue.h"
 
 #include <stdlib.h>
@@ -36,7 +38,7 @@ static waiter *next_to_book(const device *card) {
     return best;
 }
 
-/* Books what may be booked now; answers who is next but must wait, or NULL. */
+/* Books what may be booked now; returns the waiter that is next but has to wait, or NULL. */
 static waiter *book(device *card) {
     waiter *next = next_to_book(card);
     while (next && sim_work_book(sim_driver.machine, card->gpu, &next->job, sim_now_ns())) {
@@ -55,7 +57,8 @@ static void wait_in_line(device *card, waiter *own) {
             break;
         }
         if (card->watched) {
-            pthread_cond_wait(&own->changed, &card->queue_lock); /* who watches sees a lost card too, and hands over */
+            pthread_cond_wait(&own->changed,
+                              &card->queue_lock); /* the watching thread notices a lost GPU and hands over */
             continue;
         }
         sim_job refused = next->job;

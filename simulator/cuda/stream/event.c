@@ -1,4 +1,4 @@
-/* Entry points of events. */
+/* Events: an event holds the fence at which it was last recorded. */
 #include "simulator/cuda/stream/event.h"
 
 #include <stdlib.h>

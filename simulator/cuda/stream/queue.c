@@ -1,6 +1,9 @@
-/* What is submitted to streams. Most is settled in the submitting thread, and only its completion lies ahead. What can't
- * be settled yet waits in the stream for a thread of its own: kernels beyond what the card lets a process book ahead,
- * host functions, and everything that comes after them. */
+/* Submitting work to streams.
+ *
+ * Most work is settled in the submitting thread: copies are done at once, kernels are booked, and only their completion
+ * lies in the future. Three kinds of work can't be settled yet: kernels beyond the slice that a process may book ahead, host
+ * functions, and anything submitted after one of these. Such work waits in the stream, and a thread of the stream's own runs
+ * it in order. */
 #include "simulator/cuda/stream/queue.h"
 
 #include <errno.h>
@@ -129,8 +132,8 @@ static CUresult queue(CUstream stream, const op *work) {
 
 /* ---- Submitting. */
 
-/* Of LAUNCH_DEPTH launches the oldest must be over before there is room for another, as on a real card. Call with the
- * stream locked; it is let go of meanwhile. */
+/* Of LAUNCH_DEPTH launches the oldest must be over before there is room for another, as on a real GPU. Call with the
+ * stream locked; the lock is released while waiting. */
 static void need_room(CUstream stream) {
     if (!stream->launch_ends) {
         stream->launch_ends = calloc(LAUNCH_DEPTH, sizeof *stream->launch_ends);
@@ -203,8 +206,8 @@ static fence *record(CUstream stream) {
     return point;
 }
 
-/* Records such a point in each of the context's streams that has waiting work, or in the blocking ones only; answers how
- * many. The caller frees the list. */
+/* Records such a fence in each stream of the context with waiting work, or only in the blocking ones; returns how many.
+ * The caller frees the list. */
 static size_t record_all(CUcontext context, CUstream but, bool only_blocking, fence ***points) {
     size_t count = 0, room = 0;
     *points = NULL;
@@ -269,7 +272,7 @@ CUresult stream_submit(CUstream stream, const op *work) {
     return result;
 }
 
-/* ---- Waiting for streams: for what they have been given so far, however much others go on giving them. */
+/* ---- Waiting for the work submitted so far, even if other threads keep submitting more. */
 
 bool stream_idle(CUstream stream) {
     return !has_pending(stream) && stream_start(stream) <= sim_now_ns();

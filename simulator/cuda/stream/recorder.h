@@ -1,4 +1,4 @@
-/* What a stream does while it is captured: a capture, seen from below. Graphs lie above streams and bring the functions. */
+/* A capture as streams see it. Graphs lie above streams, so a capture brings the functions that streams call. */
 #ifndef UNIGPU_SIM_RECORDER_H
 #define UNIGPU_SIM_RECORDER_H
 

@@ -1,4 +1,4 @@
-/* How work runs whose turn has come in its stream: what takes time on the card is booked there, the rest is done. */
+/* Running work that has reached the front of its stream: kernels are booked on the GPU, everything else is done here. */
 #include "simulator/cuda/stream/run.h"
 
 #include <errno.h>

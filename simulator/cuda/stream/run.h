@@ -1,4 +1,4 @@
-/* Running work whose turn has come in its stream. */
+/* Running work that has reached the front of its stream. */
 #ifndef UNIGPU_SIM_RUN_H
 #define UNIGPU_SIM_RUN_H
 

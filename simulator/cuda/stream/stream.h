@@ -24,7 +24,7 @@ struct CUstream_st {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint64_t ready_ns; /* when everything that has begun here is complete */
-    /* Work that can't be settled yet: kernels far ahead, host functions, what comes after them. A thread runs it. */
+    /* Work that can't be settled yet: kernels far ahead, host functions, and everything after them. A thread runs it. */
     pending *first, *last;
     unsigned pending_count;
     pthread_cond_t arrived; /* for the thread */
@@ -49,7 +49,7 @@ static inline bool stream_is_blocking(const struct CUstream_st *stream) {
     return !(stream->flags & CU_STREAM_NON_BLOCKING);
 }
 
-/* What entry points with a stream begin with; the stream is resolved. */
+/* The first line of entry points with a stream: resolves the handle. */
 #define NEED_STREAM(name, handle)        \
     CUstream name;                       \
     NEED_CONTEXT(current);               \

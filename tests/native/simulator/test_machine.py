@@ -254,7 +254,7 @@ def test_the_command_says_what_to_change(machine: "Machine") -> None:
         assert result.returncode == 1
         return result.stderr
 
-    assert "known cards are" in refused("create", "--profile", "voodoo2")
+    assert "no such GPU model; accepted: " in refused("create", "--profile", "voodoo2")
     assert "1 to 16" in refused("create", "--gpus", "17")
     assert "MAJOR.MINOR" in refused("create", "--cuda-version", "twelve")
     assert "No such file" in refused("show")
