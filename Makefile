@@ -7,7 +7,7 @@ SETUP := .venv/.ready
 # One dialect and one set of warnings for everything in C; warnings are errors.
 C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-declarations \
   -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla
-C_FILES = $(filter-out libvgpu/base/names.h libvgpu/names.h,$(shell git ls-files '*.c' '*.h'))
+C_FILES = $(filter-out libvgpu/base/names.h,$(shell git ls-files '*.c' '*.h'))
 
 .PHONY: help setup lock fmt lint test demo metrics packages
 

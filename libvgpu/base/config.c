@@ -62,27 +62,27 @@ _Bool config_parse_percent(const char *text, uint32_t *percent) {
     return true;
 }
 
-_Bool config_is_injected(const char *given, const char *name, const char *value) {
+_Bool config_is_injected(const char *injected, const char *name, const char *value) {
     size_t name_length = strlen(name), length = strlen(value);
-    while (given != NULL && *given != '\0') {
-        const char *end = strchrnul(given, ';');
-        if ((size_t)(end - given) == name_length + 1 + length && strncmp(given, name, name_length) == 0 &&
-            given[name_length] == '=' && strncmp(given + name_length + 1, value, length) == 0) {
+    while (injected != NULL && *injected != '\0') {
+        const char *end = strchrnul(injected, ';');
+        if ((size_t)(end - injected) == name_length + 1 + length && strncmp(injected, name, name_length) == 0 &&
+            injected[name_length] == '=' && strncmp(injected + name_length + 1, value, length) == 0) {
             return true;
         }
-        given = *end == ';' ? end + 1 : end;
+        injected = *end == ';' ? end + 1 : end;
     }
     return false;
 }
 
-/* The variable's text, where it is a wish of whoever started the program. */
-static const char *wish(const char *given, const char *name) {
+/* Returns the variable's text; NULL where it is unset, or still has the value that the node agent injected. */
+static const char *user_limit(const char *injected, const char *name) {
     const char *text = secure_getenv(name);
-    return text == NULL || *text == '\0' || config_is_injected(given, name, text) ? NULL : text;
+    return text == NULL || *text == '\0' || config_is_injected(injected, name, text) ? NULL : text;
 }
 
-static bool read_size(const char *given, const char *name, uint64_t *bytes) {
-    const char *text = wish(given, name);
+static bool read_size(const char *injected, const char *name, uint64_t *bytes) {
+    const char *text = user_limit(injected, name);
     if (text == NULL) {
         return false;
     }
@@ -93,8 +93,8 @@ static bool read_size(const char *given, const char *name, uint64_t *bytes) {
     return false;
 }
 
-static bool read_percent(const char *given, const char *name, uint32_t *percent) {
-    const char *text = wish(given, name);
+static bool read_percent(const char *injected, const char *name, uint32_t *percent) {
+    const char *text = user_limit(injected, name);
     if (text == NULL) {
         return false;
     }
@@ -105,21 +105,21 @@ static bool read_percent(const char *given, const char *name, uint32_t *percent)
     return false;
 }
 
-/* For every GPU, then for single ones; whether there is any limit. */
-static bool read_limits(const char *given, struct config *here) {
+/* Reads the limits for every GPU, then those for single GPUs. Returns whether there is any. */
+static bool read_limits(const char *injected, struct config *here) {
     uint64_t bytes = 0;
     uint32_t percent = 0;
     bool any = false;
-    read_size(given, UNIGPU_ENV_MEMORY_LIMIT, &bytes);
-    read_percent(given, UNIGPU_ENV_CORE_LIMIT, &percent);
+    read_size(injected, UNIGPU_ENV_MEMORY_LIMIT, &bytes);
+    read_percent(injected, UNIGPU_ENV_CORE_LIMIT, &percent);
     for (unsigned gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
         char name[64];
         here->limits[gpu] = bytes;
         here->cores[gpu] = percent;
         snprintf(name, sizeof name, UNIGPU_ENV_MEMORY_LIMIT "_%u", gpu);
-        read_size(given, name, &here->limits[gpu]);
+        read_size(injected, name, &here->limits[gpu]);
         snprintf(name, sizeof name, UNIGPU_ENV_CORE_LIMIT "_%u", gpu);
-        read_percent(given, name, &here->cores[gpu]);
+        read_percent(injected, name, &here->cores[gpu]);
         any = any || here->limits[gpu] > 0 || (here->cores[gpu] > 0 && here->cores[gpu] < 100);
     }
     return any;
@@ -130,7 +130,7 @@ static bool managed(void) {
            dl_loaded_from(UNIGPU_CONTAINER_ROOT "/");
 }
 
-/* The environment's own strings may be overwritten by the program later. */
+/* A copy: the program may overwrite the environment's strings later. */
 static const char *kept(const char *name) {
     const char *text = secure_getenv(name);
     return text == NULL || *text == '\0' ? NULL : strdup(text);

@@ -3,8 +3,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
-/* Until glibc 2.34 these lived in libdl, with the oldest version of the machine. Weak, so that a program which has no
- * libdl, and so never calls them, starts all the same. */
+/* Until glibc 2.34 these functions were in libdl, under the oldest version of the machine's symbols. The references are
+ * weak: a program without libdl never calls them, and must start all the same. */
 #if defined(__x86_64__)
 #define OLDEST "GLIBC_2.2.5"
 #elif defined(__aarch64__)

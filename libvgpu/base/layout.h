@@ -10,7 +10,7 @@
 /* A `gpu` in libvgpu is the GPU's index in the policy, or on the machine where there is no policy. */
 #define NO_GPU (-1) /* a GPU that the policy doesn't name */
 
-/* Policy: written by the node agent in place, read here. An odd sequence means that a change is under way. */
+/* Policy: written in place by the node agent, read here. While the sequence is odd, a change is under way. */
 
 #define VGPU_POLICY_MAGIC 0x4c504755u /* "UGPL" */
 #define VGPU_POLICY_VERSION 1u
@@ -20,15 +20,15 @@
 #define VGPU_POLICY_UNLIMITED 0u
 #define VGPU_POLICY_HARD 1u
 #define VGPU_POLICY_SOFT 2u
-#define VGPU_FRESH_NS 1000000000u
+#define VGPU_FRESH_NS 1000000000u /* current_rate and neighbour_load are valid for so long after a heartbeat */
 
 struct vgpu_policy_gpu {
     char uuid[48];
     uint64_t memory; /* bytes, 0: not limited */
     uint32_t cores;
     uint32_t ceiling;
-    uint32_t current_rate; /* hundredths of a percent, 0 nothing said; stands outside the sequence, as the next does */
-    uint32_t neighbour_load; /* hundredths of a percent of the GPU that other containers used lately */
+    uint32_t current_rate; /* hundredths of a percent, 0: unset; the sequence guards neither this nor the next field */
+    uint32_t neighbour_load; /* recent use of the GPU by other containers, hundredths of a percent */
     uint8_t unused[56];
 };
 
@@ -41,8 +41,7 @@ struct vgpu_policy {
     uint32_t flags;
     uint32_t compute;
     uint32_t priority;
-    uint64_t
-        heartbeat_ns; /* CLOCK_MONOTONIC of the node agent's last pass; the two fields below hold VGPU_FRESH_NS from then */
+    uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the agent's last pass; see VGPU_FRESH_NS */
     uint8_t unused[24];
     struct vgpu_policy_gpu gpus[VGPU_MAX_GPUS];
 };
@@ -58,10 +57,10 @@ struct vgpu_policy {
 /* `used` and `last` are exchanged together. */
 struct vgpu_total {
     uint64_t used;
-    uint64_t last; /* slot + 1 above, number of its change in the lower VGPU_CHANGE_BITS; 0 before the first */
+    uint64_t last; /* slot + 1 above the number of its change, which has VGPU_CHANGE_BITS; 0 before the first */
     uint64_t peak;
     uint64_t refused;
-    uint64_t context; /* what a context on this GPU was last seen to cost, bytes */
+    uint64_t context; /* cost of a context on this GPU when last measured, bytes */
     uint64_t unused[3];
 };
 
@@ -69,26 +68,26 @@ struct vgpu_total {
 struct vgpu_compute {
     int64_t balance; /* ns of GPU time that may be used at once; negative: debt */
     uint64_t earned; /* CLOCK_MONOTONIC until which the balance is earned, ns */
-    uint64_t used; /* GPU time charged ever, ns */
-    uint64_t waited; /* time that launches waited, ns */
+    uint64_t used; /* GPU time charged since the file was made, ns */
+    uint64_t waited; /* time that launches spent waiting, ns */
     uint64_t waits;
-    uint64_t measured; /* CLOCK_MONOTONIC up to which time is given out to long kernels, of less than 50 ms, ns */
-    uint64_t head_until; /* CLOCK_MONOTONIC until which the one that is served sleeps, ns */
-    uint64_t learning; /* CLOCK_MONOTONIC when a launch whose cost nobody knows yet came or last went on, ns; 0: none */
-    uint32_t turn; /* the next that comes to wait takes it */
+    uint64_t measured; /* CLOCK_MONOTONIC up to which time is assigned to long kernels of less than 50 ms, ns */
+    uint64_t head_until; /* CLOCK_MONOTONIC until which the head of the queue sleeps, ns */
+    uint64_t learning; /* CLOCK_MONOTONIC when a launch of unknown cost was noted, or last seen to run, ns; 0: none */
+    uint32_t turn; /* ticket of the next waiter; `served` is the ticket at the head of the queue */
     uint32_t served;
-    uint64_t measured_longer[7]; /* likewise for those of 50 ms and more, 100 ms and more, 200 ms ... */
+    uint64_t measured_longer[7]; /* likewise for kernels of 50 ms and more, 100 ms and more, 200 ms ... */
 };
 
 struct vgpu_slot_gpu {
     uint64_t used[2]; /* bytes after an even and after an odd change */
     uint64_t change; /* number of the last change */
-    uint64_t counted; /* highest change that somebody else saw in the total */
+    uint64_t counted; /* highest change that another process saw in the total */
 };
 
 struct vgpu_slot {
     uint32_t pid;
-    uint32_t state; /* 0 free, 1 taken */
+    uint32_t state; /* 0: free, 1: taken */
     uint64_t start;
     uint8_t unused[48];
     struct vgpu_slot_gpu gpus[VGPU_MAX_GPUS];

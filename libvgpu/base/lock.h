@@ -1,4 +1,4 @@
-/* A lock among the threads of one process: no more than libc's system call, and all zero is unlocked. */
+/* A mutex for the threads of one process. It needs only libc's system call, and all zero is unlocked. */
 #ifndef UNIGPU_BASE_LOCK_H
 #define UNIGPU_BASE_LOCK_H
 
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 struct mutex {
-    int word; /* 0 free, 1 taken, 2 taken and waited for */
+    int word; /* 0: free, 1: locked, 2: locked, and others wait */
 };
 
 static inline void mutex_lock(struct mutex *lock) {
@@ -28,7 +28,7 @@ static inline void mutex_lock(struct mutex *lock) {
     }
 }
 
-/* False where another thread has it. */
+/* False where the mutex is locked. */
 static inline bool mutex_try_lock(struct mutex *lock) {
     int seen = 0;
     return __atomic_compare_exchange_n(&lock->word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);

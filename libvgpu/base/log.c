@@ -42,7 +42,7 @@ void log_write(enum log_level level, const char *format, ...) {
     if (length >= 0) {
         size_t end = strlen(line);
         line[end++] = '\n';
-        /* One write, so that lines of several processes stay whole; nothing can be done where stderr is gone. */
+        /* One write, so that lines of several processes stay whole. Where stderr is closed, nothing can be done. */
         if (write(STDERR_FILENO, line, end) < 0) {
             errno = saved;
         }

@@ -1,4 +1,4 @@
-/* Lines on stderr, as UNIGPU_LOG asks: none, error (default), info, debug. */
+/* Lines on stderr. UNIGPU_LOG sets the level: none, error (default), info, debug. */
 #ifndef UNIGPU_BASE_LOG_H
 #define UNIGPU_BASE_LOG_H
 
@@ -8,7 +8,7 @@ enum log_level { LOG_NONE, LOG_ERROR, LOG_INFO, LOG_DEBUG };
 
 __attribute__((format(printf, 2, 3))) void log_write(enum log_level level, const char *format, ...);
 
-/* The same line only once in the life of the process; `said` is the place's own mark. */
+/* Writes the line only once in the life of the process; `said` belongs to the place of the call. */
 #define LOG_ONCE(level, ...)                                     \
     do {                                                         \
         static bool said;                                        \

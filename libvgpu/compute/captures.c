@@ -2,15 +2,15 @@
 
 #include <sched.h>
 
-#include "libvgpu/compute/cost_cache.h"
 #include "libvgpu/base/lock.h"
+#include "libvgpu/compute/cost_cache.h"
 
 #define MOST 256
 
 static struct mutex lock;
 static CUstream streams[MOST];
 static int count;
-static int nameless; /* captures beyond the table: never known to have ended */
+static int nameless; /* captures that found no place in the table: their end is never known */
 static int recording;
 
 bool captures_any(void) {
@@ -19,7 +19,7 @@ bool captures_any(void) {
 
 bool captures_stream(CUstream stream) {
     CUstreamCaptureStatus status;
-    /* The legacy stream can't be captured, and asking about it would spoil a capture that is under way. */
+    /* The legacy stream can't be captured, and a query of it would break a capture that is under way. */
     if (!captures_any() || stream == NULL || stream == CU_STREAM_LEGACY || DRIVER(cuStreamIsCapturing) == NULL) {
         return false;
     }
@@ -43,7 +43,7 @@ void captures_begin(CUstream stream) {
     (void)stream;
     __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
     cost_cache_expire_memos();
-    /* Who records one of our events is in the driver for a moment. */
+    /* A thread that records one of our events is in the driver for a moment only. */
     for (int turn = 0; turn < 100000 && __atomic_load_n(&recording, __ATOMIC_SEQ_CST) > 0; turn++) {
         sched_yield();
     }

@@ -1,4 +1,4 @@
-/* Streams of this process that are being captured: into those nothing of ours may be recorded. */
+/* Streams of this process that are being captured. libvgpu must not record events into those. */
 #ifndef UNIGPU_COMPUTE_CAPTURES_H
 #define UNIGPU_COMPUTE_CAPTURES_H
 
@@ -9,18 +9,18 @@
 /* Whether any stream of the process is being captured. */
 bool captures_any(void);
 
-/* Whether this one is: asks the driver only where any is. */
+/* Whether this stream is being captured. Asks the driver only where any stream is. */
 bool captures_stream(CUstream stream);
 
-/* Between these two nothing starts to be captured; false where something is, and then there is nothing to end. */
+/* No capture begins between these two calls. False, and captures_let_go must not be called, where one is under way. */
 bool captures_hold_off(void);
 void captures_let_go(void);
 
-/* Around the driver's call that begins a capture of the stream. */
+/* To be called before and after the driver begins a capture of the stream. */
 void captures_begin(CUstream stream);
 void captures_begun(CUstream stream, CUresult result);
 
-/* The stream isn't captured any more. */
+/* To be called when the stream's capture ends. */
 void captures_end(CUstream stream);
 
 #endif

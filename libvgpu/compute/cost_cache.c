@@ -6,17 +6,17 @@
 
 #define ROOM 8192
 
-/* Keys beyond share the place that they fall on: their costs are then a mixture. */
+/* A key that finds no place within so many shares the first one: that entry's cost is then a mixture. */
 #define PROBES 64
 
-/* So much GPU time of launches that passed is remembered. */
+/* Charges are remembered for so much GPU time of launches. */
 #define PASSED_MOST_NS 1000000000
 
 uint32_t cost_cache_generation = 1;
 
 static struct mutex lock;
 static struct cost costs[ROOM];
-static uint32_t doubted; /* generation of the last doubt */
+static uint32_t doubted; /* generation at the last cost_cache_doubt */
 static uint32_t forks;
 
 void cost_cache_expire_memos(void) {
@@ -148,7 +148,7 @@ void cost_cache_note_passed(struct cost *cost, int64_t launches, int64_t ns) {
     mutex_unlock(&lock);
 }
 
-/* What was charged more than the value for launches that passed. */
+/* Returns how much launches were charged beyond the value, and forgets it. */
 static int64_t overcharged(struct cost *cost, uint64_t value) {
     int64_t due = (int64_t)(cost->passed * value), sum = cost->passed_ns - due;
     if (cost->passed_in != forks || sum <= 0) {
@@ -175,7 +175,7 @@ int64_t cost_cache_add(struct cost *cost, struct estimate_sample sample, uint32_
         cost->guessed = 0;
     }
     missing -= (int64_t)estimate_overcharged(&cost->estimate, value);
-    /* With the GPU for itself, launches were no shorter because the value is lower now. */
+    /* Where the program had the GPU alone, a lower value means shorter launches now, not wrong charges before. */
     if (!clear || !estimate_clear(&cost->estimate, sample.at, 0)) {
         missing -= overcharged(cost, value);
     }

@@ -1,6 +1,6 @@
 #include "libvgpu/compute/estimate.h"
 
-/* Samples older than this aren't asked as long as there are younger ones. */
+/* Older samples are ignored as long as there are younger ones. */
 #define LATELY_NS 8000000000u
 
 #define SETTLED_SAMPLES 3u
@@ -23,7 +23,7 @@ void estimate_add(struct estimate *estimate, struct estimate_sample sample) {
     estimate->count++;
 }
 
-/* The newest is always among them. */
+/* The newest sample is always recent. */
 static bool is_late(const struct estimate *estimate, unsigned place, uint64_t now) {
     const struct estimate_sample *sample = &estimate->samples[place];
     return sample->at + LATELY_NS >= now || place == (estimate->count - 1) % ESTIMATE_SAMPLES;
@@ -56,7 +56,7 @@ uint64_t estimate_value(const struct estimate *estimate, uint64_t now) {
         if (!is_late(estimate, place, now) || !sample->exact || sample->view >= ESTIMATE_CONTENDED) {
             continue;
         }
-        /* What takes much longer than the shortest was perhaps interrupted. */
+        /* A launch that took much longer than the shortest was perhaps interrupted. */
         if (sample->view == ESTIMATE_UNCERTAIN && sample->ns > shortest + shortest / 16) {
             continue;
         }

@@ -6,14 +6,14 @@
 #include "libvgpu/compute/gpu_time.h"
 #include "libvgpu/compute/throttle.h"
 
-/* A launch waits so long for the cost of the first of its kind, and is charged a guess then. It waits longer while the
- * first one is seen to run on the GPU, up to COST_UNKNOWN_MOST_NS. */
+/* How long a launch waits for the cost of the first of its kind before it is charged a guess. It waits longer, up to
+ * COST_UNKNOWN_MOST_NS, while the first one is seen to run on the GPU. */
 #define LEARN_NS 20000000u
 #define LEARN_POLL_NS 50000
 
 #define FIRST_GUESS_NS 1000
 
-/* While so many launches are measured, no more of those are measured whose charge is a guess. */
+/* While so many launches are being measured, launches whose charge is a guess are not measured. */
 #define GUESSES_MEASURED 64u
 
 static void pause_for(int64_t ns) {
@@ -21,13 +21,14 @@ static void pause_for(int64_t ns) {
     clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
-/* Launches of unknown cost follow each other in the whole container: each waits for the one before it, but not without an
- * end. Returns the time at which the account noted this one. */
+/* Notes this launch in the account, after the one of unknown cost before it, if any. All such launches of a container
+ * follow each other; each waits for the one before it, up to LEARN_NS after it was last seen to run. Returns the time
+ * of the note. */
 static uint64_t note_learning(const struct launch_site *site) {
     struct vgpu_compute *account = gpu_time_account(site->gpu);
     for (;;) {
         uint64_t begun = throttle_learning(account), now = throttle_clock();
-        /* The note of a launch that still runs is renewed as long as others may wait for it. */
+        /* The poller renews the note of a launch that still runs, as long as others may wait for it. */
         bool free = begun == 0 || begun > now || now - begun > LEARN_NS;
         if ((free && throttle_begin_learning(account, begun, now)) || captures_any()) {
             return now;
@@ -39,7 +40,7 @@ static uint64_t note_learning(const struct launch_site *site) {
     }
 }
 
-/* Whether the first launch of the kind is on the GPU now. */
+/* Whether the first launch of the kind is running on the GPU. */
 static bool first_runs(const struct cost *cost, uint64_t now) {
     uint64_t since = __atomic_load_n(&cost->runs_since, __ATOMIC_RELAXED);
     return since != 0 && now < since + COST_UNKNOWN_MOST_NS;
@@ -76,8 +77,7 @@ struct provisional_charge first_launch_charge(struct cost *cost, struct credit *
         if (gpu_time_ready(site->gpu)) {
             break;
         }
-        /* Earlier launches have used up the account. A launch that had its turn and let another go first doesn't queue a
-         * second time. */
+        /* Earlier launches have used up the account, so this one lets another go first. It does so only once. */
         throttle_end_learning(account, noted_at);
         if (had_turn) {
             pause_for(LEARN_NS / 10);

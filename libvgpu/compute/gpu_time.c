@@ -34,7 +34,7 @@ struct vgpu_compute *gpu_time_account(int gpu) {
     return account;
 }
 
-/* Where there is a policy, the environment's limit is this process's; else it is that of the account. */
+/* The environment's limit is the account's only where there is no policy; otherwise see own_rate. */
 static uint32_t shared_rate(int gpu, uint64_t now) {
     struct policy_compute policy;
     if (config()->kind != CONFIG_POLICY) {

@@ -8,11 +8,12 @@
 
 #include "libvgpu/base/layout.h"
 
-/* Returns the GPU's shared account: that of the usage file, or one of this process alone where there is no such file. */
+/* Returns the GPU's shared account: that of the usage file, or one of this process alone where there is no such file.
+ */
 struct vgpu_compute *gpu_time_account(int gpu);
 
-/* Takes GPU time for a launch of that cost, and more for the next launches, up to `wish`, where it is there. Sleeps until
- * the launch may begin. Returns what it took, at least the cost. */
+/* Takes GPU time for a launch of that cost, and more for the next launches, up to `wish`, where it is there. Sleeps
+ * until the launch may begin. Returns what it took, at least the cost. */
 int64_t gpu_time_take(int gpu, int64_t cost, int64_t wish);
 
 /* Gives back what wasn't used; charges where negative. */

@@ -10,26 +10,26 @@
 #include "libvgpu/compute/throttle.h"
 #include "libvgpu/driver/devices.h"
 
-/* Short launches are measured in runs of about so long. */
+/* Short launches are measured in runs of about this length. */
 #define RUN_NS 1000000u
 #define RUN_LAUNCHES 16u
 
-/* Where others may take their turns on the GPU, which are of 1 to 2 ms on most, a run is to fit into one of ours. */
+/* Where others may have turns on the GPU, a run must fit into one of ours. On most GPUs a turn takes 1 to 2 ms. */
 #define RUN_IN_TURN_NS 300000u
 #define LEAD_MOST_NS 8000000u
 
-/* The first launches of a key are measured, and later ones each time so much GPU time has passed. */
+/* The first launches of a key are measured, and later ones each time after so much GPU time. */
 #define FIRST_SAMPLES 6
 #define UNSETTLED_SAMPLES 64u
 #define SAMPLE_EVERY_NS 10000000u
 #define SAMPLE_LEAST 16u
 #define SAMPLE_RAREST 8192u
 
-static struct launch_thread nobody;
-__thread struct launch_thread *launch_mine = &nobody;
+static struct launch_thread no_thread;
+__thread struct launch_thread *launch_mine = &no_thread;
 static __thread struct launch_thread *own;
 
-/* GPUs that launches of this process went to. */
+/* Bit mask of the GPUs that this process has launched on. */
 static uint32_t gpus_seen;
 
 extern int __cxa_thread_atexit_impl(void (*end)(void *), void *object, void *library);
@@ -37,7 +37,7 @@ extern void *__dso_handle;
 
 static void thread_ends(void *object) {
     struct launch_thread *thread = object;
-    launch_mine = &nobody;
+    launch_mine = &no_thread;
     own = NULL;
     credit_return(&thread->credit);
     if (thread->run.sample != NULL) {
@@ -64,7 +64,7 @@ static struct launch_thread *mine(void) {
     return thread;
 }
 
-/* Time that was taken ahead is the parent's to spend, and its events are the parent's. */
+/* Credit and events belong to the parent. */
 void launch_after_fork(void) {
     if (own == NULL) {
         return;
@@ -91,7 +91,7 @@ static void finish(struct sample *sample, unsigned launches) {
     }
 }
 
-/* ---- Runs. */
+/* ---- Runs: several short launches between two events. */
 
 static void abandon_run(struct launch_thread *thread) {
     thread->run.sample = NULL;
@@ -115,7 +115,7 @@ void launch_close_run(void) {
     sample_cancel(sample);
 }
 
-/* ---- Costs that are known. */
+/* ---- Launches of known cost. */
 
 static bool settled(const struct cost *cost) {
     unsigned tried = __atomic_load_n(&cost->tried, __ATOMIC_RELAXED);
@@ -152,7 +152,7 @@ static void remember(struct launch *launch, const struct cost_key *key, CUcontex
     thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, memo->left};
 }
 
-/* So many launches are measured together. */
+/* Returns how many launches to measure together. */
 static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn) {
     uint64_t most = in_turn ? RUN_IN_TURN_NS : RUN_NS;
     if (value >= COST_LONG_NS || __atomic_load_n(&cost->alone, __ATOMIC_RELAXED) > 0) {
@@ -161,7 +161,7 @@ static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn) {
     return value * RUN_LAUNCHES <= most ? RUN_LAUNCHES : most > value ? (unsigned)(most / value) : 1;
 }
 
-/* Measures this launch, and with it the next ones of its kind where they are short. */
+/* Measures this launch, and where launches of its kind are short, the next ones with it. */
 static void measure(struct launch *launch, const struct launch_site *site, uint64_t value, unsigned wanted) {
     struct launch_run *run = &launch->thread->run;
     struct cost *cost = launch->cost;
@@ -183,7 +183,7 @@ static void measure(struct launch *launch, const struct launch_site *site, uint6
     }
     *run = (struct launch_run){launch->sample, launch->cost, site->stream, launch->sample->begun_at, 0, wanted};
     launch->in_run = true;
-    launch_mine = &nobody;
+    launch_mine = &no_thread;
 }
 
 static void charge_known(struct launch *launch, const struct cost_key *key, const struct launch_site *site,
@@ -197,7 +197,7 @@ static void charge_known(struct launch *launch, const struct cost_key *key, cons
     bool in_turn = view == ESTIMATE_CONTENDED || (view != ESTIMATE_CLEAR && !settled(launch->cost));
     unsigned wanted = run_length(launch->cost, value, in_turn);
     thread->lead.cost = NULL;
-    /* It doesn't wait, what comes later does. */
+    /* The launch that follows a lead goes into debt instead of waiting; later ones pay. */
     if (due && lead.cost == launch->cost && lead.stream == site->stream) {
         thread->credit.ns[launch->gpu] += (int64_t)(wanted * value);
         gpu_time_give(launch->gpu, -(int64_t)(wanted * value));
@@ -213,7 +213,7 @@ static void charge_known(struct launch *launch, const struct cost_key *key, cons
         thread->tallies[memo - thread->memos].left = --memo->left;
         return;
     }
-    /* Beside the container's own processes it most often finds the GPU idle where the share is small. */
+    /* Next to the container's own processes, a launch with a small share mostly finds the GPU idle: no lead needed. */
     bool leads = in_turn && lead.cost != launch->cost && value < LEAD_MOST_NS &&
                  (view != ESTIMATE_COMPANY || neighbours_crowd(launch->gpu));
     if (leads) {
@@ -226,7 +226,7 @@ static void charge_known(struct launch *launch, const struct cost_key *key, cons
     measure(launch, site, value, wanted);
 }
 
-/* ---- The way. */
+/* ---- The slow path. */
 
 static void set_provisional(struct launch *launch, struct provisional_charge charge) {
     launch->charged = charge.ns;

@@ -1,6 +1,8 @@
-/* The way of a launch. Each thread has credit, GPU time that it took from the container's account ahead, and remembers
- * what its launches cost: then a launch is a comparison and a subtraction, without a clock, a lock or an atomic. All else,
- * waiting and measuring included, is off that way.
+/* Charges launches and paces them.
+ *
+ * Each thread holds credit, GPU time that it took from the container's account in advance, and remembers the costs of
+ * its launches. A launch of known cost only compares a key and subtracts a number: no clock, no lock, no atomic.
+ * Waiting and measuring are on a slow path.
  */
 #ifndef UNIGPU_COMPUTE_LAUNCH_H
 #define UNIGPU_COMPUTE_LAUNCH_H
@@ -9,28 +11,28 @@
 
 #include "libvgpu/compute/cost_cache.h"
 #include "libvgpu/compute/credit.h"
-#include "libvgpu/driver/driver.h"
 #include "libvgpu/compute/samples.h"
+#include "libvgpu/driver/driver.h"
 
 #define LAUNCH_MEMOS 128
 
 struct launch_memo {
     struct cost_key key;
     int64_t cost;
-    int64_t *credit;   /* of the GPU */
-    CUcontext context; /* where the handle alone doesn't say which; else NULL */
+    int64_t *credit;   /* the thread's, on this GPU */
+    CUcontext context; /* NULL: the handle alone says which function it is */
     uint32_t generation;
-    int32_t left; /* launches until the next one that is measured */
+    int32_t left; /* launches until the next sample */
 };
 
-/* Launches that pass by a memo are counted when the way off finds it again. */
+/* Counts the launches of a memo, which the fast path doesn't. The slow path adds them up at the next miss. */
 struct launch_tally {
     struct cost *cost;
-    int32_t left; /* of the memo, when last counted */
+    int32_t left; /* `left` of the memo, when last added up */
 };
 
-/* A launch that another of its kind is to follow at once: the GPU is still ours then, and that one is measured without
- * a wait for somebody else's turn. */
+/* A launch that one more of its kind follows at once: then the GPU is still ours, and the second is measured without
+ * another's turn in between. */
 struct launch_lead {
     struct cost *cost; /* NULL: none */
     CUstream stream;
@@ -41,7 +43,7 @@ struct launch_run {
     struct sample *sample; /* NULL: none */
     struct cost *cost;
     CUstream stream;
-    uint64_t until; /* when the GPU is certain to have done them, ns */
+    uint64_t until; /* the GPU can't be done with them before, ns */
     unsigned launches, wanted;
 };
 
@@ -54,12 +56,12 @@ struct launch_thread {
     uint32_t random;
 };
 
-/* The calling thread's; one that remembers nothing before its first launch and while it measures a run. */
+/* The calling thread's state. Before the thread's first launch, and while it measures a run, a state without memos. */
 extern __thread struct launch_thread *launch_mine;
 
-/* One launch on its way. */
+/* One launch, from before the driver's call until after it. */
 struct launch {
-    struct launch_thread *thread; /* NULL: it passes untouched */
+    struct launch_thread *thread; /* NULL: the launch passes untouched */
     struct cost *cost;
     struct sample *sample;
     int64_t charged;
@@ -67,17 +69,17 @@ struct launch {
     bool in_run;
 };
 
-/* Before the driver is asked: charges, and sleeps until it may begin. `stream` is as the driver means it: the calling
- * thread's own has its name. */
+/* Charges the launch, and sleeps until it may begin. Call before the driver. `stream` must not be NULL for the
+ * per-thread default stream: see launch_stream. */
 void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream);
 
-/* As launch_begin, inside a hook, for a launch that is one of several. */
+/* As launch_begin, for one of several launches that a single driver call makes. */
 void launch_begin_alone(struct launch *launch, const struct cost_key *key, CUstream stream);
 
-/* After it: measures, or gives back what a launch that failed was charged. Answers the result. */
+/* Measures the launch, or undoes the charge of one that failed. Call after the driver. Returns the result. */
 CUresult launch_end(struct launch *launch, CUresult result);
 
-/* This thread's run is ended: what comes next isn't part of it. */
+/* Ends this thread's run: the next launch is not part of it. */
 void launch_close_run(void);
 
 /* In the child of a fork. */
@@ -102,13 +104,13 @@ static inline bool launch_spend(struct launch_memo *memo) {
     return true;
 }
 
-/* Charges the launch at once where that can be done; false: launch_begin does. */
+/* Charges the launch from a memo; false: launch_begin has to. */
 static inline bool launch_at_once(const struct cost_key *key) {
     struct launch_memo *memo = launch_memo_of(launch_mine, key);
     return __builtin_expect(launch_remembers(memo, key) && memo->context == NULL, 1) && launch_spend(memo);
 }
 
-/* The same where a handle may mean functions of several contexts. */
+/* As launch_at_once, where one handle may mean functions of several contexts. */
 static inline bool launch_in_context(const struct cost_key *key) {
     struct launch_memo *memo = launch_memo_of(launch_mine, key);
     CUcontext current;
@@ -116,7 +118,7 @@ static inline bool launch_in_context(const struct cost_key *key) {
            current == memo->context && launch_spend(memo);
 }
 
-/* The stream that a launch's argument means to events. */
+/* Returns the stream as events name it. */
 static inline CUstream launch_stream(CUstream stream, bool per_thread) {
     return per_thread && stream == NULL ? CU_STREAM_PER_THREAD : stream;
 }

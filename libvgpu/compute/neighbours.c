@@ -7,10 +7,11 @@
 #include "libvgpu/compute/token_bucket.h"
 #include "libvgpu/shared/policy.h"
 
-/* For so long after another process of the container took GPU time, it may disturb samples. */
+/* How long after another process of the container used GPU time it may still disturb samples. */
 #define SIBLING_NS 1000000000u
 
-/* The node agent polls less often while no container works. Others that began together with us are known so much later. */
+/* The node agent polls less often while no container works, so it reports others that began with us only after this
+ * time. */
 #define UNKNOWN_NS 700000000u
 #define AWAY_NS 10000000000u
 

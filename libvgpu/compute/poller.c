@@ -9,19 +9,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "libvgpu/base/reentrancy.h"
-#include "libvgpu/driver/driver.h"
 #include "libvgpu/base/dl.h"
 #include "libvgpu/base/lock.h"
+#include "libvgpu/base/reentrancy.h"
 #include "libvgpu/compute/samples.h"
+#include "libvgpu/driver/driver.h"
 
-/* Looks come at these distances: soon after a launch, and ever more rarely while it goes on. */
+/* The pause between polls: short after a launch, and longer and longer while it runs. */
 #define FIRST_LOOK_NS 500000
 #define LAST_LOOK_NS 4000000
 
 static struct mutex lock;
-static int started; /* 1: there is a thread, -1: there can't be one */
-static int idle;    /* futex: 1 while the thread sleeps for good */
+static int started; /* 1: the thread runs, -1: it can't be started */
+static int idle;    /* futex: 1 while the thread sleeps until it is woken */
 
 static void *work(void *nothing) {
     CUstreamCaptureMode relaxed = CU_STREAM_CAPTURE_MODE_RELAXED;
@@ -46,7 +46,7 @@ static void *work(void *nothing) {
     return nothing;
 }
 
-/* libpthread isn't in every program of an older libc; where the driver is, it is. */
+/* With an older libc not every program has libpthread, but every program that has the driver does. */
 static void *thread_function(const char *name) {
     dl_lookup *dlsym = dl_dlsym();
     void *found = dlsym != NULL ? dlsym(RTLD_DEFAULT, name) : NULL;
@@ -66,7 +66,7 @@ static void start(void) {
     if (create == NULL || detach == NULL) {
         return;
     }
-    /* Signals are the program's own threads'. */
+    /* Signals are for the program's own threads. */
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);
     if (create(&thread, NULL, work, NULL) == 0) {
@@ -88,7 +88,7 @@ void poller_wake(void) {
         mutex_lock(&lock);
         if (!prepared) {
             prepared = true;
-            /* After this the driver's own ends come, and then it mustn't be asked. */
+            /* Runs before the driver's own exit handlers; after those the driver must not be called. */
             atexit(samples_stop);
         }
         if (started == 0) {

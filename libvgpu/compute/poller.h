@@ -1,4 +1,4 @@
-/* The thread that reads samples while the program does other things. It sleeps while none is under way. */
+/* The thread that reads samples while the program does other things. It sleeps while there are none. */
 #ifndef UNIGPU_COMPUTE_POLLER_H
 #define UNIGPU_COMPUTE_POLLER_H
 

@@ -1,4 +1,4 @@
-/* Which part of a GPU the container may use now. No clock, no CUDA, no I/O. */
+/* The part of a GPU's time that the container may use now. No clock, no CUDA, no I/O. */
 #ifndef UNIGPU_COMPUTE_RATE_H
 #define UNIGPU_COMPUTE_RATE_H
 
@@ -7,13 +7,13 @@
 
 #include "libvgpu/shared/policy.h"
 
-/* Whether what the agent said last still holds at `clock`. */
+/* Whether the agent's last rate is still valid at `clock`. */
 bool rate_is_fresh(const struct policy_compute *policy, uint64_t clock);
 
-/* Hundredths of a percent; 0: not limited. */
+/* Returns the rate in hundredths of a percent; 0: not limited. */
 uint32_t rate_of_policy(const struct policy_compute *policy, uint64_t clock);
 
-/* A share in percent as a rate; 0 and 100 and more limit nothing. */
+/* Converts a share in percent to a rate. 0, and 100 and more, limit nothing. */
 uint32_t rate_of_percent(uint32_t percent);
 
 #endif

@@ -2,20 +2,20 @@
 
 #include <stdlib.h>
 
-#include "libvgpu/compute/throttle.h"
-#include "libvgpu/compute/captures.h"
 #include "libvgpu/base/lock.h"
 #include "libvgpu/base/log.h"
+#include "libvgpu/compute/captures.h"
 #include "libvgpu/compute/gpu_time.h"
 #include "libvgpu/compute/neighbours.h"
+#include "libvgpu/compute/throttle.h"
 
-/* Pairs of events for each context; where all are under way, launches go unmeasured. */
+/* Pairs of events for each context. While all of them are in use, launches are not measured. */
 #define PAIRS_MOST 512
 
-/* So many that aren't done yet are asked in one look: later ones of a stream are never done earlier. */
+/* One call asks about so many unfinished samples: later ones of a stream don't finish earlier. */
 #define UNDONE_MOST 32
 
-/* A host that isn't interrupted launches in less time than this. */
+/* A host that isn't interrupted launches in less time. */
 #define USUAL_GAP_NS 5000u
 
 #define STREAMS_NS 1000000000u
@@ -167,7 +167,7 @@ bool sample_end(struct sample *sample, unsigned launches) {
     return true;
 }
 
-/* Whether launches that are measured come on several streams these days. Call with the lock held. */
+/* Whether measured launches have recently come on several streams. Call with the lock held. */
 static bool several_streams(CUstream stream, uint64_t now) {
     static CUstream last_stream;
     static uint64_t changed_at;
@@ -178,7 +178,8 @@ static bool several_streams(CUstream stream, uint64_t now) {
     return changed_at != 0 && now - changed_at < STREAMS_NS;
 }
 
-/* What is known now of the sample's launches; and their charge, where it is to be corrected, is. */
+/* Adds a finished sample to its cost, and corrects charges: the launch's own, where it was provisional, and earlier
+ * ones. */
 static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
     struct cost *cost = sample->cost;
     enum estimate_view view = neighbours_view(sample->gpu);
@@ -186,13 +187,13 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
         elapsed = 1;
     }
     bool kept_busy = elapsed >= sample->ended_at - sample->begun_at;
-    /* A run that the host didn't keep up with says nothing. */
+    /* The host was slower than the GPU during the run, so its duration says nothing. */
     if (sample->launches > 1 && !kept_busy) {
         __atomic_store_n(&cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
         return;
     }
-    /* An idle GPU began it while the host was still launching it: usually in the middle of that. Of a run it is a small
-     * part, and the shortest run may be one of which it wasn't. */
+    /* An idle GPU began the launch while the host was still making it, usually in the middle. So half of the host's
+     * time is subtracted. Not from a run: there it is a small part, and was perhaps not in the shortest one. */
     uint64_t off = 0;
     if (!sample->backlogged && sample->launches == 1 && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap) {
         off = sample->gap / 2;
@@ -211,14 +212,14 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
     if (sample->charged >= 0) {
         uint64_t own = in_company && cost->value < elapsed ? cost->value : elapsed;
         uint64_t part = throttle_part(gpu_time_account(sample->gpu), own, elapsed, now);
-        /* Side by side with others of the container: what time there was for it beside theirs. */
+        /* Next to others of the container it is charged the time that was left for it. */
         missing += (int64_t)(in_company ? part : own) - sample->charged;
     }
     log_write(LOG_DEBUG, "GPU %d: %u launches of a %s took %llu ns, view %d, %s: %llu ns each; charged %lld too little",
               sample->gpu, sample->launches, cost_key_kind(&cost->key) == COST_OF_GRAPH ? "graph" : "kernel",
               (unsigned long long)elapsed, (int)view, measured.exact ? "exactly" : "at most",
               (unsigned long long)cost->value, (long long)missing);
-    /* A long launch waits for much to be earned: it needs at once what it has too much of. */
+    /* A long launch must wait until much is earned, so it gets back at once what it was charged too much. */
     if (missing < 0 && sample->charged < 0) {
         gpu_time_return(sample->gpu, -missing);
     } else if (missing != 0) {
@@ -226,7 +227,7 @@ static void learn(struct sample *sample, uint64_t elapsed, uint64_t now) {
     }
 }
 
-/* While a launch whose cost nobody knows goes on, it is charged what has passed. */
+/* Charges a running launch of unknown cost for the time since it began. */
 static void charge_so_far(struct sample *sample, uint64_t now) {
     if (sample->started_at == 0) {
         if (sample->backlogged && DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY) {
@@ -243,14 +244,14 @@ static void charge_so_far(struct sample *sample, uint64_t now) {
         sample->charged += more;
         gpu_time_give(sample->gpu, -more);
     }
-    /* Others know that it goes on. */
+    /* Renews the note in the account, by which others see that it runs. */
     if (passed < COST_UNKNOWN_MOST_NS && sample->noted_at != 0 &&
         throttle_begin_learning(gpu_time_account(sample->gpu), sample->noted_at, now)) {
         sample->noted_at = now;
     }
 }
 
-/* Reads one that may be done; false where it isn't. */
+/* Reads a sample; false where the GPU hasn't finished it. */
 static bool read_one(struct sample *sample, uint64_t now) {
     float milliseconds;
     CUresult result = DRIVER(cuEventQuery)(sample->after);
@@ -311,7 +312,7 @@ void samples_hold(CUcontext context) {
     mutex_unlock(&lock);
 }
 
-/* Their events went with the context. */
+/* The context's end destroyed their events. */
 static void drop(CUcontext context) {
     for (struct sample **link = &first; *link != NULL;) {
         struct sample *each = *link;
@@ -361,7 +362,7 @@ void samples_release(CUcontext context, bool ended) {
 
 void samples_stop(void) {
     CUcontext current;
-    /* What the GPU has done by now is still to be charged as it was. */
+    /* Launches that the GPU has finished by now are still charged. */
     if (samples_under_way() > 0 && !captures_any() && DRIVER(cuCtxGetCurrent) != NULL &&
         DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS) {
         samples_read(NULL);

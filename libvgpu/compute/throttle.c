@@ -9,21 +9,22 @@
 
 #include "libvgpu/compute/token_bucket.h"
 
-/* Nobody sleeps longer at once, so that a change of the rate is soon in force. */
+/* The longest single sleep, so that a change of the rate soon takes effect. */
 #define SLICE_NS 10000000u
 
-/* Who is later than it said by so much is passed over. */
+/* A waiter that is later than it announced by so much is skipped. */
 #define GRACE_NS 5000000u
 
-/* Those that come right after somebody dead are given less time: they probably died together. */
+/* Waiters right behind a skipped one get less time: they probably died together. */
 #define GRACE_AFTER_DEATH_NS 1000000u
 
-/* The one that is served waits until short work for so long may begin at once, and less where many wait. */
+/* The head of the queue waits until enough for this long is earned, so that short work after it can begin at once. It
+ * waits for less where many are in the queue. */
 #define PORTION_NS 2000000u
-#define READY_NS 2000000 /* a little debt is usual where much is launched */
+#define READY_NS 2000000 /* a little debt is usual where a program launches often */
 #define ROUND_NS 10000000u
 
-/* More can't wait: such numbers come from a damaged file. */
+/* There can't be more waiters: a higher number comes from a damaged file. */
 #define WAITERS_MOST 1000000
 
 typedef unsigned __int128 pair_word __attribute__((may_alias));
@@ -43,14 +44,14 @@ static struct token_bucket read_bucket(struct vgpu_compute *account) {
                                  __atomic_load_n(&account->earned, __ATOMIC_ACQUIRE)};
 }
 
-/* The two words may have been read at different times: then the exchange fails, and it is read again. */
+/* If the two words were read at different times, the exchange fails and they are read again. */
 static bool exchange(struct vgpu_compute *account, struct token_bucket old, struct token_bucket new) {
     return __sync_bool_compare_and_swap((pair_word *)&account->balance,
                                         (pair_word)old.earned << 64 | (uint64_t)old.balance,
                                         (pair_word)new.earned << 64 | (uint64_t)new.balance);
 }
 
-/* Takes if there is enough; answers 0 otherwise, with the balance. */
+/* Takes GPU time if there is enough, else returns 0. Sets the balance in both cases. */
 static int64_t try_take(struct vgpu_compute *account, uint64_t now, uint32_t rate, int64_t cost, int64_t wish,
                         int64_t floor, bool waits, int64_t *balance) {
     struct token_bucket old, new;
@@ -59,7 +60,7 @@ static int64_t try_take(struct vgpu_compute *account, uint64_t now, uint32_t rat
         old = read_bucket(account);
         new = token_bucket_earn(old, now, rate, token_bucket_most(cost, waits));
         taken = token_bucket_take(&new, cost, wish, rate == 0 ? 0 : floor);
-        /* Who isn't limited owes nothing when that changes. */
+        /* An account without a limit carries no debt over into a later limit. */
         if (rate == 0) {
             new.balance = TOKEN_BUCKET_BURST_NS;
         }
@@ -86,7 +87,7 @@ static int waiters(const struct vgpu_compute *account) {
                  __atomic_load_n(&account->served, __ATOMIC_ACQUIRE));
 }
 
-/* The turn after `turn` is served, unless somebody did that already. */
+/* Serves the ticket after `turn`, unless another process already did. */
 static void advance(struct vgpu_compute *account, uint32_t turn, uint32_t grace) {
     uint64_t until = throttle_clock() + grace;
     if (!__atomic_compare_exchange_n(&account->served, &turn, turn + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
@@ -96,7 +97,7 @@ static void advance(struct vgpu_compute *account, uint32_t turn, uint32_t grace)
     syscall(SYS_futex, &account->served, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, 1u << ((turn + 1) % 32));
 }
 
-/* Sleeps until the turn is served, or passes over those before it that should have been done long ago. */
+/* Sleeps until the ticket is served. Skips waiters before it whose time was up long ago. */
 static void await_turn(struct vgpu_compute *account, uint32_t turn, uint64_t begun) {
     uint64_t counted = begun;
     for (;;) {
@@ -112,7 +113,7 @@ static void await_turn(struct vgpu_compute *account, uint32_t turn, uint64_t beg
         if (head_until > now + 2 * SLICE_NS) {
             head_until = now; /* a damaged file, or another boot's clock */
         }
-        /* The next in turn looks first. */
+        /* The next waiter in line wakes first. */
         uint64_t patience = GRACE_NS * (uint64_t)(before > 20 ? 20 : before);
         if (now > head_until + patience) {
             advance(account, served, GRACE_AFTER_DEATH_NS);
@@ -123,13 +124,13 @@ static void await_turn(struct vgpu_compute *account, uint32_t turn, uint64_t beg
     }
 }
 
-/* What is earned in a portion's time, and less where many wait. */
+/* Returns the GPU time that is earned in one portion's time, or less where many wait. */
 static int64_t portion(uint32_t rate, int count) {
     uint64_t time = count > 1 ? ROUND_NS / (unsigned)count : PORTION_NS;
     return (int64_t)((time < PORTION_NS ? time : PORTION_NS) * rate / TOKEN_BUCKET_WHOLE);
 }
 
-/* What the one that is served sleeps for: above the floor there is to be enough for some time where its work is short. */
+/* Returns the balance for which the head of the queue sleeps: for short work, somewhat above the floor. */
 static int64_t enough_for(int64_t cost, int64_t wish, int64_t floor, int64_t ns) {
     if (cost >= ns) {
         return floor + 1;
@@ -137,7 +138,7 @@ static int64_t enough_for(int64_t cost, int64_t wish, int64_t floor, int64_t ns)
     return floor + (ns < wish ? ns : wish);
 }
 
-/* As the one that is served: sleeps by the clock until enough is there, and takes it. */
+/* As the head of the queue: sleeps by the clock until enough is earned, then takes it. */
 static int64_t serve(struct vgpu_compute *account, int gpu, int64_t cost, int64_t wish, throttle_rate *rate,
                      uint32_t turn) {
     uint64_t counted = throttle_clock();
@@ -147,10 +148,10 @@ static int64_t serve(struct vgpu_compute *account, int gpu, int64_t cost, int64_
         int count = (int)(__atomic_load_n(&account->turn, __ATOMIC_RELAXED) - turn);
         bool passed_over = (int)(served - turn) > 0;
         int64_t ns = portion(current, passed_over ? 1 : count), balance;
-        /* Who was passed over is content with less than anybody in the line, and so goes first. */
+        /* A waiter that was skipped accepts a lower balance than any queued waiter, so it is served first. */
         int64_t floor = passed_over ? -ns : token_bucket_floor(cost);
         int64_t enough = enough_for(cost, wish, floor, ns);
-        /* Where a long one waits for a part of it, that is enough. */
+        /* A long launch waits for a part of its cost only, and that is enough. */
         int64_t taken = try_take(account, now, current, cost, wish, floor > 0 ? floor : enough - 1, true, &balance);
         __atomic_add_fetch(&account->waited, now - counted, __ATOMIC_RELAXED);
         counted = now;
@@ -214,7 +215,7 @@ bool throttle_begin_learning(struct vgpu_compute *account, uint64_t before, uint
     return __atomic_compare_exchange_n(&account->learning, &before, now, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-/* A later one's note stays. */
+/* Leaves the note of a later launch alone. */
 void throttle_end_learning(struct vgpu_compute *account, uint64_t begun) {
     __atomic_compare_exchange_n(&account->learning, &begun, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }

@@ -1,12 +1,12 @@
 #include "libvgpu/compute/token_bucket.h"
 
-/* A clock that far behind what was earned is another one: the machine was started anew. */
+/* A clock so far behind is that of another boot. */
 #define CLOCK_JUMP_NS 1000000000u
 
-/* Work is seen to be done late, and in any order: time that nobody had is kept so long for it. */
+/* Work is seen finished late and in any order, so unassigned time is kept for it this long. */
 #define MEASURED_NS 50000000u
 
-/* Nobody earns for longer than this at once. */
+/* The longest time that one call earns for. */
 #define LONGEST_NS 3600000000000u
 
 struct token_bucket token_bucket_earn(struct token_bucket bucket, uint64_t now, uint32_t rate, int64_t most) {
@@ -23,7 +23,7 @@ struct token_bucket token_bucket_earn(struct token_bucket bucket, uint64_t now, 
     if (time > LONGEST_NS) {
         time = LONGEST_NS;
     }
-    /* Parts of a nanosecond stay unearned until they are whole. */
+    /* A part of a nanosecond stays unearned until it is whole. */
     uint64_t gained = time * rate / TOKEN_BUCKET_WHOLE;
     bucket.earned = now - (time - (gained * TOKEN_BUCKET_WHOLE + rate - 1) / rate);
     if (bucket.balance < most) {
@@ -37,7 +37,7 @@ int64_t token_bucket_floor(int64_t cost) {
     if (cost <= TOKEN_BUCKET_BURST_NS) {
         return 0;
     }
-    /* No more than is kept for anybody: others may think less of the same work, and save less for it. */
+    /* Not more than any process keeps: others may estimate a lower cost for the same work, and save less for it. */
     return cost < 2 * TOKEN_BUCKET_BURST_NS ? cost - TOKEN_BUCKET_BURST_NS : TOKEN_BUCKET_BURST_NS;
 }
 
@@ -62,7 +62,7 @@ int64_t token_bucket_take(struct token_bucket *bucket, int64_t cost, int64_t wis
 uint64_t token_bucket_part(uint64_t *measured, uint64_t own, uint64_t elapsed, uint64_t now) {
     uint64_t back = elapsed > MEASURED_NS ? elapsed : MEASURED_NS, from = *measured;
     if (from > now && from <= now + CLOCK_JUMP_NS) {
-        return 0; /* another process has looked a moment later */
+        return 0; /* another process read its clock a moment later */
     }
     if (from > now || now - from > back) {
         from = now > back ? now - back : 0;

@@ -18,7 +18,7 @@ static int digit(char letter) {
     return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
 }
 
-/* `GPU-` or `MIG-` and 32 digits with dashes between them. */
+/* Parses `GPU-` or `MIG-`, then 32 digits with dashes between them. */
 static bool parse_uuid(const char *text, unsigned char *uuid) {
     unsigned count = 0;
     memset(uuid, 0, UUID_BYTES);
@@ -42,7 +42,7 @@ static bool nvml_uuid(nvmlDevice_t device, unsigned char *uuid) {
            parse_uuid(text, uuid);
 }
 
-/* NVML's device of that index; where the program hasn't started NVML, this does. */
+/* Returns NVML's device of that index. Starts NVML where the program hasn't. */
 static nvmlDevice_t nvml_at(unsigned index) {
     nvmlDevice_t device = NULL;
     if (NVML(nvmlDeviceGetHandleByIndex_v2) == NULL || NVML(nvmlInit_v2) == NULL) {
@@ -55,7 +55,7 @@ static nvmlDevice_t nvml_at(unsigned index) {
     return result == NVML_SUCCESS ? device : NULL;
 }
 
-/* False: not to be known now, ask again. */
+/* False: it can't be determined now, ask again later. */
 static bool find(const unsigned char *uuid, int fallback, int *gpu) {
     unsigned char other[UUID_BYTES];
     *gpu = NO_GPU;
@@ -87,7 +87,7 @@ static bool find(const unsigned char *uuid, int fallback, int *gpu) {
 
 enum lookup_state { LOOKUP_PENDING, LOOKUP_DONE };
 
-/* Read and written as one. */
+/* Read and written as one word. */
 struct lookup {
     _Alignas(2) uint8_t state; /* enum lookup_state */
     int8_t gpu;                /* or NO_GPU */
@@ -105,7 +105,7 @@ int devices_gpu(CUdevice device) {
     if (seen.state == LOOKUP_DONE) {
         return seen.gpu;
     }
-    /* The second version tells the parts of a partitioned GPU apart. */
+    /* The second version distinguishes the instances of a MIG GPU. */
     __typeof__(&cuDeviceGetUuid) get = DRIVER(cuDeviceGetUuid_v2);
     if (get == NULL) {
         get = DRIVER(cuDeviceGetUuid);

@@ -1,4 +1,5 @@
-/* The real driver and NVML: every entry point of the list by its own type, found at first use. */
+/* The functions of the real driver and of NVML. Each entry point of the list in abi/ has its own type and is looked up
+ * at first use. */
 #ifndef UNIGPU_DRIVER_DRIVER_H
 #define UNIGPU_DRIVER_DRIVER_H
 
@@ -22,10 +23,10 @@ enum driver_symbol {
 extern void *driver_found[DRIVER_SYMBOLS];
 extern const char *const driver_names[DRIVER_SYMBOLS];
 
-/* Looks the entry point up in the library that it belongs to, if that is in the process; NULL where it isn't there. */
+/* Looks the entry point up in its library, if the process has loaded that. NULL where it isn't there. */
 void *driver_find(enum driver_symbol symbol);
 
-/* As driver_find, and brings NVML into the process where it isn't yet. */
+/* As driver_find, but loads the library where the process hasn't. */
 void *driver_bring(enum driver_symbol symbol);
 
 static inline void *driver_get(enum driver_symbol symbol) {
@@ -36,7 +37,7 @@ static inline void *driver_get(enum driver_symbol symbol) {
 /* The driver's own function, or NULL where this driver has none of that name. */
 #define DRIVER(symbol) ((__typeof__(&symbol))driver_get(DRIVER_##symbol))
 
-/* NVML's own function, whether or not the program uses NVML itself; or NULL. */
+/* NVML's own function, whether or not the program uses NVML; or NULL. */
 #define NVML(symbol) ((__typeof__(&symbol))driver_bring(DRIVER_##symbol))
 
 #endif

@@ -1,6 +1,6 @@
 /* Arrays and mipmapped arrays. */
-#include "libvgpu/memory/arrays.h"
 #include "libvgpu/hooks/hooks.h"
+#include "libvgpu/memory/arrays.h"
 
 CUresult hook_cuArrayCreate_v2(__typeof__(&cuArrayCreate_v2) driver, CUarray *handle,
                                const CUDA_ARRAY_DESCRIPTOR *allocate_array) {

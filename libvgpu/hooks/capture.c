@@ -1,9 +1,9 @@
-/* Captures: what is launched into a stream that is being captured runs when its graph does, and is counted there. */
+/* Stream capture. A launch into a captured stream runs, and is charged, when its graph is launched. */
 #include "libvgpu/compute/captures.h"
-#include "libvgpu/hooks/hooks.h"
 #include "libvgpu/compute/launch.h"
+#include "libvgpu/hooks/hooks.h"
 
-/* The run that this thread is measuring ends before its stream is captured. */
+/* The run that this thread measures must end before its stream is captured. */
 #define BEGIN(stream, call)             \
     do {                                \
         launch_close_run();             \
@@ -29,7 +29,7 @@ CUresult hook_cuStreamBeginCaptureToGraph(__typeof__(&cuStreamBeginCaptureToGrap
     BEGIN(stream, driver(stream, graph, dependencies, dependency_data, dependencie_count, mode));
 }
 
-/* Also a capture that went wrong ends here; one that belongs to another thread or stream does not. */
+/* A capture that failed also ends here. One that belongs to another thread or stream does not. */
 CUresult hook_cuStreamEndCapture(__typeof__(&cuStreamEndCapture) driver, CUstream stream, CUgraph *graph) {
     CUresult result = driver(stream, graph);
     if (!captures_stream(stream)) {
@@ -38,7 +38,7 @@ CUresult hook_cuStreamEndCapture(__typeof__(&cuStreamEndCapture) driver, CUstrea
     return result;
 }
 
-/* A stream that goes takes its capture along. */
+/* Destroying a stream ends its capture. */
 CUresult hook_cuStreamDestroy(__typeof__(&cuStreamDestroy) driver, CUstream stream) {
     CUresult result = driver(stream);
     if (result == CUDA_SUCCESS && captures_any()) {

@@ -1,19 +1,20 @@
-/* Contexts: each costs memory of its GPU, and takes what was allocated in it along when it ends. */
-#include "libvgpu/memory/context_cost.h"
-#include "libvgpu/compute/cost_cache.h"
-#include "libvgpu/hooks/hooks.h"
+/* Contexts. Each one costs memory of its GPU. Its end frees the memory that was allocated in it. */
 #include "libvgpu/base/lock.h"
+#include "libvgpu/compute/cost_cache.h"
+#include "libvgpu/compute/samples.h"
+#include "libvgpu/hooks/hooks.h"
+#include "libvgpu/memory/context_cost.h"
 #include "libvgpu/memory/pages.h"
 #include "libvgpu/memory/quota.h"
-#include "libvgpu/compute/samples.h"
 
 #define DEVICES 64
 
-/* One birth or death at a time: handles come back, and notes of the old must be gone before the new one has any. */
+/* Held while a context is made or ended: handles are reused, and the old context's notes must be gone before the new
+ * one has any. */
 static struct mutex contexts;
 static CUcontext primary[DEVICES];
 
-/* Notes the context's cost, or ends it where that is more than is left. */
+/* Notes the context's cost, or ends the context where it costs more than is left. */
 static CUresult born(struct context_cost *context_cost, CUresult result, CUcontext context,
                      CUresult (*end)(CUcontext)) {
     if (result == CUDA_SUCCESS && !context_cost_measure(context_cost)) {
@@ -109,7 +110,7 @@ CUresult hook_cuCtxDestroy_v2(__typeof__(&cuCtxDestroy_v2) driver, CUcontext con
     return destroy(driver, context);
 }
 
-/* The last detach ends the context: then the driver doesn't know it any more. */
+/* The last detach ends the context. The driver doesn't know it any more then. */
 CUresult hook_cuCtxDetach(__typeof__(&cuCtxDetach) driver, CUcontext context) {
     unsigned int version;
     mutex_lock(&contexts);
@@ -192,7 +193,7 @@ CUresult hook_cuDevicePrimaryCtxReset_v2(__typeof__(&cuDevicePrimaryCtxReset_v2)
     return end_if_unused(driver, device);
 }
 
-/* Contexts of a part of the GPU stand on the device's primary context, which they bring into being. */
+/* A green context uses the device's primary context, and makes it where there is none. */
 CUresult hook_cuGreenCtxCreate(__typeof__(&cuGreenCtxCreate) driver, CUgreenCtx *context, CUdevResourceDesc description,
                                CUdevice device, unsigned int flags) {
     CUcontext held;

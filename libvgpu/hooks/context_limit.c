@@ -1,11 +1,11 @@
-/* Limits of contexts: the heap of kernels' malloc, the buffer of their printf and the stacks of all threads that the GPU
- * can hold are memory of the GPU. Drivers take it when the limit is set, or not before a launch needs it; it is counted
- * when the limit is set, and until the context ends, since no driver promises to give it back before. */
-#include "libvgpu/memory/reservation.h"
-#include "libvgpu/hooks/hooks.h"
+/* Limits of contexts. The heap of device-side malloc, the buffer of device-side printf and the stacks of all threads
+ * that the GPU can hold are GPU memory. A driver takes it when the limit is set, or when a launch first needs it.
+ * libvgpu counts it from when the limit is set until the context ends: no driver promises to release it earlier. */
 #include "libvgpu/base/lock.h"
+#include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/nvml_delta.h"
 #include "libvgpu/memory/pages.h"
+#include "libvgpu/memory/reservation.h"
 
 static struct mutex setting;
 
@@ -13,7 +13,7 @@ static struct allocation_key key_of(enum allocation_kind kind, CUcontext context
     return (struct allocation_key){.handle = (uintptr_t)context, .limit = (uint32_t)limit, .kind = (uint8_t)kind};
 }
 
-/* How many times the GPU holds what the limit is the size of; 0: its size says nothing of memory. */
+/* Returns how many times the GPU holds memory of the limit's size; 0: the limit isn't one of memory. */
 static uint64_t times(CUlimit limit) {
     CUdevice device;
     int processors = 0, threads = 0;
@@ -29,7 +29,7 @@ static uint64_t times(CUlimit limit) {
     return (uint64_t)processors * (uint64_t)threads;
 }
 
-/* The size with which the context began, which is part of what it cost. */
+/* Returns the limit's size when the context began. That is part of the context's cost. */
 static uint64_t first_size(CUcontext context, CUlimit limit, size_t now) {
     struct allocation entry;
     if (allocations_find(key_of(ALLOCATION_FIRST_SIZE, context, limit), &entry)) {

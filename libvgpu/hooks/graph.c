@@ -1,4 +1,5 @@
-/* Graphs that allocate: what their nodes need is taken before the graph runs, and follows the driver's own count then. */
+/* Graphs. Memory that a graph's nodes allocate is reserved before the graph runs, and then counted as the driver
+ * reports it. */
 #include <stdlib.h>
 
 #include "libvgpu/hooks/hooks.h"
@@ -9,7 +10,7 @@
 
 struct need {
     uint64_t bytes;
-    CUdevice device; /* of the first node that allocates; the others are taken to be on it too */
+    CUdevice device; /* of the first node that allocates; the others are assumed to use the same */
 };
 
 static void add_up(CUgraph graph, struct need *need);
@@ -82,7 +83,7 @@ CUresult hook_cuGraphInstantiateWithParams(__typeof__(&cuGraphInstantiateWithPar
     return instantiated(driver(graph_exec, graph, instantiate_params), graph_exec, graph);
 }
 
-/* What the graph costs is to be learned anew. */
+/* Forgets the graph's cost. */
 static CUresult changed(CUgraphExec graph_exec, CUresult result) {
     if (result == CUDA_SUCCESS) {
         struct cost_key key = cost_key_of_graph(graph_exec);
@@ -144,7 +145,7 @@ CUresult hook_cuGraphNodeSetEnabled(__typeof__(&cuGraphNodeSetEnabled) driver, C
     return changed(graph_exec, driver(graph_exec, node, is_enabled));
 }
 
-/* Launch and upload alike. */
+/* Launches or uploads the graph. */
 static CUresult run(CUresult (*driver)(CUgraphExec, CUstream), CUgraphExec graph_exec, CUstream stream) {
     struct allocation entry;
     struct pool_growth growth;
@@ -159,7 +160,8 @@ static CUresult run(CUresult (*driver)(CUgraphExec, CUstream), CUgraphExec graph
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     CUresult result = driver(graph_exec, stream);
-    /* More than the nodes asked for can't be undone once it runs: it is counted as soon as there is room. */
+    /* A graph that runs can't be undone. If it needed more than its nodes asked for, that is counted as soon as there
+     * is room. */
     pool_end_growth(pool, &growth);
     return result;
 }

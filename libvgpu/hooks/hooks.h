@@ -1,6 +1,8 @@
-/* The hooks: for every entry point of the list that is tagged HOOK, `hook_<symbol>` takes the driver's own function and
- * then the arguments; launches, tagged LAUNCH, are in launches.h. exports.c makes the exported functions from the list; they call the hook where limits apply and
- * the driver otherwise, also when the driver itself comes back through its own exports.
+/* Declares the hooks. For each entry point of abi/symbols.def that is tagged HOOK, `hook_<symbol>` takes the driver's
+ * own function and then the arguments. Launches, tagged LAUNCH, are in launches.h.
+ *
+ * interpose/exports.c generates the exported functions from the list. They call the hook where limits apply. They call
+ * the driver directly where none do, and when the driver calls its own exports.
  */
 #ifndef UNIGPU_HOOKS_HOOKS_H
 #define UNIGPU_HOOKS_HOOKS_H

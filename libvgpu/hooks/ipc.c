@@ -1,9 +1,8 @@
-/* Memory that somebody else made: of another API, or of another process. What a process of this container made is
- * counted there already; what comes from elsewhere is counted here.
- */
+/* Memory that another API or another process made. Memory of a process in this container is counted there. Memory from
+ * elsewhere is counted here. */
+#include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/quota.h"
 #include "libvgpu/memory/reservation.h"
-#include "libvgpu/hooks/hooks.h"
 
 CUresult hook_cuImportExternalMemory(__typeof__(&cuImportExternalMemory) driver, CUexternalMemory *ext_mem_out,
                                      const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *mem_handle_desc) {
@@ -30,7 +29,7 @@ CUresult hook_cuDestroyExternalMemory(__typeof__(&cuDestroyExternalMemory) drive
     return result;
 }
 
-/* The other process's memory is known by its size only once it is here. */
+/* The size of the other process's memory is known only after the call. */
 static CUresult opened(CUresult result, CUdeviceptr *pointer) {
     struct reservation reservation;
     CUcontext context;

@@ -1,11 +1,12 @@
-/* Launches on several GPUs at once: each is charged to its own. The other doors are in launches.h. */
-#include "libvgpu/hooks/hooks.h"
-#include "libvgpu/compute/launch.h"
+/* One call that launches on several GPUs. Each launch is charged to its own GPU. The other launch functions are in
+ * launches.h. */
 #include "libvgpu/compute/captures.h"
+#include "libvgpu/compute/launch.h"
+#include "libvgpu/hooks/hooks.h"
 
 #define GPUS_MOST 32
 
-/* Makes the stream's context the calling thread's; false, and nothing is to be undone, where that can't be. */
+/* Makes the stream's context the calling thread's. False where that can't be, and then `leave` must not be called. */
 static bool enter(CUstream stream) {
     CUcontext context;
     return stream != NULL && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD &&

@@ -1,11 +1,11 @@
-/* The doors of launches: for every entry point that is tagged LAUNCH, what its arguments say. `key_<symbol>` is what
- * launches of one cost have in common, `stream_<symbol>` the stream; `run_<symbol>`, for those that do more than call the
- * driver, is called in its place. */
+/* The launch functions. For each entry point that is tagged LAUNCH, `key_<symbol>` makes the key of its cost from the
+ * arguments, `stream_<symbol>` returns the stream, and `run_<symbol>` calls the driver, with more around it where need
+ * be. */
 #ifndef UNIGPU_HOOKS_LAUNCHES_H
 #define UNIGPU_HOOKS_LAUNCHES_H
 
-#include "libvgpu/hooks/hooks.h"
 #include "libvgpu/compute/launch.h"
+#include "libvgpu/hooks/hooks.h"
 
 static inline struct cost_key key_cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                                                  unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared,
@@ -38,7 +38,7 @@ static inline CUstream stream_cuLaunchCooperativeKernel(CUfunction function, uns
                                  parameters, NULL);
 }
 
-/* Without a configuration the driver says what is wrong. */
+/* Without a configuration the driver refuses the call. */
 static inline struct cost_key key_cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **parameters,
                                                    void **extra) {
     (void)parameters, (void)extra;
@@ -55,7 +55,7 @@ static inline CUstream stream_cuLaunchKernelEx(const CUlaunchConfig *config, CUf
     return config != NULL ? config->stream : NULL;
 }
 
-/* The doors of the driver's first years: the shape of a block, set before, isn't known. */
+/* Functions of the first CUDA versions. The block's shape was set by earlier calls and isn't known. */
 static inline struct cost_key key_cuLaunch(CUfunction function) {
     return cost_key_of_kernel(function, 1, 1, 0, 0, 0, 0, 0);
 }

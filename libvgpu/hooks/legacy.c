@@ -1,6 +1,6 @@
-/* Entry points of the driver's first years, which it still exports: sizes and addresses of 32 bits. */
-#include "libvgpu/memory/arrays.h"
+/* Entry points of the first CUDA versions, which the driver still exports. Sizes and addresses have 32 bits. */
 #include "libvgpu/hooks/hooks.h"
+#include "libvgpu/memory/arrays.h"
 #include "libvgpu/memory/linear.h"
 #include "libvgpu/memory/pools.h"
 #include "libvgpu/memory/reported.h"
@@ -62,7 +62,8 @@ CUresult hook_cuDeviceTotalMem(__typeof__(&cuDeviceTotalMem) driver, unsigned in
     return result;
 }
 
-/* Both forms begin with width and height; the later one has a depth before format and channels, and flags after. */
+/* Both forms begin with width and height. The later one has a depth before format and channels, and flags after them.
+ */
 CUresult hook_cuArrayCreate(__typeof__(&cuArrayCreate) driver, CUarray *handle, const unsigned int *allocate_array) {
     struct array_reservation array;
     if (handle == NULL || allocate_array == NULL) {

@@ -26,7 +26,7 @@ CUresult hook_cuMemAllocManaged(__typeof__(&cuMemAllocManaged) driver, CUdevicep
     return linear_end(&reservation, driver(pointer, bytes, flags), pointer, bytes);
 }
 
-/* Rows begin at multiples of this; what a driver makes of it is counted once it is known. */
+/* Rows begin at multiples of this. The driver's own pitch is counted once it is known. */
 #define PITCH_STEP 512
 
 CUresult hook_cuMemAllocPitch_v2(__typeof__(&cuMemAllocPitch_v2) driver, CUdeviceptr *pointer, size_t *pitch,

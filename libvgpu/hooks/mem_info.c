@@ -1,4 +1,4 @@
-/* What a program is told about its memory: its share's figures in place of the GPU's. */
+/* Reports the share's memory in place of the GPU's. */
 #include "libvgpu/driver/devices.h"
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/pools.h"

@@ -1,9 +1,9 @@
-/* Modules and libraries: code and variables, whose memory only the driver knows. */
-#include "libvgpu/memory/reservation.h"
+/* Modules and libraries: code and variables. Only the driver knows the size of their memory. */
+#include "libvgpu/base/lock.h"
 #include "libvgpu/compute/cost_cache.h"
 #include "libvgpu/hooks/hooks.h"
-#include "libvgpu/base/lock.h"
 #include "libvgpu/memory/nvml_delta.h"
+#include "libvgpu/memory/reservation.h"
 
 static struct mutex loading;
 
@@ -15,7 +15,7 @@ static CUresult unload_library(void *library) {
     return DRIVER(cuLibraryUnload)(library);
 }
 
-/* Counts what was loaded, or unloads it where that is more than is left. `context` is NULL for what no context owns. */
+/* Counts the loaded code, or unloads it where it is more than is left. `context` is NULL where no context owns it. */
 static CUresult loaded(CUresult result, const struct nvml_delta *delta, int gpu, CUcontext context, void *handle,
                        CUresult (*unload)(void *)) {
     struct reservation reservation;
@@ -81,7 +81,7 @@ CUresult hook_cuLibraryLoadFromFile(__typeof__(&cuLibraryLoadFromFile) driver, C
 }
 
 static CUresult unloaded(bool noted, CUresult result, const struct allocation *entry) {
-    /* Its functions' handles may come back for others. */
+    /* The driver may reuse the handles of its functions. */
     if (result == CUDA_SUCCESS) {
         cost_cache_doubt();
     }

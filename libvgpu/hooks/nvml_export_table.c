@@ -1,13 +1,13 @@
-/* NVML's table of unnamed functions, by which nvidia-smi asks for the list of processes. Where the table is known, its
- * lists are answered as the public ones are; of other branches of the driver it passes untouched, and the list is then
- * what the driver lets the container's pid namespace see. */
+/* NVML's table of unnamed functions, which nvidia-smi uses to list processes. Where the table is known, libvgpu answers
+ * its lists like the public ones. For other driver branches the table passes untouched, and the list shows the
+ * processes that the driver lets the container's pid namespace see. */
 #include <stdint.h>
 #include <string.h>
 
-#include "libvgpu/shared/account.h"
+#include "libvgpu/base/lock.h"
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/reported.h"
-#include "libvgpu/base/lock.h"
+#include "libvgpu/shared/account.h"
 
 enum {
     SLOT_COMPUTE_PROCESSES = 213,
@@ -18,7 +18,7 @@ enum {
     NAME_BYTES = 4096,
 };
 
-/* One entry of these lists: the public one, with the process's name behind it. */
+/* An entry of these lists: the public form, followed by the process's name. */
 struct named_process {
     nvmlProcessDetail_v1_t detail;
     char name[NAME_BYTES];
@@ -28,7 +28,7 @@ _Static_assert(sizeof(struct named_process) == 4128, "nvidia-smi walks the list 
 
 typedef nvmlReturn_t list_of_processes(nvmlDevice_t device, unsigned *count, struct named_process *list, void *more);
 
-/* As the driver lays the table out: its own size in bytes, then functions. */
+/* The driver's layout of the table: its size in bytes, then functions. */
 static union slot {
     size_t bytes;
     list_of_processes *list;
@@ -58,8 +58,8 @@ static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, stru
     return NVML_SUCCESS;
 }
 
-/* The account doesn't know what a process does with its memory: all of them compute. */
-#define NOBODY(function, place)                                                                                  \
+/* The account doesn't know for what a process uses its memory, so each process is reported as a compute process. */
+#define NO_PROCESSES(function, place)                                                                            \
     static nvmlReturn_t function(nvmlDevice_t device, unsigned *count, struct named_process *list, void *more) { \
         int gpu;                                                                                                 \
         if (count == NULL || list == NULL || !reported_gpu(device, &gpu))                                        \
@@ -67,10 +67,10 @@ static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, stru
         *count = 0;                                                                                              \
         return NVML_SUCCESS;                                                                                     \
     }
-NOBODY(graphics_processes, 1)
-NOBODY(server_processes, 2)
+NO_PROCESSES(graphics_processes, 1)
+NO_PROCESSES(server_processes, 2)
 
-/* The branch whose table this is: nvidia-smi and NVML of one machine are always of one version. */
+/* Whether the driver is of the branch that has this table: nvidia-smi and NVML of one machine have the same version. */
 static bool branch_is_known(void) {
     char version[96];
     return NVML(nvmlSystemGetDriverVersion) != NULL &&

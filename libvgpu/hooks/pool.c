@@ -1,4 +1,4 @@
-/* Memory from pools, in the order of streams. */
+/* Stream-ordered allocation, which takes memory from pools. */
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/linear.h"
 #include "libvgpu/memory/pools.h"
@@ -37,14 +37,14 @@
         return result;                                                                                            \
     } while (0)
 
-/* What is captured takes no memory before its graph runs. */
+/* A captured allocation takes no memory before its graph runs. */
 static bool capturing(CUstream stream) {
     CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
     return DRIVER(cuStreamIsCapturing) != NULL && DRIVER(cuStreamIsCapturing)(stream, &status) == CUDA_SUCCESS &&
            status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
-/* The pool that the stream's device allocates from. */
+/* Finds the pool that the device allocates from. */
 static bool current_pool(CUmemoryPool *pool) {
     CUdevice device;
     return DRIVER(cuDeviceGetMemPool) != NULL && DRIVER(cuCtxGetDevice)(&device) == CUDA_SUCCESS &&

@@ -1,9 +1,10 @@
-/* NVML's lists of processes: the container's own, numbered as in the container, with what the account says of them. */
-#include "libvgpu/shared/account.h"
+/* NVML's lists of processes. libvgpu lists the container's own processes, by their numbers in the container, with the
+ * memory that the account has for each. */
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/reported.h"
+#include "libvgpu/shared/account.h"
 
-/* As NVML does it: `count` is the room on the way in, and the number of processes on the way out. */
+/* As in NVML, `count` is the room before the call, and the number of processes after it. */
 #define ANSWER(fill)                                                  \
     do {                                                              \
         struct account_process found[VGPU_SLOTS];                     \
@@ -46,8 +47,8 @@ nvmlReturn_t hook_nvmlDeviceGetComputeRunningProcesses_v3(__typeof__(&nvmlDevice
     ANSWER(LATER_FORM);
 }
 
-/* The account doesn't know what a process does with its memory: all of them compute. */
-#define NOBODY()                                          \
+/* The account doesn't know for what a process uses its memory, so each process is reported as a compute process. */
+#define NO_PROCESSES()                                    \
     do {                                                  \
         int gpu;                                          \
         if (count == NULL || !reported_gpu(device, &gpu)) \
@@ -59,37 +60,37 @@ nvmlReturn_t hook_nvmlDeviceGetComputeRunningProcesses_v3(__typeof__(&nvmlDevice
 nvmlReturn_t hook_nvmlDeviceGetGraphicsRunningProcesses(__typeof__(&nvmlDeviceGetGraphicsRunningProcesses) driver,
                                                         nvmlDevice_t device, unsigned int *count,
                                                         nvmlProcessInfo_v1_t *processes) {
-    NOBODY();
+    NO_PROCESSES();
 }
 
 nvmlReturn_t hook_nvmlDeviceGetGraphicsRunningProcesses_v2(__typeof__(&nvmlDeviceGetGraphicsRunningProcesses_v2) driver,
                                                            nvmlDevice_t device, unsigned int *count,
                                                            nvmlProcessInfo_t *processes) {
-    NOBODY();
+    NO_PROCESSES();
 }
 
 nvmlReturn_t hook_nvmlDeviceGetGraphicsRunningProcesses_v3(__typeof__(&nvmlDeviceGetGraphicsRunningProcesses_v3) driver,
                                                            nvmlDevice_t device, unsigned int *count,
                                                            nvmlProcessInfo_t *processes) {
-    NOBODY();
+    NO_PROCESSES();
 }
 
 nvmlReturn_t hook_nvmlDeviceGetMPSComputeRunningProcesses(__typeof__(&nvmlDeviceGetMPSComputeRunningProcesses) driver,
                                                           nvmlDevice_t device, unsigned int *count,
                                                           nvmlProcessInfo_v1_t *processes) {
-    NOBODY();
+    NO_PROCESSES();
 }
 
 nvmlReturn_t hook_nvmlDeviceGetMPSComputeRunningProcesses_v2(
     __typeof__(&nvmlDeviceGetMPSComputeRunningProcesses_v2) driver, nvmlDevice_t device, unsigned int *count,
     nvmlProcessInfo_t *processes) {
-    NOBODY();
+    NO_PROCESSES();
 }
 
 nvmlReturn_t hook_nvmlDeviceGetMPSComputeRunningProcesses_v3(
     __typeof__(&nvmlDeviceGetMPSComputeRunningProcesses_v3) driver, nvmlDevice_t device, unsigned int *count,
     nvmlProcessInfo_t *processes) {
-    NOBODY();
+    NO_PROCESSES();
 }
 
 nvmlReturn_t hook_nvmlDeviceGetRunningProcessDetailList(__typeof__(&nvmlDeviceGetRunningProcessDetailList) driver,
@@ -113,7 +114,7 @@ nvmlReturn_t hook_nvmlDeviceGetRunningProcessDetailList(__typeof__(&nvmlDeviceGe
     return NVML_SUCCESS;
 }
 
-/* Samples carry NVML's numbers of processes; those of strangers are left out. */
+/* Samples have NVML's process numbers. Those of processes outside the container are left out. */
 static bool is_ours(int gpu, unsigned pid) {
     struct account_process found[VGPU_SLOTS];
     unsigned count = account_processes((unsigned)gpu, found, VGPU_SLOTS);

@@ -1,4 +1,4 @@
-/* Waiting for the GPU: what was freed in the order of streams has gone back to it by then. */
+/* Synchronization with the GPU. Memory that was freed in stream order has returned to the GPU by then. */
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/pools.h"
 

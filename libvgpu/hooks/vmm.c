@@ -1,24 +1,23 @@
-/* Physical memory of the virtual memory interface: on the GPU that its location names, until the last handle is
- * released and the last mapping undone.
- */
+/* Virtual memory management: physical memory counts on the GPU that its location names, until the last handle is
+ * released and the last mapping removed. */
 #include <stdlib.h>
 
+#include "libvgpu/base/lock.h"
+#include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/quota.h"
 #include "libvgpu/memory/reservation.h"
-#include "libvgpu/hooks/hooks.h"
-#include "libvgpu/base/lock.h"
 
 struct physical {
     uint64_t bytes;
     uint64_t holders; /* handles and mappings */
     int gpu;
     bool counted;
-    bool imported; /* its size is known when it is mapped */
+    bool imported; /* its size isn't known before it is mapped */
 };
 
 static struct mutex lock;
 
-/* `physical` is NULL for what is on no GPU. */
+/* Notes a handle or a mapping. `physical` is NULL for memory of no GPU. */
 static void hold(struct allocation_key key, uint64_t bytes, struct physical *physical) {
     struct allocation entry = {.handle = key.handle, .bytes = bytes, .physical = physical, .kind = key.kind};
     if (allocations_add(entry) && physical != NULL) {
@@ -70,7 +69,7 @@ CUresult hook_cuMemCreate(__typeof__(&cuMemCreate) driver, CUmemGenericAllocatio
     return result;
 }
 
-/* The same handle may be given out several times: each time it is to be released. */
+/* The driver may return the same handle several times, and each has to be released. */
 CUresult hook_cuMemRelease(__typeof__(&cuMemRelease) driver, CUmemGenericAllocationHandle handle) {
     struct allocation entry;
     mutex_lock(&lock);
@@ -105,7 +104,7 @@ CUresult hook_cuMemImportFromShareableHandle(__typeof__(&cuMemImportFromShareabl
     return result;
 }
 
-/* Counts what was made in another container, at its first mapping; false: refused. */
+/* Counts memory from another container when it is first mapped; false: refused. */
 static bool count_import(struct physical *physical, uint64_t bytes) {
     if (!physical->imported || physical->counted || quota_counted_already(physical->gpu, bytes)) {
         return true;
@@ -132,7 +131,7 @@ CUresult hook_cuMemMap(__typeof__(&cuMemMap) driver, CUdeviceptr ptr, size_t siz
     return result;
 }
 
-/* One call may undo several mappings that lie side by side, of the host's memory too. */
+/* One call may remove several adjacent mappings, also of host memory. */
 CUresult hook_cuMemUnmap(__typeof__(&cuMemUnmap) driver, CUdeviceptr ptr, size_t size) {
     struct allocation entry;
     mutex_lock(&lock);
@@ -146,8 +145,7 @@ CUresult hook_cuMemUnmap(__typeof__(&cuMemUnmap) driver, CUdeviceptr ptr, size_t
     return result;
 }
 
-/* The mapping that begins at or before the address is not looked for further than its first byte: programs retain what
- * they mapped, by the address at which they mapped it. */
+/* Finds a mapping only by its first byte: programs retain a mapping by the address at which they made it. */
 CUresult hook_cuMemRetainAllocationHandle(__typeof__(&cuMemRetainAllocationHandle) driver,
                                           CUmemGenericAllocationHandle *handle, void *addr) {
     struct allocation entry;

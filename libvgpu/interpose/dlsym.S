@@ -1,7 +1,6 @@
-/* dlsym as programs see it. Written by hand because libc's dlsym looks at its return address to know which object asks
- * (RTLD_NEXT, and RTLD_DEFAULT in a library with a scope of its own): where libc is to answer, it is jumped to, so that
- * the caller's address stays where it was.
- */
+/* The dlsym that programs call. It is written by hand because libc's dlsym reads its return address to find out which
+ * object called it (for RTLD_NEXT, and for RTLD_DEFAULT in a library with a scope of its own). Where libc has to
+ * answer, this code jumps to libc's function, so that the return address stays the caller's. */
 	.text
 	.globl	dlsym
 	.type	dlsym, %function

@@ -1,4 +1,4 @@
-/* The exported functions, made from the list. */
+/* Generates the exported functions from the list in abi/. */
 #include "libvgpu/interpose/exports.h"
 
 #include "libvgpu/base/config.h"
@@ -31,7 +31,7 @@ static void enter(void) {
         return answer;                                                             \
     }
 
-/* What most launches do, and apart from it what a few do. */
+/* The fast path of a launch is the exported function, and all else is apart from it. */
 #define ENTRY_LAUNCH(result, missing, symbol, exported, per_thread, parameters, ...)                  \
     static __attribute__((noinline)) result slow_##exported parameters {                              \
         __typeof__(&symbol) driver = DRIVER(exported);                                                \

@@ -1,4 +1,4 @@
-/* What the child of a fork must not inherit from its parent. */
+/* Resets, in the child of a fork, the state that belongs to its parent. */
 #ifndef UNIGPU_INTERPOSE_FORK_H
 #define UNIGPU_INTERPOSE_FORK_H
 

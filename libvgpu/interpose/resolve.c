@@ -1,19 +1,19 @@
-/* The doors by which a program finds entry points without linking them: dlsym and cuGetProcAddress. */
+/* The two ways in which a program finds entry points that it doesn't link: dlsym and cuGetProcAddress. */
 #include <dlfcn.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "libvgpu/base/config.h"
-#include "libvgpu/hooks/hooks.h"
-#include "libvgpu/interpose/exports.h"
 #include "libvgpu/base/dl.h"
 #include "libvgpu/base/lock.h"
+#include "libvgpu/hooks/hooks.h"
+#include "libvgpu/interpose/exports.h"
 
 enum variant { VARIANT_LEGACY, VARIANT_PER_THREAD };
 
 struct hooked {
-    const char *plain; /* what cuGetProcAddress calls it */
+    const char *plain; /* name for cuGetProcAddress */
     int since;
     enum variant variant;
     enum driver_symbol symbol;
@@ -32,11 +32,11 @@ static const struct hooked hooked_symbols[] = {
 };
 #define HOOKED_SYMBOLS (sizeof hooked_symbols / sizeof hooked_symbols[0])
 
-/* Hash tables with open addressing: places of `hooked_symbols`, one higher; 0 is empty. */
+/* Hash tables with open addressing. An entry is an index of `hooked_symbols` plus 1; 0 is empty. */
 #define ROOM 1024
-_Static_assert(HOOKED_SYMBOLS * 2 < ROOM, "room for every door");
+_Static_assert(HOOKED_SYMBOLS * 2 < ROOM, "room for every symbol");
 static uint16_t by_name[ROOM];
-static uint16_t by_plain[ROOM]; /* the first door of that plain name; the others follow it in `next` */
+static uint16_t by_plain[ROOM]; /* the first symbol of that plain name; `next` links the others */
 static uint16_t next[HOOKED_SYMBOLS];
 
 static uint32_t hash(const char *name) {
@@ -104,7 +104,7 @@ static uint16_t first_of(const char *plain) {
     return 0;
 }
 
-/* Called by dlsym before libc's: our function, or NULL where libc is to answer as if we weren't there. */
+/* Called by dlsym before libc's. Returns our function, or NULL where libc has to answer. */
 void *resolve_dlsym(void *handle, const char *name);
 
 DL_EARLY void *resolve_dlsym(void *handle, const char *name) {
@@ -113,7 +113,7 @@ DL_EARLY void *resolve_dlsym(void *handle, const char *name) {
         return NULL;
     }
     const struct hooked *hooked = exported(name);
-    /* The default search finds our own export by itself; and where nothing is limited, the driver's own will do. */
+    /* The default search finds our own export without help. Where nothing is limited, the driver's function serves. */
     if (hooked == NULL || handle == RTLD_DEFAULT || config()->kind == CONFIG_NONE) {
         return NULL;
     }
@@ -124,7 +124,7 @@ DL_EARLY void *resolve_dlsym(void *handle, const char *name) {
     return exports_entries[hooked->symbol];
 }
 
-/* Our function for what the driver answered to cuGetProcAddress, or that answer itself. */
+/* Returns our function in place of the one that cuGetProcAddress found, or that one itself. */
 static void *replace(const char *plain, void *answer, int version, uint64_t flags) {
     uint16_t first = first_of(plain);
     if (first == 0) {
@@ -143,7 +143,8 @@ static void *replace(const char *plain, void *answer, int version, uint64_t flag
             best = hooked;
         }
     }
-    /* Not one that we hook: another export, which is left alone, or a function without a name, which the version tells. */
+    /* The driver's answer is none that we hook by name. It is another export, which is left alone, or a function
+     * without a name: the version tells which. */
     Dl_info found;
     if (dl_describe(answer, &found) && found.dli_saddr == answer) {
         return answer;

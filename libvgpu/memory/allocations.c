@@ -9,7 +9,7 @@
 #define SHARDS 64
 #define FIRST_ROOM 64
 
-/* A table with open addressing; removing closes the gap, so that no marks of the removed pile up. */
+/* A hash table with open addressing. Removing an entry closes its gap, so that no marks of removed entries pile up. */
 struct shard {
     struct mutex lock;
     uint32_t count;
@@ -79,7 +79,7 @@ bool allocations_add(struct allocation entry) {
     return fits;
 }
 
-/* Moves up those that were pushed past the gap. */
+/* Moves up the entries that were pushed past the gap. */
 static void close_gap(struct shard *shard, uint32_t gap) {
     uint32_t mask = shard->room - 1;
     for (uint32_t place = (gap + 1) & mask; shard->entries[place].kind != 0; place = (place + 1) & mask) {
@@ -138,7 +138,7 @@ void allocations_sweep(void *context, void (*each)(const struct allocation *entr
             if (has_context(shard->entries[place].kind) && shard->entries[place].context == context) {
                 struct allocation entry = shard->entries[place];
                 close_gap(shard, place);
-                each(&entry); /* the place is read again: another note may have moved in */
+                each(&entry); /* then read the same place again: another note may have moved in */
             } else {
                 place++;
             }

@@ -37,7 +37,7 @@ struct allocation {
     uint64_t handle;
     uint64_t bytes;
     union {
-        void *context;             /* with whose end the memory goes; NULL: with no context's */
+        void *context;             /* the memory ends with it; NULL: it belongs to no context */
         struct pool *pool;         /* of ALLOCATION_POOLED */
         struct physical *physical; /* of ALLOCATION_HANDLE and ALLOCATION_MAPPING; NULL: memory of no GPU */
     };

@@ -16,11 +16,11 @@ static size_t channel_bytes(CUarray_format format) {
     case CU_AD_FORMAT_UNSIGNED_INT16:
     case CU_AD_FORMAT_SIGNED_INT16:
     case CU_AD_FORMAT_HALF: return 2;
-    default: return 4; /* and no less for formats of several channels or blocks that we don't know */
+    default: return 4; /* at least as much as unknown formats of several channels or blocks take */
     }
 }
 
-/* False: more than there can be. */
+/* False on overflow. */
 static bool level_bytes(const CUDA_ARRAY3D_DESCRIPTOR *form, uint64_t *bytes) {
     return !__builtin_mul_overflow(at_least_one(form->width), channel_bytes(form->format) * form->channels, bytes) &&
            !__builtin_add_overflow(*bytes, ROW_STEP - 1, bytes) &&

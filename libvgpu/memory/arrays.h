@@ -1,4 +1,4 @@
-/* Memory of arrays: its size follows from their form, with rows as the driver may align them. */
+/* Memory of arrays. Its size follows from the array's form, with rows aligned as the driver may align them. */
 #ifndef UNIGPU_MEMORY_ARRAYS_H
 #define UNIGPU_MEMORY_ARRAYS_H
 
@@ -9,10 +9,10 @@ struct array_reservation {
     uint64_t bytes;
 };
 
-/* Takes what an array of that form and number of levels needs, in the calling thread's context; false: refused. */
+/* Reserves memory for an array of that form and number of levels, in the calling thread's context; false: refused. */
 bool array_begin(struct array_reservation *array, const CUDA_ARRAY3D_DESCRIPTOR *form, unsigned levels);
 
-/* Notes it under its handle if the driver made it, else gives back; answers the driver's result. */
+/* Notes the array under its handle, or cancels the reservation where the driver failed. Returns the driver's result. */
 CUresult array_end(struct array_reservation *array, CUresult result, const void *handle);
 
 #endif

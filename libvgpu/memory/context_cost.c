@@ -5,15 +5,15 @@
 #include "libvgpu/memory/quota.h"
 #include "libvgpu/shared/account.h"
 
-/* Set aside while the container's first context on a GPU is made and its cost is not known: more than any needs. */
+/* Reserved while the container's first context on a GPU is made: more than any context needs. */
 #define UNKNOWN_COST (UINT64_C(1) << 30)
 
-/* While several processes make the container's first contexts, the first to be done tells the others what one costs. */
+/* Where several processes make the container's first contexts, the first one done notes the cost for all. */
 #define WAIT_TURNS 3000
 #define WAIT_NS 1000000
 
-/* Sets aside what there is, up to a context's most. Where others have set all aside for theirs, waits for one of them;
- * false: the cost has become known meanwhile, or it took too long. */
+/* Reserves what is left, up to UNKNOWN_COST. Where other processes have reserved everything, waits for one of them.
+ * False: the cost has become known, or the wait took too long. */
 static bool set_unknown_aside(struct reservation *reservation, int gpu) {
     for (int turn = 0; turn < WAIT_TURNS && account_context_cost((unsigned)gpu) == 0; turn++) {
         uint64_t limit = quota_limit(gpu);

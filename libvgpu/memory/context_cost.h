@@ -1,9 +1,10 @@
-/* What a context costs: taken before the driver makes it, and learned from NVML when the container's first is made. */
+/* The memory that a context costs. It is reserved before the driver makes the context, and measured with NVML for the
+ * container's first context on a GPU. */
 #ifndef UNIGPU_MEMORY_CONTEXT_COST_H
 #define UNIGPU_MEMORY_CONTEXT_COST_H
 
-#include "libvgpu/memory/reservation.h"
 #include "libvgpu/memory/nvml_delta.h"
+#include "libvgpu/memory/reservation.h"
 
 struct context_cost {
     struct reservation reservation;
@@ -11,10 +12,10 @@ struct context_cost {
     struct nvml_delta delta;
 };
 
-/* Takes what a context on the device will cost; false: refused. */
+/* Reserves the cost of a context on the device; false: refused. */
 bool context_cost_begin(struct context_cost *context_cost, CUdevice device);
 
-/* Counts what it did cost; false where that can't be had: the context has to go. */
+/* Counts the measured cost; false where that is more than is left: the context has to be destroyed. */
 bool context_cost_measure(struct context_cost *context_cost);
 
 #endif

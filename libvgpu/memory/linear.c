@@ -44,7 +44,7 @@ CUresult linear_end(struct reservation *reservation, CUresult result, CUdevicept
         reservation_cancel(reservation);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    /* Without a note the bytes stay taken until the process ends: too much is counted rather than too little. */
+    /* Without a note the bytes stay counted until the process ends: rather too much than too little. */
     if (!small) {
         allocations_add((struct allocation){.handle = *pointer,
                                             .bytes = bytes,

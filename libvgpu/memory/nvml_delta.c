@@ -26,7 +26,7 @@ void nvml_delta_begin(struct nvml_delta *delta, int gpu) {
     delta->device_used = used(delta->nvml);
 }
 
-/* What a process has more than before. */
+/* Returns how much more memory the process has than before. */
 static unsigned long long more_of(const struct nvml_delta *delta, const nvmlProcessInfo_t *after) {
     for (unsigned place = 0; place < delta->count; place++) {
         const nvmlProcessInfo_t *before = &delta->before[place];
@@ -46,8 +46,8 @@ uint64_t nvml_delta_end(const struct nvml_delta *delta, uint64_t most) {
         if (after[place].pid == (unsigned)getpid() && more < INT64_MAX) {
             return more;
         }
-        /* NVML may number processes as another pid namespace does: then it is one of those that grew, and of several
-         * the one that grew least, since others may have allocated meanwhile. */
+        /* NVML may use process numbers of another pid namespace. Then this process is one of those that grew; of
+         * several, take the one that grew least, since others may have allocated in the same time. */
         if (more > 0 && more < INT64_MAX && (least == 0 || more < least)) {
             least = more;
         }
@@ -55,7 +55,7 @@ uint64_t nvml_delta_end(const struct nvml_delta *delta, uint64_t most) {
     if (count > 0) {
         return least;
     }
-    /* NVML names no processes here: the GPU as a whole, others' changes included. */
+    /* NVML lists no processes here, so take the whole GPU's memory, with other processes' changes in it. */
     unsigned long long now = used(delta->nvml);
     uint64_t grown = delta->device_used > 0 && now > delta->device_used ? now - delta->device_used : most;
     return grown < most ? grown : most;

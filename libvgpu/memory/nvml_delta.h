@@ -1,4 +1,4 @@
-/* What a driver call costs this process on a GPU, as NVML tells it: for memory whose size no argument says. */
+/* Measures with NVML how much memory a driver call costs this process, where no argument tells. */
 #ifndef UNIGPU_MEMORY_NVML_DELTA_H
 #define UNIGPU_MEMORY_NVML_DELTA_H
 
@@ -13,10 +13,10 @@ struct nvml_delta {
     nvmlProcessInfo_t before[NVML_DELTA_PROCESSES];
 };
 
-/* Before the call. */
+/* To be called before the driver's call. */
 void nvml_delta_begin(struct nvml_delta *delta, int gpu);
 
-/* After it: bytes that this process has more than before; `most` where that can't be told. */
+/* Returns by how many bytes this process has grown since; `most` where that can't be determined. */
 uint64_t nvml_delta_end(const struct nvml_delta *delta, uint64_t most);
 
 #endif

@@ -10,18 +10,18 @@
 #define FIRST_ROOM 256
 #define HOLES 1024
 
-/* A page that is not one allocation's alone. */
+/* A page that several allocations may share. */
 struct page {
     uint64_t number; /* 0: an empty place */
     const void *context;
-    uint32_t live;   /* allocations in it, of which the ends of larger ones are `ends` */
+    uint32_t live; /* allocations in it; `ends` of them are ends of larger ones */
     uint32_t ends;
-    uint32_t grains; /* size of all its small ones so far; 0: they differ */
+    uint32_t grains; /* size that all its small allocations have had so far; 0: they differ */
     int32_t gpu;
 };
 
-/* How many allocations of one size would fit into pages that were begun with that size. Two sizes may share a counter:
- * it is a guess, and a wrong one is put right after the driver has answered. */
+/* How many more allocations of one size fit into pages that began with that size. Two sizes may share a counter, so it
+ * is a guess. A wrong guess is corrected once the driver has answered. */
 static int32_t holes[HOLES];
 
 static struct mutex lock;
@@ -74,7 +74,7 @@ static bool grow(void) {
     return true;
 }
 
-/* Takes a page out and moves up those that were pushed past its place. */
+/* Removes a page, and moves up the entries that were pushed past its place. */
 static void drop(struct page *page) {
     uint64_t gap = (uint64_t)(page - table), mask = room - 1;
     for (uint64_t place = (gap + 1) & mask; table[place].number != 0; place = (place + 1) & mask) {
@@ -87,7 +87,8 @@ static void drop(struct page *page) {
     count--;
 }
 
-/* A page's entry, new or old; NULL where there is no memory for it: then what is in it counts until the process ends. */
+/* Returns the page's entry, which it makes where there is none; NULL without memory for it: its contents then count
+ * until the process ends. */
 static struct page *enter(const void *context, int gpu, uint64_t number) {
     if ((count + 1) * 4 > room * 3 && !grow()) {
         return NULL;
@@ -114,7 +115,7 @@ static struct page *known(uint64_t number) {
     return page != NULL && page->number != 0 ? page : NULL;
 }
 
-/* The sizes in the page differ from now on: what room is left in it is not to be guessed. */
+/* From now on the sizes in the page differ, so the room left in it can't be guessed. */
 static void mix(struct page *page) {
     if (page->grains != 0) {
         add_holes(page->context, page->grains, (int32_t)(page->live - page->ends) - 1 - capacity(page->grains));
@@ -173,7 +174,7 @@ void pages_sweep(const void *context, void (*each)(int gpu, uint64_t bytes)) {
         if (page->grains != 0) {
             add_holes(context, page->grains, (int32_t)(page->live - page->ends) - capacity(page->grains));
         }
-        drop(page); /* and look here again: another may have moved in */
+        drop(page); /* then read the same place again: another entry may have moved in */
         each(gpu, PAGE_BYTES);
     }
     mutex_unlock(&lock);
@@ -191,7 +192,7 @@ bool pages_have_room(const void *context, uint64_t bytes) {
     return __atomic_load_n(holes_of(context, grains_of(bytes)), __ATOMIC_RELAXED) > 0;
 }
 
-/* The pages that the allocation fills are its own; those at its ends it may share. */
+/* An allocation shares at most the pages at its two ends with others. */
 struct span {
     uint64_t first, last, inner;
     bool head, tail;
@@ -257,7 +258,7 @@ uint64_t pages_remove(uint64_t address, uint64_t bytes) {
     return span.inner;
 }
 
-/* Pages of hidden memory are one entry for each context and size, whose number no address has. */
+/* Hidden memory has one entry for each context and size, under a number that no address has. */
 static uint64_t hidden_number(const void *context, uint32_t grains) {
     return UINT64_C(1) << 63 | ((uintptr_t)context ^ (uint64_t)grains << 40) * UINT64_C(0x9e3779b97f4a7c15) >> 1;
 }

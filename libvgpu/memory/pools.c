@@ -9,19 +9,19 @@
 
 struct pool {
     bool taken;
-    CUmemoryPool handle; /* NULL: the graphs' */
+    CUmemoryPool handle; /* NULL: the pool of the device's graphs */
     CUdevice device;
     int gpu;
     uint64_t counted;
-    uint64_t living; /* allocations that the pool's end would leave */
-    bool gone;       /* the pool was destroyed: its memory stays with what lives, and nobody can be asked for it */
-    bool late;       /* nothing lives any more, but the GPU may not be done with what was freed last */
-    bool over;       /* it is done with it */
+    uint64_t living; /* living allocations, which survive the pool's end */
+    bool gone; /* the pool was destroyed: its memory stays with its allocations, and the driver doesn't report it */
+    bool late; /* no allocation lives, but the GPU may not have reached the last free */
+    bool over; /* the GPU has reached it */
 };
 
 static struct mutex lock;
 
-/* Whether pools may hold what they are about to give back. */
+/* Whether pools may hold memory that they are about to release. */
 static bool freed;
 
 static struct pool pools[MOST];
@@ -69,7 +69,7 @@ bool pools_note(CUmemoryPool handle, CUdevice device) {
     return noted;
 }
 
-/* A pool that nobody created is a device's own. */
+/* Finds the device of a pool that the program didn't create: a default pool. */
 static CUdevice device_of(CUmemoryPool handle) {
     int count = 0;
     CUmemoryPool own;
@@ -111,7 +111,7 @@ struct pool *pools_of_graphs(CUdevice device) {
     return told(pool);
 }
 
-/* Counts what the driver says; false, and nothing is changed, where more is not to be had. */
+/* Counts the size that the driver reports. False, and nothing is changed, where that is more than is left. */
 static bool follow(struct pool *pool) {
     uint64_t reserved, used;
     if (pool->gone || !ask(pool, &reserved, &used)) {
@@ -159,7 +159,7 @@ static void mark_freed(void) {
     __atomic_store_n(&freed, true, __ATOMIC_RELEASE);
 }
 
-/* What the pool keeps whether or not it is used. */
+/* Returns the bytes that the pool keeps even when they are unused. */
 static uint64_t kept(const struct pool *pool) {
     uint64_t threshold;
     return DRIVER(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold) == CUDA_SUCCESS
@@ -167,7 +167,7 @@ static uint64_t kept(const struct pool *pool) {
                : UINT64_MAX;
 }
 
-/* Of a destroyed pool the last has gone; `late` where the GPU may still be at work before it. */
+/* Ends a destroyed pool whose last allocation was freed. `late`: the GPU may not have reached that free. */
 static void end_with_last(struct pool *pool, bool late) {
     mutex_lock(&lock);
     if (pool->taken && pool->gone && __atomic_load_n(&pool->living, __ATOMIC_SEQ_CST) == 0) {
@@ -201,7 +201,8 @@ void pool_freed(struct pool *pool) {
     drop(pool, false);
 }
 
-/* Takes no lock: whoever has it may wait for the driver, which waits for this. */
+/* A host function of the stream. It must not lock: the thread that holds the lock may wait for the driver, which waits
+ * for this function. */
 static void reached(void *data) {
     struct pool *pool = data;
     if (__atomic_sub_fetch(&pool->living, 1, __ATOMIC_SEQ_CST) == 0) {
@@ -212,7 +213,8 @@ static void reached(void *data) {
 
 void pool_freed_in_stream(struct pool *pool, CUstream stream) {
     mark_freed();
-    /* Nobody tells when memory of a destroyed pool has gone back: the stream says when it has come to that. */
+    /* The driver doesn't report when memory of a destroyed pool is released, so the stream calls back when it has
+     * reached the free. */
     if (is_gone(pool) && DRIVER(cuLaunchHostFunc) != NULL &&
         DRIVER(cuLaunchHostFunc)(stream, reached, pool) == CUDA_SUCCESS) {
         return;
@@ -221,7 +223,7 @@ void pool_freed_in_stream(struct pool *pool, CUstream stream) {
 }
 
 void pools_settle(void) {
-    /* Whoever has the lock is looking, or will be at the next wait. */
+    /* The thread that holds the lock is reading the sizes, or will at its next synchronization. */
     if (!__atomic_load_n(&freed, __ATOMIC_RELAXED) || !mutex_try_lock(&lock)) {
         return;
     }
@@ -266,7 +268,7 @@ bool pool_begin_growth(struct pool *pool, struct pool_growth *growth, uint64_t b
 }
 
 bool pool_end_growth(struct pool *pool, struct pool_growth *growth) {
-    /* What was taken ahead is the reserve's from here on; following it gives back what wasn't needed. */
+    /* The reserved bytes are the pool's now. Following the driver's size gives back what wasn't needed. */
     if (growth->counted) {
         pool->counted += growth->bytes;
     }

@@ -1,8 +1,8 @@
 /* Memory that the driver keeps in pools: cuMemAllocAsync and the memory nodes of graphs allocate from them.
  *
  * A pool grows in steps that the driver chooses and shrinks when the driver likes. So libvgpu counts the size that the
- * driver reports for the whole pool, not the single allocations. It reads that size after each allocation from the pool,
- * after a synchronization that follows a free, and before it refuses memory.
+ * driver reports for the whole pool, not the single allocations. It reads that size after each allocation from the
+ * pool, after a synchronization that follows a free, and before it refuses memory.
  */
 #ifndef UNIGPU_MEMORY_POOLS_H
 #define UNIGPU_MEMORY_POOLS_H
@@ -23,7 +23,8 @@ struct pool *pools_find(CUmemoryPool handle);
 /* Returns the pool from which the device's graphs allocate; NULL likewise. */
 struct pool *pools_of_graphs(CUdevice device);
 
-/* Notes that a pool was created on the device, or (CU_DEVICE_INVALID) on none; false where there is no room to note it. */
+/* Notes that a pool was created on the device, or (CU_DEVICE_INVALID) on none; false where there is no room to note it.
+ */
 bool pools_note(CUmemoryPool handle, CUdevice device);
 
 /* Reserves as much as an allocation of `bytes` can make the pool grow by; false: refused. After success all pools stay

@@ -1,16 +1,16 @@
 #include "libvgpu/memory/quota.h"
 
-#include "libvgpu/shared/account.h"
-#include "libvgpu/shared/slot_txn.h"
 #include "libvgpu/base/config.h"
 #include "libvgpu/base/log.h"
+#include "libvgpu/shared/account.h"
 #include "libvgpu/shared/policy.h"
+#include "libvgpu/shared/slot_txn.h"
 
-/* False: there has to be a policy, and none that can be used, which was said. */
+/* False where the policy, which there has to be, can't be used; policy.c has logged why. */
 static bool find_limit(int gpu, uint64_t *limit) {
     const struct config *here = config();
     *limit = QUOTA_UNLIMITED;
-    /* A GPU that the policy doesn't name stands past its end. */
+    /* A GPU that the policy doesn't name is looked up past its end. */
     if (here->kind == CONFIG_POLICY && !policy_limit(gpu == NO_GPU ? VGPU_MAX_GPUS : (unsigned)gpu, limit)) {
         return false;
     }

@@ -1,8 +1,4 @@
-/* What the container may have of a GPU, and the one way to take from it. Knows no CUDA.
- *
- * `gpu` is the GPU's place in the policy, or its index on the machine where there is none; NO_GPU is one that the
- * policy doesn't name.
- */
+/* The container's share of a GPU's memory. All memory is taken from it and given back to it here. Knows no CUDA. */
 #ifndef UNIGPU_MEMORY_QUOTA_H
 #define UNIGPU_MEMORY_QUOTA_H
 
@@ -14,22 +10,22 @@
 enum quota_answer {
     QUOTA_REFUSED,
     QUOTA_TAKEN,
-    QUOTA_UNCOUNTED, /* allowed, and not in the account: nothing is to be given back */
+    QUOTA_UNCOUNTED, /* allowed, but not in the account: nothing has to be given back */
 };
 
-/* Takes bytes of a GPU before the driver is asked for them. */
+/* Takes bytes of the share. Call before the driver allocates. */
 enum quota_answer quota_take(int gpu, uint64_t bytes);
 
-/* As quota_take, for a wish that will be tried otherwise if refused: the refusal isn't counted. */
+/* As quota_take, where the caller has another try after a refusal: the refusal isn't counted. */
 enum quota_answer quota_try(int gpu, uint64_t bytes);
 
-/* Gives back what was taken. */
+/* Gives bytes back to the share. */
 void quota_give(int gpu, uint64_t bytes);
 
-/* Bytes that the container may have of the GPU; QUOTA_UNLIMITED where memory isn't held to a share. */
+/* Returns the bytes that the container may have of the GPU; QUOTA_UNLIMITED where its memory isn't limited. */
 uint64_t quota_limit(int gpu);
 
-/* Bytes that the container's living processes have of it. */
+/* Returns the bytes that the container's living processes have of the GPU. */
 uint64_t quota_used(int gpu);
 
 /* Whether memory of that size, which another process made, may be counted already: one of the container's processes has

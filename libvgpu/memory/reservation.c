@@ -8,7 +8,7 @@ bool reservation_take(struct reservation *reservation, CUcontext context, int gp
     *reservation = (struct reservation){.context = context, .bytes = bytes, .gpu = gpu};
     enum quota_answer answer = quota_try(gpu, bytes);
     if (answer == QUOTA_REFUSED) {
-        /* What pools and graphs hold idle may have been given back meanwhile. */
+        /* Pools and graphs may have released idle memory. */
         pools_refresh(gpu);
         answer = quota_take(gpu, bytes);
     }
@@ -31,7 +31,7 @@ bool reservation_adjust(struct reservation *reservation, uint64_t bytes) {
         quota_give(reservation->gpu, reservation->bytes - bytes);
     }
     if (bytes > reservation->bytes) {
-        /* What was uncounted so far was so because nothing was needed, or because nothing can be counted. */
+        /* The reservation was uncounted so far because it was empty, or because this GPU isn't counted. */
         enum quota_answer answer = quota_take(reservation->gpu, bytes - reservation->bytes);
         if (answer == QUOTA_REFUSED) {
             return false;
@@ -55,7 +55,7 @@ CUresult reservation_finish(struct reservation *reservation, CUresult result, st
     if (result != CUDA_SUCCESS || !reservation->counted) {
         return result;
     }
-    /* Without a note the bytes stay taken until the process ends: too much is counted rather than too little. */
+    /* Without a note the bytes stay counted until the process ends: rather too much than too little. */
     allocations_add((struct allocation){.handle = key.handle,
                                         .limit = key.limit,
                                         .bytes = reservation->bytes,

@@ -1,4 +1,4 @@
-/* The course of one allocation: take from the share, let the driver work, then note it or give back. */
+/* The course of one allocation: reserve from the share, let the driver allocate, then note the allocation or cancel. */
 #ifndef UNIGPU_MEMORY_RESERVATION_H
 #define UNIGPU_MEMORY_RESERVATION_H
 
@@ -12,22 +12,24 @@ struct reservation {
     bool counted;
 };
 
-/* Takes bytes of a GPU; false: refused. */
+/* Reserves bytes of a GPU; false: refused. */
 bool reservation_take(struct reservation *reservation, CUcontext context, int gpu, uint64_t bytes);
 
-/* As reservation_take, on the calling thread's context; without one nothing is taken, and the driver says what is wrong. */
+/* As reservation_take, in the calling thread's context. Without a context it reserves nothing, and the driver refuses
+ * the call. */
 bool reservation_take_current(struct reservation *reservation, uint64_t bytes);
 
-/* The driver turned out to need more or less; false, and nothing is changed, where more isn't to be had. */
+/* Changes the reservation to what the driver turned out to need. False, and nothing is changed, where that is more than
+ * is left. */
 bool reservation_adjust(struct reservation *reservation, uint64_t bytes);
 
-/* Gives all back: the driver gave nothing. */
+/* Gives everything back: the driver failed. */
 void reservation_cancel(struct reservation *reservation);
 
-/* Notes the memory under its key if the driver gave it, else gives back; answers the driver's result. */
+/* Notes the memory under its key, or cancels the reservation where the driver failed. Returns the driver's result. */
 CUresult reservation_finish(struct reservation *reservation, CUresult result, struct allocation_key key);
 
-/* Gives back what a note says. */
+/* Gives back the memory of an allocation that was freed. */
 void reservation_release(const struct allocation *entry);
 
 #endif

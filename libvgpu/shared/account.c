@@ -5,19 +5,21 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "libvgpu/shared/slot_txn.h"
 #include "libvgpu/base/config.h"
 #include "libvgpu/base/lock.h"
 #include "libvgpu/base/log.h"
 #include "libvgpu/shared/process.h"
+#include "libvgpu/shared/slot_txn.h"
 #include "libvgpu/shared/usage_file.h"
 
 #define NO_SLOT VGPU_SLOTS
 
-/* Every so many changes the slot's lock is taken again: a program that closes files wholesale loses it unawares. */
+/* After so many changes the slot's lock is taken again: a program that closes all its files loses it without knowing.
+ */
 #define RELOCK_EVERY 64
 
-/* What a fork must not inherit: the child gets a page of zeros, and so begins anew. */
+/* State that a fork must not inherit: the kernel gives the child a page of zeros, so the child takes a slot of its own.
+ */
 struct own {
     struct mutex lock;
     bool begun;
@@ -27,7 +29,7 @@ struct own {
 
 static struct own *own;
 
-/* What a fork does inherit: the mapping, and the descriptor, on which each process has its own locks. */
+/* State that a fork inherits: the mapping, and the descriptor, on which each process has its own locks. */
 static struct usage_file shared;
 
 static struct own *own_page(void) {
@@ -40,7 +42,7 @@ static struct own *own_page(void) {
     if (own == NULL) {
         page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (page == MAP_FAILED || madvise(page, sizeof *page, MADV_WIPEONFORK) != 0) {
-            LOG_ONCE(LOG_ERROR, "a page that forks begin anew with can't be had (error %d)", errno);
+            LOG_ONCE(LOG_ERROR, "no page can be mapped that is wiped in the child of a fork (error %d)", errno);
         }
         if (page != MAP_FAILED) {
             __atomic_store_n(&own, page, __ATOMIC_RELEASE);
@@ -50,7 +52,7 @@ static struct own *own_page(void) {
     return own;
 }
 
-/* Takes the account's lock among threads, with the usage file mapped; NULL where that can't be. */
+/* Locks the account against other threads, and maps the usage file; NULL where that can't be. */
 static struct own *enter(void) {
     struct own *mine = own_page();
     if (mine == NULL) {
@@ -71,7 +73,7 @@ static struct own *enter(void) {
     return NULL;
 }
 
-/* No process of the slot's number and start lives on, as one may that lost its lock. */
+/* Whether no process of the slot's number and start time lives. One may live and have lost its lock. */
 static bool is_left(unsigned slot) {
     const struct vgpu_slot *owner = &shared.view->slots[slot];
     return __atomic_load_n(&owner->state, __ATOMIC_ACQUIRE) == 0 || !process_lives(owner->pid, owner->start);
@@ -85,7 +87,7 @@ static bool is_dead(unsigned slot) {
     return true;
 }
 
-/* Gives back the memory of the GPU that processes which died had. */
+/* Gives back the GPU memory that dead processes had. */
 static void reclaim(const struct own *mine, unsigned gpu) {
     struct vgpu_usage *view = shared.view;
     for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
@@ -95,8 +97,8 @@ static void reclaim(const struct own *mine, unsigned gpu) {
     }
 }
 
-/* Locks a slot that nobody owns and readies it. Any step of this may be the last one of this process: the next one goes
- * on. What the slot has in the totals is given back first, as nobody else can tell while we hold its lock. */
+/* Locks a free slot and readies it. The process may die after any step, and the next one then continues. What the slot
+ * has in the totals is given back first: while we hold the lock, no other process can see that its owner is dead. */
 static bool seize(unsigned slot) {
     struct vgpu_usage *view = shared.view;
     bool taken = __atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) != 0;

@@ -11,7 +11,7 @@
 #include "libvgpu/base/lock.h"
 #include "libvgpu/base/log.h"
 
-/* How long a writer may be in the middle of a change: it writes a few hundred bytes. */
+/* How long a writer may take for a change: it writes a few hundred bytes. */
 #define PATIENCE_NS 20000000L
 
 static const struct vgpu_policy *mapped;
@@ -49,7 +49,7 @@ static long now_ns(void) {
     return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
-/* Waits for an even sequence; false where the writer seems to have died in the middle of a change. */
+/* Waits for an even sequence. False where the writer seems to have died during a change. */
 static bool settled(const struct vgpu_policy *file, uint32_t *sequence) {
     *sequence = __atomic_load_n(&file->sequence, __ATOMIC_ACQUIRE);
     if ((*sequence & 1) == 0) {
@@ -156,7 +156,7 @@ bool policy_compute(unsigned gpu, struct policy_compute *compute) {
     if (!known(head) || gpu >= head.count) {
         return false;
     }
-    /* These stand outside the sequence; the GPU's two are one word. */
+    /* The sequence doesn't guard these. The GPU's two fields are one word. */
     uint64_t moment = __atomic_load_n((const uint64_t *)(const void *)&file->gpus[gpu].current_rate, __ATOMIC_RELAXED);
     compute->current_rate = (uint32_t)moment;
     compute->neighbour_load = (uint32_t)(moment >> 32);

@@ -13,8 +13,8 @@ struct status {
     uint64_t start;
 };
 
-/* Fields of /proc/<pid>/stat after the name, which may contain anything: state is the first, flags the seventh, the
- * start the twentieth. */
+/* Reads /proc/<pid>/stat after the name, which may contain anything: field 1 is the state, 7 the flags, 20 the start
+ * time. */
 static bool read_status(uint32_t pid, struct status *status) {
     char path[32], text[1024];
     snprintf(path, sizeof path, "/proc/%u/stat", pid);

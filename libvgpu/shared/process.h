@@ -1,14 +1,14 @@
-/* Who a process number belongs to. */
+/* Tells processes apart whose numbers are reused. */
 #ifndef UNIGPU_SHARED_PROCESS_H
 #define UNIGPU_SHARED_PROCESS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* When the process was started, clock ticks since boot; 0 where that can't be read. */
+/* Returns when the process started, clock ticks since boot; 0 where that can't be read. */
 uint64_t process_start(uint32_t pid);
 
-/* Whether the process of that number and start lives, as far as /proc tells: one that is ending doesn't. */
+/* Whether the process of that number and start time lives, according to /proc. A process that is exiting doesn't. */
 bool process_lives(uint32_t pid, uint64_t start);
 
 #endif

@@ -14,7 +14,7 @@ static bool exchange(struct vgpu_total *total, uint64_t used, uint64_t last, uin
     return __sync_bool_compare_and_swap((pair_word *)&total->used, old, new);
 }
 
-/* Marks the change that a total's note names as counted in its slot. */
+/* Marks the change that a total's note names as counted, in the slot that made it. */
 static void acknowledge(struct vgpu_usage *file, unsigned gpu, uint64_t last) {
     uint64_t slot = last >> VGPU_CHANGE_BITS;
     uint64_t number = last & NUMBER_MASK;
@@ -53,7 +53,7 @@ bool slot_txn_commit(struct vgpu_usage *file, unsigned slot, unsigned gpu, int64
             __atomic_store_n(&mine->change, number - 1, __ATOMIC_RELEASE);
             return false;
         }
-        /* Less than nothing can only come from a damaged file. */
+        /* Only a damaged file leads below 0. */
         next = bytes < 0 && (uint64_t)-bytes > used ? 0 : used + (uint64_t)bytes;
     } while (!exchange(total, used, last, next, note_of(slot, number)));
     uint64_t peak = __atomic_load_n(&total->peak, __ATOMIC_RELAXED);
@@ -63,13 +63,13 @@ bool slot_txn_commit(struct vgpu_usage *file, unsigned slot, unsigned gpu, int64
     return true;
 }
 
-/* Bytes that the slot has in the total whose note was `last`, and the number of the slot's last change. */
+/* Returns the bytes that the slot has in the total whose note was `last`, and the number of the slot's last change. */
 static uint64_t in_total(const struct vgpu_usage *file, unsigned slot, unsigned gpu, uint64_t last, uint64_t *number) {
     const struct vgpu_slot_gpu *mine = &file->slots[slot].gpus[gpu];
     uint64_t has;
     do {
         *number = __atomic_load_n(&mine->change, __ATOMIC_ACQUIRE);
-        /* After the note: whoever changed the total since then marked what it named before. */
+        /* Read after the note: a process that changed the total since then has marked the change that it named. */
         uint64_t counted = __atomic_load_n(&mine->counted, __ATOMIC_ACQUIRE);
         uint64_t made = *number;
         if (made > 0 && last != note_of(slot, made) && counted < made) {
@@ -99,7 +99,7 @@ bool slot_txn_reclaim(struct vgpu_usage *file, unsigned slot, unsigned gpu, bool
         if (has == 0) {
             return true;
         }
-        /* The next owner begins with another number, so this is said once, and not again when others were quicker. */
+        /* Asked only once, even if other processes are faster: the slot's next owner begins with another number. */
         if (!known || (dead != NULL && of_dead != number)) {
             if (!dead(slot)) {
                 return false;

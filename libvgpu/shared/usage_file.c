@@ -10,10 +10,10 @@
 
 #include "libvgpu/base/log.h"
 
-/* Descriptors from here on: low ones are what programs expect to get next. */
+/* The lowest descriptor to use: programs expect low ones for their own files. */
 #define LOWEST_DESCRIPTOR 200
 
-/* libc's own name for this got a newer version than we may ask for. */
+/* libc has this function only under a version that is newer than we may need. */
 static int status_of(int descriptor, struct stat *status) {
     return (int)syscall(SYS_fstat, descriptor, status);
 }
@@ -37,7 +37,7 @@ static int open_high(const char *path, int create) {
     return high;
 }
 
-/* Every byte has its place on the disk before it is mapped: a hole on a full disk would kill the program later. */
+/* Allocates every byte on the disk before the file is mapped: a hole on a full disk would kill the program later. */
 static bool make_whole(int descriptor) {
     struct stat status;
     if (status_of(descriptor, &status) != 0) {
@@ -62,7 +62,7 @@ static bool make_whole(int descriptor) {
 static bool is_current(struct vgpu_usage *view) {
     uint32_t magic = __atomic_load_n(&view->magic, __ATOMIC_ACQUIRE);
     if (magic == 0) {
-        /* Everybody who comes first writes the same. */
+        /* All processes that come first write the same. */
         __atomic_store_n(&view->version, VGPU_USAGE_VERSION, __ATOMIC_RELAXED);
         __atomic_store_n(&view->magic, VGPU_USAGE_MAGIC, __ATOMIC_RELEASE);
         return true;
@@ -95,7 +95,7 @@ void usage_file_open(struct usage_file *file, const char *path, bool made_by_age
     file->view = view;
 }
 
-/* A slot's lock, as fcntl wants it. */
+/* Calls fcntl for a slot's lock. */
 static int lock_call(const struct usage_file *file, int call, unsigned slot, short *kind) {
     struct flock lock = {.l_type = *kind, .l_whence = SEEK_SET, .l_start = VGPU_LOCKS_OFFSET + (off_t)slot, .l_len = 1};
     int result = fcntl(file->descriptor, call, &lock);
@@ -103,7 +103,8 @@ static int lock_call(const struct usage_file *file, int call, unsigned slot, sho
     return result;
 }
 
-/* The program may have closed the descriptor, and opened its own in its place. */
+/* Opens the file again where the program has closed the descriptor. It may have opened a file of its own in its place.
+ */
 static bool have_open(struct usage_file *file) {
     if (usage_file_is_open(file)) {
         return true;
