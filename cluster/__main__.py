@@ -125,10 +125,10 @@ def _doctor(chosen: argparse.Namespace) -> int:
 
 
 def _enter(chosen: argparse.Namespace) -> int:
-    from cluster import entering
+    from cluster import nsenter
 
     command = [word for word in chosen.command if word != "--"] or ["/bin/bash"]
-    return subprocess.call(entering.command(settings.Layout(chosen.name), chosen.node, command), env=dict(os.environ))
+    return subprocess.call(nsenter.command(settings.Layout(chosen.name), chosen.node, command), env=dict(os.environ))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ one machine, which waits for their compilation, a fifth shorter that way, more t
 
 
 def build_all() -> None:
-    """Builds what is missing or whose sources changed. Raises BuildFailed, BadGround."""
+    """Builds what is missing or whose sources changed. Raises BuildFailed, PreflightError."""
     settings.BIN.mkdir(parents=True, exist_ok=True)
     for module in _modules():
         if not module.is_current():
@@ -156,7 +156,7 @@ def run(command: Sequence[str], folder: pathlib.Path, environment: dict[str, str
             preexec_fn=lambda: linux.die_with_parent(signal.SIGTERM),
         )
     except FileNotFoundError:
-        raise errors.BadGround(
+        raise errors.PreflightError(
             f"The program {command[0]!r} is missing; `python -m cluster doctor` says more."
         ) from None
     if done.returncode != 0:

@@ -32,7 +32,7 @@ def unit_group(layout: settings.Layout, unit: str) -> str:
 def hierarchies(mounts: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> list[tuple[pathlib.Path, str]]:
     """Where the hierarchies are mounted, each with its kind (cgroup or cgroup2).
 
-    Raises BadGround when there are none.
+    Raises PreflightError when there are none.
     """
     found = []
     for line in mounts.read_text().splitlines():
@@ -42,7 +42,9 @@ def hierarchies(mounts: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> 
         if kind in ("cgroup", "cgroup2") and (place == MOUNT or place.parent == MOUNT):
             found.append((place, kind))
     if not found:
-        raise errors.BadGround("No control groups are mounted at /sys/fs/cgroup; mount them, Kubernetes needs them.")
+        raise errors.PreflightError(
+            "No control groups are mounted at /sys/fs/cgroup; mount them, Kubernetes needs them."
+        )
     return found
 
 

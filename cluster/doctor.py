@@ -159,7 +159,7 @@ def kernel_problems() -> list[str]:
     problems = []
     try:
         places = cgroups.hierarchies()
-    except errors.BadGround as problem:
+    except errors.PreflightError as problem:
         return [str(problem)]
     for place, _ in places:
         if not os.access(place, os.W_OK) or os.statvfs(place).f_flag & os.ST_RDONLY:
@@ -210,18 +210,18 @@ def network_problems(wanted: settings.Settings) -> list[str]:
         ]
     try:
         network.choose_subnet(network.taken_subnets())
-    except errors.BadGround as problem:
+    except errors.PreflightError as problem:
         return [str(problem)]
     return []
 
 
 def require(wanted: settings.Settings) -> None:
-    """Raises BadGround with everything that is wrong, one sentence a line."""
+    """Raises PreflightError with everything that is wrong, one sentence a line."""
     raise_for(run_problems(wanted))
 
 
 def raise_for(problems: Iterable[str]) -> None:
-    """Raises BadGround if there are any."""
+    """Raises PreflightError if there are any."""
     found = list(problems)
     if found:
-        raise errors.BadGround("\n".join(found))
+        raise errors.PreflightError("\n".join(found))

@@ -1,7 +1,7 @@
 """Every error that the local cluster raises on purpose.
 
 ClusterError
-├── BadGround       the machine can't carry a cluster as it is: the text says what to change
+├── PreflightError  this machine can't run a cluster as it is: the text says what to change
 ├── Mismatch        a cluster of that name runs with other settings: the text says which
 ├── StepFailed      a step went wrong or took too long: the text names the log to read
 └── BuildFailed     a compiler or an image builder failed: the text holds the end of its output
@@ -12,8 +12,8 @@ class ClusterError(Exception):
     """Root of the tree; its text is a whole sentence for people."""
 
 
-class BadGround(ClusterError):
-    """The machine lacks something; raised before anything is changed."""
+class PreflightError(ClusterError):
+    """This machine can't run a cluster; raised before anything is changed."""
 
 
 class Mismatch(ClusterError):

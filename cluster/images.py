@@ -43,7 +43,7 @@ def pause() -> Image:
 def busybox() -> Image:
     """`localhost/busybox:local`, from Debian's static busybox."""
     if not BUSYBOX.exists():
-        raise errors.BadGround(f"{BUSYBOX} is missing: run `apt-get install busybox-static`.")
+        raise errors.PreflightError(f"{BUSYBOX} is missing: run `apt-get install busybox-static`.")
     image = Image(f"{LOCAL}busybox:local", FOLDER / f"busybox-{stamps.digest([BUSYBOX])}.tar")
     if not image.file.exists():
         listing = subprocess.run([str(BUSYBOX), "--list"], check=True, capture_output=True, text=True)
@@ -60,7 +60,7 @@ def scheduler() -> Image:
     """`localhost/kube-scheduler:HASH`, the stock scheduler as the cluster itself runs it."""
     program, stamp = settings.BIN / "kubernetes", settings.BIN / ".kubernetes.stamp"
     if not (program.exists() and stamp.exists()):
-        raise errors.BadGround(
+        raise errors.PreflightError(
             "Kubernetes is not built, and the image of kube-scheduler is made of it: run `make cluster`."
         )
     tag = stamp.read_text()

@@ -45,10 +45,10 @@ NODE_PATIENCE = 90.0
 
 
 def up(wanted: settings.Settings) -> None:
-    """Brings the cluster up, or repairs it.
+    """Bring the cluster up, or repair it.
 
-    Raises BadGround before anything is changed; Mismatch when it runs with other settings; StepFailed when a part does
-    not come up.
+    Raises PreflightError before anything is changed; Mismatch when it runs with other settings; StepFailed when a part
+    does not come up.
     """
     wanted.check()
     layout = settings.Layout(wanted.name)

@@ -24,12 +24,12 @@ CANDIDATES = tuple(ipaddress.IPv4Network(f"10.{number}.0.0/16") for number in (*
 
 
 def choose_subnet(taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
-    """The first candidate that overlaps nothing. Raises BadGround if there is none."""
+    """The first candidate that overlaps nothing. Raises PreflightError if there is none."""
     used = list(taken)
     for candidate in CANDIDATES:
         if not any(candidate.overlaps(other) for other in used):
             return candidate
-    raise errors.BadGround("No /16 below 10.0.0.0/8 is free: every one overlaps a route of this machine.")
+    raise errors.PreflightError("No /16 below 10.0.0.0/8 is free: every one overlaps a route of this machine.")
 
 
 def taken_subnets() -> list[ipaddress.IPv4Network]:

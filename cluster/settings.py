@@ -34,16 +34,16 @@ class Settings:
     """Model of the simulated GPUs, a name that `unigpu-sim` knows."""
 
     def check(self) -> None:
-        """Raises BadGround, naming the setting and what would be accepted."""
+        """Raises PreflightError, naming the setting and what would be accepted."""
         if not re.fullmatch(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?", self.name):
-            raise errors.BadGround(
+            raise errors.PreflightError(
                 f"The cluster name {self.name!r} can't be used: take lower-case letters, digits and dashes, at most 20,"
                 " beginning with a letter."
             )
         if not 1 <= self.nodes <= 20:
-            raise errors.BadGround(f"A local cluster has 1 to 20 nodes, not {self.nodes}.")
+            raise errors.PreflightError(f"A local cluster has 1 to 20 nodes, not {self.nodes}.")
         if not 0 <= self.gpus <= 16:
-            raise errors.BadGround(f"A node has 0 to 16 simulated GPUs, not {self.gpus}.")
+            raise errors.PreflightError(f"A node has 0 to 16 simulated GPUs, not {self.gpus}.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from cluster import linux, network, rooms, units
+from cluster import linux, mounts, network, units
 
 FIRST_PAUSE = 0.2
 """Seconds before a program that ended is started again; doubled each time that it ends soon again."""
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     if not os.read(go, 1):
         return 1  # the monitor is gone
     os.close(go)
-    rooms.furnish(unit.mounts)
+    mounts.setup_mounts(unit.mounts)
     if unit.network is not None:
         socket.sethostname(unit.name)
         network.settle(unit.network)

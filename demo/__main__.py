@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 from cluster import build, settings
-from demo import ground, packages, steps
+from demo import packages, preflight, steps
 
 PYTHON = str(settings.ROOT / ".venv" / "bin" / "python")
 LOGS = settings.BUILD / "logs" / "demo"
@@ -29,12 +29,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C: what runs is ended first
         signal.signal(number, signal.default_int_handler)
     try:
-        plan = ground.plan(os.environ)
-        ground.require(plan, build=not plan.existing and not build.is_current())
+        plan = preflight.plan(os.environ)
+        preflight.require(plan, build=not plan.existing and not build.is_current())
         LOGS.mkdir(parents=True, exist_ok=True)
         with _alone():
             return _run(plan)
-    except ground.BadGround as problem:
+    except preflight.PreflightError as problem:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -42,11 +42,11 @@ def main() -> int:
         return 130
 
 
-def _run(plan: ground.Plan) -> int:
+def _run(plan: preflight.Plan) -> int:
     runner = steps.Runner(LOGS, TOTAL)
     try:
         _set_up(runner, plan)
-        _tour(runner, plan)
+        _walkthrough(runner, plan)
     except steps.StepFailed as problem:
         print(f"\n{problem}\n\nMend that, then run `make demo` again: it goes on from here.", file=sys.stderr)
         return 1
@@ -59,14 +59,14 @@ def _run(plan: ground.Plan) -> int:
 def _alone() -> Iterator[None]:
     """Hold the demo of this checkout; the lock ends with the process.
 
-    Raises BadGround when another one is at work.
+    Raises PreflightError when another one is at work.
     """
     with (LOGS / "lock").open("a+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
-            raise ground.BadGround(
+            raise preflight.PreflightError(
                 f"Another `make demo` of this checkout is at work (process {stream.read().strip()}): wait until it has"
                 " ended, or interrupt it."
             ) from None
@@ -76,7 +76,7 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
+def _set_up(runner: steps.Runner, plan: preflight.Plan) -> None:
     theirs = "not needed: the cluster is yours"
     absent = [] if plan.existing else packages.missing(tests=False)
     debian = steps.Step(
@@ -108,7 +108,7 @@ def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
     cluster = steps.Step(
         "Cluster",
         "etcd, API server, kubelet; four GPUs of 24 GiB",
-        (PYTHON, "-m", "cluster", "up", "--gpus", str(ground.LOCAL.gpus), "--profile", ground.LOCAL.profile),
+        (PYTHON, "-m", "cluster", "up", "--gpus", str(preflight.LOCAL.gpus), "--profile", preflight.LOCAL.profile),
         skip=lambda: theirs if plan.existing else None,
     )
     for package in absent:
@@ -119,9 +119,9 @@ def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
         runner.run([step])
 
 
-def _tour(runner: steps.Runner, plan: ground.Plan) -> None:
+def _walkthrough(runner: steps.Runner, plan: preflight.Plan) -> None:
     PLAN.write_text(json.dumps(dataclasses.asdict(plan), default=str))
-    command = (PYTHON, "-m", "demo.tour", str(PLAN))
+    command = (PYTHON, "-m", "demo.walkthrough", str(PLAN))
     runner.run([steps.Step("Chart", "webhook, scheduler, node agent", (*command, "install"))])
     runner.run([steps.Step("Pods", "vendors' own pod specs", (*command, "pods", str(TABLE)))])
 

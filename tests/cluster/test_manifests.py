@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cluster import images
-from demo import install, report, tour
+from demo import install, report, walkthrough
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import allocations, gpus, names, quantities
 from unigpu.allocations import Share
@@ -128,7 +128,7 @@ def namespace(kube: Kube) -> Iterator[str]:
 def job(kube: Kube, probe_image: str) -> None:
     """Manifest 04, from the first test on: its 30 s pass meanwhile."""
     kube.namespace(JOBS)
-    kube.apply(tour.manifest("04", probe_image), JOBS)
+    kube.apply(walkthrough.manifest("04", probe_image), JOBS)
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_pods_get_what_the_manifest_says(
     kube: Kube, probe_image: str, namespace: str, job: None, selected: None, tell: Tell, number: str
 ) -> None:
     outcome = OUTCOMES[number]
-    kube.apply(tour.manifest(number, probe_image), namespace)
+    kube.apply(walkthrough.manifest(number, probe_image), namespace)
     pods = wait_for(
         f"{outcome.pods} pods have their GPUs",
         lambda: allocated(kube, namespace, outcome.pods),
@@ -239,7 +239,7 @@ def test_what_means_nothing_is_refused(kube: Kube, probe_image: str, namespace: 
     reason = done.stderr.strip().partition(": ")[2].partition(": ")[2]
     assert REFUSED[number] in reason
     try:
-        kube.apply(tour.manifest(number, probe_image), namespace)
+        kube.apply(walkthrough.manifest(number, probe_image), namespace)
     except CommandFailed as refused:
         said = refused.told
     else:  # a controller is let in; its pods aren't
@@ -258,7 +258,7 @@ def why(kube: Kube, reason: str) -> str | None:
 def test_more_than_any_gpu_has_stays_pending_and_says_why(
     kube: Kube, probe_image: str, namespace: str, tell: Tell
 ) -> None:
-    kube.apply(tour.manifest("03", probe_image), namespace)
+    kube.apply(walkthrough.manifest("03", probe_image), namespace)
     said = wait_for("an event says why", lambda: why(kube, "FailedScheduling"), PATIENCE)
     assert names.RESOURCE_MEMORY in said
     documents, _ = offline("03")
@@ -304,7 +304,7 @@ def test_units_of_mib_are_the_platforms_choice(
             ),
             PATIENCE,
         )
-        kube.apply(tour.manifest("03", probe_image), namespace)
+        kube.apply(walkthrough.manifest("03", probe_image), namespace)
         (pod,) = wait_for("the pod has its GPU", lambda: allocated(kube, namespace, 1), PATIENCE)
         assert [(share.memory, share.cores) for share in granted(pod)["probe"]] == [(16276, 0)]
         documents, _ = offline("03", "--aliyun-unit=MiB")

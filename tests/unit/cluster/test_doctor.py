@@ -1,4 +1,4 @@
-"""Bad ground is described in one sentence each, before anything is changed."""
+"""Each problem of the machine is reported as one sentence, before anything is changed."""
 
 import collections
 import shutil
@@ -44,7 +44,7 @@ def test_an_old_go_and_no_compiler_are_named(monkeypatch: pytest.MonkeyPatch, tm
 def test_without_control_groups_it_says_so(tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text("22 1 8:1 / / rw - ext4 /dev/root rw\n")
-    with pytest.raises(errors.BadGround, match="control groups"):
+    with pytest.raises(errors.PreflightError, match="control groups"):
         cgroups.hierarchies(mounts)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from cluster import linux, units
 
 
-def furnish(mounts: Iterable[units.Mount]) -> None:
+def setup_mounts(mounts: Iterable[units.Mount]) -> None:
     """Cuts the caller's mount namespace off from the machine's and makes the mounts in it, in order."""
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     # Shared among themselves: volumes that a container mounts are to appear in the kubelet's and in other containers.

@@ -29,8 +29,8 @@ PATIENCE = 120.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m demo.tour PLAN install`, `… metrics`, and `… pods TABLE`."""
-    parser = argparse.ArgumentParser(prog="python -m demo.tour", description=__doc__)
+    """`python -m demo.walkthrough PLAN install`, `… metrics`, and `… pods TABLE`."""
+    parser = argparse.ArgumentParser(prog="python -m demo.walkthrough", description=__doc__)
     parser.add_argument("plan", type=Path, help="what the demo decided at its start, JSON")
     commands = parser.add_subparsers(required=True, dest="command")
     commands.add_parser("install")

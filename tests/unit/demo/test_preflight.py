@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster import doctor, settings
-from demo import ground
+from demo import preflight
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,18 +37,18 @@ def script(path: Path, text: str) -> None:
 
 
 def test_without_kubeconfig_a_local_cluster_is_meant() -> None:
-    plan = ground.plan({})
+    plan = preflight.plan({})
     assert not plan.existing
     assert plan.driver == "simulated"
 
 
 def test_the_local_clusters_own_kubeconfig_means_the_local_cluster() -> None:
     own = settings.Layout(settings.DEFAULT_NAME).published_kubeconfig
-    assert not ground.plan({"KUBECONFIG": str(own)}).existing
+    assert not preflight.plan({"KUBECONFIG": str(own)}).existing
 
 
 def test_a_cluster_of_the_users_own(existing: dict[str, str]) -> None:
-    plan = ground.plan(existing)
+    plan = preflight.plan(existing)
     assert plan.existing
     assert plan.driver == "nvidia"
     assert plan.images["scheduler"] == "registry.example/kube-scheduler:v1.33.4"
@@ -65,8 +65,8 @@ def test_a_cluster_of_the_users_own(existing: dict[str, str]) -> None:
     ],
 )
 def test_what_can_not_be_meant_is_said(existing: dict[str, str], change: Mapping[str, str], sentence: str) -> None:
-    with pytest.raises(ground.BadGround) as caught:
-        ground.plan({**existing, **change})
+    with pytest.raises(preflight.PreflightError) as caught:
+        preflight.plan({**existing, **change})
     assert sentence in str(caught.value)
 
 
@@ -78,10 +78,10 @@ def test_what_can_not_be_meant_is_said(existing: dict[str, str], change: Mapping
     ],
 )
 def test_a_cluster_that_can_not_be_used_is_named(existing: dict[str, str], kubectl: str, sentence: str) -> None:
-    plan = ground.plan(existing)
+    plan = preflight.plan(existing)
     script(Path(plan.kubectl), kubectl)
-    with pytest.raises(ground.BadGround) as caught:
-        ground.require(plan, build=False)
+    with pytest.raises(preflight.PreflightError) as caught:
+        preflight.require(plan, build=False)
     assert sentence in str(caught.value)
     assert existing["KUBECONFIG"] in str(caught.value)
 
@@ -90,7 +90,7 @@ def test_a_cluster_that_answers_is_enough(existing: dict[str, str], monkeypatch:
     """No root, no compiler and no Go are asked for."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("CC", "no-such-compiler")
-    ground.require(ground.plan(existing), build=False)
+    preflight.require(preflight.plan(existing), build=False)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What `make demo` is asked to do, and whether the ground carries it: looked at before anything is changed.
+"""Read the options of `make demo` and check that this machine can run it, before anything is changed.
 
 Only the standard library: this runs before the project's Python environment exists.
 """
@@ -20,7 +20,7 @@ IMAGES = {"services": "IMAGE", "probe": "PROBE_IMAGE", "scheduler": "SCHEDULER_I
 """Variables that name the images of a cluster of the user's own."""
 
 
-class BadGround(Exception):
+class PreflightError(Exception):
     """Something is missing or in the way; the text says what to change."""
 
 
@@ -42,7 +42,7 @@ class Plan:
 def plan(environment: Mapping[str, str]) -> Plan:
     """Read what the user wants.
 
-    Raises BadGround with every problem, a sentence each.
+    Raises PreflightError with every problem, a sentence each.
     """
     chosen = environment.get("KUBECONFIG", "")
     local = settings.Layout(settings.DEFAULT_NAME).published_kubeconfig
@@ -59,7 +59,7 @@ def plan(environment: Mapping[str, str]) -> Plan:
                 " cluster, which has images and simulated GPUs of its own."
             )
         if problems:
-            raise BadGround("\n".join(problems))
+            raise PreflightError("\n".join(problems))
         return Plan(local, False, str(settings.BIN / "kubectl"), str(settings.BIN / "helm"), {}, "simulated")
     if not Path(chosen).is_file():
         problems.append(f"KUBECONFIG names {chosen}, which is not a file: name one, or unset it for a local cluster.")
@@ -74,7 +74,7 @@ def plan(environment: Mapping[str, str]) -> Plan:
             f"{' and '.join(lacking)} can't be found on the PATH: install what is missing, or run `make cluster`."
         )
     if problems:
-        raise BadGround("\n".join(problems))
+        raise PreflightError("\n".join(problems))
     return Plan(Path(chosen).resolve(), True, tools["kubectl"] or "", tools["helm"] or "", images, driver or "nvidia")
 
 
@@ -86,7 +86,7 @@ def _tool(name: str) -> str | None:
 def require(wanted: Plan, *, build: bool) -> None:
     """Look at the machine before anything is changed; `build`: the Kubernetes programs aren't current.
 
-    Raises BadGround with every problem, a sentence each.
+    Raises PreflightError with every problem, a sentence each.
     """
     problems = [] if _has_venv() else ["Python can't make environments here: run `apt-get install python3-venv`."]
     if wanted.existing:
@@ -97,7 +97,7 @@ def require(wanted: Plan, *, build: bool) -> None:
     else:
         problems += _local_problems(build=build)
     if problems:
-        raise BadGround("\n".join(dict.fromkeys(problems)))
+        raise PreflightError("\n".join(dict.fromkeys(problems)))
 
 
 def _local_problems(*, build: bool) -> list[str]:
