@@ -16,7 +16,7 @@ from demo import install, report, walkthrough
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import allocations, gpus, names, quantities
 from unigpu.allocations import Share
-from unigpu.units import BYTES_PER_MIB
+from unigpu.units import BYTES_PER_MIB, GpuUuid
 
 FOLDER = Path(__file__).parents[2] / "examples" / "manifests"
 NAMESPACE = "manifests"
@@ -36,7 +36,7 @@ class Outcome:
 
     shares: dict[str, tuple[Of, ...]]
     """By container, what it has of each of its GPUs."""
-    node_gpus: int
+    gpus: int
     """Different GPUs that all pods have together."""
     pods: int = 1
     isolated: bool = True
@@ -168,7 +168,7 @@ def told(kube: Kube, namespace: str, pod: dict[str, Any], container: str) -> dic
     )
 
 
-def best_link(kube: Kube, pair: set[str]) -> bool:
+def best_link(kube: Kube, pair: set[GpuUuid]) -> bool:
     """Whether no two free GPUs are nearer to each other; the Job of manifest 04 has one of them at most."""
     (node,) = kube.json("get", "nodes")["items"]
     node_gpus = gpus.load(node["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
@@ -179,7 +179,7 @@ def best_link(kube: Kube, pair: set[str]) -> bool:
         for other, quality in gpu.links.items()
         if not {gpu.uuid, other} & (taken - pair)
     }
-    return links[frozenset(pair)] == max(links.values())  # type: ignore[index]
+    return links[frozenset(pair)] == max(links.values())
 
 
 @pytest.mark.parametrize("number", OUTCOMES, ids=title)
@@ -196,7 +196,7 @@ def test_pods_get_what_the_manifest_says(
     )
     documents, _ = offline(number)
     assert same(pods, documents)
-    used = set()
+    used: set[GpuUuid] = set()
     for pod in pods:
         shares = granted(pod)
         got = {name: tuple((share.memory, share.cores) for share in each) for name, each in shares.items()}
@@ -207,7 +207,7 @@ def test_pods_get_what_the_manifest_says(
             limit = None if outcome.isolated else GPU
             assert seen == [(share.gpu, limit or share.memory) for share in each]
             assert words["environment"].items() >= outcome.environment.items()
-            used |= {str(share.gpu) for share in each}
+            used |= {share.gpu for share in each}
     assert len(used) == outcome.gpus
     if number in LINKED:
         assert best_link(kube, used)

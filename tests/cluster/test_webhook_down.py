@@ -1,5 +1,6 @@
 """No webhook answers: whatever the failure policy, nobody gets a GPU without limits, and other pods notice nothing."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -151,12 +152,12 @@ def test_ignore_lets_pods_in_without_gpus_and_they_are_reported(
             assert "gpus" not in words
             tell(f"Ignore  {name:26} runs without a GPU: {words}")
             continue
-        why = wait_for(f"{name} is held up", lambda name=name: stuck(kube, name), PATIENCE)
+        why = wait_for(f"{name} is held up", functools.partial(stuck, kube, name), PATIENCE)
         assert phase(kube, name) != "Running" and report.told(kube, NAMESPACE, name) is None
         tell(f"Ignore  {name:26} {phase(kube, name)}, {why[:110]}")
     up(kube)
     for name in ASKING:
-        wait_for(f"{name} is reported", lambda name=name: reported(kube, name), PATIENCE)
+        wait_for(f"{name} is reported", functools.partial(reported, kube, name), PATIENCE)
         tell(f"Ignore  {name:26} reported: event {SKIPPED}: {reported(kube, name)}")
     counts = wait_for("every replica counts them", lambda: counted(kube), PATIENCE)
     tell(f"Ignore  {names.METRIC_WEBHOOK_SKIPPED} {counts}")
