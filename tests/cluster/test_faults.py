@@ -128,7 +128,7 @@ def check_new_pod(kube: Kube, image: str, part: str) -> None:
     wait_for(f"a pod can be created after {part} was killed", lambda: make(kube, name, image), PATIENCE)
     output = wait_for(
         f"{name} reports what it sees",
-        lambda: report.told(kube, NAMESPACE, name),
+        lambda: report.probe_output(kube, NAMESPACE, name),
         PATIENCE,
         lambda: kube.run("describe", "pod", "-n", NAMESPACE, name),
     )
@@ -160,7 +160,7 @@ def check_all(kube: Kube) -> None:
         for gpu, use in allocations.pod_usage(allocation, {}).items():
             taken[gpu] = taken.get(gpu, GpuUsage()).plus(use)
         name = one["metadata"]["name"]
-        look = functools.partial(report.told, kube, NAMESPACE, name)
+        look = functools.partial(report.probe_output, kube, NAMESPACE, name)
         words = wait_for(f"{name} reports what it sees", look, PATIENCE)
         share = allocation.containers["main"][0]
         assert [gpu["uuid"] for gpu in words["gpus"]] == [share.gpu]

@@ -157,12 +157,12 @@ def granted(pod: dict[str, Any]) -> dict[str, tuple[Share, ...]]:
     return {name: tuple(shares) for name, shares in allocation.containers.items()}
 
 
-def told(kube: Kube, namespace: str, pod: dict[str, Any], container: str) -> dict[str, Any]:
+def output(kube: Kube, namespace: str, pod: dict[str, Any], container: str) -> dict[str, Any]:
     """What the container's program says of its GPUs."""
     name = pod["metadata"]["name"]
     return wait_for(
-        f"{name} tells what it sees",
-        lambda: report.told(kube, namespace, name, container),
+        f"{name} reports what it sees",
+        lambda: report.probe_output(kube, namespace, name, container),
         PATIENCE,
         lambda: kube.run("describe", "pod", name, "-n", namespace),
     )
@@ -202,7 +202,7 @@ def test_pods_get_what_the_manifest_says(
         got = {name: tuple((share.memory, share.cores) for share in each) for name, each in shares.items()}
         assert got == outcome.shares
         for name, each in shares.items():
-            words = told(kube, namespace, pod, name)
+            words = output(kube, namespace, pod, name)
             seen = [(gpu["uuid"], gpu["total_bytes"] // BYTES_PER_MIB) for gpu in words["gpus"]]
             limit = None if outcome.isolated else GPU
             assert seen == [(share.gpu, limit or share.memory) for share in each]
@@ -241,7 +241,7 @@ def test_what_means_nothing_is_refused(kube: Kube, probe_image: str, namespace: 
     try:
         kube.apply(walkthrough.manifest(number, probe_image), namespace)
     except CommandFailed as refused:
-        said = refused.told
+        said = refused.stderr
     else:  # a controller is let in; its pods aren't
         said = wait_for("the controller's event says why", lambda: why(kube, "FailedCreate"), PATIENCE)
     assert reason in said
@@ -309,7 +309,7 @@ def test_units_of_mib_are_the_platforms_choice(
         assert [(share.memory, share.cores) for share in granted(pod)["probe"]] == [(16276, 0)]
         documents, _ = offline("03", "--aliyun-unit=MiB")
         assert same([pod], documents)
-        (gpu,) = told(kube, namespace, pod, "probe")["gpus"]
+        (gpu,) = output(kube, namespace, pod, "probe")["gpus"]
         assert gpu["total_bytes"] == 16276 * BYTES_PER_MIB
     finally:
         install.install(kube, by_role, simulated=True)

@@ -33,12 +33,14 @@ def run(kube: Kube, number: str, image: str, pods: int = 1) -> list[tuple[dict[s
     def look() -> list[tuple[dict[str, Any], dict[str, Any]]] | None:
         found = []
         for pod in kube.items("pods", NAMESPACE):
-            words = report.told(kube, NAMESPACE, pod["metadata"]["name"])
+            words = report.probe_output(kube, NAMESPACE, pod["metadata"]["name"])
             if words:
                 found.append((pod, words))
         return found if len(found) == pods else None
 
-    return wait_for(f"the {pods} pods of manifest {number} tell what they see", look, PATIENCE, lambda: describe(kube))
+    return wait_for(
+        f"the {pods} pods of manifest {number} report what they see", look, PATIENCE, lambda: describe(kube)
+    )
 
 
 def describe(kube: Kube) -> str:
@@ -114,8 +116,8 @@ def test_a_share_past_its_limit_leaves_the_gpu_s_other_pods_unharmed(
 def test_a_pod_that_asks_for_half_a_gpu_without_memory_is_refused(kube: Kube, probe_image: str, namespace: str) -> None:
     with pytest.raises(CommandFailed) as refused:
         kube.apply(walkthrough.manifest("15", probe_image), NAMESPACE)
-    assert "tencent.com/vcuda-core" in refused.value.told
-    assert "150" in refused.value.told
+    assert "tencent.com/vcuda-core" in refused.value.stderr
+    assert "150" in refused.value.stderr
     kube.apply(walkthrough.manifest("14", probe_image), NAMESPACE)
     told = wait_for(
         "the Deployment's event says why it has no pod",
