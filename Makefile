@@ -56,4 +56,4 @@ demo: ## From nothing to vendors' pods on a real cluster with simulated GPUs, an
 	@python3 -m demo
 
 metrics: $(SETUP) ## What Prometheus would read from the demo's cluster
-	@$(PYTHON) -m demo.tour build/logs/demo/plan.json metrics
+	@$(PYTHON) -m demo.walkthrough build/logs/demo/plan.json metrics

@@ -20,13 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from unigpu import grants, names, policy, usage
 from unigpu.allocations import Share
@@ -109,8 +111,8 @@ def through_families(page: bytes) -> float:
         if family.name.startswith("unigpu_container")
     ]
 
-    class Families:
-        def collect(self):
+    class Families(Collector):
+        def collect(self) -> Iterator[Metric]:
             for name, samples, first in known:
                 family = GaugeMetricFamily(name, name, labels=list(first[0].labels) if first else [])
                 for labels, value in samples:

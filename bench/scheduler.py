@@ -43,9 +43,11 @@ def make(nodes: int, gpus: int, mixed: bool) -> CapacityLedger:
     books = CapacityLedger()
     for number in range(nodes):
         name = f"node-{number:05}"
-        gpus = [Gpu(GpuUuid(f"GPU-{name}-{index}"), index, index, "NVIDIA A100", MiB(GPU)) for index in range(gpus)]
-        books.set_node(name, gpus, NodeMode.MIXED, None)
-        for gpu in gpus if mixed else ():
+        node_gpus = [
+            Gpu(GpuUuid(f"GPU-{name}-{index}"), index, index, "NVIDIA A100", MiB(GPU)) for index in range(gpus)
+        ]
+        books.set_node(name, node_gpus, NodeMode.MIXED, None)
+        for gpu in node_gpus if mixed else ():
             for share in range(chance.randrange(4)):
                 use = GpuUsage(MiB(chance.randrange(1000, 12000)), chance.randrange(0, 30), 1)
                 books.book(f"{gpu.uuid}-{share}", Booking("default/p", name, {gpu.uuid: use}))

@@ -13,51 +13,59 @@ from cluster import build, doctor, errors, progress, settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, 1 after an error that it has explained, 130 after Ctrl-C."""
+    """Run one command; return 0, 1 after an error that was printed, or 130 after Ctrl-C."""
     chosen = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half made is tidied up, as after Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         return int(chosen.run(chosen))
     except errors.ClusterError as problem:
         progress.note(str(problem))
         return 1
     except KeyboardInterrupt:
-        progress.note("\nInterrupted; `up` goes on from here, `down` removes what there is.")
+        progress.note("\nInterrupted. `up` resumes from here; `down` removes what was started.")
         return 128 + signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m cluster", description="A local Kubernetes cluster from source.")
+    parser = argparse.ArgumentParser(
+        prog="python -m cluster", description="Run a local Kubernetes cluster built from source."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--name", default=settings.DEFAULT_NAME, help="which cluster (default: %(default)s)")
+        sub.add_argument("--name", default=settings.DEFAULT_NAME, help="name of the cluster (default: %(default)s)")
         return sub
 
     def sized(sub: argparse.ArgumentParser) -> None:
         default = settings.Settings()
         sub.add_argument("--nodes", type=int, default=default.nodes, help="number of nodes (default: %(default)s)")
-        sub.add_argument("--gpus", type=int, default=default.gpus, help="simulated GPUs a node (default: %(default)s)")
-        sub.add_argument("--profile", default=default.profile, help="model of the GPUs (default: %(default)s)")
+        sub.add_argument(
+            "--gpus", type=int, default=default.gpus, help="simulated GPUs per node; 0 for none (default: %(default)s)"
+        )
+        sub.add_argument(
+            "--profile",
+            default=default.profile,
+            help="GPU model to simulate, see `unigpu-sim create --help` (default: %(default)s)",
+        )
 
-    sub = commands.add_parser("build", help="build the programs whose sources changed")
+    sub = commands.add_parser("build", help="build the programs whose sources have changed")
     sub.set_defaults(run=_build)
-    sub = command("up", "start the cluster, or repair it")
+    sub = command("up", "start the cluster, or repair it if it is running")
     sized(sub)
     sub.set_defaults(run=_up)
-    sub = command("down", "end the cluster and remove every trace of it")
+    sub = command("down", "stop the cluster and remove every trace of it")
     sub.set_defaults(run=_down)
-    sub = command("status", "say what runs")
+    sub = command("status", "show which parts of the cluster run and where their logs are")
     sub.set_defaults(run=_status)
-    sub = command("images", "make the images that are missing, load them into a running cluster, print their names")
+    sub = command("images", "build the missing images, load them into the running cluster, and print their names")
     sub.set_defaults(run=_images)
-    sub = command("doctor", "say what keeps this machine from carrying a cluster")
+    sub = command("doctor", "check whether this machine can run a cluster")
     sized(sub)
     sub.set_defaults(run=_doctor)
-    sub = command("enter", "run a command inside of a node")
-    sub.add_argument("--node", type=int, default=1, help="which node (default: %(default)s)")
-    sub.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
+    sub = command("enter", "run a command inside a node")
+    sub.add_argument("--node", type=int, default=1, help="number of the node, from 1 (default: %(default)s)")
+    sub.add_argument("command", nargs=argparse.REMAINDER, help="command and its arguments (default: /bin/bash)")
     sub.set_defaults(run=_enter)
     return parser
 
@@ -120,15 +128,15 @@ def _doctor(chosen: argparse.Namespace) -> int:
     for problem in dict.fromkeys(problems):
         progress.note(problem)
     if not problems:
-        progress.note("This machine can carry a cluster.")
+        progress.note("This machine can run the local cluster.")
     return 1 if problems else 0
 
 
 def _enter(chosen: argparse.Namespace) -> int:
-    from cluster import entering
+    from cluster import nsenter
 
     command = [word for word in chosen.command if word != "--"] or ["/bin/bash"]
-    return subprocess.call(entering.command(settings.Layout(chosen.name), chosen.node, command), env=dict(os.environ))
+    return subprocess.call(nsenter.command(settings.Layout(chosen.name), chosen.node, command), env=dict(os.environ))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Images without an image builder: one layer of given files, in the archive format of `docker save`.
+"""Write images without an image builder: one layer of given files, in the archive format of `docker save`.
 
-The same content gives the same bytes, so that an image can be named after what is in it.
+The same content always gives the same bytes, so an image can be named after a hash of its content.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Entry:
 
 
 def architecture() -> str:
-    """The machine's architecture, in the words of image configurations."""
+    """Return the machine's architecture as image configurations spell it."""
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 def write(
     file: pathlib.Path, name: str, entries: Iterable[Entry], command: Sequence[str], *, entry_point: bool = True
 ) -> None:
-    """Writes an image archive of these files; `command` is its entry point, or only its default command."""
+    """Write an image archive of these files; `command` is its entry point, or only its default command."""
     file.parent.mkdir(parents=True, exist_ok=True)
     layer = file.with_name(f".{file.name}.layer.{os.getpid()}")
     try:
@@ -50,7 +50,7 @@ def write(
 def wrap(
     file: pathlib.Path, name: str, layer: pathlib.Path, command: Sequence[str], *, entry_point: bool = False
 ) -> None:
-    """Writes an image archive, whole or not at all, whose one layer is a tar file that exists."""
+    """Write an image archive atomically; its one layer is an existing tar file."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with layer.open("rb") as stream:
         layer_digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -63,7 +63,7 @@ def wrap(
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             },
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
-            # Builders that put layers on top of this one want a line for each that is there.
+            # Image builders that add layers expect one history entry per existing layer.
             "history": [{"created_by": "unigpu local cluster"}],
         }
     ).encode()

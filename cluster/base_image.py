@@ -1,4 +1,4 @@
-"""The base of the project's images where no registry can be reached: Debian with Python, straight from its packages."""
+"""Build the base of the project's images without a registry: Debian with Python, directly from Debian packages."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from cluster.images import FOLDER, LOCAL, Image
 
 SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "libstdc++6")
-"""What every image of the project stands on; gRPC's wheel is linked with the C++ library."""
+"""Packages that every image of the project needs; gRPC's wheel is linked with the C++ library."""
 
 LEFT_OUT = ("man", "doc", "locale", "info")
-"""Of /usr/share. Removed at the end: dpkg itself would filter each package through a program, twice."""
+"""Folders of /usr/share to remove at the end. Excluding them through dpkg would run a filter twice for each package."""
 SOURCES = (pathlib.Path("/etc/apt/sources.list.d/debian.sources"), pathlib.Path("/etc/apt/sources.list"))
-"""Where Debian keeps the machine's choice of a mirror, newest form first."""
+"""Files in which Debian records the machine's mirror, newest format first."""
 
 
 def base() -> Image:
-    """The base as it is to be; `make` makes it."""
+    """Describe the base image; `make` builds it."""
     tag = stamps.digest([], [SUITE, *PACKAGES, *LEFT_OUT, archive.architecture()])
     return Image(f"{LOCAL}base:{tag}", FOLDER / f"base-{tag}.tar")
 
 
 def make(image: Image) -> None:
-    """Makes the base unless it is there. Raises BuildFailed with what mmdebstrap says."""
+    """Build the base image unless it exists. Raises BuildFailed with the output of mmdebstrap."""
     if not image.file.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         with progress.step("base image from Debian packages"), tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
@@ -48,13 +48,13 @@ def _command(options: pathlib.Path, layer: pathlib.Path) -> list[str]:
         "--format=tar",
         SUITE,
         str(layer),
-        # Without this it would ask Debian's own servers, which a machine with a mirror may not reach.
+        # By default mmdebstrap contacts Debian's own servers, which a machine with a mirror may be unable to reach.
         *sources[:1],
     ]
 
 
 def _machine_options() -> str:
-    """How this machine's apt downloads: proxy, retries, what it trusts."""
+    """Return the download options of this machine's apt: proxy, retries, trust."""
     dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
     wanted = ("Acquire::http::", "Acquire::https::", "Acquire::Retries", "Acquire::Check-Valid-Until")
     return "".join(f"{line}\n" for line in dump.splitlines() if line.startswith(wanted))

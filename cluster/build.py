@@ -1,4 +1,4 @@
-"""The programs of the cluster, from source: `python -m cluster build`. Needs nothing but Python's own library.
+"""Build the programs of the cluster from source: `python -m cluster build`. Uses only the standard library.
 
 Two Go modules, because their dependencies clash: Kubernetes with etcd and Helm as one binary (one link instead of
 eight), and containerd with its shim and its client. The version of each is in its go.mod.
@@ -30,15 +30,15 @@ KUBERNETES_LINKS = (
 CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 
 MEMORY_FOR_SPEED = 3 * 1024**3
-"""Bytes for each processor, which compiles one package at a time; chosen with room to spare."""
+"""Bytes per CPU, each of which compiles one package at a time; deliberately generous."""
 
 LEAN = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false")
-"""No debug information: a third of the size. Nothing inlined but in Go's own library: these programs serve a cluster of
-one machine, which waits for their compilation, a fifth shorter that way, more than for them."""
+"""No debug information, which makes the binary a third smaller, and inlining only in Go's standard library, which makes
+compilation a fifth shorter. On a one-machine cluster, build time matters more than the speed of these programs."""
 
 
 def build_all() -> None:
-    """Builds what is missing or whose sources changed. Raises BuildFailed, BadGround."""
+    """Build every program that is missing or whose sources changed. Raises BuildFailed, PreflightError."""
     settings.BIN.mkdir(parents=True, exist_ok=True)
     for module in _modules():
         if not module.is_current():
@@ -52,7 +52,7 @@ def build_all() -> None:
 
 
 def required(module: str, requirement: str) -> str:
-    """The version that a module's go.mod requires of another module."""
+    """Return the version of another module that a module's go.mod requires."""
     text = (SOURCES / module / "go.mod").read_text()
     found = re.search(rf"^\s*(?:require )?{re.escape(requirement)} (v\S+)", text, re.MULTILINE)
     if found is None:
@@ -78,13 +78,13 @@ def _containerd_flags() -> str:
 
 
 def is_current() -> bool:
-    """Whether both Go modules are built from the sources as they are."""
+    """Return whether both Go modules are built from the current sources."""
     return all(module.is_current() for module in _modules())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Module:
-    """A Go module and what it is built into."""
+    """A Go module and the programs that it is built into."""
 
     name: str
     packages: tuple[str, ...]
@@ -103,11 +103,11 @@ class Module:
         return stamps.digest(sources, [*LEAN, self.link_flags, *self.packages])
 
     def is_current(self) -> bool:
-        """Whether its products are those of its inputs."""
+        """Return whether its programs were built from its current inputs."""
         return stamps.current(self.stamp, self.inputs(), [settings.BIN / product for product in self.products])
 
     def build(self) -> None:
-        """Compiles and links. Raises BuildFailed."""
+        """Compile and link. Raises BuildFailed."""
         value = self.inputs()
         with progress.step(f"building {self.name} from source"):
             command = ["go", "build", *LEAN, "-ldflags", self.link_flags, "-o", str(self.output), *self.packages]
@@ -116,7 +116,7 @@ class Module:
 
 
 def _collector() -> dict[str, str]:
-    """Lets Go's compiler collect garbage less often where memory allows, which takes less processor time."""
+    """Return settings that make Go's compiler collect garbage less often, where memory allows, to save CPU time."""
     available = re.search(r"^MemAvailable:\s+(\d+) kB", pathlib.Path("/proc/meminfo").read_text(), re.MULTILINE)
     plenty = available is not None and int(available[1]) * 1024 >= MEMORY_FOR_SPEED * (os.cpu_count() or 1)
     return {"GOGC": "400"} if plenty and "GOGC" not in os.environ else {}
@@ -130,7 +130,7 @@ def _modules() -> tuple[Module, Module]:
 
 
 def build_pause() -> pathlib.Path:
-    """Compiles the pause program; returns its path."""
+    """Compile the pause program; return its path."""
     source, program = SOURCES / "pause.c", settings.BIN / "pause"
     value = stamps.digest([source])
     if not stamps.current(settings.BIN / ".pause.stamp", value, [program]):
@@ -141,7 +141,7 @@ def build_pause() -> pathlib.Path:
 
 
 def run(command: Sequence[str], folder: pathlib.Path, environment: dict[str, str] | None = None) -> None:
-    """Runs a builder. Raises BuildFailed with the end of what it said."""
+    """Run a builder. Raises BuildFailed with the last lines of its output."""
     try:
         done = subprocess.run(
             command,
@@ -152,13 +152,13 @@ def run(command: Sequence[str], folder: pathlib.Path, environment: dict[str, str
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
-            # Whatever ends this process, the builder doesn't go on while a second one begins.
+            # When this process ends for any reason, the builder must not keep running next to a second one.
             preexec_fn=lambda: linux.die_with_parent(signal.SIGTERM),
         )
     except FileNotFoundError:
-        raise errors.BadGround(
-            f"The program {command[0]!r} is missing; `python -m cluster doctor` says more."
+        raise errors.PreflightError(
+            f"The program {command[0]!r} is missing; run `python -m cluster doctor` to see what to install."
         ) from None
     if done.returncode != 0:
         tail = "\n".join(done.stdout.splitlines()[-40:])
-        raise errors.BuildFailed(f"{command[0]} failed with {done.returncode}:\n{tail}")
+        raise errors.BuildFailed(f"{command[0]} failed with exit status {done.returncode}:\n{tail}")

@@ -1,6 +1,6 @@
-"""The cluster's certificates: one authority, one certificate for each part that shows or checks one.
+"""Create the cluster's certificates: one authority, and one certificate for each part that needs one.
 
-They last ten years, and are made once for each cluster: `down` removes them with the rest.
+They are created once per cluster and are valid for ten years; `down` removes them with everything else.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from cluster import units
 
 LIFETIME = datetime.timedelta(days=3650)
 ALLOWANCE = datetime.timedelta(hours=1)
-"""How far a clock may be behind the one that made the certificate."""
+"""Tolerated lag of another machine's clock."""
 
 
 def make_all(
     folder: pathlib.Path, api_names: Iterable[str], api_addresses: Iterable[str], nodes: dict[str, str]
 ) -> None:
-    """Makes what is missing in the folder; `nodes` maps the name of each node to its address."""
+    """Create the missing certificates in the folder; `nodes` maps the name of each node to its address."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "service-accounts.key").exists():
         _write_key(folder / "service-accounts.key", ec.generate_private_key(ec.SECP256R1()))
@@ -84,7 +84,7 @@ def _issue(
     names: Iterable[str] = (),
     addresses: Iterable[str] = (),
 ) -> None:
-    """Makes FILE.crt and FILE.key, good for a server and for a client, unless they are there."""
+    """Create FILE.crt and FILE.key, valid for servers and clients, unless they exist."""
     if (folder / f"{file}.crt").exists():
         return
     authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())

@@ -1,7 +1,7 @@
-"""The cluster's own branch in each hierarchy of control groups, version 1 and version 2.
+"""The cluster's control groups, in every hierarchy of version 1 and version 2.
 
-/unigpu-NAME-MARK               of one cluster
-/unigpu-NAME-MARK/UNIT          of one unit; the kubelet of a node puts the pods below it
+/unigpu-NAME-MARK               one cluster
+/unigpu-NAME-MARK/UNIT          one unit; the kubelet of a node creates the pods' groups below it
 /unigpu-NAME-MARK/UNIT/system   the unit's own programs (in version 2 only leaves hold processes)
 """
 
@@ -20,19 +20,19 @@ MOUNT = pathlib.Path("/sys/fs/cgroup")
 
 
 def branch(layout: settings.Layout) -> str:
-    """The cluster's control group."""
+    """Return the cluster's control group."""
     return f"/unigpu-{layout.name}-{layout.mark}"
 
 
 def unit_group(layout: settings.Layout, unit: str) -> str:
-    """A unit's control group, for a node the root of its pods."""
+    """Return a unit's control group; for a node, its pods are below it."""
     return f"{branch(layout)}/{unit}"
 
 
 def hierarchies(mounts: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> list[tuple[pathlib.Path, str]]:
-    """Where the hierarchies are mounted, each with its kind (cgroup or cgroup2).
+    """Return the mount points of the hierarchies, each with its kind (cgroup or cgroup2).
 
-    Raises BadGround when there are none.
+    Raises PreflightError when there are none.
     """
     found = []
     for line in mounts.read_text().splitlines():
@@ -42,15 +42,17 @@ def hierarchies(mounts: pathlib.Path = pathlib.Path("/proc/self/mountinfo")) -> 
         if kind in ("cgroup", "cgroup2") and (place == MOUNT or place.parent == MOUNT):
             found.append((place, kind))
     if not found:
-        raise errors.BadGround("No control groups are mounted at /sys/fs/cgroup; mount them, Kubernetes needs them.")
+        raise errors.PreflightError(
+            "Kubernetes needs control groups, and none are mounted at /sys/fs/cgroup: mount them."
+        )
     return found
 
 
 def make(layout: settings.Layout, unit: str) -> tuple[str, ...]:
-    """Makes a unit's control groups; returns the folders that its processes are to join.
+    """Create a unit's control groups; return the folders that its processes must join.
 
-    What a unit that was killed has left below is removed first: a kubelet looks at every group of pods that it finds,
-    and takes seconds for each whose container is gone.
+    Groups that a killed unit left behind are removed first: a kubelet inspects every pod group that it finds, and
+    spends seconds on each one whose container is gone.
     """
     folders = []
     for place, kind in hierarchies():
@@ -61,7 +63,7 @@ def make(layout: settings.Layout, unit: str) -> tuple[str, ...]:
                 _hand_down(group)
             group = group / part
             group.mkdir(exist_ok=True)
-            # A cpuset of version 1 begins empty, and takes no process until it has processors and memory.
+            # A version 1 cpuset starts empty, and accepts no process until it has CPUs and memory nodes.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 if kind == "cgroup" and (group / file).exists() and not (group / file).read_text().strip():
                     (group / file).write_text((group.parent / file).read_text())
@@ -70,32 +72,32 @@ def make(layout: settings.Layout, unit: str) -> tuple[str, ...]:
 
 
 def _prune(top: pathlib.Path) -> None:
-    """Removes the groups that hold nobody."""
+    """Remove the groups without processes."""
     for folder, _, _ in os.walk(top, topdown=False):
-        with contextlib.suppress(OSError):  # it holds somebody
+        with contextlib.suppress(OSError):  # it has processes
             pathlib.Path(folder).rmdir()
 
 
 def _hand_down(group: pathlib.Path) -> None:
-    """Lets the children of a version 2 group use the controllers that it has."""
+    """Enable all controllers of a version 2 group for its children."""
     for controller in (group / "cgroup.controllers").read_text().split():
         with contextlib.suppress(OSError):
             (group / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def join(folders: Iterable[str]) -> None:
-    """Moves the caller, and with it what it will start, into the control groups."""
+    """Move the calling process, and so all its future children, into the control groups."""
     for folder in folders:
         (pathlib.Path(folder) / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def exists(layout: settings.Layout) -> bool:
-    """Whether there is a control group of the cluster."""
+    """Return whether the cluster has a control group."""
     return any((place / branch(layout).strip("/")).exists() for place, _ in hierarchies())
 
 
 def members(layout: settings.Layout) -> set[int]:
-    """The processes that are in any of the cluster's control groups."""
+    """Return the processes in any of the cluster's control groups."""
     found: set[int] = set()
     for place, _ in hierarchies():
         for folder, _, _ in os.walk(place / branch(layout).strip("/")):
@@ -105,10 +107,10 @@ def members(layout: settings.Layout) -> set[int]:
 
 
 def remove(layout: settings.Layout, patience: float = 20.0) -> None:
-    """Removes the cluster's control groups, waiting for the kernel to bury what was killed in them.
+    """Remove the cluster's control groups; wait until the kernel has reaped the processes killed in them.
 
-    Only processes that the cluster started are ever in them; one that is left over is killed. Raises StepFailed when
-    a group can't be removed within `patience` seconds.
+    The groups only ever contain processes that the cluster started, so remaining ones are killed. Raises StepFailed
+    when a group can't be removed within `patience` seconds.
     """
     deadline = time.monotonic() + patience
     for place, _ in hierarchies():
@@ -121,5 +123,7 @@ def remove(layout: settings.Layout, patience: float = 20.0) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
-                raise errors.StepFailed(f"The control group {top} can't be removed; see its cgroup.procs.")
+                raise errors.StepFailed(
+                    f"Can't remove the control group {top}: it still has processes, listed in its cgroup.procs."
+                )
             time.sleep(0.05)

@@ -10,7 +10,7 @@ UNIT = "control-plane"
 
 
 def describe(layout: settings.Layout, known: state.State) -> units.Unit:
-    """The unit; writes the kubeconfigs of its programs."""
+    """Describe the unit, and write the kubeconfigs of its programs."""
     certificates = layout.certificates
     for identity in ("controller-manager", "scheduler"):
         kubeconfigs.write(
@@ -50,7 +50,7 @@ def _etcd(layout: settings.Layout, known: state.State) -> units.Program:
         f"--key-file={certificates / 'etcd.key'}",
         f"--trusted-ca-file={certificates / 'ca.crt'}",
         "--client-cert-auth",
-        # Its data are as short-lived as the cluster; a power cut takes both.
+        # The data live only as long as the cluster, and a power cut ends both.
         "--unsafe-no-fsync",
         "--log-level=warn",
     )
@@ -75,14 +75,14 @@ def _api_server(layout: settings.Layout, known: state.State) -> units.Program:
         f"--kubelet-certificate-authority={certificates / 'ca.crt'}",
         f"--kubelet-client-certificate={certificates / 'apiserver-kubelet.crt'}",
         f"--kubelet-client-key={certificates / 'apiserver-kubelet.key'}",
-        # Names of nodes are in no DNS, so exec and logs go by address.
+        # No DNS knows the nodes' names, so exec and logs use addresses.
         "--kubelet-preferred-address-types=InternalIP",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={certificates / 'service-accounts.key'}",
         f"--service-account-signing-key-file={certificates / 'service-accounts.key'}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
-        # Webhooks and aggregated APIs are reached at their pods: no kube-proxy runs beside the API server.
+        # The API server reaches webhooks and aggregated APIs at their pods' addresses, because no kube-proxy runs here.
         "--enable-aggregator-routing=true",
         "--allow-privileged=true",
         "--profiling=false",
@@ -102,7 +102,7 @@ def _controller_manager(layout: settings.Layout, known: state.State) -> units.Pr
         "--use-service-account-credentials=true",
         "--leader-elect=false",
         "--allocate-node-cidrs=false",
-        # It listens nowhere: a second cluster on the machine has the same default port.
+        # Don't listen: a second cluster on this machine would use the same default port.
         "--secure-port=0",
     )
 

@@ -1,4 +1,4 @@
-"""What of the machine goes into a target of a Dockerfile: the files that its stages copy."""
+"""Find the files that a target of a Dockerfile copies from the build context."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Stage:
     base: str
     lines: list[str]
     sources: list[str]
-    """What it copies from the build context."""
+    """Paths that it copies from the build context."""
     stages: list[str]
-    """The stages that it copies from."""
+    """Stages that it copies from."""
 
 
 def inputs(file: pathlib.Path, target: str) -> tuple[list[str], list[pathlib.Path]]:
-    """The instructions that make a target, and the files that they copy from the Dockerfile's folder.
+    """Return the instructions of a target, and the files that they copy from the Dockerfile's folder.
 
-    Raises BuildFailed, naming what is not there.
+    Raises BuildFailed, naming the missing stage or file.
     """
     rules = dockerignore.load(file.parent)
     preamble, stages = parse(file.read_text())
@@ -48,19 +48,21 @@ def inputs(file: pathlib.Path, target: str) -> tuple[list[str], list[pathlib.Pat
                 seen for start in _places(file.parent, source) for seen in dockerignore.seen(file.parent, start, rules)
             ]
             if not found:
-                raise errors.BuildFailed(f"{file.name} copies {source}, which is not there; is everything built?")
+                raise errors.BuildFailed(
+                    f"{file.name} copies {source}, which doesn't exist: build it first, with `make native`."
+                )
             paths += found
     return lines, paths
 
 
 def _places(context: pathlib.Path, source: str) -> list[pathlib.Path]:
-    """The files and folders that a source of COPY names."""
+    """Return the files and folders that a source of COPY names."""
     relative = source.strip("/")
     return [context] if relative in ("", ".") else sorted(context.glob(relative))
 
 
 def parse(text: str) -> tuple[list[str], list[Stage]]:
-    """The instructions before the first stage, and the stages."""
+    """Parse a Dockerfile into the instructions before the first stage, and the stages."""
     preamble: list[str] = []
     stages: list[Stage] = []
     for line in _instructions(text):
@@ -84,7 +86,7 @@ def parse(text: str) -> tuple[list[str], list[Stage]]:
 
 
 def _instructions(text: str) -> list[str]:
-    """Lines joined at their backslashes, without comments and empty ones."""
+    """Join lines at trailing backslashes, and drop comments and empty lines."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [line.strip() for line in joined.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Which files of a build context an image builder sees: the rules of .dockerignore."""
+"""Apply the rules of .dockerignore: which files of a build context an image builder sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """One line: paths that match, and what is below them, are left out, or taken in again."""
+    """One line: matching paths, and everything below them, are excluded, or included again."""
 
     pattern: str
     left_out: bool
@@ -28,7 +28,7 @@ class Rules:
     rules: tuple[Rule, ...]
 
     def left_out(self, path: str) -> bool:
-        """Whether the file of that relative path is not seen."""
+        """Return whether the file of that relative path is excluded."""
         verdict = False
         for rule in self.rules:
             if rule.expression.fullmatch(path):
@@ -36,14 +36,14 @@ class Rules:
         return verdict
 
     def barren(self, folder: str) -> bool:
-        """Whether nothing below that folder can be seen, so that it needs no visit."""
+        """Return whether everything below that folder is excluded, so that it needn't be visited."""
         return self.left_out(folder) and not any(
             rule.pattern.startswith((f"{folder}/", "*")) for rule in self.rules if not rule.left_out
         )
 
 
 def load(context: pathlib.Path) -> Rules:
-    """The rules of a build context; none if it has no .dockerignore."""
+    """Read the rules of a build context; none if it has no .dockerignore."""
     file = context / ".dockerignore"
     lines = file.read_text().splitlines() if file.exists() else []
     words = [line.strip() for line in lines]
@@ -57,7 +57,7 @@ def load(context: pathlib.Path) -> Rules:
 
 
 def seen(context: pathlib.Path, start: pathlib.Path, rules: Rules) -> Iterator[pathlib.Path]:
-    """Every file at or below `start` that an image builder sees."""
+    """Yield every file at or below `start` that an image builder sees."""
     if start.is_file():
         if not rules.left_out(str(start.relative_to(context))):
             yield start
@@ -71,7 +71,7 @@ def seen(context: pathlib.Path, start: pathlib.Path, rules: Rules) -> Iterator[p
 
 
 def _translate(pattern: str) -> str:
-    """A pattern as a regular expression: `*` within one folder, `**` across folders, `?` one character."""
+    """Translate a pattern to a regular expression: `*` within one folder, `**` across folders, `?` one character."""
     parts = []
     for part in re.split(r"(\*\*/|\*\*|\*|\?)", pattern):
         parts.append({"**/": "(.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part)))

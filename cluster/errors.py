@@ -1,28 +1,28 @@
-"""Every error that the local cluster raises on purpose.
+"""Errors of the local cluster.
 
 ClusterError
-├── BadGround       the machine can't carry a cluster as it is: the text says what to change
-├── Mismatch        a cluster of that name runs with other settings: the text says which
-├── StepFailed      a step went wrong or took too long: the text names the log to read
-└── BuildFailed     a compiler or an image builder failed: the text holds the end of its output
+├── PreflightError  this machine can't run a cluster; the text says what to change
+├── Mismatch        a cluster of that name runs with different settings; the text names them
+├── StepFailed      a step failed or took too long; the text names the log to read
+└── BuildFailed     a compiler or an image builder failed; the text ends with its last output
 """
 
 
 class ClusterError(Exception):
-    """Root of the tree; its text is a whole sentence for people."""
+    """Root of the tree; the text is a complete sentence for people."""
 
 
-class BadGround(ClusterError):
-    """The machine lacks something; raised before anything is changed."""
+class PreflightError(ClusterError):
+    """This machine can't run a cluster; raised before anything is changed."""
 
 
 class Mismatch(ClusterError):
-    """A cluster of that name is up with other settings than those asked for."""
+    """A cluster of that name is running with other settings than the requested ones."""
 
 
 class StepFailed(ClusterError):
-    """A part of the cluster did not come up, or did not go down, in time."""
+    """A part of the cluster did not start or stop in time."""
 
 
 class BuildFailed(ClusterError):
-    """A build ended with an error."""
+    """A build failed."""

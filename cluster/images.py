@@ -1,4 +1,4 @@
-"""The images of the cluster, made without a registry, and their way into the nodes."""
+"""Build the cluster's images without a registry, and load them into the nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cluster import archive, build, errors, pause_image, progress, settings, sta
 FOLDER = settings.BUILD / "images"
 BUSYBOX = pathlib.Path("/bin/busybox")
 LOCAL = "localhost/"
-"""Before the names of images that are made here: before a bare one, a container runtime puts its default registry."""
+"""Prefix of images that are built here: without it, a container runtime would add its default registry."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,17 +21,17 @@ class Image:
     """An image in an archive."""
 
     name: str
-    """What pods say; its tag is a hash of all that went into it."""
+    """Name that pods use; its tag is a hash of all inputs."""
     file: pathlib.Path
 
 
 def essential() -> list[Image]:
-    """What every cluster has: the pods' first process, and busybox for trying things out."""
+    """Return the images that every cluster has: the pods' pause process, and busybox for experiments."""
     return [pause(), busybox()]
 
 
 def pause() -> Image:
-    """The first process of each pod."""
+    """Return the image of each pod's first process, building it if necessary."""
     name = pause_image.name()
     image = Image(name, FOLDER / f"pause-{name.rpartition(':')[2]}.tar")
     if not image.file.exists():
@@ -41,9 +41,9 @@ def pause() -> Image:
 
 
 def busybox() -> Image:
-    """`localhost/busybox:local`, from Debian's static busybox."""
+    """Return `localhost/busybox:local`, built from Debian's static busybox."""
     if not BUSYBOX.exists():
-        raise errors.BadGround(f"{BUSYBOX} is missing: run `apt-get install busybox-static`.")
+        raise errors.PreflightError(f"{BUSYBOX} is not installed: run `apt-get install busybox-static`.")
     image = Image(f"{LOCAL}busybox:local", FOLDER / f"busybox-{stamps.digest([BUSYBOX])}.tar")
     if not image.file.exists():
         listing = subprocess.run([str(BUSYBOX), "--list"], check=True, capture_output=True, text=True)
@@ -57,11 +57,11 @@ def busybox() -> Image:
 
 
 def scheduler() -> Image:
-    """`localhost/kube-scheduler:HASH`, the stock scheduler as the cluster itself runs it."""
+    """Return `localhost/kube-scheduler:HASH`, the same stock scheduler that the cluster runs."""
     program, stamp = settings.BIN / "kubernetes", settings.BIN / ".kubernetes.stamp"
     if not (program.exists() and stamp.exists()):
-        raise errors.BadGround(
-            "Kubernetes is not built, and the image of kube-scheduler is made of it: run `make cluster`."
+        raise errors.PreflightError(
+            "The image of kube-scheduler needs the Kubernetes binary, which is not built yet: run `make cluster`."
         )
     tag = stamp.read_text()
     image = Image(f"{LOCAL}kube-scheduler:{tag}", FOLDER / f"kube-scheduler-{tag}.tar")
@@ -79,13 +79,13 @@ def scheduler() -> Image:
 
 
 def load(layout: settings.Layout, node: str, wanted: Iterable[Image]) -> None:
-    """Brings images into a running node that it doesn't have yet. Raises StepFailed with what the runtime says."""
+    """Load the images that a running node doesn't have yet. Raises StepFailed with the runtime's message."""
     record = layout.node(node) / "images.json"
     loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
     missing = [image for image in wanted if loaded.get(image.name) != image.file.name]
     if not missing:
         return
-    with progress.step(f"images into {node}: {', '.join(image.name for image in missing)}"):
+    with progress.step(f"loading images into {node}: {', '.join(image.name for image in missing)}"):
         socket = _socket(layout, node)
         for image in missing:
             bring_in(image, socket)
@@ -94,20 +94,20 @@ def load(layout: settings.Layout, node: str, wanted: Iterable[Image]) -> None:
 
 
 def bring_in(image: Image, socket: str) -> None:
-    """Unpacks an image into the containerd behind that socket. Raises StepFailed with what it says."""
-    # --local: three times as fast as the transfer service, which takes the archive in small messages.
+    """Import an image into the containerd behind that socket. Raises StepFailed with its message."""
+    # --local is three times as fast as the transfer service, which receives the archive in small messages.
     done = _ctr(socket, "images", "import", "--local", str(image.file))
     if done.returncode != 0:
-        raise errors.StepFailed(f"The image {image.name} can't be unpacked: {done.stderr.strip()}")
+        raise errors.StepFailed(f"containerd can't import the image {image.name}: {done.stderr.strip()}")
 
 
 def drop(name: str, socket: str) -> None:
-    """Removes an image, and what of it no other image has, from the containerd behind that socket."""
+    """Remove an image, and its layers that no other image uses, from the containerd behind that socket."""
     _ctr(socket, "images", "remove", "--sync", name)
 
 
 def answers(socket: str) -> bool:
-    """Whether a containerd is behind that socket."""
+    """Return whether a containerd answers at that socket."""
     return pathlib.Path(socket).exists() and _ctr(socket, "version").returncode == 0
 
 
@@ -117,7 +117,7 @@ def _ctr(socket: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _socket(layout: settings.Layout, node: str) -> str:
-    """Path of a node's containerd socket as the machine sees it, once it answers."""
+    """Return the host path of a node's containerd socket, once it answers."""
     socket = ""
 
     def reached() -> bool:
@@ -128,5 +128,7 @@ def _socket(layout: settings.Layout, node: str) -> str:
         socket = f"/proc/{supervisor.pid}/root/run/containerd/containerd.sock"
         return answers(socket)
 
-    progress.wait_for(reached, 60.0, lambda: f"containerd of {node} does not answer; see {layout.logs / node}.")
+    progress.wait_for(
+        reached, 60.0, lambda: f"containerd of {node} doesn't answer; its log is in {layout.logs / node}."
+    )
     return socket

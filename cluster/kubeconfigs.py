@@ -1,4 +1,4 @@
-"""Kubeconfigs, in JSON, which is YAML too: they hold their certificates, so that a copy of the file is enough."""
+"""Write kubeconfigs, as JSON (a subset of YAML), with embedded certificates, so that the file can be copied alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cluster import units
 
 
 def write(file: pathlib.Path, certificates: pathlib.Path, identity: str, server: str, cluster: str) -> None:
-    """Writes a kubeconfig for the certificate IDENTITY.crt, readable by its owner only."""
+    """Write a kubeconfig for the certificate IDENTITY.crt, readable only by its owner."""
 
     def encoded(name: str) -> str:
         return base64.b64encode((certificates / name).read_bytes()).decode()

@@ -1,7 +1,7 @@
-"""Bringing a cluster up and taking it down.
+"""Start a cluster and take it down.
 
-Each step first looks whether its result is there, so that `up` also repairs: after a kill in the middle, after a part
-died, or when all runs already, where it only looks.
+Each step first checks whether its result exists. So `up` also repairs a cluster after an interrupted `up` or after a
+part has died, and changes nothing when everything runs.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from cluster import (
 )
 
 API_PATIENCE = 60.0
-"""Seconds for etcd and the API server to answer."""
+"""Seconds until etcd and the API server must answer."""
 NODE_PATIENCE = 90.0
-"""Seconds for a node to be Ready."""
+"""Seconds until a node must be Ready."""
 
 
 def up(wanted: settings.Settings) -> None:
-    """Brings the cluster up, or repairs it.
+    """Bring the cluster up, or repair it.
 
-    Raises BadGround before anything is changed; Mismatch when it runs with other settings; StepFailed when a part does
-    not come up.
+    Raises PreflightError before anything is changed; Mismatch when it runs with other settings; StepFailed when a part
+    does not come up.
     """
     wanted.check()
     layout = settings.Layout(wanted.name)
@@ -59,8 +59,8 @@ def up(wanted: settings.Settings) -> None:
             known = _begin(layout, wanted)
         elif known.settings != wanted:
             raise errors.Mismatch(
-                f"The cluster {wanted.name} is up with other settings ({_words(known.settings)});"
-                " take it down first, or ask for those."
+                f"The cluster {wanted.name} is running with different settings ({_words(known.settings)}): use the"
+                f" same ones, or stop it first with `make down NAME={wanted.name}`."
             )
         _prepare(layout, known)
         store.fill(images.essential())
@@ -70,7 +70,7 @@ def up(wanted: settings.Settings) -> None:
                 progress.wait_for(
                     lambda: _ready(layout, known),
                     API_PATIENCE,
-                    lambda: _stuck("The API server does not answer", layout),
+                    lambda: _stuck("The API server doesn't answer", layout),
                 )
         since: dict[str, str] = {}
         for node in known.nodes:
@@ -80,7 +80,7 @@ def up(wanted: settings.Settings) -> None:
             if _start(layout, lock, node, lambda node=node: nodes.describe(layout, known, node)):  # type: ignore[misc]
                 since[node] = now
         for node in known.nodes:
-            images.load(layout, node, images.essential())  # new ones since the node was made
+            images.load(layout, node, images.essential())  # images that are newer than the node
         if not _nodes_ready(layout, known, since):
             with progress.step(f"{len(known.nodes)} node{'s' if len(known.nodes) > 1 else ''} ready"):
                 progress.wait_for(
@@ -93,7 +93,7 @@ def up(wanted: settings.Settings) -> None:
 
 
 def _begin(layout: settings.Layout, wanted: settings.Settings) -> state.State:
-    """Chooses subnet and ports, one cluster at a time, and records them before they are used."""
+    """Choose subnet and ports, one cluster at a time, and record them before they are used."""
     with _choosing():
         known = state.choose(wanted)
         state.save(layout, known)
@@ -103,14 +103,14 @@ def _begin(layout: settings.Layout, wanted: settings.Settings) -> state.State:
 
 @contextmanager
 def _choosing() -> Iterator[None]:
-    """Keeps two clusters of this checkout from choosing the same subnet."""
+    """Prevent two clusters of this checkout from choosing the same subnet."""
     with (settings.BUILD / "cluster" / ".choice.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 def _prepare(layout: settings.Layout, known: state.State) -> None:
-    """Bridge and certificates: what the units need before they start."""
+    """Create what the units need before they start: bridge, certificates, kubeconfig."""
     network.span(known.bridge, known.network, known.settings.nodes)
     certificates.make_all(
         layout.certificates,
@@ -127,7 +127,7 @@ def _prepare(layout: settings.Layout, known: state.State) -> None:
 
 
 def _start(layout: settings.Layout, lock: int, name: str, describe: Callable[[], units.Unit]) -> bool:
-    """Starts a unit unless it runs; returns whether it had to."""
+    """Start a unit unless it is running; return whether it was started."""
     record = layout.units / f"{name}.process"
     if units.recorded(record) is not None:
         return False
@@ -148,10 +148,10 @@ def _start(layout: settings.Layout, lock: int, name: str, describe: Callable[[],
     progress.wait_for(
         lambda: units.recorded(record) is not None or process.poll() is not None,
         10.0,
-        lambda: f"The unit {name} does not start; see {log}.",
+        lambda: f"The unit {name} doesn't start; its log is {log}.",
     )
     if process.poll() is not None:
-        raise errors.StepFailed(f"The unit {name} ended at once; see {log}.")
+        raise errors.StepFailed(f"The unit {name} exited immediately; its log is {log}.")
     return True
 
 
@@ -160,9 +160,9 @@ def _ready(layout: settings.Layout, known: state.State) -> bool:
 
 
 def _nodes_ready(layout: settings.Layout, known: state.State, since: Mapping[str, str]) -> bool:
-    """Whether each node says so; one that was just started must have said it since (RFC 3339, by node).
+    """Return whether every node is Ready, and reported so after its start in `since` (RFC 3339, by node).
 
-    A new cluster takes no pods before the controller manager has made the service account that they run as.
+    A new cluster accepts pods only after the controller manager has created their service account.
     """
     answer = _get(layout, known, "/api/v1/nodes")
     if answer is None or _get(layout, known, "/api/v1/namespaces/default/serviceaccounts/default") is None:
@@ -173,14 +173,14 @@ def _nodes_ready(layout: settings.Layout, known: state.State, since: Mapping[str
         for condition in entry["status"].get("conditions", [])
         if condition["type"] == "Ready"
         and condition["status"] == "True"
-        # Written alike by both, so that text compares as time does.
+        # Both have the same format, so comparing the text compares the time.
         and condition["lastHeartbeatTime"] >= since.get(entry["metadata"]["name"], "")
     }
     return ready >= set(known.nodes)
 
 
 def _get(layout: settings.Layout, known: state.State, path: str) -> bytes | None:
-    """What the API server answers to its administrator, None if it doesn't."""
+    """Return the API server's answer to its administrator, or None if there is none."""
     context = ssl.create_default_context(cafile=str(layout.certificates / "ca.crt"))
     context.load_cert_chain(layout.certificates / "admin.crt", layout.certificates / "admin.key")
     try:
@@ -194,7 +194,7 @@ def _get(layout: settings.Layout, known: state.State, path: str) -> bytes | None
 
 
 def _stuck(what: str, layout: settings.Layout) -> str:
-    return f"{what}; its programs' logs are in {layout.logs}."
+    return f"{what}; the logs are in {layout.logs}."
 
 
 def _words(known: settings.Settings) -> str:
@@ -202,16 +202,16 @@ def _words(known: settings.Settings) -> str:
 
 
 def down(name: str) -> bool:
-    """Takes the cluster down and removes every trace; returns whether there was one.
+    """Stop the cluster and remove every trace of it; return whether there was one.
 
-    Raises StepFailed when something can't be removed; a second `down` goes on from there.
+    Raises StepFailed when something can't be removed; a second `down` resumes from there.
     """
     layout = settings.Layout(name)
     with state.locked(layout):
-        # Without its folder, which somebody may have deleted, the rest is still there and is known by its mark.
+        # If a user deleted the folder, everything else is still there, and its mark identifies it.
         if not (layout.home.exists() or cgroups.exists(layout) or network.exists(network.bridge_name(layout))):
             return False
-        with progress.step(f"taking cluster {name} down"):
+        with progress.step(f"stopping cluster {name}"):
             for record in sorted(layout.units.glob("*.process")):
                 process = units.recorded(record)
                 if process is not None:
@@ -220,7 +220,7 @@ def down(name: str) -> bool:
             network.remove(network.bridge_name(layout))
             if layout.published_kubeconfig != layout.kubeconfig:
                 layout.published_kubeconfig.unlink(missing_ok=True)
-            # The state goes last: whoever comes after a kill right here still finds what there is to remove.
+            # Remove the state last: if this process is killed here, the next `down` still knows what to remove.
             if layout.home.exists():
                 for entry in layout.home.iterdir():
                     if entry != layout.state:

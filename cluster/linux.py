@@ -1,4 +1,4 @@
-"""The system calls that Python 3.11 has no name for. Each raises OSError with the kernel's reason."""
+"""System calls that Python 3.11 doesn't wrap. Each function raises OSError with the kernel's reason."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def _check(result: int, what: str) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Moves the caller into new namespaces; with CLONE_NEWPID only the children that it has from now on."""
+    """Move the caller into new namespaces; CLONE_NEWPID applies only to its future children."""
     _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
 def enter(descriptor: int, kind: int) -> None:
-    """Moves the caller into the namespace that the descriptor is of; with CLONE_NEWPID only its future children."""
+    """Move the caller into the namespace of the descriptor; CLONE_NEWPID applies only to its future children."""
     _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """mount(2)."""
+    """Call mount(2)."""
     result = _libc.mount(
         source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), options.encode() or None
     )
@@ -50,17 +50,17 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 
 
 def unmount(target: str) -> None:
-    """Detaches a mount at once, whoever still uses it."""
+    """Detach a mount immediately, even if it is in use."""
     _check(_libc.umount2(target.encode(), ctypes.c_int(MNT_DETACH)), f"unmount {target}")
 
 
 def die_with_parent(number: int) -> None:
-    """Has the kernel send the signal to the caller as soon as its parent is gone."""
+    """Ask the kernel to send the caller this signal when its parent dies."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0), "prctl")
 
 
 def bind(source: str, target: str, *, read_only: bool = False) -> None:
-    """Makes a folder or a file appear at a second place."""
+    """Bind-mount a folder or a file."""
     mount(source, target, flags=MS_BIND | MS_REC)
     if read_only:
         mount(source, target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY)

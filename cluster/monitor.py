@@ -1,8 +1,8 @@
-"""The machine's end of a unit: `python -m cluster.monitor UNIT.json UNIT.process [LOCK]`.
+"""Run a unit from the host: `python -m cluster.monitor UNIT.json UNIT.process [LOCK]`.
 
-It records itself, starts the supervisor as the first process of a new PID namespace, plugs a node's network cable in,
-and waits. Ending it ends the whole unit: the supervisor is killed with it, and the kernel kills whatever else is in a
-PID namespace whose first process is gone.
+The monitor records itself, starts the supervisor as the first process of a new PID namespace, connects a node to the
+network, and waits. Ending the monitor ends the whole unit: the supervisor dies with it, and the kernel kills every
+process in a PID namespace whose first process is gone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     assert myself is not None
     units.record(record_file, myself)
     if len(arguments) > 2:
-        # Until here `up` and `down` of the same cluster wait, even when the `up` that started this was killed.
+        # Until now, `up` and `down` of this cluster have been waiting, even if the `up` that started this was killed.
         os.close(int(arguments[2]))
     unit = units.load(unit_file)
     cgroups.join(unit.cgroups)
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         [sys.executable, "-m", "cluster.supervisor", str(unit_file), str(say_ready), str(wait_go)],
         pass_fds=(say_ready, wait_go),
     )
-    # Only the supervisor is to be in there; what this process runs itself stays with the machine.
+    # Only the supervisor belongs in that namespace; programs that this process runs stay in the host's.
     linux.enter(own, linux.CLONE_NEWPID)
     os.close(own)
     os.close(say_ready)

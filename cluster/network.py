@@ -1,12 +1,12 @@
-"""The cluster's network: a bridge in the machine, a cable to each node, routes to the pods.
+"""The cluster's network: a bridge on the host, a veth pair for each node, and routes to the pods.
 
-One /16 holds all of it, here with the first two numbers N.M:
+All of it is in one /16, here N.M.0.0/16:
 
-    N.M.0.0/24      the bridge: .1 is the machine and the API server, .2 and up are the nodes
+    N.M.0.0/24      the bridge: .1 is the host and the API server, .2 and up are the nodes
     N.M.1.0/24 ...  the pods of the first node, of the second, ...
     N.M.128.0/20    Services
 
-Nothing is forwarded by the machine, and no packet filter of it is touched: pods of different nodes meet on the bridge.
+The host forwards nothing and its packet filters stay unchanged: pods of different nodes communicate over the bridge.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from collections.abc import Iterable
 from cluster import errors, settings, units
 
 CANDIDATES = tuple(ipaddress.IPv4Network(f"10.{number}.0.0/16") for number in (*range(201, 250), *range(101, 200)))
-"""Subnets to choose from; the first that collides with no address and no route of the machine is taken."""
+"""Subnets to choose from: the first that overlaps no address and no route of the host is used."""
 
 
 def choose_subnet(taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
-    """The first candidate that overlaps nothing. Raises BadGround if there is none."""
+    """Return the first candidate that overlaps nothing. Raises PreflightError if there is none."""
     used = list(taken)
     for candidate in CANDIDATES:
         if not any(candidate.overlaps(other) for other in used):
             return candidate
-    raise errors.BadGround("No /16 below 10.0.0.0/8 is free: every one overlaps a route of this machine.")
+    raise errors.PreflightError(
+        "No /16 subnet of 10.0.0.0/8 is free: each one overlaps a route of this machine. Remove an unused route."
+    )
 
 
 def taken_subnets() -> list[ipaddress.IPv4Network]:
-    """What the machine's addresses and routes cover, default routes left out."""
+    """Return the subnets of the host's addresses and routes, without default routes."""
     found = []
     for route in _ip_json("-4", "route", "show", "table", "all"):
         destination = str(route["dst"])
@@ -43,32 +45,32 @@ def taken_subnets() -> list[ipaddress.IPv4Network]:
 
 
 def bridge_name(layout: settings.Layout) -> str:
-    """Name of the bridge: a device name has at most 15 characters."""
+    """Return the name of the bridge; a device name has at most 15 characters."""
     return f"ug-{layout.mark}"
 
 
 def cable_name(bridge: str, index: int) -> str:
-    """Name of the machine's end of a node's cable."""
+    """Return the name of the host's end of a node's veth pair."""
     return f"{bridge}-{index}"
 
 
 def exists(device: str) -> bool:
-    """Whether the machine has a network device of that name."""
+    """Return whether the host has a network device of that name."""
     return (pathlib.Path("/sys/class/net") / device).exists()
 
 
 def gateway(subnet: ipaddress.IPv4Network) -> str:
-    """The machine's own address, which is also the API server's."""
+    """Return the host's address, which is also the API server's."""
     return str(subnet[1])
 
 
 def node_address(subnet: ipaddress.IPv4Network, index: int) -> str:
-    """Address of a node; the first has index 1."""
+    """Return the address of a node; the first has index 1."""
     return str(subnet[1 + index])
 
 
 def pod_subnet(subnet: ipaddress.IPv4Network, index: int) -> str:
-    """Addresses of a node's pods."""
+    """Return the subnet of a node's pods."""
     return str(list(subnet.subnets(new_prefix=24))[index])
 
 
@@ -83,7 +85,7 @@ def first_service(subnet: ipaddress.IPv4Network) -> str:
 
 
 def span(bridge: str, subnet: ipaddress.IPv4Network, nodes: int) -> None:
-    """Makes the bridge with its address, and a route to the pods of each node, unless they are there."""
+    """Create the bridge with its address, and a route to the pods of each node, unless they exist."""
     if not exists(bridge):
         _ip("link", "add", bridge, "type", "bridge")
     _ip("address", "replace", f"{gateway(subnet)}/24", "dev", bridge)
@@ -93,7 +95,7 @@ def span(bridge: str, subnet: ipaddress.IPv4Network, nodes: int) -> None:
 
 
 def remove(bridge: str) -> None:
-    """Removes the bridge, and with it its address and routes, and every cable that is still in it."""
+    """Remove the bridge with its address, its routes, and the veth pairs that are still attached."""
     for link in _ip_json("link", "show"):
         name = str(link["ifname"])
         if name == bridge or name.startswith(f"{bridge}-"):
@@ -101,7 +103,7 @@ def remove(bridge: str) -> None:
 
 
 def plug(cable: units.Network, pid: int) -> None:
-    """Lays a cable from the bridge into the network namespace of a process."""
+    """Create a veth pair from the bridge into the network namespace of a process."""
     if exists(cable.host_end):
         _ip("link", "delete", cable.host_end)
     _ip("link", "add", cable.host_end, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
@@ -109,12 +111,12 @@ def plug(cable: units.Network, pid: int) -> None:
 
 
 def unplug(cable: units.Network) -> None:
-    """Takes the machine's end of a cable away; raises StepFailed if it is gone already."""
+    """Remove the host's end of a veth pair. Raises StepFailed if it is already gone."""
     _ip("link", "delete", cable.host_end)
 
 
 def settle(cable: units.Network) -> None:
-    """Inside of the node: gives it its address and routes, and lets it forward to its pods."""
+    """Configure the network inside a node: address, routes, and forwarding to its pods."""
     _ip("link", "set", "lo", "up")
     _ip("address", "add", cable.address, "dev", "eth0")
     _ip("link", "set", "eth0", "up")

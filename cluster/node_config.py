@@ -1,4 +1,4 @@
-"""The configuration files of a node's programs."""
+"""Write the configuration files of a node's programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CNI_FOLDER = "/var/lib/cni/net.d"
 CDI_FOLDER = "/var/run/cdi"
 CNI_PLUGINS = "/usr/lib/cni"
 MAX_PODS = 200
-"""A node's pods share one /24; the rest is left for those that are on their way out."""
+"""A node's pods share one /24; the remaining addresses are for pods that are being deleted."""
 
 
 def write_all(
@@ -26,7 +26,7 @@ def write_all(
     cluster_pods: str,
     cgroup: str,
 ) -> None:
-    """Writes containerd.toml, kubelet.json, proxy.json and, below cni/, the pod network of the node."""
+    """Write containerd.toml, kubelet.json, proxy.json and, below cni/, the pod network of the node."""
     units.write_whole(config / "containerd.toml", containerd(config / "cni"))
     _write(config / "kubelet.json", kubelet(certificates, node, address, cgroup))
     _write(config / "proxy.json", proxy(config, cluster_pods))
@@ -35,7 +35,7 @@ def write_all(
 
 
 def containerd(cni: pathlib.Path) -> str:
-    """containerd's settings, TOML."""
+    """Return containerd's configuration as TOML."""
     return f"""\
 version = 3
 root = "/var/lib/containerd"
@@ -53,7 +53,7 @@ sandbox = "{pause_image.name()}"
 [plugins."io.containerd.cri.v1.runtime"]
 enable_cdi = true
 cdi_spec_dirs = ["{CDI_FOLDER}"]
-# Machines that are containers themselves often lack CAP_SYS_RESOURCE; without it no score can be lowered.
+# A host that is itself a container often has no CAP_SYS_RESOURCE, without which no score can be lowered.
 restrict_oom_score_adj = true
 
 [plugins."io.containerd.cri.v1.runtime".cni]
@@ -73,7 +73,7 @@ SystemdCgroup = false
 
 
 def containerd_store(root: pathlib.Path, state: pathlib.Path, socket: pathlib.Path) -> str:
-    """Settings of a containerd that only unpacks images, TOML."""
+    """Return the configuration, as TOML, of a containerd that only unpacks images."""
     return f"""\
 version = 3
 root = "{root}"
@@ -86,7 +86,7 @@ address = "{socket}"
 
 
 def kubelet(certificates: pathlib.Path, node: str, address: str, cgroup: str) -> dict[str, object]:
-    """KubeletConfiguration."""
+    """Return the KubeletConfiguration."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -109,16 +109,16 @@ def kubelet(certificates: pathlib.Path, node: str, address: str, cgroup: str) ->
         "makeIPTablesUtilChains": False,
         "maxPods": MAX_PODS,
         "registerNode": True,
-        # No registry is there to pull an image again, so none is ever removed.
+        # There is no registry to pull an image again from, so images are never removed.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        # One or two nodes can be reported often: a patched capacity is allocatable two seconds later.
+        # With so few nodes, frequent updates are cheap: a patched capacity becomes allocatable within two seconds.
         "nodeStatusUpdateFrequency": "2s",
         "syncFrequency": "10s",
         "serializeImagePulls": False,
         "shutdownGracePeriod": "0s",
-        # The node has no DNS server, and nothing outside of it can be reached.
+        # The node has no DNS server, and can reach nothing outside of the cluster.
         "resolvConf": "",
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
@@ -128,7 +128,7 @@ def kubelet(certificates: pathlib.Path, node: str, address: str, cgroup: str) ->
 
 
 def proxy(config: pathlib.Path, cluster_pods: str) -> dict[str, object]:
-    """KubeProxyConfiguration."""
+    """Return the KubeProxyConfiguration."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -136,7 +136,7 @@ def proxy(config: pathlib.Path, cluster_pods: str) -> dict[str, object]:
         "clientConnection": {"kubeconfig": str(config / "proxy.kubeconfig")},
         "clusterCIDR": cluster_pods,
         "oomScoreAdj": 0,
-        # These are the whole machine's, and not the node's to set.
+        # These settings belong to the whole host; a node must not change them.
         "conntrack": {
             "maxPerCore": 0,
             "min": 0,
@@ -147,7 +147,7 @@ def proxy(config: pathlib.Path, cluster_pods: str) -> dict[str, object]:
 
 
 def pod_network(pods: str) -> dict[str, object]:
-    """A CNI list: a cable from each pod to the node, which forwards."""
+    """Return a CNI configuration list: a veth pair from each pod to the node, which forwards."""
     return {
         "cniVersion": "1.0.0",
         "name": "pods",

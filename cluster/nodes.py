@@ -1,7 +1,8 @@
-"""A node: containerd, kubelet and kube-proxy, in namespaces of their own.
+"""A node: containerd, kubelet and kube-proxy in their own namespaces.
 
-Each finds its files at the standard paths, because the node's mount namespace has folders of the node there: the
-kubelet's device plugin folder is fixed, and a node agent's host paths are the same as on a real node.
+Each program finds its files at the standard paths, because the node's mount namespace has the node's own folders there.
+This is necessary because the kubelet's device plugin folder is fixed, and it lets a node agent use the host paths of a
+real node.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import pathlib
 
 from cluster import cgroups, kubeconfigs, network, node_config, settings, state, store, units
 
-LENT = (
+NODE_FOLDERS = (
     "/var/lib/kubelet",
     "/var/lib/containerd",
     "/var/lib/cni",
@@ -18,17 +19,17 @@ LENT = (
     "/var/log/pods",
     "/var/log/containers",
 )
-"""Folders that the node has for itself; they last as long as the cluster."""
+"""Folders that each node has for itself; they exist as long as the cluster."""
 
 SIMULATOR_STATE = "/run/unigpu-sim"
-"""The state that the simulated driver of all the node's containers shares."""
+"""State of the simulated driver, shared by all containers of the node."""
 
 SIMULATOR_LIBRARIES = "/usr/local/unigpu-sim/lib"
-"""libcuda.so.1 and libnvidia-ml.so.1 of the simulator, as a driver's installer would leave them on a real node."""
+"""Folder of the simulator's libcuda.so.1 and libnvidia-ml.so.1, as if a driver had been installed on a real node."""
 
 
 def describe(layout: settings.Layout, known: state.State, node: str) -> units.Unit:
-    """The unit; writes the node's configuration files."""
+    """Describe the unit, and write the node's configuration files."""
     home = layout.node(node)
     index = known.nodes[node]
     config = home / "config"
@@ -37,7 +38,7 @@ def describe(layout: settings.Layout, known: state.State, node: str) -> units.Un
     kubeconfigs.write(config / "kubelet.kubeconfig", layout.certificates, f"kubelet-{node}", server, name)
     kubeconfigs.write(config / "proxy.kubeconfig", layout.certificates, "proxy", server, name)
     mounts = _mounts(home, simulated=known.settings.gpus > 0)
-    store.lend(home / "files/var/lib/containerd", home / "images.json")
+    store.copy_to(home / "files/var/lib/containerd", home / "images.json")
     address = network.node_address(known.network, index)
     node_config.write_all(
         config,
@@ -89,11 +90,11 @@ def _programs(config: pathlib.Path, node: str, address: str) -> tuple[units.Prog
 
 
 def _mounts(home: pathlib.Path, *, simulated: bool) -> tuple[units.Mount, ...]:
-    """What the node sees where. The folders on the machine are made here."""
+    """Return the mounts of the node, and create their folders on the host."""
     files = home / "files"
     extra = home / "mountpoints"
     overlaid = ["/var/lib", "/var/log"]
-    bound = [units.Mount(target, source=str(files / target.lstrip("/"))) for target in LENT]
+    bound = [units.Mount(target, source=str(files / target.lstrip("/"))) for target in NODE_FOLDERS]
     if simulated:
         overlaid.append("/usr/local")
         simulator = files / SIMULATOR_STATE.lstrip("/")
@@ -101,17 +102,17 @@ def _mounts(home: pathlib.Path, *, simulated: bool) -> tuple[units.Mount, ...]:
         (extra / SIMULATOR_LIBRARIES.lstrip("/")).mkdir(parents=True, exist_ok=True)
         bound.append(units.Mount(SIMULATOR_STATE, source=str(simulator)))
         bound.append(units.Mount(SIMULATOR_LIBRARIES, source=str(settings.SIMULATOR), read_only=True))
-    for target in LENT:
+    for target in NODE_FOLDERS:
         (files / target.lstrip("/")).mkdir(parents=True, exist_ok=True)
         (extra / target.lstrip("/")).mkdir(parents=True, exist_ok=True)
     return (
         *(units.Mount(target, overlay=str(extra / target.lstrip("/"))) for target in overlaid),
-        # Sockets, network namespaces, CDI files and the agents' shared memory go with the node.
+        # Sockets, network namespaces, CDI files and the agents' shared memory disappear with the node.
         units.Mount("/run"),
         *bound,
     )
 
 
 def simulator_folder(layout: settings.Layout, node: str) -> pathlib.Path:
-    """Where the machine sees the node's SIMULATOR_STATE."""
+    """Return the host path of the node's SIMULATOR_STATE."""
     return layout.node(node) / "files" / SIMULATOR_STATE.lstrip("/")

@@ -1,4 +1,4 @@
-/* The first process of every pod: it holds the pod's namespaces, reaps what the containers leave behind, and waits. */
+/* The first process of every pod: it holds the pod's namespaces, reaps orphaned processes, and waits. */
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -18,7 +18,7 @@ static void on_child(int number) {
 int main(void) {
     struct sigaction end = {.sa_handler = on_end};
     struct sigaction child = {.sa_handler = on_child, .sa_flags = SA_NOCLDSTOP};
-    /* The first process of a PID namespace has no default actions: what it doesn't handle, it doesn't get. */
+    /* The first process of a PID namespace has no default signal actions: a signal without a handler is ignored. */
     if (sigaction(SIGINT, &end, NULL) != 0 || sigaction(SIGTERM, &end, NULL) != 0 ||
         sigaction(SIGCHLD, &child, NULL) != 0) {
         return EXIT_FAILURE;

@@ -7,5 +7,5 @@ from cluster.build import SOURCES
 
 
 def name() -> str:
-    """Its name, which changes with its source."""
+    """Return its name, which changes with its source."""
     return f"localhost/pause:{stamps.digest([SOURCES / 'pause.c'])}"

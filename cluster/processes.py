@@ -1,4 +1,4 @@
-"""Processes named so that a reused number is never mistaken for them."""
+"""Identify processes so that a reused process ID is never mistaken for the same process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cluster import errors
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Identity:
-    """A process: its number, and when it started, in clock ticks since boot (field 22 of /proc/PID/stat)."""
+    """A process ID, and the start time of the process in clock ticks since boot (field 22 of /proc/PID/stat)."""
 
     pid: int
     started: int
 
 
 def identify(pid: int, proc: pathlib.Path = pathlib.Path("/proc")) -> Identity | None:
-    """The process of that number, None if there is none or only its zombie."""
+    """Return the process with that ID, or None if it doesn't exist or is a zombie."""
     try:
         text = (proc / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -33,14 +33,14 @@ def identify(pid: int, proc: pathlib.Path = pathlib.Path("/proc")) -> Identity |
 
 
 def alive(process: Identity) -> bool:
-    """Whether that very process still runs."""
+    """Return whether exactly this process still runs."""
     return identify(process.pid) == process
 
 
 def end(process: Identity, patience: float = 5.0) -> None:
-    """Asks the process to end, and kills it after `patience` seconds; does nothing when it has ended already.
+    """Terminate the process, and kill it after `patience` seconds; do nothing if it has already ended.
 
-    Raises StepFailed when it is still there 10 s after the kill (it hangs in the kernel).
+    Raises StepFailed when it still exists 10 s after the kill (it hangs in the kernel).
     """
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
         if not alive(process):
@@ -52,4 +52,4 @@ def end(process: Identity, patience: float = 5.0) -> None:
             if not alive(process):
                 return
             time.sleep(0.02)
-    raise errors.StepFailed(f"Process {process.pid} does not end, not even when it is killed.")
+    raise errors.StepFailed(f"Process {process.pid} is still there 10 s after SIGKILL.")

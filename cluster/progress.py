@@ -1,4 +1,4 @@
-"""Steps on the terminal: what is done, and how long it took."""
+"""Report steps and their durations on the terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 from cluster import errors
 
-LOOK = 0.05
-"""Seconds between two looks at a condition."""
+POLL = 0.05
+"""Seconds between two checks of a condition."""
 
 
 @contextlib.contextmanager
 def step(what: str) -> Iterator[None]:
-    """Says on stderr what begins, and then how long it took: `etcd, API server … 3.9 s`."""
+    """Print to stderr what begins, and then how long it took: `etcd, API server … 3.9 s`."""
     started = time.monotonic()
     _say(f"{what} … ")
     try:
@@ -27,7 +27,7 @@ def step(what: str) -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """One line on stderr."""
+    """Print one line to stderr."""
     _say(f"{text}\n")
 
 
@@ -37,9 +37,9 @@ def _say(text: str) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, failure: Callable[[], str]) -> None:
-    """Waits until the condition holds. Raises StepFailed with the failure's sentence after `seconds`."""
+    """Wait until the condition holds. Raises StepFailed with the text of `failure` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise errors.StepFailed(failure())
-        time.sleep(LOOK)
+        time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""The project's images, from the same Dockerfile that a registry's are built from."""
+"""Build the project's images from the same Dockerfile as those of a registry."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cluster.images import FOLDER, Image
 
 DOCKERFILE = settings.ROOT / "Dockerfile"
 TARGETS = {"services": "unigpu", "probe": "unigpu-probe"}
-"""Stage of the Dockerfile and name of its image."""
+"""Stage of the Dockerfile → name of its image."""
 
 CERTIFICATES = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries", "client-cert")
-"""Of this machine's pip configuration, what decides where packages come from."""
+"""Options of this machine's pip configuration that decide where packages come from."""
 
 
 def make_all() -> dict[str, Image]:
-    """Every image that a demo or a test needs, by role; makes those that are missing. Raises BuildFailed."""
+    """Return every image that the demo and the tests need, by role, building the missing ones. Raises BuildFailed."""
     made = {"busybox": images.busybox(), "scheduler": images.scheduler()}
     for target, name in TARGETS.items():
         made[target] = make(target, name)
@@ -29,7 +29,7 @@ def make_all() -> dict[str, Image]:
 
 
 def make(target: str, name: str) -> Image:
-    """One target of the Dockerfile, unless there is an image of just these inputs."""
+    """Build one target of the Dockerfile, unless an image of exactly these inputs exists."""
     base = base_image.base()
     lines, paths = dockerfile.inputs(DOCKERFILE, target)
     tag = stamps.digest(paths, [base.name, *lines])
@@ -37,9 +37,9 @@ def make(target: str, name: str) -> Image:
     if image.file.exists():
         return image
     base_image.make(base)
-    with progress.step(f"image {image.name}"):
+    with progress.step(f"building image {image.name}"):
         (FOLDER / "run").mkdir(exist_ok=True)
-        _buildah("rm", "--all")  # what an interrupted build left
+        _buildah("rm", "--all")  # left by an interrupted build
         _import_base(base)
         settings_file = FOLDER / "pip.conf"
         settings_file.write_text(_pip_configuration())
@@ -67,7 +67,7 @@ def make(target: str, name: str) -> Image:
 
 
 def _forget_older(image: Image, name: str) -> None:
-    """Removes the archives and the builder's images of earlier inputs; what layers they share with this one stay."""
+    """Remove archives and builder images of earlier inputs; layers that they share with this image stay."""
     pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]+\.tar")
     for old in FOLDER.iterdir():
         if pattern.fullmatch(old.name) and old != image.file:
@@ -90,10 +90,10 @@ def _buildah(*arguments: str) -> None:
 
 
 def _command() -> list[str]:
-    """buildah with a store of our own: the machine's other images are none of our business.
+    """Return the command line of buildah with its own store, so that it doesn't touch other images of the machine.
 
-    It has a mount namespace of its own too, because it leaves its mounts behind when it fails or is killed; what it
-    remembers of mounts is as short-lived.
+    It also gets its own mount namespace, because it leaves mounts behind when it fails or is killed. Its record of
+    mounts, in a tmpfs, is equally short-lived.
     """
     isolation = ["unshare", "--mount", "--propagation=private", "sh", "-c"]
     script = f'mount -t tmpfs tmpfs "{FOLDER / "run"}" && exec "$@"'
@@ -102,7 +102,7 @@ def _command() -> list[str]:
 
 
 def _pip_configuration() -> str:
-    """This machine's way to its package index, for the build; it is mounted, and stays out of the image."""
+    """Return this machine's package index settings for the build; they are mounted, and stay out of the image."""
     listing = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     lines = ["[global]", f"cert = {CERTIFICATES}"]
     for line in listing.splitlines():

@@ -1,4 +1,4 @@
-"""What a cluster is asked to be, and where its files are."""
+"""Settings of a cluster, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 from cluster import errors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-"""The checkout that this package is in; everything that is written goes into its build folder."""
+"""Checkout that contains this package; all output goes to its build folder."""
 
 BUILD = ROOT / "build"
 BIN = BUILD / "bin"
@@ -22,49 +22,49 @@ DEFAULT_NAME = "unigpu"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """What `up` is asked for; recorded with the cluster, so that a second `up` can compare."""
+    """Requested settings of a cluster; recorded with it, so that a second `up` can compare."""
 
     name: str = DEFAULT_NAME
-    """Lower-case letters, digits and dashes, at most 20; names of nodes, cgroups and folders begin with it."""
+    """At most 20 lower-case letters, digits and dashes; prefix of the names of nodes, cgroups and folders."""
     nodes: int = 1
-    """How many nodes; each has GPUs of its own."""
+    """Number of nodes; each has its own GPUs."""
     gpus: int = 4
-    """Simulated GPUs of each node; 0 for a plain cluster, which needs no simulator."""
+    """Simulated GPUs per node; 0 for a plain cluster, which needs no simulator."""
     profile: str = "p40"
-    """Model of the simulated GPUs, a name that `unigpu-sim` knows."""
+    """Model of the simulated GPUs, as `unigpu-sim` names it."""
 
     def check(self) -> None:
-        """Raises BadGround, naming the setting and what would be accepted."""
+        """Check the values. Raises PreflightError, naming the setting and the accepted values."""
         if not re.fullmatch(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?", self.name):
-            raise errors.BadGround(
-                f"The cluster name {self.name!r} can't be used: take lower-case letters, digits and dashes, at most 20,"
-                " beginning with a letter."
+            raise errors.PreflightError(
+                f"--name = {self.name}: not a valid cluster name; accepted: at most 20 lower-case letters, digits and"
+                " dashes, starting with a letter and not ending with a dash"
             )
         if not 1 <= self.nodes <= 20:
-            raise errors.BadGround(f"A local cluster has 1 to 20 nodes, not {self.nodes}.")
+            raise errors.PreflightError(f"--nodes = {self.nodes}: out of range; accepted: 1 to 20")
         if not 0 <= self.gpus <= 16:
-            raise errors.BadGround(f"A node has 0 to 16 simulated GPUs, not {self.gpus}.")
+            raise errors.PreflightError(f"--gpus = {self.gpus}: out of range; accepted: 0 to 16 per node")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the files of one cluster are."""
+    """Paths of the files of one cluster."""
 
     name: str
 
     @property
     def mark(self) -> str:
-        """Six characters that are this cluster's alone, also beside one of the same name of another checkout."""
+        """Six characters that identify this cluster, even if another checkout has one of the same name."""
         return hashlib.sha256(f"{ROOT}:{self.name}".encode()).hexdigest()[:6]
 
     @property
     def home(self) -> pathlib.Path:
-        """Everything of the cluster; `down` removes it."""
+        """Folder of the cluster; `down` removes it."""
         return BUILD / "cluster" / self.name
 
     @property
     def lock(self) -> pathlib.Path:
-        """Held by `up` and `down`; outside of `home`, because it outlives it."""
+        """Lock of `up` and `down`; outside `home`, because it outlives the cluster."""
         return BUILD / "cluster" / f"{self.name}.lock"
 
     @property
@@ -77,12 +77,12 @@ class Layout:
 
     @property
     def kubeconfig(self) -> pathlib.Path:
-        """The administrator's."""
+        """Kubeconfig of the administrator."""
         return self.home / "kubeconfig"
 
     @property
     def published_kubeconfig(self) -> pathlib.Path:
-        """Where people and programs look for it: build/kubeconfig for the default cluster."""
+        """Kubeconfig for users: build/kubeconfig for the default cluster."""
         return BUILD / "kubeconfig" if self.name == DEFAULT_NAME else self.kubeconfig
 
     @property
@@ -91,9 +91,9 @@ class Layout:
 
     @property
     def units(self) -> pathlib.Path:
-        """A description and a process record for each unit."""
+        """Folder with a description and a process record for each unit."""
         return self.home / "units"
 
     def node(self, node: str) -> pathlib.Path:
-        """What a node writes, under the names that it has inside of the node."""
+        """Folder of the files that a node writes, laid out as inside the node."""
         return self.home / "nodes" / node

@@ -1,4 +1,4 @@
-"""The simulated GPUs of a node: `unigpu-sim` makes their state before the node starts."""
+"""Create the simulated GPUs of a node with `unigpu-sim`, before the node starts."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1")
 
 
 def missing() -> str:
-    """A sentence on what is missing for simulated GPUs, empty if nothing is."""
+    """Return a sentence that names what simulated GPUs need, or an empty string if nothing is missing."""
     absent = [library for library in LIBRARIES if not (settings.SIMULATOR / library).exists()]
     if absent:
-        return f"The simulated driver is not built ({', '.join(absent)}): run `make native`, or take --gpus 0."
+        return f"The simulated driver is not built yet ({', '.join(absent)}): run `make simulator`, or use --gpus 0."
     if not command().exists():
-        return "The command unigpu-sim is missing: run `make setup`, or take --gpus 0."
+        return "The command unigpu-sim is not installed: run `make setup`, or use --gpus 0."
     return ""
 
 
 def command() -> pathlib.Path:
-    """`unigpu-sim` of the Python environment that runs this."""
+    """Return the path of `unigpu-sim` in this Python environment."""
     return pathlib.Path(sys.executable).parent / "unigpu-sim"
 
 
 def create(layout: settings.Layout, known: state.State, node: str) -> None:
-    """Makes the node's GPUs, unless it has them. Raises StepFailed with what the simulator says."""
+    """Create the node's GPUs unless they exist. Raises StepFailed with the simulator's message."""
     folder = nodes.simulator_folder(layout, node)
     if folder.exists() and any(folder.iterdir()):
         return
@@ -48,4 +48,4 @@ def create(layout: settings.Layout, known: state.State, node: str) -> None:
         cwd=settings.ROOT,
     )
     if done.returncode != 0:
-        raise errors.StepFailed(f"The simulated GPUs of {node} can't be made: {done.stderr.strip()}")
+        raise errors.StepFailed(f"Can't create the simulated GPUs of {node}: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""Hashes of what goes into a step: a step runs when its inputs' content changed, whatever their times say."""
+"""Hash the inputs of a step, so that it runs again only when their content changes, regardless of time stamps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IGNORED = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
 
 
 def digest(files: Iterable[pathlib.Path], words: Iterable[str] = ()) -> str:
-    """Hash over words and over names and contents of files; a folder stands for all files in it."""
+    """Hash words, and names and contents of files; a folder stands for all files in it."""
     total = hashlib.sha256()
     for word in words:
         total.update(f"{len(word)}:{word}".encode())
@@ -37,10 +37,10 @@ def _expand(files: Iterable[pathlib.Path]) -> set[pathlib.Path]:
 
 
 def current(stamp: pathlib.Path, value: str, products: Iterable[pathlib.Path]) -> bool:
-    """Whether the step that leaves this stamp and these products has run with these inputs."""
+    """Return whether the step with this stamp and these products has already run with these inputs."""
     return stamp.exists() and stamp.read_text() == value and all(product.exists() for product in products)
 
 
 def leave(stamp: pathlib.Path, value: str) -> None:
-    """Says that the step has run with these inputs."""
+    """Record that the step has run with these inputs."""
     units.write_whole(stamp, value)

@@ -1,4 +1,4 @@
-"""What is recorded of a cluster before anything of it exists, so that a later `up` or `down` finds all of it."""
+"""Record a cluster before any part of it exists, so that a later `up` or `down` finds all of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cluster import network, settings, units
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class State:
-    """Choices that were made when the cluster was first brought up."""
+    """Choices made when the cluster was first started."""
 
     settings: settings.Settings
     subnet: str
@@ -27,7 +27,7 @@ class State:
 
     @property
     def server(self) -> str:
-        """URL of the API server."""
+        """Return the URL of the API server."""
         return f"https://{network.gateway(self.network)}:{self.api_port}"
 
     @property
@@ -36,12 +36,12 @@ class State:
 
     @property
     def nodes(self) -> dict[str, int]:
-        """Name and index of each node; indexes begin at 1."""
+        """Return the index of each node by its name; indexes start at 1."""
         return {f"{self.settings.name}-{index}": index for index in range(1, self.settings.nodes + 1)}
 
 
 def choose(wanted: settings.Settings) -> State:
-    """Finds a free subnet and free ports."""
+    """Choose a free subnet and free ports."""
     subnet = network.choose_subnet(network.taken_subnets())
     api, etcd, peer = _free_ports(6443, 23790, 23800)
     return State(
@@ -54,13 +54,13 @@ def choose(wanted: settings.Settings) -> State:
     )
 
 
-def _free_ports(*wished: int) -> list[int]:
-    """Ports that nobody listens on: each the wished one, or the next free one above it.
+def _free_ports(*preferred: int) -> list[int]:
+    """Return one unused port for each preferred one: that port, or the next free one above it.
 
     All are below the range from which the kernel takes ports for outgoing connections.
     """
     found: list[int] = []
-    for port in wished:
+    for port in preferred:
         while not _is_free(port) or port in found:
             port += 1
         found.append(port)
@@ -78,13 +78,13 @@ def _is_free(port: int) -> bool:
 
 
 def save(layout: settings.Layout, state: State) -> None:
-    """Records the state, whole or not at all."""
+    """Record the state atomically."""
     layout.home.mkdir(parents=True, exist_ok=True)
     units.write_whole(layout.state, json.dumps(dataclasses.asdict(state), indent=1))
 
 
 def load(layout: settings.Layout) -> State | None:
-    """The recorded state, None if there is no such cluster."""
+    """Return the recorded state, or None if there is no such cluster."""
     try:
         data = json.loads(layout.state.read_text())
     except FileNotFoundError:
@@ -94,9 +94,9 @@ def load(layout: settings.Layout) -> State | None:
 
 @contextlib.contextmanager
 def locked(layout: settings.Layout) -> Iterator[int]:
-    """Holds the cluster's lock: one `up` or `down` at a time. Yields its descriptor.
+    """Hold the cluster's lock, so that only one `up` or `down` runs at a time. Yields its descriptor.
 
-    A unit that is being started inherits the descriptor until it has recorded itself, so nobody comes in between.
+    A starting unit inherits the descriptor until it has recorded itself, so that nothing can happen in between.
     """
     layout.lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o644)

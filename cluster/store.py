@@ -1,7 +1,7 @@
-"""A store of unpacked images that new nodes begin with, so that an image is unpacked once and not at every `up`.
+"""A store of unpacked images that new nodes start with, so that each image is unpacked once instead of at every `up`.
 
-It is a root folder of containerd, filled by a containerd of its own that runs only meanwhile. A node gets hard links to
-its files: containerd never changes a layer that is there, only its two databases, and those are copied.
+The store is a root folder of containerd, filled by a temporary containerd. Nodes get hard links to its files, because
+containerd never changes an existing layer. It does change its two databases, so those are copied.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cluster import images, linux, node_config, progress, settings, units
 FOLDER = images.FOLDER / "unpacked"
 ROOT = FOLDER / "containerd"
 RECORD = FOLDER / "images.json"
-"""Names of the images in the store, each with the archive that it came from."""
+"""Names of the images in the store, each with its archive."""
 
 
 def fill(wanted: Iterable[images.Image]) -> None:
-    """Brings the images into the store that it lacks, in place of older ones of the same names.
+    """Add missing images to the store, replacing older ones of the same names.
 
-    Raises StepFailed with what the runtime says.
+    Raises StepFailed with the runtime's message.
     """
     with _locked():
         known = recorded()
@@ -35,7 +35,7 @@ def fill(wanted: Iterable[images.Image]) -> None:
         if not missing:
             return
         with progress.step(f"unpacking {', '.join(image.name for image in missing)}"), _containerd() as socket:
-            # Whatever happens from here, the record doesn't claim more than there is.
+            # Even if this is interrupted, the record never lists an image that isn't there.
             families = {image.name.partition(":")[0] for image in missing}
             stale = [name for name in known if name.partition(":")[0] in families]
             units.write_whole(RECORD, json.dumps({name: known[name] for name in known if name not in stale}))
@@ -50,20 +50,20 @@ def fill(wanted: Iterable[images.Image]) -> None:
 
 
 def recorded() -> dict[str, str]:
-    """The images in the store."""
+    """Return the images in the store, each with its archive."""
     with contextlib.suppress(FileNotFoundError):
         found: dict[str, str] = json.loads(RECORD.read_text())
         return found
     return {}
 
 
-def lend(node_root: pathlib.Path, node_record: pathlib.Path) -> None:
-    """Gives the store's images to a node that has never run; does nothing for one that has."""
+def copy_to(node_root: pathlib.Path, node_record: pathlib.Path) -> None:
+    """Copy the store's images to a node that has never run; do nothing for one that has."""
     if node_record.exists() or not ROOT.exists():
         return
     with _locked():
         shutil.rmtree(node_root, ignore_errors=True)
-        # On another file system than the store's there are no links; then the files are copied.
+        # Across file systems, hard links are impossible and the files are copied.
         for how in (["--link"], []):
             if (
                 subprocess.run(["cp", "--archive", *how, str(ROOT), str(node_root)], capture_output=True).returncode
@@ -88,15 +88,15 @@ def _locked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _containerd() -> Iterator[str]:
-    """A containerd on the store, for as long as the context lasts; yields its socket."""
-    # A socket's path has at most 107 characters, so it can't be below the checkout.
+    """Run a containerd on the store until the context ends; yield its socket."""
+    # A socket's path has at most 107 characters, which a path below the checkout might exceed.
     with tempfile.TemporaryDirectory(prefix="unigpu-store-") as scratch:
         folder = pathlib.Path(scratch)
         socket, config, log = folder / "containerd.sock", folder / "config.toml", FOLDER / "containerd.log"
         config.write_text(node_config.containerd_store(ROOT, folder / "state", socket))
         with log.open("w") as output:
             process = subprocess.Popen(
-                # It mounts what it unpacks.
+                # Unpacking needs mounts, which stay in this namespace.
                 ["unshare", "--mount", "--propagation=private", str(settings.BIN / "containerd"), f"--config={config}"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -105,7 +105,7 @@ def _containerd() -> Iterator[str]:
             )
         try:
             progress.wait_for(
-                lambda: images.answers(str(socket)), 30.0, lambda: f"containerd does not answer; see {log}."
+                lambda: images.answers(str(socket)), 30.0, lambda: f"containerd doesn't answer; its log is {log}."
             )
             yield str(socket)
         finally:

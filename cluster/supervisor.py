@@ -1,8 +1,8 @@
 """The first process of a unit: `python -m cluster.supervisor UNIT.json READY GO`.
 
-It prepares its namespaces, starts the unit's programs, starts each again when it ends, and reaps what is left to it.
-READY and GO are descriptors: it writes to the one when its network namespace exists, and reads from the other when the
-cable is in.
+The supervisor prepares its namespaces, starts the unit's programs, restarts each one when it ends, and reaps orphans.
+READY and GO are descriptors: the supervisor writes to READY once its network namespace exists, and then waits on GO
+until the monitor has connected it.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ import sys
 import time
 from collections.abc import Mapping
 
-from cluster import linux, network, rooms, units
+from cluster import linux, mounts, network, units
 
 FIRST_PAUSE = 0.2
-"""Seconds before a program that ended is started again; doubled each time that it ends soon again."""
+"""Seconds before a program that ended is restarted; doubled each time it ends early again."""
 LONGEST_PAUSE = 5.0
 STEADY = 10.0
-"""Seconds after which a program counts as well, and its pause is the first one again."""
-LOOK = 0.05
-"""Seconds between two looks for the socket that a program needs."""
+"""Seconds after which a running program counts as healthy, and its pause is reset."""
+POLL = 0.05
+"""Seconds between two checks for the socket that a program needs."""
 
 
 @dataclasses.dataclass(slots=True)
 class Running:
-    """What the supervisor knows of one program."""
+    """State of one program."""
 
     program: units.Program
     log: int
     pid: int = 0
-    """0 while it doesn't run."""
+    """0 while it isn't running."""
     started: float = 0.0
     due: float = 0.0
-    """When it may be started (monotonic seconds)."""
+    """Earliest time of its next start (monotonic seconds)."""
     pause: float = FIRST_PAUSE
 
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     if not os.read(go, 1):
         return 1  # the monitor is gone
     os.close(go)
-    rooms.furnish(unit.mounts)
+    mounts.setup_mounts(unit.mounts)
     if unit.network is not None:
         socket.sethostname(unit.name)
         network.settle(unit.network)
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
 
 
 def keep(unit: units.Unit, environment: Mapping[str, str]) -> int:
-    """Runs the programs for ever."""
+    """Keep the programs running; never return."""
     wake, wakened = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(wakened, False)
@@ -83,7 +83,7 @@ def keep(unit: units.Unit, environment: Mapping[str, str]) -> int:
         for entry in table:
             if entry.pid == 0 and now >= entry.due:
                 if entry.program.needs and not pathlib.Path(entry.program.needs).exists():
-                    entry.due = now + LOOK
+                    entry.due = now + POLL
                 else:
                     start(entry, environment)
         waiting = [entry.due for entry in table if entry.pid == 0]
@@ -93,7 +93,7 @@ def keep(unit: units.Unit, environment: Mapping[str, str]) -> int:
 
 
 def start(entry: Running, environment: Mapping[str, str]) -> None:
-    """Starts a program in a session of its own, its output in its log."""
+    """Start a program in its own session, with its output in its log."""
     os.write(entry.log, f"--- {' '.join(entry.program.arguments)}\n".encode())
     entry.pid = os.posix_spawn(
         entry.program.arguments[0],
@@ -110,7 +110,7 @@ def start(entry: Running, environment: Mapping[str, str]) -> None:
 
 
 def reap(table: list[Running]) -> None:
-    """Takes the exit status of every process that ended, and plans the next start of those that are ours to keep."""
+    """Reap every process that ended, and schedule the restart of the unit's programs."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -124,7 +124,7 @@ def reap(table: list[Running]) -> None:
                 if now - entry.started >= STEADY:
                     entry.pause = FIRST_PAUSE
                 code = os.waitstatus_to_exitcode(status)
-                os.write(entry.log, f"--- ended with {code}, starts again in {entry.pause} s\n".encode())
+                os.write(entry.log, f"--- exit status {code}, restart in {entry.pause} s\n".encode())
                 entry.pid, entry.due = 0, now + entry.pause
                 entry.pause = min(entry.pause * 2, LONGEST_PAUSE)
 

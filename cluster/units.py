@@ -1,6 +1,6 @@
-"""What a unit is made of, and the files that describe it.
+"""Units, and the files that describe them.
 
-A unit is a process tree under one supervisor. `UNIT.json` says what to run, `UNIT.process` which process to end.
+A unit is a process tree under one supervisor. `UNIT.json` describes what to run, `UNIT.process` which process to end.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ class Program:
 
     name: str
     arguments: tuple[str, ...]
-    """The first is the absolute path of the program."""
+    """Its command line, beginning with the absolute path."""
     needs: str = ""
-    """A path that must exist before it is started (its peer's socket), empty for none."""
+    """Path that must exist before it is started (such as its peer's socket), or empty."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mount:
-    """One mount that is made inside of a node, in the order in which they are listed."""
+    """One mount inside a node. Mounts are created in the order in which they are listed."""
 
     target: str
     source: str = ""
-    """A host path to bind; empty for a tmpfs."""
+    """Host path to bind; empty for a tmpfs."""
     read_only: bool = False
     overlay: str = ""
-    """A folder that is laid over the target, so that mount points exist which the machine lacks."""
+    """Folder laid over the target, to add mount points that don't exist on the host."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Network:
-    """How a node is wired: one cable from the cluster's bridge."""
+    """Network of a node: one veth pair to the cluster's bridge."""
 
     bridge: str
     host_end: str
-    """Name of the cable's end in the machine."""
+    """Name of the pair's end on the host."""
     address: str
     """The node's address with its prefix length."""
     gateway: str
@@ -58,24 +58,24 @@ class Unit:
     name: str
     programs: tuple[Program, ...]
     logs: str
-    """Folder for one log a program."""
+    """Folder with one log per program."""
     cgroups: tuple[str, ...]
-    """Folders of the control groups that all its processes belong to."""
+    """Folders of the control groups of all its processes."""
     path: str
     """PATH of its programs."""
     network: Network | None = None
-    """Given for nodes: they have mount, network and host name of their own."""
+    """Only for nodes, which have their own mount, network and UTS namespaces."""
     mounts: tuple[Mount, ...] = ()
 
 
 def save(unit: Unit, file: pathlib.Path) -> None:
-    """Writes the description, whole or not at all."""
+    """Write the description atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(dataclasses.asdict(unit), indent=1))
 
 
 def load(file: pathlib.Path) -> Unit:
-    """Reads what `save` wrote."""
+    """Read a description that `save` wrote."""
     data = json.loads(file.read_text())
     network = data["network"]
     if network is not None:
@@ -92,7 +92,7 @@ def load(file: pathlib.Path) -> Unit:
 
 
 def write_whole(file: pathlib.Path, text: str, mode: int = 0o644) -> None:
-    """Replaces a file's content so that a reader sees the old or the new, never a part."""
+    """Replace a file's content atomically: a reader sees the old or the new content, never a part."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w") as stream:
@@ -101,12 +101,12 @@ def write_whole(file: pathlib.Path, text: str, mode: int = 0o644) -> None:
 
 
 def record(file: pathlib.Path, process: processes.Identity) -> None:
-    """Remembers which process to end."""
+    """Record which process to end."""
     write_whole(file, json.dumps(dataclasses.asdict(process)))
 
 
 def recorded(file: pathlib.Path) -> processes.Identity | None:
-    """The process of a unit, None if it was never started or has ended."""
+    """Return the process of a unit, or None if it was never started or has ended."""
     try:
         process = processes.Identity(**json.loads(file.read_text()))
     except FileNotFoundError:

@@ -1,3 +1,3 @@
-"""`make demo`: from a fresh clone to vendors' pods on a real cluster, and a table of what each got."""
+"""`make demo`: from a fresh clone to vendors' pods on a real cluster, and a table of the GPU shares that they got."""
 
-import cluster as cluster  # looks at Python's version before anything is read that an old one lacks
+import cluster as cluster  # checks Python's version before any module that an old one can't parse

@@ -1,6 +1,6 @@
-"""`make demo`: sets up what is missing, brings up a cluster, runs vendors' pods, and shows what each got.
+"""`make demo`: install what is missing, start a cluster, run vendors' pods, and show the GPU share of each.
 
-Only the standard library: this runs before the project's Python environment exists, and makes it.
+Uses only the standard library, because it runs before the project's Python environment exists, and creates it.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 from cluster import build, settings
-from demo import ground, packages, steps
+from demo import packages, preflight, steps
 
 PYTHON = str(settings.ROOT / ".venv" / "bin" / "python")
 LOGS = settings.BUILD / "logs" / "demo"
@@ -21,34 +21,34 @@ TABLE = LOGS / "table.txt"
 PLAN = LOGS / "plan.json"
 TOTAL = 8
 NATIVE = ("simulator", "build/lib/libvgpu.so", "build/probe/probe")
-"""Of `make native`, what the cluster and the images need; the rest is for the tests."""
+"""The targets of `make native` that the cluster and the images need; the others are for the tests."""
 
 
 def main() -> int:
-    """Exit status 0, 1 after an error that was explained, 130 after Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C: what runs is ended first
+    """Run the demo; return 0, 1 after an error that was printed, or 130 after Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as on Ctrl-C, end running steps first
         signal.signal(number, signal.default_int_handler)
     try:
-        plan = ground.plan(os.environ)
-        ground.require(plan, build=not plan.existing and not build.is_current())
+        plan = preflight.plan(os.environ)
+        preflight.require(plan, build=not plan.existing and not build.is_current())
         LOGS.mkdir(parents=True, exist_ok=True)
         with _alone():
             return _run(plan)
-    except ground.BadGround as problem:
+    except preflight.PreflightError as problem:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. `make demo` goes on from here; `make down` removes the local cluster.", file=sys.stderr)
+        print("\nInterrupted. `make demo` resumes from here; `make down` removes the local cluster.", file=sys.stderr)
         return 130
 
 
-def _run(plan: ground.Plan) -> int:
+def _run(plan: preflight.Plan) -> int:
     runner = steps.Runner(LOGS, TOTAL)
     try:
         _set_up(runner, plan)
-        _tour(runner, plan)
+        _walkthrough(runner, plan)
     except steps.StepFailed as problem:
-        print(f"\n{problem}\n\nMend that, then run `make demo` again: it goes on from here.", file=sys.stderr)
+        print(f"\n{problem}\n\nFix the problem, then run `make demo` again: it resumes from here.", file=sys.stderr)
         return 1
     print(TABLE.read_text(), end="")
     runner.finish()
@@ -57,18 +57,18 @@ def _run(plan: ground.Plan) -> int:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Hold the demo of this checkout; the lock ends with the process.
+    """Lock the demo of this checkout until the process ends.
 
-    Raises BadGround when another one is at work.
+    Raises PreflightError when another demo is running.
     """
     with (LOGS / "lock").open("a+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
-            raise ground.BadGround(
-                f"Another `make demo` of this checkout is at work (process {stream.read().strip()}): wait until it has"
-                " ended, or interrupt it."
+            raise preflight.PreflightError(
+                f"Another `make demo` of this checkout is running (process {stream.read().strip()}): wait for it to"
+                " finish, or interrupt it."
             ) from None
         stream.truncate(0)
         stream.write(f"{os.getpid()}\n")
@@ -76,54 +76,54 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _set_up(runner: steps.Runner, plan: ground.Plan) -> None:
-    theirs = "not needed: the cluster is yours"
+def _set_up(runner: steps.Runner, plan: preflight.Plan) -> None:
+    theirs = "not needed for your own cluster"
     absent = [] if plan.existing else packages.missing(tests=False)
     debian = steps.Step(
         "Debian packages",
         f"installing {', '.join(package.name for package in absent)}",
         (sys.executable, "-m", "demo.packages"),
-        skip=lambda: theirs if plan.existing else None if absent else "all that are needed are installed",
+        skip=lambda: theirs if plan.existing else None if absent else "all installed already",
     )
-    python = steps.Step("Python environment", "pinned packages, in .venv", ("make", "--no-print-directory", "setup"))
+    python = steps.Step("Python environment", "pinned packages in .venv", ("make", "--no-print-directory", "setup"))
     kubernetes = steps.Step(
         "Kubernetes and containerd",
-        "from source, into build/bin",
+        "built from source into build/bin",
         (sys.executable, "-m", "cluster", "build"),
         skip=lambda: theirs if plan.existing else "sources are unchanged" if build.is_current() else None,
     )
     processors = len(os.sched_getaffinity(0))
     native = steps.Step(
         "libvgpu and simulated driver",
-        "in C; only what changed",
+        "C code; only changed files",
         ("make", "--no-print-directory", f"--jobs={processors}", *NATIVE),
         skip=lambda: theirs if plan.existing else None,
     )
     images = steps.Step(
         "Images",
-        "unigpu, kube-scheduler, the examples' program",
+        "unigpu, kube-scheduler, and the program of the examples",
         (PYTHON, "-m", "cluster", "images"),
         skip=lambda: theirs if plan.existing else None,
     )
     cluster = steps.Step(
         "Cluster",
-        "etcd, API server, kubelet; four GPUs of 24 GiB",
-        (PYTHON, "-m", "cluster", "up", "--gpus", str(ground.LOCAL.gpus), "--profile", ground.LOCAL.profile),
+        "etcd, API server, kubelet; four simulated GPUs of 24 GiB",
+        (PYTHON, "-m", "cluster", "up", "--gpus", str(preflight.LOCAL.gpus), "--profile", preflight.LOCAL.profile),
         skip=lambda: theirs if plan.existing else None,
     )
     for package in absent:
-        runner.say(f"{'':<8}{package.name} is missing: {package.reason}")
+        runner.say(f"{'':<8}{package.name} is not installed: {package.reason}")
     runner.run([debian])
     runner.run([python, kubernetes])
-    for step in (native, images, cluster):  # a node that starts when the images are there begins with them
+    for step in (native, images, cluster):  # images first: a node that starts later already has them
         runner.run([step])
 
 
-def _tour(runner: steps.Runner, plan: ground.Plan) -> None:
+def _walkthrough(runner: steps.Runner, plan: preflight.Plan) -> None:
     PLAN.write_text(json.dumps(dataclasses.asdict(plan), default=str))
-    command = (PYTHON, "-m", "demo.tour", str(PLAN))
+    command = (PYTHON, "-m", "demo.walkthrough", str(PLAN))
     runner.run([steps.Step("Chart", "webhook, scheduler, node agent", (*command, "install"))])
-    runner.run([steps.Step("Pods", "vendors' own pod specs", (*command, "pods", str(TABLE)))])
+    runner.run([steps.Step("Pods", "pod specs of several vendors", (*command, "pods", str(TABLE)))])
 
 
 if __name__ == "__main__":

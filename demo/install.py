@@ -1,4 +1,4 @@
-"""The chart on a cluster, with the images that the cluster can pull; the demo and the cluster's tests share it."""
+"""Install the chart on a cluster, with images that it can pull; used by the demo and the cluster tests."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,28 +9,27 @@ from unigpu import names
 CHART = Path(__file__).resolve().parent.parent / "helm" / "unigpu"
 RELEASE = "unigpu"
 PATIENCE = 240
-"""Seconds until all parts are ready; images are pulled within this."""
+"""Seconds until all parts must be ready, including image pulls."""
 
 SIMULATED = {
     "nodeAgent.driver.kind": "simulated",
     "nodeAgent.driver.simulated.state": "/run/unigpu-sim",
     "nodeAgent.driver.simulated.libraries": "/usr/local/unigpu-sim/lib",
 }
-"""Where the nodes of the local cluster have their simulated GPUs."""
+"""Chart values for the simulated GPUs of the local cluster's nodes."""
 
 
 PENDING = "another operation"
-"""In what helm says when its record tells of an operation that has not ended."""
+"""Part of helm's error message when its record has an unfinished operation."""
 
 
 def install(
     kube: Kube, images: Mapping[str, str], *, simulated: bool, more: Sequence[str] = (), alone: bool = True
 ) -> None:
-    """Install the chart, or bring it up to date, and wait until every part is ready.
+    """Install or upgrade the chart, and wait until every part is ready.
 
-    `images` by role: services and scheduler. `more`: further `--set` values, `key=value`. `alone`: nobody else installs
-    there, so that an operation which has not ended is one that was killed, and is forgotten; otherwise values that were
-    set there before are kept.
+    `images` by role: services and scheduler. `more`: further `--set` values, `key=value`. `alone`: no one else installs
+    there, so an unfinished operation was killed and its record is removed; otherwise previously set values are kept.
     Raises CommandFailed.
     """
     values = {f"image.{key}": value for key, value in reference(images["services"]).items()}
@@ -41,14 +40,14 @@ def install(
     try:
         _upgrade(kube, settings, keep=not alone)
     except CommandFailed as problem:
-        if PENDING not in problem.told:
+        if PENDING not in problem.stderr:
             raise _explained(kube, problem) from problem
         if not alone:
-            told = (
-                f"{problem.told}\nIf that was helm that was killed, `helm rollback {RELEASE} --namespace"
-                f" {names.SYSTEM_NAMESPACE}` ends it, or `helm uninstall` if it was the first one."
+            message = (
+                f"{problem.stderr}\nIf a previous helm was killed, recover with `helm rollback {RELEASE} --namespace"
+                f" {names.SYSTEM_NAMESPACE}`, or with `helm uninstall` if it was the first installation."
             )
-            raise CommandFailed([kube.helm, "upgrade"], problem.code, told) from problem
+            raise CommandFailed([kube.helm, "upgrade"], problem.code, message) from problem
         _forget_pending(kube)
         try:
             _upgrade(kube, settings, keep=False)
@@ -57,7 +56,7 @@ def install(
 
 
 def _upgrade(kube: Kube, settings: Sequence[str], *, keep: bool) -> None:
-    """`keep`: values that somebody set when unigpu was installed there stay."""
+    """Run `helm upgrade --install`; `keep`: keep the values of the previous installation."""
     kube.run(
         *("upgrade", "--install", RELEASE, str(CHART), "--namespace", names.SYSTEM_NAMESPACE, "--create-namespace"),
         *("--wait", "--timeout", f"{PATIENCE}s", *settings),
@@ -68,20 +67,20 @@ def _upgrade(kube: Kube, settings: Sequence[str], *, keep: bool) -> None:
 
 
 def _forget_pending(kube: Kube) -> None:
-    """Remove helm's record of what was killed; the next operation takes over the objects that it made."""
+    """Remove helm's record of a killed operation; the next operation takes over its objects."""
     selector = f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)"
     kube.run("delete", "secrets", "-n", names.SYSTEM_NAMESPACE, "-l", selector)
 
 
 def _explained(kube: Kube, problem: CommandFailed) -> CommandFailed:
-    return CommandFailed([kube.helm, "upgrade"], problem.code, f"{problem.told}\n{_state(kube)}")
+    return CommandFailed([kube.helm, "upgrade"], problem.code, f"{problem.stderr}\n{_state(kube)}")
 
 
 def _state(kube: Kube) -> str:
-    """What keeps the parts from being ready: the pods, and the last words of the containers that aren't."""
+    """Report why parts aren't ready: the pods, and the last log lines of containers that aren't ready."""
     namespace = ("-n", names.SYSTEM_NAMESPACE)
     try:
-        told = [kube.run("get", "pods", *namespace)]
+        found = [kube.run("get", "pods", *namespace)]
         pods = kube.items("pods", names.SYSTEM_NAMESPACE)
     except CommandFailed as problem:
         return str(problem)
@@ -92,13 +91,13 @@ def _state(kube: Kube) -> str:
                 try:
                     log = kube.run("logs", *namespace, name, "-c", container["name"], "--tail=12")
                 except CommandFailed as silent:
-                    log = silent.told  # it has not been started
-                told.append(f"{name}, container {container['name']}, its last words:\n{log}")
-    return "\n".join(told)
+                    log = silent.stderr  # the container hasn't started
+                found.append(f"Last log lines of {name}, container {container['name']}:\n{log}")
+    return "\n".join(found)
 
 
 def reference(image: str) -> dict[str, str]:
-    """An image's name as the chart takes it; `registry` is all before the last slash, and is left out if there is none.
+    """Split an image's name into the chart's values; `registry` is everything before the last slash, if there is one.
 
     >>> reference("unigpu:0123")
     {'repository': 'unigpu', 'tag': '0123'}

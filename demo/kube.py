@@ -1,4 +1,4 @@
-"""kubectl and helm, as the demo and the cluster's tests use them."""
+"""Run kubectl and helm, for the demo and the cluster tests."""
 
 import json
 import os
@@ -12,21 +12,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 POLL = 0.25
-"""Seconds between two looks while waiting for a condition."""
+"""Seconds between two checks of a condition."""
 NAMESPACE_PATIENCE = 60.0
 
 
 class CommandFailed(Exception):
-    """A command ended badly with the status `code`; `told` is what it wrote to stderr."""
+    """A command failed with exit status `code`; `stderr` is its error output."""
 
-    def __init__(self, command: Sequence[str], code: int, told: str) -> None:
-        super().__init__(f"“{' '.join(command[:6])}” ended with status {code}: {told.strip()}")
+    def __init__(self, command: Sequence[str], code: int, stderr: str) -> None:
+        super().__init__(f"`{' '.join(command[:6])}` failed with exit status {code}: {stderr.strip()}")
         self.code = code
-        self.told = told.strip()
+        self.stderr = stderr.strip()
 
 
 class TimedOut(Exception):
-    """A condition didn't come true in time; the text says which, and what was seen last."""
+    """A condition didn't become true in time; the text names it, and the last state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Kube:
     helm: str
 
     def run(self, *arguments: str, stdin: str | None = None, program: str | None = None, timeout: float = 120) -> str:
-        """stdout of `kubectl <arguments>`.
+        """Run `kubectl <arguments>`, or another program on the same cluster; return its stdout.
 
-        Raises CommandFailed for a status other than 0, and for a command that takes longer than `timeout` seconds.
+        Raises CommandFailed when it fails, or takes longer than `timeout` seconds.
         """
         command = [program or self.kubectl, *arguments]
         try:
@@ -60,44 +60,44 @@ class Kube:
         return done.stdout
 
     def json(self, *arguments: str) -> Any:
-        """What `kubectl <arguments> -o json` answers."""
+        """Return the parsed output of `kubectl <arguments> -o json`."""
         return json.loads(self.run(*arguments, "-o", "json"))
 
     def items(self, kind: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
-        """All objects of a kind in a namespace."""
+        """Return all objects of a kind in a namespace."""
         choice = ("-l", selector) if selector else ()
         found: list[dict[str, Any]] = self.json("get", kind, "-n", namespace, *choice)["items"]
         return found
 
     def apply(self, documents: Sequence[Mapping[str, Any]], namespace: str) -> str:
-        """Create or change objects; what kubectl said."""
+        """Apply objects; return kubectl's output."""
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
         return self.run("apply", "-n", namespace, "-f", "-", stdin=text)
 
     def namespace(self, name: str) -> None:
-        """Create a namespace unless it is there, and wait until it takes pods: their service account comes later.
+        """Create a namespace unless it exists, and wait for its service account, without which it accepts no pods.
 
         Raises TimedOut after NAMESPACE_PATIENCE seconds.
         """
         self.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}], "default")
         account = ("get", "serviceaccounts", "-n", name, "--field-selector", "metadata.name=default", "-o", "name")
-        wait_for(f"the namespace {name} takes pods", lambda: self.run(*account), NAMESPACE_PATIENCE)
+        wait_for(f"namespace {name} accepts pods", lambda: self.run(*account), NAMESPACE_PATIENCE)
 
     def raw(self, path: str) -> str:
-        """The API server's answer to a GET of this path."""
+        """Return the API server's answer to a GET of this path."""
         return self.run("get", "--raw", path)
 
 
-def wait_for(what: str, look: Callable[[], T | None], seconds: float, last: Callable[[], str] = lambda: "") -> T:
-    """Look until it is neither None nor empty, and give back what was seen.
+def wait_for(what: str, check: Callable[[], T | None], seconds: float, last: Callable[[], str] = lambda: "") -> T:
+    """Call `check` until its result is truthy; return the result.
 
-    Raises TimedOut after `seconds`, with `last()` as what was seen last.
+    Raises TimedOut after `seconds`, with the last state that `last()` describes.
     """
     deadline = time.monotonic() + seconds
     while True:
-        seen = look()
-        if seen:
-            return seen
+        result = check()
+        if result:
+            return result
         if time.monotonic() > deadline:
-            raise TimedOut(f"{what}: not within {seconds:.0f} s. {last()}".strip())
+            raise TimedOut(f"Timed out after {seconds:.0f} s waiting until {what}. {last()}".strip())
         time.sleep(POLL)

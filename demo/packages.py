@@ -1,6 +1,6 @@
-"""Debian packages that are missing: which, why, and how they are put there.
+"""Install missing Debian packages, and say why each is needed.
 
-Only the standard library: this runs before the project's Python environment exists.
+Uses only the standard library, because it runs before the project's Python environment exists.
 """
 
 import argparse
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from cluster import doctor
 
 TESTS = (
-    doctor.Package("valgrind", "valgrind", "the tests run libvgpu under it"),
-    doctor.Package("binutils", "readelf", "the tests read libvgpu's symbols with it"),
+    doctor.Package("valgrind", "valgrind", "runs libvgpu in the tests"),
+    doctor.Package("binutils", "readelf", "reads libvgpu's symbols in the tests"),
 )
-"""What the tests need beyond the cluster."""
+"""Packages that only the tests need."""
 
 
 def missing(*, tests: bool) -> list[doctor.Package]:
-    """The packages that are not installed, in the order in which they are listed."""
+    """Return the packages that are not installed, in listed order."""
     absent = doctor.missing_packages()
     if tests:
         absent += [package for package in TESTS if not doctor.is_there(package)]
@@ -27,22 +27,23 @@ def missing(*, tests: bool) -> list[doctor.Package]:
 
 
 def install(packages: Sequence[doctor.Package]) -> int:
-    """Install them, and say what keeps that from being done; exit status."""
+    """Install the packages and print why any of them can't be installed; return the exit status."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     names = " ".join(package.name for package in packages)
-    # A list of packages that could not be brought up to date may still do.
+    # If the package lists can't be updated, the old ones may suffice.
     subprocess.run(["apt-get", "update", "-qq"], env=environment, check=False)
     command = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *names.split()]
     code = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode
     if code != 0:
         print(
-            f"\nDebian packages can't be installed ({names}): mend what apt-get says above, or install them yourself."
+            f"\nCan't install Debian packages ({names}): fix the problem that apt-get reports above, or install them"
+            " yourself."
         )
         return 1
     for package in packages:
         if not doctor.is_there(package):
             print(
-                f"The Debian package {package.name} is installed, but its {package.probe} is missing: run"
+                f"The Debian package {package.name} is installed, but {package.probe} is missing: run"
                 f" `apt-get install --reinstall {package.name}`."
             )
             code = 1
@@ -50,18 +51,21 @@ def install(packages: Sequence[doctor.Package]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python3 -m demo.packages [--tests]`: exit status 0 when nothing is missing any more."""
+    """Run `python3 -m demo.packages [--tests]`; return 0 once nothing is missing."""
     parser = argparse.ArgumentParser(prog="python3 -m demo.packages", description=__doc__)
-    parser.add_argument("--tests", action="store_true", help="also what only the tests need")
+    parser.add_argument("--tests", action="store_true", help="also install packages that only the tests need")
     absent = missing(tests=parser.parse_args(arguments).tests)
     if not absent:
         return 0
     if os.geteuid() != 0:
         names = " ".join(package.name for package in absent)
-        print(f"Debian packages are missing: run `sudo apt-get install {names}`, or run this as root.", file=sys.stderr)
+        print(
+            f"Debian packages are not installed: run `sudo apt-get install {names}`, or run this as root.",
+            file=sys.stderr,
+        )
         return 1
     for package in absent:
-        print(f"{package.name} is missing: {package.reason}", flush=True)
+        print(f"{package.name} is not installed: {package.reason}", flush=True)
     return install(absent)
 
 

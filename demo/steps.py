@@ -1,6 +1,6 @@
-"""Long work that shows where it is: named steps with elapsed time, their output kept in files.
+"""Run long commands as named steps that show their progress and elapsed time, with their output in log files.
 
-Only the standard library: this runs before the project's Python environment exists.
+Uses only the standard library, because it runs before the project's Python environment exists.
 """
 
 import os
@@ -17,27 +17,27 @@ from typing import TextIO
 from cluster import linux
 
 HEARTBEAT = 20.0
-"""Seconds between lines that say a step still runs, where the output is no terminal."""
+"""Seconds between progress lines of a running step when the output is not a terminal."""
 POLL = 0.1
-"""Seconds between looks at the children."""
+"""Seconds between two checks of the running steps."""
 TAIL = 25
-"""Lines of a failed step's output that are shown."""
+"""Number of lines shown of a failed step's output."""
 
 
 class StepFailed(Exception):
-    """A step ended badly; the text is what a person should read."""
+    """A step failed; the text explains it to the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command of the way."""
+    """One command."""
 
     name: str
     why: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     skip: Callable[[], str | None] = lambda: None
-    """Says why there is nothing to do, or None."""
+    """Return why there is nothing to do, or None."""
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class _Running:
 
 
 class Runner:
-    """Runs steps in order, those of one group side by side, and keeps the time of each."""
+    """Run steps in order, those of one group in parallel, and show the time of each."""
 
     def __init__(self, folder: Path, total: int, out: TextIO = sys.stdout) -> None:
         self._folder = folder
@@ -63,8 +63,8 @@ class Runner:
     def run(self, group: Sequence[Step]) -> None:
         """Run one group to its end.
 
-        Raises StepFailed when one ends badly, after the others of the group have been ended; KeyboardInterrupt passes
-        on after the children have been told and have gone.
+        Raises StepFailed when a step fails, after the others of the group have been terminated; KeyboardInterrupt
+        propagates after the steps were interrupted and have ended.
         """
         running: list[tuple[str, _Running]] = []
         for step in group:
@@ -83,7 +83,7 @@ class Runner:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **step.environment},
                     start_new_session=True,
-                    # Whatever ends this process, also a kill, the step doesn't go on behind the user's back.
+                    # When this process ends for any reason, even SIGKILL, the step must not continue in the background.
                     preexec_fn=_die_with_runner,
                 )
             running.append((label, _Running(step, process, log, time.monotonic())))
@@ -99,8 +99,8 @@ class Runner:
         self._line(text)
 
     def finish(self) -> None:
-        """Print the time of the whole."""
-        self._line(f"{'':<44} {_elapsed(time.monotonic() - self._began):>7}  in all")
+        """Print the total time."""
+        self._line(f"{'':<44} {_elapsed(time.monotonic() - self._began):>7}  total")
 
     def _wait(self, running: Sequence[tuple[str, _Running]]) -> None:
         left = list(running)
@@ -129,7 +129,7 @@ class Runner:
                 words = "  ".join(f"{label} {_elapsed(now - one.started)}" for label, one in left)
                 if len(left) == 1:
                     words = f"{words}  {_last_words(left[0][1].log)}"
-                columns = shutil.get_terminal_size().columns  # a line that wraps could not be written over
+                columns = shutil.get_terminal_size().columns  # a wrapped line couldn't be overwritten
                 self._out.write(f"\r\x1b[K{words[: columns - 3]} …")
                 self._out.flush()
             elif now - spoke > HEARTBEAT:
@@ -150,7 +150,7 @@ def _die_with_runner() -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a step and what it started, then insist."""
+    """Interrupt a step and its children, then terminate, then kill them."""
     for number, patience in ((signal.SIGINT, 15.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
         if process.poll() is not None:
             return
@@ -165,9 +165,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _explain(one: _Running, code: int) -> str:
     lines = one.log.read_text(errors="replace").rstrip().splitlines()[-TAIL:]
-    ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    told = "\n".join(f"    {line}" for line in lines) or "    (it printed nothing)"
-    return f"The step “{one.step.name}” {ended}. Its last words:\n\n{told}\n\nAll of it: {one.log}"
+    ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit status {code}"
+    output = "\n".join(f"    {line}" for line in lines) or "    (no output)"
+    return f"The step “{one.step.name}” {ended}. Its last lines of output:\n\n{output}\n\nComplete output: {one.log}"
 
 
 def _last_words(log: Path) -> str:

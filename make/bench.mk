@@ -1,8 +1,8 @@
-# Benchmarks: what a part adds, beside the bare ground.
+# Benchmarks: the overhead of each part over the bare driver.
 
 .PHONY: bench bench-memory
 bench: bench-memory
-bench-memory: native build/bench/memory build/bench/race ## What libvgpu adds to memory calls, beside the bare driver
+bench-memory: native build/bench/memory build/bench/race ## Overhead of libvgpu on memory calls, compared with the bare driver
 	$(PYTHON) bench/libvgpu/memory.py
 
 build/bench/memory: bench/libvgpu/memory.c
@@ -15,31 +15,31 @@ build/bench/race: tests/native/libvgpu/programs/race.c $(VGPU_ACCOUNT)
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 $(VGPU_MACHINE) -I. $^ -o $@ -ldl
 
-# Compute shares: programs that load a simulated card, and what the card's own books say of them.
+# Compute shares: programs that load a simulated GPU, and the GPU time that the GPU itself accounts for.
 .PHONY: bench-compute bench-compute-programs bench-launch soak-compute check-compute
-BENCH_COMPUTE := $(addprefix build/bench/compute/,client books)
+BENCH_COMPUTE := $(addprefix build/bench/compute/,client gpu_time_sampler)
 
 bench: bench-launch bench-compute
 bench-compute-programs: $(BENCH_COMPUTE)
 
-bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending against the simulated card's own books of GPU time
+bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending, checked against the simulated GPU's own accounting
 	$(PYTHON) -m bench.compute
 
-soak-compute: native $(BENCH_COMPUTE) ## The same with every cell of the matrix: an hour and more
+soak-compute: native $(BENCH_COMPUTE) ## The same with every cell of the matrix: more than an hour
 	$(PYTHON) -m bench.compute --full
 
-check-compute: native $(BENCH_COMPUTE) ## A container has its share of GPU time and not more, however it launches
+check-compute: native $(BENCH_COMPUTE) ## A container gets its share of GPU time and no more, however it launches kernels
 	$(NATIVE_CHECK) tests/native/compute
 
 build/bench/compute/client: $(wildcard bench/compute/*.h) bench/compute/client.c bench/compute/work.c bench/compute/waits.c
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 -I. $(filter %.c,$^) -o $@ -pthread -ldl
 
-build/bench/compute/books: bench/compute/books.c $(patsubst %.c,build/simulator/%.o,$(wildcard simulator/state/*.c))
+build/bench/compute/gpu_time_sampler: bench/compute/gpu_time_sampler.c $(patsubst %.c,build/simulator/%.o,$(wildcard simulator/state/*.c))
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 -I. $^ -o $@ -pthread
 
-bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## What libvgpu adds to a launch, for one process and four
+bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## Overhead of libvgpu on a kernel launch, for one process and for four
 	$(PYTHON) -m bench.launch
 
 build/bench/launch/launch: bench/launch/launch.c

@@ -25,3 +25,9 @@ soak: soak-cluster ## What needs minutes: races, churn, kills and fuzzing at ful
 
 soak-cluster: packages cluster native ## Random pods, 20 rounds
 	UNIGPU_ROUNDS=20 $(CHECK) tests/cluster/test_exact_allocation.py
+
+.PHONY: coverage
+coverage: $(SETUP) ## Branch coverage of the unit tests: a table of the files that they don't cover fully, the least covered last
+	@mkdir -p build
+	$(PYTHON) -m coverage run -m pytest -q tests/unit
+	@$(PYTHON) -m coverage report

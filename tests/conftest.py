@@ -23,7 +23,7 @@ class Scheduling(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         if not nodeid.startswith(CLUSTER):
-            return super()._split_scope(nodeid)
+            return str(super()._split_scope(nodeid))
         Scheduling.has_cluster = True
         return CLUSTER
 

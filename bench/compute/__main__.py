@@ -1,6 +1,6 @@
-"""`python -m bench.compute`: rows of compute shares against the simulated GPU's own books of GPU time.
+"""`python -m bench.compute`: measure compute shares against the GPU time that the simulated GPU accounts for.
 
-Prints a line a cell and a line a row; with --strict, 1 where a goal is missed.
+Prints one line per cell and one per scenario. With --strict, the exit status is 1 when a goal is missed.
 """
 
 import argparse
@@ -13,27 +13,32 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from bench.compute import cells, judge, lending, matrix, pictures, rows
+from bench.compute import cells, criteria, lending, matrix, pictures, scenarios
 from bench.compute.cells import MS, US
 
 NEIGHBOURS: Final = ((30, 70), (10, 90), (20, 30, 50))
 PICTURE: Final = Path(__file__).parents[2] / "docs/pictures/share-over-time.svg"
 
 
-Job = Callable[[Path], Awaitable[list[rows.Row]]]
+Job = Callable[[Path], Awaitable[list[scenarios.Row]]]
 
 
 def jobs() -> dict[str, Job]:
-    """The rows beside the matrix, by name."""
+    """The scenarios other than the matrix, by name."""
     named: dict[str, Job] = {}
     for limits in NEIGHBOURS:
         for kernel in (100 * US, 1 * MS):
             name = f"neighbours-{'-'.join(map(str, limits))}-{kernel // US}us"
-            named[name] = functools.partial(rows.neighbours, limits=limits, kernel=kernel)
-    named |= {"requests": rows.short_requests, "soft": lending.soft}
-    for place, name in enumerate(rows.FAMILIES):
-        named[f"family-{place}"] = functools.partial(rows.family, name=name)
-    named |= {"unlimited": rows.unlimited, "crowd": rows.crowd, "killed": rows.killed, "forked": rows.forked}
+            named[name] = functools.partial(scenarios.neighbours, limits=limits, kernel=kernel)
+    named |= {"requests": scenarios.short_requests, "soft": lending.soft}
+    for place, name in enumerate(scenarios.FAMILIES):
+        named[f"family-{place}"] = functools.partial(scenarios.family, name=name)
+    named |= {
+        "unlimited": scenarios.unlimited,
+        "crowd": scenarios.crowd,
+        "killed": scenarios.killed,
+        "forked": scenarios.forked,
+    }
     return named
 
 
@@ -41,7 +46,7 @@ def length(ns: float) -> str:
     return f"{ns / MS:g} ms" if ns >= MS else f"{ns / US:g} µs"
 
 
-def mark(*verdicts: judge.Verdict) -> str:
+def mark(*verdicts: criteria.Verdict) -> str:
     if all(verdict.held for verdict in verdicts):
         return ""
     return "  MISSED" if any(not verdict.held and not verdict.doubtful for verdict in verdicts) else "  missed (host)"
@@ -76,8 +81,8 @@ HEAD: Final = (
 )
 
 
-def summary(lines: list[matrix.Line]) -> list[rows.Row]:
-    """The matrix in four rows."""
+def summary(lines: list[matrix.Line]) -> list[scenarios.Row]:
+    """The matrix condensed into four rows."""
     found = []
     for title, unit, verdicts in (
         ("matrix: worst error over 5 s", "points", [(line.share, line.cell) for line in lines]),
@@ -93,14 +98,14 @@ def summary(lines: list[matrix.Line]) -> list[rows.Row]:
         if unit == "ms":
             note += f", {sum(not verdict.doubtful for verdict in missed)} by more than the host was late"
         found.append(
-            rows.Row(
-                title, judge.Verdict(worst.measured / scale, worst.allowed / scale, worst.doubt / scale), unit, note
+            scenarios.Row(
+                title, criteria.Verdict(worst.measured / scale, worst.allowed / scale, worst.doubt / scale), unit, note
             )
         )
     return found
 
 
-def print_rows(found: list[rows.Row]) -> None:
+def print_rows(found: list[scenarios.Row]) -> None:
     for row in found:
         print(
             f"{row.title:62} {row.verdict.measured:9.2f} {row.verdict.allowed:9.2f} {row.unit:8}"
@@ -110,7 +115,7 @@ def print_rows(found: list[rows.Row]) -> None:
 
 
 async def run(arguments: argparse.Namespace, folder: Path) -> int:
-    """How many goals were missed."""
+    """Run the chosen scenarios; return the number of missed goals."""
     missed = 0
     print(f"load of the machine at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     if not arguments.only or "matrix" in arguments.only:
@@ -139,17 +144,25 @@ async def run(arguments: argparse.Namespace, folder: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.compute", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="every cell of the matrix (hours), not a covering part")
-    parser.add_argument("--seed", type=int, default=1, help="another covering part for another number")
-    parser.add_argument("--strict", action="store_true", help="end with 1 where a goal is missed")
-    parser.add_argument("--only", nargs="*", default=[], help=f"matrix, or beginnings of: {', '.join(jobs())}")
-    parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.name} from what is measured")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="measure every cell of the matrix (takes hours) instead of a covering subset",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="choose another covering subset of the matrix (default: %(default)s)"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 when a goal is missed")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help=f"run only these: matrix, or prefixes of {', '.join(jobs())}"
+    )
+    parser.add_argument("--picture", action="store_true", help=f"measure and draw {PICTURE.name}")
     arguments = parser.parse_args()
     unknown = [
         word for word in arguments.only if word != "matrix" and not any(name.startswith(word) for name in jobs())
     ]
     if unknown:
-        parser.error(f"--only {unknown[0]}: there is no such row; there are matrix, {', '.join(jobs())}")
+        parser.error(f"--only = {unknown[0]}: no scenario has this prefix; accepted: matrix, {', '.join(jobs())}")
     with tempfile.TemporaryDirectory() as folder:
         missed = asyncio.run(run(arguments, Path(folder)))
     return 1 if missed and arguments.strict else 0

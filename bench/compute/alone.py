@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.compute import ground, judge
+from bench.compute import criteria, testbed
 from bench.compute.cells import Cell
 from bench.compute.series import Series
 
@@ -41,15 +41,15 @@ class Measured:
 async def measure(
     folder: Path,
     profile: str,
-    limit: ground.Limit | None,
-    words: ground.Words,
+    limit: testbed.Limit | None,
+    words: testbed.Words,
     processes: int = 1,
     *,
-    window: int = judge.WINDOW,
+    window: int = criteria.WINDOW,
 ) -> Measured:
     """A new GPU with one container on it, whose programs launch as `words` say (see client.c) for a window."""
-    gpu = await ground.make_gpu(folder, profile)
-    async with ground.container(gpu, folder / "container", limit) as held, ground.watch(gpu) as watch:
+    gpu = await testbed.make_gpu(folder, profile)
+    async with testbed.container(gpu, folder / "container", limit) as held, testbed.watch(gpu) as watch:
         programs = await held.start("load", {"seconds": window / 1e9 + 0.2, "beat": BEAT} | dict(words), processes)
         await asyncio.gather(*(program.ready() for program in programs))
         for program in programs:
@@ -59,7 +59,7 @@ async def measure(
         await watch.until(first + window)
     return Measured(
         share=watch.series.share_gpu(first, first + window),
-        start=watch.series.share_gpu(first, first + min(window, judge.START)),
+        start=watch.series.share_gpu(first, first + min(window, criteria.START)),
         longest=max(report.longest for report in reports),
         settled=max(report.settled for report in reports),
         p99=max(report.p99 for report in reports),
@@ -71,12 +71,12 @@ async def measure(
     )
 
 
-async def measure_cell(folder: Path, cell: Cell, *, limited: bool = True, window: int = judge.WINDOW) -> Measured:
+async def measure_cell(folder: Path, cell: Cell, *, limited: bool = True, window: int = criteria.WINDOW) -> Measured:
     """One cell of the matrix."""
     return await measure(
         folder,
         PROFILES[cell.multiprocessors],
-        ground.Limit(cell.limit) if limited else None,
+        testbed.Limit(cell.limit) if limited else None,
         {"kernel": cell.kernel, "grid": cell.grid, "block": BLOCK},
         cell.processes,
         window=window,

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.compute import ground, judge, rows
+from bench.compute import criteria, scenarios, testbed
 from bench.compute.cells import MS
 from bench.compute.series import Series
 from unigpu.requests import ComputePolicy
 
-BORROWER: Final = ground.Limit(30, 100, ComputePolicy.SOFT)
-NEIGHBOUR: Final = ground.Limit(70)
+BORROWER: Final = testbed.Limit(30, 100, ComputePolicy.SOFT)
+NEIGHBOUR: Final = testbed.Limit(70)
 SOON: Final = 200 * MS
 WINDOW: Final = 100 * MS
 """Over which a share must be there to count as there, ns."""
@@ -42,13 +42,13 @@ class Swings:
 
 async def swing(folder: Path, rounds: int) -> Swings:
     """A soft container beside one that stops and returns."""
-    gpu = await ground.make_gpu(folder, rows.PROFILE)
+    gpu = await testbed.make_gpu(folder, scenarios.PROFILE)
     async with contextlib.AsyncExitStack() as stack:
-        borrower = await stack.enter_async_context(ground.container(gpu, folder / "borrower", BORROWER))
-        neighbour = await stack.enter_async_context(ground.container(gpu, folder / "neighbour", NEIGHBOUR))
-        await stack.enter_async_context(ground.lender([borrower.folder, neighbour.folder]))
-        watch = await stack.enter_async_context(ground.watch(gpu))
-        words: ground.Words = {"kernel": 1 * MS, "ahead": 8, "seconds": 60}
+        borrower = await stack.enter_async_context(testbed.container(gpu, folder / "borrower", BORROWER))
+        neighbour = await stack.enter_async_context(testbed.container(gpu, folder / "neighbour", NEIGHBOUR))
+        await stack.enter_async_context(testbed.lender([borrower.folder, neighbour.folder]))
+        watch = await stack.enter_async_context(testbed.watch(gpu))
+        words: testbed.Words = {"kernel": 1 * MS, "ahead": 8, "seconds": 60}
         programs = [(await each.start("load", words))[0] for each in (borrower, neighbour)]
         await asyncio.gather(*(program.ready() for program in programs))
         for program in programs:
@@ -61,7 +61,7 @@ async def swing(folder: Path, rounds: int) -> Swings:
         for program in programs:
             program.say("end")
         reports = await asyncio.gather(*(program.report() for program in programs))
-        end = reports[1].moments[-1][1] + int((PAUSE - 0.3) * judge.SECOND)
+        end = reports[1].moments[-1][1] + int((PAUSE - 0.3) * criteria.SECOND)
         await watch.until(end)
     return Swings(
         watch.series, borrower.group, neighbour.group, max(report.first for report in reports), reports[1].moments
@@ -70,13 +70,13 @@ async def swing(folder: Path, rounds: int) -> Swings:
 
 def delay(series: Series, since: int, wanted: Mapping[int, tuple[float, float]]) -> int:
     """Time from a moment until each group's share lies between its bounds for a whole window, ns; a second at most."""
-    for at in range(since, since + judge.SECOND, 5 * MS):
+    for at in range(since, since + criteria.SECOND, 5 * MS):
         if all(least <= series.share(group, at, at + WINDOW) <= most for group, (least, most) in wanted.items()):
             return at - since
-    return judge.SECOND
+    return criteria.SECOND
 
 
-async def soft(folder: Path) -> list[rows.Row]:
+async def soft(folder: Path) -> list[scenarios.Row]:
     """The worst of several rounds."""
     found = await swing(folder, ROUNDS)
     lent, returned = [], []
@@ -87,9 +87,9 @@ async def soft(folder: Path) -> list[rows.Row]:
             due = {found.borrower: (0, 30 + TOLERATED), found.neighbour: (70 - TOLERATED, 101)}
             returned.append(delay(found.series, at, due))
     return [
-        rows.Row(
+        scenarios.Row(
             f"soft 30 % beside 70 %: {name}",
-            judge.Verdict(max(times) / MS, SOON / MS),
+            criteria.Verdict(max(times) / MS, SOON / MS),
             "ms",
             "each time " + ", ".join(f"{time / MS:.0f}" for time in times),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bench.compute import alone, judge
+from bench.compute import alone, criteria
 from bench.compute.cells import MS, US, Cell
 
 HASTY: Final = 50 * US
@@ -30,10 +30,10 @@ class Line:
     capable: float
     """Share that its programs reach without a limit."""
     measured: alone.Measured
-    share: judge.Verdict
-    start: judge.Verdict
-    wait: judge.Verdict
-    settled: judge.Verdict
+    share: criteria.Verdict
+    start: criteria.Verdict
+    wait: criteria.Verdict
+    settled: criteria.Verdict
     """The wait once costs are known: after the first second."""
 
     @property
@@ -44,15 +44,15 @@ class Line:
 def judged(cell: Cell, capable: float, measured: alone.Measured) -> Line:
     """The verdicts on a cell."""
 
-    def wait(longest: int) -> judge.Verdict:
-        return judge.longest_wait(longest, cell.kernel, cell.limit, cell.processes, measured.late)
+    def wait(longest: int) -> criteria.Verdict:
+        return criteria.longest_wait(longest, cell.kernel, cell.limit, cell.processes, measured.late)
 
     return Line(
         cell=cell,
         capable=capable,
         measured=measured,
-        share=judge.share(measured.share, cell.limit, cell.kernel, judge.WINDOW, judge.POINTS, capable),
-        start=judge.share(measured.start, cell.limit, cell.kernel, judge.START, judge.POINTS_START, capable),
+        share=criteria.share(measured.share, cell.limit, cell.kernel, criteria.WINDOW, criteria.POINTS, capable),
+        start=criteria.share(measured.start, cell.limit, cell.kernel, criteria.START, criteria.POINTS_START, capable),
         wait=wait(measured.longest),
         settled=wait(measured.settled),
     )
@@ -89,7 +89,7 @@ async def capability(folder: Path, cells: Sequence[Cell]) -> dict[tuple[int, int
         key = (cell.kernel, cell.grid, cell.processes)
         if cell.kernel < HASTY and key not in found:
             name = folder / f"bare-{len(found)}"
-            bare = await alone.measure_cell(name, replace(cell, limit=100), limited=False, window=judge.START)
+            bare = await alone.measure_cell(name, replace(cell, limit=100), limited=False, window=criteria.START)
             found[key] = bare.share
     return found
 
@@ -104,7 +104,7 @@ async def run(folder: Path, cells: Sequence[Cell], tell: Callable[[Line | Failed
         wanted = cost(cell, count)
         line: Line | Failed
         reach = capable.get((cell.kernel, cell.grid, cell.processes), 100.0)
-        for number in range(judge.TRIES):
+        for number in range(criteria.TRIES):
             await processors.take(wanted)
             try:
                 measured = await alone.measure_cell(folder / f"cell-{place}-{number}", cell)
@@ -114,7 +114,7 @@ async def run(folder: Path, cells: Sequence[Cell], tell: Callable[[Line | Failed
                 break
             finally:
                 await processors.give(wanted)
-            if line.held or measured.late <= judge.LATE:
+            if line.held or measured.late <= criteria.LATE:
                 break
         tell(line)
         return line

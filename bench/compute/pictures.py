@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from bench.compute import alone, ground, judge, lending, picture, rows
+from bench.compute import alone, criteria, lending, picture, scenarios, testbed
 from bench.compute.cells import MS
 
 STEP: Final = 100 * MS
@@ -12,12 +12,12 @@ STEP: Final = 100 * MS
 
 async def measure(folder: Path) -> str:
     """One container at 30 %, two at 30 % and 70 %, and a soft one whose neighbour stops and returns, as SVG."""
-    seconds = judge.WINDOW / 1e9
-    single = await alone.measure(folder / "alone", rows.PROFILE, ground.Limit(30), {"kernel": 1 * MS})
-    pair = await rows.together(folder / "pair", (30, 70), {"kernel": 1 * MS})
+    seconds = criteria.WINDOW / 1e9
+    single = await alone.measure(folder / "alone", scenarios.PROFILE, testbed.Limit(30), {"kernel": 1 * MS})
+    pair = await scenarios.together(folder / "pair", (30, 70), {"kernel": 1 * MS})
     swings = await lending.swing(folder / "soft", 1)
     (_, stop), (_, back) = swings.moments
-    end = back + int((lending.PAUSE - 0.3) * judge.SECOND)
+    end = back + int((lending.PAUSE - 0.3) * criteria.SECOND)
     panels = [
         picture.Panel(
             "One container at 30 %, alone on the GPU, kernels of 1 ms",
@@ -25,7 +25,7 @@ async def measure(folder: Path) -> str:
             [
                 picture.Curve(
                     "30 %",
-                    single.series.shares(single.group, single.first, single.first + judge.WINDOW, STEP),
+                    single.series.shares(single.group, single.first, single.first + criteria.WINDOW, STEP),
                     [(0, seconds, 30)],
                 )
             ],
@@ -36,7 +36,7 @@ async def measure(folder: Path) -> str:
             [
                 picture.Curve(
                     f"{limit} %",
-                    pair.series.shares(group, pair.first, pair.first + judge.WINDOW, STEP),
+                    pair.series.shares(group, pair.first, pair.first + criteria.WINDOW, STEP),
                     [(0, seconds, limit)],
                 )
                 for limit, group in zip((30, 70), pair.groups, strict=True)

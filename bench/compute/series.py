@@ -1,4 +1,4 @@
-"""What each container had of a GPU over time, from the GPU's own books; and what follows from it."""
+"""GPU time of each container over time, as gpu_time_sampler reports it, and the shares that follow."""
 
 import bisect
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class Series:
     """Of each process group that ever used the GPU."""
 
     def add(self, line: str) -> None:
-        """Takes in a line of `books`."""
+        """Add one line of gpu_time_sampler."""
         at, gpu, *groups = line.split()
         self.times.append(int(at))
         self.gpu.append(int(gpu))

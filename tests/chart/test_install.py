@@ -39,7 +39,7 @@ def installed(kubeconfig: Path) -> Iterator[Path]:
 
 
 def kubectl(kubeconfig: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [apiserver.BIN / "kubectl", "--kubeconfig", kubeconfig, *arguments]
+    command: list[str | Path] = [apiserver.BIN / "kubectl", "--kubeconfig", kubeconfig, *arguments]
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120)
 
 

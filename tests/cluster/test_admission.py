@@ -61,7 +61,7 @@ def test_a_namespaces_rules_hold(kube: Kube, namespace: str) -> None:
         try:
             create(kube, namespace, share("3"), "--dry-run=server")
         except CommandFailed as error:
-            return error.told
+            return error.stderr
         return None
 
     assert "memory = 3072 MiB" in wait_for("the webhook has seen the annotation", refused, 60)

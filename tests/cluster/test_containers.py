@@ -60,16 +60,18 @@ def restarts(kube: Kube, name: str) -> dict[str, int]:
     return {one["name"]: one["restartCount"] for one in every if one["ready"]}
 
 
-def told(kube: Kube, name: str, container: str) -> dict[str, Any]:
+def output(kube: Kube, name: str, container: str) -> dict[str, Any]:
     """What the container's program printed."""
-    return wait_for(f"{container} tells what it sees", lambda: report.told(kube, NAMESPACE, name, container), PATIENCE)
+    return wait_for(
+        f"{container} reports what it sees", lambda: report.probe_output(kube, NAMESPACE, name, container), PATIENCE
+    )
 
 
 def check(kube: Kube, name: str) -> None:
     """Each container sees its own GPUs and limits."""
     notes = kube.json("get", "pod", "-n", NAMESPACE, name)["metadata"]["annotations"]
     for one, shares in allocations.load(notes[names.ANNOTATION_ALLOCATION]).containers.items():
-        words = told(kube, name, one)
+        words = output(kube, name, one)
         seen = [(gpu["uuid"], gpu["total_bytes"], gpu["error"]) for gpu in words["gpus"]]
         assert seen == [(share.gpu, share.memory << 20, report.OUT_OF_MEMORY) for share in shares], one
 
@@ -116,12 +118,12 @@ def test_what_a_pod_deleted_by_force_holds_is_given_away_when_its_program_has_en
     stubborn = ["/bin/sh", "-c", f"trap '' TERM; {PROBE} --no-take --hold 18000 --stay & while :; do sleep 1; done"]
     taking = [PROBE, "--step", "1000", "--stay"]
     kube.apply([pod("old", [container("main", probe_image, stubborn, limits)], [], grace=20)], namespace)
-    wait_for("the program holds its share", lambda: report.told(kube, namespace, "old"), PATIENCE)
+    wait_for("the program holds its share", lambda: report.probe_output(kube, namespace, "old"), PATIENCE)
     kube.apply([pod("new", [container("main", probe_image, taking, limits)], [])], namespace)
     kube.run("delete", "pod", "-n", namespace, "old", "--grace-period=0", "--force")
     words = wait_for(
         "the next pod has taken its share",
-        lambda: report.told(kube, namespace, "new"),
+        lambda: report.probe_output(kube, namespace, "new"),
         PATIENCE,
         lambda: kube.run("describe", "pod", "-n", namespace, "new"),
     )

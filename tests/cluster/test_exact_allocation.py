@@ -86,8 +86,8 @@ def check(kube: Kube, one: dict[str, Any], container: str) -> None:
     shares = allocations.load(notes[names.ANNOTATION_ALLOCATION]).containers[container]
     request = requests.load(notes[names.ANNOTATION_REQUEST]).containers[container]
     words = wait_for(
-        f"the program of {one['metadata']['name']}/{container} tells what it sees",
-        lambda: report.told(kube, NAMESPACE, one["metadata"]["name"], container),
+        f"the program of {one['metadata']['name']}/{container} reports what it sees",
+        lambda: report.probe_output(kube, NAMESPACE, one["metadata"]["name"], container),
         PATIENCE,
     )
     assert [gpu["uuid"] for gpu in words["gpus"]] == [share.gpu for share in shares]

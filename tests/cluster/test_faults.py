@@ -1,6 +1,7 @@
 """kill -9 of each part, one after another, while pods come and go: nobody runs without limits, or on a full GPU."""
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from demo import report
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import allocations, names, requests
 from unigpu.allocations import GpuUsage
+from unigpu.units import GpuUuid
 
 NAMESPACE = "faults"
 PATIENCE = 150.0
@@ -52,6 +54,9 @@ class Churn(threading.Thread):
         self._image = image
         self.stop = threading.Event()
         self.made = 0
+
+    def made_more_than(self, number: int) -> bool:
+        return self.made > number
 
     def run(self) -> None:
         while not self.stop.is_set():
@@ -101,31 +106,34 @@ def test_every_part_comes_back_and_no_pod_is_without_limits(
 ) -> None:
     for part, words in PARTS.items():
         before = churn.made
-        victims = wait_for(f"{part} runs", lambda words=words: processes(cluster_cgroup, words), PATIENCE)
-        for pid in victims:
-            os.kill(pid, signal.SIGKILL)
-        again = wait_for(
-            f"{part} runs again by itself",
-            lambda words=words, victims=victims: set(processes(cluster_cgroup, words)) - set(victims),
-            PATIENCE,
-        )
-        assert again
-        wait_for("pods came and went meanwhile", lambda before=before: churn.made > before + 2, PATIENCE)
-        fresh = f"after-{part.replace(' ', '-')}"
-        wait_for(
-            f"a pod can be made after {part} was killed", lambda fresh=fresh: make(kube, fresh, probe_image), PATIENCE
-        )
-        words_of_it = wait_for(
-            f"{fresh} tells what it sees",
-            lambda fresh=fresh: report.told(kube, NAMESPACE, fresh),
-            PATIENCE,
-            lambda fresh=fresh: kube.run("describe", "pod", "-n", NAMESPACE, fresh),
-        )
-        assert [gpu["total_bytes"] for gpu in words_of_it["gpus"]] == [1000 << 20]
-        kube.run("delete", "pod", "-n", NAMESPACE, fresh, "--wait=false")
+        kill(part, words, cluster_cgroup)
+        wait_for("pods came and went since the kill", functools.partial(churn.made_more_than, before + 2), PATIENCE)
+        check_new_pod(kube, probe_image, part)
     churn.stop.set()
     churn.join()
     check_all(kube)
+
+
+def kill(part: str, words: list[str], cgroup: str) -> None:
+    """Kill every process of a part, and wait until it runs again by itself."""
+    victims = wait_for(f"{part} runs", lambda: processes(cgroup, words), PATIENCE)
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(f"{part} runs again by itself", lambda: set(processes(cgroup, words)) - set(victims), PATIENCE)
+
+
+def check_new_pod(kube: Kube, image: str, part: str) -> None:
+    """A pod created after the part was killed sees its limit."""
+    name = f"after-{part.replace(' ', '-')}"
+    wait_for(f"a pod can be created after {part} was killed", lambda: make(kube, name, image), PATIENCE)
+    output = wait_for(
+        f"{name} reports what it sees",
+        lambda: report.probe_output(kube, NAMESPACE, name),
+        PATIENCE,
+        lambda: kube.run("describe", "pod", "-n", NAMESPACE, name),
+    )
+    assert [gpu["total_bytes"] for gpu in output["gpus"]] == [1000 << 20]
+    kube.run("delete", "pod", "-n", NAMESPACE, name, "--wait=false")
 
 
 def make(kube: Kube, name: str, image: str) -> bool:
@@ -138,7 +146,7 @@ def make(kube: Kube, name: str, image: str) -> bool:
 
 def check_all(kube: Kube) -> None:
     """Every pod that runs has the limits that it asked for, on a GPU that isn't overfull."""
-    taken: dict[str, GpuUsage] = {}
+    taken: dict[GpuUuid, GpuUsage] = {}
     for one in kube.items("pods", NAMESPACE):
         if "deletionTimestamp" in one["metadata"]:
             continue
@@ -152,7 +160,8 @@ def check_all(kube: Kube) -> None:
         for gpu, use in allocations.pod_usage(allocation, {}).items():
             taken[gpu] = taken.get(gpu, GpuUsage()).plus(use)
         name = one["metadata"]["name"]
-        words = wait_for(f"{name} tells what it sees", lambda name=name: report.told(kube, NAMESPACE, name), PATIENCE)
+        look = functools.partial(report.probe_output, kube, NAMESPACE, name)
+        words = wait_for(f"{name} reports what it sees", look, PATIENCE)
         share = allocation.containers["main"][0]
         assert [gpu["uuid"] for gpu in words["gpus"]] == [share.gpu]
         assert words["gpus"][0]["total_bytes"] == request.containers["main"].memory << 20

@@ -136,7 +136,7 @@ def test_a_forgery_is_refused(place: Place, tell: Tell, attempt: str, annotation
     before = {name: place.notes(name) for name in (VICTIM, PENDING, "plain")}
     with pytest.raises(CommandFailed) as refused:
         ATTEMPTS[attempt](place, annotation)
-    told = refused.value.told
+    told = refused.value.stderr
     assert annotation in told and "unigpu.dev" in told and "denied the request" in told, told
     assert {name: place.notes(name) for name in (VICTIM, PENDING, "plain")} == before
     tell(f"{annotation:21} {attempt:36} refused: {told.rpartition('denied the request: ')[2]}")

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,7 @@ def ready(name: str, pod_name: str) -> bool:
     return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
 
 
-def apply(name: str, *documents: dict[str, object]) -> None:
+def apply(name: str, *documents: Mapping[str, object]) -> None:
     harness.kubectl(name, "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
 
 

@@ -156,7 +156,7 @@ def test_a_running_program_gets_what_its_annotation_says(
     kube.apply([pod("busy", probe_image, command, 4096, 50)], namespace)
     wait_for(
         "the program runs",
-        lambda: report.told(kube, namespace, "busy"),
+        lambda: report.probe_output(kube, namespace, "busy"),
         PATIENCE,
         lambda: kube.run("describe", "pod", "-n", namespace, "busy") + kube.run("logs", "-n", namespace, "busy"),
     )
@@ -216,7 +216,7 @@ def test_what_is_refused_changes_nothing(kube: Kube, probe_image: str, namespace
     ):
         with pytest.raises(CommandFailed) as refused:
             annotate(kube, "still", text, *options)
-        assert says in refused.value.told, text
+        assert says in refused.value.stderr, text
     with pytest.raises(CommandFailed, match="only unigpu"):
         forged = f"{names.ANNOTATION_LIMITS_APPLIED}={{}}"
         kube.run("annotate", "pod", "-n", namespace, "still", forged, "--overwrite")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from cluster import images
-from demo import install, report, tour
+from demo import install, report, walkthrough
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import allocations, gpus, names, quantities
 from unigpu.allocations import Share
-from unigpu.units import BYTES_PER_MIB
+from unigpu.units import BYTES_PER_MIB, GpuUuid
 
 FOLDER = Path(__file__).parents[2] / "examples" / "manifests"
 NAMESPACE = "manifests"
@@ -36,7 +36,7 @@ class Outcome:
 
     shares: dict[str, tuple[Of, ...]]
     """By container, what it has of each of its GPUs."""
-    node_gpus: int
+    gpus: int
     """Different GPUs that all pods have together."""
     pods: int = 1
     isolated: bool = True
@@ -128,7 +128,7 @@ def namespace(kube: Kube) -> Iterator[str]:
 def job(kube: Kube, probe_image: str) -> None:
     """Manifest 04, from the first test on: its 30 s pass meanwhile."""
     kube.namespace(JOBS)
-    kube.apply(tour.manifest("04", probe_image), JOBS)
+    kube.apply(walkthrough.manifest("04", probe_image), JOBS)
 
 
 @pytest.fixture
@@ -157,18 +157,18 @@ def granted(pod: dict[str, Any]) -> dict[str, tuple[Share, ...]]:
     return {name: tuple(shares) for name, shares in allocation.containers.items()}
 
 
-def told(kube: Kube, namespace: str, pod: dict[str, Any], container: str) -> dict[str, Any]:
+def output(kube: Kube, namespace: str, pod: dict[str, Any], container: str) -> dict[str, Any]:
     """What the container's program says of its GPUs."""
     name = pod["metadata"]["name"]
     return wait_for(
-        f"{name} tells what it sees",
-        lambda: report.told(kube, namespace, name, container),
+        f"{name} reports what it sees",
+        lambda: report.probe_output(kube, namespace, name, container),
         PATIENCE,
         lambda: kube.run("describe", "pod", name, "-n", namespace),
     )
 
 
-def best_link(kube: Kube, pair: set[str]) -> bool:
+def best_link(kube: Kube, pair: set[GpuUuid]) -> bool:
     """Whether no two free GPUs are nearer to each other; the Job of manifest 04 has one of them at most."""
     (node,) = kube.json("get", "nodes")["items"]
     node_gpus = gpus.load(node["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
@@ -179,7 +179,7 @@ def best_link(kube: Kube, pair: set[str]) -> bool:
         for other, quality in gpu.links.items()
         if not {gpu.uuid, other} & (taken - pair)
     }
-    return links[frozenset(pair)] == max(links.values())  # type: ignore[index]
+    return links[frozenset(pair)] == max(links.values())
 
 
 @pytest.mark.parametrize("number", OUTCOMES, ids=title)
@@ -187,7 +187,7 @@ def test_pods_get_what_the_manifest_says(
     kube: Kube, probe_image: str, namespace: str, job: None, selected: None, tell: Tell, number: str
 ) -> None:
     outcome = OUTCOMES[number]
-    kube.apply(tour.manifest(number, probe_image), namespace)
+    kube.apply(walkthrough.manifest(number, probe_image), namespace)
     pods = wait_for(
         f"{outcome.pods} pods have their GPUs",
         lambda: allocated(kube, namespace, outcome.pods),
@@ -196,18 +196,18 @@ def test_pods_get_what_the_manifest_says(
     )
     documents, _ = offline(number)
     assert same(pods, documents)
-    used = set()
+    used: set[GpuUuid] = set()
     for pod in pods:
         shares = granted(pod)
         got = {name: tuple((share.memory, share.cores) for share in each) for name, each in shares.items()}
         assert got == outcome.shares
         for name, each in shares.items():
-            words = told(kube, namespace, pod, name)
+            words = output(kube, namespace, pod, name)
             seen = [(gpu["uuid"], gpu["total_bytes"] // BYTES_PER_MIB) for gpu in words["gpus"]]
             limit = None if outcome.isolated else GPU
             assert seen == [(share.gpu, limit or share.memory) for share in each]
             assert words["environment"].items() >= outcome.environment.items()
-            used |= {str(share.gpu) for share in each}
+            used |= {share.gpu for share in each}
     assert len(used) == outcome.gpus
     if number in LINKED:
         assert best_link(kube, used)
@@ -239,9 +239,9 @@ def test_what_means_nothing_is_refused(kube: Kube, probe_image: str, namespace: 
     reason = done.stderr.strip().partition(": ")[2].partition(": ")[2]
     assert REFUSED[number] in reason
     try:
-        kube.apply(tour.manifest(number, probe_image), namespace)
+        kube.apply(walkthrough.manifest(number, probe_image), namespace)
     except CommandFailed as refused:
-        said = refused.told
+        said = refused.stderr
     else:  # a controller is let in; its pods aren't
         said = wait_for("the controller's event says why", lambda: why(kube, "FailedCreate"), PATIENCE)
     assert reason in said
@@ -258,7 +258,7 @@ def why(kube: Kube, reason: str) -> str | None:
 def test_more_than_any_gpu_has_stays_pending_and_says_why(
     kube: Kube, probe_image: str, namespace: str, tell: Tell
 ) -> None:
-    kube.apply(tour.manifest("03", probe_image), namespace)
+    kube.apply(walkthrough.manifest("03", probe_image), namespace)
     said = wait_for("an event says why", lambda: why(kube, "FailedScheduling"), PATIENCE)
     assert names.RESOURCE_MEMORY in said
     documents, _ = offline("03")
@@ -304,12 +304,12 @@ def test_units_of_mib_are_the_platforms_choice(
             ),
             PATIENCE,
         )
-        kube.apply(tour.manifest("03", probe_image), namespace)
+        kube.apply(walkthrough.manifest("03", probe_image), namespace)
         (pod,) = wait_for("the pod has its GPU", lambda: allocated(kube, namespace, 1), PATIENCE)
         assert [(share.memory, share.cores) for share in granted(pod)["probe"]] == [(16276, 0)]
         documents, _ = offline("03", "--aliyun-unit=MiB")
         assert same([pod], documents)
-        (gpu,) = told(kube, namespace, pod, "probe")["gpus"]
+        (gpu,) = output(kube, namespace, pod, "probe")["gpus"]
         assert gpu["total_bytes"] == 16276 * BYTES_PER_MIB
     finally:
         install.install(kube, by_role, simulated=True)

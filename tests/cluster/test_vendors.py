@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from demo import report, tour
+from demo import report, walkthrough
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import allocations, names
 from unigpu.units import BYTES_PER_MIB
@@ -28,17 +28,19 @@ def namespace(kube: Kube) -> Iterator[str]:
 
 def run(kube: Kube, number: str, image: str, pods: int = 1) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Apply a manifest; its pods, with what the program in each printed."""
-    kube.apply(tour.manifest(number, image), NAMESPACE)
+    kube.apply(walkthrough.manifest(number, image), NAMESPACE)
 
     def look() -> list[tuple[dict[str, Any], dict[str, Any]]] | None:
         found = []
         for pod in kube.items("pods", NAMESPACE):
-            words = report.told(kube, NAMESPACE, pod["metadata"]["name"])
+            words = report.probe_output(kube, NAMESPACE, pod["metadata"]["name"])
             if words:
                 found.append((pod, words))
         return found if len(found) == pods else None
 
-    return wait_for(f"the {pods} pods of manifest {number} tell what they see", look, PATIENCE, lambda: describe(kube))
+    return wait_for(
+        f"the {pods} pods of manifest {number} report what they see", look, PATIENCE, lambda: describe(kube)
+    )
 
 
 def describe(kube: Kube) -> str:
@@ -113,10 +115,10 @@ def test_a_share_past_its_limit_leaves_the_gpu_s_other_pods_unharmed(
 
 def test_a_pod_that_asks_for_half_a_gpu_without_memory_is_refused(kube: Kube, probe_image: str, namespace: str) -> None:
     with pytest.raises(CommandFailed) as refused:
-        kube.apply(tour.manifest("15", probe_image), NAMESPACE)
-    assert "tencent.com/vcuda-core" in refused.value.told
-    assert "150" in refused.value.told
-    kube.apply(tour.manifest("14", probe_image), NAMESPACE)
+        kube.apply(walkthrough.manifest("15", probe_image), NAMESPACE)
+    assert "tencent.com/vcuda-core" in refused.value.stderr
+    assert "150" in refused.value.stderr
+    kube.apply(walkthrough.manifest("14", probe_image), NAMESPACE)
     told = wait_for(
         "the Deployment's event says why it has no pod",
         lambda: kube.run("get", "events", "-n", NAMESPACE, "--field-selector", "reason=FailedCreate"),
@@ -132,7 +134,7 @@ def test_a_pod_that_asks_for_half_a_gpu_without_memory_is_refused(kube: Kube, pr
 
 def test_applying_the_same_manifest_again_changes_nothing(kube: Kube, probe_image: str, namespace: str) -> None:
     ((pod, _),) = run(kube, "11", probe_image)
-    kube.apply(tour.manifest("11", probe_image), NAMESPACE)
+    kube.apply(walkthrough.manifest("11", probe_image), NAMESPACE)
     ((again, _),) = run(kube, "11", probe_image)
     assert again["metadata"]["uid"] == pod["metadata"]["uid"]
     assert again["spec"] == pod["spec"]

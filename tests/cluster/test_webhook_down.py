@@ -1,5 +1,6 @@
 """No webhook answers: whatever the failure policy, nobody gets a GPU without limits, and other pods notice nothing."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -120,14 +121,14 @@ def test_fail_refuses_pods_with_gpus_and_only_those(
     kube: Kube, probe_image: str, namespace: str, tell: Tell, policy: str, request: pytest.FixtureRequest
 ) -> None:
     create(kube, pod("earlier", probe_image, ASKING["alibaba"]))
-    words = wait_for("an earlier pod sees its share", lambda: report.told(kube, NAMESPACE, "earlier"), PATIENCE)
+    words = wait_for("an earlier pod sees its share", lambda: report.probe_output(kube, NAMESPACE, "earlier"), PATIENCE)
     assert [gpu["total_bytes"] for gpu in words["gpus"]] == [3072 << 20]
     request.getfixturevalue("down")
     for name, asks in ASKING.items():
         with pytest.raises(CommandFailed) as refused:
             create(kube, pod(name, probe_image, asks))
-        assert "failed calling webhook" in refused.value.told
-        tell(f"Fail    {name:26} refused: {refused.value.told.rpartition(': ')[2][:90]}")
+        assert "failed calling webhook" in refused.value.stderr
+        tell(f"Fail    {name:26} refused: {refused.value.stderr.rpartition(': ')[2][:90]}")
     lives_as_ever(kube, probe_image, policy)
     tell(f"Fail    {'without GPUs':26} created, ran, changed, deleted")
     kube.run("label", "pod", "earlier", "-n", NAMESPACE, "mine=x")
@@ -147,22 +148,22 @@ def test_ignore_lets_pods_in_without_gpus_and_they_are_reported(
     tell(f"Ignore  {'without GPUs':26} created, ran, changed, deleted")
     for name in ASKING:
         if name == "by-annotation":  # to the scheduler it is a pod like any other: it runs, and finds no GPU
-            words = wait_for(f"{name} tells what it sees", lambda: told(kube, "by-annotation"), PATIENCE)
+            words = wait_for(f"{name} reports what it sees", lambda: output(kube, "by-annotation"), PATIENCE)
             assert "gpus" not in words
             tell(f"Ignore  {name:26} runs without a GPU: {words}")
             continue
-        why = wait_for(f"{name} is held up", lambda name=name: stuck(kube, name), PATIENCE)
-        assert phase(kube, name) != "Running" and report.told(kube, NAMESPACE, name) is None
+        why = wait_for(f"{name} is held up", functools.partial(stuck, kube, name), PATIENCE)
+        assert phase(kube, name) != "Running" and report.probe_output(kube, NAMESPACE, name) is None
         tell(f"Ignore  {name:26} {phase(kube, name)}, {why[:110]}")
     up(kube)
     for name in ASKING:
-        wait_for(f"{name} is reported", lambda name=name: reported(kube, name), PATIENCE)
+        wait_for(f"{name} is reported", functools.partial(reported, kube, name), PATIENCE)
         tell(f"Ignore  {name:26} reported: event {SKIPPED}: {reported(kube, name)}")
     counts = wait_for("every replica counts them", lambda: counted(kube), PATIENCE)
     tell(f"Ignore  {names.METRIC_WEBHOOK_SKIPPED} {counts}")
 
 
-def told(kube: Kube, name: str) -> str | None:
+def output(kube: Kube, name: str) -> str | None:
     """What the pod's program printed."""
     try:
         return kube.run("logs", "-n", NAMESPACE, name).strip() or None

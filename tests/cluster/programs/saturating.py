@@ -11,6 +11,7 @@ import struct
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy
 from numba import cuda
@@ -22,7 +23,7 @@ BATCH = 0.02
 
 
 @cuda.jit
-def work(values):
+def work(values: Any) -> None:
     index = cuda.grid(1)
     if index < values.size:
         values[index] += 1

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from bench.compute import cells, ground, judge, lending
+from bench.compute import cells, criteria, lending, testbed
 from bench.compute.cells import MS
 from bench.compute.series import Series
 
@@ -43,20 +43,20 @@ def test_a_share_is_that_between_two_moments() -> None:
 def test_a_loan_counts_from_when_all_of_it_is_there() -> None:
     series = stepped((30, 500), (30, 150), (100, 2000))
     assert lending.delay(series, 500 * MS, {7: (90, 101)}) == pytest.approx(150 * MS, abs=15 * MS)
-    assert lending.delay(series, 1000 * MS, {7: (0, 40)}) == judge.SECOND, "it isn't given back"
+    assert lending.delay(series, 1000 * MS, {7: (0, 40)}) == criteria.SECOND, "it isn't given back"
 
 
 def test_a_kernel_longer_than_the_tolerated_error_is_tolerated() -> None:
-    assert not judge.share(33, 30, MS, judge.WINDOW, 2).held
-    assert judge.share(33.9, 30, 200 * MS, judge.WINDOW, 2).held
-    assert not judge.share(34.1, 30, 200 * MS, judge.WINDOW, 2).held
+    assert not criteria.share(33, 30, MS, criteria.WINDOW, 2).held
+    assert criteria.share(33.9, 30, 200 * MS, criteria.WINDOW, 2).held
+    assert not criteria.share(34.1, 30, 200 * MS, criteria.WINDOW, 2).held
 
 
 def test_a_launch_may_wait_for_20_ms_or_for_what_it_costs() -> None:
-    assert judge.longest_wait(20 * MS, MS, 50, 1).held
-    assert not judge.longest_wait(21 * MS, MS, 50, 1).held
-    assert judge.longest_wait(1000 * MS, 100 * MS, 10, 1).held
-    assert not judge.longest_wait(1001 * MS, 100 * MS, 10, 1).held
+    assert criteria.longest_wait(20 * MS, MS, 50, 1).held
+    assert not criteria.longest_wait(21 * MS, MS, 50, 1).held
+    assert criteria.longest_wait(1000 * MS, 100 * MS, 10, 1).held
+    assert not criteria.longest_wait(1001 * MS, 100 * MS, 10, 1).held
 
 
 def test_forks_report_as_one() -> None:
@@ -65,4 +65,4 @@ def test_forks_report_as_one() -> None:
         "launches 20 first 400 longest 7 settled 6 p50 2 p99 3 p999 7 late 2\n"
         "launches 0 first 0 longest 0 settled 0 p50 0 p99 0 p999 0 late 0\n"
     )
-    assert ground.read_report(text) == ground.Report(30, 400, 9, 6, 2, 4, 9, 2)
+    assert testbed.read_report(text) == testbed.Report(30, 400, 9, 6, 2, 4, 9, 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.compute import ground
+from bench.compute import testbed
 from unigpu import usage
 from unigpu.requests import ComputePolicy
 
@@ -24,7 +24,7 @@ GPU_TIME = 400 * MS
 """Enough that the first launches, whose cost isn't known yet, no longer count for much."""
 ENDLESS = 3600
 
-PATTERNS: dict[str, tuple[int, ground.Words]] = {
+PATTERNS: dict[str, tuple[int, testbed.Words]] = {
     "one process": (1, {"kernel": 1 * MS}),
     "four processes": (4, {"kernel": MS // 10}),
     "long kernels": (1, {"kernel": 20 * MS}),
@@ -37,13 +37,13 @@ PATTERNS: dict[str, tuple[int, ground.Words]] = {
 }
 
 
-async def begin(programs: Sequence[ground.Program]) -> None:
+async def begin(programs: Sequence[testbed.Program]) -> None:
     await asyncio.gather(*(program.ready() for program in programs))
     for program in programs:
         program.begin()
 
 
-async def assert_holds(watch: ground.Watch, held: ground.Container, limit: int, gpu_time: int = GPU_TIME) -> None:
+async def assert_holds(watch: testbed.Watch, held: testbed.Container, limit: int, gpu_time: int = GPU_TIME) -> None:
     """From its first launch on, until the container has had so much GPU time.
 
     From the first launch, because the books of a busy host are behind: what they show at the end was had, but what they
@@ -57,35 +57,35 @@ async def assert_holds(watch: ground.Watch, held: ground.Container, limit: int, 
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-async def test_a_share_is_held_on_an_idle_card(card: ground.Gpu, tmp_path: Path, pattern: str) -> None:
+async def test_a_share_is_held_on_an_idle_card(card: testbed.Gpu, tmp_path: Path, pattern: str) -> None:
     processes, words = PATTERNS[pattern]
-    async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
+    async with testbed.container(card, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(card) as watch:
         await begin(await held.start("load", {"seconds": ENDLESS} | dict(words), processes))
         await assert_holds(watch, held, 30)
 
 
-async def test_each_of_two_containers_has_its_own(card: ground.Gpu, tmp_path: Path) -> None:
+async def test_each_of_two_containers_has_its_own(card: testbed.Gpu, tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         small, large = [
-            await stack.enter_async_context(ground.container(card, tmp_path / str(limit), ground.Limit(limit)))
+            await stack.enter_async_context(testbed.container(card, tmp_path / str(limit), testbed.Limit(limit)))
             for limit in (20, 60)
         ]
-        watch = await stack.enter_async_context(ground.watch(card))
+        watch = await stack.enter_async_context(testbed.watch(card))
         programs = [(await each.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))[0] for each in (small, large)]
         await begin(programs)
         await assert_holds(watch, small, 20)
         await assert_holds(watch, large, 60)
 
 
-async def test_forks_share_what_their_container_has(card: ground.Gpu, tmp_path: Path) -> None:
-    async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
+async def test_forks_share_what_their_container_has(card: testbed.Gpu, tmp_path: Path) -> None:
+    async with testbed.container(card, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(card) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "forks": 8, "seconds": ENDLESS}))
         await assert_holds(watch, held, 30)
 
 
-async def test_a_killed_process_takes_no_share_with_it(card: ground.Gpu, tmp_path: Path) -> None:
+async def test_a_killed_process_takes_no_share_with_it(card: testbed.Gpu, tmp_path: Path) -> None:
     words = {"kernel": 1 * MS, "seconds": ENDLESS}
-    async with ground.container(card, tmp_path / "a", ground.Limit(30)) as held, ground.watch(card) as watch:
+    async with testbed.container(card, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(card) as watch:
         living = await held.start("load", words, 4)
         await begin(living)
         await watch.had(held.group, 50 * MS)
@@ -96,23 +96,23 @@ async def test_a_killed_process_takes_no_share_with_it(card: ground.Gpu, tmp_pat
         await assert_holds(watch, held, 30)
 
 
-async def test_a_change_holds_for_a_program_that_runs(card: ground.Gpu, tmp_path: Path) -> None:
-    async with ground.container(card, tmp_path / "a", ground.Limit(80)) as held, ground.watch(card) as watch:
+async def test_a_change_holds_for_a_program_that_runs(card: testbed.Gpu, tmp_path: Path) -> None:
+    async with testbed.container(card, tmp_path / "a", testbed.Limit(80)) as held, testbed.watch(card) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))
         _, changed = await watch.had(held.group, 100 * MS)
-        ground.write_policy(held.folder / "policy", card, ground.Limit(10))
+        testbed.write_policy(held.folder / "policy", card, testbed.Limit(10))
         before = watch.series.busy(held.group, changed)
         _, last = await watch.had(held.group, int(before) + 300 * MS)
         assert watch.series.share(held.group, changed, last) <= 40, "as if nothing had changed"
-        ground.write_policy(held.folder / "policy", card, ground.Limit(80))
+        testbed.write_policy(held.folder / "policy", card, testbed.Limit(80))
         before = watch.series.busy(held.group, last)
         _, end = await watch.had(held.group, int(before) + 600 * MS)
         assert watch.series.share(held.group, last, end) >= 15, "as if nothing had changed back"
 
 
-async def test_an_unlimited_container_never_waits(card: ground.Gpu, tmp_path: Path) -> None:
-    limit = ground.Limit(30, 100, ComputePolicy.UNLIMITED)
-    async with ground.container(card, tmp_path / "a", limit) as held, ground.watch(card) as watch:
+async def test_an_unlimited_container_never_waits(card: testbed.Gpu, tmp_path: Path) -> None:
+    limit = testbed.Limit(30, 100, ComputePolicy.UNLIMITED)
+    async with testbed.container(card, tmp_path / "a", limit) as held, testbed.watch(card) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))
         await watch.had(held.group, GPU_TIME)
         _, waited, waits, waiting = usage.compute((held.folder / "usage").read_bytes().ljust(usage.SIZE, b"\0"), 0)

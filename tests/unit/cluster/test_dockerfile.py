@@ -46,7 +46,7 @@ def test_another_target_s_inputs_are_its_own(context: Path) -> None:
 
 def test_a_file_that_is_not_there_is_named(context: Path) -> None:
     (context / "lock").unlink()
-    with pytest.raises(errors.BuildFailed, match="copies lock, which is not there"):
+    with pytest.raises(errors.BuildFailed, match="copies lock, which doesn't exist"):
         dockerfile.inputs(context / "Dockerfile", "services")
 
 

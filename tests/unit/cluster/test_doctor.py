@@ -1,4 +1,4 @@
-"""Bad ground is described in one sentence each, before anything is changed."""
+"""Each problem of the machine is reported as one sentence, before anything is changed."""
 
 import collections
 import shutil
@@ -27,7 +27,7 @@ def test_without_root_that_is_all_that_is_said(monkeypatch: pytest.MonkeyPatch) 
 def test_too_little_room_says_how_much_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 9, 1))
-    assert any("GiB are needed" in entry for entry in doctor.build_problems())
+    assert any("only 0.0 GiB free: free up" in entry for entry in doctor.build_problems())
 
 
 def test_an_old_go_and_no_compiler_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -37,14 +37,14 @@ def test_an_old_go_and_no_compiler_are_named(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CC", "no-such-compiler")
     problems = "\n".join(doctor.build_problems())
-    assert "Go 1.26 or later is needed, here is go version go1.19.8" in problems
+    assert "Go is too old (go version go1.19.8 linux/amd64): install Go 1.26 or later." in problems
     assert "'no-such-compiler'" in problems
 
 
 def test_without_control_groups_it_says_so(tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text("22 1 8:1 / / rw - ext4 /dev/root rw\n")
-    with pytest.raises(errors.BadGround, match="control groups"):
+    with pytest.raises(errors.PreflightError, match="control groups"):
         cgroups.hierarchies(mounts)
 
 

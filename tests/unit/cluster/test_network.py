@@ -15,7 +15,7 @@ def test_the_first_subnet_that_overlaps_nothing_is_taken() -> None:
 
 
 def test_a_machine_whose_routes_cover_all_candidates_is_told_so() -> None:
-    with pytest.raises(errors.BadGround, match="No /16"):
+    with pytest.raises(errors.PreflightError, match="No /16"):
         network.choose_subnet([ipaddress.IPv4Network("10.0.0.0/8")])
 
 

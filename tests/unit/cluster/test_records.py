@@ -91,5 +91,5 @@ def test_a_stamp_follows_content_and_not_time(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong: settings.Settings) -> None:
-    with pytest.raises(errors.BadGround):
+    with pytest.raises(errors.PreflightError):
         wrong.check()

@@ -13,7 +13,7 @@ ABSENT = doctor.Package("no-such-package", "no-such-program", "the test can't do
 
 @pytest.fixture
 def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The script that stands for apt-get; it notes what it is asked in `original_fields`."""
+    """The script that stands for apt-get; it records its arguments in the file `asked`."""
     program = tmp_path / "apt-get"
     program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
     program.chmod(0o755)
@@ -25,7 +25,7 @@ def test_what_can_not_be_installed_is_named(apt: Path, capfd: pytest.CaptureFixt
     apt.write_text("#!/bin/sh\necho 'E: Unable to locate package' >&2; exit 100\n")
     assert packages.install([ABSENT]) == 1
     said = capfd.readouterr()
-    assert "Debian packages can't be installed (no-such-package)" in said.out
+    assert "Can't install Debian packages (no-such-package)" in said.out
     assert "Unable to locate package" in said.err
 
 

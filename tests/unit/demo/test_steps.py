@@ -41,7 +41,7 @@ def test_a_failed_step_shows_its_last_words_and_where_all_of_them_are(tmp_path: 
     run, _ = runner(tmp_path, 1)
     with pytest.raises(steps.StepFailed) as caught:
         run.run([shell("Broken thing", "echo the disk is full >&2; exit 7")])
-    assert "ended with status 7" in str(caught.value)
+    assert "failed with exit status 7" in str(caught.value)
     assert "the disk is full" in str(caught.value)
     assert (tmp_path / "broken-thing.log").read_text() == "the disk is full\n"
 
@@ -49,7 +49,7 @@ def test_a_failed_step_shows_its_last_words_and_where_all_of_them_are(tmp_path: 
 def test_when_one_of_a_group_fails_the_others_are_ended(tmp_path: Path) -> None:
     run, _ = runner(tmp_path, 2)
     script = f"echo $$ > {tmp_path}/pid.new && mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 600"
-    with pytest.raises(steps.StepFailed, match="status 3"):
+    with pytest.raises(steps.StepFailed, match="exit status 3"):
         run.run([shell("long", script), shell("short", f"until [ -e {tmp_path}/pid ]; do sleep 0.02; done; exit 3")])
     pid = int((tmp_path / "pid").read_text())
     with pytest.raises(ProcessLookupError):

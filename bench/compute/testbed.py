@@ -1,4 +1,4 @@
-"""A simulated GPU, containers on it, and the sampler of the GPU's books."""
+"""A simulated GPU, containers on it, and the sampler of the GPU time that each container had."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from unigpu.units import Bytes, GpuUuid, Percent
 
 ROOT: Final = Path(__file__).parents[2]
 CLIENT: Final = ROOT / "build/bench/compute/client"
-BOOKS: Final = ROOT / "build/bench/compute/books"
+SAMPLER: Final = ROOT / "build/bench/compute/gpu_time_sampler"
 LIBRARY: Final = ROOT / "build/lib/libvgpu.so"
 SIMULATOR: Final = ROOT / "build/simulator"
 PERIOD_US: Final = 5000
@@ -150,7 +150,7 @@ def read_report(text: str) -> Report:
 
 @dataclass(slots=True)
 class Container:
-    """Processes that share one policy and one account; one process group, by which the GPU's books know them."""
+    """Processes that share one policy and one account; one process group, by which the sampler tells them apart."""
 
     gpu: Gpu
     folder: Path
@@ -269,7 +269,7 @@ async def lender(folders: Sequence[Path]) -> AsyncIterator[None]:
 
 @dataclass(slots=True)
 class Watch:
-    """The sampler of one GPU's books, and what it has seen so far."""
+    """The running sampler of one GPU, and its samples so far."""
 
     process: subprocess.Process
     series: Series = field(default_factory=Series)
@@ -283,7 +283,7 @@ class Watch:
         """Until the series reaches past that moment. Raises TimeoutError long after it."""
         while not self.series.times or self.series.times[-1] < at:
             if time.monotonic_ns() > at + PATIENCE * 1e9:
-                raise TimeoutError("the sampler of the GPU's books has stopped")
+                raise TimeoutError("the sampler of GPU time has stopped")
             await asyncio.sleep(PERIOD_US / 1e6)
 
     async def had(self, group: int, busy: int, patience: float = PATIENCE) -> tuple[int, int]:
@@ -302,9 +302,9 @@ class Watch:
 
 @contextlib.asynccontextmanager
 async def watch(gpu: Gpu, index: int = 0) -> AsyncIterator[Watch]:
-    """Samples the books of one of the machine's GPUs while it is open."""
+    """Sample the GPU time of one of the machine's GPUs while the context is open."""
     process = await subprocess.create_subprocess_exec(
-        BOOKS, gpu.folder, str(index), str(PERIOD_US), stdout=subprocess.PIPE, limit=1 << 20
+        SAMPLER, gpu.folder, str(index), str(PERIOD_US), stdout=subprocess.PIPE, limit=1 << 20
     )
     made = Watch(process)
     reading = asyncio.create_task(made.read())

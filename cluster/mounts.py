@@ -1,4 +1,4 @@
-"""The mount namespace of a unit."""
+"""Set up the mount namespace of a unit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from cluster import linux, units
 
 
-def furnish(mounts: Iterable[units.Mount]) -> None:
-    """Cuts the caller's mount namespace off from the machine's and makes the mounts in it, in order."""
+def setup_mounts(mounts: Iterable[units.Mount]) -> None:
+    """Detach the caller's mount namespace from the host's, and create the mounts in it, in order."""
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
-    # Shared among themselves: volumes that a container mounts are to appear in the kubelet's and in other containers.
+    # Shared within the unit: volumes that a container mounts must appear in the kubelet and in other containers.
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_SHARED)
     linux.mount("proc", "/proc", "proc")
     for entry in mounts:
@@ -19,10 +19,10 @@ def furnish(mounts: Iterable[units.Mount]) -> None:
 
 
 def place(entry: units.Mount) -> None:
-    """Makes one mount."""
+    """Create one mount."""
     target = pathlib.Path(entry.target)
     if entry.overlay:
-        # Two lower layers and no upper: the machine's folder with a few empty folders added, and nothing to write to.
+        # Two lower layers and no upper one: the host's folder plus a few empty folders, read-only.
         linux.mount("overlay", entry.target, "overlay", linux.MS_RDONLY, f"lowerdir={entry.overlay}:{entry.target}")
     elif entry.source:
         if not target.exists():

@@ -1,4 +1,4 @@
-"""The other rows: neighbours, families of launches, short requests, crowds."""
+"""The scenarios other than the matrix: neighbours, families of launches, short requests, crowds."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.compute import alone, ground, judge
+from bench.compute import alone, criteria, testbed
 from bench.compute.cells import MS, US
 from bench.compute.series import Series
 from unigpu import usage
 from unigpu.requests import ComputePolicy
 
 PROFILE: Final = "a100-40"
-FAMILIES: Final[dict[str, ground.Words]] = {
+FAMILIES: Final[dict[str, testbed.Words]] = {
     "graph of 1,000 nodes of 20 µs": {"call": "graph", "nodes": 1000, "kernel": 20 * US},
     "cooperative launches of 1 ms": {"call": "cooperative", "kernel": 1 * MS, "grid": 108},
     "cuLaunchKernelEx, 1 ms": {"call": "ex", "kernel": 1 * MS},
@@ -37,7 +37,7 @@ class Row:
     """One line of the table."""
 
     title: str
-    verdict: judge.Verdict
+    verdict: criteria.Verdict
     unit: str
     note: str = ""
 
@@ -45,18 +45,18 @@ class Row:
 async def family(folder: Path, name: str) -> list[Row]:
     """One way of launching, alone at 30 %."""
     words = FAMILIES[name]
-    found = await alone.measure(folder, PROFILE, ground.Limit(30), words)
+    found = await alone.measure(folder, PROFILE, testbed.Limit(30), words)
     nodes = int(str(words.get("nodes", 1)))
     unit = int(str(words["kernel"])) * nodes
     threads = int(str(words.get("threads", 1)))
     return [
         Row(
             f"{name}, at 30 %",
-            judge.Verdict(abs(found.share - 30), FAMILY_POINTS),
+            criteria.Verdict(abs(found.share - 30), FAMILY_POINTS),
             "points",
             f"{found.share:.2f} % over 5 s, {found.start:.2f} % in the first",
         ),
-        _wait_row(name, found.longest, judge.longest_wait(found.longest, unit, 30, threads, found.late)),
+        _wait_row(name, found.longest, criteria.longest_wait(found.longest, unit, 30, threads, found.late)),
     ]
 
 
@@ -65,23 +65,23 @@ async def unlimited(folder: Path) -> list[Row]:
     found: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(UNLIMITED_TURNS):
         for managed, shares in found.items():
-            limit = ground.Limit(0, compute=ComputePolicy.UNLIMITED) if managed else None
+            limit = testbed.Limit(0, compute=ComputePolicy.UNLIMITED) if managed else None
             name = folder.with_name(f"{folder.name}-{turn}-{managed}")
-            shares.append((await alone.measure(name, PROFILE, limit, {"kernel": 5 * US}, window=judge.START)).share)
+            shares.append((await alone.measure(name, PROFILE, limit, {"kernel": 5 * US}, window=criteria.START)).share)
     bare, managed_share = (statistics.median(shares) for shares in found.values())
     spread = max(found[False]) - min(found[False])
     return [
         Row(
             "not limited, 5 µs: share less than without libvgpu",
-            judge.Verdict(max(bare - managed_share, 0.0), UNLIMITED_POINTS, spread),
+            criteria.Verdict(max(bare - managed_share, 0.0), UNLIMITED_POINTS, spread),
             "points",
             f"{managed_share:.2f} %; without {bare:.2f} %, which itself varies by {spread:.2f}",
         )
     ]
 
 
-def _wait_row(name: str, longest: int, verdict: judge.Verdict) -> Row:
-    return Row(f"{name}: longest wait", judge.Verdict(longest / MS, verdict.allowed / MS, verdict.doubt / MS), "ms")
+def _wait_row(name: str, longest: int, verdict: criteria.Verdict) -> Row:
+    return Row(f"{name}: longest wait", criteria.Verdict(longest / MS, verdict.allowed / MS, verdict.doubt / MS), "ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +98,18 @@ class Shared:
     series: Series
 
 
-async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> Shared:
+async def together(folder: Path, limits: Sequence[int], words: testbed.Words) -> Shared:
     """Containers of one saturating program each on one GPU, from the moment when all launch."""
-    gpu = await ground.make_gpu(folder, PROFILE)
+    gpu = await testbed.make_gpu(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         containers = [
-            await stack.enter_async_context(ground.container(gpu, folder / f"of-{limit}-{place}", ground.Limit(limit)))
+            await stack.enter_async_context(
+                testbed.container(gpu, folder / f"of-{limit}-{place}", testbed.Limit(limit))
+            )
             for place, limit in enumerate(limits)
         ]
-        await stack.enter_async_context(ground.lender([each.folder for each in containers]))
-        watch = await stack.enter_async_context(ground.watch(gpu))
+        await stack.enter_async_context(testbed.lender([each.folder for each in containers]))
+        watch = await stack.enter_async_context(testbed.watch(gpu))
         programs = [
             (await each.start("load", {"seconds": 5.4, "beat": alone.BEAT} | dict(words)))[0] for each in containers
         ]
@@ -116,10 +118,10 @@ async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> 
             program.begin()
         reports = await asyncio.gather(*(program.report() for program in programs))
         first = max(report.first for report in reports)
-        await watch.until(first + judge.WINDOW)
+        await watch.until(first + criteria.WINDOW)
     return Shared(
-        shares=[watch.series.share(each.group, first, first + judge.WINDOW) for each in containers],
-        busy=watch.series.share_gpu(first, first + judge.WINDOW),
+        shares=[watch.series.share(each.group, first, first + criteria.WINDOW) for each in containers],
+        busy=watch.series.share_gpu(first, first + criteria.WINDOW),
         longest=[report.longest for report in reports],
         late=max(report.late for report in reports),
         first=first,
@@ -130,10 +132,10 @@ async def together(folder: Path, limits: Sequence[int], words: ground.Words) -> 
 
 async def neighbours(folder: Path, limits: Sequence[int], kernel: int) -> list[Row]:
     """Containers whose shares fill the GPU, all saturating; again where the host was late."""
-    for number in range(judge.TRIES):
+    for number in range(criteria.TRIES):
         found = await together(folder.with_name(f"{folder.name}-{number}"), limits, {"kernel": kernel})
         rows = _of_neighbours(found, limits, kernel)
-        if all(row.verdict.held for row in rows) or found.late <= judge.LATE:
+        if all(row.verdict.held for row in rows) or found.late <= criteria.LATE:
             break
     return rows
 
@@ -143,14 +145,14 @@ def _of_neighbours(found: Shared, limits: Sequence[int], kernel: int) -> list[Ro
     had = " / ".join(f"{share:.2f}" for share in found.shares)
     worst = max(abs(share - limit) for share, limit in zip(found.shares, limits, strict=True))
     waits = [
-        judge.longest_wait(wait, kernel, limit, 1, found.late)
+        criteria.longest_wait(wait, kernel, limit, 1, found.late)
         for wait, limit in zip(found.longest, limits, strict=True)
     ]
     longest = max(waits, key=lambda verdict: verdict.measured / verdict.allowed)
     return [
         Row(
             name,
-            judge.Verdict(worst, max(NEIGHBOUR_POINTS, 100 * kernel / judge.WINDOW)),
+            criteria.Verdict(worst, max(NEIGHBOUR_POINTS, 100 * kernel / criteria.WINDOW)),
             "points",
             f"had {had} %; the GPU was idle for {100 - found.busy:.1f} %; host late by {found.late / MS:.0f} ms",
         ),
@@ -159,7 +161,7 @@ def _of_neighbours(found: Shared, limits: Sequence[int], kernel: int) -> list[Ro
 
 
 # Short requests: ten kernels of 50 µs every 20 ms.
-REQUEST: Final[ground.Words] = {"kernels": 10, "kernel": 50 * US, "period": 20 * MS, "requests": 500}
+REQUEST: Final[testbed.Words] = {"kernels": 10, "kernel": 50 * US, "period": 20 * MS, "requests": 500}
 CHOPPED: Final = 2 * MS
 """A launch that is held back so long has cut its request in two; the whole request needs 0.5 ms of the GPU."""
 NEIGHBOUR_KERNEL: Final = 1 * MS
@@ -178,16 +180,16 @@ class Requests:
     chopped: int
 
 
-async def requests(folder: Path, limit: ground.Limit | None, beside: ground.Limit | None) -> Requests:
+async def requests(folder: Path, limit: testbed.Limit | None, beside: testbed.Limit | None) -> Requests:
     """Requests of a container, alone on the GPU or beside a saturating one."""
-    gpu = await ground.make_gpu(folder, PROFILE)
+    gpu = await testbed.make_gpu(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
-        served = await stack.enter_async_context(ground.container(gpu, folder / "served", limit))
+        served = await stack.enter_async_context(testbed.container(gpu, folder / "served", limit))
         asking = (await served.start("requests", REQUEST))[0]
         await asking.ready()
         if beside is not None:
-            other = await stack.enter_async_context(ground.container(gpu, folder / "other", beside))
-            await stack.enter_async_context(ground.lender([served.folder, other.folder]))
+            other = await stack.enter_async_context(testbed.container(gpu, folder / "other", beside))
+            await stack.enter_async_context(testbed.lender([served.folder, other.folder]))
             loading = (await other.start("load", {"kernel": NEIGHBOUR_KERNEL, "seconds": 60}))[0]
             await loading.ready()
             loading.begin()
@@ -196,14 +198,14 @@ async def requests(folder: Path, limit: ground.Limit | None, beside: ground.Limi
         report = await asking.report()
     lengths, host, launches = zip(*report.requests, strict=True)
     return Requests(
-        p50=judge.percentile(lengths, 0.5),
-        p99=judge.percentile(lengths, 0.99),
-        host_p99=judge.percentile(host, 0.99),
+        p50=criteria.percentile(lengths, 0.5),
+        p99=criteria.percentile(lengths, 0.99),
+        host_p99=criteria.percentile(host, 0.99),
         chopped=min(sum(launch > CHOPPED for launch in launches), held_back(served)),
     )
 
 
-def held_back(container: ground.Container) -> int:
+def held_back(container: testbed.Container) -> int:
     """Launches that waited for their share, as the container's account has it: the others were held up by the host."""
     if container.limit is None:
         return 0
@@ -214,27 +216,27 @@ def held_back(container: ground.Container) -> int:
 async def short_requests(folder: Path) -> list[Row]:
     """At 30 % beside a saturating 70 %, against the same alone on the GPU."""
     alone_there = await requests(folder / "alone", None, None)
-    shared = await requests(folder / "shared", ground.Limit(30), ground.Limit(70))
+    shared = await requests(folder / "shared", testbed.Limit(30), testbed.Limit(70))
     fair = alone_there.p99 + FAIR_QUEUE
     return [
         Row(
             "short requests at 30 % beside 70 %: p99",
-            judge.Verdict(shared.p99 / MS, 1.2 * fair / MS),
+            criteria.Verdict(shared.p99 / MS, 1.2 * fair / MS),
             "ms",
             f"alone {alone_there.p99 / MS:.2f} ms, fair queue {FAIR_QUEUE / MS:.2f} ms; p50 {shared.p50 / MS:.2f} ms; "
             f"seen by the host {shared.host_p99 / MS:.2f} ms, alone {alone_there.host_p99 / MS:.2f} ms",
         ),
-        Row("short requests: chopped, of 500", judge.Verdict(shared.chopped, 0), "requests"),
+        Row("short requests: chopped, of 500", criteria.Verdict(shared.chopped, 0), "requests"),
     ]
 
 
 async def crowd(folder: Path) -> list[Row]:
     """300 processes started at once in one container, on GPUs that hold as many contexts."""
     gpus, processes = 4, 300
-    gpu = await ground.make_gpu(folder, "h100", gpus)
+    gpu = await testbed.make_gpu(folder, "h100", gpus)
     async with contextlib.AsyncExitStack() as stack:
-        held = await stack.enter_async_context(ground.container(gpu, folder / "container", ground.Limit(30)))
-        watches = [await stack.enter_async_context(ground.watch(gpu, index)) for index in range(gpus)]
+        held = await stack.enter_async_context(testbed.container(gpu, folder / "container", testbed.Limit(30)))
+        watches = [await stack.enter_async_context(testbed.watch(gpu, index)) for index in range(gpus)]
         began = time.monotonic_ns()
         for index in range(gpus):
             await held.start(
@@ -249,9 +251,9 @@ async def crowd(folder: Path) -> list[Row]:
         reports = await asyncio.gather(*(program.report() for program in held.programs))
         firsts = [report.first for report in reports]
         for watch, first in zip(watches, firsts, strict=True):
-            await watch.until(first + judge.WINDOW)
+            await watch.until(first + criteria.WINDOW)
     shares = [
-        watch.series.share(held.group, first, first + judge.WINDOW)
+        watch.series.share(held.group, first, first + criteria.WINDOW)
         for watch, first in zip(watches, firsts, strict=True)
     ]
     worst = max(abs(share - 30) for share in shares)
@@ -259,21 +261,21 @@ async def crowd(folder: Path) -> list[Row]:
     return [
         Row(
             "300 processes at once, four GPUs at 30 %",
-            judge.Verdict(worst, CROWD_POINTS),
+            criteria.Verdict(worst, CROWD_POINTS),
             "points",
-            f"had {had} %; all ready after {(started - began) / judge.SECOND:.2f} s",
+            f"had {had} %; all ready after {(started - began) / criteria.SECOND:.2f} s",
         )
     ]
 
 
 async def killed(folder: Path) -> list[Row]:
     """Eight processes of one container; every 100 ms one of them is killed and another started."""
-    gpu = await ground.make_gpu(folder, PROFILE)
-    words: ground.Words = {"kernel": 1 * MS, "seconds": 60}
+    gpu = await testbed.make_gpu(folder, PROFILE)
+    words: testbed.Words = {"kernel": 1 * MS, "seconds": 60}
     chance = random.Random(1)
     async with (
-        ground.container(gpu, folder / "container", ground.Limit(30)) as held,
-        ground.watch(gpu) as watch,
+        testbed.container(gpu, folder / "container", testbed.Limit(30)) as held,
+        testbed.watch(gpu) as watch,
     ):
         living = await held.start("load", words, 8)
         await asyncio.gather(*(program.ready() for program in living))
@@ -281,7 +283,7 @@ async def killed(folder: Path) -> list[Row]:
         for program in living:
             program.begin()
         kills = 0
-        while time.monotonic_ns() < first + judge.WINDOW:
+        while time.monotonic_ns() < first + criteria.WINDOW:
             await asyncio.sleep(0.1)
             victim = living.pop(chance.randrange(len(living)))
             victim.process.kill()
@@ -290,12 +292,12 @@ async def killed(folder: Path) -> list[Row]:
             await new.ready()
             new.begin()
             living.append(new)
-        await watch.until(first + judge.WINDOW)
-        share = watch.series.share(held.group, first, first + judge.WINDOW)
+        await watch.until(first + criteria.WINDOW)
+        share = watch.series.share(held.group, first, first + criteria.WINDOW)
     return [
         Row(
             "8 processes at 30 %, one killed and replaced every 100 ms",
-            judge.Verdict(abs(share - 30), CROWD_POINTS),
+            criteria.Verdict(abs(share - 30), CROWD_POINTS),
             "points",
             f"had {share:.2f} %; {kills} killed",
         )
@@ -304,11 +306,11 @@ async def killed(folder: Path) -> list[Row]:
 
 async def forked(folder: Path) -> list[Row]:
     """Children of one program."""
-    found = await alone.measure(folder, PROFILE, ground.Limit(30), {"kernel": 1 * MS, "forks": 16})
+    found = await alone.measure(folder, PROFILE, testbed.Limit(30), {"kernel": 1 * MS, "forks": 16})
     return [
         Row(
             "16 forks of one program, at 30 %",
-            judge.Verdict(abs(found.share - 30), CROWD_POINTS),
+            criteria.Verdict(abs(found.share - 30), CROWD_POINTS),
             "points",
             f"had {found.share:.2f} %, {found.start:.2f} % in the first second",
         )

@@ -1,4 +1,4 @@
-"""When a measured share or wait is as it should be."""
+"""Goals: whether a measured share or wait is within what is allowed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

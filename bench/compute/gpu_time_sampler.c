@@ -1,8 +1,9 @@
-/* What each process group had of a simulated card, from the card's own books: `books FOLDER CARD PERIOD_US`.
+/* Sample the GPU time of each process group, as the simulated GPU itself accounts for it:
+ * `gpu_time_sampler FOLDER GPU PERIOD_US`.
  *
- * Prints a line each period until it is ended: `NS CARD GROUP=BUSY ...`: CLOCK_MONOTONIC, the card's busy time, and the
- * busy time of each process group that ever used it, ns. What a process had counts on after its death, as it was last
- * seen.
+ * Prints one line per period until it is killed: `NS BUSY GROUP=BUSY ...`, that is CLOCK_MONOTONIC, the GPU's busy time
+ * and the busy time of each process group that ever used it, all in ns. The time of a process still counts after its
+ * death, as last sampled.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,11 +26,11 @@ static struct group {
     uint64_t now;
 } groups[MOST_GROUPS];
 
-/* Bookings reach into the future: what lies ahead isn't had yet. */
-static uint64_t busy_of(sim_machine *machine, uint32_t card, const sim_process *process) {
-    sim_gpu *gpu = &machine->state->gpus[card];
+/* The simulator books kernels ahead of time: leave out the part that lies in the future. */
+static uint64_t busy_of(sim_machine *machine, uint32_t gpu_index, const sim_process *process) {
+    sim_gpu *gpu = &machine->state->gpus[gpu_index];
     sim_mutex_lock(machine, &gpu->lock);
-    uint64_t busy = sim_busy_until(&process->use[card].busy, sim_now_ns());
+    uint64_t busy = sim_busy_until(&process->use[gpu_index].busy, sim_now_ns());
     sim_mutex_unlock(machine, &gpu->lock);
     return busy;
 }
@@ -42,14 +43,14 @@ static unsigned group_of(uint32_t pid) {
             return place + 1;
         }
     }
-    fprintf(stderr, "books: more than %d process groups\n", MOST_GROUPS);
+    fprintf(stderr, "gpu_time_sampler: more than %d process groups\n", MOST_GROUPS);
     exit(1);
 }
 
-static void look(sim_machine *machine, uint32_t card, uint32_t slot) {
+static void sample(sim_machine *machine, uint32_t gpu_index, uint32_t slot) {
     sim_process *process = &machine->state->processes[slot];
     struct seen *known = &seen[slot];
-    uint64_t busy = busy_of(machine, card, process);
+    uint64_t busy = busy_of(machine, gpu_index, process);
     if (known->generation != process->generation || known->pid != process->pid) {
         if (known->group != 0) {
             groups[known->group - 1].gone += known->busy;
@@ -68,18 +69,18 @@ static void look(sim_machine *machine, uint32_t card, uint32_t slot) {
 int main(int count, char **words) {
     sim_machine *machine;
     if (count != 4 || sim_join(words[1], &machine) != SIM_OK) {
-        fprintf(stderr, "books: FOLDER of a machine, CARD and PERIOD_US are needed\n");
+        fprintf(stderr, "usage: gpu_time_sampler FOLDER GPU PERIOD_US; FOLDER holds a simulated machine\n");
         return 2;
     }
-    uint32_t card = (uint32_t)atoi(words[2]);
+    uint32_t gpu_index = (uint32_t)atoi(words[2]);
     uint64_t period = (uint64_t)atol(words[3]) * 1000;
     for (uint64_t due = sim_now_ns();; due += period) {
         struct timespec until = {(time_t)(due / 1000000000U), (long)(due % 1000000000U)};
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
-        uint64_t whole = (uint64_t)(sim_busy_seconds(machine, card) * 1e9);
+        uint64_t whole = (uint64_t)(sim_busy_seconds(machine, gpu_index) * 1e9);
         uint64_t now = sim_now_ns();
         for (uint32_t slot = 0; slot < machine->state->process_high; slot++) {
-            look(machine, card, slot);
+            sample(machine, gpu_index, slot);
         }
         for (unsigned place = 0; place < MOST_GROUPS && groups[place].id != 0; place++) {
             groups[place].now = groups[place].gone;

@@ -1,4 +1,4 @@
-"""The demo's way through a cluster that runs: install the chart, run vendors' pods, write down what each got."""
+"""Walk through a running cluster: install the chart, run vendors' pods, record what each of them got."""
 
 import argparse
 import json
@@ -16,29 +16,32 @@ from demo.kube import CommandFailed, Kube, TimedOut, wait_for
 
 NAMESPACE = report.DEMO_NAMESPACE
 MANIFESTS = settings.ROOT / "examples" / "manifests"
+PLUGIN = report.PLUGINS / "kubectl-unigpu"
 FIRST = ("01", "06", "10", "11", "16", "19")
-"""Pods that stay within their share, whatever their program tries."""
+"""Manifests of pods that stay within their share, whatever their program tries."""
 OPEN = ("05",)
-"""Pods that opted out of isolation: their program takes all that the GPU has left, so they come when the others have
-taken their measure."""
+"""Manifests of pods that opted out of isolation. Their program allocates all free memory of the GPU, so they start only
+after the others have measured their shares."""
 REFUSED = "15"
+"""Manifest that admission refuses."""
 HELD = 48
-"""MiB that each program keeps; with its context it fits the smallest share of the manifests, 200 MiB."""
+"""MiB that each program keeps allocated; with its context, this fits the smallest share of the manifests, 200 MiB."""
 PATIENCE = 120.0
-"""Seconds until a pod's program has told what it saw."""
+"""Seconds until a pod's program must have printed what it saw."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m demo.tour PLAN install`, `… metrics`, and `… pods TABLE`."""
-    parser = argparse.ArgumentParser(prog="python -m demo.tour", description=__doc__)
-    parser.add_argument("plan", type=Path, help="what the demo decided at its start, JSON")
+    """Run `python -m demo.walkthrough PLAN install`, `… metrics`, or `… pods TABLE`; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m demo.walkthrough", description=__doc__)
+    parser.add_argument("plan", type=Path, help="JSON file with the plan that `make demo` made at its start")
     commands = parser.add_subparsers(required=True, dest="command")
-    commands.add_parser("install")
-    commands.add_parser("metrics")
-    commands.add_parser("pods").add_argument("table", type=Path)
+    commands.add_parser("install", help="install or upgrade the chart")
+    commands.add_parser("metrics", help="print the pages that Prometheus would scrape")
+    pods = commands.add_parser("pods", help="run the vendors' pods and write the demo's result")
+    pods.add_argument("table", type=Path, help="text file for the result")
     chosen = parser.parse_args(arguments)
     if not chosen.plan.exists():
-        print("There was no demo in this checkout yet: run `make demo`.", file=sys.stderr)
+        print("No demo has run in this checkout yet: run `make demo` first.", file=sys.stderr)
         return 1
     plan = json.loads(chosen.plan.read_text())
     kube = Kube(Path(plan["kubeconfig"]), plan["kubectl"], plan["helm"])
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _load() -> dict[str, str]:
-    """The images' names by role, made and known to every node of the local cluster."""
+    """Build the images, load them into every node of the local cluster, and return their names by role."""
     made = project_images.make_all()
     layout = settings.Layout(settings.DEFAULT_NAME)
     known = state.load(layout)
@@ -68,25 +71,26 @@ def _load() -> dict[str, str]:
 
 
 def _pods(kube: Kube, probe: str, *, existing: bool) -> str:
-    """Run the pods; the text that the demo prints at its end."""
+    """Run the pods; return the text that the demo prints at its end."""
     kube.namespace(NAMESPACE)
     kube.apply([document for number in FIRST for document in _busy(manifest(number, probe))], NAMESPACE)
-    told = _wait_told(kube, expected(FIRST, probe), {})
-    if not existing:  # on somebody's cluster there may be neighbours on the GPU
+    outputs = _wait_for_outputs(kube, expected(FIRST, probe), {})
+    if not existing:  # on the user's cluster, other workloads may share the GPU
         kube.apply([document for number in OPEN for document in _busy(manifest(number, probe))], NAMESPACE)
-        told = _wait_told(kube, expected((*FIRST, *OPEN), probe), told)
+        outputs = _wait_for_outputs(kube, expected((*FIRST, *OPEN), probe), outputs)
     refusal = _refusal(kube, probe)
-    seen = wait_for(
-        "the exporter tells of every container",
-        lambda: report.metrics_of_all(kube, told, NAMESPACE),
-        PATIENCE,
-    )
-    rows = [report.row(pod, told[pod["metadata"]["name"]], seen) for pod in _ours(kube, told)]
-    return report.render(rows, refusal, kube.kubeconfig, existing=existing)
+    seen = wait_for("the exporter reports every container", lambda: report.metrics_of_all(kube, outputs), PATIENCE)
+    rows = [report.row(pod, outputs[pod["metadata"]["name"]], seen) for pod in _pods_of(kube, outputs)]
+    return report.render(rows, refusal, _status(kube), report.next_steps(kube, existing=existing), existing=existing)
+
+
+def _status(kube: Kube) -> str:
+    """Return the output of `kubectl unigpu status`, by the program that kubectl would find as its plugin."""
+    return kube.run("status", program=str(PLUGIN))
 
 
 def manifest(number: str, probe: str) -> list[dict[str, Any]]:
-    """A vendor's manifest by its number, with the image that this cluster has."""
+    """Load a vendor's manifest by its number, with the image that this cluster has."""
     (path,) = MANIFESTS.glob(f"{number}-*.yaml")
     documents: list[dict[str, Any]] = [document for document in yaml.safe_load_all(path.read_text()) if document]
     for document in documents:
@@ -96,7 +100,7 @@ def manifest(number: str, probe: str) -> list[dict[str, Any]]:
 
 
 def _busy(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same, with programs that go on using memory, so that there is something to measure."""
+    """Make the programs keep some memory allocated, so that there is something to measure."""
     for document in documents:
         for container in _pod_spec(document).get("containers", []):
             container["args"] = ["--hold", str(HELD)]
@@ -114,7 +118,7 @@ def _pod_spec(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def expected(numbers: Sequence[str], probe: str) -> int:
-    """Pods that these manifests make."""
+    """Return the number of pods that these manifests create."""
     return sum(
         document["spec"].get("replicas", 1)
         for number in numbers
@@ -123,43 +127,43 @@ def expected(numbers: Sequence[str], probe: str) -> int:
     )
 
 
-def _ours(kube: Kube, told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    pods = [pod for pod in kube.items("pods", NAMESPACE) if pod["metadata"]["name"] in told]
+def _pods_of(kube: Kube, outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    pods = [pod for pod in kube.items("pods", NAMESPACE) if pod["metadata"]["name"] in outputs]
     return sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
 
 
-def _wait_told(kube: Kube, number: int, known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What each pod's program printed, by pod, once `number` pods have; `known` is what was read before."""
-    told = dict(known)
+def _wait_for_outputs(kube: Kube, number: int, known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the output of each pod's program by pod, once `number` pods have one; `known` was read before."""
+    outputs = dict(known)
 
-    def look() -> dict[str, dict[str, Any]] | None:
+    def read_new() -> dict[str, dict[str, Any]] | None:
         pods = [pod for pod in kube.items("pods", NAMESPACE) if "deletionTimestamp" not in pod["metadata"]]
         running = [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
-        asked = [name for name in running if name not in told]
+        new = [name for name in running if name not in outputs]
         with futures.ThreadPoolExecutor(max_workers=4) as pool:
-            answers = pool.map(lambda name: report.told(kube, NAMESPACE, name), asked)
-            told.update((name, words) for name, words in zip(asked, answers, strict=True) if words)
+            answers = pool.map(lambda name: report.probe_output(kube, NAMESPACE, name), new)
+            outputs.update((name, output) for name, output in zip(new, answers, strict=True) if output)
         alive = {pod["metadata"]["name"] for pod in pods}
-        current = {name: words for name, words in told.items() if name in alive}
+        current = {name: output for name, output in outputs.items() if name in alive}
         return current if len(current) >= number else None
 
     def last() -> str:
         return (
-            f"{len(told)} of {number} pods have told what they saw.\n"
+            f"{len(outputs)} of {number} pods have printed their result.\n"
             + kube.run("get", "pods", "-n", NAMESPACE, "-o", "wide")
             + kube.run("get", "events", "-n", NAMESPACE, "--field-selector", "type=Warning", "--sort-by=.lastTimestamp")
         )
 
-    return wait_for("every pod runs and its program has measured its share", look, PATIENCE, last)
+    return wait_for("every pod runs and its program has measured its share", read_new, PATIENCE, last)
 
 
 def _refusal(kube: Kube, probe: str) -> str:
-    """What kubectl says when the first manifest that admission must refuse is applied."""
+    """Apply the manifest that admission must refuse; return kubectl's message."""
     try:
-        said = kube.apply(manifest(REFUSED, probe), NAMESPACE)
+        answer = kube.apply(manifest(REFUSED, probe), NAMESPACE)
     except CommandFailed as refused:
-        return refused.told
-    raise TimedOut(f"manifest {REFUSED} should have been refused at admission, but kubectl said: {said}")
+        return refused.stderr
+    raise TimedOut(f"admission should have refused manifest {REFUSED}, but kubectl printed: {answer}")
 
 
 if __name__ == "__main__":
