@@ -2,7 +2,8 @@
 
 .PHONY: bench bench-memory
 bench: bench-memory
-bench-memory: native build/bench/memory build/bench/race ## What libvgpu adds to memory calls, beside the bare driver
+##@ Benchmarks
+bench-memory: native build/bench/memory build/bench/race ## What libvgpu adds to memory calls, compared with the bare driver
 	$(PYTHON) bench/libvgpu/memory.py
 
 build/bench/memory: bench/libvgpu/memory.c
@@ -22,12 +23,14 @@ BENCH_COMPUTE := $(addprefix build/bench/compute/,client books)
 bench: bench-launch bench-compute
 bench-compute-programs: $(BENCH_COMPUTE)
 
-bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending against the simulated card's own books of GPU time
+bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending, judged by the simulated GPU's own record of GPU time
 	$(PYTHON) -m bench.compute
 
-soak-compute: native $(BENCH_COMPUTE) ## The same with every cell of the matrix: an hour and more
+##@ Minutes to hours
+soak-compute: native $(BENCH_COMPUTE) ## bench-compute with every cell of the matrix: an hour and more
 	$(PYTHON) -m bench.compute --full
 
+##@ One promise, one check
 check-compute: native $(BENCH_COMPUTE) ## A container has its share of GPU time and not more, however it launches
 	$(NATIVE_CHECK) tests/native/compute
 
@@ -39,6 +42,7 @@ build/bench/compute/books: bench/compute/books.c $(patsubst %.c,build/simulator/
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 -I. $^ -o $@ -pthread
 
+##@ Benchmarks
 bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## What libvgpu adds to a launch, for one process and four
 	$(PYTHON) -m bench.launch
 
