@@ -12,3 +12,8 @@ chart: $(SETUP) ## Generate the chart's parts and reference, and lint the chart
 ##@ Test
 chart-check: $(SETUP) ## Check that the chart's generated parts and its reference are current
 	$(PYTHON) helm/generate.py --check
+
+.PHONY: version
+##@ Release
+version: $(SETUP) ## Bring Chart.yaml and the pages to the version of pyproject.toml; chart-check says whether they are
+	$(PYTHON) helm/generate.py
