@@ -25,10 +25,15 @@ class Step:
     text: str
 
 
+def sections() -> dict[str, str]:
+    """Return the page's sections by their titles."""
+    _, *parts = _SECTION.split(PAGE.read_text())
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
 def steps(section: str) -> list[Step]:
     """Return the blocks of a section in their order."""
-    _, *parts = _SECTION.split(PAGE.read_text())
-    text = dict(zip(parts[::2], parts[1::2], strict=True))[section]
+    text = sections()[section]
     found, path = [], ""
     for named, language, block in _STEP.findall(text):
         if named:
@@ -36,6 +41,11 @@ def steps(section: str) -> list[Step]:
         else:
             found.append(Step(language, path, block))
     return found
+
+
+def created() -> set[str]:
+    """Return the files that readers of the page make."""
+    return {step.path for section in sections() for step in steps(section) if step.language not in ("diff", "sh")}
 
 
 def copy(folder: Path) -> Path:

@@ -12,7 +12,7 @@ _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"[\w.@-]+(/[\w.*{},@-]*)+")
-_MAKE = re.compile(r"\bmake ((?:[a-z][a-z0-9-]*)(?: [a-z][a-z0-9-]*)*)")
+_MAKE = re.compile(r"\bmake ((?:[a-z][a-z0-9-]*(?![\w./=-]) ?)+)")
 
 
 @cache
