@@ -16,7 +16,7 @@ build/bench/race: tests/native/libvgpu/programs/race.c $(VGPU_ACCOUNT)
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 $(VGPU_MACHINE) -I. $^ -o $@ -ldl
 
-# Compute shares: programs that load a simulated card, and what the card's own books say of them.
+# Compute shares: programs that load a simulated GPU, and what the GPU's own record says of them.
 .PHONY: bench-compute bench-compute-programs bench-launch soak-compute check-compute
 BENCH_COMPUTE := $(addprefix build/bench/compute/,client books)
 
