@@ -9,11 +9,14 @@ C_WARNINGS := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wshadow -Wstrict-p
   -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla
 C_FILES = $(filter-out libvgpu/base/names.h,$(shell git ls-files '*.c' '*.h'))
 
-.PHONY: help setup lock fmt lint test demo metrics packages
+HELP_GROUPS := Start here|Develop|Test|Local cluster|Benchmarks|Release|One promise, one check|Minutes to hours
 
+.PHONY: help setup lock fmt lint test test-unit demo metrics packages
+
+##@ Start here
 help: ## Show this list
-	@grep -hE '^[a-zA-Z0-9_.-]+:.*## ' Makefile make/*.mk | sort \
-	  | awk -F':.*## ' '{printf "  \033[1m%-22s\033[0m %s\n", $$1, $$2}'
+	@if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
+	awk -v order='$(HELP_GROUPS)' -v bold="$$bold" -v plain="$$plain" -f make/help.awk Makefile $(sort $(wildcard make/*.mk))
 
 setup: $(SETUP) ## Python environment in .venv, with kubectl-unigpu and unigpu-sim
 
@@ -24,10 +27,12 @@ $(SETUP): requirements-dev.lock pyproject.toml
 	.venv/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-lock: $(SETUP) ## Pin the dependencies of pyproject.toml anew
+##@ Release
+lock: $(SETUP) ## Pin the dependencies that pyproject.toml names
 	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements-dev.lock
 	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 
+##@ Develop
 fmt: $(SETUP) ## Format every Python and C file
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
@@ -41,8 +46,12 @@ lint: $(SETUP) ## Formatting, lint, strict types, import rules
 	.venv/bin/lint-imports
 	$(PYTHON) -m lint.include_order
 
+##@ Test
 packages: ## Debian packages that the cluster and the tests need
 	@python3 -m demo.packages --tests
+
+test-unit: $(SETUP) ## Unit tests: under a minute, without root, Go or a cluster
+	$(PYTHON) -m pytest -q tests/unit
 
 # One process has the cluster's tests, which mostly wait; the others share the rest. All that they use is built before.
 TEST_PROCESSES ?= 3
@@ -52,8 +61,10 @@ test: packages lint cluster native simulator-sanitized clients bench-compute-pro
 
 include make/*.mk
 
+##@ Start here
 demo: ## From nothing to vendors' pods on a real cluster with simulated GPUs, and a table of what each got
 	@python3 -m demo
 
+##@ Local cluster
 metrics: $(SETUP) ## What Prometheus would read from the demo's cluster
 	@$(PYTHON) -m demo.walkthrough build/logs/demo/plan.json metrics

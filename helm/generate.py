@@ -1,5 +1,7 @@
-"""What the chart takes from the rest of the project: `python helm/generate.py [--check]`.
+"""Generate what the chart takes from the rest of the project: `python helm/generate.py [--check]`.
 
+    Chart.yaml                          pyproject.toml → version and appVersion
+    docs/install.md                     pyproject.toml → the tags of unigpu's images
     templates/webhook/_conditions.tpl   the webhook's dialects → which pods the API server sends to it
     docs/reference/chart.md             values.schema.json and values.yaml → the reference of values
 
@@ -8,7 +10,9 @@ With --check nothing is written; the exit status is 1 if a file isn't current.
 
 import argparse
 import json
+import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,12 @@ SCHEMA = CHART / "values.schema.json"
 VALUES = CHART / "values.yaml"
 CONDITIONS = CHART / "templates" / "webhook" / "_conditions.tpl"
 REFERENCE = ROOT / "docs" / "reference" / "chart.md"
+METADATA = CHART / "Chart.yaml"
+INSTALL = ROOT / "docs" / "install.md"
+PROJECT = ROOT / "pyproject.toml"
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+"""Python's packages and Helm agree on no other form."""
 
 _NAMESPACE = "RELEASE-NAMESPACE"
 """Stands in an expression for the namespace that the chart is installed in."""
@@ -34,6 +44,24 @@ _REFERENCE_HEAD = """\
 Generated from `helm/unigpu/values.schema.json` by `make chart`; edit that file instead. A value that isn't listed is
 refused when the chart is installed.
 """
+
+
+def version(project: str) -> str:
+    """Return the project's version from the text of pyproject.toml. Raises ValueError unless it is X.Y.Z."""
+    found = str(tomllib.loads(project)["project"]["version"])
+    if not _VERSION.fullmatch(found):
+        raise ValueError(f"project.version = {found}: not a version of both Python and Helm; accepted: X.Y.Z")
+    return found
+
+
+def metadata(text: str, current: str) -> str:
+    """Return Chart.yaml with the version in both of its fields."""
+    return re.sub(r"^(version|appVersion):.*$", rf"\1: {current}", text, flags=re.MULTILINE)
+
+
+def install(text: str, current: str) -> str:
+    """Return the page with the version as tag of unigpu's own images."""
+    return re.sub(rf"(/unigpu(?:-probe)?):{_VERSION.pattern}", rf"\1:{current}", text)
 
 
 def conditions() -> str:
@@ -82,11 +110,14 @@ def _meaning(schema: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    """Write both files, or check them. Returns the exit status."""
+    """Write the files, or check them. Returns the exit status."""
     parser = argparse.ArgumentParser(description="Generates what the chart takes from the rest of the project.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file isn't current")
     check = parser.parse_args().check
+    number = version(PROJECT.read_text())
     current = {
+        METADATA: metadata(METADATA.read_text(), number),
+        INSTALL: install(INSTALL.read_text(), number),
         CONDITIONS: conditions(),
         REFERENCE: reference(json.loads(SCHEMA.read_text()), yaml.safe_load(VALUES.read_text())),
     }

@@ -2,7 +2,8 @@
 
 .PHONY: bench bench-memory
 bench: bench-memory
-bench-memory: native build/bench/memory build/bench/race ## Overhead of libvgpu on memory calls, compared with the bare driver
+##@ Benchmarks
+bench-memory: native build/bench/memory build/bench/race ## What libvgpu adds to memory calls, compared with the bare driver
 	$(PYTHON) bench/libvgpu/memory.py
 
 build/bench/memory: bench/libvgpu/memory.c
@@ -15,20 +16,22 @@ build/bench/race: tests/native/libvgpu/programs/race.c $(VGPU_ACCOUNT)
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 $(VGPU_MACHINE) -I. $^ -o $@ -ldl
 
-# Compute shares: programs that load a simulated GPU, and the GPU time that the GPU itself accounts for.
+# Compute shares: programs that load a simulated GPU, and what the GPU's own record says of them.
 .PHONY: bench-compute bench-compute-programs bench-launch soak-compute check-compute
 BENCH_COMPUTE := $(addprefix build/bench/compute/,client gpu_time_sampler)
 
 bench: bench-launch bench-compute
 bench-compute-programs: $(BENCH_COMPUTE)
 
-bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending, checked against the simulated GPU's own accounting
+bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending, judged by the simulated GPU's own record of GPU time
 	$(PYTHON) -m bench.compute
 
-soak-compute: native $(BENCH_COMPUTE) ## The same with every cell of the matrix: more than an hour
+##@ Minutes to hours
+soak-compute: native $(BENCH_COMPUTE) ## bench-compute with every cell of the matrix: an hour and more
 	$(PYTHON) -m bench.compute --full
 
-check-compute: native $(BENCH_COMPUTE) ## A container gets its share of GPU time and no more, however it launches kernels
+##@ One promise, one check
+check-compute: native $(BENCH_COMPUTE) ## A container has its share of GPU time and not more, however it launches
 	$(NATIVE_CHECK) tests/native/compute
 
 build/bench/compute/client: $(wildcard bench/compute/*.h) bench/compute/client.c bench/compute/work.c bench/compute/waits.c
@@ -39,7 +42,8 @@ build/bench/compute/gpu_time_sampler: bench/compute/gpu_time_sampler.c $(patsubs
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 -I. $^ -o $@ -pthread
 
-bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## Overhead of libvgpu on a kernel launch, for one process and for four
+##@ Benchmarks
+bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## What libvgpu adds to a launch, for one process and four
 	$(PYTHON) -m bench.launch
 
 build/bench/launch/launch: bench/launch/launch.c

@@ -1,11 +1,19 @@
-HELM := build/bin/helm
+# The one that `make cluster` builds, or else the machine's own.
+HELM = $(or $(wildcard build/bin/helm),$(shell command -v helm),$(error no helm: install it, or build it with 'make cluster'))
 
 .PHONY: chart chart-check
 
-chart: $(SETUP) ## Chart: write its generated parts and reference, and lint it
+##@ Develop
+chart: $(SETUP) ## Generate the chart's parts and reference, and lint the chart
 	$(PYTHON) helm/generate.py
 	$(HELM) lint --strict helm/unigpu
 	$(HELM) lint --strict helm/unigpu --values tests/chart/every-option.yaml
 
-chart-check: $(SETUP) ## Chart: are the generated parts and the reference current?
+##@ Test
+chart-check: $(SETUP) ## Check that the chart's generated parts and its reference are current
 	$(PYTHON) helm/generate.py --check
+
+.PHONY: version
+##@ Release
+version: $(SETUP) ## Bring Chart.yaml and the pages to the version of pyproject.toml; chart-check says whether they are
+	$(PYTHON) helm/generate.py

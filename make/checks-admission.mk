@@ -3,6 +3,7 @@
 
 ON_CLUSTER := packages cluster native
 
+##@ One promise, one check
 check-manifests: $(ON_CLUSTER) ## The twenty manifests of examples/ through an API server and offline: the outcomes, and both the same
 	$(CHECK) tests/cluster/test_manifests.py
 

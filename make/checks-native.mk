@@ -6,6 +6,7 @@ NATIVE_CHECK = .venv/bin/pytest -v
 ON_SIMULATOR := tests/native/simulator/test_clients.py
 IN_CONTAINER := tests/native/libvgpu/test_other_programs.py
 
+##@ One promise, one check
 check-nvidia-smi: native clients ## The real nvidia-smi, alone and in a container limited to 7,680 MiB
 	$(NATIVE_CHECK) $(ON_SIMULATOR) $(IN_CONTAINER) -k nvidia_smi
 

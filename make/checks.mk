@@ -4,10 +4,11 @@
 
 CHECK = $(PYTHON) -m pytest -v
 
+##@ One promise, one check
 check-vendors: packages cluster native ## Vendors' manifests on a real cluster: what their programs see, and refusals
 	$(CHECK) tests/cluster/test_vendors.py
 
-check-allocation: packages cluster native ## 30 random pods at once, 5 rounds: each on the cards that its allocation names
+check-allocation: packages cluster native ## 30 random pods at once, 5 rounds: each on the GPUs that its allocation names
 	UNIGPU_ROUNDS=5 $(CHECK) tests/cluster/test_exact_allocation.py
 
 check-faults: packages cluster native ## kill -9 of every part while pods come and go
@@ -16,14 +17,16 @@ check-faults: packages cluster native ## kill -9 of every part while pods come a
 check-modes: packages cluster native ## The node modes of ack.node.gpu.schedule
 	$(CHECK) tests/cluster/test_modes.py
 
-check-cluster: packages cluster native ## The local cluster: up, kills, down, and that nothing is left
+check-cluster: packages cluster native ## The local cluster: up, kills, down, and nothing is left
 	$(CHECK) tests/cluster/test_lifecycle.py
 
 .PHONY: bench soak soak-cluster
+##@ Benchmarks
 bench: bench-scheduler bench-exporter ## Every benchmark; ratios side by side where there is a peer
-soak: soak-cluster ## What needs minutes: races, churn, kills and fuzzing at full length
+##@ Minutes to hours
+soak: soak-cluster ## Every long form: races, churn, kills and fuzzing at full length
 
-soak-cluster: packages cluster native ## Random pods, 20 rounds
+soak-cluster: packages cluster native ## check-allocation with 20 rounds
 	UNIGPU_ROUNDS=20 $(CHECK) tests/cluster/test_exact_allocation.py
 
 .PHONY: coverage

@@ -4,6 +4,7 @@ CLUSTER_SIZE = $(if $(NODES),--nodes $(NODES)) $(if $(GPUS),--gpus $(GPUS)) $(if
 
 .PHONY: cluster up down images status doctor
 
+##@ Local cluster
 cluster: ## Kubernetes, etcd, Helm and containerd from source, into build/bin
 	@python3 -m cluster build
 
@@ -13,11 +14,12 @@ up: $(SETUP) cluster $(if $(filter 0,$(GPUS)),,simulator) ## Start the local clu
 down: $(SETUP) ## End the local cluster and remove every trace of it (NAME=)
 	@$(PYTHON) -m cluster down $(CLUSTER_NAME)
 
-status: $(SETUP) ## Say what runs of the local cluster (NAME=)
+status: $(SETUP) ## Which parts of the local cluster run (NAME=)
 	@$(PYTHON) -m cluster status $(CLUSTER_NAME)
 
 images: $(SETUP) cluster build/lib/libvgpu.so build/probe/probe ## Make the images that are missing and load them into the local cluster (NAME=)
 	@$(PYTHON) -m cluster images $(CLUSTER_NAME)
 
-doctor: ## Say what keeps this machine from carrying the local cluster
+##@ Start here
+doctor: ## Check whether this machine can run the local cluster
 	@$(if $(wildcard $(PYTHON)),$(PYTHON),python3) -m cluster doctor $(CLUSTER_NAME) $(CLUSTER_SIZE)

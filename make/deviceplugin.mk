@@ -2,9 +2,11 @@ WIRE := deviceplugin/wire
 
 .PHONY: proto proto-check
 
+##@ Develop
 proto: $(SETUP) ## Generate the node agent's messages from its .proto files
 	$(PYTHON) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. $(WIRE)/*.proto
 
+##@ Test
 proto-check: $(SETUP) ## Check that the node agent's generated messages are current
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m grpc_tools.protoc -I. --python_out="$$folder" --pyi_out="$$folder" $(WIRE)/*.proto; \
@@ -16,11 +18,14 @@ proto-check: $(SETUP) ## Check that the node agent's generated messages are curr
 bench: bench-lending
 soak: soak-live-limits
 
+##@ Benchmarks
 bench-lending: $(SETUP) ## Node agent: processor time of the loop that lends idle shares, for 128 containers
 	$(PYTHON) bench/lending.py
 
+##@ One promise, one check
 check-live-limits: packages cluster native clients ## Limits by annotation on a running numba program: in force within how long, refusals
 	$(CHECK) tests/cluster/test_live_limits.py
 
-soak-live-limits: packages cluster native clients ## The same, 100 times down, up and back
+##@ Minutes to hours
+soak-live-limits: packages cluster native clients ## check-live-limits with 100 changes down, up and back
 	UNIGPU_ROUNDS=100 $(CHECK) tests/cluster/test_live_limits.py

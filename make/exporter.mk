@@ -1,4 +1,5 @@
 .PHONY: bench-exporter
 
+##@ Benchmarks
 bench-exporter: $(SETUP) ## Exporter: time of a scrape, for 128 and 16,000 shares
 	$(PYTHON) bench/exporter.py

@@ -15,6 +15,7 @@ VGPU_LINK := -shared -Wl,-Bsymbolic -Wl,-soname,libvgpu.so -Wl,-z,defs -Wl,-z,la
 VGPU_SANITIZERS := address thread undefined
 VGPU_SANITIZED := $(VGPU_SANITIZERS:%=build/sanitize/%/libvgpu.so)
 
+##@ Develop
 native: simulator build/lib/libvgpu.so build/probe/probe $(VGPU_SANITIZED) ## libvgpu, the simulated driver and the demo's GPU program
 
 build/libvgpu/%.o: libvgpu/% $(VGPU_HEADERS) make/libvgpu.mk
@@ -38,10 +39,11 @@ build/probe/probe: $(wildcard examples/probe/*.c examples/probe/*.h)
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 $(filter %.c,$^) -o $@ -ldl
 
-headers: $(SETUP) ## base/names.h of libvgpu from unigpu/names.py
+headers: $(SETUP) ## Generate libvgpu's base/names.h from unigpu/names.py
 	$(PYTHON) -m libvgpu.headers
 
-headers-check: $(SETUP) ## Whether base/names.h is current
+##@ Test
+headers-check: $(SETUP) ## Check that libvgpu's base/names.h is current
 	$(PYTHON) -m libvgpu.headers --check
 
 # What the tests compile their own programs with.
@@ -54,5 +56,6 @@ test-libvgpu: native ## Tests of libvgpu against the simulated driver
 
 .PHONY: soak soak-libvgpu
 soak: soak-libvgpu
-soak-libvgpu: native ## Long forms of libvgpu's tests: every instruction, a million rounds
+##@ Minutes to hours
+soak-libvgpu: native ## libvgpu killed after every instruction, and a million rounds of 16 processes
 	UNIGPU_SOAK=1 .venv/bin/pytest -q tests/native/libvgpu/test_kills.py

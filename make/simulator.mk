@@ -10,6 +10,7 @@ SIM_NVML := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/nvml/*.c))
 SIM_ADMIN := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/admin/*.c))
 
 .PHONY: simulator
+##@ Develop
 simulator: $(SIM)/libcuda.so.1 $(SIM)/libnvidia-ml.so.1 $(SIM)/libunigpu-sim.so ## The simulated GPU driver (libcuda, NVML)
 
 $(SIM)/%.o: %.c make/simulator.mk
@@ -54,6 +55,7 @@ NONFREE := -o Dir::Etc::sourcelist=$(CURDIR)/$(CLIENTS)/apt/sources.list -o Dir:
 MIRROR = $$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -oE 'https?://[^ ]+/debian/?( |$$)' | head -n 1)
 
 .PHONY: clients
+##@ Test
 clients: $(CLIENTS)/python/.ready $(CLIENTS)/debian/.ready ## Other people's GPU programs, for tests on the simulated driver
 
 $(CLIENTS)/python/.ready: tests/native/simulator/clients.lock

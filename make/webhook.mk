@@ -1,12 +1,15 @@
 .PHONY: bench bench-webhook soak soak-webhook
 
 bench: bench-webhook
-bench-webhook: $(SETUP) ## Webhook: reviews over TLS beside a server that answers a constant, 1 to 64 at once, and the cost of each stage
+##@ Benchmarks
+bench-webhook: $(SETUP) ## Webhook: reviews over TLS compared with a server that answers a constant, 1 to 64 at once; cost of each stage
 	$(PYTHON) bench/webhook.py
 
 .PHONY: check-limits
+##@ One promise, one check
 check-limits: packages cluster ## Changes of a pod's limits with kubectl: beyond what is free, malformed, without permission: refused, and nothing changed
 	$(CHECK) tests/integration/cli tests/integration/webhook/test_limits.py
 
 soak: soak-webhook
+##@ Minutes to hours
 soak-webhook: check-hostile check-generated ## Webhook: hostile reviews and generated pods at full length

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import NAMESPACE, Rendered, render
+from tests.chart.rendering import NAMESPACE, VERSION, Rendered, render
 from unigpu import names
 
 CLUSTER_WIDE = {
@@ -73,15 +73,18 @@ def test_every_container_says_what_it_needs(rendered: Rendered) -> None:
 def test_no_registry_is_named_unless_one_is_set(defaults: Rendered) -> None:
     images = {name: part["image"] for name, part in defaults.containers().items()}
     assert images.pop("kube-scheduler") == "kube-scheduler:v1.36.3"
-    assert set(images.values()) == {"unigpu:0.1.0"}
+    assert set(images.values()) == {f"unigpu:{VERSION}"}
 
 
 @pytest.mark.parametrize(
     ("values", "image"),
     [
-        ({"global.registry": "r.example"}, "r.example/unigpu:0.1.0"),
-        ({"global.registry": "r.example/"}, "r.example/unigpu:0.1.0"),
-        ({"global.registry": "r.example", "image.registry": "s.example:5000/team"}, "s.example:5000/team/unigpu:0.1.0"),
+        ({"global.registry": "r.example"}, f"r.example/unigpu:{VERSION}"),
+        ({"global.registry": "r.example/"}, f"r.example/unigpu:{VERSION}"),
+        (
+            {"global.registry": "r.example", "image.registry": "s.example:5000/team"},
+            f"s.example:5000/team/unigpu:{VERSION}",
+        ),
         ({"image.tag": "v2"}, "unigpu:v2"),
         ({"image.tag": "v2", "image.digest": "sha256:" + "a" * 64}, "unigpu@sha256:" + "a" * 64),
     ],
