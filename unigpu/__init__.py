@@ -1,1 +1,1 @@
-"""The pure core of unigpu: what pods ask for, where it goes, and the files that carry it. No I/O in here."""
+"""The pure core of unigpu: requests, placement, limits, lending, and the formats that carry them. No I/O."""

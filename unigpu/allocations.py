@@ -1,4 +1,4 @@
-"""Which GPUs the scheduler chose for a pod, and the annotation that carries it (`unigpu.dev/allocation`)."""
+"""The GPUs that the scheduler chose for a pod, and the annotation that carries them (`unigpu.dev/allocation`)."""
 
 import functools
 import json
@@ -21,11 +21,11 @@ class Share:
 
     gpu: GpuUuid
     memory: MiB
-    """MiB granted, with percentages resolved; all of it for a whole GPU; 0 where it isn't limited."""
+    """MiB, with percentages resolved; all of the GPU's memory if `whole`; 0 if memory isn't limited."""
     cores: Percent
-    """Percent granted; 0 where compute isn't limited; 100 for a whole GPU."""
+    """Percent of compute time; 100 if `whole`; 0 if compute isn't limited."""
     whole: bool = False
-    """Nobody else may be on the GPU."""
+    """Whether no other pod may use the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Allocation:
 
     node: str
     containers: Mapping[str, Sequence[Share]]
-    """By container name, in the order in which the containers start (init containers first, as in the pod's spec); the
-    shares of each in the order in which the container sees the GPUs."""
+    """Shares by container name. Containers are in the order in which they start (init containers first, as in the pod's
+    spec), shares in the order in which the container sees the GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuUsage:
-    """What is taken of one GPU."""
+    """How much of one GPU is taken."""
 
     memory: MiB = MiB(0)
     cores: int = 0
@@ -48,7 +48,7 @@ class GpuUsage:
     whole: bool = False
 
     def plus(self, other: "GpuUsage") -> "GpuUsage":
-        """Both at once."""
+        """Return the usage of both at the same time: the sum."""
         return GpuUsage(
             MiB(self.memory + other.memory),
             self.cores + other.cores,
@@ -57,7 +57,7 @@ class GpuUsage:
         )
 
     def larger(self, other: "GpuUsage") -> "GpuUsage":
-        """One after the other: the larger of each."""
+        """Return the usage of one after the other: the larger of each amount."""
         return GpuUsage(
             MiB(max(self.memory, other.memory)),
             max(self.cores, other.cores),
@@ -67,10 +67,10 @@ class GpuUsage:
 
 
 def usage_phases(shares: Iterable[tuple[Role, Share]]) -> Iterator[GpuUsage]:
-    """What one pod's shares of one GPU take while each init container runs, and at last while the others run.
+    """Yield what one pod's shares of one GPU take while each init container runs, and last while the others run.
 
-    `shares` are in the order in which the containers start: a sidecar that was started earlier runs beside every init
-    container that comes after it.
+    `shares` are in the order in which the containers start, because a sidecar runs along with every init container that
+    starts after it.
     """
     sidecars = GpuUsage()
     running = GpuUsage()
@@ -86,9 +86,9 @@ def usage_phases(shares: Iterable[tuple[Role, Share]]) -> Iterator[GpuUsage]:
 
 
 def pod_usage(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid, GpuUsage]:
-    """What the pod takes of each GPU: the larger of its init peak and the sum of the rest.
+    """Return what the pod takes of each GPU: the larger of its init containers' peak and the sum of the others.
 
-    Containers that `roles` doesn't name count as main.
+    Containers that `roles` doesn't name count as main containers.
     """
     gpus: dict[GpuUuid, list[tuple[Role, Share]]] = {}
     for name, shares in allocation.containers.items():
@@ -98,7 +98,7 @@ def pod_usage(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid
 
 
 def dump(allocation: Allocation) -> str:
-    """The annotation's text."""
+    """Return the annotation's text."""
     document: dict[str, Any] = {
         "version": VERSION,
         "node": allocation.node,
@@ -115,7 +115,7 @@ def dump(allocation: Allocation) -> str:
 
 
 def load(text: str) -> Allocation:
-    """The reverse of `dump`.
+    """Return the allocation that `dump` wrote.
 
     Raises Malformed.
     """

@@ -1,9 +1,13 @@
-"""CDI specs: what the container runtime gives to a container.
+"""CDI specs: the device nodes, mounts and variables that the container runtime adds to a container.
 
-A container names two devices. One is named after its first slot, and has what is its own: the GPUs' device nodes, its
-policy and usage files, its environment. The other is the same for all containers of a node: the driver's libraries and
-libvgpu. They are two because a runtime reads every spec again whenever one changes, and a driver has dozens of names:
-with all of them in each slot's spec, a hundred containers that start at once would wait for seconds.
+Each container names two CDI devices. The first is named after the container's first slot, and adds what belongs to this
+container alone: device nodes of its GPUs, its policy and usage files, its environment. The second is common to all
+containers of a node, and adds libvgpu and the driver's libraries.
+
+There are two devices because a runtime rereads every spec when one of them changes, and a driver has dozens of files.
+If each slot's spec listed them all, a hundred containers started at once would wait for seconds.
+
+Format: Container Device Interface specification, https://github.com/cncf-tags/container-device-interface.
 """
 
 import json
@@ -15,7 +19,7 @@ from typing import Any
 from unigpu import errors, grants, names
 
 VERSION = "0.5.0"
-"""The oldest that knows all that is said here, so that containerd 1.7 takes it."""
+"""The oldest CDI version that has every field used here, so that containerd 1.7 accepts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,12 @@ class Mount:
     container: str
     writable: bool = False
     executable: bool = True
-    """Libraries and programs are; data isn't."""
+    """True for libraries and programs, False for data."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceNode:
-    """One device node; its numbers are read by the runtime from the node's own."""
+    """One device node; the runtime reads its device numbers from the host's file."""
 
     container: str
     host: str
@@ -41,15 +45,15 @@ class DeviceNode:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What is added to the container."""
+    """Changes to a container's configuration (CDI `containerEdits`)."""
 
     mounts: Sequence[Mount] = ()
     nodes: Sequence[DeviceNode] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    """Replaces variables of the same name, wherever they come from."""
+    """Variables; each replaces one of the same name, from the image or from the pod."""
 
     def plus(self, other: "Edits") -> "Edits":
-        """Both; the other's environment wins."""
+        """Return both sets of edits; for a variable that both set, the other's value."""
         return Edits(
             (*self.mounts, *other.mounts),
             (*self.nodes, *other.nodes),
@@ -62,26 +66,26 @@ COMMON_FILE = f"{names.CDI_COMMON.partition('=')[0].replace('/', '-')}.json"
 
 
 def device_names(slots: Sequence[str]) -> tuple[str, str]:
-    """The fully qualified CDI devices of a container that holds these slots: its own is named by the first in order."""
+    """Return the fully qualified CDI device names of a container with these slots; the lowest slot names its own."""
     return f"{names.CDI_KIND}={min(slots)}", names.CDI_COMMON
 
 
 def file_name(slot: str) -> str:
-    """Name of the slot's file in the CDI folder."""
+    """Return the name of the slot's file in the CDI folder."""
     return f"{names.CDI_KIND.replace('/', '-')}-{slot}.json"
 
 
 def slot_of(file: str) -> str | None:
-    """The slot whose file has this name, None for a file that isn't ours."""
+    """Return the slot whose file has this name, or None if unigpu didn't write the file."""
     prefix, suffix = file_name("\0").split("\0")
     inner = file.removeprefix(prefix).removesuffix(suffix)
     return inner if inner and file == prefix + inner + suffix else None
 
 
 def managed(library: PurePath, preload: PurePath) -> Edits:
-    """What makes a container ours: libvgpu, loaded into every program.
+    """Return the edits that make a container managed: libvgpu, loaded into every program.
 
-    A vendor's own runtime hook is told to add nothing: it would add every GPU, or another.
+    NVIDIA_VISIBLE_DEVICES=void makes NVIDIA's runtime hook add nothing; it would add all GPUs, or the wrong one.
     """
     return Edits(
         mounts=(
@@ -93,7 +97,7 @@ def managed(library: PurePath, preload: PurePath) -> Edits:
 
 
 def own(folder: PurePath) -> Edits:
-    """A container's own policy and usage files, from its folder on the node."""
+    """Return the edits that mount a container's policy and usage files from its folder on the node."""
     return Edits(
         mounts=(
             Mount(str(folder / grants.POLICY_FILE), names.CONTAINER_POLICY, executable=False),
@@ -103,12 +107,12 @@ def own(folder: PurePath) -> Edits:
 
 
 def dump(slot: str, edits: Edits) -> str:
-    """The text of a slot's file."""
+    """Return the text of a slot's CDI spec."""
     return _dump(names.CDI_KIND, slot, edits)
 
 
 def dump_common(edits: Edits) -> str:
-    """The text of the common device's file."""
+    """Return the text of the common device's CDI spec."""
     kind, _, device = names.CDI_COMMON.partition("=")
     return _dump(kind, device, edits)
 
@@ -150,13 +154,13 @@ def _dump(kind: str, device: str, edits: Edits) -> str:
 
 
 def folder_of(text: str) -> PurePosixPath:
-    """The folder of the container that a spec belongs to.
+    """Return the folder of the container to which a slot's CDI spec belongs.
 
-    Raises Malformed where the text isn't a spec of ours.
+    Raises Malformed if unigpu didn't write the spec.
     """
     try:
         mounts = json.loads(text)["devices"][0]["containerEdits"]["mounts"]
         host = next(mount["hostPath"] for mount in mounts if mount["containerPath"] == names.CONTAINER_POLICY)
         return PurePosixPath(host).parent
     except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
-        raise errors.Malformed(f"CDI spec isn't one of ours: {error!r}") from error
+        raise errors.Malformed(f"CDI spec wasn't written by unigpu: {error!r}") from error

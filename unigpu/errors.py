@@ -1,31 +1,31 @@
 """Every error that unigpu raises on purpose.
 
     UnigpuError
-    ├── Denied            the request is understood and refused: the text says what to change
-    ├── Malformed         the input isn't of the form that it must have: the text says where and how
-    ├── Unplaceable       no GPU of the node fits: the text says what is missing
-    └── Unavailable       a peer (API server, kubelet, driver) doesn't answer now: try again
+    ├── Denied            the request is understood and refused; the text says what to change
+    ├── Malformed         the input doesn't have the required form; the text says where
+    ├── Unplaceable       no GPU of the node fits; the text says why
+    └── Unavailable       a peer (API server, kubelet, driver) doesn't answer; try again
 
-"Denied" is the pod author's to act on, "Malformed" the sender's, "Unavailable" nobody's: it passes. Anything else that
-escapes is our own fault and is logged as such.
+The pod's author acts on Denied, the sender of the input on Malformed. Unavailable needs no action: the caller retries.
+Any other exception is a defect of unigpu, and is logged as one.
 """
 
 
 class UnigpuError(Exception):
-    """Root of the tree; its text is a whole sentence for people."""
+    """Base of all errors; the text is a complete sentence for people."""
 
 
 class Denied(UnigpuError):
-    """Understood and refused; the text names the field, the value and what would be accepted."""
+    """A request is understood and refused; the text names the field, the value and what would be accepted."""
 
 
 class Malformed(UnigpuError):
-    """Not of the form that it must have; the text says where and what was expected."""
+    """An input doesn't have the required form; the text says where, and what was expected."""
 
 
 class Unplaceable(UnigpuError):
-    """No GPU, or no set of GPUs, of a node can take the request; the text says what is missing."""
+    """No GPU, or no set of GPUs, of a node can take the request; the text says why."""
 
 
 class Unavailable(UnigpuError):
-    """A peer doesn't answer at the moment; the caller tries again."""
+    """A peer doesn't answer; the caller retries."""

@@ -1,10 +1,10 @@
-"""What is wrong with a pod, in words that its author can act on."""
+"""Problems in a pod, in words that its author can act on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 SHOWN = 100
-"""Problems in one refusal; a pod with more of them wasn't written by hand."""
+"""Most problems to list in one refusal; no hand-written pod has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,11 +12,11 @@ class Problem:
     """One reason to refuse a pod."""
 
     container: str
-    """Empty: the pod as a whole."""
+    """Name of the container; empty if the problem is the pod's."""
     field: str
     value: str
     why: str
-    """Completes "field = value: …"."""
+    """The reason, as it follows `field = value: `."""
     accepted: str
     """What would be accepted instead."""
 
@@ -26,14 +26,14 @@ class Problem:
 
 
 def message(problems: Sequence[Problem]) -> str:
-    """The refusal as kubectl shows it: one line for each problem."""
+    """Return the refusal as kubectl shows it: one line for each problem."""
     if len(problems) == 1:
         return str(problems[0])
     lines = [f"{len(problems)} problems:", *(f"  {problem}" for problem in problems[:SHOWN])]
-    return "\n".join(lines if len(problems) <= SHOWN else [*lines, f"  … and {len(problems) - SHOWN} more like these"])
+    return "\n".join(lines if len(problems) <= SHOWN else [*lines, f"  … and {len(problems) - SHOWN} more"])
 
 
 def _short(text: str, length: int = 80) -> str:
-    """The API server passes any length on, and an event holds 1 KiB."""
+    """Shorten the text, since an event holds 1 KiB, and quote it if some of it would be invisible."""
     shown = text if len(text) <= length else text[: length - 1] + "…"
     return shown if shown.isprintable() and shown == shown.strip() and shown else repr(shown)

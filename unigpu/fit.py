@@ -1,4 +1,4 @@
-"""Whether one GPU has room for one container, and if not, what it reasons."""
+"""Check whether one GPU has room for one container, and if it doesn't, why."""
 
 import enum
 from collections import Counter
@@ -13,55 +13,55 @@ from unigpu.requests import PlacementPolicy, Preferences, Request, Role
 from unigpu.units import MiB, Percent
 
 FULL = 100
-"""Percent of a GPU that can be guaranteed, over all its shares."""
+"""Percent of a GPU's compute time that all its shares together can guarantee."""
 UNUSED = GpuUsage()
 
 
 class UnfitReason(enum.Enum):
-    """Why a GPU doesn't take a share; the text goes on from `2 of 4 `."""
+    """Why a GPU can't take a share. The text follows `2 of 4 ` or `GPUs `."""
 
     UNHEALTHY = "unhealthy"
-    MODEL = "of a model that is not wanted"
-    UUID = "with a UUID that is not wanted"
+    MODEL = "excluded by model"
+    UUID = "excluded by UUID"
     SMALL = "too small"
-    WHOLE = "taken whole"
+    WHOLE = "allocated whole"
     OCCUPIED = "not empty"
     MEMORY = "with too little free memory"
-    CORES = "with too little free compute"
+    CORES = "with too little free compute time"
     SHARES = "with all shares taken"
 
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """A GPU and what the pods on its node take of it."""
+    """A GPU, and what pods take of it."""
 
     gpu: Gpu
     taken: GpuUsage = UNUSED
 
 
 FreeCapacity = tuple[int, int, int]
-"""What is free of a GPU: MiB, percent of compute, and how many shares it carries."""
+"""A GPU's free memory (MiB), its free compute time (percent), and the number of shares on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node as placement sees it."""
+    """A node, as placement sees it."""
 
     name: str
     gpus: tuple[GpuState, ...]
     mode: NodeMode = NodeMode.MIXED
     gpu_policy: PlacementPolicy | None = None
-    """What the node's label says; None: nothing."""
+    """The policy that the node's label sets; None: no label."""
     free: tuple[FreeCapacity, ...] = ()
-    """GPUs that take shares, for a quick yes; empty where nobody worked them out."""
+    """Free capacity of the GPUs that can take shares, for a quick yes. Empty if it wasn't computed."""
 
 
 PodShares = Sequence[tuple[Role, Share]]
-"""Shares that the same pod has on the GPU already, in the order in which its containers start."""
+"""One pod's shares of one GPU, in the order in which its containers start."""
 
 
 def free_capacities(seen: Sequence[GpuState], mode: NodeMode) -> tuple[FreeCapacity, ...]:
-    """The free for shares of any pod, the one with the most memory first."""
+    """Return the free capacity of each GPU that can take shares, the largest free memory first."""
     if mode in modes.WHOLE_GPUS_ONLY:
         return ()
     found = [
@@ -74,7 +74,7 @@ def free_capacities(seen: Sequence[GpuState], mode: NodeMode) -> tuple[FreeCapac
 
 
 def share_of(gpu: Gpu, request: Request) -> Share:
-    """What the request means on this GPU."""
+    """Return the share that the request amounts to on this GPU: percentages become MiB, rounded down."""
     if request.whole:
         return Share(gpu.uuid, gpu.memory, Percent(FULL), whole=True)
     memory = request.memory or MiB(gpu.memory * request.memory_percent // 100)
@@ -82,9 +82,9 @@ def share_of(gpu: Gpu, request: Request) -> Share:
 
 
 def check_fit(state: GpuState, request: Request, preferences: Preferences, shares_per_gpu: int) -> UnfitReason | None:
-    """What the GPU reasons to carry one share of the request beside what other pods take; None: nothing.
+    """Return why the GPU can't take a share of this size along with what other pods take, or None if it can.
 
-    Asked for every GPU of every node that is a candidate, hence the order: what is cheap and frequent comes first.
+    This runs for every GPU of every candidate node, so checks that are cheap and often fail come first.
     """
     gpu, taken = state.gpu, state.taken
     if not gpu.healthy:
@@ -120,7 +120,7 @@ def _unwanted(gpu: Gpu, preferences: Preferences) -> UnfitReason | None:
 
 
 def check_fit_together(state: GpuState, own: PodShares, shares_per_gpu: int) -> UnfitReason | None:
-    """What a GPU that suits each share of `own` reasons to carry all of them; None: nothing."""
+    """Return why a GPU that can take each share of `own` can't take all of them, or None if it can."""
     gpu, taken = state.gpu, state.taken
     for use in allocations.usage_phases(own):
         if use.whole:
@@ -136,7 +136,7 @@ def check_fit_together(state: GpuState, own: PodShares, shares_per_gpu: int) -> 
 
 
 def fullness(state: GpuState) -> int:
-    """How full the GPU is, 0 to 1000: the larger of its memory's and its compute's taken part."""
+    """Return how full the GPU is, 0 to 1000: the larger of its taken parts of memory and of compute time."""
     taken = state.taken
     if taken.whole:
         return 1000
@@ -144,14 +144,15 @@ def fullness(state: GpuState) -> int:
 
 
 def link(one: Gpu, other: Gpu) -> int:
-    """Quality of the link between two GPUs; 0 where neither knows."""
+    """Return the quality of the link between two GPUs (see `Gpu.links`); 0 if it is unknown."""
     return max(one.links.get(other.uuid, 0), other.links.get(one.uuid, 0))
 
 
 def describe(request: Request) -> str:
-    """The request in words: `2 GPUs with 3000 MiB and 30 percent compute free on each`.
+    """Return the request in words: `2 GPUs with 3000 MiB and 30 percent of compute time free on each`.
 
-    No percent sign: kube-scheduler takes an extender's words for a format, and garbles them in the pod's events.
+    There is no percent sign, because kube-scheduler uses an extender's text as a format string and would garble it in
+    the pod's events.
     """
     if request.whole:
         return "1 whole GPU" if request.gpus == 1 else f"{request.gpus} whole GPUs"
@@ -159,8 +160,8 @@ def describe(request: Request) -> str:
         text
         for present, text in (
             (request.memory, f"{request.memory} MiB"),
-            (request.memory_percent, f"{request.memory_percent} percent memory"),
-            (request.cores, f"{request.cores} percent compute"),
+            (request.memory_percent, f"{request.memory_percent} percent of memory"),
+            (request.cores, f"{request.cores} percent of compute time"),
         )
         if present
     ]
@@ -171,7 +172,7 @@ def describe(request: Request) -> str:
 
 
 def count_reasons(reasons: Iterable[UnfitReason], total: int) -> str:
-    """The causes with their numbers, the most frequent first: `3 of 4 with too little free memory, 1 unhealthy`."""
+    """Return the reasons with their counts, the most frequent first: `3 of 4 too small, 1 unhealthy`."""
     parts = [
         f"{count} of {total} {reason.value}" if position == 0 else f"{count} {reason.value}"
         for position, (reason, count) in enumerate(_sorted(reasons))
@@ -180,9 +181,9 @@ def count_reasons(reasons: Iterable[UnfitReason], total: int) -> str:
 
 
 def list_reasons(reasons: Iterable[UnfitReason]) -> str:
-    """The causes without numbers, so that the reasons of many nodes read the same and add up."""
+    """Return the reasons without counts, so that equal texts of many nodes add up: `too small or unhealthy`."""
     present = set(reasons)
-    return ", ".join(reason.value for reason in UnfitReason if reason in present)
+    return " or ".join(reason.value for reason in UnfitReason if reason in present)
 
 
 def _sorted(reasons: Iterable[UnfitReason]) -> list[tuple[UnfitReason, int]]:

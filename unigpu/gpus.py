@@ -17,20 +17,20 @@ class Gpu:
 
     uuid: GpuUuid
     index: int
-    """NVML's index on the node."""
+    """Index of the GPU on its node, as NVML counts."""
     minor: int
     """Number of its device node, `/dev/nvidia<minor>`; often, but not always, the index."""
     model: str
     memory: MiB
-    """The GPU's whole memory, MiB."""
+    """MiB of memory in total."""
     healthy: bool = True
     links: Mapping[GpuUuid, int] = field(default_factory=dict)
-    """Quality of the link to other GPUs of the node, higher is better: number of NVLinks × 100, else 10 to 50 by how
-    near they are on PCIe. Absent: not known."""
+    """Quality of the link to each other GPU of the node; higher is better. 100 for each NVLink, or without NVLink 10 to
+    50 by the distance on PCIe. Absent: unknown."""
 
 
 def dump(gpus: Sequence[Gpu]) -> str:
-    """The annotation's text."""
+    """Return the annotation's text."""
     document = {
         "version": VERSION,
         "gpus": [
@@ -50,7 +50,7 @@ def dump(gpus: Sequence[Gpu]) -> str:
 
 
 def load(text: str) -> tuple[Gpu, ...]:
-    """The reverse of `dump`.
+    """Return the GPUs that `dump` wrote.
 
     Raises Malformed.
     """

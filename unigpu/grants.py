@@ -1,6 +1,6 @@
-"""What the node agent wrote down when it handed GPUs to a container: `grant.json` in the container's folder.
+"""The node agent's record of the GPUs that it handed to a container: `grant.json` in the container's folder.
 
-The exporter and the agent itself read it back, so that neither needs the API server to know whose folder it is.
+The node agent and the exporter read it back, so that neither has to ask the API server to which pod a folder belongs.
 """
 
 import json
@@ -29,28 +29,29 @@ class Grant:
     pod_uid: str
     container: str
     slots: Sequence[str]
-    """Device IDs that the kubelet gave, sorted; the first names the CDI device."""
+    """Device IDs that the kubelet handed out, sorted; the first names the CDI device."""
     shares: Sequence[Share]
     indexes: Mapping[GpuUuid, int]
-    """NVML's index of each GPU on the node."""
+    """Index of each GPU on the node, as NVML counts."""
     isolated: bool
-    """Whether its author wants it limited; the policy says what is enforced."""
+    """False if the pod's author switched isolation off. The policy file says what is enforced."""
     dialect: str
     role: Role = Role.MAIN
-    """Whether its share adds to the pod's, or overlaps with it."""
+    """When the container runs: its share adds to the pod's, or overlaps with it."""
     changes: int = 0
-    """How often its limits were changed."""
+    """How often the container's limits have changed."""
     boot: str = ""
-    """The node's boot in which its processes run or ran: after another, what the usage file says of locks is void."""
+    """Boot ID of the node when the container's processes last ran. After another boot, the usage file's processes are
+    gone."""
 
 
 def folder(root: PurePath, pod_uid: str, container: str) -> PurePath:
-    """The container's folder under the node's root of containers."""
+    """Return the container's folder under the node's folder of all containers."""
     return root / pod_uid / container
 
 
 def dump(grant: Grant) -> str:
-    """The file's text."""
+    """Return the file's text."""
     document = {
         "version": VERSION,
         "namespace": grant.namespace,
@@ -73,7 +74,7 @@ def dump(grant: Grant) -> str:
 
 
 def load(text: str) -> Grant:
-    """The reverse of `dump`.
+    """Return the grant that `dump` wrote.
 
     Raises Malformed.
     """

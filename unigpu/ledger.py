@@ -1,6 +1,7 @@
-"""What is taken of every GPU of the cluster: kept current by each change, one node at a time.
+"""Record what pods take of every GPU of the cluster, and keep each node's view of it current.
 
-Whoever keeps something derived from a node (see `CapacityLedger.watch`) is told its name when anything of it changes.
+A component that caches something derived from a node registers with `CapacityLedger.watch`, and is called with the
+node's name after each change.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,40 +15,40 @@ from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy
 from unigpu.units import GpuUuid, MiB
 
-_MOST_SIGNATURES = 100_000
-"""Kinds of nodes that are remembered; after that they are told apart anew."""
+_MAX_SIGNATURES = 100_000
+"""Most kinds of nodes to remember. When there are more, all are forgotten, and nodes get new signatures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What one pod takes of one node."""
+    """What one pod takes of the GPUs of its node."""
 
     pod: str
     """`namespace/name`, for people."""
     node: str
     uses: Mapping[GpuUuid, GpuUsage]
     confirmed: bool = True
-    """False: assumed, until the API server shows the pod bound."""
+    """False while the booking is assumed: the binding is sent, and the API server hasn't shown it yet."""
     priority: int = 0
-    """Of the pod; a higher one may preempt it."""
+    """The pod's priority; pods of a higher one may preempt it."""
 
 
 @dataclass(slots=True)
 class _NodeEntry:
-    """One node: its GPUs, if the node is known, and the pods on each, also those on GPUs that are gone."""
+    """One node: its GPUs, if the node is known, and what each pod takes of them, also of GPUs that are gone."""
 
     gpus: tuple[Gpu, ...] = ()
     mode: NodeMode = NodeMode.MIXED
     gpu_policy: PlacementPolicy | None = None
     uses: dict[GpuUuid, dict[str, GpuUsage]] = field(default_factory=dict)
     view: Node | None = None
-    """None: changed since it was made."""
+    """None: the node has changed since the view was built."""
     signature: int = 0
     overbooked: tuple[GpuUuid, ...] = ()
 
 
 class CapacityLedger:
-    """The cluster's GPUs and who has what of them. Not thread-safe; nothing in it waits."""
+    """The cluster's GPUs, and what each pod takes of them. Not thread-safe; no method blocks."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _NodeEntry] = {}
@@ -59,11 +60,11 @@ class CapacityLedger:
         self._stale: set[str] = set()
 
     def watch(self, changed: Callable[[str], None]) -> None:
-        """Call `changed` with a node's name whenever its GPUs or what is taken of them changes."""
+        """Call `changed` with a node's name after each change of its GPUs or of what is taken of them."""
         self._watchers.append(changed)
 
     def set_node(self, name: str, gpus: Sequence[Gpu], mode: NodeMode, gpu_policy: PlacementPolicy | None) -> None:
-        """The node's GPUs and mode as they are now."""
+        """Set the node's GPUs, mode and policy; add the node if it is new."""
         entry = self._entries.setdefault(name, _NodeEntry())
         new = (tuple(gpus), mode, gpu_policy)
         if new != (entry.gpus, entry.mode, entry.gpu_policy):
@@ -71,13 +72,13 @@ class CapacityLedger:
             self._changed(name, entry)
 
     def remove_node(self, name: str) -> None:
-        """The node is gone. What pods take there stays booked until they are gone too."""
+        """Remove the node's GPUs. Pods on it stay booked until they are released."""
         if name in self._entries:
             self.set_node(name, (), NodeMode.MIXED, None)
             self._drop_if_empty(name)
 
     def book(self, uid: str, booking: Booking) -> None:
-        """The pod with this UID takes that, instead of whatever was booked for it."""
+        """Book a pod by its UID, in place of an earlier booking of the same pod."""
         former = self._bookings.get(uid)
         if former is not None:
             if (former.node, former.uses) == (booking.node, booking.uses):
@@ -91,7 +92,7 @@ class CapacityLedger:
         self._changed(booking.node, entry)
 
     def release(self, uid: str) -> Booking | None:
-        """The pod takes nothing any more. Returns what was booked."""
+        """Remove the pod's booking and return it; None if there was none."""
         booking = self._bookings.pop(uid, None)
         if booking is None:
             return None
@@ -107,30 +108,30 @@ class CapacityLedger:
         return booking
 
     def booking(self, uid: str) -> Booking | None:
-        """What is booked for the pod."""
+        """Return the pod's booking, or None."""
         return self._bookings.get(uid)
 
     def bookings(self) -> Iterator[tuple[str, Booking]]:
-        """All of them, by UID."""
+        """Return an iterator over a snapshot of all bookings, as (UID, booking)."""
         return iter(tuple(self._bookings.items()))
 
     def confirmed_on(self, name: str) -> dict[str, Booking]:
-        """The pods that take GPUs of the node, by UID, without those that are only assumed to."""
+        """Return the confirmed bookings on the node, by UID; assumed ones are left out."""
         entry = self._entries.get(name)
         uids = dict.fromkeys(uid for uses in entry.uses.values() for uid in uses) if entry is not None else {}
         return {uid: booking for uid in uids if (booking := self._bookings[uid]).confirmed}
 
     def nodes(self) -> Iterator[str]:
-        """Names of the nodes that have GPUs."""
+        """Return the names of the nodes that have GPUs."""
         return (name for name, entry in self._entries.items() if entry.gpus)
 
     def node(self, name: str) -> Node | None:
-        """The node as it is now; None where it is unknown."""
+        """Return the node's current state, or None if the node is unknown."""
         entry = self._entries.get(name)
         return None if entry is None else self._view(name, entry)
 
     def without(self, name: str, uids: Collection[str]) -> Node | None:
-        """The node as it would be if these pods were gone."""
+        """Return the node's state as it would be without these pods, or None if the node is unknown."""
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -141,16 +142,13 @@ class CapacityLedger:
         return Node(name, seen, entry.mode, entry.gpu_policy)
 
     def signature(self, name: str) -> int:
-        """A number that nodes share that differ in name only, so that what holds for one holds for the others."""
+        """Return a number that is equal for nodes which differ only in name, so that one cached answer serves them."""
         entry = self._entries[name]
         self._view(name, entry)
         return entry.signature
 
     def fullness(self, names: Iterable[str]) -> list[int]:
-        """How full each of these nodes is: the sum over its GPUs, each 0 to 1000, divided by their number.
-
-        0 where the node is unknown.
-        """
+        """Return how full each of these nodes is: the mean over its GPUs, 0 to 1000; 0 if the node is unknown."""
         while self._stale:
             name = self._stale.pop()
             if name in self._entries:
@@ -159,7 +157,7 @@ class CapacityLedger:
         return [known.get(name, 0) for name in names]
 
     def overbooked(self) -> list[tuple[str, GpuUuid]]:
-        """GPUs of which more is taken than there is. There should be none."""
+        """Return (node, GPU) for each GPU of which more is taken than it has. It should be empty."""
         found = []
         for name, entry in self._entries.items():
             self._view(name, entry)
@@ -188,14 +186,15 @@ class CapacityLedger:
         entry.overbooked = tuple(
             state.gpu.uuid for state in seen if _overbooked(state, len(entry.uses.get(state.gpu.uuid, ())))
         )
-        likeness = (
+        characteristics = (
             entry.mode,
             entry.gpu_policy,
             tuple((state.gpu.model, state.gpu.memory, state.gpu.healthy, state.taken) for state in seen),
         )
-        if len(self._signatures) >= _MOST_SIGNATURES:
+        if len(self._signatures) >= _MAX_SIGNATURES:
             self._signatures.clear()
-        entry.signature = self._signatures.setdefault(likeness, self._next_signature)
+        entry.signature = self._signatures.setdefault(characteristics, self._next_signature)
+
         self._next_signature += 1
         return entry.view
 

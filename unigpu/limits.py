@@ -1,16 +1,15 @@
 """Limits that change while a container runs, and the two annotations that carry them.
 
-    unigpu.dev/limits            what is wanted, written by people: {"main": {"memory": "1Gi", "cores": 10,
-                                 "ceiling": 80, "policy": "soft"}}; for a pod with one GPU container also
+    unigpu.dev/limits            wanted limits, written by people: {"main": {"memory": "1Gi", "cores": 10,
+                                 "ceiling": 80, "policy": "soft"}}, or for a pod with one GPU container
                                  memory=1Gi,cores=10,ceiling=80,policy=soft
-    unigpu.dev/limits-applied    what is in force, written by the node agent: the same in canonical form, and with it
-                                 what containers still hold beyond it: {"main": {"held": {"GPU-…": 3000}, …}}
+    unigpu.dev/limits-applied    limits in force, written by the node agent: the same in canonical form, plus the
+                                 memory that containers hold beyond a limit: {"main": {"held": {"GPU-…": 3000}, …}}
 
-Fields that the annotation doesn't name stay as requested, and so do all of them once the annotation is removed. Memory
-that a program holds can't be taken from it. Until the node agent reports that a lowered limit is in force and that the
-container holds no more than that, the capacity ledger counts the larger amount (`reserved_allocation`). The node agent
-therefore keeps an order: it writes the second annotation before it applies an increase, and after it has applied a
-decrease.
+A field that the annotation doesn't name stays as requested; without the annotation, all fields do. Memory that a
+program holds can't be taken from it. The capacity ledger therefore counts the larger amount (`reserved_allocation`)
+until the node agent reports that a lowered limit is in force and that the container holds no more than it. To keep that
+promise, the node agent writes `limits-applied` before it applies an increase, and after it has applied a decrease.
 """
 
 import dataclasses
@@ -27,48 +26,48 @@ from unigpu.requests import ComputePolicy, Request
 from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, Bytes, GpuUuid, MiB, Percent
 
 FIELD = f"annotation {names.ANNOTATION_LIMITS}"
-FORM = '{"CONTAINER": {"memory": "1Gi", "cores": 10, "ceiling": 80, "policy": "soft"}}, any of the four'
-PLAIN_FORM = "memory=1Gi,cores=10,ceiling=80,policy=soft, any of the four"
-_MEMORY = "MiB on each GPU as a whole number above 0, or a quantity such as 1Gi"
-_PERCENT = "a whole number of percent, 1 to 100"
+FORM = '{"CONTAINER": {"memory": "1Gi", "cores": 10, "ceiling": 80, "policy": "soft"}}, with any of the four keys'
+PLAIN_FORM = "memory=1Gi,cores=10,ceiling=80,policy=soft, with any of the four keys"
+_MEMORY = "MiB on each GPU, as a whole number above 0 or a quantity such as 1Gi"
+_PERCENT = "a whole percentage from 1 to 100"
 _POLICY = "hard, soft or unlimited"
 _HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What replaces one container's request; None: as requested."""
+    """Amounts that replace those of one container's request; None: as requested."""
 
     memory: MiB | None = None
     """MiB on each GPU; above 0."""
     cores: Percent | None = None
     """Guaranteed percent of each GPU; above 0."""
     ceiling: Percent | None = None
-    """Upper bound in percent while others idle; above 0."""
+    """Most percent that it may use while others are idle; above 0."""
     policy: ComputePolicy | None = None
 
 
 Limits = Mapping[str, Limit]
-"""By container; those without an entry are limited as requested."""
+"""Limits by container name; a container without an entry is limited as requested."""
 AS_REQUESTED = Limit()
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What the node agent says of a pod."""
+    """The node agent's report on a pod: its limits in force, and memory held beyond them."""
 
     limits: Limits = field(default_factory=dict)
-    """In force."""
+    """Limits in force."""
     held: Mapping[str, Mapping[GpuUuid, MiB]] = field(default_factory=dict)
-    """MiB that a container has in use on a GPU, where that is more than its limit there."""
+    """MiB in use by container and GPU, for GPUs on which that exceeds the limit."""
 
 
 NOTHING_APPLIED = Applied()
-"""A pod as it was allocated."""
+"""The report on a pod whose limits have never changed."""
 
 
 class Unreadable(errors.Malformed):
-    """An annotation that isn't of the form, with every reason."""
+    """The annotation doesn't have the required form; carries every problem."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(findings.message(problems))
@@ -76,7 +75,7 @@ class Unreadable(errors.Malformed):
 
 
 def parse(text: str, containers: Collection[str]) -> dict[str, Limit]:
-    """The annotation's limits; `containers` are those that have a share of a GPU. Empty text limits nothing.
+    """Parse the annotation's text; an empty text has no limits. `containers` are those with a share of a GPU.
 
     Raises Unreadable (a Malformed) with every problem: container, field, value and what would be accepted.
     """
@@ -86,7 +85,7 @@ def parse(text: str, containers: Collection[str]) -> dict[str, Limit]:
     for name, entry in document.items():
         limit = _limit(name, entry, problems)
         if name not in containers:
-            known = ", ".join(sorted(containers)) or "no entry: no container of the pod has a share of a GPU"
+            known = ", ".join(sorted(containers)) or "no entry, because no container of the pod has a share of a GPU"
             problems.append(Problem("", FIELD, name, "no container with a share of a GPU has that name", known))
         if limit != AS_REQUESTED:
             found[name] = limit
@@ -96,7 +95,7 @@ def parse(text: str, containers: Collection[str]) -> dict[str, Limit]:
 
 
 def of(annotations: Mapping[str, str], containers: Collection[str]) -> dict[str, Limit]:
-    """The limits that a pod with these annotations wants; empty without the annotation.
+    """Return the wanted limits of a pod with these annotations; empty without the annotation.
 
     Raises Unreadable (a Malformed).
     """
@@ -104,12 +103,12 @@ def of(annotations: Mapping[str, str], containers: Collection[str]) -> dict[str,
 
 
 def dump(limits: Limits) -> str:
-    """Canonical form: JSON with sorted keys, without spaces, memory in MiB, entries that say nothing left out."""
+    """Return the limits in canonical form: JSON with sorted keys, no spaces, memory in MiB, no empty entries."""
     return _text({name: _entry(limit) for name, limit in limits.items()})
 
 
 def dump_applied(applied: Applied) -> str:
-    """The node agent's annotation: as `dump(applied.limits)`, and equal to it where nothing is held beyond."""
+    """Return the text of the node agent's annotation; it equals `dump(applied.limits)` if no memory is held beyond."""
     document = {name: _entry(limit) for name, limit in applied.limits.items()}
     for name, gpus in applied.held.items():
         if gpus:
@@ -118,7 +117,7 @@ def dump_applied(applied: Applied) -> str:
 
 
 def load_applied(text: str | None) -> Applied:
-    """The reverse of `dump_applied`; None, for a pod without the annotation, is NOTHING_APPLIED.
+    """Return the report that `dump_applied` wrote; None, for a pod without the annotation, is NOTHING_APPLIED.
 
     Raises Malformed.
     """
@@ -146,16 +145,16 @@ def load_applied(text: str | None) -> Applied:
 
 
 def limitable(request: Request) -> bool:
-    """Whether limits mean anything to the container: it shares its GPUs, and is held to its share."""
+    """Return whether limits apply to the container: it shares its GPUs and is isolated."""
     return request.isolated and not request.whole
 
 
 def effective(request: Request, limit: Limit | None) -> Request:
-    """What the container is to be held to: its request, with what the limit replaces.
+    """Return the container's request with the limit's amounts in place of its own.
 
-    A container that isn't limited at all (whole GPUs, or not isolated) stays as it is. Naming a share or a ceiling
-    throttles a container that wasn't; a ceiling above the share makes the policy soft, and soft without a ceiling lends
-    what is idle up to the request's ceiling, or all of the GPU where it has none.
+    A container to which no limits apply (see `limitable`) keeps its request. `cores` or `ceiling` throttle a container
+    that wasn't throttled. A ceiling above the share makes the policy soft. `soft` without a ceiling takes the request's
+    ceiling, or 100 percent if it has none.
     """
     if limit is None or limit == AS_REQUESTED or not limitable(request):
         return request
@@ -187,7 +186,7 @@ def _ceiling(request: Request, limit: Limit, cores: Percent) -> Percent:
 
 
 def shares(request: Request, allocated: Sequence[Share], limit: Limit | None) -> tuple[Share, ...]:
-    """What the container has of each of its GPUs: what was allocated, with memory and share that the limit names."""
+    """Return the container's allocated shares with the limit's memory and cores in place of their own."""
     if limit is None or not limitable(request):
         return tuple(allocated)
     return tuple(
@@ -201,7 +200,7 @@ def shares(request: Request, allocated: Sequence[Share], limit: Limit | None) ->
 
 
 def held(effective_shares: Sequence[Share], used: Sequence[Bytes]) -> dict[GpuUuid, MiB]:
-    """Where a container has more in use than its share of a GPU; `used` is in the shares' order. Rounded up."""
+    """Return the MiB in use, rounded up, on each GPU where that exceeds the share. `used` is in the shares' order."""
     return {
         share.gpu: MiB(-(-amount // BYTES_PER_MIB))
         for share, amount in zip(effective_shares, used, strict=True)
@@ -212,10 +211,10 @@ def held(effective_shares: Sequence[Share], used: Sequence[Bytes]) -> dict[GpuUu
 def reserved_allocation(
     allocation: Allocation, requests: Mapping[str, Request], wanted: Limits, applied: Applied
 ) -> Allocation:
-    """What the books count for a pod: of each share the larger of what is wanted, what is in force and what is held.
+    """Return what the capacity ledger counts for a pod: of each share, the largest of wanted, in force and held.
 
-    A raise takes its room at once, a lowering gives it back when it is in force and the memory is free. Containers
-    that `requests` doesn't name count as allocated.
+    A raise counts at once. Capacity freed by a lowered limit counts as free once the limit is in force and the memory
+    is no longer held. Containers that `requests` doesn't name count as allocated.
     """
     return Allocation(
         allocation.node,
@@ -231,62 +230,62 @@ def reserved_allocation(
 def accounted(
     allocation: Allocation, requests: Mapping[str, Request], annotations: Mapping[str, str]
 ) -> tuple[Allocation, str]:
-    """What the books count for a pod with these annotations, and what is wrong with those; what is doesn't count."""
+    """Return what the capacity ledger counts for a pod with these annotations, and why any of them was ignored."""
     if names.ANNOTATION_LIMITS not in annotations and names.ANNOTATION_LIMITS_APPLIED not in annotations:
         return allocation, ""
     wanted: Limits = {}
     applied = NOTHING_APPLIED
-    doubts = []
+    ignored = []
     try:
         wanted = of(annotations, requests.keys())
     except errors.Malformed as error:
-        doubts.append(str(error))
+        ignored.append(str(error))
     try:
         applied = load_applied(annotations.get(names.ANNOTATION_LIMITS_APPLIED))
     except errors.Malformed as error:
-        doubts.append(str(error))
-    return reserved_allocation(allocation, requests, wanted, applied), "; ".join(doubts)
+        ignored.append(str(error))
+    return reserved_allocation(allocation, requests, wanted, applied), "; ".join(ignored)
 
 
 def _reserved_shares(
     request: Request, allocated: Sequence[Share], wanted: Limit | None, applied: Applied, name: str
 ) -> tuple[Share, ...]:
-    beyond = applied.held.get(name, {})
-    coming = shares(request, allocated, wanted)
-    present = shares(request, allocated, applied.limits.get(name))
+    held_memory = applied.held.get(name, {})
+    wanted_shares = shares(request, allocated, wanted)
+    applied_shares = shares(request, allocated, applied.limits.get(name))
     return tuple(
         dataclasses.replace(
             one,
-            memory=max(one.memory, other.memory, beyond.get(one.gpu, MiB(0))),
+            memory=max(one.memory, other.memory, held_memory.get(one.gpu, MiB(0))),
             cores=max(one.cores, other.cores),
         )
-        for one, other in zip(coming, present, strict=True)
+        for one, other in zip(wanted_shares, applied_shares, strict=True)
     )
 
 
 def problems(container: str, request: Request, limit: Limit) -> list[Problem]:
-    """Why a limit doesn't suit what the container asked for, whatever its GPU has free."""
+    """Return why a limit contradicts the container's request, however much its GPUs have free."""
     if not limitable(request):
-        state = "it has whole GPUs, which nobody else is on" if request.whole else "it isn't isolated"
+        cause = "the container has whole GPUs" if request.whole else "isolation is switched off for the container"
         shown = _text(_entry(limit))
-        return [Problem(container, FIELD, shown, f"{state}, so it is held to no limits", "no entry for it")]
+        accepted = "no entry for this container"
+        return [Problem(container, FIELD, shown, f"{cause}, so it has no limits to change", accepted)]
     found = []
     cores = request.cores if limit.cores is None else limit.cores
-    compute = "policy" if limit.policy is not None else "ceiling"
+    key = "policy" if limit.policy is not None else "ceiling"
     value = str(limit.policy if limit.policy is not None else limit.ceiling)
     wants_share = limit.ceiling is not None or limit.policy in (ComputePolicy.HARD, ComputePolicy.SOFT)
     if wants_share and not cores:
-        found.append(
-            Problem(container, compute, value, "the container has no share of compute", f"cores beside it: {_PERCENT}")
-        )
+        accepted = f"{key} together with cores, {_PERCENT}"
+        found.append(Problem(container, key, value, "the container has no share of compute time", accepted))
     elif limit.ceiling is not None and limit.policy is ComputePolicy.UNLIMITED:
-        why = "policy unlimited isn't throttled at all"
+        why = "a container with policy unlimited has no ceiling"
         found.append(Problem(container, "ceiling", str(limit.ceiling), why, "policy soft, or no ceiling"))
     elif limit.ceiling is not None and limit.ceiling < cores:
         why = f"below the container's share of {cores} %"
         found.append(Problem(container, "ceiling", str(limit.ceiling), why, f"{cores} to 100"))
     elif limit.ceiling is not None and limit.policy is ComputePolicy.HARD and limit.ceiling != cores:
-        why = f"a hard share, {cores} % here, is its own ceiling"
+        why = f"with policy hard, the ceiling is the share, {cores} %"
         found.append(Problem(container, "ceiling", str(limit.ceiling), why, "policy soft, or no ceiling"))
     return found
 
@@ -298,13 +297,15 @@ def _document(text: str, containers: Collection[str]) -> dict[str, Any]:
     if text.startswith("{"):
         return _json(text)
     if len(containers) != 1:
-        many = f"the pod has {len(containers)} containers with a share of a GPU, so it must say which it is for"
-        raise Unreadable([Problem("", FIELD, text, many, FORM)])
+        if containers:
+            why = f"the pod has {len(containers)} containers with a share of a GPU, so name the container"
+            raise Unreadable([Problem("", FIELD, text, why, FORM)])
+        raise Unreadable([Problem("", FIELD, text, "no container of the pod has a share of a GPU", "no annotation")])
     entry: dict[str, str] = {}
     for part in text.split(","):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or key in entry:
-            why = f"{key} is there twice" if equals else f"{part.strip() or 'an empty part'} is not KEY=VALUE"
+            why = f"{key} appears twice" if equals else f"{part.strip() or 'an empty part'} is not KEY=VALUE"
             raise Unreadable([Problem("", FIELD, text, why, f"{PLAIN_FORM}, or {FORM}")])
         entry[key] = value
     return {next(iter(containers)): entry}
@@ -319,15 +320,15 @@ def _json(text: str) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A later key would replace its namesake unseen."""
+    """Refuse a key that appears twice: json would silently keep the last one."""
     for (one, _), (other, _) in itertools.pairwise(sorted(pairs, key=lambda pair: pair[0])):
         if one == other:
-            raise ValueError(f"{one} is there twice")
+            raise ValueError(f"{one} appears twice")
     return dict(pairs)
 
 
 def _limit(container: str, entry: object, problems: list[Problem]) -> Limit:
-    """One container's entry; what is wrong with it is added to the problems."""
+    """Parse one container's entry, and append what is wrong with it to `problems`."""
     if not isinstance(entry, dict):
         problems.append(Problem(container, FIELD, json.dumps(entry), "not an object", FORM))
         return AS_REQUESTED
@@ -348,17 +349,17 @@ def _limit(container: str, entry: object, problems: list[Problem]) -> Limit:
                     accepted = _POLICY
                     policy = ComputePolicy(value) if isinstance(value, str) else ComputePolicy("")
                 case _:
-                    accepted = "memory, cores, ceiling and policy"
-                    raise ValueError("there is no such limit")
+                    accepted = "memory, cores, ceiling or policy"
+                    raise ValueError("unknown key")
         except ValueError as error:
-            why = "no such policy" if key == "policy" else str(error)
+            why = "unknown policy" if key == "policy" else str(error)
             shown = value if isinstance(value, str) else json.dumps(value)
             problems.append(Problem(container, key, shown, why, accepted))
     return Limit(memory, cores, ceiling, policy)
 
 
 def _number(value: object, high: int, *, memory: bool = False) -> int:
-    """Raises ValueError with what is wrong."""
+    """Return a whole number from 1 to `high`; raise ValueError that says what is wrong."""
     if isinstance(value, str):
         number = quantities.amount(value, MiB(1)) if memory else quantities.count(value)
     elif isinstance(value, int) and not isinstance(value, bool):

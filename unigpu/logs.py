@@ -1,4 +1,4 @@
-"""One line for each decision: plain for people, JSON for machines, the same field names in both."""
+"""Structured logs: one line for each event, plain for people or JSON for machines, with the same fields in both."""
 
 import json
 import logging
@@ -33,12 +33,12 @@ class _Json(logging.Formatter):
 
 
 def configure(*, as_json: bool, level: str = "info") -> None:
-    """Send all loggers to stderr, one line each. `level` is a name that logging knows, in any case."""
+    """Send the records of all loggers to stderr. `level` is one of logging's level names, in upper or lower case."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if as_json else _Plain())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
 
 
 def event(logger: logging.Logger, what: str, level: int = logging.INFO, **fields: object) -> None:
-    """Log that something happened, with its inputs as fields."""
+    """Log an event, with its inputs as fields."""
     logger.log(level, what, extra={_RESERVED: fields})

@@ -1,4 +1,7 @@
-"""What a node's labels say about sharing: which requests it takes, and what is enforced on it."""
+"""Read a node's labels: which requests the node takes, and what is enforced on it.
+
+Alibaba's labels: https://www.alibabacloud.com/help/doc-detail/191140.html
+"""
 
 import dataclasses
 import enum
@@ -14,13 +17,13 @@ class NodeMode(enum.StrEnum):
     """Value of `unigpu.dev/mode`, or of Alibaba's `ack.node.gpu.schedule`."""
 
     MIXED = "mixed"
-    """No label: shares and whole GPUs, memory and cores enforced."""
+    """No label: shares and whole GPUs; memory and compute are enforced."""
     SHARE = "share"
-    """Shares, counted and not isolated: containers see the whole GPU."""
+    """Shares that are counted and not enforced; containers see the whole GPU."""
     CGPU = "cgpu"
-    """Shares with memory isolation."""
+    """Shares whose memory is enforced."""
     CORE_MEM = "core_mem"
-    """Shares with memory and compute isolation."""
+    """Shares whose memory and compute are enforced."""
     TOPOLOGY = "topology"
     """Whole GPUs, chosen by their links."""
     DEFAULT = "default"
@@ -29,7 +32,7 @@ class NodeMode(enum.StrEnum):
 
 WHOLE_GPUS_ONLY = frozenset({NodeMode.TOPOLOGY, NodeMode.DEFAULT})
 FULL = 100
-"""Percent: all of a GPU."""
+"""All of a GPU, in percent."""
 _QGPU_POLICIES = {
     "fixed-share": ComputePolicy.HARD,
     "burst-share": ComputePolicy.SOFT,
@@ -40,14 +43,14 @@ SHARES_ONLY = frozenset({NodeMode.SHARE, NodeMode.CGPU, NodeMode.CORE_MEM})
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """What libvgpu holds a container to."""
+    """Which of a container's limits libvgpu enforces."""
 
     memory: bool
     cores: bool
 
 
 def of_labels(labels: Mapping[str, str]) -> NodeMode:
-    """The node's mode. Our own label wins over Alibaba's; an unknown value counts as no label."""
+    """Return the node's mode. unigpu's label wins over Alibaba's; a label with an unknown value is ignored."""
     for label in (names.LABEL_MODE, names.LABEL_ACK_SCHEDULE):
         value = labels.get(label)
         if value is not None:
@@ -59,7 +62,7 @@ def of_labels(labels: Mapping[str, str]) -> NodeMode:
 
 
 def gpu_policy(labels: Mapping[str, str]) -> PlacementPolicy | None:
-    """How the node's owner wants its GPUs filled (`ack.node.gpu.placement`); None: nothing said, or nothing known."""
+    """Return how to choose among the node's GPUs (`ack.node.gpu.placement`); None if the label is absent or unknown."""
     value = labels.get(names.LABEL_ACK_PLACEMENT)
     try:
         return None if value is None else PlacementPolicy(value)
@@ -68,9 +71,9 @@ def gpu_policy(labels: Mapping[str, str]) -> PlacementPolicy | None:
 
 
 def on_node(request: Request, labels: Mapping[str, str]) -> Request:
-    """The request with what a node's owner says about its compute policy there.
+    """Return the request with the compute policy that the node's label sets.
 
-    Only qGPU leaves that to the node, so it holds for pods in its dialect; other dialects' pods say it themselves.
+    The label applies to qGPU's pods only. In all other dialects the pod itself sets the policy.
     """
     policy = _QGPU_POLICIES.get(labels.get(names.LABEL_QGPU_POLICY, ""))
     if policy is None or request.dialect != names.DIALECT_QGPU or request.whole or not request.cores:
@@ -80,18 +83,18 @@ def on_node(request: Request, labels: Mapping[str, str]) -> Request:
 
 
 def refusal(mode: NodeMode, request: Request) -> str | None:
-    """Why a node of this mode doesn't take the request, or None if it does."""
+    """Return why a node of this mode doesn't take the request, or None if it does."""
     if mode in WHOLE_GPUS_ONLY and not request.whole:
-        return f"node gives whole GPUs only (mode {mode}), and a share is asked for"
+        return f"node offers whole GPUs only (mode {mode}), but a share is requested"
     if mode in SHARES_ONLY and request.whole:
-        return f"node gives shares only (mode {mode}), and whole GPUs are asked for"
+        return f"node offers shares only (mode {mode}), but whole GPUs are requested"
     return None
 
 
 def enforcement(mode: NodeMode, labels: Mapping[str, str], request: Request) -> Enforcement:
-    """What is enforced for this request on a node of this mode.
+    """Return which of the request's limits are enforced on a node with this mode and these labels.
 
-    A whole GPU has nothing to enforce: nobody else is on it.
+    A whole GPU has no limits to enforce, because no other pod uses it.
     """
     open_node = mode is NodeMode.SHARE or labels.get(names.LABEL_CGPU_DISABLE_ISOLATION) == "true"
     if open_node or not request.isolated or request.whole:

@@ -1,48 +1,48 @@
 """Every name that crosses a boundary: resources, annotations, labels, environment variables, paths, ports, metrics.
 
-Nothing else in the project spells one of these strings. libvgpu's C header is generated from here
-(`make headers`), and the chart's tests compare what is rendered with it.
+No other module spells one of these strings. libvgpu's C header is generated from this module (`make headers`), and the
+chart's tests compare the rendered objects with it.
 """
 
 from typing import Final
 
 DOMAIN: Final = "unigpu.dev"
 
-# Resources: the unified form. A container's limits; requests equal limits.
+# Resources of the unified form: set in a container's limits, and equal in its requests.
 RESOURCE_VGPU: Final = f"{DOMAIN}/vgpu"
-"""Number of GPUs of which the container gets a share; advertised by the device plugin as opaque slots."""
+"""Number of GPUs of which the container gets a share; the device plugin advertises them as opaque slots."""
 RESOURCE_MEMORY: Final = f"{DOMAIN}/memory"
-"""MiB, total over the container's GPUs; in node status, without a device plugin."""
+"""MiB over all of the container's GPUs; advertised in the node's status, without a device plugin."""
 RESOURCE_CORES: Final = f"{DOMAIN}/cores"
-"""Percent of one GPU, total over the container's GPUs; in node status, without a device plugin."""
+"""Percent of one GPU's compute time, summed over the container's GPUs; advertised in the node's status."""
 UNIFIED_RESOURCES: Final = (RESOURCE_VGPU, RESOURCE_MEMORY, RESOURCE_CORES)
 
 # Annotations of pods.
 ANNOTATION_REQUEST: Final = f"{DOMAIN}/request"
-"""What the webhook understood; see unigpu.requests."""
+"""The pod's request in the unified form, written by the webhook; see unigpu.requests."""
 ANNOTATION_ALLOCATION: Final = f"{DOMAIN}/allocation"
-"""Which GPUs the scheduler chose; see unigpu.allocations. Written with the binding, in one step."""
+"""The GPUs that the scheduler chose, written in one step with the binding; see unigpu.allocations."""
 ANNOTATION_LIMITS: Final = f"{DOMAIN}/limits"
-"""Limits that replace the request's while the pod runs; see unigpu.limits. Written by whoever may update the pod."""
+"""Limits that replace the request's while the pod runs, written by people; see unigpu.limits."""
 ANNOTATION_LIMITS_APPLIED: Final = f"{DOMAIN}/limits-applied"
-"""Limits that are in force, and what containers hold beyond them: the node agent's answer to the former."""
+"""Limits in force, and memory that containers hold beyond them, written by the node agent; see unigpu.limits."""
 
-# Reasons of events on pods.
+# Reasons of events about pods.
 EVENT_LIMITS_CHANGED: Final = "LimitsChanged"
 EVENT_LIMITS_REFUSED: Final = "LimitsRefused"
 
-# Annotations of namespaces, by which their owner sets what containers get; MiB, percent and numbers as quantities.
+# Annotations of namespaces: defaults and maxima for their containers. Values are Kubernetes quantities.
 ANNOTATION_DEFAULT_MEMORY: Final = f"{DOMAIN}/default-memory"
-"""MiB on each GPU for containers that name a number of GPUs only, which else get whole ones."""
+"""MiB on each GPU for containers that name only a number of GPUs; without it they get whole GPUs."""
 ANNOTATION_DEFAULT_CORES: Final = f"{DOMAIN}/default-cores"
-"""Percent of each GPU for shares that name no cores, whose compute else isn't limited."""
+"""Percent of each GPU for shares that name no cores; without it their compute time isn't limited."""
 ANNOTATION_MAX_GPUS: Final = f"{DOMAIN}/max-gpus"
 ANNOTATION_MAX_MEMORY: Final = f"{DOMAIN}/max-memory"
-"""MiB on each GPU. Whole GPUs, and memory in percent or without limit, are then refused."""
+"""MiB on each GPU. If it is set, whole GPUs and memory in percent or without a limit are refused."""
 ANNOTATION_MAX_CORES: Final = f"{DOMAIN}/max-cores"
-"""Percent of each GPU. Whole GPUs, and compute without limit, are then refused."""
+"""Percent of each GPU. If it is set, whole GPUs and compute time without a limit are refused."""
 ANNOTATION_ISOLATION: Final = f"{DOMAIN}/isolation"
-"""`required`: authors can't switch it off in this namespace; `optional`: they can. Absent: as the chart says."""
+"""`required`: authors can't switch isolation off in this namespace; `optional`: they can. Absent: as in the chart."""
 
 # Annotations and labels of nodes.
 ANNOTATION_INVENTORY: Final = f"{DOMAIN}/inventory"
@@ -52,7 +52,7 @@ LABEL_ACK_SCHEDULE: Final = "ack.node.gpu.schedule"
 LABEL_ACK_PLACEMENT: Final = "ack.node.gpu.placement"
 LABEL_CGPU_DISABLE_ISOLATION: Final = "cgpu.disable.isolation"
 LABEL_QGPU_POLICY: Final = "tke.cloud.tencent.com/qgpu-schedule-policy"
-"""`fixed-share`, `burst-share` or `best-effort`: the compute policy of qGPU's pods there."""
+"""`fixed-share`, `burst-share` or `best-effort`: the compute policy of qGPU's pods on the node."""
 
 # Labels of objects.
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
@@ -67,9 +67,9 @@ WEBHOOK_CONFIGURATION: Final = "unigpu-webhook"
 """Name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration."""
 ACCOUNT_SCHEDULER: Final = "unigpu-scheduler"
 ACCOUNT_NODE_AGENT: Final = "unigpu-node-agent"
-"""Service accounts that may write the platform's annotations."""
+"""This account and ACCOUNT_SCHEDULER may write the annotations that only unigpu writes."""
 
-# Vendors' fields that are read outside their dialect: keys of `Request.original_fields`, whose values are plain whole
+# Vendors' fields that are used outside their dialect: keys of `Request.original_fields`. Values are plain whole
 # numbers in the vendor's unit.
 DIALECT_ALIBABA: Final = "alibaba"
 DIALECT_HAMI: Final = "hami"
@@ -81,28 +81,28 @@ ALIYUN_GPU_COUNT: Final = "aliyun.com/gpu-count"
 
 # Environment of containers.
 ENV_MEMORY_LIMIT: Final = "CUDA_DEVICE_MEMORY_LIMIT"
-"""`300m`, `1g` or bytes, for every GPU; with `_<index>` for one. Tightens only."""
+"""`300m`, `1g` or bytes, for every GPU, or with `_<index>` for one. It can only tighten the policy's limit."""
 ENV_CORE_LIMIT: Final = "CUDA_DEVICE_SM_LIMIT"
-"""Percent, for every GPU; with `_<index>` for one. Tightens only."""
+"""Percent, for every GPU, or with `_<index>` for one. It can only tighten the policy's limit."""
 ENV_INJECTED_LIMITS: Final = "UNIGPU_INJECTED_LIMITS"
-"""Set by the node agent to the limit variables that it sets itself, as `NAME=value` joined by `;`: they are what the
-policy said at the start, so a container's process that finds one unchanged doesn't take it for a wish to tighten."""
+"""The limit variables that the node agent set at the container's start, as `NAME=value` joined by `;`. libvgpu ignores
+a limit variable that still has that value, so it doesn't hold down a limit that is raised later."""
 ENV_SHARED_CACHE: Final = "CUDA_DEVICE_MEMORY_SHARED_CACHE"
-"""File that programs without a policy share as their usage file."""
+"""Usage file that several programs without a policy share."""
 ENV_LIBRARY_LOG: Final = "UNIGPU_LOG"
-"""libvgpu's messages on stderr: `error` (default), `info`, `debug`, `none`."""
+"""Level of libvgpu's messages on stderr: `error` (default), `info`, `debug`, `none`."""
 ENV_MANAGED: Final = "UNIGPU_MANAGED"
-"""Set by the node agent in every container that it serves: libvgpu then refuses to work without a policy."""
+"""Set by the node agent in every container that it serves; libvgpu then refuses GPU memory if the policy is missing."""
 ENV_TRIAL_POLICY: Final = "UNIGPU_POLICY"
-"""Policy file for a trial outside Kubernetes; not heeded in a managed container."""
+"""Policy file for a trial outside Kubernetes; ignored in a managed container."""
 ENV_TRIAL_USAGE: Final = "UNIGPU_USAGE"
 """Usage file of such a trial."""
 ENV_SIM_DIR: Final = "UNIGPU_SIM_DIR"
 """Folder of the simulator's state."""
 ENV_NVIDIA_VISIBLE_DEVICES: Final = "NVIDIA_VISIBLE_DEVICES"
-"""`void` tells NVIDIA's runtime hook, where there is one, to add nothing."""
+"""`void` makes NVIDIA's runtime hook, if one is installed, add nothing."""
 ENV_ALIYUN_INDEX: Final = "ALIYUN_COM_GPU_MEM_IDX"
-"""NVML's index of the container's GPUs, comma-separated; what programs written for gpushare read, with the next three,
+"""NVML indexes of the container's GPUs, comma-separated. Programs written for gpushare read this and the next three,
 which are in the unit that the pod's author used."""
 ENV_ALIYUN_POD: Final = "ALIYUN_COM_GPU_MEM_POD"
 ENV_ALIYUN_CONTAINER: Final = "ALIYUN_COM_GPU_MEM_CONTAINER"
@@ -115,17 +115,17 @@ CONTAINER_LIBRARY: Final = f"{CONTAINER_ROOT}/libvgpu.so"
 CONTAINER_POLICY: Final = f"{CONTAINER_ROOT}/policy"
 CONTAINER_USAGE: Final = f"{CONTAINER_ROOT}/usage"
 CONTAINER_PRELOAD: Final = "/etc/ld.so.preload"
-"""Not LD_PRELOAD: an image's or a user's own value of it is then never overwritten."""
+"""Used instead of LD_PRELOAD, so that an image's or a user's value of that variable is never overwritten."""
 CONTAINER_DRIVER_FOLDERS: Final = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64")
-"""Where the dynamic linker of Debian's and of Red Hat's family looks without being told."""
+"""Default search folders of the dynamic linker in Debian's and in Red Hat's family."""
 
 IMAGE_LIBRARY: Final = "/opt/unigpu/lib/libvgpu.so"
-"""libvgpu in the image of the services, from where the node agent copies it to the node."""
+"""libvgpu in the services' image; the node agent copies it to the node."""
 
 # Paths on nodes.
 NODE_ROOT: Final = "/var/lib/unigpu"
 NODE_CONTAINERS: Final = f"{NODE_ROOT}/containers"
-"""One folder a container: `<pod UID>/<container name>/` with `grant.json`, `policy` and `usage`."""
+"""One folder for each container, `<pod UID>/<container name>/`, with `grant.json`, `policy` and `usage`."""
 NODE_LIBRARY: Final = f"{NODE_ROOT}/lib/libvgpu.so"
 NODE_CDI: Final = "/var/run/cdi"
 KUBELET_PLUGINS: Final = "/var/lib/kubelet/device-plugins"
@@ -134,15 +134,15 @@ KUBELET_POD_RESOURCES: Final = "/var/lib/kubelet/pod-resources/kubelet.sock"
 PLUGIN_SOCKET: Final = "unigpu.sock"
 
 CDI_KIND: Final = RESOURCE_VGPU
-"""A CDI device is named `unigpu.dev/vgpu=<slot>`: what one container alone gets."""
+"""Kind of the CDI devices `unigpu.dev/vgpu=<slot>`, each for one container alone."""
 CDI_COMMON: Final = f"{DOMAIN}/driver=node"
-"""CDI device of what all containers of a node get: the driver's libraries and libvgpu."""
+"""The CDI device common to all containers of a node: libvgpu and the driver's libraries."""
 
-# Ports, all inside pods.
+# Ports of pods.
 PORT_WEBHOOK: Final = 8443
 PORT_WEBHOOK_METRICS: Final = 8080
 PORT_EXTENDER: Final = 8888
-"""Loopback only: the extender binds pods for whoever asks, so only the kube-scheduler of its own pod may reach it."""
+"""On loopback only: the extender has no authentication, so only the kube-scheduler in its own pod may reach it."""
 PORT_EXTENDER_METRICS: Final = 8889
 PORT_EXPORTER: Final = 9400
 PORT_PLUGIN_HEALTH: Final = 9401

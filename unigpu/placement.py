@@ -1,7 +1,7 @@
-"""Which of a node's GPUs a pod's containers get: a plain function of what is asked for and what is taken.
+"""Choose the GPUs of one node for a pod: a pure, deterministic function of the request and of what is taken.
 
-All containers of a pod are considered together. The hardest to place comes first; where its best GPUs leave no room
-for the others, other GPUs are tried, up to a bound. The same question always has the same answer.
+All containers of a pod are placed together, the hardest first. If its best GPUs leave no room for the other
+containers, the search tries other GPUs, up to MAX_TRIALS.
 """
 
 import functools
@@ -16,64 +16,63 @@ from unigpu.fit import GpuState, Node, UnfitReason
 from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
 
-MOST_SETS = 1000
-"""Sets of GPUs that are compared by their links; above that, sets grow greedily from each GPU."""
-MOST_TRIALS = 500
-"""Containers that are tried on GPUs, all in all, before a pod of several containers counts as not placeable."""
+MAX_SETS = 1000
+"""Most sets of GPUs to compare by their links. Where there are more, one set is grown greedily from each GPU."""
+MAX_TRIALS = 500
+"""Most attempts to put a container on GPUs before a pod of several containers counts as unschedulable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the platform chose."""
+    """The platform's settings for placement."""
 
     shares_per_gpu: int = 16
-    """Shares that one GPU carries at once."""
+    """Most shares on one GPU at the same time."""
     gpu_policy: PlacementPolicy = PlacementPolicy.BINPACK
-    """Choice among GPUs where neither pod nor node says anything."""
+    """How to choose among GPUs if neither the pod nor the node says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a node doesn't take a pod."""
+    """Why a node can't take a pod."""
 
     text: str
-    """With the numbers of GPUs."""
+    """The reason with the number of GPUs for each cause."""
     brief: str
-    """Without them, so that the reasons of many nodes read the same and add up."""
+    """The same without numbers: kube-scheduler adds up nodes whose reasons are equal."""
 
 
 class Unschedulable(errors.Unplaceable):
-    """The node doesn't take the pod."""
+    """The node can't take the pod."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.text)
         self.reason = reason
 
 
-_EMPTY = "node has no GPUs that the node agent reported"
+_EMPTY = "node has no GPUs reported by the node agent"
 NO_GPUS = Reason(_EMPTY, _EMPTY)
 
 
 def place(node: Node, pod: PodRequest, rules: Rules) -> Allocation:
-    """GPUs for every container of the pod.
+    """Choose GPUs for every container of the pod, whose containers are in the order in which they start.
 
-    `pod.containers` are in the order in which they start.
     Raises Unschedulable.
     """
-    reason = _separately(node, pod, rules)
+    reason = _check_each(node, pod, rules)
     if reason is not None:
         raise Unschedulable(reason)
     policy = pod.preferences.gpu_policy or node.gpu_policy or rules.gpu_policy
-    search = _Search(node, pod, policy, rules.shares_per_gpu, MOST_TRIALS)
-    order = sorted(pod.containers, key=lambda name: _hardness(pod.containers[name]))
+    search = _Search(node, pod, policy, rules.shares_per_gpu, MAX_TRIALS)
+    order = sorted(pod.containers, key=lambda name: _hardest_first(pod.containers[name]))
     if not search.fill(order, 0):
-        raise Unschedulable(_together(tuple(pod.containers)))
+        raise Unschedulable(_not_together(tuple(pod.containers)))
     return Allocation(node.name, {name: search.chosen[name] for name in pod.containers})
 
 
 def reason(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
-    """Why `place` would refuse; None: it would place the pod. Quick for a pod with one GPU container."""
-    found = _separately(node, pod, rules)
+    """Return why `place` would refuse the pod, or None if it would place it. Fast for a pod with one GPU container."""
+    found = _check_each(node, pod, rules)
     if found is not None or len(pod.containers) == 1:
         return found
     try:
@@ -83,8 +82,8 @@ def reason(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
     return None
 
 
-def _separately(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
-    """The first container that could not be placed even without the pod's others."""
+def _check_each(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
+    """Return the reason of the first container that doesn't fit even without the pod's other containers."""
     if not node.gpus:
         return NO_GPUS
     total = len(node.gpus)
@@ -93,60 +92,61 @@ def _separately(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
         refusal = modes.refusal(node.mode, request)
         if refusal is not None:
             return Reason(f"container {name}: {refusal}", refusal)
-        lacks = [lack for state in node.gpus if (lack := fit.check_fit(state, request, preferences, limit)) is not None]
-        if total - len(lacks) < request.gpus:
-            return _few(name, _wish(request), total, tuple(lacks))
+        unfit = [why for state in node.gpus if (why := fit.check_fit(state, request, preferences, limit)) is not None]
+        if total - len(unfit) < request.gpus:
+            return _too_few_gpus(name, _key_of(request), total, tuple(unfit))
     return None
 
 
-def _hardness(request: Request) -> tuple[bool, int, int, int, int]:
+def _hardest_first(request: Request) -> tuple[bool, int, int, int, int]:
     return (not request.whole, -request.gpus, -request.memory, -request.memory_percent, -request.cores)
 
 
-_Wish = tuple[int, MiB, Percent, Percent, bool]
+_RequestKey = tuple[int, MiB, Percent, Percent, bool]
+"""The fields of a request that its description depends on, as a key of the cache: a Request can't be hashed."""
 
 
-def _wish(request: Request) -> _Wish:
+def _key_of(request: Request) -> _RequestKey:
     return (request.gpus, request.memory, request.memory_percent, request.cores, request.whole)
 
 
-def _together(containers: tuple[str, ...]) -> Reason:
-    text = f"containers {', '.join(containers)} each fit on the GPUs that are free, but not together"
+def _not_together(containers: tuple[str, ...]) -> Reason:
+    text = f"containers {', '.join(containers)} fit one by one, but not together"
     return Reason(text, text)
 
 
 @functools.lru_cache(maxsize=4096)
-def _few(name: str, wish: _Wish, total: int, lacks: tuple[UnfitReason, ...]) -> Reason:
-    gpus, memory, percent, cores, whole = wish
+def _too_few_gpus(name: str, key: _RequestKey, total: int, unfit: tuple[UnfitReason, ...]) -> Reason:
+    gpus, memory, percent, cores, whole = key
     wanted = fit.describe(Request(gpus, memory, percent, cores, whole=whole))
-    wants = f"container {name} needs {wanted}"
+    needs = f"container {name} needs {wanted}"
     if total < gpus:
-        text = f"{wants}: node has {total}"
+        text = f"{needs}: node has {total}"
         return Reason(text, text)
-    fitting = total - len(lacks)
-    few = f"only {fitting} of {total} fit, " if fitting else ""
-    return Reason(f"{wants}: {few}{fit.count_reasons(lacks, total)}", f"{wants}: GPUs {fit.list_reasons(lacks)}")
+    fitting = total - len(unfit)
+    only = f"only {fitting} of {total} {'fits' if fitting == 1 else 'fit'}, " if fitting else ""
+    return Reason(f"{needs}: {only}{fit.count_reasons(unfit, total)}", f"{needs}: GPUs {fit.list_reasons(unfit)}")
 
 
-_ALL_ANEW = 2001
-"""Rank of a GPU on which nothing that the pod has already is of use."""
+_ALL_ADDITIONAL = 2001
+"""Additional demand on a GPU of which the pod has nothing yet: the whole share."""
 _Entry = tuple[str, Role, Share]
-"""A container's share of one GPU."""
+"""A container's name and role, and its share of one GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A GPU that could take a container's share."""
+    """A GPU that can take a container's share."""
 
     state: GpuState
     share: Share
     rank: tuple[int, ...]
-    """Lower is better; ends with the GPU's index, so no two are equal."""
+    """Lower is better. The last element is the GPU's index, so no two ranks are equal."""
 
 
 @dataclass(slots=True)
 class _Search:
-    """A depth-first search through the containers; the first path is the greedy choice."""
+    """A depth-first search over the containers; its first path is the greedy choice."""
 
     node: Node
     pod: PodRequest
@@ -156,7 +156,7 @@ class _Search:
     chosen: dict[str, tuple[Share, ...]] = field(default_factory=dict)
 
     def fill(self, order: list[str], position: int) -> bool:
-        """Place the containers from `position` on; False leaves `chosen` as it was."""
+        """Place the containers from `position` on. Return False, with `chosen` unchanged, if they don't all fit."""
         if position == len(order):
             return True
         name = order[position]
@@ -171,7 +171,7 @@ class _Search:
         return False
 
     def _sets(self, name: str) -> Iterator[tuple[Share, ...]]:
-        """Sets of GPUs for the container, the best first; GPUs in the order of their index."""
+        """Yield sets of GPUs for the container, the best first, each in the order of the GPUs' index."""
         request = self.pod.containers[name]
         options = self._options(name, request)
         if request.gpus == 1:
@@ -186,75 +186,79 @@ class _Search:
             yield tuple(option.share for option in sorted(chosen, key=lambda option: option.state.gpu.index))
 
     def _options(self, name: str, request: Request) -> list[_Option]:
-        """GPUs that take the container's share beside what the pod has on them already, the best first."""
+        """Return the GPUs that can take the container's share along with the pod's other shares, the best first."""
         own = self._own() if self.chosen else {}
         found: list[tuple[GpuState, Share, GpuUsage, int]] = []
         for state in self.node.gpus:
             if fit.check_fit(state, request, self.pod.preferences, self.shares_per_gpu) is not None:
                 continue
             share = fit.share_of(state.gpu, request)
-            beside = own.get(state.gpu.uuid)
-            if beside is None:
-                found.append((state, share, fit.UNUSED, _ALL_ANEW))
+            present = own.get(state.gpu.uuid)
+            if present is None:
+                found.append((state, share, fit.UNUSED, _ALL_ADDITIONAL))
                 continue
-            together = self._with(beside, name, request.role, share)
+            together = self._in_start_order([*present, (name, request.role, share)])
             if fit.check_fit_together(state, together, self.shares_per_gpu) is None:
-                before = _peak(_plain(beside))
-                found.append((state, share, before, _anew(share, before, _peak(together))))
+                before = _peak(_without_names(present))
+                found.append((state, share, before, _additional_demand(share, before, _peak(together))))
         candidates = [state for state, *_ in found]
         options = [
-            _Option(state, share, self._rank(state, request, before, anew, candidates))
-            for state, share, before, anew in found
+            _Option(state, share, self._rank(state, request, before, additional, candidates))
+            for state, share, before, additional in found
         ]
         options.sort(key=lambda option: option.rank)
         return options
 
     def _own(self) -> dict[GpuUuid, list[_Entry]]:
-        """What the pod has on each GPU so far, in the order in which its containers start."""
+        """Return the pod's shares of each GPU so far, in the order in which its containers start."""
         own: dict[GpuUuid, list[_Entry]] = {}
         for name, request in self.pod.containers.items():
             for share in self.chosen.get(name, ()):
                 own.setdefault(share.gpu, []).append((name, request.role, share))
         return own
 
-    def _with(self, beside: Sequence[_Entry], name: str, role: Role, share: Share) -> list[tuple[Role, Share]]:
+    def _in_start_order(self, entries: Sequence[_Entry]) -> list[tuple[Role, Share]]:
         place = {container: number for number, container in enumerate(self.pod.containers)}
-        return _plain(sorted([*beside, (name, role, share)], key=lambda entry: place[entry[0]]))
+        return _without_names(sorted(entries, key=lambda entry: place[entry[0]]))
 
     def _rank(
-        self, state: GpuState, request: Request, before: GpuUsage, anew: int, candidates: list[GpuState]
+        self, state: GpuState, request: Request, before: GpuUsage, additional: int, candidates: list[GpuState]
     ) -> tuple[int, ...]:
-        """How well the GPU suits: first what the pod must take anew there, then the policy, then the index."""
+        """Return the GPU's rank: by the pod's additional demand there, then by the policy, then by the index."""
         full = fit.fullness(GpuState(state.gpu, state.taken.plus(before)) if before.shares else state)
         shares = state.taken.shares + before.shares
         index = state.gpu.index
         if self.policy is PlacementPolicy.SPREAD:
-            return (anew, full, shares, -state.gpu.memory, index)
+            return (additional, full, shares, -state.gpu.memory, index)
         if request.gpus == 1 and (request.whole or self.policy is PlacementPolicy.TOPOLOGY):
-            # A single GPU is taken where the fewest good links are lost to those who need several.
+            # Prefer the GPU with the worst links to other empty GPUs: the good links stay for pods with several GPUs.
             links = sum(fit.link(state.gpu, other.gpu) for other in candidates if not other.taken.shares)
-            return (anew, -full, -shares, links, state.gpu.memory, index)
-        return (anew, -full, -shares, state.gpu.memory, index)
+            return (additional, -full, -shares, links, state.gpu.memory, index)
+        return (additional, -full, -shares, state.gpu.memory, index)
 
 
-def _plain(entries: Sequence[_Entry]) -> list[tuple[Role, Share]]:
+def _without_names(entries: Sequence[_Entry]) -> list[tuple[Role, Share]]:
     return [(role, share) for _, role, share in entries]
 
 
 def _peak(shares: Sequence[tuple[Role, Share]]) -> GpuUsage:
+    """Return the most that the pod's shares of one GPU take at any time."""
     return functools.reduce(GpuUsage.larger, allocations.usage_phases(shares))
 
 
-def _anew(share: Share, before: GpuUsage, after: GpuUsage) -> int:
-    """What the pod takes anew, 0 to _ALL_ANEW: an init container's share overlaps with those that run after it."""
+def _additional_demand(share: Share, before: GpuUsage, after: GpuUsage) -> int:
+    """Return how much of the share adds to what the pod has on the GPU, in thousandths of each amount plus new shares.
+
+    It can be less than the whole share: an init container's share overlaps with those of the containers after it.
+    """
     memory = (after.memory - before.memory) * 1000 // share.memory if share.memory else 1000
     cores = (after.cores - before.cores) * 1000 // share.cores if share.cores else 1000
     return memory + cores + after.shares - before.shares
 
 
 def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]:
-    """Sets of `count` GPUs: those whose weakest link is best first, then the best links in all, then the ranks."""
-    if math.comb(len(options), count) <= MOST_SETS:
+    """Yield sets of `count` GPUs: by their weakest link, then by the sum of their links, then by their ranks."""
+    if math.comb(len(options), count) <= MAX_SETS:
         sets = list(itertools.combinations(options, count))
     else:
         grown = dict.fromkeys(_grown(options, seed, count) for seed in range(len(options)))
@@ -268,7 +272,8 @@ def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]
 
 
 def _grown(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
-    """Positions of the set that grows from one GPU by the best linked of the others."""
+    """Return the positions of `count` options: `seed`, then repeatedly the GPU with the best links to the set."""
+
     chosen = [seed]
     while len(chosen) < count:
         rest = [number for number in range(len(options)) if number not in chosen]

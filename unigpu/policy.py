@@ -48,7 +48,7 @@ ENTRY = struct.Struct("<48sQII")
 HEARTBEAT_OFFSET = 32
 HEARTBEAT = struct.Struct("<Q")
 LIVE_STATE_OFFSET = 64
-"""Within a GPU."""
+"""Offset within a GPU's entry."""
 LIVE_STATE = struct.Struct("<II")
 FRESH_NS = 1_000_000_000
 LASTING = (
@@ -59,7 +59,7 @@ LASTING = (
         for start in range(GPUS_OFFSET, GPUS_OFFSET + MAX_GPUS * ENTRY_SIZE, ENTRY_SIZE)
     ),
 )
-"""Where the file says what the sequence guards: beginning and end of each part."""
+"""Start and end of each part of the file that the sequence guards."""
 
 FLAG_MEMORY = 1
 FLAG_CORES = 2
@@ -70,7 +70,7 @@ _COMPUTE_BACK = {number: policy for policy, number in _COMPUTE.items()}
 
 @dataclass(frozen=True, slots=True)
 class GpuLimit:
-    """What the container may use of one GPU."""
+    """A container's limits on one GPU."""
 
     gpu: GpuUuid
     memory: Bytes
@@ -82,7 +82,7 @@ class GpuLimit:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A container's limits."""
+    """A container's limits on all of its GPUs."""
 
     gpus: Sequence[GpuLimit]
     memory_enforced: bool
@@ -92,12 +92,12 @@ class Policy:
 
     @property
     def moves(self) -> bool:
-        """Whether what the container may use at the moment can be another than its share: it is lent to, or yields."""
+        """Whether the container's rate can differ from its share: it borrows, or yields to a higher priority."""
         return self.cores_enforced and (self.compute is ComputePolicy.SOFT or self.priority > 0)
 
 
 def build_policy(request: Request, shares: Sequence[Share], enforced: Enforcement) -> Policy:
-    """The limits that follow from what was asked for, given and is enforced on the node."""
+    """Return the limits that follow from the request, the allocated shares and what the node enforces."""
     return Policy(
         gpus=tuple(
             GpuLimit(
@@ -109,7 +109,7 @@ def build_policy(request: Request, shares: Sequence[Share], enforced: Enforcemen
             for share in shares
         ),
         memory_enforced=enforced.memory,
-        # Who isn't limited, and has a low priority, is held too: so that it can yield.
+        # An unlimited container of low priority is throttled too, so that it can yield.
         cores_enforced=enforced.cores and (request.policy is not ComputePolicy.UNLIMITED or request.priority > 0),
         compute=request.policy,
         priority=request.priority,
@@ -117,12 +117,12 @@ def build_policy(request: Request, shares: Sequence[Share], enforced: Enforcemen
 
 
 def pack(policy: Policy, sequence: int = 0) -> bytes:
-    """The file's content, with an even sequence.
+    """Return the file's content; `sequence` must be even.
 
     Raises Malformed for more than 16 GPUs or a UUID that doesn't fit.
     """
     if len(policy.gpus) > MAX_GPUS:
-        raise errors.Malformed(f"a container can have {MAX_GPUS} GPUs at most, not {len(policy.gpus)}")
+        raise errors.Malformed(f"a container can have at most {MAX_GPUS} GPUs, not {len(policy.gpus)}")
     content = bytearray(SIZE)
     flags = (FLAG_MEMORY if policy.memory_enforced else 0) | (FLAG_CORES if policy.cores_enforced else 0)
     HEADER.pack_into(
@@ -146,7 +146,7 @@ def pack(policy: Policy, sequence: int = 0) -> bytes:
 
 
 def lasting(content: bytes) -> bytes:
-    """What the sequence guards of a file's content, so that two can be compared whatever the moment says."""
+    """Return the parts of a file's content that the sequence guards, so that two files compare without live state."""
     return b"".join([content[start:end] for start, end in LASTING])
 
 
@@ -167,14 +167,14 @@ def read_live_state(content: bytes, position: int) -> tuple[float, float]:
 
 
 def live_state_offset(position: int) -> int:
-    """Return where the live state of the GPU at this position of the policy stands in the file."""
+    """Return the file offset of the live state of the GPU at this position of the policy."""
     return GPUS_OFFSET + position * ENTRY_SIZE + LIVE_STATE_OFFSET
 
 
 def unpack(content: bytes) -> Policy:
-    """The reverse of `pack`.
+    """Return the policy that `pack` wrote, without its live state.
 
-    Raises Malformed for another magic, version or size.
+    Raises Malformed if magic, version or size differ.
     """
     if len(content) != SIZE:
         raise errors.Malformed(f"policy file has {len(content)} bytes, not {SIZE}")

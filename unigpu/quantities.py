@@ -1,7 +1,9 @@
-"""Kubernetes quantities of GPU resources: whole numbers, and amounts of memory.
+"""Parse Kubernetes quantities of GPU resources: whole numbers, and amounts of memory.
 
-The API server sends quantities in canonical form, where 3000 reads `3k`; people and manifests write plain numbers.
-A binary suffix (`2Gi`) can only mean bytes, so in a field that counts memory it is taken as such.
+The API server sends quantities in canonical form, where 3000 becomes `3k`; manifests have plain numbers. In a field
+that counts memory in some unit, a binary suffix (`2Gi`) means bytes, because it can't mean anything else.
+
+Format: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """
 
 import re
@@ -17,13 +19,13 @@ _DECIMAL = {
 
 
 class NotWhole(ValueError):
-    """A fraction, where only whole numbers count."""
+    """The quantity is a fraction, and only whole numbers are accepted."""
 
 
 def parse(text: str) -> tuple[Fraction, bool]:
-    """The number, and whether it was written with a binary suffix.
+    """Return the number, and whether it has a binary suffix.
 
-    Raises ValueError for what isn't a quantity.
+    Raises ValueError if the text isn't a quantity.
     """
     if _plain(text):
         return Fraction(int(text)), False
@@ -42,17 +44,17 @@ def parse(text: str) -> tuple[Fraction, bool]:
 
 
 def count(text: str) -> int:
-    """A whole number of 0 or more.
+    """Return the quantity as a whole number of 0 or more.
 
-    Raises ValueError with what is wrong.
+    Raises ValueError that says what is wrong.
     """
     return int(text) if _plain(text) else _whole(parse(text)[0])
 
 
 def amount(text: str, unit: MiB) -> int:
-    """A whole number of units of memory; with a binary suffix, bytes that make whole units.
+    """Return the quantity as a whole number of units of memory; with a binary suffix it is in bytes.
 
-    Raises ValueError with what is wrong.
+    Raises ValueError that says what is wrong.
     """
     if _plain(text):
         return int(text)
@@ -63,7 +65,7 @@ def amount(text: str, unit: MiB) -> int:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two quantities are equal, however they are written."""
+    """Return whether two quantities have the same value, however they are written."""
     if one == other:
         return True
     try:
@@ -73,13 +75,13 @@ def same(one: str, other: str) -> bool:
 
 
 def _plain(text: str) -> bool:
-    """Whether it is a short row of digits, as nearly all are."""
+    """Return whether the text is a short row of digits, as nearly all quantities are."""
     return text.isdecimal() and text.isascii() and len(text) <= 18
 
 
 def _whole(number: Fraction) -> int:
     if number.denominator != 1:
-        raise NotWhole("it is not a whole number")
+        raise NotWhole("not a whole number")
     if number < 0:
-        raise ValueError("it is negative")
+        raise ValueError("negative")
     return number.numerator

@@ -1,4 +1,4 @@
-"""What a pod asks for, in the unified form, and the annotation that carries it (`unigpu.dev/request`)."""
+"""A pod's request in the unified form, and the annotation that carries it (`unigpu.dev/request`)."""
 
 import enum
 import json
@@ -14,10 +14,10 @@ VERSION = 1
 
 
 class ComputePolicy(enum.StrEnum):
-    """What the core share means while the GPU is busy, and while it is idle."""
+    """How the share of compute time limits a container, on a busy GPU and on an idle one."""
 
     HARD = "hard"
-    """The share is also the ceiling, on an idle GPU too."""
+    """The share is the ceiling, on an idle GPU too."""
     SOFT = "soft"
     """The share is guaranteed; the ceiling may be higher."""
     UNLIMITED = "unlimited"
@@ -25,13 +25,13 @@ class ComputePolicy(enum.StrEnum):
 
 
 class Role(enum.StrEnum):
-    """When a container runs, which decides whether its share adds to the pod's or overlaps with it."""
+    """When a container runs. It decides whether the container's share adds to the pod's or overlaps with it."""
 
     MAIN = "main"
     INIT = "init"
     """Ends before the main containers start."""
     SIDECAR = "sidecar"
-    """An init container with restartPolicy Always: runs beside the main containers."""
+    """An init container with restartPolicy Always; it runs along with the main containers."""
 
 
 class PlacementPolicy(enum.StrEnum):
@@ -44,10 +44,10 @@ class PlacementPolicy(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One container's wish.
+    """One container's request.
 
-    Exactly one of these says how much memory: `memory` above 0, `memory_percent` above 0, or `whole`; all absent means
-    that memory isn't limited (a share of compute alone).
+    At most one of `memory`, `memory_percent` and `whole` is set. If none is, memory isn't limited: the container shares
+    compute time alone.
     """
 
     gpus: int
@@ -55,26 +55,26 @@ class Request:
     memory: MiB = MiB(0)
     """MiB on each GPU."""
     memory_percent: Percent = Percent(0)
-    """Percent of each GPU's memory; resolved when the GPU is known."""
+    """Percent of each GPU's memory; resolved to MiB when the GPU is chosen."""
     cores: Percent = Percent(0)
-    """Guaranteed percent of each GPU; 0 is not limited."""
+    """Guaranteed percent of each GPU's compute time; 0: not limited."""
     ceiling: Percent = Percent(0)
-    """Upper bound in percent while others idle; 0 means: as `cores`."""
+    """Most percent that it may use while others are idle; 0: as `cores`."""
     policy: ComputePolicy = ComputePolicy.HARD
     whole: bool = False
-    """Otherwise empty GPUs, all of each."""
+    """All of each GPU, shared with no other pod."""
     isolated: bool = True
-    """False: counted in scheduling, not limited at run time (CGPU_DISABLE)."""
+    """False: counted in scheduling, but not limited at run time (CGPU_DISABLE)."""
     priority: int = 0
-    """0 is high; 1 yields to 0."""
+    """0 is the highest; 1 yields to 0."""
     role: Role = Role.MAIN
     dialect: str = "unigpu"
     original_fields: Mapping[str, str] = field(default_factory=dict)
-    """The vendor's fields as the author wrote them: for people, and for the vendor's environment variables."""
+    """The vendor's fields as the author wrote them, for people and for the vendor's environment variables."""
 
     @property
     def total_memory(self) -> MiB:
-        """Value of `unigpu.dev/memory`: MiB over all GPUs; 0 where it depends on the GPU."""
+        """Value of `unigpu.dev/memory`: MiB over all GPUs; 0 if it depends on the GPU chosen."""
         return MiB(self.gpus * self.memory)
 
     @property
@@ -85,26 +85,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a pod says about the choice of GPUs. Empty tuples mean: no wish."""
+    """A pod's preferences about nodes and GPUs. An empty tuple is no preference."""
 
     gpu_policy: PlacementPolicy | None = None
-    """None: the node's label, else the chart's default."""
+    """None: as the node's label or else the chart says."""
     node_policy: PlacementPolicy | None = None
     use_types: tuple[str, ...] = ()
-    """Case-insensitive parts of the model's name, any of which must be in it."""
+    """Parts of model names, in any case; the GPU's model must contain one of them."""
     avoid_types: tuple[str, ...] = ()
     use_uuids: tuple[str, ...] = ()
     avoid_uuids: tuple[str, ...] = ()
 
     @property
     def selective(self) -> bool:
-        """Whether some GPUs are out of the question."""
+        """Whether the pod excludes any GPUs."""
         return bool(self.use_types or self.avoid_types or self.use_uuids or self.avoid_uuids)
 
 
 @dataclass(frozen=True, slots=True)
 class PodRequest:
-    """All GPU containers of a pod by name, and the pod's preferences."""
+    """A pod's GPU containers by name, in the order in which they start, and its preferences."""
 
     containers: Mapping[str, Request]
     preferences: Preferences = Preferences()
@@ -115,16 +115,16 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def dump(pod: PodRequest) -> str:
-    """The annotation's text: JSON with sorted keys, defaults left out."""
+    """Return the annotation's text: JSON with sorted keys, without fields that have their default."""
     containers = {name: _fields(request) for name, request in pod.containers.items()}
     document: dict[str, Any] = {"version": VERSION, "containers": containers}
-    wishes = {
+    preferences = {
         key: list(value) if isinstance(value, tuple) else value
         for key in Preferences.__slots__
         if (value := getattr(pod.preferences, key))
     }
-    if wishes:
-        document["preferences"] = wishes
+    if preferences:
+        document["preferences"] = preferences
     return _JSON.encode(document)
 
 
@@ -138,9 +138,9 @@ def _fields(request: Request) -> dict[str, Any]:
 
 
 def load(text: str) -> PodRequest:
-    """The reverse of `dump`.
+    """Return the request that `dump` wrote.
 
-    Raises Malformed with the place in the document.
+    Raises Malformed that says what is wrong.
     """
     try:
         document = documents.decode(text)
@@ -182,7 +182,7 @@ def _request(value: Mapping[str, Any]) -> Request:
     original = fields.get("original_fields", {})
     texts = [fields.get("dialect", ""), *original.keys(), *original.values()]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("dialect and original_fields are not texts")
+        raise ValueError("dialect or original_fields is not text")
     request = Request(**fields)
     if request.gpus < 1:
         raise ValueError(f"gpus is {request.gpus}, not 1 or more")
@@ -197,5 +197,5 @@ def _preferences(value: Mapping[str, Any]) -> Preferences:
         elif isinstance(item, list) and all(isinstance(word, str) for word in item):
             fields[key] = tuple(item)
         else:
-            raise ValueError(f"{key} is {item!r}, not a list of texts")
+            raise ValueError(f"{key} is {item!r}, not a list of strings")
     return Preferences(**fields)

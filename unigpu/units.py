@@ -1,9 +1,9 @@
-"""Units that must not mix, as types, and the one way from one to the other."""
+"""Types for units that must not mix, and the conversions between them."""
 
 from typing import NewType
 
 MiB = NewType("MiB", int)
-"""Mebibytes (2**20 bytes), the unit of `unigpu.dev/memory` and of everything that a person reads."""
+"""Mebibytes (2**20 bytes), the unit of `unigpu.dev/memory` and of all texts for people."""
 
 Bytes = NewType("Bytes", int)
 """Bytes, the unit of the driver and of the policy and usage files."""
@@ -19,19 +19,19 @@ FULL = Percent(100)
 BYTES_PER_MIB = 1 << 20
 MIB_PER_GIB = 1 << 10
 MAX_MEMORY = MiB(256 * 1024 * 1024)
-"""256 TiB: more on one GPU is a mistake in the unit."""
+"""256 TiB. A larger amount on one GPU means that the author mistook the unit."""
 
 
 def to_bytes(mib: MiB) -> Bytes:
-    """Bytes in that many MiB."""
+    """Convert MiB to bytes."""
     return Bytes(mib * BYTES_PER_MIB)
 
 
 def to_mib(amount: Bytes) -> MiB:
-    """Whole MiB in that many bytes, rounded down."""
+    """Convert bytes to whole MiB, rounded down."""
     return MiB(amount // BYTES_PER_MIB)
 
 
 def gib(amount: int) -> MiB:
-    """MiB in that many GiB."""
+    """Convert GiB to MiB."""
     return MiB(amount * MIB_PER_GIB)

@@ -44,10 +44,10 @@ async def test_reasons_are_counted(api: ApiServer, tmp_path: Path) -> None:
         wish = "container main needs 2 GPUs with 8192 MiB free on each"
         assert found["NodeNames"] == []
         assert found["FailedAndUnresolvableNodes"] == {
-            "n1": f"{wish}: only 1 of 2 fit, 1 of 2 taken whole",
+            "n1": f"{wish}: only 1 of 2 fits, 1 of 2 allocated whole",
             "n2": f"{wish}: node has 1",
-            "plain": "node has no GPUs that the node agent reported",
-            "unknown": "node has no GPUs that the node agent reported",
+            "plain": "node has no GPUs reported by the node agent",
+            "unknown": "node has no GPUs reported by the node agent",
         }
 
 
@@ -150,7 +150,7 @@ async def test_node_changes_are_followed(api: ApiServer, tmp_path: Path) -> None
     async with extender.inside(api, tmp_path) as caller:
         pod = await api.add_pod("p", asking(memory=1000))
         found = await caller.filter(pod, ["n1"])
-        assert found["FailedAndUnresolvableNodes"]["n1"].startswith("container main: node gives whole GPUs only")
+        assert found["FailedAndUnresolvableNodes"]["n1"].startswith("container main: node offers whole GPUs only")
 
         async def takes(expected: bool) -> None:
             async def same() -> bool:

@@ -106,9 +106,9 @@ def test_few_failing_nodes_are_counted_and_many_read_alike() -> None:
     wants = "container main needs 2 GPUs with 10 MiB free on each"
     assert few["NodeNames"] == []
     assert few["FailedAndUnresolvableNodes"] == {
-        "n0": f"{wants}: only 1 of 2 fit, 1 of 2 with too little free memory",
+        "n0": f"{wants}: only 1 of 2 fits, 1 of 2 with too little free memory",
         "n1": f"{wants}: 2 of 2 with too little free memory",
-        "n2": f"{wants}: only 1 of 2 fit, 1 of 2 with too little free memory",
+        "n2": f"{wants}: only 1 of 2 fits, 1 of 2 with too little free memory",
         "n3": f"{wants}: 2 of 2 with too little free memory",
     }
     many = choice.filter_nodes(verdicts, wish, names)

@@ -28,14 +28,14 @@ USES = {
     "a larger init": ([(INIT, "a", 9, 5), (MAIN, "a", 5, 10)], {"a": use(9, 10)}),
     "inits one after the other": ([(INIT, "a", 9, 5), (INIT, "a", 4, 60), (MAIN, "a", 1, 1)], {"a": use(9, 60)}),
     "init elsewhere": ([(INIT, "b", 9, 5), (MAIN, "a", 1, 1)], {"b": use(9, 5), "a": use(1, 1)}),
-    "sidecar beside main": ([(SIDE, "a", 3, 3), (MAIN, "a", 5, 5)], {"a": use(8, 8, 2)}),
-    "sidecar beside a later init": ([(SIDE, "a", 3, 3), (INIT, "a", 9, 9), (MAIN, "a", 5, 5)], {"a": use(12, 12, 2)}),
+    "sidecar with main": ([(SIDE, "a", 3, 3), (MAIN, "a", 5, 5)], {"a": use(8, 8, 2)}),
+    "sidecar with a later init": ([(SIDE, "a", 3, 3), (INIT, "a", 9, 9), (MAIN, "a", 5, 5)], {"a": use(12, 12, 2)}),
     "sidecar after an init": ([(INIT, "a", 9, 9), (SIDE, "a", 3, 3), (MAIN, "a", 5, 5)], {"a": use(9, 9, 2)}),
 }
 
 
 @pytest.mark.parametrize("case", USES)
-def test_pod_use(case: str) -> None:
+def test_pod_usage(case: str) -> None:
     entries, expected = USES[case]
     names = [f"c{number}" for number in range(len(entries))]
     allocation = Allocation(
@@ -61,7 +61,7 @@ shares = st.builds(share, st.sampled_from(["a", "b"]), st.integers(0, 1 << 20), 
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=5), shares.map(lambda one: (one,)), max_size=4))
-def test_the_annotation_says_all(containers: dict[str, tuple[Share, ...]]) -> None:
+def test_the_annotation_reads_back(containers: dict[str, tuple[Share, ...]]) -> None:
     allocation = Allocation("node", containers)
     again = allocations.load(allocations.dump(allocation))
     assert again == allocation
@@ -83,6 +83,6 @@ def test_the_annotation_says_all(containers: dict[str, tuple[Share, ...]]) -> No
         '{"version":1,"node":"n","containers":{"c":[{"gpu":"a","memory":1,"cores":1},{"gpu":"a","memory":1,"cores":1}]}}',
     ],
 )
-def test_what_is_not_of_the_form_is_malformed(text: str) -> None:
+def test_malformed_annotations(text: str) -> None:
     with pytest.raises(errors.Malformed):
         allocations.load(text)

@@ -1,4 +1,4 @@
-"""CDI specs: what the runtime reads."""
+"""CDI specs, as the container runtime reads them."""
 
 import json
 from pathlib import PurePosixPath
@@ -91,18 +91,18 @@ def test_common_spec() -> None:
     }
 
 
-def test_environment_of_the_later_wins() -> None:
+def test_the_later_environment_wins() -> None:
     both = Edits(env={"A": "1", "B": "1"}).plus(Edits(env={"B": "2"}))
     assert both.env == {"A": "1", "B": "2"}
 
 
-def test_owner_is_read_back() -> None:
+def test_folder_of() -> None:
     assert cdi.folder_of(cdi.dump("slot-0001", OWN)) == FOLDER
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"devices":[]}', cdi.dump("slot-0001", Edits()), cdi.dump_common(MANAGED)]
 )
-def test_owner_of_something_else(text: str) -> None:
+def test_folder_of_a_foreign_spec(text: str) -> None:
     with pytest.raises(errors.Malformed):
         cdi.folder_of(text)

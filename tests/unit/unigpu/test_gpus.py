@@ -21,7 +21,7 @@ node_gpus = st.builds(
 
 
 @given(st.lists(node_gpus, max_size=8))
-def test_the_annotation_says_all(seen: list[Gpu]) -> None:
+def test_the_annotation_reads_back(seen: list[Gpu]) -> None:
     assert gpus.load(gpus.dump(seen)) == tuple(seen)
 
 
@@ -39,6 +39,6 @@ def test_the_annotation_says_all(seen: list[Gpu]) -> None:
         '{"version":1,"gpus":[{"uuid":"a","index":0,"minor":0,"model":"m","memory":1,"healthy":true,"links":[1]}]}',
     ],
 )
-def test_what_is_not_of_the_form_is_malformed(text: str) -> None:
+def test_malformed_annotations(text: str) -> None:
     with pytest.raises(errors.Malformed):
         gpus.load(text)

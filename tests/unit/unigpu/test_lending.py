@@ -1,4 +1,4 @@
-"""What each container of a GPU may use at the moment: divided among demands, and what a demand is."""
+"""Lending: how demands are estimated, and how a GPU's compute time is divided among them."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from unigpu import lending
 from unigpu.lending import LEAST, ActivityEstimate, Claimant
 from unigpu.requests import ComputePolicy
 
-LOOK_NS = 50_000_000
+READING_NS = 50_000_000
 HARD, SOFT, FREE = ComputePolicy.HARD, ComputePolicy.SOFT, ComputePolicy.UNLIMITED
 
 
@@ -23,9 +23,9 @@ def free(priority: int = 0) -> Claimant:
 
 
 @pytest.mark.parametrize(
-    ("claimants", "demands", "said"),
+    ("claimants", "demands", "rates"),
     [
-        pytest.param([hard(30), hard(70)], [30, 70], [0, 0], id="hard ones are told nothing"),
+        pytest.param([hard(30), hard(70)], [30, 70], [0, 0], id="hard ones get no rate"),
         pytest.param([free(), hard(70)], [100, 70], [0, 0], id="unlimited yields nothing"),
         pytest.param([soft(30)], [100], [100], id="alone"),
         pytest.param([soft(30, 60)], [60], [60], id="alone, up to its ceiling"),
@@ -33,14 +33,14 @@ def free(priority: int = 0) -> Claimant:
         pytest.param([soft(30), hard(70)], [100, 0], [100, 0], id="neighbour idle"),
         pytest.param([soft(30), hard(70)], [100, 70], [30, 0], id="neighbour works"),
         pytest.param([soft(30), hard(70)], [100, 20], [80, 0], id="neighbour uses some"),
-        pytest.param([soft(30), hard(50)], [100, 50], [50, 0], id="what nobody was promised"),
-        pytest.param([soft(30), free()], [100, 60], [40, 0], id="beside unlimited"),
-        pytest.param([soft(30), free()], [100, 100], [30, 0], id="beside unlimited that takes all: the share stays"),
+        pytest.param([soft(30), hard(50)], [100, 50], [50, 0], id="unallocated time"),
+        pytest.param([soft(30), free()], [100, 60], [40, 0], id="next to unlimited"),
+        pytest.param([soft(30), free()], [100, 100], [30, 0], id="next to unlimited that takes all: the share stays"),
         pytest.param([soft(20), soft(40)], [100, 100], [100 / 3, 200 / 3], id="two: by their shares"),
         pytest.param([soft(20), soft(40), hard(40)], [100, 100, 0], [100 / 3, 200 / 3, 0], id="two lend a third's"),
         pytest.param([soft(20, 30), soft(40)], [30, 100], [30, 70], id="a ceiling leaves more to the other"),
         pytest.param([soft(20), soft(40)], [100, 10], [90, 40], id="one uses little: it may have its share at once"),
-        pytest.param([soft(20), soft(40)], [0, 0], [100, 100], id="nobody works: open to whoever comes first"),
+        pytest.param([soft(20), soft(40)], [0, 0], [100, 100], id="all idle: available to the first"),
         pytest.param([soft(50), soft(50)], [30, 20], [80, 70], id="room to grow for both"),
         pytest.param([hard(50), hard(50, 1)], [50, 50], [0, 0], id="enough for low priority"),
         pytest.param([hard(80), hard(50, 1)], [80, 50], [0, 20], id="low priority gets what is left"),
@@ -67,8 +67,8 @@ def free(priority: int = 0) -> Claimant:
         ),
     ],
 )
-def test_divide(claimants: list[Claimant], demands: list[float], said: list[float]) -> None:
-    assert lending.divide(claimants, demands) == pytest.approx(said)
+def test_divide(claimants: list[Claimant], demands: list[float], rates: list[float]) -> None:
+    assert lending.divide(claimants, demands) == pytest.approx(rates)
 
 
 @pytest.mark.parametrize(
@@ -83,21 +83,23 @@ def test_divide(claimants: list[Claimant], demands: list[float], said: list[floa
         ([hard(30), Claimant(HARD, 70, priority=1, enforced=False)], False),
     ],
 )
-def test_on_which_gpus_there_is_something_to_decide(claimants: list[Claimant], expected: bool) -> None:
+def test_lends(claimants: list[Claimant], expected: bool) -> None:
     assert lending.lends(claimants) is expected
     if not expected:
         assert set(lending.divide(claimants, [100.0] * len(claimants))) == {0.0}
 
 
-def after(looks: list[tuple[float, bool]], most: float, estimate: ActivityEstimate = lending.IDLE) -> ActivityEstimate:
-    """Looks: milliseconds charged in 50, and whether a launch waits."""
-    for charged_ms, waiting in looks:
-        estimate = lending.update_activity(estimate, round(charged_ms * 1e6), waiting, LOOK_NS, most)
+def after(
+    readings: list[tuple[float, bool]], most: float, estimate: ActivityEstimate = lending.IDLE
+) -> ActivityEstimate:
+    """Return the estimate after these readings: milliseconds charged in 50, and whether a launch waits."""
+    for charged_ms, waiting in readings:
+        estimate = lending.update_activity(estimate, round(charged_ms * 1e6), waiting, READING_NS, most)
     return estimate
 
 
 @pytest.mark.parametrize(
-    ("looks", "most", "demand"),
+    ("readings", "most", "demand"),
     [
         pytest.param([], 70, 0, id="never seen to work"),
         pytest.param([(20, False)], 70, 70, id="back from rest: all at once"),
@@ -112,61 +114,61 @@ def after(looks: list[tuple[float, bool]], most: float, estimate: ActivityEstima
         pytest.param([(5, False)] * 10 + [(9, False)] * 2, 70, 70, id="a little more, twice: grows"),
         pytest.param([(35, True)] * 10 + [(5, False)] * 3, 70, 70, id="just calmed down"),
         pytest.param([(35, True)] * 10 + [(5, False)] * 9, 70, 15, id="calmed down a while ago"),
-        pytest.param([(35, True)] * 10 + [(0, False)], 70, 70, id="quiet for one look"),
-        pytest.param([(35, True)] * 10 + [(0, False)] * 2, 70, 0, id="quiet for two looks"),
-        pytest.param([(200, False)] + [(0, False)] * 3, 70, 70, id="a kernel of four looks still runs"),
-        pytest.param([(200, False)] + [(0, False)] * 5, 70, 0, id="a kernel of four looks has ended"),
-        pytest.param([(1e12, False)] + [(0, False)] * 21, 70, 0, id="what is written into the account isn't believed"),
-        pytest.param([(-50, False)], 70, 0, id="an account that began anew"),
-        pytest.param([(80, False), (-30, False), (0, False)], 70, 0, id="taken ahead and given back"),
+        pytest.param([(35, True)] * 10 + [(0, False)], 70, 70, id="quiet for one reading"),
+        pytest.param([(35, True)] * 10 + [(0, False)] * 2, 70, 0, id="quiet for two readings"),
+        pytest.param([(200, False)] + [(0, False)] * 3, 70, 70, id="a kernel of four readings still runs"),
+        pytest.param([(200, False)] + [(0, False)] * 5, 70, 0, id="a kernel of four readings has ended"),
+        pytest.param([(1e12, False)] + [(0, False)] * 21, 70, 0, id="an absurd charge is capped"),
+        pytest.param([(-50, False)], 70, 0, id="an account that restarted"),
+        pytest.param([(80, False), (-30, False), (0, False)], 70, 0, id="reserved and returned"),
     ],
 )
-def test_a_wish(looks: list[tuple[float, bool]], most: float, demand: float) -> None:
-    assert after(looks, most).demand == pytest.approx(demand)
+def test_demand(readings: list[tuple[float, bool]], most: float, demand: float) -> None:
+    assert after(readings, most).demand == pytest.approx(demand)
 
 
-def test_rest_is_nothing_but_rest() -> None:
+def test_an_idle_container_has_the_idle_estimate() -> None:
     assert after([(35, True)] * 10 + [(0, False)] * 10, 70) == lending.IDLE
     assert lending.update_activity(lending.IDLE, 10, True, 0, 70) == lending.IDLE
 
 
-def test_use_of_the_others() -> None:
+def test_neighbour_load() -> None:
     estimates = [after([(10, False)] * 4, 100), after([(25, False)] * 4, 100), lending.IDLE]
     assert lending.neighbour_load(estimates) == pytest.approx((50, 20, 70))
     assert lending.neighbour_load([estimates[0]]) == [0]
 
 
 class Model:
-    """Two containers of a GPU that each use what they are told, or their share; milliseconds of 50."""
+    """Two containers of a GPU that each use their rate, or without one their share."""
 
     def __init__(self, claimants: list[Claimant]) -> None:
         self.claimants = claimants
         self.estimates = [lending.IDLE] * len(claimants)
-        self.said = lending.divide(claimants, [0.0] * len(claimants))
+        self.rates = lending.divide(claimants, [0.0] * len(claimants))
 
-    def look(self, *works: bool) -> list[float]:
+    def reading(self, *works: bool) -> list[float]:
         for place, (claimant, busy) in enumerate(zip(self.claimants, works, strict=True)):
-            rate = self.said[place] or claimant.cores
+            rate = self.rates[place] or claimant.cores
             self.estimates[place] = after(
                 [(rate / 2, True) if busy else (0, False)], claimant.most, self.estimates[place]
             )
-        self.said = lending.divide(self.claimants, [estimate.demand for estimate in self.estimates])
-        return self.said
+        self.rates = lending.divide(self.claimants, [estimate.demand for estimate in self.estimates])
+        return self.rates
 
 
-def test_lent_at_the_second_quiet_look_and_given_back_at_the_first_busy_one() -> None:
+def test_a_share_is_lent_at_the_second_quiet_reading_and_returned_at_the_first_busy_one() -> None:
     model = Model([soft(30), hard(70)])
     for _ in range(10):
-        model.look(True, True)
-    assert model.said == [30, 0]
-    assert model.look(True, False) == [30, 0]
-    assert model.look(True, False) == [100, 0]
-    assert model.look(True, True) == [30, 0]
+        model.reading(True, True)
+    assert model.rates == [30, 0]
+    assert model.reading(True, False) == [30, 0]
+    assert model.reading(True, False) == [100, 0]
+    assert model.reading(True, True) == [30, 0]
 
 
-def test_low_priority_yields_at_the_first_look_and_goes_on_at_the_second_quiet_one() -> None:
+def test_low_priority_yields_at_the_first_reading_and_resumes_at_the_second_quiet_one() -> None:
     model = Model([hard(100), hard(50, 1)])
-    assert model.look(False, True) == [0, 0]
-    assert model.look(True, True) == [0, LEAST]
-    assert model.look(False, True) == [0, LEAST]
-    assert model.look(False, True) == [0, 0]
+    assert model.reading(False, True) == [0, 0]
+    assert model.reading(True, True) == [0, LEAST]
+    assert model.reading(False, True) == [0, LEAST]
+    assert model.reading(False, True) == [0, 0]

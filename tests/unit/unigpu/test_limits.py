@@ -56,7 +56,7 @@ def share(memory: int = 4096, cores: int = 30, gpu: GpuUuid = A) -> Share:
         ),
     ],
 )
-def test_what_is_understood(text: str, found: dict[str, Limit]) -> None:
+def test_parse(text: str, found: dict[str, Limit]) -> None:
     assert limits.parse(text, ["main", "side"]) == found
 
 
@@ -68,42 +68,42 @@ def test_what_is_understood(text: str, found: dict[str, Limit]) -> None:
         ("cores=10", limit(cores=10)),
     ],
 )
-def test_the_plain_form_is_for_the_one_container(text: str, found: Limit) -> None:
+def test_parse_the_plain_form(text: str, found: Limit) -> None:
     assert limits.parse(text, ["main"]) == {"main": found}
 
 
 _MAIN = "container main: "
-_WHOLE = "accepted: a whole number of percent, 1 to 100"
+_PERCENT = "accepted: a whole percentage from 1 to 100"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ('{"main": {"memory": "lots"}}', [_MAIN + "memory = lots: 'lots' is not a Kubernetes quantity", "such as 1Gi"]),
-        ('{"main": {"memory": 0}}', [_MAIN + "memory = 0: out of range; accepted: MiB on each GPU"]),
+        ('{"main": {"memory": 0}}', [_MAIN + "memory = 0: out of range; accepted: MiB on each GPU, as"]),
         ('{"main": {"memory": "257Ti"}}', [_MAIN + "memory = 257Ti: out of range"]),
-        ('{"main": {"memory": "1000Ki"}}', [_MAIN + "memory = 1000Ki: it is not a whole number"]),
+        ('{"main": {"memory": "1000Ki"}}', [_MAIN + "memory = 1000Ki: not a whole number"]),
         ('{"main": {"memory": -5}}', [_MAIN + "memory = -5: out of range"]),
         ('{"main": {"memory": true}}', [_MAIN + "memory = true: not a whole number"]),
         ('{"main": {"memory": null}}', [_MAIN + "memory = null: not a whole number"]),
-        ('{"main": {"cores": 0}}', [_MAIN + "cores = 0: out of range", _WHOLE]),
-        ('{"main": {"cores": 101}}', [_MAIN + "cores = 101: out of range", _WHOLE]),
-        ('{"main": {"cores": 10.5}}', [_MAIN + "cores = 10.5: not a whole number", _WHOLE]),
-        ('{"main": {"cores": "10%"}}', [_MAIN + "cores = 10%: '10%' is not a Kubernetes quantity", _WHOLE]),
-        ('{"main": {"ceiling": 101}}', [_MAIN + "ceiling = 101: out of range", _WHOLE]),
-        ('{"main": {"policy": "fair"}}', [_MAIN + "policy = fair: no such policy; accepted: hard, soft or unlimited"]),
-        ('{"main": {"policy": 1}}', [_MAIN + "policy = 1: no such policy"]),
+        ('{"main": {"cores": 0}}', [_MAIN + "cores = 0: out of range", _PERCENT]),
+        ('{"main": {"cores": 101}}', [_MAIN + "cores = 101: out of range", _PERCENT]),
+        ('{"main": {"cores": 10.5}}', [_MAIN + "cores = 10.5: not a whole number", _PERCENT]),
+        ('{"main": {"cores": "10%"}}', [_MAIN + "cores = 10%: '10%' is not a Kubernetes quantity", _PERCENT]),
+        ('{"main": {"ceiling": 101}}', [_MAIN + "ceiling = 101: out of range", _PERCENT]),
+        ('{"main": {"policy": "fair"}}', [_MAIN + "policy = fair: unknown policy; accepted: hard, soft or unlimited"]),
+        ('{"main": {"policy": 1}}', [_MAIN + "policy = 1: unknown policy"]),
         (
             '{"main": {"mem": "1Gi"}}',
-            ["mem = 1Gi: there is no such limit; accepted: memory, cores,"],
+            ["mem = 1Gi: unknown key; accepted: memory, cores,"],
         ),
         ('{"other": {"memory": 1}}', ["pod: annotation unigpu.dev/limits = other: no container", "accepted: main"]),
         ('{"main": 5}', [_MAIN + "annotation unigpu.dev/limits = 5: not an object"]),
-        ('{"main": {"cores": 1, "cores": 2}}', ["not JSON: cores is there twice"]),
+        ('{"main": {"cores": 1, "cores": 2}}', ["not JSON: cores appears twice"]),
         ('{"main": {', ["pod: annotation unigpu.dev/limits", "not JSON"]),
         ("1Gi", ["1Gi is not KEY=VALUE"]),
         ("memory=1Gi,", ["an empty part is not KEY=VALUE"]),
-        ("memory=1Gi,memory=2Gi", ["memory is there twice"]),
+        ("memory=1Gi,memory=2Gi", ["memory appears twice"]),
         ("memory=1Gi,cores=a", [_MAIN + "cores = a: 'a' is not a Kubernetes quantity"]),
         (
             '{"main": {"memory": "x", "cores": 0, "policy": "no"}, "other": {"ceiling": 0}}',
@@ -111,15 +111,18 @@ _WHOLE = "accepted: a whole number of percent, 1 to 100"
         ),
     ],
 )
-def test_what_is_refused_and_why(text: str, said: list[str]) -> None:
+def test_refusals(text: str, said: list[str]) -> None:
     with pytest.raises(errors.Malformed) as caught:
         limits.parse(text, ["main"])
     assert [part for part in said if part not in str(caught.value)] == [], str(caught.value)
 
 
-@pytest.mark.parametrize("containers", [(), ("main", "side")])
-def test_the_plain_form_needs_a_pod_with_one_gpu_container(containers: tuple[str, ...]) -> None:
-    with pytest.raises(errors.Malformed, match=f"the pod has {len(containers)} containers with a share"):
+@pytest.mark.parametrize(
+    ("containers", "says"),
+    [((), "no container of the pod has a share"), (("main", "side"), "the pod has 2 containers with a share")],
+)
+def test_the_plain_form_needs_a_pod_with_one_gpu_container(containers: tuple[str, ...], says: str) -> None:
+    with pytest.raises(errors.Malformed, match=says):
         limits.parse("cores=10", containers)
 
 
@@ -136,7 +139,7 @@ def test_canonical_form() -> None:
     assert limits.parse(canonical, ["main", "side"]) == found
 
 
-def test_what_is_applied_reads_back_and_equals_what_is_wanted_once_nothing_is_held_beyond() -> None:
+def test_applied_limits_read_back_and_equal_the_wanted_ones_if_nothing_is_held() -> None:
     wanted = {"main": limit(1024, 10, 80, SOFT)}
     held = Applied(wanted, {"main": {A: MiB(3000)}, "side": {B: MiB(5)}})
     assert limits.load_applied(limits.dump_applied(held)) == held
@@ -148,7 +151,7 @@ def test_what_is_applied_reads_back_and_equals_what_is_wanted_once_nothing_is_he
 @pytest.mark.parametrize(
     "text", ["", "[]", "5", '{"a": 1}', '{"a": {"held": 5}}', '{"a": {"held": {"GPU-a": 0}}}', '{"a": {"cores": 0}}']
 )
-def test_what_nobody_could_have_applied(text: str) -> None:
+def test_malformed_applied_limits(text: str) -> None:
     with pytest.raises(errors.Malformed, match=r"unigpu\.dev/limits-applied is not of the form"):
         limits.load_applied(text)
 
@@ -177,7 +180,7 @@ def test_what_nobody_could_have_applied(text: str) -> None:
         (request(policy=UNLIMITED), limit(cores=20, policy=HARD), request(cores=20)),
     ],
 )
-def test_what_a_container_is_held_to(asked: Request, changed: Limit, becomes: Request) -> None:
+def test_effective_request(asked: Request, changed: Limit, becomes: Request) -> None:
     assert limits.effective(asked, changed) == becomes
     assert limits.effective(asked, None) is asked
 
@@ -188,14 +191,14 @@ def test_memory_replaces_a_percentage() -> None:
 
 
 @pytest.mark.parametrize("change", [{"whole": True, "memory": MiB(0)}, {"isolated": False}])
-def test_what_is_not_limited_stays_so(change: dict[str, bool]) -> None:
+def test_containers_without_limits_keep_their_request(change: dict[str, bool]) -> None:
     asked = replace(request(), **change)  # type: ignore[arg-type]
     tight = limit(1, 1, 1, HARD)
     whole = (Share(A, MiB(16384), Percent(100), whole=True),)
     assert limits.effective(asked, tight) == asked
     assert limits.shares(asked, whole, tight) == whole
     (problem,) = limits.problems("main", asked, tight)
-    assert "so it is held to no limits; accepted: no entry for it" in str(problem)
+    assert "so it has no limits to change; accepted: no entry for this container" in str(problem)
 
 
 def test_shares_of_every_gpu() -> None:
@@ -225,15 +228,19 @@ def test_the_policy_file_follows() -> None:
         (request(), limit(ceiling=30, policy=HARD), ""),
         (request(), limit(ceiling=10), "ceiling = 10: below the container's share of 30 %; accepted: 30 to 100"),
         (request(), limit(cores=50, ceiling=40), "ceiling = 40: below the container's share of 50 %"),
-        (request(), limit(ceiling=80, policy=HARD), "ceiling = 80: a hard share, 30 % here, is its own ceiling"),
-        (request(), limit(ceiling=80, policy=UNLIMITED), "ceiling = 80: policy unlimited isn't throttled at all"),
-        (request(cores=0), limit(policy=HARD), "policy = hard: the container has no share of compute"),
-        (request(cores=0), limit(ceiling=50), "ceiling = 50: the container has no share of compute"),
-        (request(cores=0), limit(ceiling=50, policy=SOFT), "policy = soft: the container has no share of compute"),
+        (request(), limit(ceiling=80, policy=HARD), "ceiling = 80: with policy hard, the ceiling is the share, 30 %"),
+        (
+            request(),
+            limit(ceiling=80, policy=UNLIMITED),
+            "ceiling = 80: a container with policy unlimited has no ceiling",
+        ),
+        (request(cores=0), limit(policy=HARD), "policy = hard: the container has no share of compute time"),
+        (request(cores=0), limit(ceiling=50), "ceiling = 50: the container has no share of compute time"),
+        (request(cores=0), limit(ceiling=50, policy=SOFT), "policy = soft: the container has no share of compute time"),
         (request(cores=0), limit(cores=10, policy=SOFT), ""),
     ],
 )
-def test_what_does_not_suit_the_request(asked: Request, changed: Limit, said: str) -> None:
+def test_limits_that_contradict_the_request(asked: Request, changed: Limit, said: str) -> None:
     found = limits.problems("main", asked, changed)
     assert [said in str(problem) for problem in found] == ([True] if said else [])
 
@@ -252,9 +259,7 @@ MANY = to_bytes(MiB(3000))
         ([Share(A, MiB(1024), Percent(100), whole=True)], [MANY], {}),
     ],
 )
-def test_what_is_held_beyond_a_limit(
-    effective_shares: list[Share], used: list[Bytes], held: dict[GpuUuid, MiB]
-) -> None:
+def test_memory_held_beyond_a_limit(effective_shares: list[Share], used: list[Bytes], held: dict[GpuUuid, MiB]) -> None:
     assert limits.held(effective_shares, used) == held
 
 
@@ -263,7 +268,7 @@ def test_what_is_held_beyond_a_limit(
     [
         pytest.param(limit(), Applied(), (4096, 30), id="as allocated"),
         pytest.param(limit(8192, 50), Applied(), (8192, 50), id="a raise counts at once"),
-        pytest.param(limit(1024, 10), Applied(), (4096, 30), id="a lowering that isn't in force gives nothing back"),
+        pytest.param(limit(1024, 10), Applied(), (4096, 30), id="a lowering that isn't in force frees nothing"),
         pytest.param(limit(1024, 10), Applied({"main": limit(1024, 10)}), (1024, 10), id="in force, and memory free"),
         pytest.param(
             limit(1024, 10), Applied({"main": limit(1024, 10)}, {"main": {A: MiB(3000)}}), (3000, 10), id="still held"
@@ -274,15 +279,15 @@ def test_what_is_held_beyond_a_limit(
         pytest.param(limit(8192, 10), Applied(), (8192, 30), id="one up, one down"),
     ],
 )
-def test_what_the_books_count(wanted: Limit, applied: Applied, counts: tuple[int, int]) -> None:
-    allocation = Allocation("node", {"main": (share(),), "stranger": (share(1, 1, B),)})
+def test_reserved_allocation(wanted: Limit, applied: Applied, counts: tuple[int, int]) -> None:
+    allocation = Allocation("node", {"main": (share(),), "other": (share(1, 1, B),)})
     found = limits.reserved_allocation(allocation, {"main": request()}, {"main": wanted}, applied)
-    assert found == Allocation("node", {"main": (share(*counts),), "stranger": (share(1, 1, B),)})
+    assert found == Allocation("node", {"main": (share(*counts),), "other": (share(1, 1, B),)})
     assert allocations.pod_usage(found, {})[A].memory == counts[0]
 
 
 @pytest.mark.parametrize(
-    ("annotations", "memory", "doubt"),
+    ("annotations", "memory", "ignored"),
     [
         ({}, 4096, ""),
         ({"limits": "memory=8Gi"}, 8192, ""),
@@ -294,7 +299,7 @@ def test_what_the_books_count(wanted: Limit, applied: Applied, counts: tuple[int
         ({"limits": "lots", "applied": '{"main":{"memory":1024}}'}, 4096, "lots is not KEY=VALUE"),
     ],
 )
-def test_what_a_pod_takes(annotations: dict[str, str], memory: int, doubt: str) -> None:
+def test_accounted(annotations: dict[str, str], memory: int, ignored: str) -> None:
     full = {"limits": names.ANNOTATION_LIMITS, "applied": names.ANNOTATION_LIMITS_APPLIED}
     found, said = limits.accounted(
         Allocation("node", {"main": (share(),)}),
@@ -302,4 +307,4 @@ def test_what_a_pod_takes(annotations: dict[str, str], memory: int, doubt: str) 
         {full[name]: text for name, text in annotations.items()},
     )
     assert found.containers["main"][0].memory == memory
-    assert (doubt in said) if doubt else said == ""
+    assert (ignored in said) if ignored else said == ""

@@ -1,4 +1,4 @@
-"""What labels of nodes mean."""
+"""Modes of nodes, and what they enforce."""
 
 from dataclasses import replace
 
@@ -70,13 +70,13 @@ def test_the_nodes_policy_for_qgpu(value: str | None, request_: Request, becomes
 def test_refusal(mode: NodeMode) -> None:
     share, whole = modes.refusal(mode, SHARE), modes.refusal(mode, WHOLE)
     if mode in (NodeMode.TOPOLOGY, NodeMode.DEFAULT):
-        assert share == f"node gives whole GPUs only (mode {mode}), and a share is asked for"
+        assert share == f"node offers whole GPUs only (mode {mode}), but a share is requested"
         assert whole is None
     elif mode is NodeMode.MIXED:
         assert (share, whole) == (None, None)
     else:
         assert share is None
-        assert whole == f"node gives shares only (mode {mode}), and whole GPUs are asked for"
+        assert whole == f"node offers shares only (mode {mode}), but whole GPUs are requested"
 
 
 ENFORCED = {

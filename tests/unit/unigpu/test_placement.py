@@ -1,4 +1,4 @@
-"""Placement: tables for the rules, generated nodes and pods for what must always hold."""
+"""Placement: tables for the rules, generated nodes and pods for the invariants."""
 
 import itertools
 from collections.abc import Mapping
@@ -32,13 +32,13 @@ def used(memory: int = 0, cores: int = 0, shares: int = 1, whole: bool = False) 
 
 
 def node(*taken: GpuUsage, **more: object) -> Node:
-    """A node with one GPU of 24 GiB for each."""
+    """Return a node with one GPU of 24 GiB for each usage."""
     seen = tuple(GpuState(gpu(index), use) for index, use in enumerate(taken))
     return Node("n", seen, **more)  # type: ignore[arg-type]
 
 
 def pod(*requests: Request, **preferences: object) -> PodRequest:
-    """A pod with containers c0, c1, …, in the order in which they start."""
+    """Return a pod with containers c0, c1, …, in the order in which they start."""
     wishes = Preferences(**preferences)  # type: ignore[arg-type]
     return PodRequest({f"c{number}": request for number, request in enumerate(requests)}, wishes)
 
@@ -52,7 +52,7 @@ def whole(gpus: int = 1, role: Role = Role.MAIN) -> Request:
 
 
 def chosen(allocation: Allocation) -> dict[str, str]:
-    """GPUs by container, as digits."""
+    """Return the GPUs' indexes by container, as digits."""
     return {name: "".join(part.gpu[1:] for part in shares) for name, shares in allocation.containers.items()}
 
 
@@ -93,7 +93,7 @@ def test_one_container(case: str) -> None:
     assert place(on, pod(request)) == {"c0": expected}
 
 
-def test_what_a_share_is_on_its_gpu() -> None:
+def test_share_of_a_request_on_its_gpu() -> None:
     def first(request: Request) -> allocations.Share:
         return placement.place(node(FREE), pod(request), RULES).containers["c0"][0]
 
@@ -198,7 +198,7 @@ SEVERAL = {
         "01",
     ),
     "both on one GPU": (node(FREE, FREE), (share(4000), share(8000)), "00"),
-    "whole beside a share": (node(FREE, FREE), (share(4000), whole()), "10"),
+    "whole next to a share": (node(FREE, FREE), (share(4000), whole()), "10"),
     "spread": (node(FREE, FREE), (share(4000), share(4000)), "01"),
     "init on the main's GPU, though another is fuller": (
         node(HALF, used(20000)),
@@ -241,36 +241,36 @@ def test_other_gpus_are_tried_where_the_best_leave_no_room() -> None:
 
 
 REASONS = {
-    "no GPUs": (Node("n", ()), share(1), "node has no GPUs that the node agent reported"),
+    "no GPUs": (Node("n", ()), share(1), "node has no GPUs reported by the node agent"),
     "too small": (node(FREE, FREE), share(30000), "container c0 needs 1 GPU with 30000 MiB free: 2 of 2 too small"),
     "counted": (
         node(used(20000), used(22000), FULL_GPU, FULL_GPU),
         share(8000, 30),
-        "container c0 needs 1 GPU with 8000 MiB and 30 percent compute free: "
-        "2 of 4 taken whole, 2 with too little free memory",
+        "container c0 needs 1 GPU with 8000 MiB and 30 percent of compute time free: "
+        "2 of 4 allocated whole, 2 with too little free memory",
     ),
     "some fit": (
         node(FREE, used(0, 80), used(0, 0, 16)),
         share(0, 30, gpus=2),
-        "container c0 needs 2 GPUs with 30 percent compute free on each: "
-        "only 1 of 3 fit, 1 of 3 with too little free compute, 1 with all shares taken",
+        "container c0 needs 2 GPUs with 30 percent of compute time free on each: "
+        "only 1 of 3 fits, 1 of 3 with too little free compute time, 1 with all shares taken",
     ),
     "too few": (node(FREE), whole(2), "container c0 needs 2 whole GPUs: node has 1"),
     "not empty": (node(HALF), whole(), "container c0 needs 1 whole GPU: 1 of 1 not empty"),
     "percent": (
         node(HALF),
         Request(1, memory_percent=Percent(60)),
-        "container c0 needs 1 GPU with 60 percent memory free: 1 of 1 with too little free memory",
+        "container c0 needs 1 GPU with 60 percent of memory free: 1 of 1 with too little free memory",
     ),
     "shares on a node of whole GPUs": (
         node(FREE, mode=NodeMode.TOPOLOGY),
         share(1),
-        "container c0: node gives whole GPUs only (mode topology), and a share is asked for",
+        "container c0: node offers whole GPUs only (mode topology), but a share is requested",
     ),
     "whole GPUs on a node of shares": (
         node(FREE, mode=NodeMode.CGPU),
         whole(),
-        "container c0: node gives shares only (mode cgpu), and whole GPUs are asked for",
+        "container c0: node offers shares only (mode cgpu), but whole GPUs are requested",
     ),
 }
 
@@ -289,10 +289,10 @@ def test_reasons(case: str) -> None:
 def test_reasons_of_selectors() -> None:
     found = placement.reason(Node("n", MIXED), pod(share(1000), use_types=("v100",)), RULES)
     assert found is not None
-    assert found.text.endswith("3 of 3 of a model that is not wanted")
+    assert found.text.endswith("3 of 3 excluded by model")
     found = placement.reason(Node("n", MIXED), pod(share(1000), use_uuids=("g9",)), RULES)
     assert found is not None
-    assert found.text.endswith("3 of 3 with a UUID that is not wanted")
+    assert found.text.endswith("3 of 3 excluded by UUID")
 
 
 def test_brief_reasons_leave_numbers_of_gpus_out() -> None:
@@ -302,16 +302,19 @@ def test_brief_reasons_leave_numbers_of_gpus_out() -> None:
     assert second is not None
     assert first.text != second.text
     assert first.brief == second.brief
-    assert first.brief == "container c0 needs 1 GPU with 8000 MiB free: GPUs taken whole, with too little free memory"
+    assert (
+        first.brief
+        == "container c0 needs 1 GPU with 8000 MiB free: GPUs allocated whole or with too little free memory"
+    )
 
 
-def test_reason_of_containers_that_fit_one_by_one_only() -> None:
+def test_reason_of_containers_that_fit_only_one_by_one() -> None:
     found = placement.reason(node(FREE), pod(share(20000), share(20000)), RULES)
     assert found is not None
-    assert found.text == "containers c0, c1 each fit on the GPUs that are free, but not together"
+    assert found.text == "containers c0, c1 fit one by one, but not together"
 
 
-# What must always hold.
+# Invariants.
 
 uses = st.one_of(
     st.just(FREE),
@@ -336,10 +339,10 @@ SMALL = Rules(shares_per_gpu=4)
 
 
 def fits(on: Node, wish: PodRequest, allocation: Allocation) -> bool:
-    """Said anew, in the simplest words: nothing is given that isn't there, at any moment."""
+    """Return whether an allocation is valid, computed independently: at no time is more taken than a GPU has."""
     by_uuid: Mapping[str, GpuState] = {state.gpu.uuid: state for state in on.gpus}
     initial = [name for name, request in wish.containers.items() if request.role is Role.INIT]
-    moments = [
+    phases = [
         [
             other
             for number, (other, request) in enumerate(wish.containers.items())
@@ -347,7 +350,7 @@ def fits(on: Node, wish: PodRequest, allocation: Allocation) -> bool:
         ]
         for name in initial
     ] + [[name for name, request in wish.containers.items() if request.role is not Role.INIT]]
-    for running in moments:
+    for running in phases:
         for uuid, state in by_uuid.items():
             here = [part for name in running for part in allocation.containers[name] if part.gpu == uuid]
             if not here:
@@ -371,7 +374,7 @@ def fits(on: Node, wish: PodRequest, allocation: Allocation) -> bool:
 
 
 def placeable(on: Node, wish: PodRequest) -> bool:
-    """By trying everything."""
+    """Return whether any allocation is valid, by trying all of them."""
     ways = [
         [
             tuple(fit.share_of(state.gpu, request) for state in some)
@@ -387,13 +390,13 @@ def placeable(on: Node, wish: PodRequest) -> bool:
 
 @settings(max_examples=300, deadline=None)
 @given(small_gpus, pods)
-def test_what_is_placed_fits_and_what_fits_is_placed(seen: tuple[GpuState, ...], wish: PodRequest) -> None:
+def test_every_placement_fits_and_every_pod_that_fits_is_placed(seen: tuple[GpuState, ...], wish: PodRequest) -> None:
     on = Node("n", seen)
     try:
         allocation = placement.place(on, wish, SMALL)
-    except Unschedulable as misfit:
+    except Unschedulable as error:
         assert not placeable(on, wish)
-        assert placement.reason(on, wish, SMALL) == misfit.reason
+        assert placement.reason(on, wish, SMALL) == error.reason
     else:
         assert fits(on, wish, allocation)
         assert placement.reason(on, wish, SMALL) is None
@@ -402,7 +405,7 @@ def test_what_is_placed_fits_and_what_fits_is_placed(seen: tuple[GpuState, ...],
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(pods, min_size=1, max_size=12))
-def test_one_after_the_other_never_over_commits(wishes: list[PodRequest]) -> None:
+def test_pods_placed_in_sequence_never_overcommit(wishes: list[PodRequest]) -> None:
     taken = [FREE] * 3
     for wish in wishes:
         seen = tuple(

@@ -1,4 +1,4 @@
-"""The policy file: there and back, and what is refused."""
+"""The policy file: it reads back, and foreign files are refused."""
 
 import struct
 
@@ -16,20 +16,20 @@ GPU = policy.GpuLimit(FIRST, to_bytes(gib(3)), Percent(30), Percent(60))
 @pytest.mark.parametrize("compute", list(requests.ComputePolicy))
 @pytest.mark.parametrize("memory_enforced", [True, False])
 @pytest.mark.parametrize("cores_enforced", [True, False])
-def test_there_and_back(compute: requests.ComputePolicy, memory_enforced: bool, cores_enforced: bool) -> None:
+def test_read_back(compute: requests.ComputePolicy, memory_enforced: bool, cores_enforced: bool) -> None:
     other = policy.GpuLimit(SECOND, Bytes(0), Percent(0), Percent(0))
     given = policy.Policy((GPU, other), memory_enforced, cores_enforced, compute, priority=1)
     assert policy.unpack(policy.pack(given, sequence=8)) == given
 
 
-def test_the_sequence_is_where_the_layout_says() -> None:
+def test_the_sequence_is_at_its_offset() -> None:
     content = policy.pack(policy.Policy((GPU,), True, True), sequence=6)
     assert struct.unpack_from("<I", content, policy.SEQUENCE_OFFSET) == (6,)
     assert len(content) == policy.SIZE
 
 
 def test_seventeen_gpus_are_too_many() -> None:
-    with pytest.raises(errors.Malformed, match="16 GPUs at most, not 17"):
+    with pytest.raises(errors.Malformed, match="at most 16 GPUs, not 17"):
         policy.pack(policy.Policy((GPU,) * 17, True, True))
 
 
@@ -64,14 +64,16 @@ def test_foreign_files_are_refused(content: bytes, says: str) -> None:
         (requests.ComputePolicy.UNLIMITED, 1, False, False),
     ],
 )
-def test_decide(compute: requests.ComputePolicy, priority: int, node_enforces: bool, cores_enforced: bool) -> None:
+def test_build_policy(
+    compute: requests.ComputePolicy, priority: int, node_enforces: bool, cores_enforced: bool
+) -> None:
     request = requests.Request(gpus=1, memory=MiB(2560), cores=Percent(30), policy=compute, priority=priority)
     given = policy.build_policy(request, [Share(FIRST, MiB(2560), Percent(30))], modes.Enforcement(True, node_enforces))
     assert given.gpus == (policy.GpuLimit(FIRST, to_bytes(MiB(2560)), Percent(30), Percent(30)),)
     assert (given.memory_enforced, given.cores_enforced) == (True, cores_enforced)
 
 
-def test_what_lasts_is_all_but_the_moment() -> None:
+def test_live_state_is_left_out_of_a_comparison() -> None:
     given = policy.Policy((GPU, GPU), True, True, requests.ComputePolicy.SOFT)
     content = bytearray(policy.pack(given, sequence=6))
     policy.HEARTBEAT.pack_into(content, policy.HEARTBEAT_OFFSET, 12345)
@@ -85,6 +87,6 @@ def test_what_lasts_is_all_but_the_moment() -> None:
     assert policy.lasting(policy.pack(other)) != policy.lasting(policy.pack(given))
 
 
-@pytest.mark.parametrize(("now", "others"), [(0, 0), (1, 99.99), (100, 1600), (33.333, 0.004)])
-def test_a_moment_as_a_word_is_the_same(now: float, others: float) -> None:
-    assert policy.live_state_word(now, others).to_bytes(8, "little") == policy.live_state(now, others)
+@pytest.mark.parametrize(("rate", "load"), [(0, 0), (1, 99.99), (100, 1600), (33.333, 0.004)])
+def test_live_state_as_one_word(rate: float, load: float) -> None:
+    assert policy.live_state_word(rate, load).to_bytes(8, "little") == policy.live_state(rate, load)

@@ -13,7 +13,7 @@ def test_whole_numbers(text: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["5.5", "-1", "", "x", "1 2", "1e", "1.5Ki1", "inf", "0x10", "9" * 40, "500m", "٣"])
-def test_what_is_none(text: str) -> None:
+def test_texts_that_are_no_whole_number(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a|negative"):
         quantities.count(text)
 
@@ -34,7 +34,7 @@ def test_memory_with_a_binary_suffix_is_bytes(text: str, unit: int, amount: int)
     assert quantities.amount(text, MiB(unit)) == amount
 
 
-def test_bytes_that_are_no_whole_units() -> None:
+def test_bytes_that_make_no_whole_unit() -> None:
     with pytest.raises(ValueError, match="whole number"):
         quantities.amount("100Mi", MiB(256))
 

@@ -28,7 +28,7 @@ FULL = PodRequest(
 
 
 @pytest.mark.parametrize("pod", [FULL, PodRequest({"a": Request(gpus=1)})])
-def test_the_annotation_holds_everything(pod: PodRequest) -> None:
+def test_the_annotation_reads_back(pod: PodRequest) -> None:
     assert requests.load(requests.dump(pod)) == pod
 
 
@@ -39,8 +39,8 @@ def test_defaults_are_left_out() -> None:
 
 def test_totals() -> None:
     a, b, c = FULL.containers.values()
-    assert [wish.total_memory for wish in (a, b, c)] == [6000, 0, 0]
-    assert [wish.total_cores for wish in (a, b, c)] == [60, 100, 0]
+    assert [request.total_memory for request in (a, b, c)] == [6000, 0, 0]
+    assert [request.total_cores for request in (a, b, c)] == [60, 100, 0]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_totals() -> None:
     ],
     ids=str,
 )
-def test_a_container_of_another_form_is_malformed(container: object) -> None:
+def test_malformed_containers(container: object) -> None:
     with pytest.raises(errors.Malformed):
         requests.load(json.dumps({"version": 1, "containers": {"a": container}}))
 
@@ -84,14 +84,14 @@ def test_a_container_of_another_form_is_malformed(container: object) -> None:
     ],
     ids=lambda text: text[:20],
 )
-def test_another_document_is_malformed(text: str) -> None:
+def test_malformed_documents(text: str) -> None:
     with pytest.raises(errors.Malformed):
         requests.load(text)
 
 
 @pytest.mark.parametrize(
-    "wish", [{"gpu_policy": "x"}, {"use_types": "A100"}, {"use_types": [1]}, {"other": []}, []], ids=str
+    "preferences", [{"gpu_policy": "x"}, {"use_types": "A100"}, {"use_types": [1]}, {"other": []}, []], ids=str
 )
-def test_other_preferences_are_malformed(wish: object) -> None:
+def test_malformed_preferences(preferences: object) -> None:
     with pytest.raises(errors.Malformed):
-        requests.load(json.dumps({"version": 1, "containers": {}, "preferences": wish or {"x": 1}}))
+        requests.load(json.dumps({"version": 1, "containers": {}, "preferences": preferences or {"x": 1}}))

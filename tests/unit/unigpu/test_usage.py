@@ -9,7 +9,7 @@ from unigpu.units import Bytes
 
 
 class File:
-    """A usage file made by hand."""
+    """A usage file, built field by field."""
 
     def __init__(self) -> None:
         self.content = bytearray(usage.SIZE)
@@ -27,25 +27,25 @@ class File:
             struct.pack_into("<4Q", self.content, offset, even, odd, change, 0)
 
 
-def everybody(slot: int) -> bool:
+def all_alive(slot: int) -> bool:
     return True
 
 
-def test_empty_files_are_containers_that_have_not_begun() -> None:
+def test_empty_files_have_no_usage() -> None:
     for content in (b"", bytes(usage.SIZE)):
-        got = usage.unpack(content, 2, everybody)
+        got = usage.unpack(content, 2, all_alive)
         assert [gpu.used for gpu in got.gpus] == [0, 0]
         assert got.processes == ()
 
 
-def test_the_number_of_the_last_change_says_which_word_holds() -> None:
+def test_the_last_change_selects_the_even_or_the_odd_word() -> None:
     file = File()
     file.slot(3, 41, (100, 200, 6), (7, 9, 5))
-    got = usage.unpack(bytes(file.content), 2, everybody)
+    got = usage.unpack(bytes(file.content), 2, all_alive)
     assert got.processes == (usage.ProcessUsage(3, 41, (Bytes(100), Bytes(9))),)
 
 
-def test_the_dead_use_nothing() -> None:
+def test_dead_processes_use_nothing() -> None:
     file = File()
     file.total(0, used=30, peak=50, refused=2)
     file.slot(0, 10, (10, 0, 0))
@@ -65,18 +65,18 @@ def test_the_dead_use_nothing() -> None:
 )
 def test_foreign_files_are_refused(content: bytes, says: str) -> None:
     with pytest.raises(errors.Malformed, match=says):
-        usage.unpack(content, 1, everybody)
+        usage.unpack(content, 1, all_alive)
 
 
-def test_a_file_cut_off_among_the_slots_gives_those_that_are_whole() -> None:
+def test_a_truncated_file_yields_its_complete_slots() -> None:
     file = File()
     file.slot(0, 10, (10, 0, 0))
     file.slot(1, 11, (20, 0, 0))
     cut = bytes(file.content[: usage.SLOTS_OFFSET + usage.SLOT_SIZE + 20])
-    assert [process.pid for process in usage.unpack(cut, 1, everybody).processes] == [10]
+    assert [process.pid for process in usage.unpack(cut, 1, all_alive).processes] == [10]
 
 
-def test_charges_are_those_of_the_account() -> None:
+def test_charges() -> None:
     file = File()
     for gpu, (charged, turn) in enumerate([(7, 0), (2**40, 3), (9, 1)]):
         start = usage.COMPUTE_OFFSET + gpu * usage.COMPUTE_SIZE
@@ -89,7 +89,7 @@ def test_charges_are_those_of_the_account() -> None:
         assert usage.compute(file.content, gpu)[3] is waits
 
 
-def test_totals_of_a_header() -> None:
+def test_totals() -> None:
     file = File()
     file.total(1, used=30, peak=50, refused=2)
     assert usage.totals(bytes(file.content[: usage.SLOTS_OFFSET]), 2) == [0, 30]

@@ -192,7 +192,7 @@ def test_a_pods_own_containers_share_its_room() -> None:
         (text(5, cores=0, policy="x"), "2 problems:"),
         ('{"other": {"cores": 5}}', "no container with a share of a GPU has that name; accepted: main"),
         (text(ceiling=20), "container main: ceiling = 20: below the container's share of 30 %; accepted: 30 to 100"),
-        (text(policy="hard", ceiling=80), "a hard share, 30 % here, is its own ceiling"),
+        (text(policy="hard", ceiling=80), "with policy hard, the ceiling is the share, 30 %"),
         ("1Gi", "1Gi is not KEY=VALUE"),
     ],
 )
@@ -205,8 +205,11 @@ def test_what_is_malformed_or_contradicts_itself(after: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (Request(gpus=1, whole=True), "it has whole GPUs, which nobody else is on, so it is held to no limits"),
-        (Request(gpus=1, memory=MiB(5), isolated=False), "it isn't isolated, so it is held to no limits"),
+        (Request(gpus=1, whole=True), "the container has whole GPUs, so it has no limits to change"),
+        (
+            Request(gpus=1, memory=MiB(5), isolated=False),
+            "isolation is switched off for the container, so it has no limits",
+        ),
     ],
 )
 def test_what_is_not_limited_can_not_be(asked: Request, said: str) -> None:
@@ -301,7 +304,7 @@ MEM = "aliyun.com/gpu-mem"
         ({MEM: 4}, text(cores=10), "cores = 10 %: the pod has no GPU yet"),
         ({MEM: 4, "aliyun.com/gpu-core.percentage": 30}, text(cores=10, ceiling=30), ""),
         ({MEM: 4}, text("x"), "'x' is not a Kubernetes quantity"),
-        ({"nvidia.com/gpu": 1}, text(5), "it has whole GPUs"),
+        ({"nvidia.com/gpu": 1}, text(5), "the container has whole GPUs"),
         ({}, text(5), "the pod has no share of a GPU"),
     ],
 )
