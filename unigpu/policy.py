@@ -1,8 +1,8 @@
 """The policy file: what a container may use, written by the node agent and mapped by libvgpu.
 
-Fixed layout, little endian, 4,096 bytes; `libvgpu/layout.h` has the same in C, and a test pins every offset. The writer
-changes it in place: sequence to odd, body, sequence to the next even number; a reader that sees an odd or a changed
-sequence reads again.
+Fixed layout, little endian, 4,096 bytes; `libvgpu/base/layout.h` has the same in C, and a test pins every offset. The
+writer changes the file in place: it sets the sequence to an odd number, writes the body, and sets the sequence to the
+next even number. A reader that finds an odd sequence, or another one after reading, reads again.
 
     offset  size  field
     0       4     magic "UGPL"

@@ -1,6 +1,6 @@
 """The usage file: what a container's processes use, written by libvgpu and read by the exporter and the node agent.
 
-Fixed layout, little endian; `libvgpu/layout.h` has the same in C, and a test pins every offset. A file of zeros is
+Fixed layout, little endian; `libvgpu/base/layout.h` has the same in C, and a test pins every offset. A file of zeros is
 valid and empty, so the node agent only has to give it its length and make it writable for every user of the container.
 A live process holds a POSIX write lock on the byte `LOCKS_OFFSET + slot`, past the end of the file, where nothing is
 stored. The kernel releases the lock however the process ends, so a reader in another pid namespace can tell live
