@@ -41,7 +41,7 @@ def plan(annotations: Mapping[str, str], wish: Wish) -> Plan:
     """
     asked = _requests(annotations)
     try:
-        had, unreadable = limits.of(annotations, asked), False
+        had, unreadable = limits.from_annotations(annotations, asked), False
     except errors.Malformed:  # it isn't in force, and is replaced
         had, unreadable = {}, True
     wanted = dict(had)
@@ -69,7 +69,7 @@ def shown(annotations: Mapping[str, str]) -> list[str]:
     Raises Denied, Malformed.
     """
     asked = _requests(annotations)
-    wanted = limits.of(annotations, asked)
+    wanted = limits.from_annotations(annotations, asked)
     lines = []
     for name, request in asked.items():
         requested = f", requested: {held_to(request)}" if name in wanted else ""
@@ -84,7 +84,7 @@ def applied(annotations: Mapping[str, str]) -> Applied | None:
     Raises Denied, Malformed.
     """
     says = limits.load_applied(annotations.get(names.ANNOTATION_LIMITS_APPLIED))
-    wanted = limits.of(annotations, _requests(annotations))
+    wanted = limits.from_annotations(annotations, _requests(annotations))
     return says if limits.dump(says.limits) == limits.dump(wanted) else None
 
 

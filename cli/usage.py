@@ -101,7 +101,7 @@ def _tenants(pod: Mapping[str, Any]) -> Iterator[tuple[str, Tenant]]:
         return
     try:
         asked = requests.load(annotations.get(names.ANNOTATION_REQUEST, "")).containers
-        wanted = limits.of(annotations, asked)
+        wanted = limits.from_annotations(annotations, asked)
         applied = limits.load_applied(annotations.get(names.ANNOTATION_LIMITS_APPLIED))
     except errors.Malformed:
         asked, wanted, applied = {}, {}, limits.NOTHING_APPLIED

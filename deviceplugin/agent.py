@@ -306,9 +306,11 @@ class Agent:
             return True
 
     def _write_specs(self, slot: str, folder: Path, decision: Decision) -> None:
-        managed = cdi.managed(self._installed.library, self._installed.preload)
+        managed = cdi.common_edits(self._installed.library, self._installed.preload)
         self._specs.write_common(self._driver.common().plus(managed))
-        self._specs.write(slot, cdi.own(folder).plus(self._driver.own(decision.gpus)).plus(cdi.Edits(env=decision.env)))
+        self._specs.write(
+            slot, cdi.container_edits(folder).plus(self._driver.own(decision.gpus)).plus(cdi.Edits(env=decision.env))
+        )
 
     async def _foresee(self, slots: frozenset[str], turn: object) -> None:
         for pause in _FORESIGHT:

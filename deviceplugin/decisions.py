@@ -81,7 +81,7 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
 
 def limit(node: Node, asked: Request, shares: Sequence[Share]) -> Policy:
     """The container's policy under the node's present mode; the whole GPU where memory isn't enforced."""
-    mode = modes.of_labels(node.labels)
+    mode = modes.from_labels(node.labels)
     decided = policy.build_policy(asked, shares, modes.enforcement(mode, node.labels, asked))
     if decided.memory_enforced:
         return decided

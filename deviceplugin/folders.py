@@ -122,7 +122,7 @@ class Folders:
         try:
             # The totals have the dead in them too, and are little to read.
             most = usage.totals(os.pread(descriptor, usage.SLOTS_OFFSET, 0), len(shares))
-            if not limits.held(shares, most):
+            if not limits.held_memory(shares, most):
                 return {}
             content = os.pread(descriptor, usage.SIZE, 0)
             found = usage.unpack(content, len(shares), lambda slot: _held(descriptor, slot, 1))
@@ -130,7 +130,7 @@ class Folders:
             return {}
         finally:
             os.close(descriptor)
-        return limits.held(shares, [gpu.used for gpu in found.gpus])
+        return limits.held_memory(shares, [gpu.used for gpu in found.gpus])
 
     def in_use(self, pod_uid: str, container: str) -> bool:
         """Whether a program of the container lives that uses its GPUs: each holds a lock on its usage file."""
@@ -196,12 +196,12 @@ def _rewrite(file: Path, wanted: Policy) -> bool:
             raise errors.Malformed(f"policy file has {len(present)} bytes, not {policy.SIZE}")
         (sequence,) = policy.SEQUENCE.unpack_from(present, policy.SEQUENCE_OFFSET)
         content = policy.pack(wanted)
-        if sequence % 2 == 0 and policy.lasting(present) == policy.lasting(content):
+        if sequence % 2 == 0 and policy.guarded(present) == policy.guarded(content):
             return False
         # An odd sequence is an earlier writer's that was killed: it goes on from there.
         writing = sequence | 1
         os.pwrite(descriptor, policy.SEQUENCE.pack(writing), policy.SEQUENCE_OFFSET)
-        for start, end in policy.LASTING:
+        for start, end in policy.GUARDED:
             os.pwrite(descriptor, content[start:end], start)
         os.pwrite(descriptor, policy.SEQUENCE.pack((writing + 1) & 0xFFFFFFFF), policy.SEQUENCE_OFFSET)
         return True

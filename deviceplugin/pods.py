@@ -66,7 +66,7 @@ class Pod:
 
     def wanted(self, request: requests.PodRequest) -> dict[str, limits.Limit]:
         """Limits that people set for its containers. Raises Malformed."""
-        return limits.of(self.annotations, request.containers.keys())
+        return limits.from_annotations(self.annotations, request.containers.keys())
 
     def applied(self) -> limits.Applied:
         """Limits that a node agent put in force. Raises Malformed."""

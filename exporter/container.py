@@ -112,7 +112,7 @@ class Container:
         limits = self._limits
         if limits is None:
             return changed
-        told = self._read_moments(now_ns) if limits.moves else (0.0,) * len(limits.gpus)
+        told = self._read_moments(now_ns) if limits.rate_varies else (0.0,) * len(limits.gpus)
         if changed or told != self._told:
             self._told = told
             self.now = exposition.now(self.granted.gpus, limits, told)
@@ -122,7 +122,7 @@ class Container:
         for _ in range(_TURNS):
             content, again = self._policy.read_bytes(), self._policy.read_bytes()
             sequence = _sequence(content)
-            if not sequence & 1 and sequence == _sequence(again) and policy.lasting(content) == policy.lasting(again):
+            if not sequence & 1 and sequence == _sequence(again) and policy.guarded(content) == policy.guarded(again):
                 break
         else:
             if self._limits is not None:

@@ -56,7 +56,7 @@ def node(document: Json) -> NodeFacts:
             node_gpus = gpus.load(text)
         except errors.Malformed as error:
             problem = str(error)
-    return NodeFacts(metadata["name"], node_gpus, modes.of_labels(labels), modes.gpu_policy(labels), problem)
+    return NodeFacts(metadata["name"], node_gpus, modes.from_labels(labels), modes.gpu_policy(labels), problem)
 
 
 def pod(document: Json) -> PodFacts:

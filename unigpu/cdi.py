@@ -82,7 +82,7 @@ def slot_of(file: str) -> str | None:
     return inner if inner and file == prefix + inner + suffix else None
 
 
-def managed(library: PurePath, preload: PurePath) -> Edits:
+def common_edits(library: PurePath, preload: PurePath) -> Edits:
     """Return the edits that make a container managed: libvgpu, loaded into every program.
 
     NVIDIA_VISIBLE_DEVICES=void makes NVIDIA's runtime hook add nothing; it would add all GPUs, or the wrong one.
@@ -96,7 +96,7 @@ def managed(library: PurePath, preload: PurePath) -> Edits:
     )
 
 
-def own(folder: PurePath) -> Edits:
+def container_edits(folder: PurePath) -> Edits:
     """Return the edits that mount a container's policy and usage files from its folder on the node."""
     return Edits(
         mounts=(

@@ -94,7 +94,7 @@ def parse(text: str, containers: Collection[str]) -> dict[str, Limit]:
     return found
 
 
-def of(annotations: Mapping[str, str], containers: Collection[str]) -> dict[str, Limit]:
+def from_annotations(annotations: Mapping[str, str], containers: Collection[str]) -> dict[str, Limit]:
     """Return the wanted limits of a pod with these annotations; empty without the annotation.
 
     Raises Unreadable (a Malformed).
@@ -199,7 +199,7 @@ def shares(request: Request, allocated: Sequence[Share], limit: Limit | None) ->
     )
 
 
-def held(effective_shares: Sequence[Share], used: Sequence[Bytes]) -> dict[GpuUuid, MiB]:
+def held_memory(effective_shares: Sequence[Share], used: Sequence[Bytes]) -> dict[GpuUuid, MiB]:
     """Return the MiB in use, rounded up, on each GPU where that exceeds the share. `used` is in the shares' order."""
     return {
         share.gpu: MiB(-(-amount // BYTES_PER_MIB))
@@ -237,7 +237,7 @@ def accounted(
     applied = NOTHING_APPLIED
     ignored = []
     try:
-        wanted = of(annotations, requests.keys())
+        wanted = from_annotations(annotations, requests.keys())
     except errors.Malformed as error:
         ignored.append(str(error))
     try:
@@ -250,13 +250,13 @@ def accounted(
 def _reserved_shares(
     request: Request, allocated: Sequence[Share], wanted: Limit | None, applied: Applied, name: str
 ) -> tuple[Share, ...]:
-    held_memory = applied.held.get(name, {})
+    held = applied.held.get(name, {})
     wanted_shares = shares(request, allocated, wanted)
     applied_shares = shares(request, allocated, applied.limits.get(name))
     return tuple(
         dataclasses.replace(
             one,
-            memory=max(one.memory, other.memory, held_memory.get(one.gpu, MiB(0))),
+            memory=max(one.memory, other.memory, held.get(one.gpu, MiB(0))),
             cores=max(one.cores, other.cores),
         )
         for one, other in zip(wanted_shares, applied_shares, strict=True)

@@ -49,7 +49,7 @@ class Enforcement:
     cores: bool
 
 
-def of_labels(labels: Mapping[str, str]) -> NodeMode:
+def from_labels(labels: Mapping[str, str]) -> NodeMode:
     """Return the node's mode. unigpu's label wins over Alibaba's; a label with an unknown value is ignored."""
     for label in (names.LABEL_MODE, names.LABEL_ACK_SCHEDULE):
         value = labels.get(label)

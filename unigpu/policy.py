@@ -51,7 +51,7 @@ LIVE_STATE_OFFSET = 64
 """Offset within a GPU's entry."""
 LIVE_STATE = struct.Struct("<II")
 FRESH_NS = 1_000_000_000
-LASTING = (
+GUARDED = (
     (0, SEQUENCE_OFFSET),
     (SEQUENCE_OFFSET + SEQUENCE.size, HEARTBEAT_OFFSET),
     *(
@@ -91,7 +91,7 @@ class Policy:
     priority: int = 0
 
     @property
-    def moves(self) -> bool:
+    def rate_varies(self) -> bool:
         """Whether the container's rate can differ from its share: it borrows, or yields to a higher priority."""
         return self.cores_enforced and (self.compute is ComputePolicy.SOFT or self.priority > 0)
 
@@ -145,9 +145,9 @@ def pack(policy: Policy, sequence: int = 0) -> bytes:
     return bytes(content)
 
 
-def lasting(content: bytes) -> bytes:
+def guarded(content: bytes) -> bytes:
     """Return the parts of a file's content that the sequence guards, so that two files compare without live state."""
-    return b"".join([content[start:end] for start, end in LASTING])
+    return b"".join([content[start:end] for start, end in GUARDED])
 
 
 def live_state(current_rate: float, neighbour_load: float) -> bytes:

@@ -32,7 +32,7 @@ def read(file: Path) -> Policy:
     for _ in range(TURNS):
         content, again = file.read_bytes(), file.read_bytes()
         sequence = sequence_of(content)
-        if not sequence & 1 and sequence == sequence_of(again) and policy.lasting(content) == policy.lasting(again):
+        if not sequence & 1 and sequence == sequence_of(again) and policy.guarded(content) == policy.guarded(again):
             return policy.unpack(content)
     raise Busy(f"policy file {file} is being written all the time")
 
@@ -49,12 +49,12 @@ def rewrite(file: Path, wanted: Policy) -> bool:
             raise errors.Malformed(f"policy file has {len(present)} bytes, not {policy.SIZE}")
         sequence = sequence_of(present)
         content = policy.pack(wanted)
-        if sequence % 2 == 0 and policy.lasting(present) == policy.lasting(content):
+        if sequence % 2 == 0 and policy.guarded(present) == policy.guarded(content):
             return False
         # An odd sequence is an earlier writer's that was killed: it goes on from there.
         writing = sequence | 1
         os.pwrite(descriptor, policy.SEQUENCE.pack(writing), policy.SEQUENCE_OFFSET)
-        for start, end in policy.LASTING:
+        for start, end in policy.GUARDED:
             os.pwrite(descriptor, content[start:end], start)
         os.pwrite(descriptor, policy.SEQUENCE.pack((writing + 1) & 0xFFFFFFFF), policy.SEQUENCE_OFFSET)
         return True

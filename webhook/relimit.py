@@ -67,7 +67,7 @@ def at_creation(annotations: Annotations, wishes: Mapping[str, Request]) -> list
     if not wishes:
         return [] if not text.strip() else [Problem("", limits.FIELD, text, NO_SHARE, "no such annotation")]
     try:
-        wanted = limits.of(annotations, wishes)
+        wanted = limits.from_annotations(annotations, wishes)
     except limits.Unreadable as error:
         return list(error.problems)
     return [
@@ -85,7 +85,7 @@ def judge(pod: Item, before: Annotations, after: Annotations, rules: Rules) -> C
     if not wishes:
         return Change(tuple(at_creation(after, {})))
     try:
-        wanted = limits.of(after, wishes)
+        wanted = limits.from_annotations(after, wishes)
     except limits.Unreadable as error:
         return Change(error.problems)
     had = _readable(before, wishes)
@@ -311,6 +311,6 @@ def _allocation(annotations: Annotations) -> Allocation | None:
 def _readable(annotations: Annotations, wishes: Mapping[str, Request]) -> Limits:
     """The limits so far; none where they can't be read, which then aren't in force either."""
     try:
-        return limits.of(annotations, wishes)
+        return limits.from_annotations(annotations, wishes)
     except errors.Malformed:
         return {}

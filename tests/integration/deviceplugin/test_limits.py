@@ -138,7 +138,7 @@ async def test_refused(machine: Machine, text: str, says: str) -> None:
     await until(lambda: machine.log.read_text().count("limits refused") == 2, "its successor refuses it too")
     assert len(told(machine)) == 1
     assert applied(machine, pod) is None
-    assert policy.lasting((machine.folder(pod) / "policy").read_bytes()) == policy.lasting(before)
+    assert policy.guarded((machine.folder(pod) / "policy").read_bytes()) == policy.guarded(before)
     assert granted(machine, pod) == (4096, 50)
 
 

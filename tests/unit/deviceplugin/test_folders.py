@@ -180,7 +180,7 @@ def test_spec_is_removed_only_by_its_owner(tmp_path: Path) -> None:
     specs = Specs(tmp_path / "cdi")
     assert specs.slots() == []
     first, second = tmp_path / "first", tmp_path / "second"
-    specs.write("slot-0001", cdi.own(first))
+    specs.write("slot-0001", cdi.container_edits(first))
     (tmp_path / "cdi" / "nvidia.json").touch()
     assert specs.slots() == ["slot-0001"]
     assert specs.owner("slot-0001") == first
@@ -197,8 +197,8 @@ def test_spec_is_removed_only_by_its_owner(tmp_path: Path) -> None:
 def test_spec_that_says_the_same_is_not_written_again(tmp_path: Path) -> None:
     specs = Specs(tmp_path)
     for write, name in (
-        (lambda path: specs.write("slot-0001", cdi.own(path)), cdi.file_name("slot-0001")),
-        (lambda path: specs.write_common(cdi.managed(path, path)), cdi.COMMON_FILE),
+        (lambda path: specs.write("slot-0001", cdi.container_edits(path)), cdi.file_name("slot-0001")),
+        (lambda path: specs.write_common(cdi.common_edits(path, path)), cdi.COMMON_FILE),
     ):
         write(tmp_path / "one")
         inode = (tmp_path / name).stat().st_ino

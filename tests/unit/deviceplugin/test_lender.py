@@ -46,7 +46,7 @@ class Container:
         if not self.policy.exists():
             self.policy.write_bytes(content)
         with self.policy.open("r+b") as file:
-            for start, end in policy.LASTING:
+            for start, end in policy.GUARDED:
                 file.seek(start)
                 file.write(content[start:end])
             file.seek(policy.SEQUENCE_OFFSET)

@@ -9,8 +9,8 @@ from unigpu import cdi, errors, names
 from unigpu.cdi import DeviceNode, Edits, Mount
 
 FOLDER = PurePosixPath("/var/lib/unigpu/containers/uid/main")
-OWN = cdi.own(FOLDER)
-MANAGED = cdi.managed(PurePosixPath("/lib/libvgpu-1.so"), PurePosixPath("/lib/ld.so.preload"))
+OWN = cdi.container_edits(FOLDER)
+MANAGED = cdi.common_edits(PurePosixPath("/lib/libvgpu-1.so"), PurePosixPath("/lib/ld.so.preload"))
 
 
 def test_device_is_named_by_the_first_slot() -> None:

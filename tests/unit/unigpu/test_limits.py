@@ -260,7 +260,7 @@ MANY = to_bytes(MiB(3000))
     ],
 )
 def test_memory_held_beyond_a_limit(effective_shares: list[Share], used: list[Bytes], held: dict[GpuUuid, MiB]) -> None:
-    assert limits.held(effective_shares, used) == held
+    assert limits.held_memory(effective_shares, used) == held
 
 
 @pytest.mark.parametrize(

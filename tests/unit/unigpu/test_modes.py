@@ -26,7 +26,7 @@ LABELS = {
 @pytest.mark.parametrize("case", LABELS)
 def test_of_labels(case: str) -> None:
     labels, expected = LABELS[case]
-    assert modes.of_labels(labels) is expected
+    assert modes.from_labels(labels) is expected
 
 
 @pytest.mark.parametrize(

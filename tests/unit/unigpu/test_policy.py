@@ -80,11 +80,11 @@ def test_live_state_is_left_out_of_a_comparison() -> None:
     for gpu in (0, 1):
         start = policy.live_state_offset(gpu)
         content[start : start + policy.LIVE_STATE.size] = policy.live_state(12.5 * (gpu + 1), 70)
-    assert policy.lasting(bytes(content)) == policy.lasting(policy.pack(given))
+    assert policy.guarded(bytes(content)) == policy.guarded(policy.pack(given))
     assert policy.unpack(bytes(content)) == given
     assert [policy.read_live_state(bytes(content), gpu) for gpu in (0, 1)] == [(12.5, 70), (25, 70)]
     other = policy.Policy((GPU, policy.GpuLimit(SECOND, Bytes(1), Percent(0), Percent(0))), True, True)
-    assert policy.lasting(policy.pack(other)) != policy.lasting(policy.pack(given))
+    assert policy.guarded(policy.pack(other)) != policy.guarded(policy.pack(given))
 
 
 @pytest.mark.parametrize(("rate", "load"), [(0, 0), (1, 99.99), (100, 1600), (33.333, 0.004)])

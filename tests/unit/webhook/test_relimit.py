@@ -383,9 +383,9 @@ class Tenant:
 
     def is_followed(self) -> None:
         annotations = self.pod["metadata"]["annotations"]
-        wanted = limits.of(annotations, ["main"])
+        wanted = limits.from_annotations(annotations, ["main"])
         (self.force,) = limits.shares(self.asked, [self.share], wanted.get("main"))
-        held = limits.held([self.force], [to_bytes(MiB(self.used))])
+        held = limits.held_memory([self.force], [to_bytes(MiB(self.used))])
         annotations[APPLIED] = limits.dump_applied(limits.Applied(wanted, {"main": held}))
 
 
