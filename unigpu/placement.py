@@ -181,13 +181,13 @@ class _Search:
         if len(options) < request.gpus:
             return
         linked = request.whole or self.policy is PlacementPolicy.TOPOLOGY
-        sets = _linked(options, request.gpus) if linked else itertools.combinations(options, request.gpus)
+        sets = _sets_by_links(options, request.gpus) if linked else itertools.combinations(options, request.gpus)
         for chosen in sets:
             yield tuple(option.share for option in sorted(chosen, key=lambda option: option.state.gpu.index))
 
     def _options(self, name: str, request: Request) -> list[_Option]:
         """Return the GPUs that can take the container's share along with the pod's other shares, the best first."""
-        own = self._own() if self.chosen else {}
+        own = self._own_shares() if self.chosen else {}
         found: list[tuple[GpuState, Share, GpuUsage, int]] = []
         for state in self.node.gpus:
             if fit.check_fit(state, request, self.pod.preferences, self.shares_per_gpu) is not None:
@@ -209,7 +209,7 @@ class _Search:
         options.sort(key=lambda option: option.rank)
         return options
 
-    def _own(self) -> dict[GpuUuid, list[_Entry]]:
+    def _own_shares(self) -> dict[GpuUuid, list[_Entry]]:
         """Return the pod's shares of each GPU so far, in the order in which its containers start."""
         own: dict[GpuUuid, list[_Entry]] = {}
         for name, request in self.pod.containers.items():
@@ -256,22 +256,22 @@ def _additional_demand(share: Share, before: GpuUsage, after: GpuUsage) -> int:
     return memory + cores + after.shares - before.shares
 
 
-def _linked(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]:
+def _sets_by_links(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]:
     """Yield sets of `count` GPUs: by their weakest link, then by the sum of their links, then by their ranks."""
     if math.comb(len(options), count) <= MAX_SETS:
         sets = list(itertools.combinations(options, count))
     else:
-        grown = dict.fromkeys(_grown(options, seed, count) for seed in range(len(options)))
+        grown = dict.fromkeys(_grow_set(options, seed, count) for seed in range(len(options)))
         sets = [tuple(options[number] for number in numbers) for numbers in grown]
     table = {
         (one.state.gpu.uuid, other.state.gpu.uuid): fit.link(one.state.gpu, other.state.gpu)
         for one, other in itertools.combinations(options, 2)
     }
-    sets.sort(key=lambda chosen: _quality(chosen, table))
+    sets.sort(key=lambda chosen: _link_quality(chosen, table))
     yield from sets
 
 
-def _grown(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
+def _grow_set(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
     """Return the positions of `count` options: `seed`, then repeatedly the GPU with the best links to the set."""
 
     chosen = [seed]
@@ -290,7 +290,7 @@ def _grown(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-def _quality(
+def _link_quality(
     chosen: tuple[_Option, ...], table: Mapping[tuple[GpuUuid, GpuUuid], int]
 ) -> tuple[int, int, tuple[tuple[int, ...], ...]]:
     links = [table[one.state.gpu.uuid, other.state.gpu.uuid] for one, other in itertools.combinations(chosen, 2)]
