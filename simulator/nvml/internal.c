@@ -6,7 +6,10 @@
 
 enum {
     SLOTS = 320,
+    SLOT_DRIVER_CONTROL = 32, /* a command by number, with a buffer for its answer */
     SLOT_DEVICE_BY_INDEX = 81,
+    SLOT_RESET = 168,
+    SLOT_BEFORE_RESET = 197, /* takes a device and nothing else */
     SLOT_COMPUTE_PROCESSES = 213,
     SLOT_GRAPHICS_PROCESSES = 214,
     SLOT_SERVER_PROCESSES = 215,
@@ -76,6 +79,27 @@ static nvmlReturn_t not_supported(void *unused1, void *unused2, void *unused3, v
     return NVML_ERROR_NOT_SUPPORTED;
 }
 
+/* Resets GPUs that no process uses: their error counts are zero afterwards. */
+static nvmlReturn_t reset(void *count, void *devices, void *statuses, void *unused) {
+    (void)unused;
+    nvmlReturn_t result = NVML_SUCCESS;
+    for (unsigned i = 0; i < (unsigned)(uintptr_t)count; i++) {
+        nvmlDevice_t device = ((nvmlDevice_t *)devices)[i];
+        nvmlReturn_t status = device_check(device);
+        unsigned users = 0;
+        if (status == NVML_SUCCESS && nvmlDeviceGetComputeRunningProcesses_v3(device, &users, NULL) != NVML_SUCCESS) {
+            status = NVML_ERROR_IN_USE;
+        }
+        if (status == NVML_SUCCESS) {
+            __atomic_store_n(&device->card->ecc_corrected, 0, __ATOMIC_RELAXED);
+            __atomic_store_n(&device->card->ecc_uncorrected, 0, __ATOMIC_RELAXED);
+        }
+        ((unsigned *)statuses)[i] = status;
+        result = status == NVML_SUCCESS ? result : status;
+    }
+    return result;
+}
+
 nvmlReturn_t nvmlInternalGetExportTable(const void **table, const void *id) {
     static const unsigned char known[16] = {0xc4, 0xfe, 0x3e, 0x6c, 0xc9, 0x8f, 0x6c, 0x4e,
                                             0xa3, 0x27, 0xee, 0x69, 0x6e, 0x12, 0xf7, 0xc4};
@@ -90,6 +114,9 @@ nvmlReturn_t nvmlInternalGetExportTable(const void **table, const void *id) {
     }
     slots[0].bytes = sizeof slots;
     slots[SLOT_DEVICE_BY_INDEX].call = device_by_index;
+    slots[SLOT_DRIVER_CONTROL].call = not_supported;
+    slots[SLOT_RESET].call = reset;
+    slots[SLOT_BEFORE_RESET].call = not_supported;
     slots[SLOT_COMPUTE_PROCESSES].call = compute_processes;
     slots[SLOT_HOST_LINK_GENERATION].call = host_link_generation;
     slots[SLOT_SPARSE_MODE].call = not_supported;

@@ -22,7 +22,7 @@ void capture_guard_end(capture_guard *guard);
 capture_guard *capture_guard_find(uint64_t id);
 /* Whether synchronising, or work in the legacy stream, would disturb a capture: invalidates it and returns the error. */
 CUresult capture_forbids_sync(CUcontext context);
-/* The same for calls that are unsafe in any capture, such as allocations. */
+/* The same for calls that are unsafe in any capture, such as allocations and queries of events and streams. */
 CUresult capture_forbids_unsafe(void);
 
 #endif

@@ -98,6 +98,7 @@ static CUresult add(recorder *base, CUstream stream, const op *work) {
 
 static void end_capture(capture *ended) {
     capture_guard_end(&ended->base.guard);
+    ended->graph->captures--;
     for (int i = 0; i < ended->member_count; i++) {
         ended->members[i]->capture = NULL;
         free(ended->tails[i].nodes);
@@ -187,6 +188,7 @@ static CUresult begin(CUstream handle, CUgraph graph, const CUgraphNode *needs, 
         free(made);
         return result;
     }
+    made->graph->captures++;
     capture_guard_begin(&made->base.guard);
     return CUDA_SUCCESS;
 }

@@ -27,7 +27,8 @@ struct CUgraph_st {
     object object;
     CUgraphNode first, last;
     size_t count;
-    bool owned; /* by a child node */
+    bool owned;        /* by a child node */
+    unsigned captures; /* that record into it */
     unsigned launches; /* that wait to be run, of one that is ready to */
     user_ref *users;
 };

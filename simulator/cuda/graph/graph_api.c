@@ -18,7 +18,7 @@ CUresult cuGraphCreate(CUgraph *graph, unsigned int flags) {
 CUresult cuGraphDestroy(CUgraph graph) {
     NEED_DRIVER();
     NEED_GRAPH(graph);
-    NEED(!graph->owned, CUDA_ERROR_INVALID_VALUE);
+    NEED(!graph->owned && !graph->captures, CUDA_ERROR_INVALID_VALUE);
     graph_end(graph);
     return CUDA_SUCCESS;
 }
@@ -216,6 +216,7 @@ CUresult cuGraphDestroyNode(CUgraphNode node) {
     NEED_DRIVER();
     NEED_NODE(node);
     CUgraph graph = node->graph;
+    NEED(!graph->captures, CUDA_ERROR_INVALID_VALUE);
     CUgraphNode before = NULL;
     for (CUgraphNode each = graph->first; each; each = each->next) {
         unneed(each, node);

@@ -18,7 +18,7 @@ static CUgraphNode in_copy(CUgraph copy, CUgraphNode original) {
 CUresult graph_copy(CUgraph original, CUgraph *copy) {
     CUgraph made = graph_new();
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
-    CUresult result = CUDA_SUCCESS;
+    CUresult result = user_refs_copy(&made->users, original->users);
     for (CUgraphNode node = original->first; node && result == CUDA_SUCCESS; node = node->next) {
         op work = node->work;
         if (work.kind == OP_KERNEL && work.as.kernel.parameters) {

@@ -44,6 +44,13 @@ CUresult user_refs_remove(user_ref **list, CUuserObject user, unsigned count) {
     return CUDA_ERROR_INVALID_VALUE;
 }
 
+CUresult user_refs_copy(user_ref **to, const user_ref *from) {
+    for (; from; from = from->next) {
+        NEED_OK(user_refs_add(to, from->object, from->count, false));
+    }
+    return CUDA_SUCCESS;
+}
+
 void user_refs_drop(user_ref **list) {
     while (*list) {
         user_ref *each = *list;
@@ -56,7 +63,8 @@ void user_refs_drop(user_ref **list) {
 CUresult cuUserObjectCreate(CUuserObject *object_out, void *pointer, CUhostFn destroy, unsigned int initial_refcount,
                             unsigned int flags) {
     NEED_DRIVER();
-    NEED(object_out && destroy && initial_refcount && flags == CU_USER_OBJECT_NO_DESTRUCTOR_SYNC,
+    NEED(object_out && destroy && initial_refcount && initial_refcount <= INT32_MAX &&
+             flags == CU_USER_OBJECT_NO_DESTRUCTOR_SYNC,
          CUDA_ERROR_INVALID_VALUE);
     CUuserObject made = object_new(KIND_USER, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);

@@ -14,6 +14,8 @@ typedef struct user_ref {
 /* Adds references to the list; `moved`: they are the caller's, given away. */
 CUresult user_refs_add(user_ref **list, CUuserObject user, unsigned count, bool moved);
 CUresult user_refs_remove(user_ref **list, CUuserObject user, unsigned count);
+/* Adds references to everything in the list `from`, with the same counts. */
+CUresult user_refs_copy(user_ref **to, const user_ref *from);
 /* Drops every reference in the list. */
 void user_refs_drop(user_ref **list);
 

@@ -8,10 +8,13 @@
 
 CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
     NEED_CONTEXT(current);
-    NEED(free_bytes && total, CUDA_ERROR_INVALID_VALUE);
     const sim_gpu *card = current->device->card;
-    *free_bytes = sim_memory_free_bytes(sim_driver.machine, current->device->gpu);
-    *total = card->total_memory - card->reserved_memory;
+    if (free_bytes) {
+        *free_bytes = sim_memory_free_bytes(sim_driver.machine, current->device->gpu);
+    }
+    if (total) {
+        *total = card->total_memory - card->reserved_memory;
+    }
     return CUDA_SUCCESS;
 }
 
@@ -47,6 +50,9 @@ CUresult cuMemAllocManaged(CUdeviceptr *pointer, size_t bytes, unsigned int flag
 CUresult cuMemFree_v2(CUdeviceptr pointer) {
     NEED_DRIVER();
     extent found;
+    if (!pointer) {
+        return CUDA_SUCCESS;
+    }
     NEED(heap_find(pointer, &found), CUDA_ERROR_INVALID_VALUE);
     NEED_OK(capture_forbids_unsafe());
     if (found.context) {

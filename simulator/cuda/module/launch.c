@@ -27,8 +27,7 @@ static CUresult check(const op *work, CUcontext current) {
     NEED(grid[0] <= 2147483647U && grid[1] <= 65535 && grid[2] <= 65535, CUDA_ERROR_INVALID_VALUE);
     NEED(block[0] <= 1024 && block[1] <= 1024 && block[2] <= 64, CUDA_ERROR_INVALID_VALUE);
     NEED(block[0] * block[1] * block[2] <= 1024, CUDA_ERROR_INVALID_VALUE);
-    unsigned most = (unsigned)(function->max_dynamic_shared ? function->max_dynamic_shared : 49152);
-    NEED(work->as.kernel.shared <= most, CUDA_ERROR_INVALID_VALUE);
+    NEED(work->as.kernel.shared <= (unsigned)function->max_dynamic_shared, CUDA_ERROR_INVALID_VALUE);
     return CUDA_SUCCESS;
 }
 
@@ -54,7 +53,9 @@ static uint64_t blocks_at_once(const sim_profile *profile, unsigned threads, uns
 
 int kernel_blocks_per_multiprocessor(CUfunction function, int threads, size_t shared) {
     const sim_profile *profile = function->module->context->device->profile;
-    if (shared > (size_t)profile->shared_kib_optin << 10 || threads > 1024) {
+    bool opted_in = function->max_dynamic_shared > DEFAULT_SHARED;
+    size_t most = opted_in ? (size_t)profile->shared_kib_optin << 10 : DEFAULT_SHARED;
+    if (shared > most || threads > 1024) {
         return 0;
     }
     return (int)(blocks_at_once(profile, (unsigned)threads, (unsigned)shared) / (uint64_t)profile->multiprocessors);

@@ -29,6 +29,7 @@ CUresult module_add_function(CUmodule module, const char *name, size_t length, C
     CUfunction added = object_new(KIND_FUNCTION, sizeof *added);
     NEED(added, CUDA_ERROR_OUT_OF_MEMORY);
     added->module = module;
+    added->max_dynamic_shared = DEFAULT_SHARED;
     added->next = module->functions;
     module->functions = added;
     added->name = strndup(name, length);

@@ -4,6 +4,8 @@
 
 #include "simulator/cuda/core/context.h"
 
+enum { DEFAULT_SHARED = 48 << 10 }; /* bytes of shared memory that a block has without opting in to more */
+
 struct CUfunc_st {
     object object;
     CUmodule module;

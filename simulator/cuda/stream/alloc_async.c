@@ -5,6 +5,10 @@
 #include "simulator/cuda/stream/queue.h"
 
 static CUresult alloc(CUmemoryPool pool, CUstream stream, size_t bytes, CUdeviceptr *pointer) {
+    if (!bytes) {
+        *pointer = 0; /* and that may be freed */
+        return CUDA_SUCCESS;
+    }
     if (!stream->capture) {
         return pool_alloc(pool, bytes, pointer);
     }
@@ -19,14 +23,14 @@ static CUresult alloc(CUmemoryPool pool, CUstream stream, size_t bytes, CUdevice
 
 CUresult cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool, CUstream handle) {
     NEED_STREAM(stream, handle);
-    NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
+    NEED(pointer, CUDA_ERROR_INVALID_VALUE);
     NEED_POOL(pool);
     return alloc(pool, stream, bytes, pointer);
 }
 
 CUresult cuMemAllocAsync(CUdeviceptr *pointer, size_t bytes, CUstream handle) {
     NEED_STREAM(stream, handle);
-    NEED(pointer && bytes, CUDA_ERROR_INVALID_VALUE);
+    NEED(pointer, CUDA_ERROR_INVALID_VALUE);
     CUmemoryPool pool = pool_current(stream->context->device);
     NEED(pool, CUDA_ERROR_OUT_OF_MEMORY);
     return alloc(pool, stream, bytes, pointer);
@@ -35,6 +39,9 @@ CUresult cuMemAllocAsync(CUdeviceptr *pointer, size_t bytes, CUstream handle) {
 CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream handle) {
     NEED_STREAM(stream, handle);
     extent found;
+    if (!pointer) {
+        return CUDA_SUCCESS;
+    }
     NEED(heap_find(pointer, &found) && found.base == pointer, CUDA_ERROR_INVALID_VALUE);
     op work = {.kind = OP_FREE, .as.free = pointer};
     if (!stream->capture) {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "simulator/cuda/core/capture_guard.h"
 #include "simulator/cuda/stream/queue.h"
 #include "simulator/cuda/stream/run.h"
 
@@ -59,13 +60,18 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
     return cuEventRecordWithFlags(event, stream, CU_EVENT_RECORD_DEFAULT);
 }
 
-CUresult cuEventQuery(CUevent event) {
-    NEED_DRIVER();
-    NEED(object_is(event, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);
+static CUresult query(CUevent event) {
     NEED(!event->capture, CUDA_ERROR_CAPTURED_EVENT);
     NEED(!lost(event), CUDA_ERROR_UNKNOWN);
     fence *point = event->fence;
     return !point || (fence_is_signalled(point) && point->at_ns <= sim_now_ns()) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+}
+
+CUresult cuEventQuery(CUevent event) {
+    NEED_DRIVER();
+    NEED(object_is(event, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);
+    NEED_OK(capture_forbids_unsafe());
+    return query(event);
 }
 
 CUresult cuEventSynchronize(CUevent event) {
@@ -89,8 +95,8 @@ CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
     NEED(object_is(start, KIND_EVENT) && object_is(end, KIND_EVENT), CUDA_ERROR_INVALID_HANDLE);
     NEED(start->fence && end->fence && start->context == end->context, CUDA_ERROR_INVALID_HANDLE);
     NEED(!((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING), CUDA_ERROR_INVALID_HANDLE);
-    NEED_OK(cuEventQuery(start));
-    NEED_OK(cuEventQuery(end));
+    NEED_OK(query(start));
+    NEED_OK(query(end));
     *milliseconds = (float)((double)((int64_t)(end->fence->at_ns - start->fence->at_ns)) / 1e6);
     return CUDA_SUCCESS;
 }

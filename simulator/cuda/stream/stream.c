@@ -34,6 +34,9 @@ CUstream stream_new(CUcontext context, unsigned flags, int priority, bool usual)
 /* The stream leaves its context, and this world, when its work is done. */
 void stream_end(CUstream stream) {
     CUcontext context = stream->context;
+    if (stream->capture) { /* at once: the capture may end before the stream's work does */
+        stream->capture->ops->leave(stream->capture, stream);
+    }
     pthread_mutex_lock(&stream->lock);
     bool busy = stream->has_thread;
     __atomic_store_n(&stream->closing, true, __ATOMIC_RELEASE);
@@ -41,9 +44,6 @@ void stream_end(CUstream stream) {
     pthread_mutex_unlock(&stream->lock);
     if (busy) {
         return; /* its thread comes here when it has nothing left to do */
-    }
-    if (stream->capture) {
-        stream->capture->ops->leave(stream->capture, stream);
     }
     pthread_mutex_lock(&context->lock);
     for (CUstream *link = &context->streams; *link; link = &(*link)->next) {

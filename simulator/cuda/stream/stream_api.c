@@ -47,6 +47,7 @@ CUresult cuStreamQuery(CUstream handle) {
     if (stream == current->legacy) {
         NEED_OK(capture_forbids_sync(current));
     }
+    NEED_OK(capture_forbids_unsafe());
     return stream_idle(stream) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 

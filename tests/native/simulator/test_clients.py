@@ -83,6 +83,16 @@ def test_nvidia_smi(machine: "Machine", busy: int) -> None:
     assert query.splitlines() == ["0, 1386, 24576", "1, 0, 24576"]
 
 
+def test_nvidia_smi_resets_an_unused_gpu(machine: "Machine", busy: int) -> None:
+    machine.command("inject", "--gpu", "1", "--ecc-corrected", "3")
+    refused = subprocess.run(
+        [SMI, "-r", "-i", "0"], env=machine.environment(), capture_output=True, text=True, timeout=120
+    )
+    assert (refused.returncode, refused.stdout.strip()) == (19, "GPU reset unavailable: In use by another client")
+    assert "was successfully reset" in output(machine, SMI, "-r", "-i", "1")
+    assert json.loads(machine.command("show", "--json"))["gpus"][1]["ecc_corrected"] == 0
+
+
 def test_gpustat(machine: "Machine", busy: int) -> None:
     seen = json.loads(output(machine, PYTHON / "gpustat", "--json"))
     assert [gpu["memory.used"] for gpu in seen["gpus"]] == [1386, 0]

@@ -14,7 +14,7 @@ RUNTIMES = {"address": "libasan.so", "undefined": "libubsan.so"}
 OPTIONS = {"ASAN_OPTIONS": "detect_leaks=0:exitcode=99", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=99"}
 
 
-@pytest.mark.parametrize("program", ["bindings", "families", "launches"])
+@pytest.mark.parametrize("program", ["bindings", "families", "launches", "rules"])
 @pytest.mark.parametrize("kind", RUNTIMES)
 def test_nothing_to_say(machine: "Machine", sanitized: Path, clients: Path, kind: str, program: str) -> None:
     machine.create("--profile", "a100-40")

@@ -1,0 +1,179 @@
+"""Rules of real drivers that programs depend on, one function for each. Prints what each one saw as JSON."""
+
+import ctypes
+import json
+import threading
+from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
+
+cuda = ctypes.CDLL("libcuda.so.1")
+GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
+PTX = b""".version 8.0
+.target sm_80
+.address_size 64
+.visible .entry nothing() { ret; }
+"""
+HOST_FUNCTION = ctypes.CFUNCTYPE(None, c_void_p)
+HOST_NOTHING = HOST_FUNCTION(lambda _: None)
+context = c_void_p()
+
+
+def ok(status):
+    assert status == 0, status
+
+
+def stream(flags=1):
+    made = c_void_p()
+    ok(cuda.cuStreamCreate(byref(made), flags))
+    return made
+
+
+def event():
+    made = c_void_p()
+    ok(cuda.cuEventCreate(byref(made), 0))
+    return made
+
+
+def memory_info_without_outputs():
+    """cuMemGetInfo takes NULL for either output."""
+    free, total = c_size_t(), c_size_t()
+    statuses = [
+        cuda.cuMemGetInfo_v2(byref(free), None),
+        cuda.cuMemGetInfo_v2(None, byref(total)),
+        cuda.cuMemGetInfo_v2(None, None),
+    ]
+    return [*statuses, 0 < free.value < total.value]
+
+
+def in_thread(call, mode):
+    """What the call returns in another thread, which has this capture mode."""
+    answers = []
+
+    def run():
+        ok(cuda.cuCtxSetCurrent(context))
+        ok(cuda.cuThreadExchangeStreamCaptureMode(byref(c_int(mode))))
+        answers.append(call())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return answers[0]
+
+
+def queries_while_another_thread_captures():
+    """By capture mode and the other thread's mode: what queries of events and streams return, then its end."""
+    seen = {}
+    for name, capture, other in [
+        ("global, global", GLOBAL, GLOBAL),
+        ("global, relaxed", GLOBAL, RELAXED),
+        ("thread-local, global", THREAD_LOCAL, GLOBAL),
+    ]:
+        found = []
+        for query, handle in ((cuda.cuEventQuery, event()), (cuda.cuStreamQuery, stream())):
+            captured, graph = stream(), c_void_p()
+            ok(cuda.cuStreamBeginCapture_v2(captured, capture))
+            found.append(in_thread(lambda query=query, handle=handle: query(handle), other))
+            found.append(cuda.cuStreamEndCapture(captured, byref(graph)))
+        seen[name] = found
+    return seen
+
+
+def user_objects_live_as_long_as_their_graphs():
+    """How often the destructor ran after the end of the graph, of its clone, and of the executable graph."""
+    calls = []
+    destroy = HOST_FUNCTION(calls.append)
+    kept, graph, clone, ready = c_void_p(), c_void_p(), c_void_p(), c_void_p()
+    ok(cuda.cuUserObjectCreate(byref(kept), c_void_p(7), destroy, 1, 1))
+    ok(cuda.cuGraphCreate(byref(graph), 0))
+    ok(cuda.cuGraphRetainUserObject(graph, kept, 1, 1))
+    ok(cuda.cuGraphClone(byref(clone), graph))
+    ok(cuda.cuGraphInstantiateWithFlags(byref(ready), graph, c_uint64(0)))
+    seen = []
+    for end, handle in ((cuda.cuGraphDestroy, graph), (cuda.cuGraphDestroy, clone), (cuda.cuGraphExecDestroy, ready)):
+        ok(end(handle))
+        seen.append(len(calls))
+    return seen
+
+
+def a_graph_in_capture_cannot_be_destroyed():
+    """What destroying it returns, whether a broken capture then ends cleanly, and whether the driver still works."""
+    captured, graph = stream(), c_void_p()
+    ok(cuda.cuStreamBeginCapture_v2(captured, GLOBAL))
+    ok(cuda.cuStreamGetCaptureInfo_v2(captured, byref(c_int()), None, byref(graph), None, None))
+    refused = cuda.cuGraphDestroy(graph)
+    unsafe = cuda.cuMemAlloc_v2(byref(c_uint64()), c_size_t(16))
+    ended = cuda.cuStreamEndCapture(captured, byref(c_void_p()))
+    return [refused, unsafe, ended, cuda.cuGraphDestroy(graph), cuda.cuCtxSynchronize()]
+
+
+def a_joined_stream_may_be_destroyed():
+    """The end of a capture whose joined stream was destroyed, while a thread of the driver still served that stream."""
+    origin, recorded = stream(), event()
+    seen = []
+    for _ in range(20):
+        joined = stream()
+        ok(cuda.cuLaunchHostFunc(joined, HOST_NOTHING, None))
+        ok(cuda.cuStreamSynchronize(joined))
+        ok(cuda.cuStreamBeginCapture_v2(origin, RELAXED))
+        ok(cuda.cuEventRecord(recorded, origin))
+        ok(cuda.cuStreamWaitEvent(joined, recorded, 0))
+        ok(cuda.cuStreamDestroy_v2(joined))
+        seen.append(cuda.cuStreamEndCapture(origin, byref(c_void_p())))
+    return sorted(set(seen))
+
+
+def nothing_allocated_and_freed():
+    """Allocations of 0 bytes in stream order succeed, and what they return can be freed; cuMemAlloc refuses them."""
+    pool, pointer = c_void_p(), c_uint64(5)
+    ok(cuda.cuDeviceGetDefaultMemPool(byref(pool), 0))
+    return [
+        cuda.cuMemAllocAsync(byref(pointer), c_size_t(0), None),
+        cuda.cuMemFreeAsync(pointer, None),
+        cuda.cuMemAllocFromPoolAsync(byref(pointer), c_size_t(0), pool, None),
+        cuda.cuMemFree_v2(pointer),
+        cuda.cuMemAlloc_v2(byref(pointer), c_size_t(0)),
+    ]
+
+
+def shared_memory_needs_opting_in():
+    """Launch, and blocks by occupancy: with 48 KiB, a byte more, the same after opting in; then with 0 bytes."""
+    module, function, blocks = c_void_p(), c_void_p(), c_int()
+    ok(cuda.cuModuleLoadData(byref(module), PTX))
+    ok(cuda.cuModuleGetFunction(byref(function), module, b"nothing"))
+
+    def attempt(shared):
+        ok(cuda.cuOccupancyMaxActiveBlocksPerMultiprocessor(byref(blocks), function, 32, c_size_t(shared)))
+        return [cuda.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, shared, None, None, None), blocks.value > 0]
+
+    seen = [attempt(48 << 10), attempt((48 << 10) + 1)]
+    ok(cuda.cuFuncSetAttribute(function, 8, 64 << 10))
+    seen.append(attempt((48 << 10) + 1))
+    ok(cuda.cuFuncSetAttribute(function, 8, 0))
+    return [*seen, cuda.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 16, None, None, None)]
+
+
+def names_of_null():
+    """Lookups by a name of NULL are refused."""
+    module, found = c_void_p(), c_void_p()
+    ok(cuda.cuModuleLoadData(byref(module), PTX))
+    return [
+        cuda.cuModuleGetFunction(byref(found), module, None),
+        cuda.cuModuleGetGlobal_v2(byref(c_uint64()), None, module, None),
+        cuda.cuGetProcAddress_v2(None, byref(found), 12000, c_uint64(0), None),
+        cuda.cuModuleLoad(byref(module), None),
+    ]
+
+
+ok(cuda.cuInit(0))
+ok(cuda.cuDevicePrimaryCtxRetain(byref(context), 0))
+ok(cuda.cuCtxSetCurrent(context))
+RULES = [
+    memory_info_without_outputs,
+    queries_while_another_thread_captures,
+    user_objects_live_as_long_as_their_graphs,
+    nothing_allocated_and_freed,
+    shared_memory_needs_opting_in,
+    names_of_null,
+    a_joined_stream_may_be_destroyed,
+    a_graph_in_capture_cannot_be_destroyed,
+]
+print(json.dumps({rule.__name__: rule() for rule in RULES}))

@@ -1,0 +1,49 @@
+"""Rules of real drivers that programs depend on: what programs/rules.py saw of each."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Machine
+
+PROGRAM = Path(__file__).with_name("programs") / "rules.py"
+INVALID_VALUE, UNSUPPORTED, INVALIDATED = 1, 900, 901
+
+
+@pytest.fixture
+def seen(machine: "Machine") -> dict[str, Any]:
+    machine.create("--profile", "a100-40")
+    done = subprocess.run(
+        [sys.executable, PROGRAM], env=machine.environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_outputs_names_and_sizes(seen: dict[str, Any]) -> None:
+    assert seen["memory_info_without_outputs"] == [0, 0, 0, True]
+    assert seen["names_of_null"] == [INVALID_VALUE] * 4
+    assert seen["nothing_allocated_and_freed"] == [0, 0, 0, 0, INVALID_VALUE]
+    with_48_kib, one_more, opted_in = [0, True], [INVALID_VALUE, False], [0, True]
+    assert seen["shared_memory_needs_opting_in"] == [with_48_kib, one_more, opted_in, INVALID_VALUE]
+
+
+def test_captures(seen: dict[str, Any]) -> None:
+    assert seen["queries_while_another_thread_captures"] == {
+        "global, global": [UNSUPPORTED, INVALIDATED] * 2,
+        "global, relaxed": [0] * 4,
+        "thread-local, global": [0] * 4,
+    }
+    assert seen["a_graph_in_capture_cannot_be_destroyed"] == [INVALID_VALUE, UNSUPPORTED, INVALIDATED, INVALID_VALUE, 0]
+    assert seen["a_joined_stream_may_be_destroyed"] == [INVALIDATED]
+
+
+def test_user_objects(seen: dict[str, Any]) -> None:
+    after_graph, after_clone, after_executable = 0, 0, 1
+    assert seen["user_objects_live_as_long_as_their_graphs"] == [after_graph, after_clone, after_executable]
