@@ -67,7 +67,7 @@ CUresult cuMemFree_v2(CUdeviceptr pointer) {
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr pointer) {
     NEED_CONTEXT(current);
     extent found;
-    NEED(heap_find(pointer, &found), CUDA_ERROR_NOT_FOUND);
+    NEED(heap_find(pointer, &found) || host_find(pointer, &found), CUDA_ERROR_NOT_FOUND);
     if (base) {
         *base = found.base;
     }

@@ -8,6 +8,7 @@ struct CUmemPoolHandle_st {
     bool destroyed; /* its allocations live on */
     device *device;
     struct heap *heap;
+    unsigned access[SIM_MAX_GPUS]; /* CUmemAccess_flags of each device, by ordinal */
     CUmemPoolProps properties;
     int reuse[4]; /* by attribute */
     uint64_t threshold;
@@ -19,6 +20,7 @@ static CUmemoryPool pool_new(device *chosen, const CUmemPoolProps *properties) {
     if (made) {
         made->device = chosen;
         made->properties = *properties;
+        made->access[chosen - sim_driver.devices] = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
         made->heap = heap_new(chosen, NULL, made);
         for (int i = 0; i < 4; i++) {
             made->reuse[i] = 1;
@@ -156,6 +158,11 @@ CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *map, size_
     for (size_t i = 0; i < count; i++) {
         NEED(map[i].location.type == CU_MEM_LOCATION_TYPE_DEVICE && device_at(map[i].location.id),
              CUDA_ERROR_INVALID_DEVICE);
+        bool own = device_at(map[i].location.id) == pool->device;
+        NEED(!own || map[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE, CUDA_ERROR_INVALID_VALUE);
+    }
+    for (size_t i = 0; i < count; i++) {
+        pool->access[map[i].location.id] = map[i].flags;
     }
     return CUDA_SUCCESS;
 }
@@ -164,9 +171,8 @@ CUresult cuMemPoolGetAccess(CUmemAccess_flags *flags, CUmemoryPool mem_pool, CUm
     NEED_DRIVER();
     NEED_POOL(mem_pool);
     NEED(flags && location && location->type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
-    device *asked = device_at(location->id);
-    NEED(asked, CUDA_ERROR_INVALID_DEVICE);
-    *flags = asked == mem_pool->device ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    NEED(device_at(location->id), CUDA_ERROR_INVALID_DEVICE);
+    *flags = (CUmemAccess_flags)mem_pool->access[location->id];
     return CUDA_SUCCESS;
 }
 

@@ -33,7 +33,7 @@ static CUresult linear_side(CUdeviceptr base, size_t x, size_t y, size_t z, size
     CUdeviceptr first = base + offset;
     bool fits = type == CU_MEMORYTYPE_HOST      ? true
                 : type == CU_MEMORYTYPE_UNIFIED ? reaches(first, bytes, write)
-                                                : heap_holds(first, bytes, write);
+                                                : heap_holds(first, bytes, write) || host_holds(first, bytes);
     NEED(fits, CUDA_ERROR_INVALID_VALUE);
     *found = (side){at(first), pitch, slice};
     return CUDA_SUCCESS;

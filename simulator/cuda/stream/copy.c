@@ -3,6 +3,7 @@
 
 #include "simulator/cuda/core/capture_guard.h"
 #include "simulator/cuda/memory/heap.h"
+#include "simulator/cuda/memory/host.h"
 #include "simulator/cuda/memory/transfer.h"
 #include "simulator/cuda/stream/queue.h"
 
@@ -32,10 +33,10 @@ static CUdeviceptr host(const void *pointer) {
     return (CUdeviceptr)(uintptr_t)pointer;
 }
 
-/* ---- Linear copies. The named direction must hold: a host pointer is no device pointer. */
+/* ---- Linear copies. The named direction must hold: a host pointer is no device pointer, unless the driver mapped it. */
 
 #define NEED_ON_DEVICE(pointer, bytes, write) \
-    NEED((bytes) == 0 || heap_holds(pointer, bytes, write), CUDA_ERROR_INVALID_VALUE)
+    NEED((bytes) == 0 || heap_holds(pointer, bytes, write) || host_holds(pointer, bytes), CUDA_ERROR_INVALID_VALUE)
 #define NEED_ON_HOST(pointer, bytes) NEED((bytes) == 0 || (pointer), CUDA_ERROR_INVALID_VALUE)
 
 CUresult cuMemcpyHtoD_v2(CUdeviceptr dst_device, const void *src_host, size_t byte_count) {

@@ -17,7 +17,7 @@ INVALID_VALUE, UNSUPPORTED, INVALIDATED = 1, 900, 901
 
 @pytest.fixture
 def seen(machine: "Machine") -> dict[str, Any]:
-    machine.create("--profile", "a100-40")
+    machine.create("--profile", "a100-40", "--gpus", "2")
     done = subprocess.run(
         [sys.executable, PROGRAM], env=machine.environment(), capture_output=True, text=True, timeout=60
     )
@@ -32,6 +32,11 @@ def test_outputs_names_and_sizes(seen: dict[str, Any]) -> None:
     assert seen["nothing_allocated_and_freed"] == [0, 0, 0, 0, INVALID_VALUE]
     with_48_kib, one_more, opted_in = [0, True], [INVALID_VALUE, False], [0, True]
     assert seen["shared_memory_needs_opting_in"] == [with_48_kib, one_more, opted_in, INVALID_VALUE]
+
+
+def test_memory(seen: dict[str, Any]) -> None:
+    assert seen["mapped_host_memory_is_device_memory"] == [0, 0, 7, 0, [8, 64], INVALID_VALUE]
+    assert seen["pools_remember_access"] == [3, 0, INVALID_VALUE]
 
 
 def test_captures(seen: dict[str, Any]) -> None:

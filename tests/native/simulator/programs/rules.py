@@ -163,6 +163,38 @@ def names_of_null():
     ]
 
 
+def mapped_host_memory_is_device_memory():
+    """Copies to and from mapped host memory, the address range around it, and a copy to other host memory."""
+    host, pointer, base, size = c_void_p(), c_uint64(), c_uint64(), c_size_t()
+    ok(cuda.cuMemHostAlloc(byref(host), c_size_t(64), 2))
+    ok(cuda.cuMemHostGetDevicePointer_v2(byref(pointer), host, 0))
+    there = c_uint64(pointer.value + 8)
+    number, back = c_uint64(7), c_uint64()
+    return [
+        cuda.cuMemcpyHtoD_v2(there, byref(number), c_size_t(8)),
+        cuda.cuMemcpyDtoH_v2(byref(back), there, c_size_t(8)),
+        back.value,
+        cuda.cuMemGetAddressRange_v2(byref(base), byref(size), there),
+        [there.value - base.value, size.value],
+        cuda.cuMemcpyHtoD_v2(c_uint64(ctypes.addressof(back)), byref(number), c_size_t(8)),
+    ]
+
+
+def pools_remember_access():
+    """Access of the last device to a pool of the first, given and revoked; revoking it from the pool's own device."""
+    count, flags, pool = c_int(), c_int(), c_void_p()
+    ok(cuda.cuDeviceGetCount(byref(count)))
+    ok(cuda.cuMemPoolCreate(byref(pool), (c_int * 32)(1, 0, 1, 0)))
+    device, none, both = 1, 0, 3
+    other = (c_int * 2)(device, count.value - 1)
+    seen = []
+    for access in (both, none):
+        ok(cuda.cuMemPoolSetAccess(pool, (c_int * 3)(*other, access), c_size_t(1)) if count.value > 1 else 0)
+        ok(cuda.cuMemPoolGetAccess(byref(flags), pool, other))
+        seen.append(flags.value)
+    return [*seen, cuda.cuMemPoolSetAccess(pool, (c_int * 3)(device, 0, none), c_size_t(1))]
+
+
 ok(cuda.cuInit(0))
 ok(cuda.cuDevicePrimaryCtxRetain(byref(context), 0))
 ok(cuda.cuCtxSetCurrent(context))
@@ -173,6 +205,8 @@ RULES = [
     nothing_allocated_and_freed,
     shared_memory_needs_opting_in,
     names_of_null,
+    mapped_host_memory_is_device_memory,
+    pools_remember_access,
     a_joined_stream_may_be_destroyed,
     a_graph_in_capture_cannot_be_destroyed,
 ]
