@@ -37,6 +37,14 @@ static uint32_t place_of(const struct cost_key *key, const void *context) {
     return (uint32_t)(mixed >> 40) % ROOM;
 }
 
+static void set_learning(struct cost *cost, bool learning) {
+    __atomic_store_n(&cost->learning, learning, __ATOMIC_RELAXED);
+}
+
+static void change_meaning(struct cost *cost) {
+    __atomic_store_n(&cost->meaning, cost->meaning + 1, __ATOMIC_RELAXED);
+}
+
 static void forget_passed(struct cost *cost) {
     cost->passed = 0;
     cost->passed_ns = 0;
@@ -66,8 +74,8 @@ struct cost *cost_cache_find(const struct cost_key *key, void *context) {
     }
     if (found->generation != doubted) {
         found->generation = doubted;
-        found->meaning++;
-        found->learning = false;
+        change_meaning(found);
+        set_learning(found, false);
         __atomic_store_n(&found->tried, 0, __ATOMIC_RELAXED);
         forget(found);
     }
@@ -81,11 +89,11 @@ void cost_cache_forget(const struct cost_key *key) {
         if (!each->taken || memcmp(&each->key, key, sizeof *key) != 0) {
             continue;
         }
-        each->meaning++;
+        change_meaning(each);
         forget(each);
         __atomic_store_n(&each->value, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&each->tried, 0, __ATOMIC_RELAXED);
-        each->learning = false;
+        set_learning(each, false);
     }
     cost_cache_expire_memos();
     mutex_unlock(&lock);
@@ -95,7 +103,7 @@ bool cost_cache_begin_learning(struct cost *cost, uint64_t now) {
     mutex_lock(&lock);
     bool first = !cost->learning && cost->value == 0;
     if (first) {
-        cost->learning = true;
+        set_learning(cost, true);
         cost->asked_at = now;
         __atomic_store_n(&cost->runs_since, 0, __ATOMIC_RELAXED);
         cost->provisional = 0;
@@ -108,7 +116,7 @@ bool cost_cache_begin_learning(struct cost *cost, uint64_t now) {
 void cost_cache_end_learning(struct cost *cost, uint32_t meaning) {
     mutex_lock(&lock);
     if (cost->meaning == meaning) {
-        cost->learning = false;
+        set_learning(cost, false);
     }
     mutex_unlock(&lock);
 }
@@ -168,7 +176,7 @@ int64_t cost_cache_add(struct cost *cost, struct estimate_sample sample, uint32_
     bool clear = estimate_clear(&cost->estimate, sample.at, 0);
     estimate_add(&cost->estimate, sample);
     uint64_t value = estimate_value(&cost->estimate, sample.at);
-    cost->learning = false;
+    set_learning(cost, false);
     if (cost->provisional > 0) {
         missing = (int64_t)(cost->provisional * value) - cost->guessed;
         cost->provisional = 0;

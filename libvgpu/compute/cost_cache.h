@@ -52,7 +52,7 @@ struct cost {
     unsigned tried; /* measurements since the cost was last in doubt; read and written without the lock, roughly */
     unsigned alone; /* so many of the next samples have one launch only: the host was too slow for a run; likewise */
     uint32_t generation;
-    uint32_t meaning; /* how often the key came to mean something else */
+    uint32_t meaning; /* how often the key came to mean something else; read without the lock */
     bool taken, learning;
     bool settled;         /* more samples would hardly change the value; read without the lock */
     uint64_t asked_at;    /* time of the first launch, ns */
@@ -106,6 +106,16 @@ void cost_cache_after_fork(void);
 /* Returns the cost, ns; 0: unknown. */
 static inline uint64_t cost_known(const struct cost *cost) {
     return __atomic_load_n(&cost->value, __ATOMIC_ACQUIRE);
+}
+
+/* Returns whether the key's first launch is being measured. */
+static inline bool cost_is_learning(const struct cost *cost) {
+    return __atomic_load_n(&cost->learning, __ATOMIC_RELAXED);
+}
+
+/* Returns a number that changes when the key comes to mean something else. */
+static inline uint32_t cost_meaning(const struct cost *cost) {
+    return __atomic_load_n(&cost->meaning, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -51,7 +51,7 @@ void first_launch_await(const struct cost *cost, const struct launch_site *site)
     while (cost_known(cost) == 0 && !captures_any()) {
         samples_read(site->context);
         uint64_t now = throttle_clock(), passed = now - begun;
-        if (cost_known(cost) > 0 || !cost->learning) {
+        if (cost_known(cost) > 0 || !cost_is_learning(cost)) {
             return;
         }
         if (passed > LEARN_NS && gpu_time_ready(site->gpu) && !first_runs(cost, now)) {
@@ -88,7 +88,7 @@ struct provisional_charge first_launch_charge(struct cost *cost, struct credit *
     charge.sample = sample_begin(cost, site);
     if (charge.sample == NULL) {
         throttle_end_learning(account, noted_at);
-        cost_cache_end_learning(cost, cost->meaning);
+        cost_cache_end_learning(cost, cost_meaning(cost));
         return charge;
     }
     charge.sample->learning = true;

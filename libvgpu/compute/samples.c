@@ -123,7 +123,7 @@ struct sample *sample_begin(struct cost *cost, const struct launch_site *site) {
     sample->charged = -1;
     sample->learning = false;
     sample->started_at = 0;
-    sample->meaning = cost->meaning;
+    sample->meaning = cost_meaning(cost);
     sample->begun_at = throttle_clock();
     if (!record(sample->before, site->stream)) {
         sample_cancel(sample);
@@ -234,7 +234,7 @@ static void charge_so_far(struct sample *sample, uint64_t now) {
             return;
         }
         sample->started_at = sample->backlogged ? now : sample->ended_at;
-        if (sample->meaning == sample->cost->meaning) {
+        if (sample->meaning == cost_meaning(sample->cost)) {
             __atomic_store_n(&sample->cost->runs_since, sample->started_at, __ATOMIC_RELAXED);
         }
     }
