@@ -15,8 +15,8 @@ static struct mutex contexts;
 static CUcontext primary[DEVICES];
 
 /* Notes the context's cost, or ends the context where it costs more than is left. */
-static CUresult born(struct context_cost *context_cost, CUresult result, CUcontext context,
-                     CUresult (*end)(CUcontext)) {
+static CUresult count_or_end(struct context_cost *context_cost, CUresult result, CUcontext context,
+                             CUresult (*end)(CUcontext)) {
     if (result == CUDA_SUCCESS && !context_cost_measure(context_cost)) {
         end(context);
         result = CUDA_ERROR_OUT_OF_MEMORY;
@@ -36,19 +36,19 @@ static void ended(CUcontext context) {
     cost_cache_doubt();
 }
 
-#define CREATE(call)                                                     \
-    do {                                                                 \
-        struct context_cost context_cost;                                \
-        if (context == NULL)                                             \
-            return call;                                                 \
-        mutex_lock(&contexts);                                           \
-        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                      \
-        if (context_cost_begin(&context_cost, device)) {                 \
-            result = call;                                               \
-            result = born(&context_cost, result, *context, end_created); \
-        }                                                                \
-        mutex_unlock(&contexts);                                         \
-        return result;                                                   \
+#define CREATE(call)                                                             \
+    do {                                                                         \
+        struct context_cost context_cost;                                        \
+        if (context == NULL)                                                     \
+            return call;                                                         \
+        mutex_lock(&contexts);                                                   \
+        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                              \
+        if (context_cost_begin(&context_cost, device)) {                         \
+            result = call;                                                       \
+            result = count_or_end(&context_cost, result, *context, end_created); \
+        }                                                                        \
+        mutex_unlock(&contexts);                                                 \
+        return result;                                                           \
     } while (0)
 
 CUresult hook_cuCtxCreate_v2(__typeof__(&cuCtxCreate_v2) driver, CUcontext *context, unsigned int flags,
@@ -155,7 +155,7 @@ CUresult hook_cuDevicePrimaryCtxRetain(__typeof__(&cuDevicePrimaryCtxRetain) dri
     } else {
         being_made = device;
         result = driver(context, device);
-        result = born(&context_cost, result, *context, end_primary);
+        result = count_or_end(&context_cost, result, *context, end_primary);
         primary[device] = result == CUDA_SUCCESS ? *context : NULL;
     }
     mutex_unlock(&contexts);

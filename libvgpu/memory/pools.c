@@ -26,7 +26,7 @@ static bool freed;
 
 static struct pool pools[MOST];
 
-static bool ask(const struct pool *pool, uint64_t *reserved, uint64_t *used) {
+static bool read_size(const struct pool *pool, uint64_t *reserved, uint64_t *used) {
     if (pool->handle != NULL) {
         return DRIVER(cuMemPoolGetAttribute) != NULL &&
                DRIVER(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, reserved) ==
@@ -85,9 +85,9 @@ static CUdevice device_of(CUmemoryPool handle) {
     return CU_DEVICE_INVALID;
 }
 
-static struct pool *told(struct pool *pool) {
+static struct pool *if_reported(struct pool *pool) {
     uint64_t reserved, used;
-    return pool != NULL && pool->gpu != NO_GPU && ask(pool, &reserved, &used) ? pool : NULL;
+    return pool != NULL && pool->gpu != NO_GPU && read_size(pool, &reserved, &used) ? pool : NULL;
 }
 
 struct pool *pools_find(CUmemoryPool handle) {
@@ -98,7 +98,7 @@ struct pool *pools_find(CUmemoryPool handle) {
         pool = device >= 0 ? add(handle, device) : NULL;
     }
     mutex_unlock(&lock);
-    return told(pool);
+    return if_reported(pool);
 }
 
 struct pool *pools_of_graphs(CUdevice device) {
@@ -108,13 +108,13 @@ struct pool *pools_of_graphs(CUdevice device) {
         pool = add(NULL, device);
     }
     mutex_unlock(&lock);
-    return told(pool);
+    return if_reported(pool);
 }
 
 /* Counts the size that the driver reports. False, and nothing is changed, where that is more than is left. */
 static bool follow(struct pool *pool) {
     uint64_t reserved, used;
-    if (pool->gone || !ask(pool, &reserved, &used)) {
+    if (pool->gone || !read_size(pool, &reserved, &used)) {
         return true;
     }
     if (reserved > pool->counted && quota_try(pool->gpu, reserved - pool->counted) == QUOTA_REFUSED) {
@@ -140,7 +140,7 @@ static void end_if_over(struct pool *pool) {
     }
 }
 
-static void look(int gpu) {
+static void refresh(int gpu) {
     for (struct pool *pool = pools; pool < pools + MOST; pool++) {
         end_if_over(pool);
         if (pool->taken && pool->gpu == gpu && pool->counted > 0) {
@@ -151,7 +151,7 @@ static void look(int gpu) {
 
 void pools_refresh(int gpu) {
     mutex_lock(&lock);
-    look(gpu);
+    refresh(gpu);
     mutex_unlock(&lock);
 }
 
@@ -250,7 +250,7 @@ bool pool_begin_growth(struct pool *pool, struct pool_growth *growth, uint64_t b
     uint64_t reserved, used, whole = 0;
     mutex_lock(&lock);
     for (int turn = 0; turn < 2; turn++) {
-        uint64_t idle = ask(pool, &reserved, &used) && reserved > used ? reserved - used : 0;
+        uint64_t idle = read_size(pool, &reserved, &used) && reserved > used ? reserved - used : 0;
         uint64_t need = bytes > idle ? bytes - idle : 0;
         if (!pages_whole(need, &whole)) {
             break;
@@ -261,7 +261,7 @@ bool pool_begin_growth(struct pool *pool, struct pool_growth *growth, uint64_t b
         if (answer != QUOTA_REFUSED) {
             return true;
         }
-        look(pool->gpu);
+        refresh(pool->gpu);
     }
     mutex_unlock(&lock);
     return false;

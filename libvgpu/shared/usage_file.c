@@ -71,24 +71,24 @@ static bool is_current(struct vgpu_usage *view) {
 }
 
 void usage_file_open(struct usage_file *file, const char *path, bool made_by_agent) {
-    const char *shown = path != NULL ? path : "(nameless)";
+    const char *name = path != NULL ? path : "(nameless)";
     struct stat status;
     file->view = NULL;
     file->path = path;
     file->descriptor = open_high(path, made_by_agent ? 0 : O_CREAT);
     if (file->descriptor < 0 || !make_whole(file->descriptor) || status_of(file->descriptor, &status) != 0) {
-        LOG_ONCE(LOG_ERROR, "the usage file %s can't be used: %s: GPU memory is refused", shown, strerror(errno));
+        LOG_ONCE(LOG_ERROR, "the usage file %s can't be used: %s: GPU memory is refused", name, strerror(errno));
         return;
     }
     file->device = status.st_dev;
     file->inode = status.st_ino;
     void *view = mmap(NULL, sizeof *file->view, PROT_READ | PROT_WRITE, MAP_SHARED, file->descriptor, 0);
     if (view == MAP_FAILED) {
-        LOG_ONCE(LOG_ERROR, "the usage file %s can't be mapped: %s: GPU memory is refused", shown, strerror(errno));
+        LOG_ONCE(LOG_ERROR, "the usage file %s can't be mapped: %s: GPU memory is refused", name, strerror(errno));
         return;
     }
     if (!is_current(view)) {
-        LOG_ONCE(LOG_ERROR, "the usage file %s is not of version %u: GPU memory is refused", shown, VGPU_USAGE_VERSION);
+        LOG_ONCE(LOG_ERROR, "the usage file %s is not of version %u: GPU memory is refused", name, VGPU_USAGE_VERSION);
         munmap(view, sizeof *file->view);
         return;
     }

@@ -17,6 +17,6 @@ def built() -> None:
 
 
 @pytest.fixture
-async def card(tmp_path: Path) -> testbed.Gpu:
+async def gpu(tmp_path: Path) -> testbed.Gpu:
     """A machine of one A100."""
     return await testbed.make_gpu(tmp_path, "a100-40")

@@ -19,7 +19,7 @@ def test_each_two_values_of_the_matrix_meet_in_the_part_that_is_run() -> None:
 
 
 def stepped(*levels: tuple[int, int]) -> Series:
-    """Samples every 10 ms of a group 7 that has (percent of the card) for (ms), one after another."""
+    """Samples every 10 ms of a group 7 that has (percent of the GPU) for (ms), one after another."""
     series, at, busy = Series(), 0, 0
     series.add(f"{at} {busy} 7={busy}")
     for percent, length in levels:

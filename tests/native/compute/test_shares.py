@@ -1,7 +1,7 @@
-"""A container has its share of a card and not more, by the card's own books of GPU time.
+"""A container gets its share of a GPU and not more, by the GPU's own record of its time.
 
 Each test runs until its programs have had some GPU time. On a busy machine programs submit late and have less of the
-card, so the lower side is wide; the upper side isn't: nothing that slows a program down may give it more.
+GPU, so the lower side is wide; the upper side isn't: nothing that slows a program down may give it more.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from unigpu.requests import ComputePolicy
 
 MS = 1_000_000
 ABOVE = 5
-"""Percent of the card."""
+"""Percent of the GPU."""
 SAVED = 60 * MS
 """GPU time that a container may have saved before the measurement, or begun in debt in it, ns."""
 GPU_TIME = 400 * MS
@@ -52,40 +52,40 @@ async def assert_holds(watch: testbed.Watch, held: testbed.Container, limit: int
     first, last = await watch.had(held.group, gpu_time)
     share = watch.series.share(held.group, first, last)
     had = watch.series.busy(held.group, last)
-    assert had <= (limit + ABOVE) / 100 * (last - first) + SAVED, f"{share:.1f} % of the card"
+    assert had <= (limit + ABOVE) / 100 * (last - first) + SAVED, f"{share:.1f} % of the GPU"
     assert share >= limit / 3
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-async def test_a_share_is_held_on_an_idle_card(card: testbed.Gpu, tmp_path: Path, pattern: str) -> None:
+async def test_a_share_is_held_on_an_idle_gpu(gpu: testbed.Gpu, tmp_path: Path, pattern: str) -> None:
     processes, words = PATTERNS[pattern]
-    async with testbed.container(card, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(card) as watch:
+    async with testbed.container(gpu, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(gpu) as watch:
         await begin(await held.start("load", {"seconds": ENDLESS} | dict(words), processes))
         await assert_holds(watch, held, 30)
 
 
-async def test_each_of_two_containers_has_its_own(card: testbed.Gpu, tmp_path: Path) -> None:
+async def test_each_of_two_containers_has_its_own(gpu: testbed.Gpu, tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         small, large = [
-            await stack.enter_async_context(testbed.container(card, tmp_path / str(limit), testbed.Limit(limit)))
+            await stack.enter_async_context(testbed.container(gpu, tmp_path / str(limit), testbed.Limit(limit)))
             for limit in (20, 60)
         ]
-        watch = await stack.enter_async_context(testbed.watch(card))
+        watch = await stack.enter_async_context(testbed.watch(gpu))
         programs = [(await each.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))[0] for each in (small, large)]
         await begin(programs)
         await assert_holds(watch, small, 20)
         await assert_holds(watch, large, 60)
 
 
-async def test_forks_share_what_their_container_has(card: testbed.Gpu, tmp_path: Path) -> None:
-    async with testbed.container(card, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(card) as watch:
+async def test_forks_share_what_their_container_has(gpu: testbed.Gpu, tmp_path: Path) -> None:
+    async with testbed.container(gpu, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(gpu) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "forks": 8, "seconds": ENDLESS}))
         await assert_holds(watch, held, 30)
 
 
-async def test_a_killed_process_takes_no_share_with_it(card: testbed.Gpu, tmp_path: Path) -> None:
+async def test_a_killed_process_takes_no_share_with_it(gpu: testbed.Gpu, tmp_path: Path) -> None:
     words = {"kernel": 1 * MS, "seconds": ENDLESS}
-    async with testbed.container(card, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(card) as watch:
+    async with testbed.container(gpu, tmp_path / "a", testbed.Limit(30)) as held, testbed.watch(gpu) as watch:
         living = await held.start("load", words, 4)
         await begin(living)
         await watch.had(held.group, 50 * MS)
@@ -96,23 +96,23 @@ async def test_a_killed_process_takes_no_share_with_it(card: testbed.Gpu, tmp_pa
         await assert_holds(watch, held, 30)
 
 
-async def test_a_change_holds_for_a_program_that_runs(card: testbed.Gpu, tmp_path: Path) -> None:
-    async with testbed.container(card, tmp_path / "a", testbed.Limit(80)) as held, testbed.watch(card) as watch:
+async def test_a_change_holds_for_a_program_that_runs(gpu: testbed.Gpu, tmp_path: Path) -> None:
+    async with testbed.container(gpu, tmp_path / "a", testbed.Limit(80)) as held, testbed.watch(gpu) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))
         _, changed = await watch.had(held.group, 100 * MS)
-        testbed.write_policy(held.folder / "policy", card, testbed.Limit(10))
+        testbed.write_policy(held.folder / "policy", gpu, testbed.Limit(10))
         before = watch.series.busy(held.group, changed)
         _, last = await watch.had(held.group, int(before) + 300 * MS)
         assert watch.series.share(held.group, changed, last) <= 40, "as if nothing had changed"
-        testbed.write_policy(held.folder / "policy", card, testbed.Limit(80))
+        testbed.write_policy(held.folder / "policy", gpu, testbed.Limit(80))
         before = watch.series.busy(held.group, last)
         _, end = await watch.had(held.group, int(before) + 600 * MS)
         assert watch.series.share(held.group, last, end) >= 15, "as if nothing had changed back"
 
 
-async def test_an_unlimited_container_never_waits(card: testbed.Gpu, tmp_path: Path) -> None:
+async def test_an_unlimited_container_never_waits(gpu: testbed.Gpu, tmp_path: Path) -> None:
     limit = testbed.Limit(30, 100, ComputePolicy.UNLIMITED)
-    async with testbed.container(card, tmp_path / "a", limit) as held, testbed.watch(card) as watch:
+    async with testbed.container(gpu, tmp_path / "a", limit) as held, testbed.watch(gpu) as watch:
         await begin(await held.start("load", {"kernel": 1 * MS, "seconds": ENDLESS}))
         await watch.had(held.group, GPU_TIME)
         _, waited, waits, waiting = usage.compute((held.folder / "usage").read_bytes().ljust(usage.SIZE, b"\0"), 0)

@@ -41,26 +41,24 @@ class Machine:
             ours["LD_PRELOAD"] = str(LIBRARY)
         return inherited | ours | dict(self.extra) | more
 
-    def trial(self, *cards: tuple[int, int], enforced: bool = True) -> dict[str, str]:
-        """Writes a policy of (card's number, MiB) and an empty usage file; the environment that names them."""
-        self.write_policy(*cards, enforced=enforced)
+    def trial(self, *gpus: tuple[int, int], enforced: bool = True) -> dict[str, str]:
+        """Writes a policy of (index of the GPU, MiB) and an empty usage file; the environment that names them."""
+        self.write_policy(*gpus, enforced=enforced)
         return {names.ENV_TRIAL_POLICY: str(self.policy_file), names.ENV_TRIAL_USAGE: str(self.usage_file)}
 
-    def write_policy(self, *cards: tuple[int, int], enforced: bool = True, sequence: int = 0) -> None:
-        limits = [
-            policy.GpuLimit(self.uuids[index], to_bytes(MiB(mib)), Percent(0), Percent(0)) for index, mib in cards
-        ]
+    def write_policy(self, *gpus: tuple[int, int], enforced: bool = True, sequence: int = 0) -> None:
+        limits = [policy.GpuLimit(self.uuids[index], to_bytes(MiB(mib)), Percent(0), Percent(0)) for index, mib in gpus]
         content = policy.pack(policy.Policy(limits, enforced, False), sequence)
         with self.policy_file.open("r+b" if self.policy_file.exists() else "wb") as file:
             file.write(content)
 
-    def read_usage(self, cards: int = 1) -> usage.Usage:
+    def read_usage(self, gpus: int = 1) -> usage.Usage:
         """All slots taken count as living: whether they do is for the test to know."""
-        return usage.unpack(self.usage_file.read_bytes(), cards, lambda slot: True)
+        return usage.unpack(self.usage_file.read_bytes(), gpus, lambda slot: True)
 
-    def total(self, card: int = 0) -> int:
-        """The card's total as the account has it."""
-        start = usage.TOTALS_OFFSET + card * usage.TOTAL_SIZE
+    def total(self, gpu: int = 0) -> int:
+        """The GPU's total as the account has it."""
+        start = usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE
         return int.from_bytes(self.usage_file.read_bytes()[start : start + 8], "little")
 
     def run(self, *command: str | Path, timeout: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -91,7 +91,9 @@ def test_what_must_be_there_and_what_is_kept(ask: Callable[..., list[list[int]]]
     assert [ask(f"most {cost} 0")[0][0] for cost in costs] == [BURST, BURST, 11 * MS, 11 * MS]
     assert [ask(f"most {cost} 1")[0][0] for cost in costs] == [5 * BURST] * 4
     kept = ask("most 0 1")[0][0]
-    assert all(kept > ask(f"floor {cost}")[0][0] for cost in costs), "whoever thinks a launch dear is served too"
+    assert all(kept > ask(f"floor {cost}")[0][0] for cost in costs), (
+        "a process that estimates a high cost is served too"
+    )
     assert all(ask(f"most {cost} 0") > ask(f"floor {cost}") for cost in costs)
 
 
@@ -142,11 +144,11 @@ def test_time_until_it_is_earned(ask: Callable[..., list[list[int]]]) -> None:
         pytest.param((2, SOFT, 30, 90, 5550, SECOND, 2 * SECOND), 3000, id="soft, by an agent that is gone"),
         pytest.param((2, HARD, 30, 30, 100, SECOND, SECOND), 100, id="yields to another"),
         pytest.param((0, UNLIMITED, 0, 0, 100, SECOND, SECOND), 100, id="an unlimited one of low priority yields too"),
-        pytest.param((2, SOFT, 30, 100, 10000, SECOND, SECOND), 0, id="the whole card is lent"),
+        pytest.param((2, SOFT, 30, 100, 10000, SECOND, SECOND), 0, id="the whole GPU is lent"),
         pytest.param((2, UNLIMITED, 30, 30, 0, 0, SECOND), 0, id="unlimited"),
         pytest.param((1, HARD, 30, 30, 0, 0, SECOND), 0, id="not enforced"),
         pytest.param((2, HARD, 0, 0, 0, 0, SECOND), 0, id="no share said"),
-        pytest.param((2, HARD, 100, 100, 0, 0, SECOND), 0, id="all of the card"),
+        pytest.param((2, HARD, 100, 100, 0, 0, SECOND), 0, id="all of the GPU"),
     ],
 )
 def test_rate(ask: Callable[..., list[list[int]]], policy: tuple[int, ...], rate: int) -> None:
@@ -161,8 +163,8 @@ def test_rate(ask: Callable[..., list[list[int]]], policy: tuple[int, ...], rate
         pytest.param([(0, 700, 0, CLEAR), (0, 500, 0, CLEAR)], 500, id="the lower of two"),
         pytest.param([(0, 500, 1, CLEAR), (0, 700, 1, CLEAR)], 600, id="alone: durations vary with the data"),
         pytest.param([(0, 500, 1, CLEAR), (0, 900, 0, CLEAR)], 500, id="what is exact counts alone"),
-        pytest.param([(0, 500, 1, CONTENDED), (0, 700, 1, CONTENDED)], 500, id="beside others: the shortest"),
-        pytest.param([(0, 600, 1, CLEAR), (SECOND, 500, 1, CONTENDED)], 600, id="those beside others don't count then"),
+        pytest.param([(0, 500, 1, CONTENDED), (0, 700, 1, CONTENDED)], 500, id="next to others: the shortest"),
+        pytest.param([(0, 600, 1, CLEAR), (SECOND, 500, 1, CONTENDED)], 600, id="disturbed ones don't count then"),
         pytest.param([(0, 500, 1, UNCERTAIN), (0, 520, 1, UNCERTAIN)], 510, id="uncertain, and near"),
         pytest.param([(0, 500, 1, UNCERTAIN), (0, 999, 1, UNCERTAIN)], 500, id="uncertain, and far"),
         pytest.param([(0, 500, 1, CLEAR), (9 * SECOND, 700, 1, CLEAR)], 700, id="long ago"),
@@ -195,7 +197,7 @@ def test_what_was_charged_too_much_is_found_once_it_is_known(ask: Callable[..., 
         pytest.param([], (0, 0, 0), id="nothing is known"),
         pytest.param([(0, 500, 1, CONTENDED, 0, 1)] * 2, (0, 0, 0), id="two may be wrong together"),
         pytest.param([(0, 500, 1, CONTENDED, 0, 1)] * 3, (1, 0, 0), id="three agree"),
-        pytest.param([(0, 500, 1, UNCERTAIN, 0, 1)] * 3, (1, 0, 0), id="three agree, and nobody can tell"),
+        pytest.param([(0, 500, 1, UNCERTAIN, 0, 1)] * 3, (1, 0, 0), id="three agree, and others are unknown"),
         pytest.param([(0, 500, 1, CONTENDED, 0, 0)] * 9, (0, 0, 0), id="all may have waited for another's turn"),
         pytest.param([(0, ns, 1, CONTENDED, 0, 1) for ns in (500, 520, 540)], (0, 0, 0), id="too far apart"),
         pytest.param([(0, 9, 1, CONTENDED, 0, 1)] + [(0, 500, 1, CONTENDED, 0, 1)] * 3, (0, 0, 0), id="one is shorter"),

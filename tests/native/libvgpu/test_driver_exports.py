@@ -1,4 +1,4 @@
-"""Every export of the real driver is sorted: hooked, or known to allocate nothing on a card. A new one fails here."""
+"""Every export of the real driver is sorted: hooked, or known to allocate nothing on a GPU. A new one fails here."""
 
 import re
 import subprocess

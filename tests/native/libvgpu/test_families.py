@@ -1,4 +1,4 @@
-"""Each family of allocations is held to the share, and the account is what the card says of the process."""
+"""Each family of allocations is held to the share, and the account agrees with what NVML reports for the process."""
 
 import subprocess
 from collections.abc import Callable
@@ -17,7 +17,7 @@ ON_CARD = (
 
 
 def on_card(machine: Machine, pid: int) -> int:
-    """Bytes that the process has on the card, as the host's NVML says."""
+    """Bytes that the process has on the GPU, as the host's NVML reports."""
     python = ROOT / ".venv/bin/python"
     done = machine.attempt(python, "-W", "ignore", "-c", ON_CARD, machine.uuids[1], str(pid), preload=False)
     assert done.returncode == 0, done.stderr
@@ -54,7 +54,7 @@ def go_on(program: "subprocess.Popen[str]") -> None:
         ("mipmap", mib(3)),
         ("module", mib(3)),
         ("physical", mib(4)),
-        ("beside", mib(4)),
+        ("adjacent", mib(4)),
         ("graph", mib(4)),
     ],
 )

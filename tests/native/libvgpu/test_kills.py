@@ -1,4 +1,4 @@
-"""Processes killed at any instruction cost nobody anything: no byte over the limit, none left behind, nobody waits.
+"""Processes killed at any instruction harm no other: no byte over the limit, none left behind, no wait.
 
 `UNIGPU_SOAK=1` (`make check-races`, `make soak`) asks for the long forms.
 """
@@ -68,7 +68,7 @@ def test_processes_race_and_are_killed(compiled: Callable[..., Path], tmp_path: 
     for part, title in (
         ("dying", "signal to the kernel's end of the process"),
         ("back", "from then until others have what it had"),
-        ("look", "control: the same call when nobody died"),
+        ("look", "control: the same call when no process died"),
     ):
         print(f"{title}: median {said[part + '_median'] / 1000:.0f} µs, worst {said[part + '_worst'] / 1000:.0f} µs")
     assert said["rounds"] >= rounds

@@ -22,10 +22,10 @@ DOORS = (
 
 
 def trial(machine: Machine, cores: int = 0, compute: ComputePolicy = ComputePolicy.HARD) -> dict[str, str]:
-    """A container with that share of the first card's time; 0: not limited."""
+    """A container with that share of the first GPU's time; 0: not limited."""
     environment = machine.trial((0, 0))
-    card = policy.GpuLimit(machine.uuids[0], Bytes(0), Percent(cores), Percent(cores))
-    machine.policy_file.write_bytes(policy.pack(policy.Policy([card], False, cores > 0, compute)))
+    gpu = policy.GpuLimit(machine.uuids[0], Bytes(0), Percent(cores), Percent(cores))
+    machine.policy_file.write_bytes(policy.pack(policy.Policy([gpu], False, cores > 0, compute)))
     machine.usage_file.write_bytes(bytes(usage.SIZE))
     return environment | {"CUDA_VISIBLE_DEVICES": "0"}
 
@@ -38,7 +38,7 @@ def charged(machine: Machine) -> usage.GpuTotals:
 def program(
     machine: Machine, path: Path, *words: str | int, **environment: str
 ) -> Iterator[tuple["subprocess.Popen[str]", Mapping[str, int]]]:
-    """Until it says that the card has done all; with the numbers that it said. It then waits."""
+    """Wait until the program says that the GPU has done everything. Yield it, waiting, and the numbers that it said."""
     started = machine.start(path, *map(str, words), **environment)
     said: dict[str, int] = {}
     try:
@@ -65,16 +65,16 @@ def launches(compiled: Callable[..., Path]) -> Path:
 def test_what_the_kernels_take_is_charged(machine: Machine, launches: Path, door: str, cores: int) -> None:
     with program(machine, launches, door, 20, 3 * MS, **trial(machine, cores)) as (_, said):
         pass
-    card = charged(machine)
+    gpu = charged(machine)
     due = said["done"] * 3 * MS
-    assert due <= card.compute_ns + MS, "nothing escapes"
-    assert card.compute_ns <= due * 1.2 + 5 * MS
-    assert not card.waiting
+    assert due <= gpu.compute_ns + MS, "nothing escapes"
+    assert gpu.compute_ns <= due * 1.2 + 5 * MS
+    assert not gpu.waiting
     if cores == 0:
-        assert (card.waits, card.waited_ns) == (0, 0)
+        assert (gpu.waits, gpu.waited_ns) == (0, 0)
     else:
-        assert 0 < card.waits <= said["done"]
-        assert card.waited_ns > 0
+        assert 0 < gpu.waits <= said["done"]
+        assert gpu.waited_ns > 0
 
 
 @pytest.mark.parametrize("cores", [0, 60])
@@ -142,7 +142,7 @@ def test_an_environment_that_is_no_percentage(machine: Machine, launches: Path, 
     assert done.returncode == 0
 
 
-def test_who_is_killed_while_it_waits_holds_up_nobody(machine: Machine, launches: Path) -> None:
+def test_a_process_killed_while_it_waits_delays_no_other(machine: Machine, launches: Path) -> None:
     environment = trial(machine, 50)
     waiting = [machine.start(launches, "plain", "100000", str(MS), **environment) for _ in range(3)]
     deadline = time.monotonic() + 60
@@ -165,8 +165,8 @@ def test_a_changed_share_is_in_force_for_who_waits(machine: Machine, launches: P
     while not charged(machine).waiting:
         assert time.monotonic() < deadline
     # At 1 % the rest would take minutes.
-    card = policy.GpuLimit(machine.uuids[0], Bytes(0), Percent(0), Percent(0))
-    content = policy.pack(policy.Policy([card], False, False), 2)
+    gpu = policy.GpuLimit(machine.uuids[0], Bytes(0), Percent(0), Percent(0))
+    content = policy.pack(policy.Policy([gpu], False, False), 2)
     with machine.policy_file.open("r+b") as file:
         file.write(content)
     said, complaint = started.communicate("\n", timeout=60)

@@ -17,7 +17,7 @@ exit $status
 
 
 def inside(machine: Machine, *files: str, **environment: str) -> tuple[int, str, str]:
-    """Runs the probe on the first card with those of the machine's files in the container's folder."""
+    """Runs the probe on the first GPU with those of the machine's files in the container's folder."""
     done = machine.attempt(
         *("unshare", "--mount", "--map-root-user", "sh", "-c", INSIDE, PROBE),
         preload=False,
@@ -36,8 +36,8 @@ def test_the_policy_at_its_place_holds(machine: Machine) -> None:
     assert (status, complaint) == (0, "")
     (gpu,) = json.loads(said)["gpus"]
     assert gpu["total_bytes"] == mib(2560)
-    (card,) = usage.unpack((machine.folder / "back").read_bytes(), 1, lambda slot: True).gpus
-    assert (card.peak, card.refused) == (mib(2560), 1)
+    (gpu,) = usage.unpack((machine.folder / "back").read_bytes(), 1, lambda slot: True).gpus
+    assert (gpu.peak, gpu.refused) == (mib(2560), 1)
 
 
 @pytest.mark.parametrize(

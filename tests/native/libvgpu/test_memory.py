@@ -1,4 +1,4 @@
-"""Limits on memory as a program meets them, on a simulated machine of four cards."""
+"""Limits on memory as a program meets them, on a simulated machine of four GPUs."""
 
 import pytest
 

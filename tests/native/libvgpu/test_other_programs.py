@@ -1,4 +1,4 @@
-"""Programs that nobody here wrote, in a container of 7,680 MiB: its limit, its memory, its processes, and no others."""
+"""Programs of others, in a container of 7,680 MiB: its limit, its memory, its processes, and no others."""
 
 import fcntl
 import json
@@ -24,7 +24,7 @@ SMI = CLIENTS / "debian" / "usr" / "lib" / "nvidia" / "current" / "nvidia-smi"
 NVTOP = CLIENTS / "debian" / "usr" / "bin" / "nvtop"
 PROGRAMS = Path(__file__).with_name("programs")
 UNCHANGED = ROOT / "tests/native/simulator/programs"
-LIMIT, CARD, HELD, CONTEXT = 7680, 24576, 1024, 362
+LIMIT, TOTAL, HELD, CONTEXT = 7680, 24576, 1024, 362
 HOLD = """
 import ctypes, sys
 cuda, context, pointer = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(), ctypes.c_uint64()
@@ -72,13 +72,13 @@ def machine_of(folder: Path, tmp_path: Path, *options: str) -> Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Two cards, and a driver of the version that the fetched nvidia-smi is of."""
+    """Two GPUs, and a driver of the version that the fetched nvidia-smi is of."""
     return machine_of(tmp_path / "machine", tmp_path, "--driver-version", "535.261.03", "--cuda-version", "12.2")
 
 
 @pytest.fixture
 def container(machine: Machine) -> Iterator[tuple[dict[str, str], int]]:
-    """Its environment and its process, which holds 1 GiB; a stranger on the same card holds 3,000 MiB."""
+    """Its environment and its process, which holds 1 GiB; a stranger on the same GPU holds 3,000 MiB."""
     trial = machine.trial((0, LIMIT))
     own = machine.start(sys.executable, "-c", HOLD, str(HELD), **trial)
     stranger = machine.start(sys.executable, "-c", HOLD, "3000", LD_PRELOAD="")
@@ -97,7 +97,7 @@ def test_nvidia_smi(machine: Machine, container: tuple[dict[str, str], int]) -> 
     trial, own = container
     table = machine.run(SMI, **trial).stdout
     assert f"{HELD + CONTEXT}MiB /  {LIMIT}MiB" in table
-    assert f"{CARD}MiB / {CARD}MiB" in table, "the other card isn't of this container's policy: nothing to be had"
+    assert f"{TOTAL}MiB / {TOTAL}MiB" in table, "the other GPU isn't of this container's policy: nothing to be had"
     assert re.findall(r"\| +(\d+) +N/A +N/A +(\d+) +C .* (\d+)MiB \|", table) == [("0", str(own), str(HELD + CONTEXT))]
     assert "Function Not Found" not in table
     details = machine.run(SMI, "-q", **trial).stdout

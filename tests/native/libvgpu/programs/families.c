@@ -1,7 +1,7 @@
 /* Takes memory of one family until the driver refuses, says so, and frees it when told: `families FAMILY BYTES`.
  *
  * After each line it waits for one on its input: `full COUNT ERROR`, `half`, `free`. So a test can look from outside at
- * what the process has on the card.
+ * what the process has on the GPU.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,8 +133,8 @@ static CUresult physical_drop(union piece *piece, size_t bytes) {
     return result == CUDA_SUCCESS ? cuMemAddressFree(piece->physical.address, bytes) : result;
 }
 
-/* The card's memory and the host's, mapped side by side, and unmapped in one call. */
-static CUresult beside_take(union piece *piece, size_t bytes) {
+/* Memory of the GPU and of the host, mapped next to each other, and unmapped in one call. */
+static CUresult adjacent_take(union piece *piece, size_t bytes) {
     static const CUmemLocationType types[] = {CU_MEM_LOCATION_TYPE_HOST, CU_MEM_LOCATION_TYPE_DEVICE};
     CUmemGenericAllocationHandle handles[2];
     for (int place = 0; place < 2; place++) {
@@ -157,7 +157,7 @@ static CUresult beside_take(union piece *piece, size_t bytes) {
     return CUDA_SUCCESS;
 }
 
-static CUresult beside_drop(union piece *piece, size_t bytes) {
+static CUresult adjacent_drop(union piece *piece, size_t bytes) {
     return physical_drop(piece, 2 * bytes);
 }
 
@@ -189,12 +189,18 @@ static const struct family {
     CUresult (*take)(union piece *piece, size_t bytes);
     CUresult (*drop)(union piece *piece, size_t bytes);
 } families[] = {
-    {"linear", linear_take, linear_drop},   {"pitch", pitch_take, linear_drop},
-    {"managed", managed_take, linear_drop}, {"async", async_take, async_drop},
-    {"pool", pool_take, async_drop},        {"array", array_take, array_drop},
-    {"volume", volume_take, array_drop},    {"mipmap", mipmap_take, mipmap_drop},
-    {"module", module_take, module_drop},   {"physical", physical_take, physical_drop},
-    {"beside", beside_take, beside_drop},   {"graph", graph_take, graph_drop},
+    {"linear", linear_take, linear_drop},
+    {"pitch", pitch_take, linear_drop},
+    {"managed", managed_take, linear_drop},
+    {"async", async_take, async_drop},
+    {"pool", pool_take, async_drop},
+    {"array", array_take, array_drop},
+    {"volume", volume_take, array_drop},
+    {"mipmap", mipmap_take, mipmap_drop},
+    {"module", module_take, module_drop},
+    {"physical", physical_take, physical_drop},
+    {"adjacent", adjacent_take, adjacent_drop},
+    {"graph", graph_take, graph_drop},
 };
 
 static void say(const char *what, long count, CUresult error) {

@@ -1,4 +1,4 @@
-/* Launches kernels of a known length through one door: `launches WHAT COUNT NS`. Says `done` once the card has done them,
+/* Launches kernels of a known length through one function: `launches WHAT COUNT NS`. Says `done` once the GPU has done them,
  * with the number of kernels, and ends at a line of its input. A WHAT that isn't a door is one of the stories at the end.
  */
 #include <pthread.h>
@@ -118,7 +118,7 @@ static void graph_twin(void) {
 static const struct door {
     const char *name;
     void (*launch)(void);
-} doors[] = {
+} ways[] = {
     {"plain", plain},
     {"plain-twin", twin},
     {"ex", ex},
@@ -289,9 +289,9 @@ int main(int words, char **word) {
     MUST(cuCtxSetCurrent(context));
     MUST(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
     load();
-    for (size_t place = 0; place < sizeof doors / sizeof *doors; place++) {
-        if (strcmp(doors[place].name, word[1]) == 0) {
-            many(doors[place].launch, count);
+    for (size_t place = 0; place < sizeof ways / sizeof *ways; place++) {
+        if (strcmp(ways[place].name, word[1]) == 0) {
+            many(ways[place].launch, count);
         }
     }
     for (size_t place = 0; place < sizeof stories / sizeof *stories; place++) {

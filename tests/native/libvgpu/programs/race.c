@@ -6,8 +6,8 @@
  * Times are printed in ns, and what they are made of: `longest` is the processor time of the longest call, `worst`
  * what the clock said of it, and `late` how many calls took more than 10 ms by the clock, as a process does that others
  * keep from the processor. Without kills the same is a control. Of each kill: `dying` from the signal until the kernel
- * is done with the process; `back` from then until its memory is somebody else's to take; `look` the same call when
- * nobody died.
+ * is done with the process; `back` from then until others can take its memory; `look` the same call when
+ * no process died.
  */
 #include <inttypes.h>
 #include <signal.h>

@@ -197,7 +197,7 @@ static bool same(const void *one, const void *other, size_t bytes) {
     return memcmp(one, other, bytes) == 0;
 }
 
-/* Whether the file is as it was last seen, as far as the victim can have changed it; it is then seen anew. */
+/* Whether the file is as it was last seen, as far as the victim can have changed it; then takes note of it. */
 static bool unchanged(const struct victim *victim) {
     size_t head = offsetof(struct vgpu_usage, slots);
     bool equal = same(file, &seen, head);
@@ -311,7 +311,7 @@ static void end(struct victim *victim) {
     need(!account_take(GPU, 1, LIMIT, true), victim, "over the limit", account_used(GPU));
     account_give(GPU, LIMIT - OWN);
     need(account_used(GPU) == OWN, victim, "in use", account_used(GPU));
-    need(account_used(OTHER_GPU) == 0, victim, "in use of the other card", account_used(OTHER_GPU));
+    need(account_used(OTHER_GPU) == 0, victim, "in use of the other GPU", account_used(OTHER_GPU));
     unsigned count = account_processes(GPU, processes, 4);
     need(count == 1 && processes[0].pid == (uint32_t)getpid(), victim, "processes", count);
     check_sums(victim);
@@ -437,7 +437,7 @@ static int by_length(const void *one, const void *other) {
 
 int main(int words_count, char **words) {
     const struct form *form = NULL;
-    struct victim nobody = {0};
+    struct victim none = {0};
     for (unsigned index = 0; words_count == 5 && index < sizeof forms / sizeof forms[0]; index++) {
         form = strcmp(forms[index].name, words[1]) == 0 ? &forms[index] : form;
     }
@@ -448,7 +448,7 @@ int main(int words_count, char **words) {
     seed = (unsigned)atoi(words[4]);
     map_file();
     stay_here();
-    need(account_take(GPU, OWN, LIMIT, true), &nobody, "can't begin", 0);
+    need(account_take(GPU, OWN, LIMIT, true), &none, "can't begin", 0);
     initial = *file;
     try(form, stride, near);
     in_company = true;

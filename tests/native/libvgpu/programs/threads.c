@@ -42,7 +42,7 @@ static void *work(void *number) {
             }
         }
         if (round % 64 == 0 && (info(&free_bytes, &total) != CUDA_SUCCESS || free_bytes > total)) {
-            return "is told nonsense";
+            return "sees nonsense";
         }
         if (round % 64 == 1 && dlsym(cuda, "cuMemAlloc_v2") != (void *)take) {
             return "finds another function";

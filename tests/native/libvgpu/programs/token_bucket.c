@@ -45,11 +45,11 @@ int main(void) {
             printf("%u\n", token_bucket_class((uint64_t)n[0]));
         } else if (strcmp(what, "rate") == 0) {
             struct policy_compute policy = {.flags = (uint32_t)n[0],
-                                         .compute = (uint32_t)n[1],
-                                         .cores = (uint32_t)n[2],
-                                         .ceiling = (uint32_t)n[3],
-                                         .current_rate = (uint32_t)n[4],
-                                         .heartbeat_ns = (uint64_t)n[5]};
+                                            .compute = (uint32_t)n[1],
+                                            .cores = (uint32_t)n[2],
+                                            .ceiling = (uint32_t)n[3],
+                                            .current_rate = (uint32_t)n[4],
+                                            .heartbeat_ns = (uint64_t)n[5]};
             printf("%u\n", rate_of_policy(&policy, (uint64_t)n[6]));
         } else if (strcmp(what, "sample") == 0) {
             estimate_add(&estimate, (struct estimate_sample){.at = (uint64_t)n[0],

@@ -1,4 +1,4 @@
-/* Somebody else's interposed library: it counts allocations and passes them on to whoever comes next. */
+/* An interposed library of others: it counts allocations and passes them on to the next library. */
 #include <dlfcn.h>
 #include <stdio.h>
 
