@@ -21,7 +21,10 @@ from unigpu import allocations, names, requests
 from unigpu.units import BYTES_PER_MIB
 
 OUT_OF_MEMORY = "CUDA_ERROR_OUT_OF_MEMORY"
-LEGEND = f"* {OUT_OF_MEMORY}. The program sees slightly less than its share because its CUDA context uses part of it."
+LEGEND = (
+    f"* {OUT_OF_MEMORY}. The program can allocate slightly less than its share because its CUDA context uses part"
+    " of it."
+)
 DEMO_NAMESPACE = "unigpu-demo"
 """Namespace of the demo's pods."""
 WIDTH = 160

@@ -13,7 +13,7 @@ PROFILES: Final = {40: "t4", 84: "a40", 108: "a100-40", 132: "h100", 188: "rtxpr
 """Simulated GPUs by their multiprocessors."""
 BLOCK: Final = 256
 BEAT: Final = 1_000_000
-"""Between two looks at how late the host wakes a sleeper, ns."""
+"""Interval at which a sleeper records how late the host wakes it, ns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The row of soft shares: what a neighbour leaves idle is lent, and given back when it returns.
+"""Scenario of soft shares: idle time of a neighbour is lent, and given back when the neighbour returns.
 
-The node agent's own loop tells the containers what they may use.
+The node agent's own loop sets what each container may use.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Swings:
 
 
 async def swing(folder: Path, rounds: int) -> Swings:
-    """A soft container beside one that stops and returns."""
+    """Run a soft container next to one that stops and returns."""
     gpu = await testbed.make_gpu(folder, scenarios.PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         borrower = await stack.enter_async_context(testbed.container(gpu, folder / "borrower", BORROWER))
@@ -88,7 +88,7 @@ async def soft(folder: Path) -> list[scenarios.Row]:
             returned.append(delay(found.series, at, due))
     return [
         scenarios.Row(
-            f"soft 30 % beside 70 %: {name}",
+            f"soft 30 % next to 70 %: {name}",
             criteria.Verdict(max(times) / MS, SOON / MS),
             "ms",
             "each time " + ", ".join(f"{time / MS:.0f}" for time in times),

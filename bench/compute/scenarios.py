@@ -72,7 +72,7 @@ async def unlimited(folder: Path) -> list[Row]:
     spread = max(found[False]) - min(found[False])
     return [
         Row(
-            "not limited, 5 µs: share less than without libvgpu",
+            "no limit, 5 µs: share lost compared with no libvgpu",
             criteria.Verdict(max(bare - managed_share, 0.0), UNLIMITED_POINTS, spread),
             "points",
             f"{managed_share:.2f} %; without {bare:.2f} %, which itself varies by {spread:.2f}",
@@ -180,15 +180,15 @@ class Requests:
     chopped: int
 
 
-async def requests(folder: Path, limit: testbed.Limit | None, beside: testbed.Limit | None) -> Requests:
-    """Requests of a container, alone on the GPU or beside a saturating one."""
+async def requests(folder: Path, limit: testbed.Limit | None, neighbour: testbed.Limit | None) -> Requests:
+    """Measure requests of a container, alone on the GPU or next to a saturating one."""
     gpu = await testbed.make_gpu(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         served = await stack.enter_async_context(testbed.container(gpu, folder / "served", limit))
         asking = (await served.start("requests", REQUEST))[0]
         await asking.ready()
-        if beside is not None:
-            other = await stack.enter_async_context(testbed.container(gpu, folder / "other", beside))
+        if neighbour is not None:
+            other = await stack.enter_async_context(testbed.container(gpu, folder / "other", neighbour))
             await stack.enter_async_context(testbed.lender([served.folder, other.folder]))
             loading = (await other.start("load", {"kernel": NEIGHBOUR_KERNEL, "seconds": 60}))[0]
             await loading.ready()
@@ -214,13 +214,13 @@ def held_back(container: testbed.Container) -> int:
 
 
 async def short_requests(folder: Path) -> list[Row]:
-    """At 30 % beside a saturating 70 %, against the same alone on the GPU."""
+    """Compare requests at 30 % next to a saturating 70 % with the same requests alone on the GPU."""
     alone_there = await requests(folder / "alone", None, None)
     shared = await requests(folder / "shared", testbed.Limit(30), testbed.Limit(70))
     fair = alone_there.p99 + FAIR_QUEUE
     return [
         Row(
-            "short requests at 30 % beside 70 %: p99",
+            "short requests at 30 % next to 70 %: p99",
             criteria.Verdict(shared.p99 / MS, 1.2 * fair / MS),
             "ms",
             f"alone {alone_there.p99 / MS:.2f} ms, fair queue {FAIR_QUEUE / MS:.2f} ms; p50 {shared.p50 / MS:.2f} ms; "

@@ -31,7 +31,7 @@ PATIENCE: Final = 60.0
 
 
 Words = Mapping[str, int | float | str]
-"""What a client is told to do; its keys stand in client.c."""
+"""Arguments of a client; client.c documents the keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +255,7 @@ async def container(gpu: Gpu, folder: Path, limit: Limit | None) -> AsyncIterato
 
 @contextlib.asynccontextmanager
 async def lender(folders: Sequence[Path]) -> AsyncIterator[None]:
-    """The node agent's own loop over these containers' folders, as on a node: it tells each what the others use."""
+    """The node agent's own loop over these containers' folders, which tells each what the others use."""
     loop = Lender()
     loop.see(folders)
     lending = asyncio.create_task(loop.lend())

@@ -1,4 +1,4 @@
-"""Rows of the memory side: what libvgpu adds to allocating, freeing, starting and looking up, beside the bare driver.
+"""Overhead of libvgpu on memory: allocating, freeing, starting and looking up, compared with the bare driver.
 
 One client program on one simulated driver, with and without libvgpu in turn; medians of five.
 """
