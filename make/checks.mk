@@ -33,5 +33,4 @@ soak-cluster: packages cluster native ## check-allocation with 20 rounds
 ##@ Test
 coverage: $(SETUP) ## Branch coverage of the unit tests: the files that aren't fully covered, the least covered last
 	@mkdir -p build
-	$(PYTHON) -m coverage run -m pytest -q tests/unit
-	@$(PYTHON) -m coverage report
+	@$(PYTHON) -m coverage run -m pytest -q tests/unit; status=$$?; $(PYTHON) -m coverage report && exit $$status
