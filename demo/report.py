@@ -147,7 +147,6 @@ def render(rows: Sequence[Row], refusal: str, status: str, steps: Sequence[str],
     _section(console, "Who has which GPU, as `kubectl unigpu status` shows it:", status)
     head = "unigpu stays installed on your cluster, and the pods keep running" if existing else "The cluster stays up"
     _section(console, f"{head}. Next steps:", "\n".join(steps))
-    console.print()
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
