@@ -1,6 +1,6 @@
 """Cost of the node agent's lending loop: CPU time of one round, and percent of a core at its pace.
 
-    python bench/lending.py [--containers N] [--GPUs N]
+    python bench/lending.py [--containers N] [--gpus N]
 
 Containers' folders as the node agent and libvgpu make them, and rounds of the loop in this process; between two
 rounds the accounts are charged as programs would.

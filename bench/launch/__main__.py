@@ -1,7 +1,7 @@
 """Overhead of libvgpu on a launch, and whether launches of several processes slow each other down.
 
-One client on one driver that does nothing, pinned to a processor each, with and without libvgpu in turn; medians of
-seven. The figures are the processor's time, so that others at work on the machine count little.
+The clients run on a driver that does nothing, each pinned to its own CPU, with and without libvgpu in turn; the figures
+are medians of seven. They are CPU time, so that other work on the machine matters little.
 """
 
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "build/bench/launch/launch"
 STUB = ROOT / "build/bench/launch"
 UUID = GpuUuid("GPU-00000000-0000-0000-0000-000000000001")
-"""As stub.c answers it."""
+"""UUID of the GPU in stub.c."""
 SECONDS = "0.4"
 TURNS = 7
 GOAL_NS = 10.0
@@ -35,12 +35,12 @@ process is due to the CPUs, which may be hyper-threads of one core or busy with 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the client is run; one environment for each process."""
+    """A way to run the client, with one environment per process."""
 
     environments: Sequence[Mapping[str, str]]
 
     def measure(self, processors: Sequence[int]) -> float:
-        """Processor's time of a launch, ns: the median over processes pinned to these processors."""
+        """Return the CPU time of a launch, ns: the median over processes pinned to these CPUs."""
         started = [
             subprocess.Popen(
                 ["taskset", "-c", str(processor), CLIENT, SECONDS], env=environment, stdout=subprocess.PIPE, text=True
@@ -51,7 +51,7 @@ class Way:
 
 
 def find_ways(folder: Path, most: int) -> dict[str, Way]:
-    """The ways of running the client, by name, for up to `most` processes."""
+    """Return the ways to run the client, by name, for up to `most` processes."""
     bare = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(STUB)}
     preloaded = bare | {"LD_PRELOAD": str(ROOT / "build/lib/libvgpu.so")}
 
@@ -71,7 +71,7 @@ def find_ways(folder: Path, most: int) -> dict[str, Way]:
 
 
 def main() -> int:
-    """Prints the table; with --strict, 1 where a goal is missed."""
+    """Print the table; with --strict, return 1 if a goal is missed."""
     processors = sorted(os.sched_getaffinity(0))[:4]
     many = len(processors)
     with tempfile.TemporaryDirectory() as folder:
