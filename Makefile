@@ -18,7 +18,7 @@ help: ## Show this list
 	@if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
 	awk -v order='$(HELP_GROUPS)' -v bold="$$bold" -v plain="$$plain" -f make/help.awk Makefile $(sort $(wildcard make/*.mk))
 
-setup: $(SETUP) ## Python environment in .venv, with kubectl-unigpu and unigpu-sim
+setup: $(SETUP) ## Create the Python environment in .venv, with kubectl-unigpu and unigpu-sim
 
 $(SETUP): requirements-dev.lock pyproject.toml
 	@test -e $@ || rm -rf .venv  # what a stopped or another Python's set-up left
@@ -38,7 +38,7 @@ fmt: $(SETUP) ## Format every Python and C file
 	.venv/bin/ruff check --fix .
 	@.venv/bin/clang-format -i $(C_FILES)
 
-lint: $(SETUP) ## Formatting, lint, strict types, import rules
+lint: $(SETUP) ## Check formatting, lint, strict types, and import and include order
 	.venv/bin/ruff format --check .
 	@.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 	.venv/bin/ruff check .
@@ -47,7 +47,7 @@ lint: $(SETUP) ## Formatting, lint, strict types, import rules
 	$(PYTHON) -m lint.include_order
 
 ##@ Test
-packages: ## Debian packages that the cluster and the tests need
+packages: ## Install the Debian packages that the cluster and the tests need
 	@python3 -m demo.packages --tests
 
 test-unit: $(SETUP) ## Unit tests: under a minute, without root, Go or a cluster
@@ -62,9 +62,9 @@ test: packages lint cluster native simulator-sanitized clients bench-compute-pro
 include make/*.mk
 
 ##@ Start here
-demo: ## From nothing to vendors' pods on a real cluster with simulated GPUs, and a table of what each got
+demo: ## Build a local cluster with simulated GPUs, run vendors' pods on it, and show what each got
 	@python3 -m demo
 
 ##@ Local cluster
-metrics: $(SETUP) ## What Prometheus would read from the demo's cluster
+metrics: $(SETUP) ## Print the metrics that Prometheus would scrape from the demo's cluster
 	@$(PYTHON) -m demo.walkthrough build/logs/demo/plan.json metrics

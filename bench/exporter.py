@@ -1,10 +1,10 @@
-"""How long a scrape of the exporter takes, over HTTP, for many shares with a living process in each.
+"""Measure how long a scrape of the exporter takes, over HTTP, for many shares with a living process in each.
 
-    python bench/exporter.py [--shares N] [--GPUs N …]
+    python bench/exporter.py [--shares N] [--gpus N …]
 
-A tree of containers' folders as the node agent and libvgpu make it, one process that holds every container's lock, the
-exporter as it runs on a node, and a client that fetches /metrics. `moving` changes one usage file in a hundred between
-two scrapes. Beside it, the same samples through prometheus-client's own families, in process.
+The benchmark creates a tree of containers' folders as the node agent and libvgpu do, holds every container's lock, runs
+the exporter as on a node, and fetches /metrics. `moving` changes one usage file in a hundred between two scrapes. For
+comparison, `families` passes the same samples through prometheus-client's own families, in process.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SCRAPES = 25
 
 
 class Tree:
-    """Containers' folders, and who lives in them."""
+    """Containers' folders, with the locks of their living processes."""
 
     def __init__(self, root: Path, shares: int, gpus: int) -> None:
         self.files: list[int] = []
@@ -84,14 +84,14 @@ class Tree:
         return descriptor
 
     def change(self, turn: int) -> None:
-        """One usage file in a hundred has another peak now."""
+        """Change the peak in one usage file of a hundred."""
         for descriptor in self.files[turn % 100 :: 100]:
             with mmap.mmap(descriptor, usage.SLOTS_OFFSET) as view:
                 struct.pack_into("<Q", view, usage.TOTALS_OFFSET + 16, turn + 1)
 
 
 def scrape(port: int) -> tuple[float, bytes]:
-    """Seconds, and the page."""
+    """Fetch /metrics; return the seconds that it took, and the page."""
     began = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/metrics")
@@ -104,7 +104,7 @@ def scrape(port: int) -> tuple[float, bytes]:
 
 
 def through_families(page: bytes) -> float:
-    """Seconds that prometheus-client takes for the same samples, labels and values known."""
+    """Return the seconds that prometheus-client takes for the same samples, with labels and values known."""
     known = [
         (family.name, [(list(sample.labels.values()), sample.value) for sample in family.samples], family.samples)
         for family in text_string_to_metric_families(page.decode())
@@ -127,7 +127,7 @@ def through_families(page: bytes) -> float:
 
 
 def measure(shares: int, gpus: int) -> dict[str, float]:
-    """One shape; milliseconds."""
+    """Measure one number of shares and GPUs; milliseconds."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         tree = Tree(Path(folder), shares, gpus)
         arguments = [sys.executable, "-m", "exporter", "--port=0", f"--state-dir={folder}", "--log-json"]
@@ -165,9 +165,9 @@ def measure(shares: int, gpus: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description="How long a scrape of the exporter takes.")
+    parser = argparse.ArgumentParser(description="Measure how long a scrape of the exporter takes.")
     parser.add_argument("--shares", type=int, nargs="+", default=[128, 16_000])
-    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8], help="GPUs of each container")
+    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8], help="GPUs per container")
     given = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

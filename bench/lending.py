@@ -1,9 +1,9 @@
-"""What the node agent's loop costs that lends idle shares: processor time of a look, and percent of a core at its pace.
+"""Cost of the node agent's lending loop: CPU time of one round, and percent of a core at its pace.
 
-    python bench/lending.py [--containers N] [--GPUs N]
+    python bench/lending.py [--containers N] [--gpus N]
 
-Containers' folders as the node agent and libvgpu make them, and the loop's own looks at them in this process; between
-two looks the accounts are charged as programs would.
+Containers' folders as the node agent and libvgpu make them, and rounds of the loop in this process; between two
+rounds the accounts are charged as programs would.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Node:
 
 
 def measure(containers: int, gpus: int, compute: ComputePolicy, *, busy: bool) -> tuple[float, float, float]:
-    """Microseconds of processor time a look, median and least, and looks a second."""
+    """Return microseconds of CPU time per round, median and minimum, and rounds per second."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as root:
         node = Node(Path(root), containers, gpus, compute)
         folders = frozenset(node.folders)
@@ -86,12 +86,12 @@ def measure(containers: int, gpus: int, compute: ComputePolicy, *, busy: bool) -
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description="What the loop costs that lends idle shares.")
+    parser = argparse.ArgumentParser(description="Measure the cost of the node agent's lending loop.")
     parser.add_argument("--containers", type=int, default=128)
     parser.add_argument("--gpus", type=int, default=8)
     given = parser.parse_args()
     print(f"{given.containers} containers on {given.gpus} GPUs; goal: below 2 % of a core")
-    print(f"{'containers are':<24}{'us a look':>12}{'least':>8}{'looks a second':>16}{'% of a core':>14}")
+    print(f"{'containers are':<24}{'us a round':>12}{'min':>8}{'rounds a second':>16}{'% of a core':>14}")
     for compute in (ComputePolicy.SOFT, ComputePolicy.HARD):
         for busy in (True, False):
             micros, least, rate = measure(given.containers, given.gpus, compute, busy=busy)

@@ -248,7 +248,7 @@ def soak(reviews: int, seed: int, tell: Callable[[str], None]) -> Result:
 
     Raises RuntimeError where a client fails.
     """
-    # Not a fork: whoever calls this may have threads.
+    # Don't fork: the calling process may have threads.
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[Seen | None] = context.Queue()
     began = time.monotonic()

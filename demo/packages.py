@@ -52,7 +52,9 @@ def install(packages: Sequence[doctor.Package]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `python3 -m demo.packages [--tests]`; return 0 once nothing is missing."""
-    parser = argparse.ArgumentParser(prog="python3 -m demo.packages", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python3 -m demo.packages", description="Install the missing Debian packages."
+    )
     parser.add_argument("--tests", action="store_true", help="also install packages that only the tests need")
     absent = missing(tests=parser.parse_args(arguments).tests)
     if not absent:

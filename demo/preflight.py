@@ -54,10 +54,11 @@ def plan(environment: Mapping[str, str]) -> Plan:
     if not chosen or Path(chosen).resolve() == local.resolve():
         given = [variable for variable in (*IMAGES.values(), "DRIVER") if environment.get(variable)]
         if given and not problems:
+            one = len(given) == 1
             problems.append(
-                f"{', '.join(given)} only {'applies' if len(given) == 1 else 'apply'} to your own cluster: set KUBECONFIG too, or unset"
-                f" {'it' if len(given) == 1 else 'them'} to use the local cluster, which has its own images and"
-                " simulated GPUs."
+                f"{', '.join(given)} only {'applies' if one else 'apply'} to your own cluster: set KUBECONFIG too, or"
+                f" unset {'it' if one else 'them'} to use the local cluster, which has its own images and simulated"
+                " GPUs."
             )
         if problems:
             raise PreflightError("\n".join(problems))

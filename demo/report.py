@@ -21,7 +21,10 @@ from unigpu import allocations, names, requests
 from unigpu.units import BYTES_PER_MIB
 
 OUT_OF_MEMORY = "CUDA_ERROR_OUT_OF_MEMORY"
-LEGEND = f"* {OUT_OF_MEMORY}. The program sees slightly less than its share because its CUDA context uses part of it."
+LEGEND = (
+    f"* {OUT_OF_MEMORY}. The program can allocate slightly less than its share because its CUDA context uses part"
+    " of it."
+)
 DEMO_NAMESPACE = "unigpu-demo"
 """Namespace of the demo's pods."""
 WIDTH = 160
@@ -144,7 +147,6 @@ def render(rows: Sequence[Row], refusal: str, status: str, steps: Sequence[str],
     _section(console, "Who has which GPU, as `kubectl unigpu status` shows it:", status)
     head = "unigpu stays installed on your cluster, and the pods keep running" if existing else "The cluster stays up"
     _section(console, f"{head}. Next steps:", "\n".join(steps))
-    console.print()
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 

@@ -37,7 +37,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 """Python's packages and Helm agree on no other form."""
 
 _NAMESPACE = "RELEASE-NAMESPACE"
-"""Stands in an expression for the namespace that the chart is installed in."""
+"""Placeholder in expressions for the namespace of the release."""
 _REFERENCE_HEAD = """\
 # Values of the chart
 
@@ -65,7 +65,7 @@ def install(text: str, current: str) -> str:
 
 
 def conditions() -> str:
-    """The webhook's CEL expressions as named templates."""
+    """Return the webhook's CEL expressions as named templates."""
     expressions = {
         "mentionsGpu": configuration.mentions_gpu(),
         "appliedAgain": configuration.applied_again(),
@@ -82,7 +82,7 @@ def conditions() -> str:
 
 
 def reference(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """The reference: one section for each top-level value, one row for each value below it."""
+    """Return the reference: one section for each top-level value, one row for each value below it."""
     sections = [_REFERENCE_HEAD]
     for name, part in schema["properties"].items():
         lines = [f"## {name}", "", part["description"], "", "| value | default | meaning |", "|---|---|---|"]
@@ -111,7 +111,9 @@ def _meaning(schema: Mapping[str, Any]) -> str:
 
 def main() -> int:
     """Write the files, or check them. Returns the exit status."""
-    parser = argparse.ArgumentParser(description="Generates what the chart takes from the rest of the project.")
+    parser = argparse.ArgumentParser(
+        description="Generate the parts of the chart that come from the rest of the project."
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file isn't current")
     check = parser.parse_args().check
     number = version(PROJECT.read_text())

@@ -37,7 +37,9 @@ NAMES: Mapping[str, str] = {
     r"demo[./](ground|tour)\b": "preflight, walkthrough",
     r"bench[./]compute[./](ground|rows|judge|books)\b|bench[./]awake\b": "testbed, scenarios, criteria, cpu_spinner",
     # Native parts.
-    r"\blibvgpu/(?!README)\w+\.[ch]\b(?<!libvgpu/names\.h)": "the file's folder: libvgpu/base, compute, memory, …",
+    r"(?<!bench/)\blibvgpu/(?!README)\w+\.[ch]\b(?<!libvgpu/names\.h)": (
+        "the file's folder: libvgpu/base, compute, memory, …"
+    ),
     r"\bhooks_(old|table|info|wait|limit|physical|import)\b": "hooks/legacy, nvml_export_table, mem_info, sync, …",
     r"\b(births|doors|learning|helper)\.[ch]\b": "context_cost, resolve, first_launch, poller",
     # Metrics.

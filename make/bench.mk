@@ -3,7 +3,7 @@
 .PHONY: bench bench-memory
 bench: bench-memory
 ##@ Benchmarks
-bench-memory: native build/bench/memory build/bench/race ## What libvgpu adds to memory calls, compared with the bare driver
+bench-memory: native build/bench/memory build/bench/race ## Overhead of libvgpu on memory calls, compared with the bare driver
 	$(PYTHON) bench/libvgpu/memory.py
 
 build/bench/memory: bench/libvgpu/memory.c
@@ -27,11 +27,11 @@ bench-compute: native $(BENCH_COMPUTE) ## Compute shares, waits and lending, jud
 	$(PYTHON) -m bench.compute
 
 ##@ Minutes to hours
-soak-compute: native $(BENCH_COMPUTE) ## bench-compute with every cell of the matrix: an hour and more
+soak-compute: native $(BENCH_COMPUTE) ## bench-compute with every cell of the matrix: more than an hour
 	$(PYTHON) -m bench.compute --full
 
 ##@ One promise, one check
-check-compute: native $(BENCH_COMPUTE) ## A container has its share of GPU time and not more, however it launches
+check-compute: native $(BENCH_COMPUTE) ## A container gets its share of GPU time and no more, however it launches kernels
 	$(NATIVE_CHECK) tests/native/compute
 
 build/bench/compute/client: $(wildcard bench/compute/*.h) bench/compute/client.c bench/compute/work.c bench/compute/waits.c
@@ -43,7 +43,7 @@ build/bench/compute/gpu_time_sampler: bench/compute/gpu_time_sampler.c $(patsubs
 	@$(CC) $(C_WARNINGS) -O2 -I. $^ -o $@ -pthread
 
 ##@ Benchmarks
-bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## What libvgpu adds to a launch, for one process and four
+bench-launch: native build/bench/launch/launch build/bench/launch/libcuda.so.1 ## Overhead of libvgpu on a kernel launch, for one process and four
 	$(PYTHON) -m bench.launch
 
 build/bench/launch/launch: bench/launch/launch.c

@@ -15,5 +15,5 @@ chart-check: $(SETUP) ## Check that the chart's generated parts and its referenc
 
 .PHONY: version
 ##@ Release
-version: $(SETUP) ## Bring Chart.yaml and the pages to the version of pyproject.toml; chart-check says whether they are
+version: $(SETUP) ## Copy the version of pyproject.toml into Chart.yaml and the docs; chart-check verifies it
 	$(PYTHON) helm/generate.py

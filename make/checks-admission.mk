@@ -4,20 +4,20 @@
 ON_CLUSTER := packages cluster native
 
 ##@ One promise, one check
-check-manifests: $(ON_CLUSTER) ## The twenty manifests of examples/ through an API server and offline: the outcomes, and both the same
+check-manifests: $(ON_CLUSTER) ## The twenty manifests of examples/, through an API server and offline, have the same outcomes
 	$(CHECK) tests/cluster/test_manifests.py
 
-check-renewal: $(ON_CLUSTER) ## A certificate renewed every 10 s for 5 minutes, two replicas, pods created throughout: no review fails
+check-renewal: $(ON_CLUSTER) ## A certificate renewed every 10 s for 5 minutes, two replicas, pods created all the time: no review fails
 	UNIGPU_SECONDS=300 $(CHECK) tests/cluster/test_renewal.py
 
-check-webhook-down: $(ON_CLUSTER) ## No webhook answers, failure policy Fail and Ignore: no GPU without limits, and who slipped past is reported
+check-webhook-down: $(ON_CLUSTER) ## No webhook answers, with failure policy Fail and Ignore: no pod gets a GPU without limits, skipped pods are reported
 	$(CHECK) tests/cluster/test_webhook_down.py
 
-check-forgeries: $(ON_CLUSTER) ## Forged unigpu.dev/request and unigpu.dev/allocation, by every way: refused
+check-forgeries: $(ON_CLUSTER) ## Forged unigpu.dev/request and unigpu.dev/allocation are refused, however they are written
 	$(CHECK) tests/cluster/test_forgeries.py
 
-check-hostile: $(SETUP) ## 100,000 malformed and hostile reviews over TLS: answered or refused cleanly, memory bounded, service up
+check-hostile: $(SETUP) ## 100,000 malformed and hostile reviews over TLS: each answered or refused cleanly, memory bounded, service up
 	$(PYTHON) bench/webhook_soak.py
 
-check-generated: $(SETUP) ## 20,000 generated pods for each property of admission
+check-generated: $(SETUP) ## Every property of admission holds for 20,000 generated pods
 	UNIGPU_EXAMPLES=20000 $(CHECK) tests/unit/webhook/test_properties.py

@@ -10,13 +10,13 @@ IN_CONTAINER := tests/native/libvgpu/test_other_programs.py
 check-nvidia-smi: native clients ## The real nvidia-smi, alone and in a container limited to 7,680 MiB
 	$(NATIVE_CHECK) $(ON_SIMULATOR) $(IN_CONTAINER) -k nvidia_smi
 
-check-clients: native clients ## nvtop, nvitop, gpustat and nvidia-ml-py, likewise
+check-clients: native clients ## nvtop, nvitop, gpustat and nvidia-ml-py, alone and in a container limited to 7,680 MiB
 	$(NATIVE_CHECK) $(ON_SIMULATOR) $(IN_CONTAINER) -k 'nvtop or nvitop or gpustat or nvidia_ml_py'
 
-check-over-limit: native clients ## cuda-bindings and numba-cuda: unchanged below the limit, their own error above
+check-over-limit: native clients ## cuda-bindings and numba-cuda: unchanged below the limit, their own out-of-memory error above
 	$(NATIVE_CHECK) $(ON_SIMULATOR) $(IN_CONTAINER) -k 'bindings or numba or launches'
 
-check-resolve: native ## Every way by which a program finds the driver leads to libvgpu
+check-resolve: native ## Every way in which a program finds the driver leads to libvgpu
 	$(NATIVE_CHECK) tests/native/libvgpu/test_resolve.py
 
 check-families: native ## Each family of allocations is counted, and no export of the real driver escapes
@@ -32,5 +32,5 @@ check-sanitizers: native clients ## Address, thread and undefined-behaviour sani
 	$(NATIVE_CHECK) tests/native/libvgpu/test_sanitizers.py \
 	  tests/native/libvgpu/test_launches_sanitizers.py tests/native/simulator/test_sanitizers.py
 
-check-exports: native ## What the libraries export is exactly the list
+check-exports: native ## The libraries export exactly the listed symbols
 	$(NATIVE_CHECK) tests/native/libvgpu/test_exports.py tests/native/simulator/test_exports.py

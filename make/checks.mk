@@ -17,20 +17,20 @@ check-faults: packages cluster native ## kill -9 of every part while pods come a
 check-modes: packages cluster native ## The node modes of ack.node.gpu.schedule
 	$(CHECK) tests/cluster/test_modes.py
 
-check-cluster: packages cluster native ## The local cluster: up, kills, down, and nothing is left
+check-cluster: packages cluster native ## The local cluster: start, kills, stop, and nothing is left
 	$(CHECK) tests/cluster/test_lifecycle.py
 
 .PHONY: bench soak soak-cluster
 ##@ Benchmarks
-bench: bench-scheduler bench-exporter ## Every benchmark; ratios side by side where there is a peer
+bench: bench-scheduler bench-exporter ## All benchmarks, side by side with a peer where there is one
 ##@ Minutes to hours
-soak: soak-cluster ## Every long form: races, churn, kills and fuzzing at full length
+soak: soak-cluster ## All long tests: races, churn, kills and fuzzing
 
 soak-cluster: packages cluster native ## check-allocation with 20 rounds
 	UNIGPU_ROUNDS=20 $(CHECK) tests/cluster/test_exact_allocation.py
 
 .PHONY: coverage
-coverage: $(SETUP) ## Branch coverage of the unit tests: a table of the files that they don't cover fully, the least covered last
+##@ Test
+coverage: $(SETUP) ## Branch coverage of the unit tests: the files that aren't fully covered, the least covered last
 	@mkdir -p build
-	$(PYTHON) -m coverage run -m pytest -q tests/unit
-	@$(PYTHON) -m coverage report
+	@$(PYTHON) -m coverage run -m pytest -q tests/unit; status=$$?; $(PYTHON) -m coverage report && exit $$status

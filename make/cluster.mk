@@ -5,19 +5,19 @@ CLUSTER_SIZE = $(if $(NODES),--nodes $(NODES)) $(if $(GPUS),--gpus $(GPUS)) $(if
 .PHONY: cluster up down images status doctor
 
 ##@ Local cluster
-cluster: ## Kubernetes, etcd, Helm and containerd from source, into build/bin
+cluster: ## Build Kubernetes, etcd, Helm and containerd from source into build/bin
 	@python3 -m cluster build
 
 up: $(SETUP) cluster $(if $(filter 0,$(GPUS)),,simulator) ## Start the local cluster, or repair it (NAME=, NODES=, GPUS=, PROFILE=)
 	@$(PYTHON) -m cluster up $(CLUSTER_NAME) $(CLUSTER_SIZE)
 
-down: $(SETUP) ## End the local cluster and remove every trace of it (NAME=)
+down: $(SETUP) ## Stop the local cluster and remove every trace of it (NAME=)
 	@$(PYTHON) -m cluster down $(CLUSTER_NAME)
 
-status: $(SETUP) ## Which parts of the local cluster run (NAME=)
+status: $(SETUP) ## Show which parts of the local cluster run (NAME=)
 	@$(PYTHON) -m cluster status $(CLUSTER_NAME)
 
-images: $(SETUP) cluster build/lib/libvgpu.so build/probe/probe ## Make the images that are missing and load them into the local cluster (NAME=)
+images: $(SETUP) cluster build/lib/libvgpu.so build/probe/probe ## Build the missing images and load them into the local cluster (NAME=)
 	@$(PYTHON) -m cluster images $(CLUSTER_NAME)
 
 ##@ Start here

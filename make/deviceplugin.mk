@@ -19,11 +19,11 @@ bench: bench-lending
 soak: soak-live-limits
 
 ##@ Benchmarks
-bench-lending: $(SETUP) ## Node agent: processor time of the loop that lends idle shares, for 128 containers
+bench-lending: $(SETUP) ## Node agent: CPU time of the loop that lends idle shares, for 128 containers
 	$(PYTHON) bench/lending.py
 
 ##@ One promise, one check
-check-live-limits: packages cluster native clients ## Limits by annotation on a running numba program: in force within how long, refusals
+check-live-limits: packages cluster native clients ## Limits changed by annotation on a running numba program: time until they are in force, and refusals
 	$(CHECK) tests/cluster/test_live_limits.py
 
 ##@ Minutes to hours

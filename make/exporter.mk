@@ -1,5 +1,5 @@
 .PHONY: bench-exporter
 
 ##@ Benchmarks
-bench-exporter: $(SETUP) ## Exporter: time of a scrape, for 128 and 16,000 shares
+bench-exporter: $(SETUP) ## Exporter: duration of a scrape, for 128 and 16,000 shares
 	$(PYTHON) bench/exporter.py

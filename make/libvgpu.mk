@@ -16,7 +16,7 @@ VGPU_SANITIZERS := address thread undefined
 VGPU_SANITIZED := $(VGPU_SANITIZERS:%=build/sanitize/%/libvgpu.so)
 
 ##@ Develop
-native: simulator build/lib/libvgpu.so build/probe/probe $(VGPU_SANITIZED) ## libvgpu, the simulated driver and the demo's GPU program
+native: simulator build/lib/libvgpu.so build/probe/probe $(VGPU_SANITIZED) ## Build libvgpu, the simulated driver and the demo's GPU program
 
 build/libvgpu/%.o: libvgpu/% $(VGPU_HEADERS) make/libvgpu.mk
 	@mkdir -p $(@D)
@@ -57,5 +57,5 @@ test-libvgpu: native ## Tests of libvgpu against the simulated driver
 .PHONY: soak soak-libvgpu
 soak: soak-libvgpu
 ##@ Minutes to hours
-soak-libvgpu: native ## libvgpu killed after every instruction, and a million rounds of 16 processes
+soak-libvgpu: native ## Kills of libvgpu after every instruction, and a million rounds of 16 processes
 	UNIGPU_SOAK=1 .venv/bin/pytest -q tests/native/libvgpu/test_kills.py

@@ -11,7 +11,7 @@ SIM_ADMIN := $(patsubst %.c,$(SIM)/%.o,$(wildcard simulator/admin/*.c))
 
 .PHONY: simulator
 ##@ Develop
-simulator: $(SIM)/libcuda.so.1 $(SIM)/libnvidia-ml.so.1 $(SIM)/libunigpu-sim.so ## The simulated GPU driver (libcuda, NVML)
+simulator: $(SIM)/libcuda.so.1 $(SIM)/libnvidia-ml.so.1 $(SIM)/libunigpu-sim.so ## Build the simulated GPU driver (libcuda, NVML)
 
 $(SIM)/%.o: %.c make/simulator.mk
 	@mkdir -p $(@D)
@@ -56,7 +56,7 @@ MIRROR = $$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | gr
 
 .PHONY: clients
 ##@ Test
-clients: $(CLIENTS)/python/.ready $(CLIENTS)/debian/.ready ## Other people's GPU programs, for tests on the simulated driver
+clients: $(CLIENTS)/python/.ready $(CLIENTS)/debian/.ready ## Fetch other people's GPU programs, for tests on the simulated driver
 
 $(CLIENTS)/python/.ready: tests/native/simulator/clients.lock
 	python3 -m venv $(CLIENTS)/python

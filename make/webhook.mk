@@ -7,7 +7,7 @@ bench-webhook: $(SETUP) ## Webhook: reviews over TLS compared with a server that
 
 .PHONY: check-limits
 ##@ One promise, one check
-check-limits: packages cluster ## Changes of a pod's limits with kubectl: beyond what is free, malformed, without permission: refused, and nothing changed
+check-limits: packages cluster ## Limit changes with kubectl beyond free capacity, malformed or without permission are refused and change nothing
 	$(CHECK) tests/integration/cli tests/integration/webhook/test_limits.py
 
 soak: soak-webhook

@@ -1,4 +1,4 @@
-"""One container alone on a GPU: what share it had, and how long its launches waited."""
+"""Measure one container alone on a GPU: its share, and how long its launches waited."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ PROFILES: Final = {40: "t4", 84: "a40", 108: "a100-40", 132: "h100", 188: "rtxpr
 """Simulated GPUs by their multiprocessors."""
 BLOCK: Final = 256
 BEAT: Final = 1_000_000
-"""Between two looks at how late the host wakes a sleeper, ns."""
+"""Interval at which a sleeper records how late the host wakes it, ns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """From the first launch on."""
+    """Figures from the first launch on."""
 
     share: float
     """Percent of the GPU over the window."""
     start: float
-    """And over its first second."""
+    """Percent of the GPU over the first second of the window."""
     longest: int
     """Longest call that launched, ns."""
     settled: int
     """Longest of those after the first second, ns."""
     p99: int
     late: int
-    """By how much the host woke a sleeper too late at most, ns: so much of a wait may be the host's."""
+    """Longest delay with which the host woke a sleeper, ns; so much of a wait may be due to the host."""
     launches: int
     first: int
     """CLOCK_MONOTONIC of the first launch, ns."""
@@ -47,7 +47,7 @@ async def measure(
     *,
     window: int = criteria.WINDOW,
 ) -> Measured:
-    """A new GPU with one container on it, whose programs launch as `words` say (see client.c) for a window."""
+    """Run one container on a new GPU for a window; its programs launch as `words` say (see client.c)."""
     gpu = await testbed.make_gpu(folder, profile)
     async with testbed.container(gpu, folder / "container", limit) as held, testbed.watch(gpu) as watch:
         programs = await held.start("load", {"seconds": window / 1e9 + 0.2, "beat": BEAT} | dict(words), processes)
@@ -72,7 +72,7 @@ async def measure(
 
 
 async def measure_cell(folder: Path, cell: Cell, *, limited: bool = True, window: int = criteria.WINDOW) -> Measured:
-    """One cell of the matrix."""
+    """Measure one cell of the matrix."""
     return await measure(
         folder,
         PROFILES[cell.multiprocessors],

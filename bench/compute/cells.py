@@ -1,4 +1,4 @@
-"""The matrix of single containers: every cell, and a part of them in which every pair of values meets."""
+"""The matrix of single containers: all cells, and a subset in which every pair of values meets."""
 
 import itertools
 import random
@@ -31,12 +31,12 @@ class Cell:
 
 
 def everything() -> list[Cell]:
-    """The whole product."""
+    """Return all cells."""
     return [Cell(*values) for values in itertools.product(LIMITS, KERNELS, MULTIPROCESSORS, GRIDS, PROCESSES)]
 
 
 def _pairs(values: Sequence[int]) -> set[tuple[int, int, int, int]]:
-    """The pairs that a row of values holds: factor and value, twice."""
+    """Return the pairs in a row of values, each as (factor, value, factor, value)."""
     return {
         (first, values[first], second, values[second])
         for first, second in itertools.combinations(range(len(values)), 2)
@@ -44,10 +44,10 @@ def _pairs(values: Sequence[int]) -> set[tuple[int, int, int, int]]:
 
 
 def covering(seed: int = 1) -> list[Cell]:
-    """A few cells in which each two values of different factors meet at least once; others for another seed.
+    """Return a few cells in which every two values of different factors meet at least once; `seed` varies them.
 
-    Each limit meets each kernel once, with those values of the rest that bring the most pairs not met so far; what is
-    then missing is added.
+    Each limit meets each kernel once, combined with the other values that add the most new pairs. Cells for the pairs
+    that are then still missing are added.
     """
     factors = (LIMITS, KERNELS, MULTIPROCESSORS, GRIDS, PROCESSES)
     missing = {pair for values in itertools.product(*factors) for pair in _pairs(values)}
@@ -55,7 +55,7 @@ def covering(seed: int = 1) -> list[Cell]:
     order = random.Random(seed)
     chosen: list[tuple[int, ...]] = []
     for limit, kernel in itertools.product(LIMITS, KERNELS):
-        order.shuffle(rest)  # where several bring as many
+        order.shuffle(rest)  # breaks ties
         best = max(rest, key=lambda values: len(_pairs((limit, kernel, *values)) & missing))
         chosen.append((limit, kernel, *best))
         missing -= _pairs(chosen[-1])

@@ -1,17 +1,17 @@
-/* A program that works on a card, as the benchmarks and tests of compute shares run it. Uses the driver API alone.
+/* A GPU program for the benchmarks and tests of compute shares. Uses only the driver API.
  *
  *   client load     KEY=VALUE ...   launches without a pause until `end` is read or `seconds` are over
  *   client requests KEY=VALUE ...   `requests` times `kernels` kernels, one request every `period` ns
  *
  * Keys: kernel (ns), grid, block, streams and threads (1), call (plain ex cooperative per-thread graph), nodes of a
  * graph, ahead (launches before the thread waits for them; 0: never waits), seconds, forks (children that do the same
- * instead), kernels, requests, period, beat (ns between two looks at how late the host wakes a sleeper; 0: none).
+ * instead), kernels, requests, period, beat (ns between two samples of how late the host wakes a sleeper; 0: none).
  *
  * Says `ready`, and begins at a line of standard input (forks: one line each). While it loads, `pause` and `go` stop and
  * resume it, and `end` ends it. Prints `moment NAME NS`, then `launches N first NS longest NS settled NS p50 NS p99 NS
  * p999 NS late NS`, the lengths being those of the calls that launch (settled: the longest of those after the first
- * second); or for each request `request CARD HOST LONGEST`: its length by the card's clock and by the host's, and that of
- * its longest launch, ns.
+ * second); or for each request `request GPU HOST LONGEST`: its length by the GPU's clock and by the host's, and that of its
+ * longest launch, ns.
  */
 #include <poll.h>
 #include <pthread.h>

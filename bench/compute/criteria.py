@@ -8,25 +8,25 @@ from bench.compute.cells import MS
 
 SECOND: Final = 1_000_000_000
 WINDOW: Final = 5 * SECOND
-"""Over which a share is judged, from the first launch, ns."""
+"""Window over which a share is judged, from the first launch, ns."""
 START: Final = SECOND
-"""The same for the start."""
+"""Window over which the start is judged, ns."""
 POINTS: Final = 2.0
 POINTS_START: Final = 5.0
 WAIT: Final = 20 * MS
 LATE: Final = 30 * MS
-"""Where the host woke a program later than that, what is missed says more of the host, and is measured again, ns."""
+"""Delay of the host beyond which a missed goal says more about the host, and is measured again, ns."""
 TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was measured, what it may be, and whether it is."""
+    """A measured value and its goal."""
 
     measured: float
     allowed: float
     doubt: float = 0.0
-    """So much of what was measured may be the host's, which was busy with others."""
+    """Part of the measured value that may be due to a busy host."""
 
     @property
     def held(self) -> bool:
@@ -34,25 +34,25 @@ class Verdict:
 
     @property
     def doubtful(self) -> bool:
-        """Missed by no more than what may be the host's."""
+        """Whether the goal was missed by no more than `doubt`."""
         return not self.held and self.measured - self.doubt <= self.allowed
 
 
 def share(measured: float, limit: float, kernel: int, window: int, points: float, capable: float = 100.0) -> Verdict:
-    """A share's error in points of the GPU; what the programs can't submit is no error.
+    """Judge a share's error in points of the GPU; `capable` is the share that the programs can submit.
 
-    One kernel can't be divided: where it is longer than the tolerated part of the window, it is what is tolerated.
+    A kernel can't be divided: where one kernel is longer than the tolerance, the tolerance is one kernel.
     """
     error = max(measured - limit, min(limit, capable) - measured, 0.0)
     return Verdict(error, max(points, 100 * kernel / window))
 
 
 def longest_wait(measured: int, kernel: int, limit: float, processes: int, late: int = 0) -> Verdict:
-    """A launch's longest wait, ns: 20 ms, or as long as it takes to earn a kernel for each that waits its turn."""
+    """Judge a launch's longest wait, ns: 20 ms, or the time to earn one kernel for each process that waits its turn."""
     return Verdict(measured, max(WAIT, processes * kernel * 100 / limit), late)
 
 
 def percentile(values: Sequence[int], part: float) -> int:
-    """The value that this part of all stayed within."""
+    """Return the value that this part of all values doesn't exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -1,6 +1,6 @@
-"""The row of soft shares: what a neighbour leaves idle is lent, and given back when it returns.
+"""Scenario of soft shares: idle time of a neighbour is lent, and given back when the neighbour returns.
 
-The node agent's own loop tells the containers what they may use.
+The node agent's own loop sets what each container may use.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ BORROWER: Final = testbed.Limit(30, 100, ComputePolicy.SOFT)
 NEIGHBOUR: Final = testbed.Limit(70)
 SOON: Final = 200 * MS
 WINDOW: Final = 100 * MS
-"""Over which a share must be there to count as there, ns."""
+"""Window over which a share must hold to count, ns."""
 TOLERATED: Final = 10
-"""Percent of the GPU."""
+"""Tolerance, percent of the GPU."""
 ROUNDS: Final = 5
 PAUSE: Final = 1.5
 """Seconds between the neighbour's stops and returns."""
@@ -29,7 +29,7 @@ PAUSE: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Swings:
-    """What was measured while the neighbour stopped and returned several times."""
+    """Samples taken while the neighbour stopped and returned several times."""
 
     series: Series
     borrower: int
@@ -41,7 +41,7 @@ class Swings:
 
 
 async def swing(folder: Path, rounds: int) -> Swings:
-    """A soft container beside one that stops and returns."""
+    """Run a soft container next to one that stops and returns."""
     gpu = await testbed.make_gpu(folder, scenarios.PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         borrower = await stack.enter_async_context(testbed.container(gpu, folder / "borrower", BORROWER))
@@ -69,7 +69,7 @@ async def swing(folder: Path, rounds: int) -> Swings:
 
 
 def delay(series: Series, since: int, wanted: Mapping[int, tuple[float, float]]) -> int:
-    """Time from a moment until each group's share lies between its bounds for a whole window, ns; a second at most."""
+    """Return the time until each group's share stays within its bounds for a whole window, ns; at most a second."""
     for at in range(since, since + criteria.SECOND, 5 * MS):
         if all(least <= series.share(group, at, at + WINDOW) <= most for group, (least, most) in wanted.items()):
             return at - since
@@ -77,7 +77,7 @@ def delay(series: Series, since: int, wanted: Mapping[int, tuple[float, float]])
 
 
 async def soft(folder: Path) -> list[scenarios.Row]:
-    """The worst of several rounds."""
+    """Measure several rounds; report the worst."""
     found = await swing(folder, ROUNDS)
     lent, returned = [], []
     for word, at in found.moments:
@@ -88,7 +88,7 @@ async def soft(folder: Path) -> list[scenarios.Row]:
             returned.append(delay(found.series, at, due))
     return [
         scenarios.Row(
-            f"soft 30 % beside 70 %: {name}",
+            f"soft 30 % next to 70 %: {name}",
             criteria.Verdict(max(times) / MS, SOON / MS),
             "ms",
             "each time " + ", ".join(f"{time / MS:.0f}" for time in times),

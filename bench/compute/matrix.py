@@ -1,4 +1,4 @@
-"""The row of single containers: the matrix's cells, several at once where they leave the processor free."""
+"""Measure the cells of the matrix, several at once where there are enough CPUs."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from bench.compute import alone, criteria
 from bench.compute.cells import MS, US, Cell
 
 HASTY: Final = 50 * US
-"""Kernels shorter than this keep a processor busy with launching, ns: a program may then be unable to fill the GPU."""
+"""Length of kernels below which launching keeps a CPU busy, so that a program may be unable to fill the GPU, ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What came of a cell."""
+    """The result of a cell."""
 
     cell: Cell
     capable: float
-    """Share that its programs reach without a limit."""
+    """Share that its programs reach without a limit, percent."""
     measured: alone.Measured
     share: criteria.Verdict
     start: criteria.Verdict
     wait: criteria.Verdict
     settled: criteria.Verdict
-    """The wait once costs are known: after the first second."""
+    """Verdict on waits after the first second, when costs are known."""
 
     @property
     def held(self) -> bool:
@@ -42,7 +42,7 @@ class Line:
 
 
 def judged(cell: Cell, capable: float, measured: alone.Measured) -> Line:
-    """The verdicts on a cell."""
+    """Judge a cell."""
 
     def wait(longest: int) -> criteria.Verdict:
         return criteria.longest_wait(longest, cell.kernel, cell.limit, cell.processes, measured.late)
@@ -59,13 +59,13 @@ def judged(cell: Cell, capable: float, measured: alone.Measured) -> Line:
 
 
 def cost(cell: Cell, processors: int) -> int:
-    """Processors to keep free for a cell."""
+    """Return the number of CPUs to reserve for a cell."""
     wanted = cell.processes + 1 if cell.kernel < HASTY else 2 if cell.kernel < MS else 1
     return min(wanted, processors)
 
 
 class Processors:
-    """So many at once; who needs several takes them in one step."""
+    """CPUs to reserve; a cell that needs several reserves them in one step."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -83,7 +83,7 @@ class Processors:
 
 
 async def capability(folder: Path, cells: Sequence[Cell]) -> dict[tuple[int, int, int], float]:
-    """What programs reach without a limit, by kernel, grid and processes, where launching may be what holds them."""
+    """Measure what programs reach without a limit, by kernel, grid and processes, where launching may limit it."""
     found: dict[tuple[int, int, int], float] = {}
     for cell in cells:
         key = (cell.kernel, cell.grid, cell.processes)
@@ -95,7 +95,7 @@ async def capability(folder: Path, cells: Sequence[Cell]) -> dict[tuple[int, int
 
 
 async def run(folder: Path, cells: Sequence[Cell], tell: Callable[[Line | Failed], None]) -> list[Line | Failed]:
-    """Measures every cell; `tell` hears of each when it is done."""
+    """Measure every cell; call `tell` for each when it is done."""
     count = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
     processors = Processors(count)
     capable = await capability(folder, cells)

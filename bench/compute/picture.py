@@ -1,4 +1,4 @@
-"""Curves of shares over time as SVG."""
+"""Draw shares over time as SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Curve:
     shares: Sequence[float]
     """Percent, one for each step."""
     due: Sequence[tuple[float, float, float]] = ()
-    """What it should be: from and until, seconds, and percent."""
+    """Expected shares: from and until in seconds, and percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Panel:
     """Seconds."""
     curves: Sequence[Curve]
     marks: Sequence[tuple[float, str]] = ()
-    """Moments to be named, seconds."""
+    """Times in seconds, each with its label."""
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """The panels below each other."""
+    """Draw the panels below each other."""
     height = HEIGHT * len(panels)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '

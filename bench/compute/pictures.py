@@ -1,4 +1,4 @@
-"""Measures what docs/pictures/share-over-time.svg shows."""
+"""Measure what docs/pictures/share-over-time.svg shows."""
 
 from pathlib import Path
 from typing import Final
@@ -7,11 +7,11 @@ from bench.compute import alone, criteria, lending, picture, scenarios, testbed
 from bench.compute.cells import MS
 
 STEP: Final = 100 * MS
-"""Of a curve, ns."""
+"""Step of a curve, ns."""
 
 
 async def measure(folder: Path) -> str:
-    """One container at 30 %, two at 30 % and 70 %, and a soft one whose neighbour stops and returns, as SVG."""
+    """Draw a container at 30 %, two at 30 % and 70 %, and a soft one whose neighbour stops and returns, as SVG."""
     seconds = criteria.WINDOW / 1e9
     single = await alone.measure(folder / "alone", scenarios.PROFILE, testbed.Limit(30), {"kernel": 1 * MS})
     pair = await scenarios.together(folder / "pair", (30, 70), {"kernel": 1 * MS})

@@ -43,7 +43,7 @@ class Row:
 
 
 async def family(folder: Path, name: str) -> list[Row]:
-    """One way of launching, alone at 30 %."""
+    """Measure one way of launching, alone at 30 %."""
     words = FAMILIES[name]
     found = await alone.measure(folder, PROFILE, testbed.Limit(30), words)
     nodes = int(str(words.get("nodes", 1)))
@@ -61,7 +61,7 @@ async def family(folder: Path, name: str) -> list[Row]:
 
 
 async def unlimited(folder: Path) -> list[Row]:
-    """What a program that isn't limited has of the GPU, and the same without libvgpu, in turn; medians."""
+    """Compare the share of a program without a limit with the same without libvgpu, in turn; medians."""
     found: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(UNLIMITED_TURNS):
         for managed, shares in found.items():
@@ -72,7 +72,7 @@ async def unlimited(folder: Path) -> list[Row]:
     spread = max(found[False]) - min(found[False])
     return [
         Row(
-            "not limited, 5 µs: share less than without libvgpu",
+            "no limit, 5 µs: share lost compared with no libvgpu",
             criteria.Verdict(max(bare - managed_share, 0.0), UNLIMITED_POINTS, spread),
             "points",
             f"{managed_share:.2f} %; without {bare:.2f} %, which itself varies by {spread:.2f}",
@@ -86,11 +86,11 @@ def _wait_row(name: str, longest: int, verdict: criteria.Verdict) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What containers on one GPU had."""
+    """Results of containers on one GPU."""
 
     shares: Sequence[float]
     busy: float
-    """Of the GPU, percent."""
+    """Percent of the time in which the GPU was busy."""
     longest: Sequence[int]
     late: int
     first: int
@@ -99,7 +99,7 @@ class Shared:
 
 
 async def together(folder: Path, limits: Sequence[int], words: testbed.Words) -> Shared:
-    """Containers of one saturating program each on one GPU, from the moment when all launch."""
+    """Run containers of one saturating program each on one GPU; measure from when all of them launch."""
     gpu = await testbed.make_gpu(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         containers = [
@@ -131,7 +131,7 @@ async def together(folder: Path, limits: Sequence[int], words: testbed.Words) ->
 
 
 async def neighbours(folder: Path, limits: Sequence[int], kernel: int) -> list[Row]:
-    """Containers whose shares fill the GPU, all saturating; again where the host was late."""
+    """Measure saturating containers whose shares fill the GPU; repeat if the host was late."""
     for number in range(criteria.TRIES):
         found = await together(folder.with_name(f"{folder.name}-{number}"), limits, {"kernel": kernel})
         rows = _of_neighbours(found, limits, kernel)
@@ -163,15 +163,15 @@ def _of_neighbours(found: Shared, limits: Sequence[int], kernel: int) -> list[Ro
 # Short requests: ten kernels of 50 µs every 20 ms.
 REQUEST: Final[testbed.Words] = {"kernels": 10, "kernel": 50 * US, "period": 20 * MS, "requests": 500}
 CHOPPED: Final = 2 * MS
-"""A launch that is held back so long has cut its request in two; the whole request needs 0.5 ms of the GPU."""
+"""Wait of a launch from which its request counts as chopped, ns; the whole request needs 0.5 ms of the GPU."""
 NEIGHBOUR_KERNEL: Final = 1 * MS
 FAIR_QUEUE: Final = 2 * MS
-"""What the GPU's own turns cost a request: one time slice of the neighbour before its own begins, ns."""
+"""Time that the GPU's own scheduling costs a request: one time slice of the neighbour, ns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Lengths of requests by the GPU's clock, ns: that a busy host sees their ends late isn't the share's doing."""
+    """Lengths of requests by the GPU's clock, ns, since a busy host sees their ends late."""
 
     p50: float
     p99: float
@@ -180,15 +180,15 @@ class Requests:
     chopped: int
 
 
-async def requests(folder: Path, limit: testbed.Limit | None, beside: testbed.Limit | None) -> Requests:
-    """Requests of a container, alone on the GPU or beside a saturating one."""
+async def requests(folder: Path, limit: testbed.Limit | None, neighbour: testbed.Limit | None) -> Requests:
+    """Measure requests of a container, alone on the GPU or next to a saturating one."""
     gpu = await testbed.make_gpu(folder, PROFILE)
     async with contextlib.AsyncExitStack() as stack:
         served = await stack.enter_async_context(testbed.container(gpu, folder / "served", limit))
         asking = (await served.start("requests", REQUEST))[0]
         await asking.ready()
-        if beside is not None:
-            other = await stack.enter_async_context(testbed.container(gpu, folder / "other", beside))
+        if neighbour is not None:
+            other = await stack.enter_async_context(testbed.container(gpu, folder / "other", neighbour))
             await stack.enter_async_context(testbed.lender([served.folder, other.folder]))
             loading = (await other.start("load", {"kernel": NEIGHBOUR_KERNEL, "seconds": 60}))[0]
             await loading.ready()
@@ -206,7 +206,7 @@ async def requests(folder: Path, limit: testbed.Limit | None, beside: testbed.Li
 
 
 def held_back(container: testbed.Container) -> int:
-    """Launches that waited for their share, as the container's account has it: the others were held up by the host."""
+    """Return how many launches waited for their share, by the container's account; the host delayed the others."""
     if container.limit is None:
         return 0
     _, _, waits, _ = usage.compute((container.folder / "usage").read_bytes(), 0)
@@ -214,13 +214,13 @@ def held_back(container: testbed.Container) -> int:
 
 
 async def short_requests(folder: Path) -> list[Row]:
-    """At 30 % beside a saturating 70 %, against the same alone on the GPU."""
+    """Compare requests at 30 % next to a saturating 70 % with the same requests alone on the GPU."""
     alone_there = await requests(folder / "alone", None, None)
     shared = await requests(folder / "shared", testbed.Limit(30), testbed.Limit(70))
     fair = alone_there.p99 + FAIR_QUEUE
     return [
         Row(
-            "short requests at 30 % beside 70 %: p99",
+            "short requests at 30 % next to 70 %: p99",
             criteria.Verdict(shared.p99 / MS, 1.2 * fair / MS),
             "ms",
             f"alone {alone_there.p99 / MS:.2f} ms, fair queue {FAIR_QUEUE / MS:.2f} ms; p50 {shared.p50 / MS:.2f} ms; "
@@ -231,7 +231,7 @@ async def short_requests(folder: Path) -> list[Row]:
 
 
 async def crowd(folder: Path) -> list[Row]:
-    """300 processes started at once in one container, on GPUs that hold as many contexts."""
+    """Start 300 processes at once in one container, on GPUs with room for as many contexts."""
     gpus, processes = 4, 300
     gpu = await testbed.make_gpu(folder, "h100", gpus)
     async with contextlib.AsyncExitStack() as stack:
@@ -269,7 +269,7 @@ async def crowd(folder: Path) -> list[Row]:
 
 
 async def killed(folder: Path) -> list[Row]:
-    """Eight processes of one container; every 100 ms one of them is killed and another started."""
+    """Run eight processes in one container; every 100 ms, kill one and start another."""
     gpu = await testbed.make_gpu(folder, PROFILE)
     words: testbed.Words = {"kernel": 1 * MS, "seconds": 60}
     chance = random.Random(1)
@@ -305,7 +305,7 @@ async def killed(folder: Path) -> list[Row]:
 
 
 async def forked(folder: Path) -> list[Row]:
-    """Children of one program."""
+    """Measure the forked children of one program."""
     found = await alone.measure(folder, PROFILE, testbed.Limit(30), {"kernel": 1 * MS, "forks": 16})
     return [
         Row(

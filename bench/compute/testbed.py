@@ -25,13 +25,13 @@ SAMPLER: Final = ROOT / "build/bench/compute/gpu_time_sampler"
 LIBRARY: Final = ROOT / "build/lib/libvgpu.so"
 SIMULATOR: Final = ROOT / "build/simulator"
 PERIOD_US: Final = 5000
-"""Between two samples."""
+"""Microseconds between two samples."""
 PATIENCE: Final = 60.0
-"""Seconds after which a program that says nothing has hung."""
+"""Seconds after which a silent program counts as hung."""
 
 
 Words = Mapping[str, int | float | str]
-"""What a client is told to do; its keys stand in client.c."""
+"""Arguments of a client; client.c documents the keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Gpu:
 
 
 async def make_gpu(folder: Path, profile: str, gpus: int = 1) -> Gpu:
-    """A new machine in `folder/machine`."""
+    """Create a simulated machine in `folder/machine`."""
     made = await subprocess.create_subprocess_exec(
         sys.executable,
         *("-m", "simulator", "create", "--dir", folder / "machine", "--profile", profile, "--gpus", str(gpus)),
@@ -58,7 +58,7 @@ async def make_gpu(folder: Path, profile: str, gpus: int = 1) -> Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a container may have of each of its GPUs; percent."""
+    """Limits of a container on each of its GPUs, percent."""
 
     cores: int
     ceiling: int = 0
@@ -68,7 +68,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a client said at its end."""
+    """Figures that a client prints at its end."""
 
     launches: int = 0
     first: int = 0
@@ -78,27 +78,27 @@ class Report:
     settled: int = 0
     """Longest of those after the first second, ns."""
     p50: int = 0
-    """Below which half of all calls that launched stayed, ns; and 99 % and 99.9 % of them."""
+    """Median of all calls that launched, ns; then the 99th and 99.9th percentile."""
     p99: int = 0
     p999: int = 0
     late: int = 0
-    """By how much the host woke a sleeper of the client too late at most, ns; 0: not looked at."""
+    """Longest delay with which the host woke a sleeper of the client, ns; 0: not measured."""
     requests: tuple[tuple[int, int, int], ...] = ()
     """Length of each request by the GPU's clock and by the host's, and of its longest launch, ns."""
     moments: tuple[tuple[str, int], ...] = ()
-    """When what was said to it took effect."""
+    """When each command to it took effect."""
 
 
 @dataclass(slots=True)
 class Program:
-    """One client, started and waiting for its word."""
+    """One client, started and waiting for the command to begin."""
 
     process: subprocess.Process
     processes: int = 1
     """Forks included."""
 
     async def ready(self) -> None:
-        """Until all of it can launch. Raises RuntimeError with what it said if it ends before."""
+        """Wait until all its processes can launch. Raises RuntimeError with its output if it ends before."""
         assert self.process.stdout is not None
         for _ in range(self.processes):
             line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
@@ -106,17 +106,17 @@ class Program:
                 raise RuntimeError(f"a client isn't ready, but says {line!r}")
 
     def say(self, text: str) -> None:
-        """A line on its standard input."""
+        """Write a line to its standard input."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{text}\n".encode())
 
     def begin(self) -> None:
-        """Lets it launch."""
+        """Let it launch."""
         for _ in range(self.processes):
             self.say("")
 
     async def report(self) -> Report:
-        """What it has to say when it is over. Raises RuntimeError where it failed."""
+        """Wait until it ends; return its figures. Raises RuntimeError if it failed."""
         assert self.process.stdout is not None
         text = await asyncio.wait_for(self.process.stdout.read(), PATIENCE)
         status = await self.process.wait()
@@ -126,7 +126,7 @@ class Program:
 
 
 def read_report(text: str) -> Report:
-    """A client's output after `ready`; of forks, the sum of launches and the worst of the rest."""
+    """Parse a client's output after `ready`; for forks, launches add up and the worst of the other figures counts."""
     launches, requests, moments = [], [], []
     for line in text.splitlines():
         words = line.split()
@@ -164,7 +164,7 @@ class Container:
         return self.leader.pid
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        """As a shell would set it."""
+        """Return the environment of a program in the container."""
         bare = {
             "PATH": os.environ["PATH"],
             "LD_LIBRARY_PATH": str(SIMULATOR),
@@ -182,7 +182,7 @@ class Container:
     async def start(
         self, mode: str, words: Words, processes: int = 1, *, environment: Mapping[str, str] | None = None
     ) -> list[Program]:
-        """Starts clients that say when they are ready."""
+        """Start clients that report when they are ready."""
         started = []
         for _ in range(processes):
             process = await subprocess.create_subprocess_exec(
@@ -201,7 +201,7 @@ class Container:
 
 
 def write_policy(file: Path, gpu: Gpu, limit: Limit) -> None:
-    """A new one, or a change in place as the node agent makes it: the sequence is odd while it is written."""
+    """Write a policy file, or change it in place as the node agent does: the sequence is odd while it is written."""
     gpus = [
         policy.GpuLimit(uuid, Bytes(0), Percent(limit.cores), Percent(limit.ceiling or limit.cores))
         for uuid in gpu.uuids
@@ -219,7 +219,7 @@ def write_policy(file: Path, gpu: Gpu, limit: Limit) -> None:
 
 
 async def gone(process: subprocess.Process) -> None:
-    """Until a killed process and its pipes are closed, so that nothing is left to the garbage collector."""
+    """Wait until a killed process and its pipes are closed, so that nothing is left to the garbage collector."""
     if process.stdin is not None:
         process.stdin.close()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -231,7 +231,7 @@ async def gone(process: subprocess.Process) -> None:
 
 
 def prepare(folder: Path, gpu: Gpu, limit: Limit | None) -> None:
-    """The container's files."""
+    """Create the container's files."""
     folder.mkdir()
     if limit is not None:
         write_policy(folder / "policy", gpu, limit)
@@ -240,7 +240,7 @@ def prepare(folder: Path, gpu: Gpu, limit: Limit | None) -> None:
 
 @contextlib.asynccontextmanager
 async def container(gpu: Gpu, folder: Path, limit: Limit | None) -> AsyncIterator[Container]:
-    """A container with its files in `folder`, whose processes are killed at the end."""
+    """Run a container with its files in `folder`; kill its processes at the end."""
     prepare(folder, gpu, limit)
     leader = await subprocess.create_subprocess_exec("cat", stdin=subprocess.PIPE, process_group=0)
     made = Container(gpu, folder, limit, leader)
@@ -255,7 +255,7 @@ async def container(gpu: Gpu, folder: Path, limit: Limit | None) -> AsyncIterato
 
 @contextlib.asynccontextmanager
 async def lender(folders: Sequence[Path]) -> AsyncIterator[None]:
-    """The node agent's own loop over these containers' folders, as on a node: it tells each what the others use."""
+    """Run the node agent's own lending loop over these containers' folders."""
     loop = Lender()
     loop.see(folders)
     lending = asyncio.create_task(loop.lend())
@@ -280,14 +280,14 @@ class Watch:
             self.series.add(line.decode())
 
     async def until(self, at: int) -> None:
-        """Until the series reaches past that moment. Raises TimeoutError long after it."""
+        """Wait until the samples reach that time. Raises TimeoutError long after it."""
         while not self.series.times or self.series.times[-1] < at:
             if time.monotonic_ns() > at + PATIENCE * 1e9:
                 raise TimeoutError("the sampler of GPU time has stopped")
             await asyncio.sleep(PERIOD_US / 1e6)
 
     async def had(self, group: int, busy: int, patience: float = PATIENCE) -> tuple[int, int]:
-        """Waits until a group has had so much GPU time, ns; between which moments it had it, to a sample.
+        """Wait until a group has had so much GPU time, ns; return when it began and ended, to a sample.
 
         Raises TimeoutError after `patience` seconds.
         """

@@ -51,7 +51,7 @@ static void *found(void *library, const char *name) {
     return call;
 }
 
-/* The kernel takes its time for each wave of blocks that the card holds at once. */
+/* The kernel takes its time for each wave of blocks that the GPU holds at once. */
 static CUresult share_among_waves(const struct work *work) {
     int each, multiprocessors;
     CUresult status = driver.cuDeviceGetAttribute(&multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 0);

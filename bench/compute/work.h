@@ -1,4 +1,4 @@
-/* One process's work on the card: a kernel of a known length, and each way of launching it. The simulated card knows
+/* One process's work on the GPU: a kernel of a known length, and each way of launching it. The simulated GPU knows
  * the kernel by its name. */
 #ifndef UNIGPU_BENCH_WORK_H
 #define UNIGPU_BENCH_WORK_H
@@ -33,9 +33,9 @@ CUresult lane_open(struct work_lane *lane, const struct work *work, unsigned str
 CUresult lane_launch(struct work_lane *lane);
 CUresult lane_wait(struct work_lane *lane);
 
-/* Notes the card's time at the lane's first stream: begins with `end` false, ends with true. */
+/* Record the GPU's time on the lane's first stream: begins with `end` false, ends with true. */
 CUresult lane_mark(struct work_lane *lane, bool end);
-/* Time between the two by the card's own clock, ns; after lane_wait. */
+/* Time between the two by the GPU's own clock, ns; after lane_wait. */
 uint64_t lane_elapsed(struct work_lane *lane);
 
 uint64_t work_now(void);

@@ -1,7 +1,7 @@
-"""Rows 1 and 2 of compute: what libvgpu adds to a launch, and whether launches of several processes slow each other.
+"""Overhead of libvgpu on a launch, and whether launches of several processes slow each other down.
 
-One client on one driver that does nothing, pinned to a processor each, with and without libvgpu in turn; medians of
-seven. The figures are the processor's time, so that others at work on the machine count little.
+The clients run on a driver that does nothing, each pinned to its own CPU, with and without libvgpu in turn; the figures
+are medians of seven. They are CPU time, so that other work on the machine matters little.
 """
 
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "build/bench/launch/launch"
 STUB = ROOT / "build/bench/launch"
 UUID = GpuUuid("GPU-00000000-0000-0000-0000-000000000001")
-"""As stub.c answers it."""
+"""UUID of the GPU in stub.c."""
 SECONDS = "0.4"
 TURNS = 7
 GOAL_NS = 10.0
@@ -29,18 +29,18 @@ GOAL_LINEAR = 95.0
 
 
 APART = "at 90 %, apart"
-"""Each process with an account of its own: the same instructions, and nothing that any two share. What these lose
-beside one process alone is the processors', which may be halves of a core or at work for somebody else's machine."""
+"""Each process with its own account: the same instructions, but no shared data. Any slowdown compared with a single
+process is due to the CPUs, which may be hyper-threads of one core or busy with another virtual machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the client is run; one environment for each process."""
+    """A way to run the client, with one environment per process."""
 
     environments: Sequence[Mapping[str, str]]
 
     def measure(self, processors: Sequence[int]) -> float:
-        """Processor's time of a launch, ns: the median over processes pinned to these processors."""
+        """Return the CPU time of a launch, ns: the median over processes pinned to these CPUs."""
         started = [
             subprocess.Popen(
                 ["taskset", "-c", str(processor), CLIENT, SECONDS], env=environment, stdout=subprocess.PIPE, text=True
@@ -51,7 +51,7 @@ class Way:
 
 
 def find_ways(folder: Path, most: int) -> dict[str, Way]:
-    """The ways of running the client, by name, for up to `most` processes."""
+    """Return the ways to run the client, by name, for up to `most` processes."""
     bare = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(STUB)}
     preloaded = bare | {"LD_PRELOAD": str(ROOT / "build/lib/libvgpu.so")}
 
@@ -71,7 +71,7 @@ def find_ways(folder: Path, most: int) -> dict[str, Way]:
 
 
 def main() -> int:
-    """Prints the table; with --strict, 1 where a goal is missed."""
+    """Print the table; with --strict, return 1 if a goal is missed."""
     processors = sorted(os.sched_getaffinity(0))[:4]
     many = len(processors)
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def main() -> int:
         ]
         of = {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
         linear = {name: statistics.median(100 * turn[1, name] / turn[many, name] for turn in turns) for name in ways}
-        beside = statistics.median(100 * turn[many, APART] / turn[many, "at 90 %"] for turn in turns)
+        apart = statistics.median(100 * turn[many, APART] / turn[many, "at 90 %"] for turn in turns)
     print(f"{'launch':24} {'bare':>8} {'unlimited':>10} {'added':>8} {'at 90 %':>8} {'added':>8} {'goal':>8}   ns")
     missed = 0
     for count in (1, many):
@@ -96,8 +96,8 @@ def main() -> int:
         )
     for name in ways:
         print(f"1 → {many} processes, {name:16} {linear[name]:6.1f} % linear")
-    print(f"at 90 %, of what as many reach that share nothing: {beside:.1f} % (goal {GOAL_LINEAR:.0f} %)")
-    missed += max(linear["at 90 %"], beside) < GOAL_LINEAR
+    print(f"at 90 %, compared with as many processes that share nothing: {apart:.1f} % (goal {GOAL_LINEAR:.0f} %)")
+    missed += max(linear["at 90 %"], apart) < GOAL_LINEAR
     return 1 if missed and "--strict" in sys.argv else 0
 
 

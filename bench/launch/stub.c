@@ -1,6 +1,6 @@
 /* A driver that does nothing, so that what a library adds to a launch isn't lost in what the driver itself takes.
  *
- * It exports what the driver exports; everything succeeds at once. There is one card, and every kernel is over as soon
+ * It exports what the driver exports; everything succeeds at once. There is one GPU, and every kernel is over as soon
  * as it is launched and took no time, so that no limit on GPU time ever holds a launch back.
  */
 #include <stddef.h>
@@ -8,7 +8,7 @@
 
 #include "abi/cuda.h"
 
-#define CARD_BYTES ((size_t)32 << 30)
+#define GPU_BYTES ((size_t)32 << 30)
 
 /* What handles point at; nobody looks there. */
 static char context, module, function, stream, event;
@@ -48,12 +48,12 @@ CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
 }
 
 CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device) {
-    *bytes = CARD_BYTES;
+    *bytes = GPU_BYTES;
     return CUDA_SUCCESS;
 }
 
 CUresult cuMemGetInfo_v2(size_t *bytes_free, size_t *bytes_total) {
-    *bytes_free = *bytes_total = CARD_BYTES;
+    *bytes_free = *bytes_total = GPU_BYTES;
     return CUDA_SUCCESS;
 }
 

@@ -1,4 +1,4 @@
-"""Rows of the memory side: what libvgpu adds to allocating, freeing, starting and looking up, beside the bare driver.
+"""Overhead of libvgpu on memory: allocating, freeing, starting and looking up, compared with the bare driver.
 
 One client program on one simulated driver, with and without libvgpu in turn; medians of five.
 """
@@ -20,7 +20,7 @@ TURNS = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measure: how the client is called, by how many at once, and what may be added, ns."""
+    """One measurement: arguments of the client, number of processes at once, and goal for the overhead, ns."""
 
     title: str
     words: tuple[str, ...]
@@ -38,7 +38,7 @@ ROWS = (
 
 
 def measure(row: Row, environment: Mapping[str, str]) -> float:
-    """The median over the processes, ns."""
+    """Return the median over the processes, ns."""
     started = [
         subprocess.Popen([CLIENT, *row.words], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(row.processes)
@@ -48,7 +48,7 @@ def measure(row: Row, environment: Mapping[str, str]) -> float:
 
 
 def main() -> int:
-    """Prints the table; 1 where a goal is missed."""
+    """Print the table; return 1 if a goal is missed."""
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
         bare = {

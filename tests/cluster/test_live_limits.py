@@ -1,6 +1,6 @@
-"""Limits of running programs, changed by annotation: in force without a restart, refused where they don't fit, told.
+"""Limits of running programs, changed by annotation: in force without a restart, or refused, and reported.
 
-A program of numba-cuda keeps its GPU busy meanwhile, and tells what the driver gives it. `UNIGPU_ROUNDS` says how
+A numba-cuda program keeps its GPU busy all the time, and prints what the driver gives it. `UNIGPU_ROUNDS` says how
 often its limits go down, up and back.
 """
 

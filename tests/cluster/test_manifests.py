@@ -126,7 +126,7 @@ def namespace(kube: Kube) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def job(kube: Kube, probe_image: str) -> None:
-    """Manifest 04, from the first test on: its 30 s pass meanwhile."""
+    """Start manifest 04 with the first test, so that its 30 s pass while the other tests run."""
     kube.namespace(JOBS)
     kube.apply(walkthrough.manifest("04", probe_image), JOBS)
 

@@ -161,4 +161,4 @@ def test_no_review_fails_while_the_certificate_is_renewed(
     tell(f"{passed:.0f} s: {made} creations, {len(failures)} failed; renewals seen in the replicas: {renewed}")
     assert not failures, failures[0]
     assert made
-    assert len(ends) == len(replicas), "a replica was started anew meanwhile"
+    assert len(ends) == len(replicas), "a replica was restarted during the test"

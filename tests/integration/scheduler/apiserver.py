@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 Json = dict[str, Any]
 
@@ -132,7 +133,7 @@ class ApiServer:
     # What clients see.
 
     @web.middleware
-    async def _faults(self, request: web.Request, handler: Any) -> web.StreamResponse:
+    async def _faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self.status is not None:
             return _status(self.status, "told to fail")
         return await handler(request)

@@ -31,7 +31,8 @@ class Caller:
         self._probes = f"http://127.0.0.1:{probes}"
 
     async def filter(self, pod: Json, nodes: Sequence[str]) -> Json:
-        return await self._post("filter", {"Pod": pod, "Nodes": None, "NodeNames": list(nodes)})
+        answer: Json = await self._post("filter", {"Pod": pod, "Nodes": None, "NodeNames": list(nodes)})
+        return answer
 
     async def prioritize(self, pod: Json, nodes: Sequence[str]) -> dict[str, int]:
         found: Any = await self._post("prioritize", {"Pod": pod, "Nodes": None, "NodeNames": list(nodes)})

@@ -45,10 +45,19 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def four_gpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Sequence[GpuUuid]]:
     """A machine of four RTX 4090, shared by tests that leave nothing on it."""
     folder = tmp_path_factory.mktemp("machine")
-    command = [ROOT / ".venv/bin/unigpu-sim", "create", "--dir", folder, "--profile", "rtx4090", "--gpus", "4"]
+    command: list[str | Path] = [
+        ROOT / ".venv/bin/unigpu-sim",
+        "create",
+        "--dir",
+        folder,
+        "--profile",
+        "rtx4090",
+        "--gpus",
+        "4",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     plain = Machine(folder.parent, (), {names.ENV_SIM_DIR: str(folder)})
-    done = plain.attempt(PROBE, "--no-take", preload=False)
+    done = plain.without_libvgpu().attempt(PROBE, "--no-take")
     assert done.returncode == 0, done.stderr
     return folder, [GpuUuid(gpu["uuid"]) for gpu in json.loads(done.stdout)["gpus"]]
 

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unigpu import names, policy, usage
@@ -24,6 +24,14 @@ class Machine:
     folder: Path
     uuids: Sequence[GpuUuid]
     extra: Mapping[str, str] = field(default_factory=dict)
+    preload: bool = True
+    """Whether programs are started with libvgpu."""
+    timeout: float = 60.0
+    """Seconds until a program must have ended."""
+
+    def without_libvgpu(self) -> "Machine":
+        """The same machine, whose programs are started without libvgpu."""
+        return replace(self, preload=False)
 
     @property
     def policy_file(self) -> Path:
@@ -33,11 +41,11 @@ class Machine:
     def usage_file(self) -> Path:
         return self.folder / "usage"
 
-    def environment(self, *, preload: bool = True, **more: str) -> dict[str, str]:
+    def environment(self, **more: str) -> dict[str, str]:
         """As a shell would set it for a program there."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
         ours = {"LD_LIBRARY_PATH": str(SIMULATOR), names.ENV_SIM_DIR: str(self.folder / "machine")}
-        if preload:
+        if self.preload:
             ours["LD_PRELOAD"] = str(LIBRARY)
         return inherited | ours | dict(self.extra) | more
 
@@ -61,21 +69,19 @@ class Machine:
         start = usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE
         return int.from_bytes(self.usage_file.read_bytes()[start : start + 8], "little")
 
-    def run(self, *command: str | Path, timeout: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *command: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Runs a program with libvgpu to its end; fails with what it said if it doesn't end well."""
-        done = self.attempt(*command, timeout=timeout, **environment)
+        done = self.attempt(*command, **environment)
         assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr}{done.stdout}"
         return done
 
-    def attempt(
-        self, *command: str | Path, timeout: float = 60, preload: bool = True, **environment: str
-    ) -> "subprocess.CompletedProcess[str]":
+    def attempt(self, *command: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [str(word) for word in command],
-            env=self.environment(preload=preload, **environment),
+            env=self.environment(**environment),
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=self.timeout,
             check=False,
         )
 

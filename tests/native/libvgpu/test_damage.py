@@ -147,6 +147,6 @@ def test_messages_can_be_silenced(machine: Machine) -> None:
 
 @pytest.mark.parametrize("command", [["/bin/true"], ["/bin/sh", "-c", "echo hello | cat"], ["ls", "/"]])
 def test_programs_without_gpus_are_left_alone(machine: Machine, command: list[str]) -> None:
-    plain = machine.attempt(*command, preload=False)
+    plain = machine.without_libvgpu().attempt(*command)
     done = machine.attempt(*command, UNIGPU_MANAGED="1")
     assert (done.returncode, done.stdout, done.stderr) == (plain.returncode, plain.stdout, plain.stderr)

@@ -19,7 +19,7 @@ ON_CARD = (
 def on_card(machine: Machine, pid: int) -> int:
     """Bytes that the process has on the GPU, as the host's NVML reports."""
     python = ROOT / ".venv/bin/python"
-    done = machine.attempt(python, "-W", "ignore", "-c", ON_CARD, machine.uuids[1], str(pid), preload=False)
+    done = machine.without_libvgpu().attempt(python, "-W", "ignore", "-c", ON_CARD, machine.uuids[1], str(pid))
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 

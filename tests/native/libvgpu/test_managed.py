@@ -20,7 +20,6 @@ def inside(machine: Machine, *files: str, **environment: str) -> tuple[int, str,
     """Runs the probe on the first GPU with those of the machine's files in the container's folder."""
     done = machine.attempt(
         *("unshare", "--mount", "--map-root-user", "sh", "-c", INSIDE, PROBE),
-        preload=False,
         CUDA_VISIBLE_DEVICES="0",
         FILES=" ".join(str(machine.folder / name) for name in files),
         BACK=str(machine.folder / "back"),

@@ -72,7 +72,7 @@ def test_alone_with_nothing_but_the_environment(machine: Machine) -> None:
 
 def test_with_nothing_said_nothing_is_touched(machine: Machine) -> None:
     done = machine.run(PROBE, "--no-take")
-    assert done.stdout == machine.attempt(PROBE, "--no-take", preload=False).stdout
+    assert done.stdout == machine.without_libvgpu().attempt(PROBE, "--no-take").stdout
     assert done.stderr == ""
     assert not machine.usage_file.exists()
 

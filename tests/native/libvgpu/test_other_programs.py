@@ -63,10 +63,19 @@ def clients() -> None:
 
 
 def machine_of(folder: Path, tmp_path: Path, *options: str) -> Machine:
-    command = [ROOT / ".venv/bin/unigpu-sim", "create", "--dir", folder, "--profile", "rtx4090", "--gpus", "2"]
+    command: list[str | Path] = [
+        ROOT / ".venv/bin/unigpu-sim",
+        "create",
+        "--dir",
+        folder,
+        "--profile",
+        "rtx4090",
+        "--gpus",
+        "2",
+    ]
     subprocess.run([*command, *options], check=True, capture_output=True)
     plain = Machine(tmp_path, (), {names.ENV_SIM_DIR: str(folder)})
-    listed = plain.attempt(PYTHON / "gpustat", "--json", preload=False).stdout
+    listed = plain.without_libvgpu().attempt(PYTHON / "gpustat", "--json").stdout
     return Machine(tmp_path, [GpuUuid(gpu["uuid"]) for gpu in json.loads(listed)["gpus"]], plain.extra)
 
 

@@ -73,7 +73,7 @@ def test_proc_address(
 
 
 def test_the_driver_comes_out_where_nothing_is_preloaded(machine: Machine, compiled: Callable[..., Path]) -> None:
-    done = machine.attempt(compiled("resolve"), "dlsym", "cuMemAlloc_v2", preload=False)
+    done = machine.without_libvgpu().attempt(compiled("resolve"), "dlsym", "cuMemAlloc_v2")
     assert done.stdout.split() == [DRIVER, "cuMemAlloc_v2"]
 
 

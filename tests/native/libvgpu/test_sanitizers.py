@@ -50,7 +50,15 @@ def test_threads_without_a_sanitizer(machine: Machine, compiled: Callable[..., P
 
 def test_valgrind(machine: Machine) -> None:
     trial = machine.trial((0, 600))
-    command = ["valgrind", "-q", "--error-exitcode=99", "--soname-synonyms=somalloc=nothing", PROBE, "--step", "64"]
+    command: list[str | Path] = [
+        "valgrind",
+        "-q",
+        "--error-exitcode=99",
+        "--soname-synonyms=somalloc=nothing",
+        PROBE,
+        "--step",
+        "64",
+    ]
     done = machine.attempt(*command, CUDA_VISIBLE_DEVICES="0", **trial)
     complaints = [line for line in done.stderr.splitlines() if LIBRARY.name in line]
     assert (done.returncode, complaints) == (0, []), done.stderr

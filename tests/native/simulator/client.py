@@ -39,7 +39,7 @@ class Event(ctypes.Structure):
 
 
 def init() -> int:
-    return cuda.cuInit(0)
+    return int(cuda.cuInit(0))
 
 
 def devices() -> int:
@@ -60,7 +60,7 @@ def uuids() -> list[str]:
 
 def start(ordinal: int = 0) -> int:
     """A context on the device; the driver's first error, or 0."""
-    return (
+    return int(
         cuda.cuInit(0) or cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), ordinal) or cuda.cuCtxSetCurrent(context)
     )
 
@@ -76,7 +76,7 @@ def alloc(size: int) -> int:
     status = cuda.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(size))
     if status == 0:
         pointers.append(pointer.value)
-    return status
+    return int(status)
 
 
 def fill(size: int) -> int:
@@ -91,7 +91,7 @@ def free_all() -> int:
     status = 0
     while pointers:
         status = status or cuda.cuMemFree_v2(ctypes.c_uint64(pointers.pop()))
-    return status
+    return int(status)
 
 
 def pool_uses(size: int, threshold: int) -> list[int]:
@@ -102,7 +102,8 @@ def pool_uses(size: int, threshold: int) -> list[int]:
     pool, stream, before = ctypes.c_void_p(), None, info()[0]
     assert cuda.cuDeviceGetDefaultMemPool(ctypes.byref(pool), 0) == 0
     assert cuda.cuMemPoolSetAttribute(pool, 4, ctypes.byref(ctypes.c_uint64(threshold))) == 0
-    held, seen = [], []
+    held: list[ctypes.c_uint64] = []
+    seen = []
     for wanted in (2, 0, 1):
         while len(held) < wanted:
             held.append(ctypes.c_uint64())
@@ -160,7 +161,7 @@ spinner, worker = ctypes.c_void_p(), ctypes.c_void_p()
 
 def load_spin() -> int:
     module = ctypes.c_void_p()
-    return (
+    return int(
         cuda.cuModuleLoadData(ctypes.byref(module), PTX)
         or cuda.cuModuleGetFunction(ctypes.byref(spinner), module, b"unigpu_spin")
         or cuda.cuModuleGetFunction(ctypes.byref(worker), module, b"unigpu_work")
@@ -171,7 +172,7 @@ def spin(milliseconds: int) -> int:
     """Launches a kernel that holds the whole card so long; does not wait for it."""
     value = ctypes.c_uint64(milliseconds * 1_000_000)
     parameters = (ctypes.c_void_p * 1)(ctypes.addressof(value))
-    return cuda.cuLaunchKernel(spinner, 1, 1, 1, 1, 1, 1, 0, None, parameters, None)
+    return int(cuda.cuLaunchKernel(spinner, 1, 1, 1, 1, 1, 1, 0, None, parameters, None))
 
 
 def spin_often(count: int, microseconds: int) -> int:
@@ -181,7 +182,7 @@ def spin_often(count: int, microseconds: int) -> int:
     status = 0
     for _ in range(count):
         status = status or cuda.cuLaunchKernel(spinner, 1, 1, 1, 1, 1, 1, 0, None, parameters, None)
-    return status
+    return int(status)
 
 
 def timed_spins(count: int, microseconds: int) -> list[int]:
@@ -192,12 +193,12 @@ def timed_spins(count: int, microseconds: int) -> list[int]:
 
 
 def synchronize() -> int:
-    return cuda.cuCtxSynchronize()
+    return int(cuda.cuCtxSynchronize())
 
 
 def renew() -> int:
     """Gives up the primary context, as it is, for a new one."""
-    return cuda.cuDevicePrimaryCtxReset_v2(0) or start()
+    return int(cuda.cuDevicePrimaryCtxReset_v2(0) or start())
 
 
 events: list[ctypes.c_void_p] = []
@@ -213,7 +214,7 @@ def record() -> int:
 
 
 def query(event: int) -> int:
-    return cuda.cuEventQuery(events[event])
+    return int(cuda.cuEventQuery(events[event]))
 
 
 def timed_spin(count: int, microseconds: int) -> float:
@@ -304,7 +305,7 @@ def nvml_processes(index: int = 0) -> dict[str, int]:
 
 def nvml_handle_status(index: int = 0) -> int:
     assert nvml.nvmlInit_v2() == 0
-    return nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(ctypes.c_void_p()))
+    return int(nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(ctypes.c_void_p())))
 
 
 event_set = ctypes.c_void_p()
@@ -313,7 +314,7 @@ event_set = ctypes.c_void_p()
 def watch(index: int, types: int) -> int:
     handle = _handle(index)
     assert nvml.nvmlEventSetCreate(ctypes.byref(event_set)) == 0
-    return nvml.nvmlDeviceRegisterEvents(handle, ctypes.c_ulonglong(types), event_set)
+    return int(nvml.nvmlDeviceRegisterEvents(handle, ctypes.c_ulonglong(types), event_set))
 
 
 def wait_event(milliseconds: int) -> list[int]:

@@ -52,16 +52,20 @@ class Client:
 
     process: "subprocess.Popen[str]"
 
-    def ask(self, name: str, *arguments: int | str) -> Any:
+    def ask(self, name: str, *arguments: object) -> Any:
         """Runs one of the client's functions and answers what it returned."""
         self.begin(name, *arguments)
         return self.answer()
 
-    def begin(self, name: str, *arguments: int | str) -> None:
-        """Tells it to run one of the functions, and doesn't wait for what it returns."""
+    def write(self, lines: str) -> None:
+        """Write lines to its standard input as they are."""
         assert self.process.stdin
-        self.process.stdin.write(json.dumps([name, *arguments]) + "\n")
+        self.process.stdin.write(lines)
         self.process.stdin.flush()
+
+    def begin(self, name: str, *arguments: object) -> None:
+        """Tells it to run one of the functions, and doesn't wait for what it returns."""
+        self.write(json.dumps([name, *arguments]) + "\n")
 
     def answer(self) -> Any:
         """What the function returned that was begun."""

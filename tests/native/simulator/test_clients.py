@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Machine
+    from tests.native.simulator.conftest import Machine
 
 ROOT = Path(__file__).resolve().parents[3]
 CLIENTS = ROOT / "build" / "clients"

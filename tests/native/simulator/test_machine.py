@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Machine
+    from tests.native.simulator.conftest import Machine
 
 MIB = 1 << 20
 CONTEXT = {"rtx4090": 362, "a100-40": 409}
@@ -36,9 +36,8 @@ def test_an_empty_folder_becomes_one_a100(machine: "Machine") -> None:
 def test_many_processes_that_start_at_once_share_one_new_machine(machine: "Machine") -> None:
     clients = [machine.client() for _ in range(12)]
     for client in clients:
-        client.process.stdin.write('["start"]\n')
-        client.process.stdin.flush()
-    assert [client.process.stdout.readline().strip() for client in clients] == ["0"] * 12
+        client.begin("start")
+    assert [client.answer() for client in clients] == [0] * 12
     assert len({tuple(client.ask("uuids")) for client in clients}) == 1
     assert len(clients[0].ask("nvml_processes")) == 12
 
@@ -124,9 +123,8 @@ def test_many_kills_leave_nothing(machine: "Machine") -> None:
     for _ in range(10):
         clients = [machine.client() for _ in range(4)]
         for client in clients:
-            client.process.stdin.write('["start"]\n["fill", 3145728]\n')
-            client.process.stdin.flush()
-        clients[0].process.stdout.readline()
+            client.write('["start"]\n["fill", 3145728]\n')
+        clients[0].answer()
         for client in clients:
             client.kill()
     assert watcher.ask("nvml_used") == 0
@@ -238,7 +236,7 @@ def test_a_lost_card_is_lost_to_its_programs(machine: "Machine") -> None:
     client.begin("synchronize")
     machine.command("inject", "--gpu", "0", "--lost")
     assert client.answer() == UNKNOWN
-    calls = [("spin", 1), ("alloc", MIB), ("synchronize",), ("query", event)]
+    calls: list[tuple[str, *tuple[int, ...]]] = [("spin", 1), ("alloc", MIB), ("synchronize",), ("query", event)]
     assert {client.ask(*call) for call in [*calls, ("free_all",)]} == {UNKNOWN}
     assert machine.client().ask("start") == UNKNOWN
     assert other.ask("spin", 1) == other.ask("synchronize") == 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Machine
+    from tests.native.simulator.conftest import Machine
 
 PROGRAM = Path(__file__).with_name("programs") / "rules.py"
 INVALID_VALUE, UNSUPPORTED, INVALIDATED = 1, 900, 901

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Machine
+    from tests.native.simulator.conftest import Machine
 
 PROGRAMS = Path(__file__).with_name("programs")
 RUNTIMES = {"address": "libasan.so", "undefined": "libubsan.so"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Client, Machine
+    from tests.native.simulator.conftest import Client, Machine
 
 NOT_READY = 600
 

@@ -1,12 +1,14 @@
 """Each problem of the machine is reported as one sentence, before anything is changed."""
 
 import collections
+import ipaddress
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from cluster import build, cgroups, doctor, errors, settings
+from cluster import build, cgroups, doctor, errors, network, settings
 
 
 def test_a_missing_package_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,3 +68,86 @@ def test_versions_come_from_the_go_modules() -> None:
     assert build.required("containerd", "github.com/containerd/containerd/v2").startswith("v2.")
     with pytest.raises(errors.BuildFailed, match="does not require"):
         build.required("containerd", "example.org/nothing")
+
+
+def fake_go(folder: Path, monkeypatch: pytest.MonkeyPatch, *caches: Path) -> None:
+    """Put a Go on the PATH whose caches are in these folders."""
+    go = folder / "go"
+    lines = "".join(f"echo {cache}; " for cache in caches)
+    go.write_text(f"#!/bin/sh\ncase $1 in version) echo go version go1.26.0 linux/amd64;; env) {lines};; esac\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_a_full_disk_with_gos_caches_is_named_with_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10 << 30, 9 << 30, 1 << 30))
+    fake_go(tmp_path, monkeypatch, tmp_path / "build-cache", tmp_path / "modules")
+    problems = [entry for entry in doctor.build_problems() if "cache" in entry]
+    assert [entry.partition("set ")[2].split()[0] for entry in problems] == ["GOCACHE", "GOMODCACHE"]
+    (tmp_path / "build-cache").mkdir()
+    (tmp_path / "build-cache" / "entry").touch()
+    (problem,) = [entry for entry in doctor.build_problems() if "cache" in entry]
+    assert "GOMODCACHE" in problem, "a cache that is filled already needs no more room"
+
+
+def test_a_machine_without_go_says_which_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "Go is not installed: install Go 1.26 or later, and put it on the PATH." in doctor.build_problems()
+
+
+def test_programs_that_are_not_built_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "BIN", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    (tmp_path / "pause").touch()
+    (sentence,) = [entry for entry in doctor.run_problems(settings.Settings(gpus=0)) if "not built" in entry]
+    assert sentence == "These programs are not built yet: kubernetes, containerd. Run `make cluster`."
+
+
+def test_a_kernel_that_refuses_namespaces_is_reported_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: [(Path("/"), "cgroup2")])
+    monkeypatch.setattr(doctor, "_try_namespaces", lambda: "unshare: Operation not permitted")
+    assert any("refuses new namespaces and mounts (unshare: Operation" in entry for entry in doctor.kernel_problems())
+
+
+def test_read_only_control_groups_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: [(tmp_path, "cgroup2")])
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(doctor, "_try_namespaces", lambda: "")
+    assert any(entry.startswith(f"Control groups are read-only ({tmp_path})") for entry in doctor.kernel_problems())
+
+
+@pytest.mark.parametrize("left", ["bridge", "control group"])
+def test_a_cluster_whose_folder_was_deleted_must_be_stopped_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    monkeypatch.setattr(settings, "BUILD", tmp_path)
+    monkeypatch.setattr(network, "exists", lambda _name: left == "bridge")
+    monkeypatch.setattr(cgroups, "exists", lambda _layout: left == "control group")
+    (sentence,) = doctor.network_problems(settings.Settings(name="gone"))
+    assert "make down NAME=gone" in sentence
+
+
+def test_a_running_cluster_has_its_network_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "BUILD", tmp_path)
+    layout = settings.Layout("x")
+    layout.home.mkdir(parents=True)
+    layout.state.touch()
+    assert doctor.network_problems(settings.Settings(name="x")) == []
+
+
+def test_a_machine_without_a_free_subnet_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "BUILD", tmp_path)
+    monkeypatch.setattr(network, "exists", lambda _name: False)
+    monkeypatch.setattr(cgroups, "exists", lambda _layout: False)
+    monkeypatch.setattr(network, "taken_subnets", lambda: [ipaddress.IPv4Network("10.0.0.0/8")])
+    (sentence,) = doctor.network_problems(settings.Settings(name="x"))
+    assert "No /16 subnet" in sentence
+
+
+def test_all_problems_are_raised_at_once() -> None:
+    doctor.raise_for([])
+    with pytest.raises(errors.PreflightError, match=r"^one\ntwo$"):
+        doctor.raise_for(["one", "two"])

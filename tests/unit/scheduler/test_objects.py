@@ -123,7 +123,7 @@ def states(*names_: str, state: str = "terminated") -> list[dict[str, Any]]:
     return [{"name": name, "state": {state: {}}} for name in names_]
 
 
-ENDS = {
+ENDS: dict[str, tuple[dict[str, Any], bool]] = {
     "no status": ({}, False),
     "running": ({"status": {"phase": "Running"}}, False),
     "succeeded": ({"status": {"phase": "Succeeded"}}, True),

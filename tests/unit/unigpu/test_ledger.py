@@ -160,7 +160,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(uid=uids, name=names, uses=uses)
     def book(self, uid: str, name: str, uses: dict[str, GpuUsage]) -> None:
-        self.pods[uid] = booking(name, **uses)
+        self.pods[uid] = booking(name, True, **uses)
         self.ledger.book(uid, self.pods[uid])
 
     @rule(uid=uids)

@@ -1,5 +1,7 @@
 """Lending: how demands are estimated, and how a GPU's compute time is divided among them."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from unigpu import lending
@@ -90,7 +92,7 @@ def test_lends(claimants: list[Claimant], expected: bool) -> None:
 
 
 def after(
-    readings: list[tuple[float, bool]], most: float, estimate: ActivityEstimate = lending.IDLE
+    readings: Sequence[tuple[float, bool]], most: float, estimate: ActivityEstimate = lending.IDLE
 ) -> ActivityEstimate:
     """Return the estimate after these readings: milliseconds charged in 50, and whether a launch waits."""
     for charged_ms, waiting in readings:

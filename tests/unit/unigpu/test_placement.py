@@ -104,7 +104,7 @@ def test_share_of_a_request_on_its_gpu() -> None:
 
 
 LINKED = tuple(
-    GpuState(gpu(index, **links))
+    GpuState(gpu(index, GIB_24, "NVIDIA A10", True, **links))
     for index, links in enumerate(({"g1": 10, "g2": 100}, {"g3": 100}, {"g3": 10}, {"g0": 50}))
 )
 """0-2 and 1-3 by NVLink, 0-3 near, the others far."""
@@ -156,14 +156,11 @@ def test_policies(case: str) -> None:
 
 
 def test_many_gpus_are_chosen_by_links_quickly_and_well() -> None:
-    seen = tuple(
-        GpuState(
-            gpu(
-                index, **{f"g{other}": 100 if index // 8 == other // 8 else 10 for other in range(16) if other != index}
-            )
-        )
-        for index in range(16)
-    )
+    def linked(index: int) -> GpuState:
+        links = {f"g{other}": 100 if index // 8 == other // 8 else 10 for other in range(16) if other != index}
+        return GpuState(gpu(index, GIB_24, "NVIDIA A10", True, **links))
+
+    seen = tuple(map(linked, range(16)))
     taken = (GpuState(seen[0].gpu, HALF), *seen[1:])
     allocation = placement.place(Node("n", taken), pod(whole(8)), RULES)
     assert [part.gpu for part in allocation.containers["c0"]] == [f"g{index}" for index in range(8, 16)]
@@ -175,7 +172,7 @@ MIXED = (
     GpuState(gpu(2, 24576, "Tesla T4")),
 )
 
-SELECTORS = {
+SELECTORS: dict[str, tuple[dict[str, tuple[str, ...]], str]] = {
     "type": ({"use_types": ("a100",)}, "1"),
     "any of several types": ({"use_types": ("v100", "t4")}, "2"),
     "not a type": ({"avoid_types": ("A10",)}, "2"),

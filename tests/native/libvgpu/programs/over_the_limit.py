@@ -1,39 +1,43 @@
 """A program for NVIDIA's cuda-bindings that takes memory of each family until refused. Prints what it saw as JSON."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 from cuda.bindings import driver
 
 MIB = 1 << 20
 PIECE = 256 * MIB
+Family = tuple[Any, Callable[[Any], object]]
+"""The driver's answer, and how to free what it gave."""
 
 
-def ok(answer):
+def ok(answer: Any) -> Any:
     assert answer[0] == driver.CUresult.CUDA_SUCCESS, answer[0]
     return answer[1] if len(answer) == 2 else answer[1:]
 
 
-def linear():
+def linear() -> Family:
     return driver.cuMemAlloc(PIECE), lambda pointer: ok(driver.cuMemFree(pointer))
 
 
-def managed():
+def managed() -> Family:
     attach = driver.CUmemAttach_flags.CU_MEM_ATTACH_GLOBAL
     return driver.cuMemAllocManaged(PIECE, attach), lambda pointer: ok(driver.cuMemFree(pointer))
 
 
-def pool():
+def pool() -> Family:
     return driver.cuMemAllocAsync(PIECE, stream), lambda pointer: ok(driver.cuMemFreeAsync(pointer, stream))
 
 
-def physical():
+def physical() -> Family:
     wanted = driver.CUmemAllocationProp()
     wanted.type = driver.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
     wanted.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
     return driver.cuMemCreate(PIECE, wanted, 0), lambda handle: ok(driver.cuMemRelease(handle))
 
 
-def graph():
+def graph() -> Family:
     wanted = driver.CUDA_MEM_ALLOC_NODE_PARAMS()
     wanted.poolProps.allocType = driver.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
     wanted.poolProps.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE

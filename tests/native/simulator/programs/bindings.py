@@ -4,6 +4,7 @@ import ctypes
 import json
 import threading
 import time
+from typing import Any
 
 import numpy
 from cuda.bindings import driver
@@ -18,7 +19,7 @@ PTX = b"""
 """
 
 
-def ok(answer):
+def ok(answer: Any) -> Any:
     assert answer[0] == driver.CUresult.CUDA_SUCCESS, answer[0]
     return answer[1] if len(answer) == 2 else answer[1:]
 
@@ -36,13 +37,13 @@ seen = {
 }
 
 
-def launch(milliseconds, stream):
+def launch(milliseconds: Any, stream: Any) -> Any:
     value = numpy.array([int(milliseconds * 1e6)], dtype=numpy.uint64)
     pointers = numpy.array([value.ctypes.data], dtype=numpy.uint64)
     ok(driver.cuLaunchKernel(spin, 1, 1, 1, 1, 1, 1, 0, stream, pointers.ctypes.data, 0))
 
 
-def read(pointer, count):
+def read(pointer: Any, count: Any) -> Any:
     host = numpy.empty(count, dtype=numpy.uint8)
     ok(driver.cuMemcpyDtoH(host.ctypes.data, pointer, count))
     return host

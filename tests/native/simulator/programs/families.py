@@ -3,6 +3,7 @@
 import ctypes
 import json
 import multiprocessing
+from typing import Any, Self
 
 import numpy
 from cuda.bindings import driver
@@ -10,43 +11,43 @@ from cuda.bindings import driver
 MIB = 1 << 20
 
 
-def ok(answer):
+def ok(answer: Any) -> Any:
     assert answer[0] == driver.CUresult.CUDA_SUCCESS, answer[0]
     return answer[1] if len(answer) == 2 else answer[1:]
 
 
-def code(answer):
+def code(answer: Any) -> int:
     return int(answer[0])
 
 
-def start():
+def start() -> None:
     ok(driver.cuInit(0))
     context = ok(driver.cuDevicePrimaryCtxRetain(0))
     ok(driver.cuCtxSetCurrent(context))
 
 
-def free():
-    return ok(driver.cuMemGetInfo())[0]
+def free() -> int:
+    return int(ok(driver.cuMemGetInfo())[0])
 
 
 class Taken:
     """MiB that the card lost while the family was held, and what it lacks after."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.before = free()
         return self
 
-    def held(self):
+    def held(self) -> None:
         seen[self.name] = [(self.before - free()) // MIB]
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         seen[self.name].append((self.before - free()) // MIB)
 
 
-def device_memory():
+def device_memory() -> Any:
     wanted = driver.CUmemAllocationProp()
     wanted.type = driver.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
     wanted.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
@@ -55,7 +56,7 @@ def device_memory():
     return wanted
 
 
-def open_elsewhere(handle_bytes, answer):
+def open_elsewhere(handle_bytes: Any, answer: Any) -> Any:
     start()
     handle = driver.CUipcMemHandle()
     ctypes.memmove(int(handle.getPtr()), handle_bytes, 64)
@@ -67,7 +68,7 @@ def open_elsewhere(handle_bytes, answer):
     answer.put(host.tolist())
 
 
-def main():
+def main() -> None:
     start()
     with Taken("linear") as taken:
         pointer = ok(driver.cuMemAlloc(100 * MIB))
@@ -192,6 +193,6 @@ def main():
     print(json.dumps(seen))
 
 
-seen = {}
+seen: dict[str, Any] = {}
 if __name__ == "__main__":
     main()

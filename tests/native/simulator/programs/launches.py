@@ -8,6 +8,8 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy
 from cuda.bindings import driver
@@ -31,12 +33,12 @@ class Config(ctypes.Structure):
     ]
 
 
-def ok(answer):
+def ok(answer: Any) -> Any:
     assert answer[0] == driver.CUresult.CUDA_SUCCESS, answer[0]
     return answer[1] if len(answer) == 2 else answer[1:]
 
 
-def mapped(handle, size):
+def mapped(handle: Any, size: int) -> Any:
     address = ok(driver.cuMemAddressReserve(size, 0, 0, 0))
     ok(driver.cuMemMap(address, size, 0, handle, 0))
     access = driver.CUmemAccessDesc()
@@ -46,13 +48,13 @@ def mapped(handle, size):
     return address
 
 
-def first_byte(address):
+def first_byte(address: Any) -> int:
     host = numpy.zeros(1, dtype=numpy.uint8)
     ok(driver.cuMemcpyDtoH(host.ctypes.data, address, 1))
     return int(host[0])
 
 
-def importer(file, size):
+def importer(file: int, size: int) -> None:
     handle = ok(driver.cuMemImportFromShareableHandle(file, FILE))
     address = mapped(handle, size)
     print(first_byte(address))
@@ -60,7 +62,7 @@ def importer(file, size):
     ok(driver.cuCtxSynchronize())
 
 
-def exporter():
+def exporter() -> list[int]:
     wanted = driver.CUmemAllocationProp()
     wanted.type = driver.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
     wanted.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
@@ -75,7 +77,7 @@ def exporter():
     return [int(read), first_byte(address)]
 
 
-def per_thread_twins(function, launches):
+def per_thread_twins(function: Any, launches: Sequence[str]) -> list[list[int]]:
     """After each launch to this thread's own default stream: whether this thread's is busy, and another thread's."""
     cuda = ctypes.CDLL("libcuda.so.1")
     milliseconds = ctypes.c_uint64(100_000_000)
@@ -92,9 +94,9 @@ def per_thread_twins(function, launches):
             status = call(entry, *shape, values)
         else:
             status = call(entry, *shape, values, None)
-        others = []
+        others: list[int] = []
 
-        def elsewhere(others=others):
+        def elsewhere(others: list[int] = others) -> None:
             ok(driver.cuCtxSetCurrent(context))
             others.append(cuda.cuStreamQuery_ptsz(None))
 
@@ -105,7 +107,7 @@ def per_thread_twins(function, launches):
     return seen
 
 
-def changed_while_it_waits(function):
+def changed_while_it_waits(function: Any) -> list[int]:
     """Whole milliseconds of a graph's launch, and of its next one with another kernel, set while the first waits."""
     stream = ok(driver.cuStreamCreate(1))
     events = [ok(driver.cuEventCreate(0)) for _ in range(3)]

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from typing import Any
 
 import numpy
 from numba import cuda
@@ -11,7 +12,7 @@ warnings.simplefilter("ignore", NumbaPerformanceWarning)
 
 
 @cuda.jit
-def add_one(values):
+def add_one(values: Any) -> None:
     index = cuda.grid(1)
     if index < values.size:
         values[index] += 1

@@ -1,8 +1,10 @@
 """Rules of real drivers that programs depend on, one function for each. Prints what each one saw as JSON."""
 
 import ctypes
+import functools
 import json
 import threading
+from collections.abc import Callable
 from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 
 cuda = ctypes.CDLL("libcuda.so.1")
@@ -17,23 +19,23 @@ HOST_NOTHING = HOST_FUNCTION(lambda _: None)
 context = c_void_p()
 
 
-def ok(status):
+def ok(status: int) -> None:
     assert status == 0, status
 
 
-def stream(flags=1):
+def stream(flags: int = 1) -> c_void_p:
     made = c_void_p()
     ok(cuda.cuStreamCreate(byref(made), flags))
     return made
 
 
-def event():
+def event() -> c_void_p:
     made = c_void_p()
     ok(cuda.cuEventCreate(byref(made), 0))
     return made
 
 
-def memory_info_without_outputs():
+def memory_info_without_outputs() -> list[int]:
     """cuMemGetInfo takes NULL for either output."""
     free, total = c_size_t(), c_size_t()
     statuses = [
@@ -44,11 +46,11 @@ def memory_info_without_outputs():
     return [*statuses, 0 < free.value < total.value]
 
 
-def in_thread(call, mode):
+def in_thread(call: Callable[[], int], mode: int) -> int:
     """What the call returns in another thread, which has this capture mode."""
-    answers = []
+    answers: list[int] = []
 
-    def run():
+    def run() -> None:
         ok(cuda.cuCtxSetCurrent(context))
         ok(cuda.cuThreadExchangeStreamCaptureMode(byref(c_int(mode))))
         answers.append(call())
@@ -59,7 +61,7 @@ def in_thread(call, mode):
     return answers[0]
 
 
-def queries_while_another_thread_captures():
+def queries_while_another_thread_captures() -> dict[str, list[int]]:
     """By capture mode and the other thread's mode: what queries of events and streams return, then its end."""
     seen = {}
     for name, capture, other in [
@@ -71,15 +73,15 @@ def queries_while_another_thread_captures():
         for query, handle in ((cuda.cuEventQuery, event()), (cuda.cuStreamQuery, stream())):
             captured, graph = stream(), c_void_p()
             ok(cuda.cuStreamBeginCapture_v2(captured, capture))
-            found.append(in_thread(lambda query=query, handle=handle: query(handle), other))
+            found.append(in_thread(functools.partial(query, handle), other))
             found.append(cuda.cuStreamEndCapture(captured, byref(graph)))
         seen[name] = found
     return seen
 
 
-def user_objects_live_as_long_as_their_graphs():
+def user_objects_live_as_long_as_their_graphs() -> list[int]:
     """How often the destructor ran after the end of the graph, of its clone, and of the executable graph."""
-    calls = []
+    calls: list[int | None] = []
     destroy = HOST_FUNCTION(calls.append)
     kept, graph, clone, ready = c_void_p(), c_void_p(), c_void_p(), c_void_p()
     ok(cuda.cuUserObjectCreate(byref(kept), c_void_p(7), destroy, 1, 1))
@@ -94,7 +96,7 @@ def user_objects_live_as_long_as_their_graphs():
     return seen
 
 
-def a_graph_in_capture_cannot_be_destroyed():
+def a_graph_in_capture_cannot_be_destroyed() -> list[int]:
     """What destroying it returns, whether a broken capture then ends cleanly, and whether the driver still works."""
     captured, graph = stream(), c_void_p()
     ok(cuda.cuStreamBeginCapture_v2(captured, GLOBAL))
@@ -105,7 +107,7 @@ def a_graph_in_capture_cannot_be_destroyed():
     return [refused, unsafe, ended, cuda.cuGraphDestroy(graph), cuda.cuCtxSynchronize()]
 
 
-def a_joined_stream_may_be_destroyed():
+def a_joined_stream_may_be_destroyed() -> list[int]:
     """The end of a capture whose joined stream was destroyed, while a thread of the driver still served that stream."""
     origin, recorded = stream(), event()
     seen = []
@@ -121,7 +123,7 @@ def a_joined_stream_may_be_destroyed():
     return sorted(set(seen))
 
 
-def nothing_allocated_and_freed():
+def nothing_allocated_and_freed() -> list[int]:
     """Allocations of 0 bytes in stream order succeed, and what they return can be freed; cuMemAlloc refuses them."""
     pool, pointer = c_void_p(), c_uint64(5)
     ok(cuda.cuDeviceGetDefaultMemPool(byref(pool), 0))
@@ -134,24 +136,24 @@ def nothing_allocated_and_freed():
     ]
 
 
-def shared_memory_needs_opting_in():
+def shared_memory_needs_opting_in() -> list[int | list[int]]:
     """Launch, and blocks by occupancy: with 48 KiB, a byte more, the same after opting in; then with 0 bytes."""
     module, function, blocks = c_void_p(), c_void_p(), c_int()
     ok(cuda.cuModuleLoadData(byref(module), PTX))
     ok(cuda.cuModuleGetFunction(byref(function), module, b"nothing"))
 
-    def attempt(shared):
+    def attempt(shared: int) -> list[int]:
         ok(cuda.cuOccupancyMaxActiveBlocksPerMultiprocessor(byref(blocks), function, 32, c_size_t(shared)))
         return [cuda.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, shared, None, None, None), blocks.value > 0]
 
-    seen = [attempt(48 << 10), attempt((48 << 10) + 1)]
+    seen: list[int | list[int]] = [attempt(48 << 10), attempt((48 << 10) + 1)]
     ok(cuda.cuFuncSetAttribute(function, 8, 64 << 10))
     seen.append(attempt((48 << 10) + 1))
     ok(cuda.cuFuncSetAttribute(function, 8, 0))
     return [*seen, cuda.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 16, None, None, None)]
 
 
-def names_of_null():
+def names_of_null() -> list[int]:
     """Lookups by a name of NULL are refused."""
     module, found = c_void_p(), c_void_p()
     ok(cuda.cuModuleLoadData(byref(module), PTX))
@@ -198,7 +200,7 @@ def pools_remember_access():
 ok(cuda.cuInit(0))
 ok(cuda.cuDevicePrimaryCtxRetain(byref(context), 0))
 ok(cuda.cuCtxSetCurrent(context))
-RULES = [
+RULES: list[Callable[[], object]] = [
     memory_info_without_outputs,
     queries_while_another_thread_captures,
     user_objects_live_as_long_as_their_graphs,
