@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 import aiohttp
 from aiohttp import web
 
-from scheduler import binding, choice, cluster, freshness, kube, metrics, service, verdicts
+from scheduler import binding, cache, filter_prioritize, fit_cache, metrics, server, staleness_guard
 from unigpu import names, placement, requests
 from unigpu.allocations import GpuUsage
 from unigpu.fit import Node
@@ -32,6 +32,8 @@ from unigpu.ledger import Booking, CapacityLedger
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy, PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
+from unigpu_kube.client import Json
+from unigpu_service import runtime
 
 GPU = 40960
 RULES = placement.Rules()
@@ -40,18 +42,18 @@ RULES = placement.Rules()
 def make(nodes: int, gpus: int, mixed: bool) -> CapacityLedger:
     """A cluster, its GPUs about half taken if `mixed`."""
     chance = random.Random(7)
-    books = CapacityLedger()
+    ledger = CapacityLedger()
     for number in range(nodes):
         name = f"node-{number:05}"
         node_gpus = [
             Gpu(GpuUuid(f"GPU-{name}-{index}"), index, index, "NVIDIA A100", MiB(GPU)) for index in range(gpus)
         ]
-        books.set_node(name, node_gpus, NodeMode.MIXED, None)
+        ledger.set_node(name, node_gpus, NodeMode.MIXED, None)
         for gpu in node_gpus if mixed else ():
             for share in range(chance.randrange(4)):
                 use = GpuUsage(MiB(chance.randrange(1000, 12000)), chance.randrange(0, 30), 1)
-                books.book(f"{gpu.uuid}-{share}", Booking("default/p", name, {gpu.uuid: use}))
-    return books
+                ledger.book(f"{gpu.uuid}-{share}", Booking("default/p", name, {gpu.uuid: use}))
+    return ledger
 
 
 def asking(memory: int, cores: int) -> PodRequest:
@@ -76,47 +78,47 @@ def show(row: str, values: list[float], goal: float | None = None) -> dict[str, 
     return {"row": row, "median_ms": round(median, 4), "p99_ms": round(worst, 4), "goal_ms": goal}
 
 
-def churn(books: CapacityLedger, all_names: list[str]) -> Callable[[int], object]:
+def churn(ledger: CapacityLedger, all_names: list[str]) -> Callable[[int], object]:
     """Bind one pod somewhere, and end the one bound ten rounds before."""
     chance = random.Random(3)
 
     def change(number: int) -> None:
         name = chance.choice(all_names)
-        node = books.node(name)
+        node = ledger.node(name)
         assert node is not None
         gpu = chance.choice(node.gpus).gpu.uuid
-        books.book(f"churn-{number}", Booking("default/p", name, {gpu: GpuUsage(MiB(100), 1, 1)}, confirmed=False))
-        books.release(f"churn-{number - 10}")
+        ledger.book(f"churn-{number}", Booking("default/p", name, {gpu: GpuUsage(MiB(100), 1, 1)}, confirmed=False))
+        ledger.release(f"churn-{number - 10}")
 
     return change
 
 
-async def over_http(books: CapacityLedger, all_names: list[str], count: int) -> list[float]:
+async def over_http(ledger: CapacityLedger, all_names: list[str], count: int) -> list[float]:
     """Milliseconds of filter as a kube-scheduler waits for it."""
-    change = churn(books, all_names)
+    change = churn(ledger, all_names)
     wish = {names.ANNOTATION_REQUEST: requests.dump(asking(8192, 30))}
     metadata = {"name": "p", "namespace": "default", "uid": "u", "annotations": wish}
     document = {"metadata": metadata, "spec": {"containers": [{"name": "main"}]}}
     body = json.dumps({"Pod": document, "Nodes": None, "NodeNames": all_names}).encode()
-    state = cluster.Cluster(books)
+    state = cache.ClusterCache(ledger)
 
-    async def nothing(_: str) -> list[kube.Json]:
+    async def nothing(_: str) -> list[Json]:
         return []
 
-    fresh = freshness.Freshness(nothing, state, time.monotonic)
-    async with asyncio.TaskGroup() as tasks:
-        binder = binding.Binder(None, state, RULES, fresh, tasks)  # type: ignore[arg-type]
-        answers = service.Service(
-            books,
-            verdicts.Verdicts(books, RULES),
+    guard = staleness_guard.StalenessGuard(nothing, state, time.monotonic)
+    async with runtime.supervise() as supervisor:
+        binder = binding.Binder(None, state, RULES, guard, supervisor)  # type: ignore[arg-type]
+        answers = server.Server(
+            ledger,
+            fit_cache.FitCache(ledger, RULES),
             binder,
-            fresh,
-            metrics.Metrics(books, lambda: 0),
-            lambda: True,
+            guard,
+            metrics.Metrics(ledger, lambda: 0),
+            lambda: None,
             RULES,
             PlacementPolicy.BINPACK,
         )
-        runner = web.AppRunner(answers.verbs(), access_log=None)
+        runner = web.AppRunner(answers.application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/filter"
@@ -142,27 +144,27 @@ def main() -> int:
     results = []
     print(f"{told.nodes} nodes × {told.gpus} GPUs{'':12} median ms    p99 ms")
     for kind in ("mixed", "empty"):
-        books = make(told.nodes, told.gpus, kind == "mixed")
+        ledger = make(told.nodes, told.gpus, kind == "mixed")
         all_names = [f"node-{number:05}" for number in range(told.nodes)]
-        change = churn(books, all_names)
-        known = verdicts.Verdicts(books, RULES)
+        change = churn(ledger, all_names)
+        known = fit_cache.FitCache(ledger, RULES)
 
-        def filter_warm(_: int, known: verdicts.Verdicts = known, all_names: list[str] = all_names) -> None:
-            choice.filter_nodes(known, asking(8192, 30), all_names)
+        def filter_warm(_: int, known: fit_cache.FitCache = known, all_names: list[str] = all_names) -> None:
+            filter_prioritize.filter_nodes(known, asking(8192, 30), all_names)
 
-        def filter_new(number: int, known: verdicts.Verdicts = known, all_names: list[str] = all_names) -> None:
-            choice.filter_nodes(known, asking(8000 + number, 30), all_names)
+        def filter_new(number: int, known: fit_cache.FitCache = known, all_names: list[str] = all_names) -> None:
+            filter_prioritize.filter_nodes(known, asking(8000 + number, 30), all_names)
 
         filter_warm(0)
         results.append(show(f"{kind}: filter, warm", list(rounds(told.rounds, filter_warm, change)), 2.0))
         results.append(show(f"{kind}: filter, new shape", list(rounds(min(told.rounds, 20), filter_new))))
-        results.append(show(f"{kind}: filter, HTTP", asyncio.run(over_http(books, all_names, told.rounds))))
+        results.append(show(f"{kind}: filter, HTTP", asyncio.run(over_http(ledger, all_names, told.rounds))))
 
-        def score(_: int, books: CapacityLedger = books, all_names: list[str] = all_names) -> None:
-            choice.prioritize(books, PlacementPolicy.BINPACK, all_names)
+        def score(_: int, ledger: CapacityLedger = ledger, all_names: list[str] = all_names) -> None:
+            filter_prioritize.prioritize(ledger, PlacementPolicy.BINPACK, all_names)
 
         results.append(show(f"{kind}: prioritize", list(rounds(told.rounds, score, change))))
-        node = books.node(all_names[0])
+        node = ledger.node(all_names[0])
         assert node is not None
 
         def place(_: int, node: Node = node) -> None:

@@ -1,1 +1,1 @@
-"""`kubectl unigpu`: what people ask of unigpu from the command line."""
+"""`kubectl unigpu`: the command line for people."""

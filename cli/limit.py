@@ -1,4 +1,4 @@
-"""`kubectl unigpu limit`: what a pod's limits become, in words and as the annotation. Pure."""
+"""`kubectl unigpu limit`: a pod's new limits, in words and as the annotation. Pure."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ _DENIED = "denied the request: "
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the command line says."""
+    """The limits that the command line names."""
 
     container: str = ""
     """Empty: the pod's only one with a GPU; with `reset` alone, all of them."""
@@ -26,16 +26,16 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is written, and what it means."""
+    """The annotation to write, and the change in words."""
 
     text: str | None
-    """Value of the annotation; None: the pod has it no more."""
+    """Value of the annotation; None: remove it."""
     changes: tuple[str, ...]
     """A line for each container whose limits change: old → new."""
 
 
 def plan(annotations: Mapping[str, str], wish: Wish) -> Plan:
-    """The pod's limits with the wish's instead of earlier ones of the same name.
+    """Return the pod's limits, with those of the command line in place of earlier ones of the same name.
 
     Raises Denied where the pod has no GPU or it isn't clear which container is meant, Malformed for what can't be read.
     """
@@ -59,12 +59,12 @@ def plan(annotations: Mapping[str, str], wish: Wish) -> Plan:
         if wanted.get(name) != had.get(name)
     )
     if unreadable:
-        changes = (f"what annotation {names.ANNOTATION_LIMITS} said could not be read, and goes", *changes)
+        changes = (f"annotation {names.ANNOTATION_LIMITS} could not be read and is replaced", *changes)
     return Plan(limits.dump(wanted) if wanted else None, changes)
 
 
 def shown(annotations: Mapping[str, str]) -> list[str]:
-    """A line for each container with a GPU: what it is limited to now.
+    """Return a line for each container with a GPU: its limits now.
 
     Raises Denied, Malformed.
     """
@@ -79,7 +79,7 @@ def shown(annotations: Mapping[str, str]) -> list[str]:
 
 
 def applied(annotations: Mapping[str, str]) -> Applied | None:
-    """What the node agent says once it has put the wanted limits in force; None: not yet.
+    """Return the node agent's report once the wanted limits are in force; None before that.
 
     Raises Denied, Malformed.
     """
@@ -89,7 +89,7 @@ def applied(annotations: Mapping[str, str]) -> Applied | None:
 
 
 def held_to(request: Request) -> str:
-    """A container's limits in words: `4096 MiB, 10 % up to 80 % (soft)`."""
+    """Return a container's limits in words: `4096 MiB, 10 % up to 80 % (soft)`."""
     if request.whole:
         return "whole GPUs"
     if not request.isolated:
@@ -106,23 +106,26 @@ def held_to(request: Request) -> str:
 
 
 def beyond(said: Applied) -> list[str]:
-    """A line for each container that holds more memory than its limit."""
+    """Return a line for each container that holds more memory than its limit."""
     return [
-        f"{name}: still has {amount} MiB of {gpu} in use, more than its limit: it gets no more until it frees some"
+        f"{name}: has {amount} MiB of {gpu} in use, more than its limit: it can't allocate more until it frees some"
         for name, gpus in said.held.items()
         for gpu, amount in gpus.items()
     ]
 
 
 def refusal(message: str) -> str:
-    """What the API server answered, without the words around unigpu's own."""
+    """Return unigpu's own words from the API server's answer."""
     return message.partition(_DENIED)[2] or message
 
 
 def _requests(annotations: Mapping[str, str]) -> Mapping[str, Request]:
     text = annotations.get(names.ANNOTATION_REQUEST)
     if text is None:
-        raise errors.Denied("the pod has no share of a GPU")
+        raise errors.Denied(
+            f"annotation {names.ANNOTATION_REQUEST} is missing: the pod has no share of a GPU; accepted: "
+            "a pod whose GPU request was admitted"
+        )
     return requests.load(text).containers
 
 
@@ -130,8 +133,10 @@ def _meant(wish: Wish, asked: Collection[str]) -> Sequence[str]:
     if wish.container:
         if wish.container not in asked:
             known = ", ".join(asked)
-            raise errors.Denied(f"container {wish.container} has no share of a GPU; these have: {known}")
+            raise errors.Denied(f"container = {wish.container}: it has no share of a GPU; accepted: {known}")
         return [wish.container]
     if len(asked) > 1 and wish.fields:
-        raise errors.Denied(f"the pod has several containers with a GPU; say which with -c: {', '.join(asked)}")
+        raise errors.Denied(
+            f"container is missing: the pod has several with a GPU; accepted: -c with one of {', '.join(asked)}"
+        )
     return list(asked)

@@ -1,4 +1,4 @@
-"""Manifests: reading them from files, and finding the pods in them."""
+"""Read manifests from files, and find the pods in them."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from unigpu import errors
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _DEPTH = 32
-"""Deeper in a document nobody keeps a pod template."""
+"""No pod template lies deeper in a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Manifest:
 
 
 def read(names: Sequence[str]) -> Iterator[Manifest | errors.Malformed]:
-    """Every document of the files, folders (searched to any depth) and standard input (`-`).
+    """Yield every document of the files, folders (searched to any depth) and standard input (`-`).
 
-    What can't be read comes as an error in its place, so that the rest is still seen.
+    A document that can't be read comes as an error in its place, so that the rest is still read.
     """
     for name in names:
         paths = _paths(name)
@@ -47,7 +47,7 @@ def read(names: Sequence[str]) -> Iterator[Manifest | errors.Malformed]:
 
 
 def templates(document: Mapping[str, Any]) -> Iterator[tuple[str | int, ...]]:
-    """Where in the document pods, or templates of pods, are: what has `spec.containers`, whatever the kind."""
+    """Yield the place of each pod or pod template in a document: whatever has `spec.containers`, of any kind."""
     if document.get("kind") == "Pod":
         yield ()
         return
@@ -92,7 +92,7 @@ def _paths(name: str) -> Sequence[str] | errors.Malformed:
         return ("-",)
     path = Path(name)
     if not path.exists():
-        return errors.Malformed(f"{name}: there is no such file or folder")
+        return errors.Malformed(f"{name}: no such file or folder")
     if not path.is_dir():
         return (name,)
     found = sorted(str(inside) for inside in path.rglob("*") if inside.suffix in SUFFIXES and inside.is_file())

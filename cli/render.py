@@ -1,4 +1,4 @@
-"""Translated manifests as text: YAML, JSON, or what changes."""
+"""Write translated manifests as YAML, as JSON, or as a diff."""
 
 import difflib
 import json
@@ -14,13 +14,13 @@ _PLAIN = "\033[0m"
 
 
 def as_yaml(translated: Sequence[Translated]) -> str:
-    """The documents, one after the other. Refused ones are left out, so that the rest can be applied."""
+    """Return the documents, one after the other. Refused ones are left out, so that the rest can be applied."""
     texts = [_yaml(item.after) for item in translated if not item.refusals]
     return "---\n".join(texts)
 
 
 def as_json(translated: Sequence[Translated]) -> str:
-    """The document, or a List of several. Refused ones are left out."""
+    """Return the document, or a List of several. Refused ones are left out."""
     documents = [item.after for item in translated if not item.refusals]
     if len(documents) == 1:
         return json.dumps(documents[0], indent=2) + "\n"
@@ -28,7 +28,7 @@ def as_json(translated: Sequence[Translated]) -> str:
 
 
 def as_diff(translated: Sequence[Translated], *, colour: bool) -> str:
-    """What changes in each document, both sides written the same way; nothing for those that stay as they are."""
+    """Return a diff of each document, both sides written the same way; nothing for those that stay as they are."""
     return "".join(line for item in translated for line in _diff(item, colour=colour))
 
 

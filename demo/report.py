@@ -80,8 +80,8 @@ def metrics(kube: Kube) -> Metrics:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 labels = sample.labels
-                if "pod" in labels and "gpu" in labels:
-                    key = (labels["pod"], labels["container"], labels["gpu"])
+                if "pod" in labels and "uuid" in labels:
+                    key = (labels["pod"], labels["container"], labels["uuid"])
                     found.setdefault(key, {})[sample.name] = sample.value
     return found
 

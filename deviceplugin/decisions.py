@@ -66,6 +66,7 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
         slots=tuple(sorted(slots)),
         shares=tuple(shares),
         indexes={gpu.uuid: gpu.index for gpu in gpus},
+        models={gpu.uuid: gpu.model for gpu in gpus},
         isolated=asked.isolated,
         dialect=asked.dialect,
         role=asked.role,

@@ -1,29 +1,16 @@
-"""`python -m exporter`: arguments → settings → run → exit code."""
+"""`python -m exporter`: arguments → settings → run → exit status."""
 
-import asyncio
-import logging
 import sys
+from collections.abc import Sequence
 
 from exporter import app, settings
-from unigpu import logs
-
-logger = logging.getLogger(__name__)
+from unigpu_service import main as service
 
 
-def main(arguments: list[str]) -> int:
-    """0 after SIGTERM; 1 if something that must not end has ended."""
-    chosen = settings.parse(arguments)
-    logs.configure(as_json=chosen.log_json, level=chosen.log_level)
-    try:
-        asyncio.run(app.run(chosen))
-    except OSError as error:
-        logs.event(logger, "ended by an error", logging.ERROR, error=error)
-        return 1
-    except Exception:
-        logger.exception("ended by an error of our own")
-        return 1
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until a signal. Exit status: 0 stopped, 1 a part failed, 2 the settings can't work."""
+    return service.run(settings.parse(sys.argv[1:] if arguments is None else arguments), app.run)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,8 +1,8 @@
 """Prometheus' text format for the containers' metrics.
 
-prometheus-client builds an object for each sample and spells its labels anew on each scrape; with thousands of shares
-that is most of the work. Here a container's lines are text from the moment that they are known, and stay so until one
-of its figures changes. What is written is checked in the tests against prometheus-client's own parser.
+prometheus-client builds an object for each sample and spells its labels again on each scrape; with thousands of shares
+that is most of the work. Here a container's lines are text as soon as they are known, and stay so until one of its
+values changes. The tests check the text against prometheus-client's own parser.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,21 +31,27 @@ class Family:
 
 
 USED = Family(names.METRIC_MEMORY_USED, "gauge", "GPU memory in use by the container's living processes.")
-REFUSED = Family(names.METRIC_MEMORY_REFUSED, "counter", "Allocations refused since the container got its share.")
+FAILURES = Family(
+    names.METRIC_ALLOCATION_FAILURES, "counter", "Allocations refused for the container's limit since it got its share."
+)
 LIMIT = Family(names.METRIC_MEMORY_LIMIT, "gauge", "GPU memory that the container may have; 0: not limited.")
-CORES = Family(names.METRIC_CORES_LIMIT, "gauge", "Percent of the GPU that is the container's share; 0: not limited.")
+CORES = Family(
+    names.METRIC_CORES_LIMIT, "gauge", "The container's share of the GPU's compute time, 0 to 1; 0: not limited."
+)
 CEILING = Family(
     names.METRIC_CORES_CEILING,
     "gauge",
-    "Percent of the GPU that the container may have while others idle; 0: not limited.",
+    "Part of the GPU's compute time that the container may have while others idle, 0 to 1; 0: not limited.",
 )
-NOW = Family(
-    names.METRIC_CORES_NOW, "gauge", "Percent of the GPU that the container may have at the moment; 0: not limited."
+CURRENT = Family(
+    names.METRIC_CORES_CURRENT,
+    "gauge",
+    "Part of the GPU's compute time that the container may have now, 0 to 1; 0: not limited.",
 )
 SECONDS = Family(
     names.METRIC_COMPUTE_SECONDS,
     "counter",
-    "GPU time charged to the container since it got its share; its rate is its use.",
+    "GPU time charged to the container since it got its share; its rate is the part of the GPU that it uses.",
 )
 THROTTLED = Family(
     names.METRIC_THROTTLED_SECONDS,
@@ -53,7 +59,7 @@ THROTTLED = Family(
     "Time that launches waited for the container's share, summed over launches.",
 )
 WAITS = Family(names.METRIC_THROTTLED_LAUNCHES, "counter", "Launches that waited for the container's share.")
-INFO = Family(names.METRIC_CONTAINER_INFO, "gauge", "A container's share of a GPU, and how it came to it; always 1.")
+INFO = Family(names.METRIC_CONTAINER_INFO, "gauge", "A container's share of a GPU and where it comes from; always 1.")
 UNREADABLE = Family(names.METRIC_CONTAINER_UNREADABLE, "gauge", "A file of the container that can't be read; always 1.")
 
 NANO = 1_000_000_000
@@ -61,7 +67,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def labels(pairs: Mapping[str, str]) -> str:
-    """`{name="value",…}`."""
+    """Return `{name="value",…}`."""
     return "{" + ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in pairs.items()) + "}"
 
 
@@ -82,14 +88,14 @@ class Used:
     """A container's lines that change with its account."""
 
     memory: bytes = b""
-    refused: bytes = b""
+    failures: bytes = b""
     seconds: bytes = b""
     throttled: bytes = b""
     waits: bytes = b""
 
 
-def granted(grant: Grant, policy: Policy | None) -> Granted:
-    """Lines of limits and of what is known about the share; without a policy, limits are those of the grant."""
+def granted(grant: Grant, policy: Policy | None, node: str) -> Granted:
+    """Return lines of limits and of what is known about the share; without a policy, limits are those of the grant."""
     gpus, limits, cores, ceilings, infos = [], [], [], [], []
     live = {gpu.gpu: gpu for gpu in policy.gpus} if policy is not None else {}
     for share in grant.shares:
@@ -97,8 +103,10 @@ def granted(grant: Grant, policy: Policy | None) -> Granted:
             "namespace": grant.namespace,
             "pod": grant.pod,
             "container": grant.container,
-            "gpu": share.gpu,
-            "index": str(grant.indexes.get(share.gpu, "")),
+            "node": node,
+            "gpu": str(grant.indexes.get(share.gpu, "")),
+            "uuid": share.gpu,
+            "model": grant.models.get(share.gpu, ""),
         }
         spelled = labels(pairs)
         gpu = live.get(share.gpu)
@@ -111,50 +119,52 @@ def granted(grant: Grant, policy: Policy | None) -> Granted:
         about = {"pod_uid": grant.pod_uid, "dialect": grant.dialect, "isolated": _flag(grant.isolated)}
         gpus.append(spelled)
         limits.append(f"{LIMIT.name}{spelled} {memory}\n")
-        cores.append(f"{CORES.name}{spelled} {percent}\n")
-        ceilings.append(f"{CEILING.name}{spelled} {ceiling(policy, gpu) if gpu is not None else percent}\n")
+        cores.append(f"{CORES.name}{spelled} {percent / 100:g}\n")
+        highest = ceiling(policy, gpu) if gpu is not None else percent
+        ceilings.append(f"{CEILING.name}{spelled} {highest / 100:g}\n")
         infos.append(f"{INFO.name}{labels({**pairs, **about, **enforced, 'whole': _flag(share.whole)})} 1\n")
     return Granted(tuple(gpus), _text(limits), _text(cores), _text(ceilings), _text(infos))
 
 
 def ceiling(policy: Policy | None, gpu: GpuLimit) -> int:
-    """Percent that the container may have of the GPU while nobody else wants it; 0: not limited."""
+    """Return percent that the container may have of the GPU while no other wants it; 0: not limited."""
     if policy is None or not gpu.cores or policy.compute is ComputePolicy.UNLIMITED:
         return 0
     return gpu.ceiling if policy.compute is ComputePolicy.SOFT else gpu.cores
 
 
-def now(gpus: Iterable[str], policy: Policy, told: Iterable[float]) -> bytes:
-    """Lines of what the container may have at the moment; `told` is what the node agent says, 0: nothing."""
+def current(gpus: Iterable[str], policy: Policy, rates: Iterable[float]) -> bytes:
+    """Return lines of what the container may have now; `rates` are the node agent's, percent, 0: it sets none."""
     return _text(
-        f"{NOW.name}{spelled} {_now(policy, gpu, percent):g}\n"
-        for spelled, gpu, percent in zip(gpus, policy.gpus, told, strict=True)
+        f"{CURRENT.name}{spelled} {_current(policy, gpu, percent) / 100:g}\n"
+        for spelled, gpu, percent in zip(gpus, policy.gpus, rates, strict=True)
     )
 
 
-def _now(policy: Policy, gpu: GpuLimit, told: float) -> float:
+def _current(policy: Policy, gpu: GpuLimit, rate: float) -> float:
     if not policy.cores_enforced:
         return 0
-    if told:
-        return told
+    if rate:
+        return rate
     return 0 if policy.compute is ComputePolicy.UNLIMITED else gpu.cores
 
 
 def used(gpus: Iterable[str], usages: Iterable[GpuTotals]) -> Used:
-    """Lines of what was taken, refused and waited for."""
+    """Return lines of what was taken, refused and waited for."""
     both = tuple(zip(gpus, usages, strict=True))
     return Used(
         _text(f"{USED.name}{spelled} {gpu.used}\n" for spelled, gpu in both),
-        _text(f"{REFUSED.name}{spelled} {gpu.refused}\n" for spelled, gpu in both),
+        _text(f"{FAILURES.name}{spelled} {gpu.refused}\n" for spelled, gpu in both),
         _text(f"{SECONDS.name}{spelled} {gpu.compute_ns / NANO}\n" for spelled, gpu in both),
         _text(f"{THROTTLED.name}{spelled} {gpu.waited_ns / NANO}\n" for spelled, gpu in both),
         _text(f"{WAITS.name}{spelled} {gpu.waits}\n" for spelled, gpu in both),
     )
 
 
-def unreadable(pod_uid: str, container: str, file: str) -> bytes:
-    """Line of a file that can't be read. The folder's names are all that is known for sure."""
-    return f"{UNREADABLE.name}{labels({'pod_uid': pod_uid, 'container': container, 'file': file})} 1\n".encode()
+def unreadable(node: str, pod_uid: str, container: str, file: str) -> bytes:
+    """Return the line of a file that can't be read. Only the folder's names are known for sure."""
+    pairs = {"node": node, "pod_uid": pod_uid, "container": container, "file": file}
+    return f"{UNREADABLE.name}{labels(pairs)} 1\n".encode()
 
 
 def _flag(value: bool) -> str:

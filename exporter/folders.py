@@ -1,27 +1,24 @@
-"""The tree of containers' folders: which there are now."""
+"""The containers' folders that there are now."""
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.container import Container
-from unigpu import errors, grants, logs
+from unigpu import errors, logs
+from unigpu_node import containers
+from unigpu_node.containers import Key, Stamp
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[str, str]
-"""Pod UID and container, as the folders are named."""
-Stamp = tuple[int, int]
-"""What tells one grant file from the next: inode and time of change, ns."""
 
 
 class Folders:
     """Containers by their folders. One whose grant isn't there yet is no container, and neither is one that is gone."""
 
-    def __init__(self, root: Path, open_files: int = 256) -> None:
-        """`open_files`: how many files may stay open from one scrape to the next."""
+    def __init__(self, root: Path, node: str = "", open_files: int = 256) -> None:
+        """`node`: the label. `open_files`: how many files may stay open from one scrape to the next."""
         self._root = root
+        self._node = node
         self._open_files = open_files
         self._containers: dict[Key, tuple[Stamp, Container]] = {}
         self._broken: dict[Key, tuple[Stamp, str]] = {}
@@ -38,11 +35,11 @@ class Folders:
         self._containers.clear()
 
     def refresh(self) -> bool:
-        """Look which folders there are; whether that changed anything.
+        """Read which folders there are; return whether that changed anything.
 
         Raises OSError where the root can't be listed; one that isn't there has no containers.
         """
-        found = dict(self._grants())
+        found = dict(containers.stamps(self._root))
         gone = [key for key, (stamp, _) in self._containers.items() if found.get(key) != stamp]
         before = {key: self._containers.pop(key)[1] for key in gone}
         for container in before.values():
@@ -56,37 +53,16 @@ class Folders:
         return bool(gone or mended or new)
 
     def containers(self) -> list[Container]:
-        """All of them."""
+        """Return all of them."""
         return [container for _, container in self._containers.values()]
 
-    def _grants(self) -> Iterator[tuple[Key, Stamp]]:
-        # Strings rather than Path objects: this runs for each container on each scrape.
-        try:
-            pods = os.listdir(self._root)  # noqa: PTH208
-        except FileNotFoundError:
-            return
-        for pod in pods:
-            place = f"{self._root}/{pod}"
-            try:
-                names = os.listdir(place)  # noqa: PTH208
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            for name in names:
-                try:
-                    status = os.stat(f"{place}/{name}/{grants.GRANT_FILE}")  # noqa: PTH116
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                yield (pod, name), (status.st_ino, status.st_mtime_ns)
-
     def _open(self, key: Key, stamp: Stamp, before: Container | None) -> None:
-        folder = Path(grants.folder(self._root, *key))
+        folder = containers.folder(self._root, key)
         try:
-            grant = grants.load((folder / grants.GRANT_FILE).read_text())
-            if (grant.pod_uid, grant.container) != key:
-                raise errors.Malformed(f"grant is for container {grant.container} of pod {grant.pod_uid}")
+            grant = containers.read(self._root, key).grant
         except FileNotFoundError:
             return
-        except (OSError, UnicodeDecodeError, errors.Malformed) as error:
+        except (OSError, errors.Malformed) as error:
             self._broken[key] = stamp, str(error)
             logs.event(logger, "grant can't be read", logging.WARNING, folder=folder, error=error)
         else:
@@ -95,4 +71,4 @@ class Folders:
                 share.gpu for share in grant.shares
             ]
             taken = before.taken if before is not None and same else ()
-            self._containers[key] = stamp, Container(folder, grant, stays_open=keep, taken=taken)
+            self._containers[key] = stamp, Container(folder, grant, self._node, stays_open=keep, taken=taken)

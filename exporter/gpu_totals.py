@@ -1,6 +1,7 @@
 """What the node's containers have been granted of each GPU."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from unigpu import allocations
 from unigpu.allocations import Allocation, GpuUsage
@@ -8,20 +9,35 @@ from unigpu.grants import Grant
 from unigpu.units import GpuUuid
 
 
-def granted(grants: Iterable[Grant]) -> Mapping[GpuUuid, tuple[int | None, GpuUsage]]:
-    """NVML's index of each GPU that is granted, and what is taken of it.
+@dataclass(frozen=True, slots=True)
+class GrantedGpu:
+    """One GPU as grants know it."""
+
+    index: int | None = None
+    """NVML's index."""
+    model: str = ""
+    """Empty where no grant says it."""
+    usage: GpuUsage = field(default_factory=GpuUsage)
+    """What containers may have of it together."""
+
+
+def granted(grants: Iterable[Grant]) -> Mapping[GpuUuid, GrantedGpu]:
+    """Return each GPU that is granted, with what is granted of it.
 
     An init container's share overlaps with those of its pod's other containers: the larger counts, as in scheduling.
     """
     pods: dict[str, list[Grant]] = {}
     for grant in grants:
         pods.setdefault(grant.pod_uid, []).append(grant)
-    gpus: dict[GpuUuid, tuple[int | None, GpuUsage]] = {}
+    gpus: dict[GpuUuid, GrantedGpu] = {}
     for members in pods.values():
         indexes = {gpu: index for member in members for gpu, index in member.indexes.items()}
+        models = {gpu: model for member in members for gpu, model in member.models.items()}
         allocation = Allocation("", {member.container: member.shares for member in members})
         roles = {member.container: member.role for member in members}
         for gpu, use in allocations.pod_usage(allocation, roles).items():
-            index, before = gpus.get(gpu, (None, GpuUsage()))
-            gpus[gpu] = indexes.get(gpu, index), before.plus(use)
+            before = gpus.get(gpu, GrantedGpu())
+            gpus[gpu] = GrantedGpu(
+                indexes.get(gpu, before.index), models.get(gpu, before.model), before.usage.plus(use)
+            )
     return gpus

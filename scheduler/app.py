@@ -1,126 +1,104 @@
-"""The wiring: books, reflectors, decisions, servers; runs until told to stop or until a part of it fails."""
+"""The wiring: ledger, reflectors, decisions and listeners, from the start of the process to a signal."""
 
-import asyncio
 import contextlib
 import logging
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from aiohttp import web
-
-from scheduler import binding, cluster, freshness, kube, metrics, objects, reflector, service, verdicts
-from scheduler.objects import NodeFacts, PodFacts
+from scheduler import binding, cache, fit_cache, metrics, parse, server, staleness_guard
+from scheduler.parse import NodeFacts, PodFacts
 from scheduler.settings import Settings
-from unigpu import errors, ledger, logs, placement
+from unigpu import ledger, logs, placement
+from unigpu_kube import client, objects, reflector
+from unigpu_kube.client import Client, Json
+from unigpu_service import http, runtime
+from unigpu_service.runtime import Supervisor
 
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
-_GRACE = 5.0
-"""Seconds for requests under way when the process is told to stop."""
 
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises a group of Malformed where the settings can't work, or of what its tasks raise.
+    Raises Malformed where the settings can't work, and a group of what its tasks raise.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        async with kube.connect(settings.kubeconfig, settings.api_timeout) as api, asyncio.TaskGroup() as tasks:
-            async with serve(settings, api, tasks):
-                await stop.wait()
-            raise _Stopped
-    except* _Stopped:
-        pass
+    async with (
+        client.connect(
+            settings.kubeconfig, context=settings.context, user_agent="unigpu-scheduler", deadline=settings.api_timeout
+        ) as api,
+        runtime.supervise() as supervisor,
+        serve(settings, api, supervisor),
+    ):
+        await supervisor.stopped()
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where it listens."""
+    """TCP ports that are open."""
 
     verbs: int
     probes: int
 
 
-class _Stopped(Exception):
-    """Ends the tasks; told to stop."""
-
-
 @contextlib.asynccontextmanager
-async def serve(settings: Settings, api: kube.Kube, tasks: asyncio.TaskGroup) -> AsyncIterator[Ports]:
-    """The whole service, its eternal tasks in `tasks`, until the context ends."""
+async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> AsyncIterator[Ports]:
+    """Run the whole service while the block lasts, its tasks under the supervisor."""
     rules = placement.Rules(settings.shares_per_gpu, settings.gpu_policy)
     capacity = ledger.CapacityLedger()
-    state = cluster.Cluster(capacity)
-    ours = f"spec.schedulerName={settings.scheduler_name},status.phase!=Succeeded,status.phase!=Failed"
+    state = cache.ClusterCache(capacity)
+    ours = f"spec.schedulerName={settings.scheduler_name},{objects.RUNNING}"
 
-    async def of_node(node: str) -> Sequence[objects.Json]:
-        page = await api.page(kube.PODS, f"{ours},spec.nodeName={node}")
-        return page.items
+    async def pods_of(node: str) -> Sequence[Json]:
+        return await api.short_list(objects.PODS, {"fieldSelector": f"{ours},spec.nodeName={node}"})
 
-    fresh = freshness.Freshness(of_node, state, time.monotonic)
-    binder = binding.Binder(api, state, rules, fresh, tasks)
+    guard = staleness_guard.StalenessGuard(pods_of, state, time.monotonic)
+    binder = binding.Binder(api, state, rules, guard, supervisor)
 
-    def pods_listed(pods: Sequence[PodFacts]) -> None:
-        binder.recheck(state.pods_listed(pods))
+    def pods_listed(listing: reflector.Listing[PodFacts]) -> None:
+        binder.recheck(state.pods_listed(listing.items))
 
     def source(path: str, selector: str) -> reflector.Source:
-        return reflector.Source(path, selector, settings.page, settings.watch_seconds, settings.watch_silence)
+        return reflector.Source(
+            path,
+            {"fieldSelector": selector} if selector else {},
+            page=settings.page,
+            watch_seconds=settings.watch_seconds,
+            silence=settings.watch_silence,
+        )
 
     nodes = reflector.Reflector[NodeFacts](
         api,
-        source(kube.NODES, ""),
-        reflector.Sink(objects.node, state.nodes_listed, state.node_changed, state.node_gone),
+        source(objects.NODES, ""),
+        reflector.Sink(
+            parse.node,
+            lambda listing: state.nodes_listed(listing.items),
+            state.node_changed,
+            lambda ref: state.node_gone(ref.name),
+        ),
     )
     pods = reflector.Reflector[PodFacts](
         api,
-        source(kube.PODS, ours),
-        reflector.Sink(objects.pod, pods_listed, state.pod_changed, state.pod_gone),
+        source(objects.PODS, ours),
+        reflector.Sink(parse.pod, pods_listed, state.pod_changed, lambda ref: state.pod_gone(ref.uid)),
     )
-    answers = service.Service(
-        capacity,
-        verdicts.Verdicts(capacity, rules),
-        binder,
-        fresh,
-        metrics.Metrics(capacity, lambda: nodes.lists + pods.lists),
-        lambda: nodes.synced.is_set() and pods.synced.is_set(),
-        rules,
-        settings.node_policy,
+
+    def unready() -> str | None:
+        synced = nodes.synced.is_set() and pods.synced.is_set()
+        return None if synced else "nodes and pods are not listed yet"
+
+    shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists)
+    answers = server.Server(
+        capacity, fit_cache.FitCache(capacity, rules), binder, guard, shown, unready, rules, settings.node_policy
     )
     async with (
-        _listen(answers.verbs(), LOOPBACK, settings.port) as port,
-        _listen(answers.probes(), "", settings.metrics_port) as metrics_port,
+        http.listen(answers.application(), settings.port, host=LOOPBACK) as port,
+        http.listen(http.health(unready, shown.text), settings.metrics_port) as metrics_port,
     ):
         logs.event(logger, "serving", port=port, metrics_port=metrics_port)
-        tasks.create_task(_eternal("nodes", nodes.run()), name="nodes")
-        tasks.create_task(_eternal("pods", pods.run()), name="pods")
+        supervisor.start("nodes", nodes.run())
+        supervisor.start("pods", pods.run())
         yield Ports(port, metrics_port)
         logs.event(logger, "stopping")
-
-
-async def _eternal(name: str, work: Awaitable[None]) -> None:
-    """A task that ends is as wrong as one that fails."""
-    await work
-    raise RuntimeError(f"the task that follows {name} has ended")
-
-
-@contextlib.asynccontextmanager
-async def _listen(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host or None, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise errors.Malformed(f"port {port} can't be listened on: {error.strerror}; choose another one") from error
-        # A free port is another one for each family of addresses; one of IPv4 has two parts.
-        yield int(min(runner.addresses, key=len)[1])
-    finally:
-        await runner.cleanup()

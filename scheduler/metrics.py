@@ -1,4 +1,4 @@
-"""What the scheduler says of itself on /metrics."""
+"""The metrics of the scheduler extender."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,51 +14,51 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.
 class Metrics:
     """A registry of its own, so that nothing is shared between two services in one process."""
 
-    def __init__(self, books: CapacityLedger, lists: Callable[[], int]) -> None:
+    def __init__(self, ledger: CapacityLedger, lists: Callable[[], int]) -> None:
         self.registry = registry.CollectorRegistry()
         self._seconds = prometheus_client.Histogram(
-            names.METRIC_SCHEDULER_SECONDS,
-            "Time to answer the kube-scheduler, by verb and outcome",
+            names.METRIC_SCHEDULER_DURATION,
+            "Time to answer the kube-scheduler, by verb and outcome.",
             ("verb", "outcome"),
             buckets=BUCKETS,
             registry=self.registry,
         )
-        self.registry.register(_State(books, lists))
+        self.registry.register(_State(ledger, lists))
 
     def observe(self, verb: str, outcome: str, seconds: float) -> None:
-        """One request was answered."""
+        """Count a request that was answered."""
         self._seconds.labels(verb, outcome).observe(seconds)
 
     def text(self) -> bytes:
-        """The exposition."""
+        """Return the page in Prometheus' text format."""
         return prometheus_client.generate_latest(self.registry)
 
 
 class _State(registry.Collector):
-    def __init__(self, books: CapacityLedger, lists: Callable[[], int]) -> None:
-        self._books = books
+    def __init__(self, ledger: CapacityLedger, lists: Callable[[], int]) -> None:
+        self._ledger = ledger
         self._lists = lists
 
     def collect(self) -> Iterator[core.Metric]:
-        books = self._books
-        nodes = [node for name in books.nodes() if (node := books.node(name)) is not None]
-        bookings = [booking for _, booking in books.bookings()]
-        yield _gauge(names.METRIC_SCHEDULER_NODES, "Nodes with GPUs", len(nodes))
-        yield _gauge(names.METRIC_SCHEDULER_GPUS, "GPUs of those nodes", sum(len(node.gpus) for node in nodes))
-        yield _gauge(names.METRIC_SCHEDULER_PODS, "Pods that have GPUs", len(bookings))
+        ledger = self._ledger
+        nodes = [node for name in ledger.nodes() if (node := ledger.node(name)) is not None]
+        bookings = [booking for _, booking in ledger.bookings()]
+        yield _gauge(names.METRIC_SCHEDULER_NODES, "Nodes with GPUs.", len(nodes))
+        yield _gauge(names.METRIC_SCHEDULER_GPUS, "GPUs of those nodes.", sum(len(node.gpus) for node in nodes))
+        yield _gauge(names.METRIC_SCHEDULER_PODS, "Pods that have GPUs.", len(bookings))
         yield _gauge(
             names.METRIC_SCHEDULER_ASSUMED,
-            "Pods of those whose binding the API server has not shown yet",
+            "Those of the pods whose binding the API server hasn't shown yet.",
             sum(not booking.confirmed for booking in bookings),
         )
         yield _gauge(
             names.METRIC_SCHEDULER_OVERBOOKED,
-            "GPUs of which more is taken than there is; 0 unless allocations were made by somebody else",
-            len(books.overbooked()),
+            "GPUs with more allocated than they have; 0 unless another program allocates.",
+            len(ledger.overbooked()),
         )
         yield core.CounterMetricFamily(
             names.METRIC_SCHEDULER_RELISTS.removesuffix("_total"),
-            "How many times nodes or pods were listed",
+            "Times that nodes or pods were listed.",
             value=self._lists(),
         )
 

@@ -1,4 +1,4 @@
-"""What a kube-scheduler sends to an extender and wants back: JSON keys as in k8s.io/kube-scheduler/extender/v1.
+"""Requests of a kube-scheduler and the answers that it expects: JSON keys as in k8s.io/kube-scheduler/extender/v1.
 
 Only what is used here; the types there carry no JSON tags, so keys are the Go names.
 """
@@ -25,7 +25,7 @@ class FilterResult(TypedDict):
 
     NodeNames: NotRequired[list[str]]
     FailedAndUnresolvableNodes: NotRequired[dict[str, str]]
-    """Nodes that don't do, for which the kube-scheduler need not look for pods to preempt, and why."""
+    """Nodes that don't take the pod, with the reason; the kube-scheduler looks for no victims there."""
     Error: NotRequired[str]
 
 

@@ -5,7 +5,7 @@ The node agent and the exporter read it back, so that neither has to ask the API
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from unigpu import documents, errors
@@ -40,6 +40,8 @@ class Grant:
     """When the container runs: its share adds to the pod's, or overlaps with it."""
     changes: int = 0
     """How often the container's limits have changed."""
+    models: Mapping[GpuUuid, str] = field(default_factory=dict)
+    """Model of each GPU, as NVML names it; those that aren't known are absent."""
     boot: str = ""
     """Boot ID of the node when the container's processes last ran. After another boot, the usage file's processes are
     gone."""
@@ -68,6 +70,7 @@ def dump(grant: Grant) -> str:
         "dialect": grant.dialect,
         "role": grant.role,
         "changes": grant.changes,
+        "models": dict(grant.models),
         "boot": grant.boot,
     }
     return json.dumps(document, indent=1) + "\n"
@@ -102,6 +105,7 @@ def load(text: str) -> Grant:
             dialect=documents.text(document["dialect"]),
             role=Role(document["role"]),
             changes=whole(document.get("changes", 0), MAX_NUMBER),
+            models={GpuUuid(uuid): documents.text(model) for uuid, model in document.get("models", {}).items()},
             boot=documents.text(document["boot"]),
         )
     except documents.INVALID as error:

@@ -6,6 +6,7 @@ one of its kinds (`unigpu_kube.errors`) where the API server refuses it for good
 
 import contextlib
 import enum
+import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from kubernetes_asyncio import config
 
 from unigpu import errors
 from unigpu_kube import errors as kube_errors
+
+# It warns of a missing file before it raises for that.
+logging.getLogger("kubernetes_asyncio.config").setLevel(logging.ERROR)
 
 Json = dict[str, Any]
 Query = Mapping[str, str | int]

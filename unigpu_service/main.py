@@ -7,10 +7,12 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from unigpu import errors, logs
+from unigpu_service import runtime
 from unigpu_service.settings import Logging
 
 logger = logging.getLogger(__name__)
@@ -28,10 +30,20 @@ def run(settings: S, work: Callable[[S], Coroutine[Any, Any, None]], loop: Run =
     logs.configure(as_json=settings.log_json, level=settings.log_level)
     logging.getLogger("kubernetes_asyncio").setLevel(logging.WARNING)  # its debug lines show Secrets
     try:
-        loop(work(settings))
+        loop(_until_done(work(settings)))
     except Exception as error:
         return _failed(error)
     return STOPPED
+
+
+async def _until_done(work: Coroutine[Any, Any, None]) -> None:
+    """Run the service, and let no later signal get into the way of its last steps."""
+    try:
+        await work
+    finally:
+        for number in runtime.SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _failed(error: Exception) -> int:

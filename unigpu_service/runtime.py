@@ -64,22 +64,18 @@ async def supervise() -> AsyncIterator[Supervisor]:
     """Give the block a supervisor; cancel its tasks when the block ends.
 
     A task that fails, or that ends and must not, cancels the block. Raises an ExceptionGroup then: `Ended`, or the
-    task's own error. SIGTERM and SIGINT set `stop` while the block lasts.
+    task's own error. SIGTERM and SIGINT set `stop`, once and again until the event loop closes.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    try:
-        async with asyncio.TaskGroup() as group:
-            supervisor = Supervisor(group, stop)
-            try:
-                yield supervisor
-            finally:
-                supervisor.cancel()
-    finally:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
+    async with asyncio.TaskGroup() as group:
+        supervisor = Supervisor(group, stop)
+        try:
+            yield supervisor
+        finally:
+            supervisor.cancel()
 
 
 async def _guarded(name: str, work: Coroutine[Any, Any, Any]) -> None:

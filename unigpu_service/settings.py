@@ -36,8 +36,8 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 _OPTION = "unigpu"
-PORT = {"minimum": 0, "maximum": 65535}
-"""Bounds of a TCP port; 0 is any free one."""
+PORT_MAX = 65535
+"""Highest TCP port; 0 is any free one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def parse(
     """
     parser = argparse.ArgumentParser(
         prog=prog,
-        description=description or (inspect.getdoc(cls) or "").partition("\n")[0],
+        description=description or " ".join((inspect.getdoc(cls) or "").split()),
         formatter_class=argparse.HelpFormatter,
         allow_abbrev=False,
     )

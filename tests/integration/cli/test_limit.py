@@ -283,5 +283,5 @@ def test_the_command_waits_until_the_limits_are_in_force(cluster: Cluster) -> No
     assert done.stdout.splitlines() == [
         "nothing to change",
         "in force",
-        "main: still has 3000 MiB of GPU-a in use, more than its limit: it gets no more until it frees some",
+        "main: has 3000 MiB of GPU-a in use, more than its limit: it can't allocate more until it frees some",
     ]

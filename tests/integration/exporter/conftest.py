@@ -22,7 +22,7 @@ class Exporter:
     """A running exporter."""
 
     def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "exporter", "--port=0", "--log-json", *arguments]
+        command = [sys.executable, "-m", "exporter", "--port=0", "--log-json", "--node=node-1", *arguments]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self.log: list[dict[str, object]] = []
         assert self.process.stderr is not None

@@ -16,14 +16,15 @@ from unigpu.allocations import Share
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
 
+GPU_A = {"node": "node-1", "gpu": "3", "uuid": "GPU-a", "model": "T4"}
 Start = Callable[..., Any]
 CONTAINER_METRICS = {
     names.METRIC_MEMORY_USED: 0,
-    names.METRIC_MEMORY_REFUSED: 0,
+    names.METRIC_ALLOCATION_FAILURES: 0,
     names.METRIC_MEMORY_LIMIT: 1 << 30,
-    names.METRIC_CORES_LIMIT: 30,
-    names.METRIC_CORES_CEILING: 30,
-    names.METRIC_CORES_NOW: 30,
+    names.METRIC_CORES_LIMIT: 0.3,
+    names.METRIC_CORES_CEILING: 0.3,
+    names.METRIC_CORES_CURRENT: 0.3,
     names.METRIC_COMPUTE_SECONDS: 0,
     names.METRIC_THROTTLED_SECONDS: 0,
     names.METRIC_THROTTLED_LAUNCHES: 0,
@@ -35,7 +36,9 @@ def add(root: Path, pod: str, gpu: str, index: int = 0) -> Path:
     """A container with a share of one GPU, as the node agent writes it down."""
     given = GpuUuid(gpu)
     share = Share(given, MiB(1024), Percent(30))
-    grant = grants.Grant("team", pod, f"uid-{pod}", "main", ("slot",), (share,), {given: index}, True, "hami")
+    grant = grants.Grant(
+        "team", pod, f"uid-{pod}", "main", ("slot",), (share,), {given: index}, True, "hami", models={given: "T4"}
+    )
     folder = Path(grants.folder(root / "containers", grant.pod_uid, grant.container))
     folder.mkdir(parents=True)
     limits = (policy.GpuLimit(given, Bytes(1 << 30), Percent(30), Percent(30)),)
@@ -57,9 +60,9 @@ def test_from_allocation_on_until_the_folder_goes(exporter: Start, tmp_path: Pat
     samples = running.samples()
     assert of_pod(samples, "train") == CONTAINER_METRICS
     ((labels, _),) = samples[names.METRIC_MEMORY_USED]
-    assert labels == {"namespace": "team", "pod": "train", "container": "main", "gpu": "GPU-a", "index": "3"}
-    assert samples[names.METRIC_GPU_MEMORY_GRANTED] == [({"gpu": "GPU-a", "index": "3"}, 1 << 30)]
-    assert samples[names.METRIC_GPU_SHARES] == [({"gpu": "GPU-a", "index": "3"}, 1)]
+    assert labels == {"namespace": "team", "pod": "train", "container": "main", **GPU_A}
+    assert samples[names.METRIC_GPU_MEMORY_GRANTED] == [(GPU_A, 1 << 30)]
+    assert samples[names.METRIC_GPU_SHARES] == [(GPU_A, 1)]
     shutil.rmtree(folder.parent)
     assert of_pod(running.samples(), "train") == {}
 
@@ -71,8 +74,8 @@ def test_a_torn_container_is_reported_and_the_others_are_served(exporter: Start,
     samples = exporter().samples()
     assert of_pod(samples, "good") == CONTAINER_METRICS
     assert [labels for labels, _ in samples[names.METRIC_CONTAINER_UNREADABLE]] == [
-        {"pod_uid": "uid-torn", "container": "main", "file": grants.GRANT_FILE},
-        {"pod_uid": "uid-short", "container": "main", "file": grants.USAGE_FILE},
+        {"node": "node-1", "pod_uid": "uid-torn", "container": "main", "file": grants.GRANT_FILE},
+        {"node": "node-1", "pod_uid": "uid-short", "container": "main", "file": grants.USAGE_FILE},
     ]
     assert names.METRIC_MEMORY_LIMIT in of_pod(samples, "short")
     assert names.METRIC_MEMORY_USED not in of_pod(samples, "short")
@@ -81,13 +84,13 @@ def test_a_torn_container_is_reported_and_the_others_are_served(exporter: Start,
 def test_gpus_of_the_driver(exporter: Start, simulated: list[str], tmp_path: Path) -> None:
     running = exporter(*simulated)
     samples = running.samples()
-    assert samples[names.METRIC_EXPORTER_DRIVER] == [({}, 1)]
-    assert [labels["index"] for labels, _ in samples[names.METRIC_GPU_MEMORY_TOTAL]] == ["0", "1"]
+    assert samples[names.METRIC_EXPORTER_DRIVER] == [({"node": "node-1"}, 1)]
+    assert [labels["gpu"] for labels, _ in samples[names.METRIC_GPU_MEMORY_TOTAL]] == ["0", "1"]
     (labels, total), _ = samples[names.METRIC_GPU_MEMORY_TOTAL]
     assert 14 << 30 < total < 16 << 30
     assert [value for _, value in samples[names.METRIC_GPU_HEALTHY]] == [1, 1]
     assert [value for _, value in samples[names.METRIC_GPU_MEMORY_GRANTED]] == [0, 0]
-    add(tmp_path, "train", labels["gpu"])
+    add(tmp_path, "train", labels["uuid"])
     assert [value for _, value in running.samples()[names.METRIC_GPU_MEMORY_GRANTED]] == [1 << 30, 0]
 
 
@@ -112,12 +115,12 @@ def test_without_a_driver_containers_are_served(exporter: Start, tmp_path: Path)
     for _ in range(2):
         samples = running.samples()
         assert of_pod(samples, "train") == CONTAINER_METRICS
-        assert samples[names.METRIC_EXPORTER_DRIVER] == [({}, 0)]
+        assert samples[names.METRIC_EXPORTER_DRIVER] == [({"node": "node-1"}, 0)]
         assert names.METRIC_GPU_MEMORY_TOTAL not in samples
     assert running.stop() == 0
     told = [entry for entry in running.log if entry["message"] == "driver doesn't answer"]
     assert len(told) == 1
-    assert "is it installed" in str(told[0]["error"])
+    assert "is the driver installed" in str(told[0]["error"])
 
 
 def test_a_driver_that_hangs_costs_one_deadline(exporter: Start, tmp_path: Path) -> None:
@@ -131,8 +134,8 @@ def test_a_driver_that_hangs_costs_one_deadline(exporter: Start, tmp_path: Path)
     for _ in range(3):
         samples = running.samples()
         assert of_pod(samples, "train") == CONTAINER_METRICS
-        assert samples[names.METRIC_EXPORTER_DRIVER] == [({}, 0)]
-        seconds.append(samples[names.METRIC_EXPORTER_SECONDS][0][1])
+        assert samples[names.METRIC_EXPORTER_DRIVER] == [({"node": "node-1"}, 0)]
+        seconds.append(samples[names.METRIC_EXPORTER_DURATION][0][1])
     # The first scrape waits; while that look hangs, nobody waits again.
     assert seconds[0] >= 2
     assert max(seconds[1:]) < 2
@@ -167,5 +170,5 @@ def test_a_port_that_is_taken_is_an_error(exporter: Start, tmp_path: Path) -> No
     running = exporter()
     command = [sys.executable, "-m", "exporter", f"--port={running.port}", f"--state-dir={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "in use" in done.stderr

@@ -10,13 +10,15 @@ from typing import Any
 
 import aiohttp
 
-from scheduler import app, kube, settings
+from scheduler import app, settings
 from tests.integration.scheduler.apiserver import ApiServer
 from unigpu import allocations, gpus, names, requests
 from unigpu.allocations import Allocation
 from unigpu.gpus import Gpu
 from unigpu.requests import PodRequest, Request
 from unigpu.units import GpuUuid, MiB
+from unigpu_kube import client
+from unigpu_service import runtime
 
 Json = dict[str, Any]
 GPU = MiB(24576)
@@ -105,17 +107,14 @@ async def inside(api: ApiServer, folder: Path, **told: Any) -> AsyncIterator[Cal
     config.write_text(api.kubeconfig())
     wishes = settings.Settings(port=0, metrics_port=0, kubeconfig=config, **told)
     async with (
-        kube.connect(config, wishes.api_timeout) as connection,
+        client.connect(config, deadline=wishes.api_timeout) as connection,
         aiohttp.ClientSession() as session,
-        asyncio.TaskGroup() as tasks,
+        runtime.supervise() as supervisor,
+        app.serve(wishes, connection, supervisor) as ports,
     ):
-        async with app.serve(wishes, connection, tasks) as ports:
-            caller = Caller(session, ports.verbs, ports.probes)
-            await until(caller.ready, "the extender to be ready")
-            yield caller
-        for task in asyncio.all_tasks():
-            if task.get_name() in ("nodes", "pods") or task.get_name().startswith(("settle ", "recheck ")):
-                task.cancel()
+        caller = Caller(session, ports.verbs, ports.probes)
+        await until(caller.ready, "the extender to be ready")
+        yield caller
 
 
 class Process:

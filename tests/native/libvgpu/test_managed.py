@@ -18,7 +18,7 @@ exit $status
 
 def inside(machine: Machine, *files: str, **environment: str) -> tuple[int, str, str]:
     """Runs the probe on the first GPU with those of the machine's files in the container's folder."""
-    done = machine.attempt(
+    done = machine.without_libvgpu().attempt(
         *("unshare", "--mount", "--map-root-user", "sh", "-c", INSIDE, PROBE),
         CUDA_VISIBLE_DEVICES="0",
         FILES=" ".join(str(machine.folder / name) for name in files),

@@ -57,7 +57,7 @@ OLD = '{"main":{"cores":10,"memory":1024}}'
             "nonsense",
             Wish(reset=True),
             None,
-            ["what annotation unigpu.dev/limits said could not be read, and goes"],
+            ["annotation unigpu.dev/limits could not be read and is replaced"],
             id="nonsense",
         ),
     ],
@@ -82,9 +82,9 @@ def test_one_of_several_containers() -> None:
         (
             annotations(TWO),
             Wish(fields={"memory": "5"}),
-            "several containers with a GPU; say which with -c: main,",
+            "container is missing: the pod has several with a GPU; accepted: -c with one of main, side",
         ),
-        (annotations(TWO), Wish("x", {"memory": "5"}), "container x has no share of a GPU; these have: main, side"),
+        (annotations(TWO), Wish("x", {"memory": "5"}), "container = x: it has no share of a GPU; accepted: main, side"),
         ({}, Wish(fields={"memory": "5"}), "the pod has no share of a GPU"),
         (annotations(), Wish(fields={"memory": "lots"}), "container main: memory = lots: 'lots' is not a Kubernetes"),
         (annotations(), Wish(fields={"cores": "0", "policy": "x"}), "2 problems:"),
@@ -127,7 +127,7 @@ def test_whether_limits_are_in_force(wanted: str | None, applied: str | None, in
 
 def test_what_is_held_beyond() -> None:
     (line,) = limit.beyond(Applied({}, {"main": {GpuUuid("GPU-a"): MiB(3000)}}))
-    assert line == "main: still has 3000 MiB of GPU-a in use, more than its limit: it gets no more until it frees some"
+    assert line == "main: has 3000 MiB of GPU-a in use, more than its limit: it can't allocate more until it frees some"
 
 
 def test_what_is_shown() -> None:

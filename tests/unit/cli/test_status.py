@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cli import __main__ as command
-from cli import usage
+from cli import status
 from unigpu import allocations, gpus, names, requests
 from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
@@ -41,7 +41,7 @@ def test_a_line_for_each_container_and_each_empty_gpu() -> None:
         {"metadata": {"name": "other"}},
         {"metadata": {"name": "broken", "annotations": {names.ANNOTATION_ALLOCATION: "?"}}},
     ]
-    assert usage.table(usage.gpu_tenants(nodes, pods)).splitlines() == [
+    assert status.table(status.gpu_tenants(nodes, pods)).splitlines() == [
         "NODE  GPU  MODEL          MEMORY (MiB)  CORES  LIMITS        POD     CONTAINER",
         "n1    0    T              50/200        30 %   as requested  team/p  c",
         "n1    0    T              any/200       10 %   as requested  team/p  d",
@@ -69,7 +69,7 @@ def test_limits_that_were_changed(limits: str | None, applied: str | None, cells
     annotations[names.ANNOTATION_REQUEST] = requests.dump(PodRequest({"c": asked}))
     changed = {names.ANNOTATION_LIMITS: limits, names.ANNOTATION_LIMITS_APPLIED: applied}
     annotations |= {name: text for name, text in changed.items() if text is not None}
-    _, line = usage.table(usage.gpu_tenants([node("n1", Gpu(A, 0, 0, "T", MiB(200)))], [document])).splitlines()
+    _, line = status.table(status.gpu_tenants([node("n1", Gpu(A, 0, 0, "T", MiB(200)))], [document])).splitlines()
     assert re.split(r"\s{2,}", line) == ["n1", "0", "T", *cells, "team/p", "c"]
 
 

@@ -27,6 +27,7 @@ GRANT = Grant(
     indexes={GpuUuid("GPU-a"): 3, GpuUuid("GPU-b"): 0},
     isolated=False,
     dialect="alibaba",
+    models={GpuUuid("GPU-a"): "H100"},
 )
 
 
@@ -42,10 +43,10 @@ def test_usage_lines_are_what_prometheus_client_writes() -> None:
         GpuTotals(Bytes(7), Bytes(9), 2, 1_500_000_000, 250_000_000, 12, True),
         GpuTotals(Bytes(2**53 - 1), Bytes(0), 0),
     )
-    lines = exposition.used(exposition.granted(GRANT, None).gpus, usages)
-    values: dict[exposition.Family, Sequence[float]] = {
+    lines = exposition.used(exposition.granted(GRANT, None, "node-1").gpus, usages)
+    values = {
         exposition.USED: [usage.used for usage in usages],
-        exposition.REFUSED: [usage.refused for usage in usages],
+        exposition.FAILURES: [usage.refused for usage in usages],
         exposition.SECONDS: [1.5, 0.0],
         exposition.THROTTLED: [0.25, 0.0],
         exposition.WAITS: [12, 0],
@@ -55,14 +56,17 @@ def test_usage_lines_are_what_prometheus_client_writes() -> None:
         def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
             for family, amounts in values.items():
                 kind = GaugeMetricFamily if family.kind == "gauge" else CounterMetricFamily
-                same = kind(family.name, family.help, labels=["namespace", "pod", "container", "gpu", "index"])
+                same = kind(
+                    family.name, family.help, labels=["namespace", "pod", "container", "node", "gpu", "uuid", "model"]
+                )
                 for share, amount in zip(GRANT.shares, amounts, strict=True):
-                    same.add_metric(["team", "train-0", "main", share.gpu, str(GRANT.indexes[share.gpu])], amount)
+                    index, model = str(GRANT.indexes[share.gpu]), GRANT.models.get(share.gpu, "")
+                    same.add_metric(["team", "train-0", "main", "node-1", index, share.gpu, model], amount)
                 yield same
 
     registry = CollectorRegistry()
     registry.register(Same())
-    texts = (lines.memory, lines.refused, lines.seconds, lines.throttled, lines.waits)
+    texts = (lines.memory, lines.failures, lines.seconds, lines.throttled, lines.waits)
     ours = b"".join(family.head + text for family, text in zip(values, texts, strict=True))
     assert parsed(ours) == parsed(generate_latest(registry))
 
@@ -85,17 +89,17 @@ def test_share_ceiling_and_moment(
 ) -> None:
     limits = tuple(GpuLimit(share.gpu, Bytes(0), Percent(cores), Percent(90)) for share in GRANT.shares)
     policy = Policy(limits, True, enforced, compute)
-    granted = exposition.granted(GRANT, policy)
-    text = granted.cores + granted.ceiling + exposition.now(granted.gpus, policy, [told, told])
+    granted = exposition.granted(GRANT, policy, "node-1")
+    text = granted.cores + granted.ceiling + exposition.current(granted.gpus, policy, [told, told])
     values = [
         (sample.name, sample.value)
         for family in text_string_to_metric_families(text.decode())
         for sample in family.samples
     ]
     assert values == [
-        *[(names.METRIC_CORES_LIMIT, cores)] * 2,
-        *[(names.METRIC_CORES_CEILING, ceiling)] * 2,
-        *[(names.METRIC_CORES_NOW, now)] * 2,
+        *[(names.METRIC_CORES_LIMIT, cores / 100)] * 2,
+        *[(names.METRIC_CORES_CEILING, ceiling / 100)] * 2,
+        *[(names.METRIC_CORES_CURRENT, now / 100)] * 2,
     ]
 
 
@@ -108,29 +112,33 @@ def parsed(text: bytes) -> list[object]:
 
 
 def test_without_a_policy_the_limits_are_those_of_the_grant() -> None:
-    lines = exposition.granted(GRANT, None)
+    lines = exposition.granted(GRANT, None, "node-1")
     values = {
-        (sample.name, sample.labels["gpu"]): sample.value
+        (sample.name, sample.labels["uuid"]): sample.value
         for family in text_string_to_metric_families((lines.limit + lines.cores).decode())
         for sample in family.samples
     }
     assert values == {
         (names.METRIC_MEMORY_LIMIT, "GPU-a"): 100 << 20,
         (names.METRIC_MEMORY_LIMIT, "GPU-b"): 40960 << 20,
-        (names.METRIC_CORES_LIMIT, "GPU-a"): 30,
-        (names.METRIC_CORES_LIMIT, "GPU-b"): 100,
+        (names.METRIC_CORES_LIMIT, "GPU-a"): 0.3,
+        (names.METRIC_CORES_LIMIT, "GPU-b"): 1,
     }
 
 
 def test_info_says_how_the_share_came_to_be() -> None:
-    (family,) = text_string_to_metric_families((exposition.INFO.head + exposition.granted(GRANT, None).info).decode())
+    (family,) = text_string_to_metric_families(
+        (exposition.INFO.head + exposition.granted(GRANT, None, "node-1").info).decode()
+    )
     assert [sample.labels for sample in family.samples] == [
         {
             "namespace": "team",
             "pod": "train-0",
             "container": "main",
-            "gpu": gpu,
-            "index": index,
+            "node": "node-1",
+            "gpu": index,
+            "uuid": gpu,
+            "model": "H100" if gpu == "GPU-a" else "",
             "pod_uid": "uid",
             "dialect": "alibaba",
             "isolated": "false",

@@ -36,10 +36,10 @@ def lines(container: Container) -> dict[tuple[str, str], float]:
     """Value by metric and GPU."""
     granted = container.granted
     used = container.used
-    moving = [used.memory, used.refused, used.seconds, used.throttled, used.waits, container.now]
+    moving = [used.memory, used.failures, used.seconds, used.throttled, used.waits, container.current]
     text = b"".join([*moving, granted.limit, granted.cores, granted.ceiling, granted.info]).decode()
     return {
-        (sample.name, sample.labels["gpu"]): sample.value
+        (sample.name, sample.labels["uuid"]): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -61,11 +61,11 @@ def test_a_container_is_there_from_its_grant_on_and_gone_with_its_folder(tree: A
     tree.add(grant)
     assert lines(only(folders)) == {
         (names.METRIC_MEMORY_USED, "GPU-0"): 0,
-        (names.METRIC_MEMORY_REFUSED, "GPU-0"): 0,
+        (names.METRIC_ALLOCATION_FAILURES, "GPU-0"): 0,
         (names.METRIC_MEMORY_LIMIT, "GPU-0"): 2048 * MIB,
-        (names.METRIC_CORES_LIMIT, "GPU-0"): 25,
-        (names.METRIC_CORES_CEILING, "GPU-0"): 25,
-        (names.METRIC_CORES_NOW, "GPU-0"): 25,
+        (names.METRIC_CORES_LIMIT, "GPU-0"): 0.25,
+        (names.METRIC_CORES_CEILING, "GPU-0"): 0.25,
+        (names.METRIC_CORES_CURRENT, "GPU-0"): 0.25,
         (names.METRIC_COMPUTE_SECONDS, "GPU-0"): 0,
         (names.METRIC_THROTTLED_SECONDS, "GPU-0"): 0,
         (names.METRIC_THROTTLED_LAUNCHES, "GPU-0"): 0,
@@ -93,7 +93,7 @@ def test_only_living_processes_count(tree: Any, folders: Folders) -> None:
     container = only(folders)
     assert lines(container)[names.METRIC_MEMORY_USED, "GPU-0"] == 120
     assert lines(container)[names.METRIC_MEMORY_USED, "GPU-1"] == 7
-    assert lines(container)[names.METRIC_MEMORY_REFUSED, "GPU-0"] == 3
+    assert lines(container)[names.METRIC_ALLOCATION_FAILURES, "GPU-0"] == 3
     first.kill()
     first.wait()
     container.refresh()
@@ -123,7 +123,7 @@ def test_a_limit_that_changes_in_place_is_seen(tree: Any, folders: Folders) -> N
     tree.limit(grant, 512, 80, sequence=2)
     assert container.refresh()
     assert lines(container)[names.METRIC_MEMORY_LIMIT, "GPU-0"] == 512 * MIB
-    assert lines(container)[names.METRIC_CORES_LIMIT, "GPU-0"] == 80
+    assert lines(container)[names.METRIC_CORES_LIMIT, "GPU-0"] == 0.8
 
 
 def test_gpu_time_is_seen_while_memory_stays_as_it_is(tree: Any, folders: Folders) -> None:
@@ -168,7 +168,7 @@ def test_what_the_node_agent_says_holds_for_a_second(tree: Any, folders: Folders
     tree.add(grant)
     tree.limit(grant, 2048, 25, 2, ComputePolicy.SOFT)
     container = only(folders)
-    assert lines(container)[names.METRIC_CORES_NOW, "GPU-0"] == 25
+    assert lines(container)[names.METRIC_CORES_CURRENT, "GPU-0"] == 0.25
     second = 1_000_000_000
     for now, looked, clock, seen in (
         (80, 100, 100, 80),
@@ -180,7 +180,7 @@ def test_what_the_node_agent_says_holds_for_a_second(tree: Any, folders: Folders
     ):
         tree.tell(grant, now, looked * second)
         assert not container.refresh(int(clock * second))
-        assert lines(container)[names.METRIC_CORES_NOW, "GPU-0"] == seen
+        assert lines(container)[names.METRIC_CORES_CURRENT, "GPU-0"] == seen / 100
 
 
 def test_a_policy_that_is_being_written_leaves_the_limits_that_were_known(tree: Any, folders: Folders) -> None:

@@ -19,15 +19,15 @@ from unigpu.requests import Role
 )
 def test_a_pods_containers(tree: Any, roles: list[tuple[str, Role, int]], memory: int, shares: int) -> None:
     granted = gpu_totals.granted(tree.grant("pod", name, memory=amount, role=role) for name, role, amount in roles)
-    ((gpu, (index, use)),) = granted.items()
-    assert (gpu, index, use.memory, use.shares) == ("GPU-0", 0, memory, shares)
+    ((uuid, gpu),) = granted.items()
+    assert (uuid, gpu.index, gpu.usage.memory, gpu.usage.shares) == ("GPU-0", 0, memory, shares)
 
 
 def test_pods_add_up(tree: Any) -> None:
     granted = gpu_totals.granted(
         [tree.grant("one", gpus=(0, 1)), tree.grant("two", role=Role.INIT), tree.grant("three")]
     )
-    assert {gpu: (index, use.memory, use.shares) for gpu, (index, use) in granted.items()} == {
+    assert {uuid: (gpu.index, gpu.usage.memory, gpu.usage.shares) for uuid, gpu in granted.items()} == {
         "GPU-0": (0, 3 * 2048, 3),
         "GPU-1": (1, 2048, 1),
     }

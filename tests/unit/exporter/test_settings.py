@@ -24,8 +24,8 @@ def test_the_state_folder_moves_the_containers() -> None:
         (["--simulator-dir=/a"], "go together"),
         (["--simulator-lib=/a"], "go together"),
         (["--driver-deadline=0"], "above 0"),
-        (["--log-level=loud"], "invalid choice"),
-        (["--port=x"], "invalid int"),
+        (["--log-level=loud"], "accepted: debug, info, warning, error"),
+        (["--port=x"], "not a whole number"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,12 +15,25 @@ def test_everything_has_a_default() -> None:
 
 def test_everything_can_be_told() -> None:
     told = (
-        "--port 1 --metrics-port 2 --kubeconfig k --scheduler-name s --shares-per-gpu 4 --gpu-policy topology-aware "
-        "--node-policy spread --api-timeout 1.5 --watch-seconds 7 --watch-silence 9 --page 3 --log-json "
-        "--log-level debug"
+        "--port 1 --metrics-port 2 --kubeconfig k --context c --scheduler-name s --shares-per-gpu 4 "
+        "--gpu-policy topology-aware --node-policy spread --api-timeout 1.5 --watch-seconds 7 --watch-silence 9 "
+        "--page 3 --log-json --log-level debug"
     )
     assert settings.parse(told.split()) == Settings(
-        1, 2, Path("k"), "s", 4, PlacementPolicy.TOPOLOGY, PlacementPolicy.SPREAD, 1.5, 7, 9.0, 3, True, "debug"
+        port=1,
+        metrics_port=2,
+        kubeconfig=Path("k"),
+        context="c",
+        scheduler_name="s",
+        shares_per_gpu=4,
+        gpu_policy=PlacementPolicy.TOPOLOGY,
+        node_policy=PlacementPolicy.SPREAD,
+        api_timeout=1.5,
+        watch_seconds=7,
+        watch_silence=9.0,
+        page=3,
+        log_json=True,
+        log_level="debug",
     )
 
 

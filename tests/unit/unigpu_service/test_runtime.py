@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Iterator
 
 import aiohttp
 import pytest
@@ -114,6 +115,16 @@ async def test_a_port_that_is_taken() -> None:
                 pass
 
 
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Restores the signal handlers of this process."""
+    before = {number: signal.getsignal(number) for number in runtime.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(
     ("error", "status"),
     [

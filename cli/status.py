@@ -1,10 +1,11 @@
-"""`kubectl unigpu status`: who has which GPU, from the API server's objects alone. Pure."""
+"""`kubectl unigpu status`: which containers share which GPU, from the API server's objects alone. Pure."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import allocations, errors, gpus, limits, names, requests
+from unigpu import allocations, documents, errors, gpus, limits, names, requests
 from unigpu.allocations import Share
 from unigpu.gpus import Gpu
 from unigpu.requests import ComputePolicy, Request
@@ -34,7 +35,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class GpuTenants:
-    """A GPU and who is on it."""
+    """A GPU and the containers that share it."""
 
     node: str
     gpu: Gpu
@@ -42,11 +43,12 @@ class GpuTenants:
 
 
 def gpu_tenants(nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[GpuTenants, ...]:
-    """Every GPU of the nodes, by node and index. What isn't understood counts as absent."""
+    """Return every GPU of the nodes, by node and index. An object or annotation that can't be read counts as absent."""
     tenants: dict[tuple[str, str], list[Tenant]] = {}
     for pod in pods:
-        for node, tenant in _tenants(pod):
-            tenants.setdefault((node, tenant.share.gpu), []).append(tenant)
+        with contextlib.suppress(*documents.INVALID):
+            for node, tenant in list(_tenants(pod)):
+                tenants.setdefault((node, tenant.share.gpu), []).append(tenant)
     return tuple(
         GpuTenants(node, gpu, tuple(tenants.get((node, gpu.uuid), ())))
         for node, found in sorted(_inventory(nodes))
@@ -55,7 +57,7 @@ def gpu_tenants(nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, 
 
 
 def table(found: Iterable[GpuTenants]) -> str:
-    """The GPUs as aligned text: a line for each container, and one for each empty GPU."""
+    """Return the GPUs as aligned text: a line for each container, and one for each empty GPU."""
     rows = [("NODE", "GPU", "MODEL", "MEMORY (MiB)", "CORES", "LIMITS", "POD", "CONTAINER")]
     for one in found:
         model = one.gpu.model if one.gpu.healthy else f"{one.gpu.model} (unhealthy)"
@@ -82,7 +84,7 @@ def _amounts(tenant: Tenant, gpu: Gpu) -> tuple[str, str]:
 
 
 def _state(tenant: Tenant) -> str:
-    """Where the container's limits come from, and what has not followed yet."""
+    """Where the container's limits come from, and whether they are in force."""
     if not tenant.in_force:
         return "changed, not in force yet" if tenant.changed else "as requested, not in force yet"
     held = f", {tenant.held} MiB still held" if tenant.held else ""

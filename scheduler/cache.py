@@ -1,14 +1,14 @@
-"""The cluster as the API server shows it, and what this process has bound and not yet seen there.
+"""The cluster as the API server shows it, and the bindings of this process that it doesn't show yet.
 
-A binding is assumed before it is written, so that nobody else gets the same share meanwhile. Only the truth ends an
-assumption: the API server shows the pod bound or gone, or has refused the binding for good. No clock does.
+A binding is assumed before it is written, so that no other pod gets the same share in the time between. Only the truth
+ends an assumption: the API server shows the pod bound or gone, or has refused the binding for good. No clock does.
 """
 
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from scheduler.objects import NodeFacts, PodFacts
+from scheduler.parse import NodeFacts, PodFacts
 from unigpu import allocations, logs
 from unigpu.allocations import Allocation
 from unigpu.ledger import Booking, CapacityLedger
@@ -20,62 +20,70 @@ MOST_ENDED = 10_000
 logger = logging.getLogger(__name__)
 
 
-class Cluster:
-    """Books that follow lists and watches of nodes and pods."""
+class ClusterCache:
+    """A ledger that follows lists and watches of nodes and pods."""
 
-    def __init__(self, books: CapacityLedger) -> None:
-        self.books = books
+    def __init__(self, ledger: CapacityLedger) -> None:
+        self.ledger = ledger
         self._nodes: set[str] = set()
         self._doubtful: set[str] = set()
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     def node_changed(self, facts: NodeFacts) -> None:
-        """A node is there, or has changed."""
+        """Take over a node that is new or has changed."""
         if facts.problem and facts.name not in self._doubtful:
             logs.event(logger, "inventory unreadable", logging.WARNING, node=facts.name, reason=facts.problem)
         self._doubt(facts.name, facts.problem)
         self._nodes.add(facts.name)
-        self.books.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy)
+        self.ledger.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy)
 
-    def node_gone(self, facts: NodeFacts) -> None:
-        """A node is gone."""
-        self._nodes.discard(facts.name)
-        self._doubtful.discard(facts.name)
-        self.books.remove_node(facts.name)
+    def node_gone(self, name: str) -> None:
+        """Forget a node."""
+        self._nodes.discard(name)
+        self._doubtful.discard(name)
+        self.ledger.remove_node(name)
 
     def nodes_listed(self, nodes: Iterable[NodeFacts]) -> None:
-        """These are all nodes."""
+        """Take over all nodes that there are."""
         listed = {facts.name: facts for facts in nodes}
         for name in self._nodes - listed.keys():
             self._nodes.discard(name)
-            self.books.remove_node(name)
+            self.ledger.remove_node(name)
         for facts in listed.values():
             self.node_changed(facts)
 
     def pod_changed(self, facts: PodFacts) -> None:
-        """A pod is there, or has changed. What is older than its known end changes nothing."""
+        """Take over a pod that is new or has changed. An answer that is older than its known end changes nothing."""
         if facts.ended:
-            self.pod_gone(facts)
+            self.pod_gone(facts.uid)
         if facts.uid in self._ended:
             return
         if facts.problem and facts.uid not in self._doubtful:
-            logs.event(logger, "pod unreadable", logging.WARNING, pod=facts.key, node=facts.node, reason=facts.problem)
+            logs.event(
+                logger,
+                "pod unreadable",
+                logging.WARNING,
+                pod=facts.key,
+                pod_uid=facts.uid,
+                node=facts.node,
+                reason=facts.problem,
+            )
         self._doubt(facts.uid, facts.problem)
         if facts.allocation is not None:
             uses = allocations.pod_usage(facts.allocation, facts.roles or {})
-            self.books.book(facts.uid, Booking(facts.key, facts.node, uses, priority=facts.priority))
+            self.ledger.book(facts.uid, Booking(facts.key, facts.node, uses, priority=facts.priority))
         elif facts.node:
-            # Somebody else bound it. What was confirmed earlier stays: its containers may be using it.
-            booking = self.books.booking(facts.uid)
+            # Another scheduler bound it. What was confirmed earlier stays: its containers may be using it.
+            booking = self.ledger.booking(facts.uid)
             if booking is not None and not booking.confirmed:
-                self.books.release(facts.uid)
+                self.ledger.release(facts.uid)
 
-    def pod_gone(self, facts: PodFacts) -> None:
-        """A pod is gone, or has ended."""
-        self._end(facts.uid)
+    def pod_gone(self, uid: str) -> None:
+        """Release what a pod has that is gone or has ended."""
+        self._end(uid)
 
     def node_read(self, before: Iterable[str], pods: Iterable[PodFacts]) -> None:
-        """These are all pods of a node; `before` were those on its books when it was asked for them."""
+        """Take over all pods of a node; `before` are those in its ledger when the API server was asked."""
         listed = {facts.uid: facts for facts in pods}
         for uid in before:
             if uid not in listed:
@@ -84,17 +92,17 @@ class Cluster:
             self.pod_changed(facts)
 
     def pods_listed(self, pods: Iterable[PodFacts]) -> list[str]:
-        """These are all pods. Returns the UIDs of assumed ones that aren't among them.
+        """Take over all pods that there are, and return the UIDs of assumed ones that aren't among them.
 
-        Those may be gone, or younger than the list: who assumed them has to ask.
+        Those may be gone, or younger than the list: the caller has to ask for each.
         """
         listed = {facts.uid: facts for facts in pods}
         unseen = []
-        for uid, booking in self.books.bookings():
+        for uid, booking in self.ledger.bookings():
             if uid in listed:
                 continue
             if booking.confirmed:
-                self.books.release(uid)
+                self.ledger.release(uid)
             else:
                 unseen.append(uid)
         self._doubtful &= listed.keys() | self._nodes
@@ -106,20 +114,20 @@ class Cluster:
         """Count the allocation from now on."""
         uses = allocations.pod_usage(allocation, {name: wish.role for name, wish in request.containers.items()})
         booking = Booking(pod, allocation.node, uses, confirmed=False)
-        self.books.book(uid, booking)
+        self.ledger.book(uid, booking)
         return booking
 
     def withdraw(self, uid: str, booking: Booking) -> None:
-        """The assumption was wrong. Does nothing if the API server has shown something else meanwhile."""
-        if self.books.booking(uid) is booking:
-            self.books.release(uid)
+        """End an assumption that was wrong, unless the API server has shown something else since."""
+        if self.ledger.booking(uid) is booking:
+            self.ledger.release(uid)
 
     def _end(self, uid: str) -> None:
         self._ended[uid] = None
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
         self._doubtful.discard(uid)
-        self.books.release(uid)
+        self.ledger.release(uid)
 
     def _doubt(self, what: str, problem: str) -> None:
         if problem:

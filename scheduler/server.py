@@ -1,18 +1,18 @@
-"""The verbs of the extender, over HTTP: reads the body, asks the decisions, measures, logs."""
+"""The verbs of the extender, over HTTP: read the body, ask the decisions, measure, log."""
 
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 from aiohttp import web
 
-from scheduler import binding, choice, objects, wire
-from scheduler.freshness import Freshness
+from scheduler import binding, filter_prioritize, parse, wire
+from scheduler.fit_cache import FitCache
 from scheduler.metrics import Metrics
-from scheduler.verdicts import Verdicts
-from unigpu import errors, logs
+from scheduler.staleness_guard import StalenessGuard
+from unigpu import documents, errors, logs
 from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
 from unigpu.requests import PlacementPolicy
@@ -23,44 +23,37 @@ MOST_BODY = 32 << 20
 """Bytes of a request: a pod and the names of all nodes."""
 
 
-class Service:
+class Server:
     """Answers the kube-scheduler. Errors are answered with 200 and a text, which it shows in the pod's events."""
 
     def __init__(
         self,
-        books: CapacityLedger,
-        verdicts: Verdicts,
+        ledger: CapacityLedger,
+        fits: FitCache,
         binder: binding.Binder,
-        fresh: Freshness,
+        guard: StalenessGuard,
         metrics: Metrics,
-        ready: Callable[[], bool],
+        unready: Callable[[], str | None],
         rules: Rules,
         node_policy: PlacementPolicy,
     ) -> None:
-        self._books = books
-        self._verdicts = verdicts
+        """`unready` says why the ledger isn't complete yet; None: it is."""
+        self._ledger = ledger
+        self._fits = fits
         self._binder = binder
-        self._fresh = fresh
+        self._guard = guard
         self._metrics = metrics
-        self._ready = ready
+        self._unready = unready
         self._rules = rules
         self._node_policy = node_policy
 
-    def verbs(self) -> web.Application:
-        """The application for the kube-scheduler."""
+    def application(self) -> web.Application:
+        """Return the application for the kube-scheduler."""
         app = web.Application(client_max_size=MOST_BODY)
         app.router.add_post("/filter", self._verb("filter", self._filter))
         app.router.add_post("/prioritize", self._verb("prioritize", self._prioritize))
         app.router.add_post("/preempt", self._verb("preempt", self._preempt))
         app.router.add_post("/bind", self._verb("bind", self._bind))
-        return app
-
-    def probes(self) -> web.Application:
-        """The application for the kubelet and Prometheus."""
-        app = web.Application()
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._show)
         return app
 
     def _verb(
@@ -69,25 +62,26 @@ class Service:
         async def handle(request: web.Request) -> web.Response:
             start = time.perf_counter()
             try:
-                body = json.loads(await request.read())
+                body = orjson.loads(await request.read())
                 outcome, document = await answer(body)
-            except (ValueError, KeyError, TypeError) as error:
+            except documents.INVALID as error:
                 logs.event(logger, "malformed", logging.WARNING, verb=verb, reason=repr(error))
                 self._metrics.observe(verb, "malformed", time.perf_counter() - start)
                 return web.Response(status=400, text=f"{verb} wants a body as kube-scheduler sends it: {error!r}\n")
             except errors.Unavailable as error:
                 self._metrics.observe(verb, "error", time.perf_counter() - start)
                 return web.Response(status=503, text=f"{error}\n")
-            text = json.dumps(document)
+            content = orjson.dumps(document)
             self._metrics.observe(verb, outcome, time.perf_counter() - start)
-            return web.Response(text=text, content_type="application/json")
+            return web.Response(body=content, content_type="application/json")
 
         return handle
 
     def _check_ready(self) -> None:
-        self._fresh.asked()
-        if not self._ready():
-            raise errors.Unavailable("unigpu's extender has not listed nodes and pods yet")
+        self._guard.note_request()
+        reason = self._unready()
+        if reason:
+            raise errors.Unavailable(f"unigpu's extender can't decide yet: {reason}")
 
     async def _filter(self, args: wire.Args) -> tuple[str, wire.FilterResult]:
         pod, names = args["Pod"], args["NodeNames"]
@@ -102,26 +96,27 @@ class Service:
         except errors.Unavailable as error:
             return "error", {"Error": str(error)}
         try:
-            request = objects.request(pod)
+            request = parse.request(pod)
         except (errors.Denied, errors.Malformed) as error:
-            logs.event(logger, "refused", pod=objects.key(pod), reason=error)
-            return "refused", choice.refuse_all(names, error)
+            logs.event(logger, "refused", pod=parse.key(pod), pod_uid=uid, reason=error)
+            return "refused", filter_prioritize.refuse_all(names, error)
         self._binder.remember(uid, request)
-        result = choice.filter_nodes(self._verdicts, request, names)
+        result = filter_prioritize.filter_nodes(self._fits, request, names)
         nominated = (pod.get("status") or {}).get("nominatedNodeName")
         if nominated and nominated in result.get("FailedAndUnresolvableNodes", {}):
             try:
-                await self._fresh.now(nominated)
+                await self._guard.refresh(nominated)
             except errors.UnigpuError as error:
                 return "error", {"Error": str(error)}
-            result = choice.filter_nodes(self._verdicts, request, names)
+            result = filter_prioritize.filter_nodes(self._fits, request, names)
         fitting = result["NodeNames"]
         failing: dict[str, str] = result.get("FailedAndUnresolvableNodes", {})
         logs.event(
             logger,
             "filtered" if fitting else "no node fits",
             logging.DEBUG if fitting else logging.INFO,
-            pod=objects.key(pod),
+            pod=parse.key(pod),
+            pod_uid=uid,
             nodes=len(names),
             fitting=len(fitting),
             reason=next(iter(failing.values()), ""),
@@ -131,44 +126,42 @@ class Service:
     async def _prioritize(self, args: wire.Args) -> tuple[str, list[wire.HostPriority]]:
         names = args["NodeNames"] or []
         try:
-            wish = objects.request(args["Pod"]).preferences.node_policy
+            policy = parse.request(args["Pod"]).preferences.node_policy
         except (errors.Denied, errors.Malformed):
-            wish = None
-        return "ok", choice.prioritize(self._books, wish or self._node_policy, names)
+            policy = None
+        return "ok", filter_prioritize.prioritize(self._ledger, policy or self._node_policy, names)
 
     async def _preempt(self, args: wire.PreemptionArgs) -> tuple[str, wire.PreemptionResult]:
         self._check_ready()
         pod, offered = args["Pod"], args["NodeNameToMetaVictims"] or {}
         try:
-            kept = choice.preempt(self._books, self._rules, objects.request(pod), objects.priority(pod), offered)
+            kept = filter_prioritize.preempt(
+                self._ledger, self._rules, parse.request(pod), parse.priority(pod), offered
+            )
         except (errors.Denied, errors.Malformed):
             kept = {}
-        logs.event(logger, "preemption", pod=objects.key(pod), offered=sorted(offered), kept=sorted(kept))
+        logs.event(
+            logger,
+            "preemption",
+            pod=parse.key(pod),
+            pod_uid=pod["metadata"].get("uid", ""),
+            offered=sorted(offered),
+            kept=sorted(kept),
+        )
         return ("some" if kept else "none"), {"NodeNameToMetaVictims": kept}
 
     async def _bind(self, args: wire.BindingArgs) -> tuple[str, wire.BindingResult]:
-        pod, node = f"{args['PodNamespace']}/{args['PodName']}", args["Node"]
+        pod, uid, node = f"{args['PodNamespace']}/{args['PodName']}", args["PodUID"], args["Node"]
         try:
             self._check_ready()
             allocation = await self._binder.bind(args)
         except errors.UnigpuError as error:
-            logs.event(logger, "not bound", logging.WARNING, pod=pod, node=node, reason=error)
+            logs.event(logger, "not bound", logging.WARNING, pod=pod, pod_uid=uid, node=node, reason=error)
             outcome = "unknown" if isinstance(error, errors.Unavailable) else "refused"
             return outcome, {"Error": f"unigpu: {error}"}
         if allocation is None:
-            logs.event(logger, "placed before", pod=pod, node=node, uid=args["PodUID"])
+            logs.event(logger, "bound before", pod=pod, pod_uid=uid, node=node)
         else:
             gpus = {name: [share.gpu for share in shares] for name, shares in allocation.containers.items()}
-            logs.event(logger, "placed", pod=pod, node=node, uid=args["PodUID"], gpus=gpus)
+            logs.event(logger, "bound", pod=pod, pod_uid=uid, node=node, gpus=gpus)
         return "bound", {"Error": ""}
-
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        if self._ready():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="nodes and pods are not listed yet\n")
-
-    async def _show(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})

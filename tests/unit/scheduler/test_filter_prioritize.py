@@ -1,11 +1,11 @@
-"""Filter, prioritize and preempt on books of generated clusters."""
+"""Filter, prioritize and preempt on ledgers of generated clusters."""
 
 import random
 
 import pytest
 
-from scheduler import choice, wire
-from scheduler.verdicts import MOST_SHAPES, Verdicts
+from scheduler import filter_prioritize, wire
+from scheduler.fit_cache import MOST_SHAPES, FitCache
 from unigpu import placement
 from unigpu.allocations import GpuUsage
 from unigpu.gpus import Gpu
@@ -26,7 +26,7 @@ def booking(node: str, index: int, memory: int, cores: int = 0) -> Booking:
     return Booking("default/p", node, {GpuUuid(f"{node}-{index}"): GpuUsage(MiB(memory), cores, 1)})
 
 
-def books(nodes: int, gpus: int = 2) -> CapacityLedger:
+def ledger_of(nodes: int, gpus: int = 2) -> CapacityLedger:
     found = CapacityLedger()
     for number in range(nodes):
         name = f"n{number}"
@@ -53,10 +53,10 @@ WISHES = [
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_remembered_verdicts_are_those_of_placement_after_any_changes(seed: int) -> None:
+def test_remembered_fits_are_those_of_placement_after_any_changes(seed: int) -> None:
     chance = random.Random(seed)
-    of = books(12)
-    verdicts = Verdicts(of, RULES)
+    of = ledger_of(12)
+    fits = FitCache(of, RULES)
     for step in range(120):
         node = f"n{chance.randrange(14)}"
         match chance.randrange(6):
@@ -72,7 +72,7 @@ def test_remembered_verdicts_are_those_of_placement_after_any_changes(seed: int)
                 of.release(str(chance.randrange(20)))
         wish = chance.choice(WISHES)
         names = chance.sample([f"n{number}" for number in range(15)], chance.randrange(1, 16))
-        found = verdicts.of(wish, names)
+        found = fits.of(wish, names)
         assert [*found.fitting, *found.failing] == sorted(
             names, key=lambda name: (name not in found.fitting, names.index(name))
         )
@@ -83,26 +83,26 @@ def test_remembered_verdicts_are_those_of_placement_after_any_changes(seed: int)
 
 
 def test_more_shapes_than_are_remembered() -> None:
-    of = books(3)
-    verdicts = Verdicts(of, RULES)
+    of = ledger_of(3)
+    fits = FitCache(of, RULES)
     of.book("1", booking("n1", 0, 100))
     of.book("2", booking("n1", 1, 50))
     for _ in range(2):
         for memory in range(1, MOST_SHAPES + 20):
-            found = verdicts.of(pod(memory), ["n0", "n1"])
+            found = fits.of(pod(memory), ["n0", "n1"])
             assert found.fitting == (["n0", "n1"] if memory <= 50 else ["n0"])
 
 
 def test_few_failing_nodes_are_counted_and_many_read_alike() -> None:
-    of = books(40)
+    of = ledger_of(40)
     names = [f"n{number}" for number in range(40)]
     for number in range(40):
         of.book(f"a{number}", booking(f"n{number}", 0, 95))
         if number % 2:
             of.book(f"b{number}", booking(f"n{number}", 1, 95))
-    verdicts = Verdicts(of, RULES)
+    fits = FitCache(of, RULES)
     wish = PodRequest({"main": Request(2, MiB(10))})
-    few = choice.filter_nodes(verdicts, wish, names[:4])
+    few = filter_prioritize.filter_nodes(fits, wish, names[:4])
     wants = "container main needs 2 GPUs with 10 MiB free on each"
     assert few["NodeNames"] == []
     assert few["FailedAndUnresolvableNodes"] == {
@@ -111,20 +111,35 @@ def test_few_failing_nodes_are_counted_and_many_read_alike() -> None:
         "n2": f"{wants}: only 1 of 2 fits, 1 of 2 with too little free memory",
         "n3": f"{wants}: 2 of 2 with too little free memory",
     }
-    many = choice.filter_nodes(verdicts, wish, names)
+    many = filter_prioritize.filter_nodes(fits, wish, names)
     assert set(many["FailedAndUnresolvableNodes"].values()) == {f"{wants}: GPUs with too little free memory"}
-    assert "FailedAndUnresolvableNodes" not in choice.filter_nodes(verdicts, pod(1), ["n0"])
+    assert "FailedAndUnresolvableNodes" not in filter_prioritize.filter_nodes(fits, pod(1), ["n0"])
 
 
 def test_scores() -> None:
-    of = books(3)
-    assert choice.prioritize(of, PlacementPolicy.BINPACK, []) == []
+    of = ledger_of(3)
+    assert filter_prioritize.prioritize(of, PlacementPolicy.BINPACK, []) == []
     names = ["n0", "n1", "n2", "unknown"]
-    assert [entry["Score"] for entry in choice.prioritize(of, PlacementPolicy.BINPACK, names)] == [0, 0, 0, 0]
+    assert [entry["Score"] for entry in filter_prioritize.prioritize(of, PlacementPolicy.BINPACK, names)] == [
+        0,
+        0,
+        0,
+        0,
+    ]
     of.book("1", booking("n1", 0, 10))
     of.book("2", booking("n2", 0, 90))
-    assert [entry["Score"] for entry in choice.prioritize(of, PlacementPolicy.BINPACK, names)] == [0, 1, 10, 0]
-    assert [entry["Score"] for entry in choice.prioritize(of, PlacementPolicy.SPREAD, names)] == [10, 8, 0, 10]
+    assert [entry["Score"] for entry in filter_prioritize.prioritize(of, PlacementPolicy.BINPACK, names)] == [
+        0,
+        1,
+        10,
+        0,
+    ]
+    assert [entry["Score"] for entry in filter_prioritize.prioritize(of, PlacementPolicy.SPREAD, names)] == [
+        10,
+        8,
+        0,
+        10,
+    ]
 
 
 def victims(*uids: str, violations: int = 0) -> wire.MetaVictims:
@@ -139,34 +154,34 @@ def booked(
 
 
 def test_victims_that_suffice_are_left_as_they_are() -> None:
-    of = books(1)
+    of = ledger_of(1)
     booked(of, "a", "n0", 0, 60, 5)
     booked(of, "b", "n0", 1, 60, 5)
     offered = {"n0": victims("a", violations=1)}
-    assert choice.preempt(of, RULES, pod(60), 9, offered) == offered
+    assert filter_prioritize.preempt(of, RULES, pod(60), 9, offered) == offered
 
 
 def test_victims_on_the_wrong_gpu_are_joined_by_as_few_as_will_do() -> None:
-    of = books(1)
+    of = ledger_of(1)
     booked(of, "a", "n0", 0, 50, 3)
     booked(of, "a2", "n0", 0, 40, 2)
     booked(of, "b", "n0", 1, 50, 1)
     booked(of, "c", "n0", 1, 40, 1)
     wish = pod(60)
-    assert choice.preempt(of, RULES, wish, 9, {"n0": victims("a2")}) == {"n0": victims("a2", "b")}
-    assert choice.preempt(of, RULES, wish, 2, {"n0": victims("c")}) == {"n0": victims("c", "b")}
-    assert choice.preempt(of, RULES, PodRequest({"main": Request(2, MiB(50))}), 9, {"n0": victims("c")}) == {
+    assert filter_prioritize.preempt(of, RULES, wish, 9, {"n0": victims("a2")}) == {"n0": victims("a2", "b")}
+    assert filter_prioritize.preempt(of, RULES, wish, 2, {"n0": victims("c")}) == {"n0": victims("c", "b")}
+    assert filter_prioritize.preempt(of, RULES, PodRequest({"main": Request(2, MiB(50))}), 9, {"n0": victims("c")}) == {
         "n0": victims("c", "a2")
     }
 
 
 def test_a_node_where_no_victims_suffice_is_left_out() -> None:
-    of = books(2)
+    of = ledger_of(2)
     booked(of, "a", "n0", 0, 60, 5)
     booked(of, "b", "n0", 1, 60, 9)
     both = PodRequest({"main": Request(2, MiB(60))})
-    assert choice.preempt(of, RULES, both, 9, {"n0": victims("a"), "n9": victims("x")}) == {}
+    assert filter_prioritize.preempt(of, RULES, both, 9, {"n0": victims("a"), "n9": victims("x")}) == {}
     booked(of, "b", "n0", 1, 60, 5, confirmed=False)
-    assert choice.preempt(of, RULES, both, 9, {"n0": victims("a")}) == {}, "not known to the kube-scheduler"
+    assert filter_prioritize.preempt(of, RULES, both, 9, {"n0": victims("a")}) == {}, "not known to the kube-scheduler"
     booked(of, "b", "n0", 1, 60, 5)
-    assert choice.preempt(of, RULES, both, 9, {"n0": victims("a")}) == {"n0": victims("a", "b")}
+    assert filter_prioritize.preempt(of, RULES, both, 9, {"n0": victims("a")}) == {"n0": victims("a", "b")}

@@ -1,10 +1,11 @@
-"""What the scheduler reads from nodes and pods as the API server gives them: plain functions of JSON."""
+"""Read nodes and pods as the API server has them: plain functions of JSON."""
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import allocations, errors, gpus, limits, modes, names, requests
+from unigpu import allocations, documents, errors, gpus, limits, modes, names, requests
 from unigpu.allocations import Allocation
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
@@ -45,7 +46,7 @@ class PodFacts:
 
 
 def node(document: Json) -> NodeFacts:
-    """Read a node."""
+    """Return the facts of a node. Raises an error of `documents.INVALID` for what isn't one."""
     metadata = document["metadata"]
     labels = metadata.get("labels") or {}
     text = (metadata.get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
@@ -60,7 +61,7 @@ def node(document: Json) -> NodeFacts:
 
 
 def pod(document: Json) -> PodFacts:
-    """Read a pod."""
+    """Return the facts of a pod. Raises an error of `documents.INVALID` for what isn't one."""
     metadata = document["metadata"]
     annotations = metadata.get("annotations") or {}
     place = document["spec"].get("nodeName") or ""
@@ -79,7 +80,7 @@ def pod(document: Json) -> PodFacts:
     try:
         wishes = request(document).containers if allocation else {}
     except (errors.Malformed, errors.Denied) as error:
-        # Without roles every container counts as one that runs beside the others: more than is taken, never less.
+        # Without roles every container counts as running at the same time: more than is taken, never less.
         problem = str(error)
     if allocation is not None and wishes:
         allocation, doubt = limits.accounted(allocation, wishes, annotations)
@@ -96,27 +97,34 @@ def pod(document: Json) -> PodFacts:
     )
 
 
+def pods(documents_: Iterable[Json]) -> Iterator[PodFacts]:
+    """Yield the facts of those pods that can be read."""
+    for document in documents_:
+        with contextlib.suppress(*documents.INVALID):
+            yield pod(document)
+
+
 def key(document: Json) -> str:
-    """`namespace/name`."""
+    """Return `namespace/name`."""
     metadata = document["metadata"]
     return f"{metadata.get('namespace', 'default')}/{metadata['name']}"
 
 
 def priority(document: Json) -> int:
-    """The pod's priority, as admission resolved it."""
+    """Return the pod's priority, as admission resolved it."""
     return int(document["spec"].get("priority") or 0)
 
 
 def request(document: Json) -> PodRequest:
-    """What the pod asks for, its containers in the order in which they start.
+    """Return what the pod asks for, its containers in the order in which they start.
 
     Raises Denied where the webhook has not seen the pod, Malformed where its annotation isn't of the form.
     """
     text = (document["metadata"].get("annotations") or {}).get(names.ANNOTATION_REQUEST)
     if text is None:
         raise errors.Denied(
-            f"pod asks for {names.RESOURCE_VGPU} without annotation {names.ANNOTATION_REQUEST}: it was created while "
-            f"unigpu's webhook did not see it; delete it and create it again"
+            f"annotation {names.ANNOTATION_REQUEST} is missing: the pod asks for {names.RESOURCE_VGPU} and was created "
+            f"while unigpu's webhook was down; accepted: the same pod, deleted and created again"
         )
     wish = requests.load(text)
     order = [container["name"] for container in _containers(document)]
@@ -130,7 +138,7 @@ def request(document: Json) -> PodRequest:
 
 
 def ended(document: Json) -> bool:
-    """Whether the pod's containers have all ended for good.
+    """Return whether the pod's containers have all ended for good.
 
     A pod that is being deleted may run until its grace period is over, so it counts until each container is known to
     have ended.

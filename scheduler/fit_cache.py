@@ -1,6 +1,6 @@
-"""Which nodes take a pod of a given shape, remembered and renewed only where a node has changed.
+"""Remembers which nodes take a pod of a given shape, and checks again only those that have changed.
 
-Pods come in few shapes, and between two of them few nodes change. So the answer for 5,000 nodes is mostly a look-up.
+Pods come in few shapes, and few nodes change between two pods. So the answer for 5,000 nodes is mostly a look-up.
 """
 
 from collections import OrderedDict
@@ -19,8 +19,8 @@ Shape = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Nodes in the order in which they were asked for."""
+class Fit:
+    """Nodes that take the pod and nodes that don't, both in the order of the question."""
 
     fitting: list[str]
     failing: dict[str, Reason]
@@ -33,39 +33,39 @@ class _Table:
     fitting: set[str] = field(default_factory=set)
     failing: dict[str, Reason] = field(default_factory=dict)
     simple: tuple[int, int] | None = None
-    """MiB and percent of a pod that asks for one share of any GPU; for it a room decides."""
+    """MiB and percent of a pod that asks for one share of any GPU: the free capacity of one GPU decides."""
     by_signature: dict[int, Reason | None] | None = None
     """None where the nodes' names and GPUs matter, because the pod names GPUs."""
 
 
-class Verdicts:
-    """Verdicts on nodes for the latest shapes."""
+class FitCache:
+    """Nodes that fit, for the latest shapes."""
 
-    def __init__(self, books: CapacityLedger, rules: Rules) -> None:
-        self._books = books
+    def __init__(self, ledger: CapacityLedger, rules: Rules) -> None:
+        self._ledger = ledger
         self._rules = rules
         self._tables: OrderedDict[Shape, _Table] = OrderedDict()
-        books.watch(self._changed)
+        ledger.watch(self._changed)
 
-    def of(self, pod: PodRequest, names: Sequence[str]) -> Verdict:
-        """Which of the nodes take the pod, and why the others don't."""
+    def of(self, pod: PodRequest, names: Sequence[str]) -> Fit:
+        """Return which of the nodes take the pod, and why the others don't."""
         table = self._table(pod)
         if table.stale:
             self._renew(table, names)
         fitting = table.fitting
         chosen = [name for name in names if name in fitting]
         if len(chosen) == len(names):
-            return Verdict(chosen, {})
+            return Fit(chosen, {})
         unknown = placement.NO_GPUS
         failing = table.failing
-        return Verdict(chosen, {name: failing.get(name, unknown) for name in names if name not in fitting})
+        return Fit(chosen, {name: failing.get(name, unknown) for name in names if name not in fitting})
 
     def _table(self, pod: PodRequest) -> _Table:
         shape = shape_of(pod)
         table = self._tables.get(shape)
         if table is None:
             named = bool(pod.preferences.use_uuids or pod.preferences.avoid_uuids)
-            table = _Table(pod, set(self._books.nodes()), simple=_simple(pod), by_signature=None if named else {})
+            table = _Table(pod, set(self._ledger.nodes()), simple=_simple(pod), by_signature=None if named else {})
             self._tables[shape] = table
             if len(self._tables) > MOST_SHAPES:
                 self._tables.popitem(last=False)
@@ -86,7 +86,7 @@ class Verdicts:
                 table.failing[name] = reason
 
     def _reason(self, table: _Table, name: str) -> Reason | None:
-        node = self._books.node(name)
+        node = self._ledger.node(name)
         if node is None:
             return placement.NO_GPUS
         if table.simple is not None:
@@ -97,7 +97,7 @@ class Verdicts:
                     return None
         if table.by_signature is None:
             return placement.reason(node, table.pod, self._rules)
-        signature = self._books.signature(name)
+        signature = self._ledger.signature(name)
         if signature not in table.by_signature:
             if len(table.by_signature) > 4 * (len(table.fitting) + len(table.failing)) + 1000:
                 table.by_signature.clear()
@@ -119,7 +119,7 @@ def _simple(pod: PodRequest) -> tuple[int, int] | None:
 
 
 def shape_of(pod: PodRequest) -> Shape:
-    """What of the pod decides where it fits. Containers' names are in it because reasons name them."""
+    """Return the parts of a pod that decide where it fits. Containers' names are in it because reasons name them."""
     wishes = pod.preferences
     return (
         wishes.gpu_policy,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scheduler import objects
+from scheduler import parse
 from unigpu import allocations, errors, gpus, names, requests
 from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
@@ -43,51 +43,51 @@ def test_a_node() -> None:
         "labels": {names.LABEL_ACK_SCHEDULE: "cgpu", names.LABEL_ACK_PLACEMENT: "spread"},
         "annotations": {names.ANNOTATION_INVENTORY: gpus.dump([GPU])},
     }
-    assert objects.node({"metadata": metadata}) == objects.NodeFacts("n", (GPU,), NodeMode.CGPU, PlacementPolicy.SPREAD)
-    assert objects.node({"metadata": {"name": "n"}}) == objects.NodeFacts("n", (), NodeMode.MIXED, None)
+    assert parse.node({"metadata": metadata}) == parse.NodeFacts("n", (GPU,), NodeMode.CGPU, PlacementPolicy.SPREAD)
+    assert parse.node({"metadata": {"name": "n"}}) == parse.NodeFacts("n", (), NodeMode.MIXED, None)
 
 
 def test_a_node_whose_inventory_can_t_be_read_has_no_gpus() -> None:
-    found = objects.node({"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: "{"}}})
+    found = parse.node({"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: "{"}}})
     assert found.gpus == ()
     assert "inventory annotation is not of the expected form" in found.problem
 
 
 def test_containers_are_in_the_order_in_which_they_start() -> None:
-    found = objects.request(pod(asking("a-last", "b-side", "main", "z-first")))
+    found = parse.request(pod(asking("a-last", "b-side", "main", "z-first")))
     assert list(found.containers) == ["z-first", "b-side", "main", "a-last"]
 
 
 def test_a_pod_without_request_or_with_a_wrong_one() -> None:
-    with pytest.raises(errors.Denied, match="webhook did not see it"):
-        objects.request(pod())
+    with pytest.raises(errors.Denied, match="webhook was down"):
+        parse.request(pod())
     with pytest.raises(errors.Malformed, match=r"is for other, and the pod has z-first, b-side, main, a-last"):
-        objects.request(pod(asking("other", "main")))
+        parse.request(pod(asking("other", "main")))
     with pytest.raises(errors.Malformed, match="is for no container"):
-        objects.request(pod(asking()))
+        parse.request(pod(asking()))
     with pytest.raises(errors.Malformed):
-        objects.request(pod({names.ANNOTATION_REQUEST: "{"}))
+        parse.request(pod({names.ANNOTATION_REQUEST: "{"}))
 
 
 def test_a_bound_pod() -> None:
-    found = objects.pod(pod(asking("main", "z-first", z_first=Role.INIT) | given("n", "z-first", "main"), "n"))
+    found = parse.pod(pod(asking("main", "z-first", z_first=Role.INIT) | given("n", "z-first", "main"), "n"))
     assert (found.uid, found.key, found.node, found.ended, found.problem) == ("u", "ns/p", "n", False, "")
     assert found.allocation == Allocation("n", {"z-first": (SHARE,), "main": (SHARE,)})
     assert found.roles == {"z-first": Role.INIT, "main": Role.MAIN}
 
 
 def test_an_allocation_that_does_not_belong_to_the_pod_does_not_count() -> None:
-    assert objects.pod(pod(asking("main") | given("n", "main"))).allocation is None, "not bound yet"
-    found = objects.pod(pod(asking("main") | given("other", "main"), "n"))
+    assert parse.pod(pod(asking("main") | given("n", "main"))).allocation is None, "not bound yet"
+    found = parse.pod(pod(asking("main") | given("other", "main"), "n"))
     assert found.allocation is None
     assert found.problem == "allocation annotation is for node other, and the pod is bound to n"
-    found = objects.pod(pod(asking("main") | {names.ANNOTATION_ALLOCATION: "{}"}, "n"))
+    found = parse.pod(pod(asking("main") | {names.ANNOTATION_ALLOCATION: "{}"}, "n"))
     assert found.allocation is None
     assert "allocation annotation is not" in found.problem
 
 
 def test_without_a_readable_request_no_container_overlaps() -> None:
-    found = objects.pod(pod(given("n", "main"), "n"))
+    found = parse.pod(pod(given("n", "main"), "n"))
     assert found.allocation is not None
     assert found.roles == {}
     assert names.ANNOTATION_REQUEST in found.problem
@@ -111,7 +111,7 @@ def test_without_a_readable_request_no_container_overlaps() -> None:
     ],
 )
 def test_a_bound_pod_whose_limits_were_changed(annotations: dict[str, str], memory: int, problem: str) -> None:
-    found = objects.pod(pod(asking("main") | given("n", "main") | annotations, "n"))
+    found = parse.pod(pod(asking("main") | given("n", "main") | annotations, "n"))
     assert found.allocation == Allocation("n", {"main": (Share(GpuUuid("a"), MiB(memory), Percent(5)),)})
     assert (problem in found.problem) if problem else found.problem == ""
 
@@ -169,4 +169,4 @@ ENDS: dict[str, tuple[dict[str, Any], bool]] = {
 @pytest.mark.parametrize("case", ENDS)
 def test_ended(case: str) -> None:
     more, expected = ENDS[case]
-    assert objects.pod(json.loads(json.dumps(pod(asking("main"), "n", **more)))).ended is expected
+    assert parse.pod(json.loads(json.dumps(pod(asking("main"), "n", **more)))).ended is expected

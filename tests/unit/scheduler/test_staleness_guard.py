@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from scheduler import freshness, objects
-from scheduler.cluster import Cluster
-from scheduler.freshness import Freshness
+from scheduler import staleness_guard
+from scheduler.cache import ClusterCache
+from scheduler.staleness_guard import StalenessGuard
 from unigpu import errors
 from unigpu.allocations import GpuUsage
 from unigpu.ledger import Booking, CapacityLedger
 from unigpu.units import GpuUuid, MiB
+from unigpu_kube.client import Json
 
 
 class Reader:
@@ -24,7 +25,7 @@ class Reader:
         self.open.set()
         self.fails = 0
 
-    async def read(self, node: str) -> Sequence[objects.Json]:
+    async def read(self, node: str) -> Sequence[Json]:
         self.asked.append(node)
         self.began.set()
         await self.open.wait()
@@ -44,22 +45,22 @@ class Clock:
 
 async def test_a_node_is_read_once_until_there_is_a_pause() -> None:
     reader, clock = Reader(), Clock()
-    fresh = Freshness(reader.read, Cluster(CapacityLedger()), clock)
-    for step, expected in ((0.0, 1), (4.0, 1), (4.0, 1), (freshness.IDLE + 1, 2), (1.0, 2)):
+    guard = StalenessGuard(reader.read, ClusterCache(CapacityLedger()), clock)
+    for step, expected in ((0.0, 1), (4.0, 1), (4.0, 1), (staleness_guard.IDLE + 1, 2), (1.0, 2)):
         clock.now += step
-        fresh.asked()
-        await fresh.of("n")
+        guard.note_request()
+        await guard.ensure_fresh("n")
         assert len(reader.asked) == expected
-    await fresh.of("m")
+    await guard.ensure_fresh("m")
     assert reader.asked == ["n", "n", "m"]
 
 
 async def test_those_who_wait_share_one_question() -> None:
     reader = Reader()
-    fresh = Freshness(reader.read, Cluster(CapacityLedger()), Clock())
-    fresh.asked()
+    guard = StalenessGuard(reader.read, ClusterCache(CapacityLedger()), Clock())
+    guard.note_request()
     reader.open.clear()
-    waiting = [asyncio.create_task(fresh.of("n")) for _ in range(5)]
+    waiting = [asyncio.create_task(guard.ensure_fresh("n")) for _ in range(5)]
     await reader.began.wait()
     waiting[0].cancel()
     reader.open.set()
@@ -71,26 +72,26 @@ async def test_those_who_wait_share_one_question() -> None:
 
 async def test_a_question_without_an_answer_is_asked_again() -> None:
     reader = Reader()
-    fresh = Freshness(reader.read, Cluster(CapacityLedger()), Clock())
-    fresh.asked()
+    guard = StalenessGuard(reader.read, ClusterCache(CapacityLedger()), Clock())
+    guard.note_request()
     reader.fails = 1
     with pytest.raises(errors.Unavailable):
-        await fresh.of("n")
-    await fresh.of("n")
-    await fresh.of("n")
+        await guard.ensure_fresh("n")
+    await guard.ensure_fresh("n")
+    await guard.ensure_fresh("n")
     assert reader.asked == ["n", "n"]
 
 
 async def test_only_what_was_known_before_the_question_can_be_gone_after_it() -> None:
-    reader, books = Reader(), CapacityLedger()
-    fresh = Freshness(reader.read, Cluster(books), Clock())
+    reader, ledger = Reader(), CapacityLedger()
+    guard = StalenessGuard(reader.read, ClusterCache(ledger), Clock())
     uses = {GpuUuid("a"): GpuUsage(MiB(1), 0, 1)}
-    books.book("old", Booking("default/old", "n", uses))
-    books.book("assumed", Booking("default/assumed", "n", uses, confirmed=False))
+    ledger.book("old", Booking("default/old", "n", uses))
+    ledger.book("assumed", Booking("default/assumed", "n", uses, confirmed=False))
     reader.open.clear()
-    asking = asyncio.create_task(fresh.now("n"))
+    asking = asyncio.create_task(guard.refresh("n"))
     await reader.began.wait()
-    books.book("new", Booking("default/new", "n", uses))
+    ledger.book("new", Booking("default/new", "n", uses))
     reader.open.set()
     await asking
-    assert {uid for uid, _ in books.bookings()} == {"assumed", "new"}
+    assert {uid for uid, _ in ledger.bookings()} == {"assumed", "new"}

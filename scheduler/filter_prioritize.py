@@ -1,0 +1,97 @@
+"""Decide which nodes take a pod, which of those are best, and which victims make room. Nothing here waits."""
+
+from collections.abc import Mapping, Sequence
+
+from scheduler import wire
+from scheduler.fit_cache import FitCache
+from unigpu import errors, placement
+from unigpu.ledger import CapacityLedger
+from unigpu.placement import Rules
+from unigpu.requests import PlacementPolicy, PodRequest
+
+FEW = 16
+"""Up to that many failing nodes, each reason has the number of GPUs. With more, reasons have no numbers, so that equal
+ones add up in the kube-scheduler's message."""
+
+
+def filter_nodes(fits: FitCache, pod: PodRequest, names: Sequence[str]) -> wire.FilterResult:
+    """Return which of the nodes take the pod, and why the others don't.
+
+    The others are all reported as beyond preemption: by their totals, which are all that the kube-scheduler knows, they
+    have room without any victim, so it would find none. Nodes whose totals don't suffice never get here; `preempt`
+    checks their victims.
+    """
+    fit = fits.of(pod, names)
+    result = wire.FilterResult(NodeNames=fit.fitting)
+    if fit.failing:
+        counted = len(fit.failing) <= FEW
+        result["FailedAndUnresolvableNodes"] = {
+            name: reason.text if counted else reason.brief for name, reason in fit.failing.items()
+        }
+    return result
+
+
+def refuse_all(names: Sequence[str], why: errors.UnigpuError) -> wire.FilterResult:
+    """Return that no node takes the pod, because of the pod itself."""
+    return wire.FilterResult(NodeNames=[], FailedAndUnresolvableNodes=dict.fromkeys(names, str(why)))
+
+
+def prioritize(ledger: CapacityLedger, policy: PlacementPolicy, names: Sequence[str]) -> list[wire.HostPriority]:
+    """Return scores: with binpack the fullest of these nodes has the highest, with spread the emptiest.
+
+    Scores use the whole range, however little the nodes differ.
+    """
+    fullness = ledger.fullness(names)
+    if not fullness:
+        return []
+    low, high = min(fullness), max(fullness)
+    if low == high:
+        return [{"Host": name, "Score": 0} for name in names]
+    span = high - low
+    most = wire.MOST_SCORE
+    if policy is PlacementPolicy.SPREAD:
+        scores = [(high - full) * most // span for full in fullness]
+    else:
+        scores = [(full - low) * most // span for full in fullness]
+    return [{"Host": name, "Score": score} for name, score in zip(names, scores, strict=True)]
+
+
+def preempt(
+    ledger: CapacityLedger, rules: Rules, pod: PodRequest, priority: int, offered: Mapping[str, wire.MetaVictims]
+) -> dict[str, wire.MetaVictims]:
+    """Return the nodes on which the pod has room once its victims are gone, each with its victims.
+
+    The kube-scheduler chooses victims by the node's totals. They may have shares of the wrong GPUs, and their eviction
+    would then make no room. So pods of lower priority are added until there is room: as few as possible, those of the
+    lowest priority first. A node on which no set of victims makes room is left out.
+    """
+    kept: dict[str, wire.MetaVictims] = {}
+    for name, victims in offered.items():
+        extra = _extra_victims(ledger, rules, pod, priority, name, {victim["UID"] for victim in victims["Pods"]})
+        if extra is not None:
+            more: list[wire.MetaPod] = [{"UID": uid} for uid in extra]
+            kept[name] = {"Pods": victims["Pods"] + more, "NumPDBViolations": victims["NumPDBViolations"]}
+    return kept
+
+
+def _extra_victims(
+    ledger: CapacityLedger, rules: Rules, pod: PodRequest, priority: int, name: str, chosen: set[str]
+) -> list[str] | None:
+    def fits(gone: set[str]) -> bool:
+        node = ledger.without(name, gone)
+        return node is not None and placement.reason(node, pod, rules) is None
+
+    if fits(chosen):
+        return []
+    lower = {
+        uid: booking
+        for uid, booking in ledger.confirmed_on(name).items()
+        if booking.priority < priority and uid not in chosen
+    }
+    needed = chosen | lower.keys()
+    if not fits(needed):
+        return None
+    for uid in sorted(lower, key=lambda uid: (-lower[uid].priority, lower[uid].pod)):
+        if fits(needed - {uid}):
+            needed = needed - {uid}
+    return sorted(needed - chosen)
