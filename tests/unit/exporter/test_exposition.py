@@ -1,6 +1,6 @@
 """Lines as prometheus-client reads and writes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
