@@ -142,7 +142,7 @@ def test_a_container_without_a_log_has_no_output_yet(tmp_path: Path) -> None:
 
 def exporter(folder: Path, used: int) -> Kube:
     """A cluster with one exporter, which reports one container."""
-    labels = f'pod="aliyun-isolated",container="main",gpu="{GPU}"'
+    labels = f'pod="aliyun-isolated",container="main",gpu="0",uuid="{GPU}"'
     page = "".join(
         f"# TYPE {name} gauge\n{name}{{{labels}}} {value}\n"
         for name, value in ((names.METRIC_MEMORY_USED, used), (names.METRIC_MEMORY_LIMIT, 3072 * BYTES_PER_MIB))

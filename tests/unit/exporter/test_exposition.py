@@ -1,6 +1,6 @@
 """Lines as prometheus-client reads and writes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -44,7 +44,7 @@ def test_usage_lines_are_what_prometheus_client_writes() -> None:
         GpuTotals(Bytes(2**53 - 1), Bytes(0), 0),
     )
     lines = exposition.used(exposition.granted(GRANT, None, "node-1").gpus, usages)
-    values = {
+    values: dict[exposition.Family, Sequence[float]] = {
         exposition.USED: [usage.used for usage in usages],
         exposition.FAILURES: [usage.refused for usage in usages],
         exposition.SECONDS: [1.5, 0.0],

@@ -165,7 +165,7 @@ def names_of_null() -> list[int]:
     ]
 
 
-def mapped_host_memory_is_device_memory():
+def mapped_host_memory_is_device_memory() -> list[object]:
     """Copies to and from mapped host memory, the address range around it, and a copy to other host memory."""
     host, pointer, base, size = c_void_p(), c_uint64(), c_uint64(), c_size_t()
     ok(cuda.cuMemHostAlloc(byref(host), c_size_t(64), 2))
@@ -182,7 +182,7 @@ def mapped_host_memory_is_device_memory():
     ]
 
 
-def pools_remember_access():
+def pools_remember_access() -> list[object]:
     """Access of the last device to a pool of the first, given and revoked; revoking it from the pool's own device."""
     count, flags, pool = c_int(), c_int(), c_void_p()
     ok(cuda.cuDeviceGetCount(byref(count)))
