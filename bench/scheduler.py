@@ -96,8 +96,8 @@ def churn(ledger: CapacityLedger, all_names: list[str]) -> Callable[[int], objec
 async def over_http(ledger: CapacityLedger, all_names: list[str], count: int) -> list[float]:
     """Milliseconds of filter as a kube-scheduler waits for it."""
     change = churn(ledger, all_names)
-    wish = {names.ANNOTATION_REQUEST: requests.dump(asking(8192, 30))}
-    metadata = {"name": "p", "namespace": "default", "uid": "u", "annotations": wish}
+    annotations = {names.ANNOTATION_REQUEST: requests.dump(asking(8192, 30))}
+    metadata = {"name": "p", "namespace": "default", "uid": "u", "annotations": annotations}
     document = {"metadata": metadata, "spec": {"containers": [{"name": "main"}]}}
     body = json.dumps({"Pod": document, "Nodes": None, "NodeNames": all_names}).encode()
     state = cache.ClusterCache(ledger)

@@ -13,7 +13,7 @@ _DENIED = "denied the request: "
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LimitChange:
     """The limits that the command line names."""
 
     container: str = ""
@@ -34,7 +34,7 @@ class Plan:
     """A line for each container whose limits change: old → new."""
 
 
-def plan(annotations: Mapping[str, str], wish: Wish) -> Plan:
+def plan(annotations: Mapping[str, str], change: LimitChange) -> Plan:
     """Return the pod's limits, with those of the command line in place of earlier ones of the same name.
 
     Raises Denied where the pod has no GPU or it isn't clear which container is meant, Malformed for what can't be read.
@@ -45,11 +45,11 @@ def plan(annotations: Mapping[str, str], wish: Wish) -> Plan:
     except errors.Malformed:  # it isn't in force, and is replaced
         had, unreadable = {}, True
     wanted = dict(had)
-    for name in _meant(wish, asked):
-        was = AS_REQUESTED if wish.reset else wanted.get(name, AS_REQUESTED)
-        named = limits.parse(json.dumps({name: dict(wish.fields)}), asked).get(name, AS_REQUESTED)
+    for name in _meant(change, asked):
+        was = AS_REQUESTED if change.reset else wanted.get(name, AS_REQUESTED)
+        named = limits.parse(json.dumps({name: dict(change.fields)}), asked).get(name, AS_REQUESTED)
         wanted[name] = dataclasses.replace(
-            was, **{field: value for field in wish.fields if (value := getattr(named, field)) is not None}
+            was, **{field: value for field in change.fields if (value := getattr(named, field)) is not None}
         )
     wanted = {name: limit for name, limit in wanted.items() if limit != AS_REQUESTED}
     changes = tuple(
@@ -129,13 +129,13 @@ def _requests(annotations: Mapping[str, str]) -> Mapping[str, Request]:
     return requests.load(text).containers
 
 
-def _meant(wish: Wish, asked: Collection[str]) -> Sequence[str]:
-    if wish.container:
-        if wish.container not in asked:
+def _meant(change: LimitChange, asked: Collection[str]) -> Sequence[str]:
+    if change.container:
+        if change.container not in asked:
             known = ", ".join(asked)
-            raise errors.Denied(f"container = {wish.container}: it has no share of a GPU; accepted: {known}")
-        return [wish.container]
-    if len(asked) > 1 and wish.fields:
+            raise errors.Denied(f"container = {change.container}: it has no share of a GPU; accepted: {known}")
+        return [change.container]
+    if len(asked) > 1 and change.fields:
         raise errors.Denied(
             f"container is missing: the pod has several with a GPU; accepted: -c with one of {', '.join(asked)}"
         )

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cli import limit
-from cli.limit import Wish
+from cli.limit import LimitChange
 from unigpu import errors, names
 from unigpu.limits import Applied
 
@@ -64,7 +64,7 @@ def run(given: argparse.Namespace) -> int:
     """Change, print, wait; return the exit code."""
     fields = {field: value for field in _FIELDS if (value := getattr(given, field)) is not None}
     try:
-        return asyncio.run(_change(given, Wish(given.container, fields, given.reset)))
+        return asyncio.run(_change(given, LimitChange(given.container, fields, given.reset)))
     except errors.Unavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return UNREACHABLE
@@ -73,7 +73,7 @@ def run(given: argparse.Namespace) -> int:
         return REFUSED
 
 
-async def _change(given: argparse.Namespace, wish: Wish) -> int:
+async def _change(given: argparse.Namespace, change: LimitChange) -> int:
     # Not at the top: Kubernetes' client takes longer to load than a translation.
     from cli import api_client
     from unigpu_kube import errors as kube_errors
@@ -83,12 +83,12 @@ async def _change(given: argparse.Namespace, wish: Wish) -> int:
     path = objects.pod(namespace, given.pod)
     async with api_client.connected(given.kubeconfig, given.context) as api:
         item: Item = await api.get(path)
-        if not wish.fields and not wish.reset and not given.wait:
+        if not change.fields and not change.reset and not given.wait:
             for line in limit.shown(_annotations(item)):
                 print(line)
             return DONE
         for tries in range(_TRIES):
-            plan = limit.plan(_annotations(item), wish)
+            plan = limit.plan(_annotations(item), change)
             if not plan.changes:
                 break
             try:

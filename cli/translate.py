@@ -62,35 +62,35 @@ def _refusals(decision: Decision) -> Iterator[str]:
 def _remarks(decision: Decision) -> Iterator[str]:
     request = decision.translation.request
     if request is not None:
-        yield from _wishes(request)
+        yield from _descriptions(request)
     for warning in decision.translation.warnings:
         yield f"warning: {warning}"
 
 
-def _wishes(pod: PodRequest) -> Iterator[str]:
-    for name, wish in pod.containers.items():
-        yield f"container {name} ({wish.dialect}): {describe(wish)}"
+def _descriptions(pod: PodRequest) -> Iterator[str]:
+    for name, request in pod.containers.items():
+        yield f"container {name} ({request.dialect}): {describe(request)}"
 
 
-def describe(wish: Request) -> str:
+def describe(request: Request) -> str:
     """A request in words: `2 GPUs, of each 3000 MiB and 30 % (hard)`."""
-    gpus = f"{wish.gpus} whole " * wish.whole or f"{wish.gpus} "
-    parts = [f"{gpus}{'GPU' if wish.gpus == 1 else 'GPUs'}"]
+    gpus = f"{request.gpus} whole " * request.whole or f"{request.gpus} "
+    parts = [f"{gpus}{'GPU' if request.gpus == 1 else 'GPUs'}"]
     share = []
-    if wish.memory:
-        share.append(f"{wish.memory} MiB")
-    elif wish.memory_percent:
-        share.append(f"{wish.memory_percent} % of the memory")
-    elif not wish.whole:
+    if request.memory:
+        share.append(f"{request.memory} MiB")
+    elif request.memory_percent:
+        share.append(f"{request.memory_percent} % of the memory")
+    elif not request.whole:
         share.append("memory without limit")
-    if wish.cores:
-        upto = f" to {wish.ceiling}" if wish.ceiling > wish.cores else ""
-        share.append(f"{wish.cores}{upto} % of the compute time")
+    if request.cores:
+        upto = f" to {request.ceiling}" if request.ceiling > request.cores else ""
+        share.append(f"{request.cores}{upto} % of the compute time")
     if share:
-        parts.append(("of each " if wish.gpus > 1 else "") + " and ".join(share))
-    if not wish.isolated:
+        parts.append(("of each " if request.gpus > 1 else "") + " and ".join(share))
+    if not request.isolated:
         parts.append("not isolated")
-    if wish.priority:
+    if request.priority:
         parts.append("low priority")
     return ", ".join(parts)
 

@@ -18,7 +18,7 @@ _UNREADABLE = (OSError, errors.Malformed)
 _RECENT = 100_000_000
 """Nanoseconds; several times what file systems round times of change to."""
 _RESET_NS = 10_000_000_000
-"""GPU time by which an account is never corrected, so that it must have begun anew."""
+"""GPU time by which an account is never corrected: a larger step back means that it has begun again."""
 _BUFFER = bytearray(usage.SIZE)
 """For whole usage files, one after another: pages are made on one thread."""
 
@@ -104,7 +104,16 @@ class Container:
         if self.unreadable.get(file) == str(error):
             return False
         self.unreadable[file] = str(error)
-        logs.event(logger, "file can't be read", logging.WARNING, folder=self._folder, file=file, error=error)
+        logs.event(
+            logger,
+            "file can't be read",
+            logging.WARNING,
+            pod=f"{self.grant.namespace}/{self.grant.pod}",
+            pod_uid=self.grant.pod_uid,
+            container=self.grant.container,
+            file=self._folder / file,
+            error=error,
+        )
         return True
 
     def _mended(self, file: str) -> bool:
@@ -189,7 +198,7 @@ class Container:
 
 
 def _counted(now: GpuTotals, before: GpuTotals) -> GpuTotals:
-    """A counter never goes back, unless it begins anew: what was charged too much is given back to the account."""
+    """A counter never goes back, unless the account has begun again: time charged too much is given back to it."""
     if before.compute_ns - _RESET_NS < now.compute_ns < before.compute_ns:
         return dataclasses.replace(now, compute_ns=before.compute_ns)
     return now

@@ -64,7 +64,16 @@ class Folders:
             return
         except (OSError, errors.Malformed) as error:
             self._broken[key] = stamp, str(error)
-            logs.event(logger, "grant can't be read", logging.WARNING, folder=folder, error=error)
+            pod_uid, name = key
+            logs.event(
+                logger,
+                "grant can't be read",
+                logging.WARNING,
+                pod_uid=pod_uid,
+                container=name,
+                folder=folder,
+                error=error,
+            )
         else:
             keep = len(self._containers) < self._open_files
             same = before is not None and [share.gpu for share in before.grant.shares] == [

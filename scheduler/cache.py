@@ -112,7 +112,7 @@ class ClusterCache:
 
     def assume(self, uid: str, pod: str, request: PodRequest, allocation: Allocation) -> Booking:
         """Count the allocation from now on."""
-        uses = allocations.pod_usage(allocation, {name: wish.role for name, wish in request.containers.items()})
+        uses = allocations.pod_usage(allocation, {name: one.role for name, one in request.containers.items()})
         booking = Booking(pod, allocation.node, uses, confirmed=False)
         self.ledger.book(uid, booking)
         return booking

@@ -120,15 +120,15 @@ def _simple(pod: PodRequest) -> tuple[int, int] | None:
 
 def shape_of(pod: PodRequest) -> Shape:
     """Return the parts of a pod that decide where it fits. Containers' names are in it because reasons name them."""
-    wishes = pod.preferences
+    preferences = pod.preferences
     return (
-        wishes.gpu_policy,
-        wishes.use_types,
-        wishes.avoid_types,
-        wishes.use_uuids,
-        wishes.avoid_uuids,
+        preferences.gpu_policy,
+        preferences.use_types,
+        preferences.avoid_types,
+        preferences.use_uuids,
+        preferences.avoid_uuids,
         *(
-            (name, wish.gpus, wish.memory, wish.memory_percent, wish.cores, wish.whole, wish.role)
-            for name, wish in pod.containers.items()
+            (name, request.gpus, request.memory, request.memory_percent, request.cores, request.whole, request.role)
+            for name, request in pod.containers.items()
         ),
     )

@@ -76,14 +76,14 @@ def pod(document: Json) -> PodFacts:
         if allocation is not None and allocation.node != place:
             problem = f"allocation annotation is for node {allocation.node}, and the pod is bound to {place}"
             allocation = None
-    wishes: Mapping[str, Request] = {}
+    requested: Mapping[str, Request] = {}
     try:
-        wishes = request(document).containers if allocation else {}
+        requested = request(document).containers if allocation else {}
     except (errors.Malformed, errors.Denied) as error:
         # Without roles every container counts as running at the same time: more than is taken, never less.
         problem = str(error)
-    if allocation is not None and wishes:
-        allocation, doubt = limits.accounted(allocation, wishes, annotations)
+    if allocation is not None and requested:
+        allocation, doubt = limits.accounted(allocation, requested, annotations)
         problem = problem or doubt
     return PodFacts(
         uid=metadata["uid"],
@@ -91,7 +91,7 @@ def pod(document: Json) -> PodFacts:
         node=place,
         ended=ended(document),
         allocation=allocation,
-        roles=None if allocation is None else {name: wish.role for name, wish in wishes.items()},
+        roles=None if allocation is None else {name: one.role for name, one in requested.items()},
         priority=priority(document),
         problem=problem,
     )
@@ -126,15 +126,15 @@ def request(document: Json) -> PodRequest:
             f"annotation {names.ANNOTATION_REQUEST} is missing: the pod asks for {names.RESOURCE_VGPU} and was created "
             f"while unigpu's webhook was down; accepted: the same pod, deleted and created again"
         )
-    wish = requests.load(text)
+    found = requests.load(text)
     order = [container["name"] for container in _containers(document)]
-    unknown = [name for name in wish.containers if name not in order]
-    if unknown or not wish.containers:
+    unknown = [name for name in found.containers if name not in order]
+    if unknown or not found.containers:
         raise errors.Malformed(
             f"annotation {names.ANNOTATION_REQUEST} is for {', '.join(unknown) or 'no container'}, "
             f"and the pod has {', '.join(order)}"
         )
-    return PodRequest({name: wish.containers[name] for name in order if name in wish.containers}, wish.preferences)
+    return PodRequest({name: found.containers[name] for name in order if name in found.containers}, found.preferences)
 
 
 def ended(document: Json) -> bool:

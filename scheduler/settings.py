@@ -3,8 +3,8 @@
 One pod holds two containers: a stock `kube-scheduler`, and this extender (`python -m scheduler`).
 
     extender     python -m scheduler [arguments below, all with defaults]; any user, no privileges, nothing written
-    ports        127.0.0.1:8888  POST /filter /prioritize /preempt /bind, for the kube-scheduler of the same pod and
-                                 nobody else: whoever reaches it can bind pods
+    ports        127.0.0.1:8888  POST /filter /prioritize /preempt /bind, for the kube-scheduler of the same pod
+                                 alone: every client that reaches the port can bind pods
                  0.0.0.0:8889    GET /healthz /readyz /metrics
     probes       livenessProbe httpGet /healthz 8889 · readinessProbe httpGet /readyz 8889, periodSeconds 2
                  Ready means: nodes and pods are listed. Until then every verb answers an error, and pods are retried.

@@ -40,6 +40,17 @@ class Ref:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
+def log_fields(path: str, about: Ref) -> dict[str, str]:
+    """Return the fields by which log lines name an object of the list at this path."""
+    match path.rpartition("/")[2]:
+        case "pods":
+            return {"pod": about.title, "pod_uid": about.uid}
+        case "nodes":
+            return {"node": about.name}
+        case _:
+            return {"object": about.title, "uid": about.uid}
+
+
 def ref(document: object) -> Ref:
     """Return which object a document is, whatever its form."""
     metadata = document.get("metadata") if isinstance(document, Mapping) else None

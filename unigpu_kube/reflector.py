@@ -193,8 +193,7 @@ class Reflector(Generic[T]):
             "object can't be read",
             logging.WARNING,
             path=self._source.path,
-            object=ref.title or "(without a name)",
-            uid=ref.uid,
+            **objects.log_fields(self._source.path, ref),
             reason=why,
         )
         if exc_info:

@@ -8,10 +8,10 @@ from pathlib import Path
 def write(
     path: Path, content: bytes, *, mode: int = 0o644, durable: bool = False, modified_ns: int | None = None
 ) -> None:
-    """Put the content at `path` at once, whoever reads or kills us during it; `durable`: also across a loss of power.
+    """Put the content at `path`: readers find the old file or the new one, also if this process is killed.
 
-    `modified_ns`: its time of change, if not now. The temporary file lies in the same folder, with a name that no
-    reader of that folder takes for its own. Raises OSError.
+    `durable`: also across a loss of power. `modified_ns`: its time of change, if not now. The temporary file lies
+    in the same folder, with a name that no reader of that folder takes for its own. Raises OSError.
     """
     temporary = temporary_name(path)
     with contextlib.suppress(FileNotFoundError):

@@ -16,7 +16,7 @@ class Ended(errors.UnigpuError):
 
 
 class Supervisor:
-    """The tasks of a service, and the wish to stop it."""
+    """The tasks of a service, and the event that stops it."""
 
     def __init__(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         self._group = group

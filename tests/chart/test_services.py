@@ -154,6 +154,7 @@ def test_environment(rendered: Rendered) -> None:
         ("webhook", "POD_NAMESPACE"): "metadata.namespace",
         ("webhook", "POD_NAME"): "metadata.name",
         ("deviceplugin", "NODE_NAME"): "spec.nodeName",
+        ("exporter", "NODE_NAME"): "spec.nodeName",
     }
 
 

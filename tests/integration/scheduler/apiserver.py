@@ -116,7 +116,7 @@ class ApiServer:
         self.events.clear()
 
     async def allow(self, writes: int | None) -> None:
-        """Carry out so many bindings; None: all. Those whose client has gone meanwhile never are."""
+        """Carry out so many bindings; None: all. Those whose client has gone never are."""
         self.writes = writes
         await self._tell()
 

@@ -6,7 +6,7 @@ import pytest
 
 from cli import __main__ as command
 from cli import limit
-from cli.limit import Wish
+from cli.limit import LimitChange
 from unigpu import errors, names, requests
 from unigpu.limits import Applied
 from unigpu.requests import ComputePolicy, PodRequest, Request
@@ -25,74 +25,86 @@ OLD = '{"main":{"cores":10,"memory":1024}}'
 
 
 @pytest.mark.parametrize(
-    ("before", "wish", "text", "changes"),
+    ("before", "change", "text", "changes"),
     [
         pytest.param(
             None,
-            Wish(fields={"memory": "1Gi", "cores": "10", "ceiling": "80", "policy": "soft"}),
+            LimitChange(fields={"memory": "1Gi", "cores": "10", "ceiling": "80", "policy": "soft"}),
             '{"main":{"ceiling":80,"cores":10,"memory":1024,"policy":"soft"}}',
             ["main: 4096 MiB, 30 % (hard) → 1024 MiB, 10 % up to 80 % (soft)"],
             id="everything",
         ),
         pytest.param(
             OLD,
-            Wish(fields={"memory": "2048"}),
+            LimitChange(fields={"memory": "2048"}),
             '{"main":{"cores":10,"memory":2048}}',
             ["main: 1024 MiB, 10 % (hard) → 2048 MiB, 10 % (hard)"],
             id="beside what is there",
         ),
         pytest.param(
             OLD,
-            Wish(fields={"policy": "unlimited"}, reset=True),
+            LimitChange(fields={"policy": "unlimited"}, reset=True),
             '{"main":{"policy":"unlimited"}}',
             ["main: 1024 MiB, 10 % (hard) → 4096 MiB, 30 % guaranteed, compute without limit"],
             id="instead of what is there",
         ),
         pytest.param(
-            OLD, Wish(reset=True), None, ["main: 1024 MiB, 10 % (hard) → 4096 MiB, 30 % (hard)"], id="as requested"
+            OLD,
+            LimitChange(reset=True),
+            None,
+            ["main: 1024 MiB, 10 % (hard) → 4096 MiB, 30 % (hard)"],
+            id="as requested",
         ),
-        pytest.param(OLD, Wish(fields={"memory": "1Gi"}), OLD, [], id="as it is"),
-        pytest.param(None, Wish(reset=True), None, [], id="nothing to reset"),
+        pytest.param(OLD, LimitChange(fields={"memory": "1Gi"}), OLD, [], id="as it is"),
+        pytest.param(None, LimitChange(reset=True), None, [], id="nothing to reset"),
         pytest.param(
             "nonsense",
-            Wish(reset=True),
+            LimitChange(reset=True),
             None,
             ["annotation unigpu.dev/limits could not be read and is replaced"],
             id="nonsense",
         ),
     ],
 )
-def test_what_is_written(before: str | None, wish: Wish, text: str | None, changes: list[str]) -> None:
-    plan = limit.plan(annotations(limits=before), wish)
+def test_what_is_written(before: str | None, change: LimitChange, text: str | None, changes: list[str]) -> None:
+    plan = limit.plan(annotations(limits=before), change)
     assert (plan.text, list(plan.changes)) == (text, changes)
 
 
 def test_one_of_several_containers() -> None:
     both = '{"main":{"memory":1024},"side":{"memory":512}}'
-    plan = limit.plan(annotations(TWO, both), Wish("side", {"cores": "5"}))
+    plan = limit.plan(annotations(TWO, both), LimitChange("side", {"cores": "5"}))
     assert plan.text == '{"main":{"memory":1024},"side":{"cores":5,"memory":512}}'
     assert plan.changes == ("side: 512 MiB, compute without limit → 512 MiB, 5 % (hard)",)
-    assert limit.plan(annotations(TWO, both), Wish("side", reset=True)).text == '{"main":{"memory":1024}}'
-    assert limit.plan(annotations(TWO, both), Wish(reset=True)).text is None
+    assert limit.plan(annotations(TWO, both), LimitChange("side", reset=True)).text == '{"main":{"memory":1024}}'
+    assert limit.plan(annotations(TWO, both), LimitChange(reset=True)).text is None
 
 
 @pytest.mark.parametrize(
-    ("said", "wish", "text"),
+    ("said", "change", "text"),
     [
         (
             annotations(TWO),
-            Wish(fields={"memory": "5"}),
+            LimitChange(fields={"memory": "5"}),
             "container is missing: the pod has several with a GPU; accepted: -c with one of main, side",
         ),
-        (annotations(TWO), Wish("x", {"memory": "5"}), "container = x: it has no share of a GPU; accepted: main, side"),
-        ({}, Wish(fields={"memory": "5"}), "the pod has no share of a GPU"),
-        (annotations(), Wish(fields={"memory": "lots"}), "container main: memory = lots: 'lots' is not a Kubernetes"),
-        (annotations(), Wish(fields={"cores": "0", "policy": "x"}), "2 problems:"),
+        (
+            annotations(TWO),
+            LimitChange("x", {"memory": "5"}),
+            "container = x: it has no share of a GPU; accepted: main, side",
+        ),
+        ({}, LimitChange(fields={"memory": "5"}), "the pod has no share of a GPU"),
+        (
+            annotations(),
+            LimitChange(fields={"memory": "lots"}),
+            "container main: memory = lots: 'lots' is not a Kubernetes",
+        ),
+        (annotations(), LimitChange(fields={"cores": "0", "policy": "x"}), "2 problems:"),
     ],
 )
-def test_what_can_not_be_written(said: dict[str, str], wish: Wish, text: str) -> None:
+def test_what_can_not_be_written(said: dict[str, str], change: LimitChange, text: str) -> None:
     with pytest.raises(errors.UnigpuError) as caught:
-        limit.plan(said, wish)
+        limit.plan(said, change)
     assert text in str(caught.value)
 
 

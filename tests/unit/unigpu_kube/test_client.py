@@ -219,6 +219,14 @@ async def test_a_pods_service_account_comes_first(monkeypatch: pytest.MonkeyPatc
             pass
 
 
+def test_log_fields_name_pods_and_nodes_alike_everywhere() -> None:
+    about = Ref("team", "training", "uid-1")
+    assert objects.log_fields(objects.PODS, about) == {"pod": "team/training", "pod_uid": "uid-1"}
+    assert objects.log_fields("/api/v1/namespaces/team/pods", about)["pod"] == "team/training"
+    assert objects.log_fields(objects.NODES, Ref("", "n1", "u")) == {"node": "n1"}
+    assert objects.log_fields(objects.NAMESPACES, Ref("", "team", "u")) == {"object": "team", "uid": "u"}
+
+
 @pytest.mark.parametrize("document", [None, [], {}, {"metadata": 7}, {"metadata": {"name": 7, "uid": []}}])
 def test_refs_of_anything(document: Any) -> None:
     assert objects.ref(document).title == ""

@@ -151,7 +151,7 @@ async def test_a_bad_object_costs_itself_only(api: ApiServer, caplog: pytest.Log
         assert one.lists == 1
     lines = [record for record in caplog.records if record.getMessage() == "object can't be read"]
     fields = [record.__dict__["unigpu_fields"] for record in lines]
-    assert all(one["object"] == "bad" for one in fields)
+    assert all(one["node"] == "bad" for one in fields)
     reasons = [one["reason"] for one in fields]
     assert len(reasons) == 5
 
