@@ -58,7 +58,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
     binder = binding.Binder(api, state, rules, guard, supervisor)
 
     def pods_listed(listing: reflector.Listing[PodFacts]) -> None:
-        binder.recheck(state.pods_listed(listing.items))
+        binder.recheck(state.pods_listed(listing.items, {ref.uid for ref in listing.unreadable}))
 
     def source(path: str, selector: str) -> reflector.Source:
         return reflector.Source(
@@ -82,7 +82,13 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
     pods = reflector.Reflector[PodFacts](
         api,
         source(objects.PODS, ours),
-        reflector.Sink(parse.pod, pods_listed, state.pod_changed, lambda ref: state.pod_gone(ref.uid)),
+        reflector.Sink(
+            parse.pod,
+            pods_listed,
+            state.pod_changed,
+            gone=lambda ref: state.pod_gone(ref.uid),
+            unreadable=lambda _: None,  # its containers may be using what was confirmed earlier
+        ),
     )
 
     def unready() -> str | None:

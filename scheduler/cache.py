@@ -6,7 +6,7 @@ ends an assumption: the API server shows the pod bound or gone, or has refused t
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from scheduler.parse import NodeFacts, PodFacts
 from unigpu import allocations, logs
@@ -91,15 +91,16 @@ class ClusterCache:
         for facts in listed.values():
             self.pod_changed(facts)
 
-    def pods_listed(self, pods: Iterable[PodFacts]) -> list[str]:
+    def pods_listed(self, pods: Iterable[PodFacts], unreadable: Collection[str] = ()) -> list[str]:
         """Take over all pods that there are, and return the UIDs of assumed ones that aren't among them.
 
-        Those may be gone, or younger than the list: the caller has to ask for each.
+        Those may be gone, or younger than the list: the caller has to ask for each. `unreadable` are UIDs of pods that
+        exist and can't be read: what they had before stays, because their containers may be using it.
         """
         listed = {facts.uid: facts for facts in pods}
         unseen = []
         for uid, booking in self.ledger.bookings():
-            if uid in listed:
+            if uid in listed or uid in unreadable:
                 continue
             if booking.confirmed:
                 self.ledger.release(uid)

@@ -76,7 +76,13 @@ class Sink(Generic[T]):
     """The object is new or has changed. If this raises Unavailable, the event comes again; if it raises anything else,
     the object counts as absent."""
     gone: Callable[[Ref], Answer]
-    """The object is gone, or can't be read; it needn't have been known."""
+    """The object is gone; it needn't have been known."""
+    unreadable: Callable[[Ref], Answer] | None = None
+    """The object exists and can't be read. None: as `gone`."""
+
+    def absent(self, ref: Ref) -> Answer:
+        """Report an object that can't be read."""
+        return (self.unreadable or self.gone)(ref)
 
 
 class Reflector(Generic[T]):
@@ -154,7 +160,7 @@ class Reflector(Generic[T]):
         ref = objects.ref(document)
         read = self._parse(document)
         if read is _ABSENT:
-            await _let(self._sink.gone(ref))
+            await _let(self._sink.absent(ref))
             return
         try:
             await _let(self._sink.changed(read))
@@ -162,7 +168,7 @@ class Reflector(Generic[T]):
             raise  # a peer of the handler's: the watch goes on from before this event, so that it comes again
         except Exception as error:
             self._log_bad(ref, error, exc_info=True)
-            await _let(self._sink.gone(ref))
+            await _let(self._sink.absent(ref))
 
     async def _end(self, ref: Ref) -> None:
         self._bad.pop(ref, None)

@@ -120,3 +120,12 @@ def test_nodes_come_change_and_go() -> None:
     of.node_changed(NodeFacts("n", (), NodeMode.MIXED, None, "unreadable"))
     assert list(of.ledger.nodes()) == []
     assert GpuUsage() == GpuUsage(MiB(0), 0, 0, False)
+
+
+def test_a_pod_that_cannot_be_read_keeps_what_it_had() -> None:
+    of = cache()
+    of.pods_listed([pod("1", 10), pod("2", 20)])
+    assert of.pods_listed([], {"1"}) == []
+    assert taken(of) == 10
+    of.pod_changed(pod("1", 30))
+    assert taken(of) == 30

@@ -211,6 +211,24 @@ async def test_an_object_that_the_handler_cannot_take_is_absent(api: ApiServer) 
         await copy.until({"a": 14, "b": 2})
 
 
+async def test_who_wants_to_know_of_unreadable_objects_does(api: ApiServer) -> None:
+    copy = Copy()
+    told: list[str] = []
+
+    def unreadable(ref: Ref) -> None:
+        told.append(ref.name)
+        copy.told.set()
+
+    await api.add_node("a", labels={"number": "1"})
+    sink = reflector.Sink(copy.parse, copy.listed, copy.changed, copy.gone, unreadable)
+    async with following(f"http://127.0.0.1:{api.port}", sink):
+        await copy.until({"a": 1})
+        await api.change("nodes", "a", lambda node: node["metadata"]["labels"].update(number="x"))
+        await api.add_node("b", labels={"number": "2"})
+        await copy.until({"a": 1, "b": 2})
+    assert told == ["a"]
+
+
 async def test_an_event_comes_again_where_the_handlers_peer_is_away(api: ApiServer) -> None:
     copy = Copy(busy_on=5)
     async with following(f"http://127.0.0.1:{api.port}", copy.sink()) as one:
