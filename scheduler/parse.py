@@ -1,6 +1,5 @@
 """Read nodes and pods as the API server has them: plain functions of JSON."""
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from unigpu.allocations import Allocation
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
+from unigpu_kube import objects
 
 Json = Mapping[str, Any]
 
@@ -97,11 +97,16 @@ def pod(document: Json) -> PodFacts:
     )
 
 
-def pods(documents_: Iterable[Json]) -> Iterator[PodFacts]:
-    """Yield the facts of those pods that can be read."""
-    for document in documents_:
-        with contextlib.suppress(*documents.INVALID):
-            yield pod(document)
+def pods(found: Iterable[Json]) -> tuple[list[PodFacts], set[str]]:
+    """Return the facts of those pods that can be read, and the UIDs of the others."""
+    facts: list[PodFacts] = []
+    unreadable: set[str] = set()
+    for document in found:
+        try:
+            facts.append(pod(document))
+        except documents.INVALID:
+            unreadable.add(objects.ref(document).uid)
+    return facts, unreadable
 
 
 def key(document: Json) -> str:

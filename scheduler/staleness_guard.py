@@ -56,8 +56,8 @@ class StalenessGuard:
         Raises Unavailable, Rejected.
         """
         before = self._cache.ledger.confirmed_on(node)
-        documents = await self._read(node)
-        self._cache.node_read(before, parse.pods(documents))
+        facts, unreadable = parse.pods(await self._read(node))
+        self._cache.node_read([uid for uid in before if uid not in unreadable], facts)
 
     def _done(self, node: str, done: asyncio.Future[None]) -> None:
         if (done.cancelled() or done.exception() is not None) and self._fresh.get(node) is done:

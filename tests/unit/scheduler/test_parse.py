@@ -170,3 +170,10 @@ ENDS: dict[str, tuple[dict[str, Any], bool]] = {
 def test_ended(case: str) -> None:
     more, expected = ENDS[case]
     assert parse.pod(json.loads(json.dumps(pod(asking("main"), "n", **more)))).ended is expected
+
+
+def test_pods_that_cannot_be_read_are_named() -> None:
+    broken = {"metadata": {"uid": "bad", "namespace": "default", "name": "p"}, "spec": {"priority": "high"}}
+    facts, unreadable = parse.pods([pod(), broken, {}, {"metadata": []}])
+    assert [one.key for one in facts] == [parse.key(pod())]
+    assert unreadable == {"bad", ""}
