@@ -32,10 +32,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import cpu_spinner
 from unigpu import logs, requests
-from webhook import app, certificates, loop, mutate, pods, review, server, translate, wire
-from webhook.identity import Identity
-from webhook.metrics import Metrics
-from webhook.options import Options
+from webhook import app, loop
+from webhook.admission import admission_review, review, server
+from webhook.admission.metrics import Metrics
+from webhook.tls import certificates
+from webhook.tls.serving_cert import ServingCertificate
+from webhook.translation import mutate, pods, translate
+from webhook.translation.options import Options
 
 HOST = "webhook.bench.svc"
 GOAL_MS = 1.0
@@ -63,12 +66,14 @@ def body() -> bytes:
         "object": pod,
         "dryRun": False,
     }
-    return json.dumps({"kind": wire.KIND, "apiVersion": wire.API_VERSION, "request": request}).encode()
+    return json.dumps(
+        {"kind": admission_review.KIND, "apiVersion": admission_review.API_VERSION, "request": request}
+    ).encode()
 
 
 async def serve(pipe: Connection, control: bool) -> None:
     """The webhook's server, or the control, until the other end of the pipe is closed."""
-    identity = Identity()
+    identity = ServingCertificate()
     generation = certificates.make(certificates.Terms((HOST,), timedelta(hours=1)), datetime.now(UTC))
     identity.load(generation.certificate, generation.key, generation.expires)
     options = Options()
@@ -85,7 +90,7 @@ async def serve(pipe: Connection, control: bool) -> None:
 
 def constant() -> web.Application:
     """The control: reads what comes, and answers what the first review would have got."""
-    content = wire.write(review.review_mutation(wire.read(body()), Options()).answer)
+    content = admission_review.write(review.review_mutation(admission_review.read(body()), Options()).answer)
 
     async def answer(request: web.Request) -> web.Response:
         await request.read()
@@ -180,20 +185,20 @@ def latencies(port: int, authority: str, clients: int, seconds: float) -> list[f
 def stages(rounds: int) -> Iterator[tuple[str, float]]:
     """What each stage of a review costs, seconds of CPU."""
     content, options = body(), Options()
-    asked = wire.read(content)
+    asked = admission_review.read(content)
     pod = pods.read(asked.document)
     translation = translate.translate(pod, options)
     assert translation.request is not None
     wish = translation.request
     verdict = review.review_mutation(asked, options)
     steps: list[tuple[str, Callable[[], object]]] = [
-        ("read the review", lambda: wire.read(content)),
+        ("read the review", lambda: admission_review.read(content)),
         ("read the pod", lambda: pods.read(asked.document)),
         ("translate", lambda: translate.translate(pod, options)),
         ("patch", lambda: mutate.patch(asked.document, pod, wish, options)),
         ("of which the annotation", lambda: requests.dump(wish)),
-        ("all of the above", lambda: review.review_mutation(wire.read(content), options)),
-        ("write the answer", lambda: wire.write(verdict.answer)),
+        ("all of the above", lambda: review.review_mutation(admission_review.read(content), options)),
+        ("write the answer", lambda: admission_review.write(verdict.answer)),
     ]
     for name, step in steps:
         times = []

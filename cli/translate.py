@@ -11,9 +11,9 @@ from cli import manifests
 from cli.manifests import Manifest
 from unigpu import errors, findings
 from unigpu.requests import PodRequest, Request
-from webhook import review
-from webhook.options import Options
-from webhook.review import Decision
+from webhook.admission import review
+from webhook.admission.review import Decision
+from webhook.translation.options import Options
 
 
 @dataclass(frozen=True, slots=True)

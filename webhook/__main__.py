@@ -6,7 +6,8 @@ import sys
 import yaml
 
 from unigpu import errors, logs
-from webhook import app, configuration, loop, settings
+from webhook import app, loop, settings
+from webhook.admission import configuration
 
 log = logging.getLogger(__name__)
 

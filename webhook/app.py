@@ -14,15 +14,17 @@ from aiohttp import web
 from kubernetes_asyncio import client
 
 from unigpu import errors, logs
-from webhook import certificates, kube, server
-from webhook.folder import Folder
-from webhook.identity import Identity
-from webhook.keeper import Keeper
-from webhook.metrics import Metrics
-from webhook.neighbours import Neighbours
+from webhook import kube
+from webhook.admission import server
+from webhook.admission.cluster_cache import ClusterCache
+from webhook.admission.metrics import Metrics
+from webhook.admission.skipped_pods import SkippedPods
+from webhook.limits.node_usage import NodeUsage
 from webhook.settings import Settings
-from webhook.surroundings import Surroundings
-from webhook.sweep import Sweep
+from webhook.tls import certificates
+from webhook.tls.certificate_manager import CertificateManager
+from webhook.tls.file_source import FileSource
+from webhook.tls.serving_cert import ServingCertificate
 
 log = logging.getLogger(__name__)
 
@@ -50,29 +52,33 @@ async def _serve(
     stack: contextlib.AsyncExitStack,
     started: Callable[[int, int], None] | None,
 ) -> None:
-    identity = Identity()
+    identity = ServingCertificate()
     metrics = Metrics(identity)
-    surroundings = Surroundings(settings.options)
-    reviews = server.Reviews(surroundings.options, settings.writers, metrics, settings.body_bytes, Neighbours(api))
+    cluster_cache = ClusterCache(settings.options)
+    reviews = server.Reviews(
+        cluster_cache.options, settings.trusted_writers, metrics, settings.body_bytes, NodeUsage(api)
+    )
     peer = kube.Kube(api, settings.namespace, settings.secret, settings.configuration)
     hosts = (*certificates.hosts(settings.service, settings.namespace), *settings.hosts)
     terms = certificates.Terms(hosts, timedelta(seconds=settings.certificate_seconds))
-    keeper = Folder(settings.tls_folder, identity) if settings.tls_folder else Keeper(peer, identity, terms)
-    health = server.health(lambda: _unready(stop, keeper, surroundings), metrics)
+    certificate = (
+        FileSource(settings.tls_folder, identity) if settings.tls_folder else CertificateManager(peer, identity, terms)
+    )
+    health = server.health(lambda: _unready(stop, certificate, cluster_cache), metrics)
     metrics_port = await listen(stack, health, settings.metrics_port)
     tasks: list[asyncio.Task[Any]] = [
-        asyncio.create_task(keeper.run(settings.check_seconds), name="certificate keeper"),
-        asyncio.create_task(surroundings.run(api), name="surroundings"),
+        asyncio.create_task(certificate.run(settings.check_seconds), name="certificate"),
+        asyncio.create_task(cluster_cache.run(api), name="cluster cache"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]
-    sweep = Sweep(api, surroundings.options, settings.untouched, settings.pod_name)
+    skipped = SkippedPods(api, cluster_cache.options, settings.excluded, settings.pod_name)
     if settings.sweep_seconds > 0:
-        metrics.count_skipped(lambda: sweep.found)
-        tasks.append(asyncio.create_task(sweep.run(settings.sweep_seconds), name="sweep"))
-    if isinstance(keeper, Keeper):
-        tasks.append(asyncio.create_task(peer.watch(keeper.wake), name="watch"))
+        metrics.count_skipped(lambda: skipped.found)
+        tasks.append(asyncio.create_task(skipped.run(settings.sweep_seconds), name="skipped pods"))
+    if isinstance(certificate, CertificateManager):
+        tasks.append(asyncio.create_task(peer.watch(certificate.wake), name="watch"))
     stack.push_async_callback(_end, tasks)
-    for first in (keeper.first, surroundings.first):
+    for first in (certificate.first, cluster_cache.first):
         await guard([*tasks, asyncio.create_task(first.wait())])
         if stop.is_set():
             return
@@ -86,8 +92,10 @@ async def _serve(
     await asyncio.sleep(settings.drain_seconds)
 
 
-def _unready(stop: asyncio.Event, keeper: Keeper | Folder, surroundings: Surroundings) -> str | None:
-    return "draining" if stop.is_set() else keeper.unready() or surroundings.unready()
+def _unready(
+    stop: asyncio.Event, certificate: CertificateManager | FileSource, cluster_cache: ClusterCache
+) -> str | None:
+    return "draining" if stop.is_set() else certificate.unready() or cluster_cache.unready()
 
 
 async def guard(tasks: list[asyncio.Task[Any]]) -> None:

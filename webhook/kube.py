@@ -120,7 +120,7 @@ class Kube:
         async with asyncio.TaskGroup() as group:
             for path, name in sources.items():
                 query = {"fieldSelector": f"metadata.name={name}"}
-                follow = watching.follow(
+                follow = watching.list_and_watch(
                     self._api, path, query, keep=nothing, listed=lambda _: wake(), changed=lambda _, __: wake()
                 )
                 group.create_task(follow)

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from unigpu import names
-from webhook.options import AliyunUnit, BareGpu, Options
+from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Settings:
     """More DNS names for the certificate, for API servers that reach the webhook by URL and not by its Service."""
     pod_name: str = ""
     """Name of the webhook's own pod, for log lines; empty outside Kubernetes."""
-    writers: tuple[str, ...] = ()
+    trusted_writers: tuple[str, ...] = ()
     """User names that may change `unigpu.dev/request`, `unigpu.dev/allocation` and `unigpu.dev/limits-applied` of a pod
     that exists. Default: the service accounts of the scheduler and the node agent in `namespace`."""
     options: Options = field(default_factory=Options)
@@ -70,7 +70,7 @@ class Settings:
     """How long reviews are still answered after SIGTERM, until no API server sends new ones here."""
     sweep_seconds: float = 300.0
     """Time between two searches for pods that came in while no webhook answered. 0: never."""
-    untouched: tuple[str, ...] = ("kube-system",)
+    excluded: tuple[str, ...] = ("kube-system",)
     """Namespaces that the configurations leave out, so that the search does too. The webhook's own is always one."""
     kubeconfig: str = ""
     """Path of a kubeconfig; empty: the pod's service account, else KUBECONFIG."""
@@ -97,7 +97,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     text("--secret", default=known.secret)
     text("--configuration", default=known.configuration)
     text("--host", action="append", dest="hosts", metavar="NAME", help="may be repeated")
-    text("--writer", action="append", dest="writers", metavar="USER", help="may be repeated")
+    text("--trusted-writer", action="append", dest="trusted_writers", metavar="USER", help="may be repeated")
     text("--aliyun-unit", choices=[unit.value for unit in AliyunUnit], default="GiB")
     text(
         "--bare-nvidia-gpu",
@@ -119,7 +119,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     number("--body-bytes", type=int, default=known.body_bytes)
     number("--drain-seconds", type=float, default=known.drain_seconds)
     number("--sweep-seconds", type=float, default=known.sweep_seconds)
-    text("--untouched-namespace", action="append", dest="untouched", metavar="NAME", help="may be repeated")
+    text("--excluded-namespace", action="append", dest="excluded", metavar="NAME", help="may be repeated")
     text("--kubeconfig", default=known.kubeconfig)
     parser.add_argument("--log-json", action="store_true")
     text("--log-level", choices=["debug", "info", "warning", "error"], default=known.log_level)
@@ -135,7 +135,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         configuration=given.configuration,
         hosts=tuple(given.hosts or ()),
         pod_name=os.environ.get("POD_NAME", ""),
-        writers=tuple(given.writers or default_writers(given.namespace)),
+        trusted_writers=tuple(given.trusted_writers or default_trusted_writers(given.namespace)),
         options=Options(
             aliyun_unit=AliyunUnit(given.aliyun_unit),
             bare_gpu=BareGpu(given.bare_nvidia_gpu),
@@ -148,14 +148,14 @@ def parse(arguments: Sequence[str]) -> Settings:
         body_bytes=given.body_bytes,
         drain_seconds=given.drain_seconds,
         sweep_seconds=given.sweep_seconds,
-        untouched=(*(given.untouched or known.untouched), given.namespace),
+        excluded=(*(given.excluded or known.excluded), given.namespace),
         kubeconfig=given.kubeconfig,
         log_json=given.log_json,
         log_level=given.log_level,
     )
 
 
-def default_writers(namespace: str) -> tuple[str, ...]:
+def default_trusted_writers(namespace: str) -> tuple[str, ...]:
     """Service accounts of the chart that write the platform's annotations, as the API server names them."""
     return tuple(
         f"system:serviceaccount:{namespace}:{account}"

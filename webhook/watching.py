@@ -43,7 +43,7 @@ async def pages(
             return
 
 
-async def follow(
+async def list_and_watch(
     api: client.ApiClient,
     path: str,
     query: Query,

@@ -9,7 +9,7 @@ import pytest
 
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import names
-from webhook import review
+from webhook.admission import review
 
 NAMESPACE = "forgeries"
 AUTHOR = "--as=alice"

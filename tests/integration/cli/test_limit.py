@@ -19,7 +19,8 @@ from unigpu import allocations, gpus, names
 from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB, Percent
-from webhook import configuration, settings
+from webhook import settings
+from webhook.admission import configuration
 
 GPU = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
 SYSTEM = names.SYSTEM_NAMESPACE

@@ -17,8 +17,8 @@ from unigpu.ledger import Booking
 from unigpu.requests import PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
 from webhook import kube
-from webhook.neighbours import HOLD_SECONDS, Neighbours
-from webhook.relimit import Passed
+from webhook.limits.limit_change import AcceptedChange
+from webhook.limits.node_usage import HOLD_SECONDS, NodeUsage
 
 GPU = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
 Json = dict[str, Any]
@@ -100,7 +100,7 @@ async def test_an_api_server_that_does_not_answer(service: Service, cluster: Any
 
 
 async def test_the_log_says_what_changed(service: Service, cluster: Any, caller: Any, caplog: Any) -> None:
-    with caplog.at_level("INFO", logger="webhook.server"):
+    with caplog.at_level("INFO", logger="webhook.admission.server"):
         await change(caller, service.port, "mine", "8Gi")
     (said,) = [vars(record)["unigpu_fields"] for record in caplog.records if record.getMessage() == "reviewed"]
     assert (said["outcome"], said["user"], said["pod"]) == ("limited", "ann", "mine")
@@ -116,10 +116,10 @@ async def api(cluster: Any, kubeconfig: str) -> AsyncIterator[client.ApiClient]:
 
 async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, api: client.ApiClient) -> None:
     cluster.answering.clear()
-    neighbours = Neighbours(api, seconds=0.05)
+    node_usage = NodeUsage(api, seconds=0.05)
 
     async def ask() -> None:
-        async with neighbours.of("n"):
+        async with node_usage.of("n"):
             raise AssertionError("it didn't answer")
 
     for answer in await asyncio.gather(ask(), ask(), return_exceptions=True):
@@ -130,13 +130,13 @@ async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, ap
 
 async def test_a_raise_that_never_comes_true_is_forgotten(cluster: Any, api: client.ApiClient) -> None:
     now = [0.0]
-    neighbours = Neighbours(api, clock=lambda: now[0])
-    neighbours.passed(
-        Passed("uid-mine", "memory=8Gi", Booking("team/mine", "n", {GPU.uuid: GpuUsage(MiB(8192), 0, 1)}))
+    node_usage = NodeUsage(api, clock=lambda: now[0])
+    node_usage.remember(
+        AcceptedChange("uid-mine", "memory=8Gi", Booking("team/mine", "n", {GPU.uuid: GpuUsage(MiB(8192), 0, 1)}))
     )
     for moment, taken in ((0.0, 16384), (HOLD_SECONDS - 1, 16384), (HOLD_SECONDS, 12288)):
         now[0] = moment
-        async with neighbours.of("n") as books:
+        async with node_usage.of("n") as books:
             node = books.node("n")
             assert node is not None
             assert node.gpus[0].taken.memory == taken

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from unigpu import names
-from webhook import certificates
-from webhook.folder import Folder
-from webhook.identity import Identity
+from webhook.tls import certificates
+from webhook.tls.file_source import FileSource
+from webhook.tls.serving_cert import ServingCertificate
 
 HOSTS = certificates.hosts(names.SERVICE_WEBHOOK, names.SYSTEM_NAMESPACE)
 
@@ -27,8 +27,8 @@ def write(folder: Path, lifetime: timedelta = timedelta(hours=1)) -> certificate
 
 
 def test_a_folders_certificate_is_loaded_and_exchanged(tmp_path: Path) -> None:
-    identity = Identity()
-    folder = Folder(str(tmp_path), identity)
+    identity = ServingCertificate()
+    folder = FileSource(str(tmp_path), identity)
     folder.check()
     assert folder.unready() is not None and not folder.first.is_set()
     one = write(tmp_path)
@@ -41,8 +41,8 @@ def test_a_folders_certificate_is_loaded_and_exchanged(tmp_path: Path) -> None:
 
 
 def test_what_doesnt_belong_together_is_left(tmp_path: Path) -> None:
-    identity = Identity()
-    folder = Folder(str(tmp_path), identity)
+    identity = ServingCertificate()
+    folder = FileSource(str(tmp_path), identity)
     one = write(tmp_path)
     folder.check()
     (tmp_path / "tls.crt").write_text(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from unigpu.requests import ComputePolicy, PlacementPolicy, Request
-from webhook import dialects, pods, translate
-from webhook.options import AliyunUnit, BareGpu, Options
+from webhook.translation import dialects, pods, translate
+from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 MEM, CORE, COUNT = "aliyun.com/gpu-mem", "aliyun.com/gpu-core.percentage", "aliyun.com/gpu-count"
 VCORE, VMEM, VLIMIT = "tencent.com/vcuda-core", "tencent.com/vcuda-memory", "tencent.com/vcuda-core-limit"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from unigpu import names
-from webhook import dialects, isolation, preferences
-from webhook.dialect import Dialect
+from webhook.translation import dialects, isolation, preferences
+from webhook.translation.dialect import Dialect
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "dialects.md").read_text()
 

@@ -8,9 +8,10 @@ import pytest
 from unigpu import gpus, names
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB, Percent
-from webhook import namespaces, surroundings
-from webhook.options import Options, Rules
-from webhook.surroundings import Surroundings
+from webhook.admission import cluster_cache
+from webhook.admission.cluster_cache import ClusterCache
+from webhook.translation import namespaces
+from webhook.translation.options import Options, Rules
 
 MEM, GPU = "aliyun.com/gpu-mem", "nvidia.com/gpu"
 VGPU, MEMORY, CORES = names.UNIFIED_RESOURCES
@@ -107,35 +108,35 @@ def item(name: str, **annotations: str) -> dict[str, Any]:
 
 
 def namespace(name: str, **annotations: str) -> tuple[str, Any]:
-    return surroundings.of_namespace(item(name, **annotations))
+    return cluster_cache.of_namespace(item(name, **annotations))
 
 
 def node(name: str, *memory: int) -> tuple[str, MiB]:
     node_gpus = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T", MiB(size)) for index, size in enumerate(memory)]
-    return surroundings.of_node(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
+    return cluster_cache.of_node(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
 
 
 def test_namespaces_come_and_go() -> None:
-    around = Surroundings(Options())
+    around = ClusterCache(Options())
     assert around.unready() is not None
-    around.namespaces_listed([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}), namespace("b", x="y")])
+    around.replace_namespaces([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}), namespace("b", x="y")])
     assert around.unready() is None
     assert around.options("a").rules.max_gpus == 1
     assert around.options("b") == around.options("unknown") == Options()
-    around.namespace_changed("MODIFIED", namespace("b", **{names.ANNOTATION_MAX_GPUS: "2"}))
-    around.namespace_changed("DELETED", namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}))
+    around.update_namespace("MODIFIED", namespace("b", **{names.ANNOTATION_MAX_GPUS: "2"}))
+    around.update_namespace("DELETED", namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}))
     assert [around.options(name).rules.max_gpus for name in "ab"] == [0, 2]
 
 
 def test_the_largest_gpu_is_known_to_every_namespace(pod: Make, admission_with: Any) -> None:
-    around = Surroundings(Options())
-    around.namespaces_listed([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"})])
-    strange = surroundings.of_node(item("w", **{names.ANNOTATION_INVENTORY: "?"}))
-    around.nodes_listed([node("x", 16384, 24576), node("y", 8192), surroundings.of_node(item("z")), strange])
+    around = ClusterCache(Options())
+    around.replace_namespaces([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"})])
+    strange = cluster_cache.of_node(item("w", **{names.ANNOTATION_INVENTORY: "?"}))
+    around.replace_nodes([node("x", 16384, 24576), node("y", 8192), cluster_cache.of_node(item("z")), strange])
     assert [around.options(name).largest_gpu for name in "ab"] == [24576, 24576]
     (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
     assert "no GPU of this cluster has 30720 MiB; the largest has 24576" in warning
-    around.node_changed("DELETED", node("x"))
+    around.update_node("DELETED", node("x"))
     assert around.options("a").largest_gpu == 8192
-    around.node_changed("MODIFIED", node("y", 4096))
+    around.update_node("MODIFIED", node("y", 4096))
     assert around.options("b").largest_gpu == 4096

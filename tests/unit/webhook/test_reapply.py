@@ -8,8 +8,8 @@ import jsonpatch
 import pytest
 
 from unigpu import names
-from webhook import reapply
-from webhook.options import Options
+from webhook.translation import reapply
+from webhook.translation.options import Options
 
 Make = Callable[..., dict[str, Any]]
 MANIFESTS = {

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from unigpu.requests import Role
-from webhook import pods, translate
-from webhook.options import VENDORS_SCHEDULERS, Options
+from webhook.translation import pods, translate
+from webhook.translation.options import VENDORS_SCHEDULERS, Options
 
 MEM, VCORE, VMEM = "aliyun.com/gpu-mem", "tencent.com/vcuda-core", "tencent.com/vcuda-memory"
 Make = Callable[..., dict[str, Any]]

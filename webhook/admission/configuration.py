@@ -1,0 +1,136 @@
+"""The two webhook configurations as the chart must render them: which requests the API server sends here.
+
+With failure policy Fail, a webhook that doesn't answer blocks what matches. So the conditions let through, unsent,
+every pod that mentions no GPU, and every update that leaves the platform's annotations as they are.
+"""
+
+from typing import Any
+
+from unigpu import names
+from webhook.admission import review
+from webhook.settings import Settings
+from webhook.translation import dialects, reapply
+
+_LISTS = ("containers", "initContainers")
+
+
+def mentions_gpu() -> str:
+    """CEL: whether a pod asks for GPUs in any dialect, or brings one of the platform's annotations."""
+    resources = sorted({resource for dialect in dialects.ALL for resource in dialect.resources})
+    listed = ", ".join(f"'{resource}'" for resource in resources)
+    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
+    places = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
+    annotations = [*review.CHECKED]
+    annotations += [annotation for dialect in dialects.ALL for annotation in dialect.annotations]
+    known = ", ".join(f"'{annotation}'" for annotation in annotations)
+    by_annotation = f"(has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}]))"
+    return " || ".join([*places, by_annotation])
+
+
+def changes_ours() -> str:
+    """CEL: whether an update changes one of the platform's annotations."""
+    return " || ".join(
+        f"({_value('object', annotation)}) != ({_value('oldObject', annotation)})" for annotation in review.CHECKED
+    )
+
+
+def bound_by_others(namespace: str) -> str:
+    """CEL: whether a binding that isn't the scheduler's brings one of the platform's annotations, which the API server
+    copies to the pod. `namespace` is unigpu's own."""
+    known = ", ".join(f"'{annotation}'" for annotation in review.CHECKED)
+    scheduler = f"system:serviceaccount:{namespace}:{names.ACCOUNT_SCHEDULER}"
+    brings = f"has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}])"
+    return f"{brings} && request.userInfo.username != '{scheduler}'"
+
+
+def applied_again() -> str:
+    """CEL: whether an update of a translated pod brings back what the translation replaced."""
+    listed = ", ".join(f"'{resource}'" for resource in sorted(reapply.VENDORS))
+    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
+    returns = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
+    scheduler = "object.spec.schedulerName != oldObject.spec.schedulerName"
+    translated = (
+        f"has(oldObject.metadata.annotations) && '{names.ANNOTATION_REQUEST}' in oldObject.metadata.annotations"
+    )
+    return f"{translated} && ({' || '.join([*returns, scheduler])})"
+
+
+def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration, without caBundle."""
+    mutating = _webhook(settings, "translate", "/mutate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu())
+    again = _webhook(settings, "reapply", "/mutate", ["UPDATE"], ["pods"], "is-applied-again", applied_again())
+    for webhook in (mutating, again):
+        webhook["reinvocationPolicy"] = "Never"
+    validating = [
+        _webhook(settings, "validate", "/validate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu()),
+        _webhook(
+            settings,
+            "protect",
+            "/validate",
+            ["UPDATE"],
+            ["pods", "pods/status", "pods/ephemeralcontainers"],
+            "changes-unigpus-annotations",
+            changes_ours(),
+        ),
+        _webhook(
+            settings,
+            "bind",
+            "/validate",
+            ["CREATE"],
+            ["pods/binding", "bindings"],
+            "brings-unigpus-annotations",
+            bound_by_others(settings.namespace),
+        ),
+    ]
+    return (
+        _configuration("MutatingWebhookConfiguration", settings, [mutating, again]),
+        _configuration("ValidatingWebhookConfiguration", settings, validating),
+    )
+
+
+def _configuration(kind: str, settings: Settings, webhooks: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": settings.configuration},
+        "webhooks": webhooks,
+    }
+
+
+def _webhook(
+    settings: Settings,
+    name: str,
+    path: str,
+    operations: list[str],
+    resources: list[str],
+    condition: str,
+    expression: str,
+) -> dict[str, Any]:
+    selector = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [*settings.excluded]}
+    return {
+        "name": f"{name}.{names.DOMAIN}",
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": {
+            "service": {"name": settings.service, "namespace": settings.namespace, "path": path, "port": 443}
+        },
+        "rules": [
+            {
+                "operations": operations,
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "resources": resources,
+                "scope": "Namespaced",
+            }
+        ],
+        "namespaceSelector": {"matchExpressions": [selector]},
+        "matchConditions": [{"name": condition, "expression": expression}],
+        "matchPolicy": "Equivalent",
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "timeoutSeconds": 5,
+    }
+
+
+def _value(of: str, annotation: str) -> str:
+    annotations = f"{of}.metadata.annotations"
+    return f"has({annotations}) && '{annotation}' in {annotations} ? '=' + {annotations}['{annotation}'] : ''"

@@ -1,0 +1,74 @@
+"""Who else is on a node's GPUs: asked of the API server when a raise of limits has to be checked, and not before.
+
+A change that was let pass is remembered until the API server shows it, some seconds at most: two raises that come at
+the same moment can't get the same room twice. What another replica lets pass at that moment isn't known here; the node
+agent, which puts raises in force one after another, is the last to check.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+from kubernetes_asyncio import client
+
+from unigpu import errors
+from unigpu.ledger import CapacityLedger
+from webhook import watching
+from webhook.limits import limit_change
+from webhook.limits.limit_change import AcceptedChange
+from webhook.watching import Item
+
+SECONDS = 3.0
+"""For its turn and the answers: the API server waits 5 s for the whole review."""
+HOLD_SECONDS = 10.0
+"""How long a change that was let pass counts although the API server doesn't show it: it may have been refused after
+all, by another webhook or for a conflict."""
+_RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
+
+
+class NodeUsage:
+    """Books of one node, as of now. A node's raises are checked one after another."""
+
+    def __init__(
+        self, api: client.ApiClient, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._api, self._seconds, self._clock = api, seconds, clock
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._accepted: dict[str, tuple[float, AcceptedChange]] = {}
+
+    @contextlib.asynccontextmanager
+    async def of(self, node: str) -> AsyncIterator[CapacityLedger]:
+        """The node's GPUs and what its pods take; nobody else gets this node's until the block is left.
+
+        Raises Unavailable where the API server doesn't answer in time.
+        """
+        lock = self._locks.setdefault(node, asyncio.Lock())
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await held.enter_async_context(lock)
+                    found = await self._read(node)
+            except TimeoutError:
+                why = f"the API server didn't list the pods of node {node} within {self._seconds:g} s"
+                raise errors.Unavailable(why) from None
+            yield found
+
+    def remember(self, change: AcceptedChange) -> None:
+        """Remember a change of a pod's limits, instead of an earlier one."""
+        self._accepted[change.uid] = (self._clock() + HOLD_SECONDS, change)
+
+    async def _read(self, node: str) -> CapacityLedger:
+        nodes, pods = await asyncio.gather(
+            self._all("/api/v1/nodes", f"metadata.name={node}"),
+            self._all("/api/v1/pods", f"spec.nodeName={node},{_RUNNING}"),
+        )
+        now = self._clock()
+        self._accepted = {uid: entry for uid, entry in self._accepted.items() if entry[0] > now}
+        found = limit_change.build_ledger(node, nodes[0] if nodes else None, pods)
+        limit_change.add_accepted(found, node, pods, [change for _, change in self._accepted.values()])
+        return found
+
+    async def _all(self, path: str, selector: str) -> list[Item]:
+        query = {"fieldSelector": selector}
+        return [item async for page, _ in watching.pages(self._api, path, query, metadata=True) for item in page]

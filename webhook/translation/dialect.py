@@ -1,0 +1,44 @@
+"""What a dialect is: names that a vendor gave to things, and how to read them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from unigpu import quantities
+from unigpu.requests import Request
+from webhook.translation.container_reader import ContainerReader
+from webhook.translation.options import Options
+from webhook.translation.pods import Container, Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One vendor's way to ask for GPUs."""
+
+    name: str
+    """As in `Request.dialect`, metrics and docs."""
+    title: str
+    """For people."""
+    resources: tuple[str, ...]
+    """Every resource that belongs to it: replaced by the unified ones."""
+    read: Callable[[ContainerReader], Request | None]
+    """The container's request. None: it has problems, which are on the reader. The caller fills in `role`, `dialect`,
+    `original_fields` and `isolated`."""
+    annotations: tuple[str, ...] = ()
+    """Pod annotations that ask for GPUs without any resource."""
+    ignored: Callable[[Pod, Container, Options], bool] = lambda pod, container, options: False
+    """Whether the dialect leaves this container alone although its resources are there."""
+    targeted: Callable[[Pod, Container], bool] = lambda pod, container: False
+    """Whether the container is asked for by annotation."""
+
+    def matches(self, pod: Pod, container: Container, options: Options) -> bool:
+        """Whether the container is written in this dialect. Resources that are all 0 ask for nothing."""
+        named = [name for name in self.resources if name in container.limits or name in container.requests]
+        wanted = any(not _zero(container.limits.get(name, container.requests.get(name, ""))) for name in named)
+        return (wanted or self.targeted(pod, container)) and not self.ignored(pod, container, options)
+
+
+def _zero(text: str) -> bool:
+    try:
+        return quantities.parse(text)[0] == 0
+    except ValueError:
+        return False

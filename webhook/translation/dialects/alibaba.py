@@ -1,0 +1,61 @@
+"""Alibaba: open-source gpushare, and ACK's cGPU."""
+
+from unigpu import names
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MiB, Percent
+from webhook.translation.container_reader import MAX_GPUS, ContainerReader
+from webhook.translation.dialect import Dialect
+
+MEMORY = names.ALIYUN_GPU_MEM
+CORES = "aliyun.com/gpu-core.percentage"
+WHOLE = "aliyun.com/gpu"
+LABEL_COUNT = names.ALIYUN_GPU_COUNT
+LABEL_PLACEMENT = "ack.gpushare.placement"
+WHOLE_DEVICE = "require-whole-device"
+
+
+def read(reader: ContainerReader) -> Request | None:
+    """The container's request; None with problems on the reader."""
+    whole = reader.gpus(WHOLE)
+    total = reader.memory(MEMORY, reader.options.aliyun_unit.size)
+    cores = reader.number(CORES, low=5, high=100, step=5, accepted="5 to 100 in steps of 5")
+    if whole and (total or cores):
+        reader.refuse(WHOLE, f"whole GPUs and a share ({MEMORY}) at once", f"{WHOLE} alone, or {MEMORY} alone")
+    if cores and not total and not whole and not reader.problems:
+        reader.refuse(CORES, f"needs {MEMORY} beside it", f"{MEMORY} of 1 or more beside it")
+    if whole:
+        return None if reader.problems else Request(gpus=whole, whole=True)
+    gpus = _gpus(reader, total)
+    entire = reader.label(LABEL_PLACEMENT)
+    if entire not in (None, WHOLE_DEVICE):
+        reader.warn(f"label {LABEL_PLACEMENT} = {entire!r} is not known ({WHOLE_DEVICE}) and has no effect")
+    if reader.problems:
+        return None
+    if entire == WHOLE_DEVICE:
+        return Request(gpus=gpus, whole=True)
+    return Request(
+        gpus=gpus,
+        memory=MiB(total // gpus),
+        cores=Percent(cores),
+        policy=ComputePolicy.HARD if cores else ComputePolicy.UNLIMITED,
+    )
+
+
+def _gpus(reader: ContainerReader, total: MiB) -> int:
+    """GPUs over which the memory is spread evenly, in whole units."""
+    label = reader.label(LABEL_COUNT)
+    if label is None:
+        return 1
+    if not (label.isascii() and label.isdigit() and len(label) <= 3 and 1 <= int(label) <= MAX_GPUS):
+        reader.refuse(LABEL_COUNT, "not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=label)
+        return 1
+    gpus = int(label)
+    unit = reader.options.aliyun_unit
+    if total // unit.size % gpus:
+        reader.refuse(
+            MEMORY, f"can't be spread evenly over {gpus} GPUs ({LABEL_COUNT})", f"a multiple of {gpus} {unit}"
+        )
+    return gpus
+
+
+DIALECT = Dialect(name=names.DIALECT_ALIBABA, title="Alibaba", resources=(MEMORY, CORES, WHOLE), read=read)

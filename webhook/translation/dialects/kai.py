@@ -1,0 +1,96 @@
+"""KAI, and Run:ai, whose annotations it took over: a pod asks by annotation, for one of its containers."""
+
+from fractions import Fraction
+
+from unigpu import quantities
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MAX_MEMORY, MiB, Percent
+from webhook.translation.container_reader import MAX_GPUS, ContainerReader
+from webhook.translation.dialect import Dialect
+from webhook.translation.pods import Container, Pod
+
+FRACTION = "gpu-fraction"
+MEMORY = "gpu-memory"
+DEVICES = "gpu-fraction-num-devices"
+CONTAINER = "gpu-fraction-container-name"
+ACCEPTED_FRACTION = 'a quoted number above "0" and below "1"'
+
+
+def read(reader: ContainerReader) -> Request | None:
+    """The container's request; None with problems on the reader."""
+    gpus = _gpus(reader)
+    fraction, memory = reader.annotation(FRACTION), reader.annotation(MEMORY)
+    name = reader.annotation(CONTAINER)
+    if name is not None and name != reader.container.name:
+        known = ", ".join(container.name for container in reader.pod.containers[:8])
+        reader.refuse(CONTAINER, "the pod has no such container", f"one of {known}", value=name)
+    if fraction is not None and memory is not None:
+        reader.refuse(MEMORY, f"beside {FRACTION}", "one of the two", value=memory)
+        return None
+    percent = _percent(reader, fraction) if fraction is not None else Percent(0)
+    mebibytes = _memory(reader, memory) if memory is not None else MiB(0)
+    if reader.problems:
+        return None
+    if mebibytes:
+        return Request(gpus=gpus, memory=mebibytes, policy=ComputePolicy.UNLIMITED)
+    return Request(gpus=gpus, memory_percent=percent, cores=percent, ceiling=Percent(100), policy=ComputePolicy.SOFT)
+
+
+def targeted(pod: Pod, container: Container) -> bool:
+    """Whether the pod's annotations mean this container: the one they name, else the first."""
+    if FRACTION not in pod.annotations and MEMORY not in pod.annotations:
+        return False
+    name = pod.annotations.get(CONTAINER)
+    if name and any(other.name == name for other in pod.containers):
+        return container.name == name
+    return container.place == "containers" and container.index == 0
+
+
+def _percent(reader: ContainerReader, text: str) -> Percent:
+    try:
+        number, _ = quantities.parse(text)
+    except ValueError as error:
+        reader.refuse(FRACTION, str(error), ACCEPTED_FRACTION, value=text)
+        return Percent(0)
+    if number >= 1:
+        reader.refuse(
+            FRACTION, "not less than a GPU", f"{ACCEPTED_FRACTION}; nvidia.com/gpu for whole GPUs", value=text
+        )
+    elif number < Fraction(1, 100):
+        reader.refuse(FRACTION, "less than a hundredth of a GPU", ACCEPTED_FRACTION, value=text)
+    percent = int(number * 100)
+    if percent != number * 100:
+        reader.warn(f"annotation {FRACTION} = {text[:20]} counts as {percent} %")
+    return Percent(percent)
+
+
+def _memory(reader: ContainerReader, text: str) -> MiB:
+    accepted = "a quoted whole number of MiB above 0"
+    try:
+        number = quantities.amount(text, MiB(1))
+    except ValueError as error:
+        reader.refuse(MEMORY, str(error), accepted, value=text)
+        return MiB(0)
+    if not 0 < number <= MAX_MEMORY:
+        reader.refuse(MEMORY, "no memory" if not number else "no GPU has that much", accepted, value=text)
+    return MiB(number)
+
+
+def _gpus(reader: ContainerReader) -> int:
+    text = reader.annotation(DEVICES)
+    if text is None:
+        return 1
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_GPUS):
+        reader.refuse(DEVICES, "not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=text)
+        return 1
+    return int(text)
+
+
+DIALECT = Dialect(
+    name="kai",
+    title="KAI",
+    resources=(),
+    read=read,
+    annotations=(FRACTION, MEMORY),
+    targeted=targeted,
+)

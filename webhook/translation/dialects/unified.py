@@ -1,0 +1,41 @@
+"""The unified form, written by hand."""
+
+from unigpu import names
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MiB, Percent
+from webhook.translation.container_reader import MAX_GPUS, ContainerReader
+from webhook.translation.dialect import Dialect
+
+
+def read(reader: ContainerReader) -> Request | None:
+    """The container's request; None with problems on the reader."""
+    gpus = reader.gpus(names.RESOURCE_VGPU)
+    memory = reader.memory(names.RESOURCE_MEMORY, MiB(1))
+    cores = reader.number(names.RESOURCE_CORES, high=MAX_GPUS * 100)
+    if reader.problems:
+        return None
+    if not gpus:
+        field = names.RESOURCE_MEMORY if memory else names.RESOURCE_CORES
+        reader.refuse(field, f"needs {names.RESOURCE_VGPU} beside it", f"{names.RESOURCE_VGPU} of 1 to {MAX_GPUS}")
+        return None
+    for field, total in ((names.RESOURCE_MEMORY, memory), (names.RESOURCE_CORES, cores)):
+        if total % gpus:
+            reader.refuse(field, f"can't be spread evenly over {gpus} GPUs", f"a multiple of {gpus}")
+    if cores > gpus * 100:
+        reader.refuse(names.RESOURCE_CORES, f"more than {gpus} GPUs have", f"up to {gpus * 100}")
+    if reader.problems:
+        return None
+    reader.bare = not memory and not cores
+    if not memory and cores in (0, gpus * 100):
+        return Request(gpus=gpus, whole=True)
+    if not memory:
+        reader.warn(f"without {names.RESOURCE_MEMORY} its memory isn't limited: neighbours may find the GPU full")
+    return Request(
+        gpus=gpus,
+        memory=MiB(memory // gpus),
+        cores=Percent(cores // gpus),
+        policy=ComputePolicy.HARD if cores else ComputePolicy.UNLIMITED,
+    )
+
+
+DIALECT = Dialect(name="unigpu", title="unigpu itself", resources=names.UNIFIED_RESOURCES, read=read)

@@ -1,0 +1,97 @@
+"""What a namespace's annotations say about the containers in it: defaults, largest shares, isolation. Pure."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from unigpu import names, quantities
+from unigpu.findings import Problem
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MiB, Percent
+from webhook.translation.options import Options, Rules
+
+_ISOLATION = {"required": False, "optional": True}
+
+
+def apply(options: Options, annotations: Mapping[str, str]) -> Options:
+    """The options for pods of a namespace with these annotations."""
+    warnings: list[str] = []
+
+    def number(annotation: str, read: Callable[[str], int], accepted: str, high: int | None = None) -> int:
+        text = annotations.get(annotation)
+        if text is None:
+            return 0
+        try:
+            value = read(text)
+        except ValueError:
+            value = 0
+        if value < 1 or (high is not None and value > high):
+            warnings.append(
+                f"the namespace's annotation {annotation} = {text[:40]!r} has no effect; it takes {accepted}"
+            )
+            return 0
+        return value
+
+    def mebibytes(text: str) -> int:
+        return quantities.amount(text, MiB(1))
+
+    percent, memory = "a whole number from 1 to 100", "a whole number of MiB, or a quantity such as 4Gi"
+    rules = Rules(
+        default_memory=MiB(number(names.ANNOTATION_DEFAULT_MEMORY, mebibytes, memory)),
+        default_cores=Percent(number(names.ANNOTATION_DEFAULT_CORES, quantities.count, percent, 100)),
+        max_gpus=number(names.ANNOTATION_MAX_GPUS, quantities.count, "a whole number above 0"),
+        max_memory=MiB(number(names.ANNOTATION_MAX_MEMORY, mebibytes, memory)),
+        max_cores=Percent(number(names.ANNOTATION_MAX_CORES, quantities.count, percent, 100)),
+    )
+    isolation = annotations.get(names.ANNOTATION_ISOLATION)
+    opting_out = options.opting_out if isolation is None else _ISOLATION.get(isolation)
+    if opting_out is None:
+        said = f"{names.ANNOTATION_ISOLATION} = {str(isolation)[:40]!r}"
+        warnings.append(f"the namespace's annotation {said} is neither required nor optional; taken as required")
+    return dataclasses.replace(
+        options,
+        rules=dataclasses.replace(rules, warnings=tuple(warnings)),
+        opting_out=bool(opting_out),
+    )
+
+
+def with_defaults(request: Request, rules: Rules, *, bare: bool) -> Request:
+    """The request with what the namespace gives to containers that don't say; `bare` names a number of GPUs only."""
+    if bare and rules.default_memory:
+        cores = rules.default_cores
+        request = dataclasses.replace(
+            request,
+            whole=False,
+            memory=rules.default_memory,
+            cores=cores,
+            policy=ComputePolicy.HARD if cores else ComputePolicy.UNLIMITED,
+        )
+    elif rules.default_cores and not request.whole and not request.cores:
+        request = dataclasses.replace(request, cores=rules.default_cores, policy=ComputePolicy.HARD)
+    return request
+
+
+def problems(container: str, request: Request, rules: Rules) -> list[Problem]:
+    """Where the request is larger than the namespace allows."""
+    found = []
+
+    def refuse(field: str, value: str, why: str, accepted: str) -> None:
+        found.append(Problem(container, field, value, f"{why} in this namespace", accepted))
+
+    if rules.max_gpus and request.gpus > rules.max_gpus:
+        refuse("GPUs", str(request.gpus), "more than a container may have", f"up to {rules.max_gpus}")
+    if rules.max_memory and (not request.memory or request.memory > rules.max_memory):
+        shown = f"{request.memory} MiB" if request.memory else _memory(request)
+        refuse("memory", shown, "more than a container may have", f"up to {rules.max_memory} MiB on each GPU")
+    if rules.max_cores:
+        throttled = request.policy is not ComputePolicy.UNLIMITED
+        cores = 100 if request.whole else request.cores * throttled
+        if not cores or cores > rules.max_cores:
+            shown = f"{cores} %" if cores else "without limit"
+            refuse("cores", shown, "more than a container may have", f"up to {rules.max_cores} % of each GPU")
+    return found
+
+
+def _memory(request: Request) -> str:
+    if request.whole:
+        return "a whole GPU"
+    return f"{request.memory_percent} % of a GPU" if request.memory_percent else "without limit"

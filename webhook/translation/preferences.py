@@ -1,0 +1,60 @@
+"""What a pod's annotations say about the choice of GPUs and nodes, whatever dialect its containers speak."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from unigpu.requests import PlacementPolicy, Preferences, Request
+from webhook.translation.pods import Pod
+
+NODE_POLICY = "hami.io/node-scheduler-policy"
+GPU_POLICY = "hami.io/gpu-scheduler-policy"
+LISTS = {
+    "use_types": "nvidia.com/use-gputype",
+    "avoid_types": "nvidia.com/nouse-gputype",
+    "use_uuids": "nvidia.com/use-gpuuuid",
+    "avoid_uuids": "nvidia.com/nouse-gpuuuid",
+}
+"""Field of Preferences → annotation with a comma list."""
+_POLICIES = {
+    NODE_POLICY: (PlacementPolicy.BINPACK, PlacementPolicy.SPREAD),
+    GPU_POLICY: (PlacementPolicy.BINPACK, PlacementPolicy.SPREAD, PlacementPolicy.TOPOLOGY),
+}
+
+
+_ANNOTATIONS = frozenset({*_POLICIES, *LISTS.values()})
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The preferences, and what was not understood of them."""
+
+    preferences: Preferences
+    warnings: tuple[str, ...] = ()
+
+
+_NONE = Wishes(Preferences())
+_BY_LINKS = Wishes(Preferences(gpu_policy=PlacementPolicy.TOPOLOGY))
+"""What pods say that say nothing, as nearly all do."""
+
+
+def read(pod: Pod, requests: Iterable[Request]) -> Wishes:
+    """The pod's preferences. Unless it says otherwise, several whole GPUs in one container are chosen by links."""
+    if _ANNOTATIONS.isdisjoint(pod.annotations):
+        return _BY_LINKS if any(request.whole and request.gpus > 1 for request in requests) else _NONE
+    warnings: list[str] = []
+    policies: dict[str, PlacementPolicy | None] = {}
+    for annotation, known in _POLICIES.items():
+        value = pod.annotations.get(annotation, "")
+        policies[annotation] = PlacementPolicy(value) if value in known else None
+        if value and value not in known:
+            warnings.append(
+                f"annotation {annotation} = {value[:80]!r} is not known ({', '.join(known)}) and has no effect"
+            )
+    gpu_policy = policies[GPU_POLICY]
+    if gpu_policy is None and any(request.whole and request.gpus > 1 for request in requests):
+        gpu_policy = PlacementPolicy.TOPOLOGY
+    lists = {
+        field: tuple(word for part in pod.annotations.get(annotation, "").split(",") if (word := part.strip()))
+        for field, annotation in LISTS.items()
+    }
+    return Wishes(Preferences(gpu_policy=gpu_policy, node_policy=policies[NODE_POLICY], **lists), tuple(warnings))
