@@ -37,7 +37,7 @@ from webhook.admission import admission_review, review, server
 from webhook.admission.metrics import Metrics
 from webhook.tls import certificates
 from webhook.tls.serving_cert import ServingCertificate
-from webhook.translation import mutate, pods, translate
+from webhook.translation import mutate, pod_reading, pods, translate
 from webhook.translation.options import Options
 
 HOST = "webhook.bench.svc"
@@ -187,14 +187,14 @@ def stages(rounds: int) -> Iterator[tuple[str, float]]:
     content, options = body(), Options()
     asked = admission_review.read(content)
     pod = pods.read(asked.document)
-    translation = translate.translate(pod, options)
+    translation = translate.translate(pod_reading.read(pod, options))
     assert translation.request is not None
     wish = translation.request
     verdict = review.review_mutation(asked, options)
     steps: list[tuple[str, Callable[[], object]]] = [
         ("read the review", lambda: admission_review.read(content)),
         ("read the pod", lambda: pods.read(asked.document)),
-        ("translate", lambda: translate.translate(pod, options)),
+        ("translate", lambda: translate.translate(pod_reading.read(pod, options))),
         ("patch", lambda: mutate.patch(asked.document, pod, wish, options)),
         ("of which the annotation", lambda: requests.dump(wish)),
         ("all of the above", lambda: review.review_mutation(admission_review.read(content), options)),

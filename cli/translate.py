@@ -11,8 +11,8 @@ from cli import manifests
 from cli.manifests import Manifest
 from unigpu import errors, findings
 from unigpu.requests import PodRequest, Request
-from webhook.admission import review
-from webhook.admission.review import Decision
+from webhook.translation import decision as decisions
+from webhook.translation.decision import Decision
 from webhook.translation.options import Options
 
 
@@ -40,7 +40,7 @@ def translate(manifest: Manifest, options: Options) -> Translated:
     for place in manifests.templates(manifest.document):
         node = _at(after, place)
         try:
-            decision = review.decide(node, options)
+            decision = decisions.decide(node, options)
         except errors.Malformed as error:
             raise errors.Malformed(f"{manifest.source}: {manifest.title}: {error}") from error
         where = f"{manifest.title}{_shown(place)}"

@@ -1,6 +1,6 @@
-"""What the webhook is told at start: arguments, with environment variables for what Kubernetes itself knows.
+"""Settings: command-line arguments, and environment variables for what Kubernetes itself knows.
 
-What the chart has to give it:
+The chart has to provide:
 
     command      python -m webhook [arguments below]
     environment  POD_NAMESPACE (downward API, metadata.namespace), POD_NAME (metadata.name)
@@ -8,12 +8,12 @@ What the chart has to give it:
     probes       livenessProbe httpGet /healthz 8080 · readinessProbe httpGet /readyz 8080, periodSeconds 2
     service      `unigpu-webhook`, port 443 → 8443
     shutdown     SIGTERM: unready at once, serves on for --drain-seconds, ends; terminationGracePeriodSeconds above that
-    filesystem   may be read-only: nothing is written
+    filesystem   may be read-only: the webhook writes no file
     objects      MutatingWebhookConfiguration and ValidatingWebhookConfiguration, both named `unigpu-webhook`, without
                  caBundle (the webhook writes it into every webhook of both, so no upgrade may empty it);
                  `python -m webhook --print-configuration` prints both as YAML: rules and matchConditions must be
-                 these. Updates are only sent where one of the platform's annotations changes, so that a webhook that
-                 is down never holds up the kubelet, a finalizer or a label
+                 these. The API server sends only updates that change one of the platform's annotations, so that a
+                 webhook that is down never delays the kubelet, a finalizer or a label
     Role in its own namespace
                  secrets: create; and for resourceNames [unigpu-webhook-tls]: get, list, watch, update
     ClusterRole  admissionregistration.k8s.io mutatingwebhookconfigurations and validatingwebhookconfigurations,
@@ -32,7 +32,7 @@ from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that is settled when the process starts."""
+    """All settings of the process."""
 
     port: int = names.PORT_WEBHOOK
     """TCP port of /mutate and /validate over TLS. 0: any free one."""

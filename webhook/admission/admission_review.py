@@ -1,4 +1,7 @@
-"""AdmissionReview (admission.k8s.io/v1) as it comes and goes."""
+"""AdmissionReview (admission.k8s.io/v1) on the wire.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/.
+"""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -12,9 +15,9 @@ from unigpu import errors
 API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
 WARNING_LENGTH = 256
-"""The API server cuts longer ones."""
+"""The API server truncates longer ones."""
 WARNINGS = 16
-"""The API server takes 4 KiB of them."""
+"""The API server takes 4 KiB of them in all."""
 
 
 class Status(TypedDict):
@@ -50,7 +53,7 @@ class Review:
 
     uid: str
     kind: str
-    """Kind of the object: `Pod`; with the group where it isn't the core one: `Deployment.apps`."""
+    """Kind of the object: `Pod`; with the group unless it is the core one: `Deployment.apps`."""
     operation: str
     """CREATE, UPDATE, DELETE or CONNECT."""
     subresource: str
@@ -65,9 +68,9 @@ class Review:
 
 
 def read(body: bytes) -> Review:
-    """A review from a request's body.
+    """Read a review from a request's body.
 
-    Raises Malformed, saying what was expected.
+    Raises Malformed, which names the expectation.
     """
     try:
         review = orjson.loads(body)
@@ -97,7 +100,7 @@ def read(body: bytes) -> Review:
 
 
 def allow(uid: str, warnings: Sequence[str] = (), patch: Sequence[Mapping[str, Any]] = ()) -> Answer:
-    """The answer that lets the request pass, changed by the patch if there is one."""
+    """Return the answer that allows the request, changed by the patch if there is one."""
     response: Response = {"uid": uid, "allowed": True}
     if patch:
         response["patchType"] = "JSONPatch"
@@ -106,12 +109,12 @@ def allow(uid: str, warnings: Sequence[str] = (), patch: Sequence[Mapping[str, A
 
 
 def refuse(uid: str, status: Status, warnings: Sequence[str] = ()) -> Answer:
-    """The answer that refuses the request."""
+    """Return the answer that refuses the request."""
     return _answer({"uid": uid, "allowed": False, "status": status}, warnings)
 
 
 def write(answer: Answer) -> bytes:
-    """The answer as the body of a response."""
+    """Return the answer as the body of a response."""
     return orjson.dumps(answer)
 
 

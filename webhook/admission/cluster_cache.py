@@ -1,4 +1,4 @@
-"""What the webhook knows of the cluster beside the pod in question: namespaces' rules, and the largest GPU."""
+"""The cluster's state that reviews depend on: the namespaces' rules and the largest GPU."""
 
 import asyncio
 import dataclasses
@@ -22,7 +22,7 @@ LargestGpu = tuple[str, MiB]
 
 
 class ClusterCache:
-    """A picture of namespaces and nodes, kept current by watches."""
+    """The namespaces' rules and the nodes' largest GPUs, kept current by watches."""
 
     def __init__(self, options: Options) -> None:
         self._plain = options
@@ -33,18 +33,18 @@ class ClusterCache:
         """Set once the namespaces are known."""
 
     def options(self, namespace: str) -> Options:
-        """How pods of the namespace are read."""
+        """Return how pods of the namespace are read."""
         if self._stale:
             self._refresh()
         return self._options.get(namespace, self._plain)
 
     def unready(self) -> str | None:
-        """Why the picture isn't complete; None if it is."""
-        return None if self.first.is_set() else "the namespaces aren't known yet"
+        """Return why the cache isn't complete; None if it is."""
+        return None if self.first.is_set() else "namespaces aren't synced yet"
 
     async def run(self, api: client.ApiClient) -> None:
-        """Keep the picture current; never returns."""
-        namespaces_followed = watching.list_and_watch(
+        """Keep the cache current; never returns."""
+        watch_namespaces = watching.list_and_watch(
             api,
             "/api/v1/namespaces",
             {},
@@ -52,34 +52,34 @@ class ClusterCache:
             listed=self.replace_namespaces,
             changed=self.update_namespace,
         )
-        nodes_followed = watching.list_and_watch(
+        watch_nodes = watching.list_and_watch(
             api, "/api/v1/nodes", {}, keep=of_node, listed=self.replace_nodes, changed=self.update_node
         )
         async with asyncio.TaskGroup() as group:
-            group.create_task(namespaces_followed)
-            group.create_task(nodes_followed)
+            group.create_task(watch_namespaces)
+            group.create_task(watch_nodes)
 
-    def replace_namespaces(self, all_of_them: Iterable[NamespaceAnnotations]) -> None:
-        """All namespaces."""
+    def replace_namespaces(self, items: Iterable[NamespaceAnnotations]) -> None:
+        """Replace all namespaces."""
         self._options = {}
-        for said in all_of_them:
+        for said in items:
             self.update_namespace("ADDED", said)
         self.first.set()
 
     def update_namespace(self, kind: str, said: NamespaceAnnotations) -> None:
-        """One namespace. Only those with annotations of ours are kept."""
+        """Apply a change of one namespace. Only those with rules are kept."""
         name, annotations = said
         self._options.pop(name, None)
         if kind != "DELETED" and annotations:
             self._options[name] = namespaces.apply(self._plain, annotations)
 
-    def replace_nodes(self, all_of_them: Iterable[LargestGpu]) -> None:
-        """All nodes."""
-        self._gpus = dict(all_of_them)
+    def replace_nodes(self, items: Iterable[LargestGpu]) -> None:
+        """Replace all nodes."""
+        self._gpus = dict(items)
         self._stale = True
 
     def update_node(self, kind: str, has: LargestGpu) -> None:
-        """One node."""
+        """Apply a change of one node."""
         name, gpu = has
         if kind == "DELETED":
             self._gpus.pop(name, None)
@@ -90,7 +90,7 @@ class ClusterCache:
         self._stale = True
 
     def _refresh(self) -> None:
-        """Give the options the largest GPU, after nodes changed."""
+        """Put the largest GPU into the options, after nodes changed."""
         largest = max(self._gpus.values(), default=MiB(0))
         self._plain = dataclasses.replace(self._plain, largest_gpu=largest)
         self._options = {
@@ -100,13 +100,13 @@ class ClusterCache:
 
 
 def of_namespace(item: Item) -> NamespaceAnnotations:
-    """The namespace's name and those of its annotations that are ours."""
+    """Return the namespace's name and its unigpu annotations."""
     name, annotations = _about(item)
     return name, {key: text for key, text in annotations.items() if key.startswith(f"{names.DOMAIN}/")}
 
 
 def of_node(item: Item) -> LargestGpu:
-    """The node's name and the memory of its largest GPU, 0 where there is none."""
+    """Return the node's name and the memory of its largest GPU, 0 where it has none."""
     name, annotations = _about(item)
     text = annotations.get(names.ANNOTATION_INVENTORY)
     if text is None:

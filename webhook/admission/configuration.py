@@ -1,26 +1,25 @@
-"""The two webhook configurations as the chart must render them: which requests the API server sends here.
+"""The two webhook configurations as the chart must render them: which requests the API server sends to the webhook.
 
-With failure policy Fail, a webhook that doesn't answer blocks what matches. So the conditions let through, unsent,
-every pod that mentions no GPU, and every update that leaves the platform's annotations as they are.
+Under failure policy Fail, a webhook that doesn't answer blocks every request that matches. So the conditions leave out
+every pod that mentions no GPU, and every update that doesn't change the platform's annotations.
 """
 
 from typing import Any
 
 from unigpu import names
-from webhook.admission import review
 from webhook.settings import Settings
-from webhook.translation import dialects, reapply
+from webhook.translation import decision, dialects, reapply
 
 _LISTS = ("containers", "initContainers")
 
 
 def mentions_gpu() -> str:
-    """CEL: whether a pod asks for GPUs in any dialect, or brings one of the platform's annotations."""
+    """Return the CEL condition: a pod asks for GPUs in any dialect, or brings one of the platform's annotations."""
     resources = sorted({resource for dialect in dialects.ALL for resource in dialect.resources})
     listed = ", ".join(f"'{resource}'" for resource in resources)
     asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
     places = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
-    annotations = [*review.CHECKED]
+    annotations = [*decision.REVIEWED]
     annotations += [annotation for dialect in dialects.ALL for annotation in dialect.annotations]
     known = ", ".join(f"'{annotation}'" for annotation in annotations)
     by_annotation = f"(has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}]))"
@@ -28,23 +27,23 @@ def mentions_gpu() -> str:
 
 
 def changes_ours() -> str:
-    """CEL: whether an update changes one of the platform's annotations."""
+    """Return the CEL condition: an update changes one of the platform's annotations."""
     return " || ".join(
-        f"({_value('object', annotation)}) != ({_value('oldObject', annotation)})" for annotation in review.CHECKED
+        f"({_value('object', annotation)}) != ({_value('oldObject', annotation)})" for annotation in decision.REVIEWED
     )
 
 
 def bound_by_others(namespace: str) -> str:
-    """CEL: whether a binding that isn't the scheduler's brings one of the platform's annotations, which the API server
-    copies to the pod. `namespace` is unigpu's own."""
-    known = ", ".join(f"'{annotation}'" for annotation in review.CHECKED)
+    """Return the CEL condition: a binding, not the scheduler's, brings one of the platform's annotations, which the API
+    server copies to the pod. `namespace` is unigpu's own."""
+    known = ", ".join(f"'{annotation}'" for annotation in decision.REVIEWED)
     scheduler = f"system:serviceaccount:{namespace}:{names.ACCOUNT_SCHEDULER}"
     brings = f"has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}])"
     return f"{brings} && request.userInfo.username != '{scheduler}'"
 
 
 def applied_again() -> str:
-    """CEL: whether an update of a translated pod brings back what the translation replaced."""
+    """Return the CEL condition: an update of a translated pod restores fields that the translation replaced."""
     listed = ", ".join(f"'{resource}'" for resource in sorted(reapply.VENDORS))
     asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
     returns = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
@@ -56,7 +55,7 @@ def applied_again() -> str:
 
 
 def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration, without caBundle."""
+    """Return the MutatingWebhookConfiguration and the ValidatingWebhookConfiguration, without caBundle."""
     mutating = _webhook(settings, "translate", "/mutate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu())
     again = _webhook(settings, "reapply", "/mutate", ["UPDATE"], ["pods"], "is-applied-again", applied_again())
     for webhook in (mutating, again):

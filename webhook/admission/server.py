@@ -1,4 +1,4 @@
-"""The two listeners: reviews over TLS, and health and metrics in the clear."""
+"""The two HTTP applications: reviews over TLS; health and metrics over plain HTTP."""
 
 import asyncio
 import logging
@@ -16,14 +16,14 @@ from webhook.translation.options import Options
 
 log = logging.getLogger(__name__)
 READ_SECONDS = 10.0
-"""A client that takes longer to send its review is let go; the API server's own limit is 10 s at most by default."""
+"""Longest time for receiving a review. The API server itself waits for an answer for 10 s by default."""
 _LEVELS = {"untouched": logging.DEBUG}
 
 
 class Reviews:
-    """Answers reviews. `options` gives those of a namespace; `draining` makes it ask clients to go elsewhere.
+    """Answers reviews. `options` returns those of a namespace; while `draining`, it closes each connection.
 
-    Without `neighbours` nobody can tell what a GPU has free, so raises of limits are refused.
+    Without `node_usage` the free capacity of a GPU isn't known, so raises of limits are refused.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Reviews:
         if not verdict.needs_node:
             return self._noted(asked, verdict, self._node_usage)
         try:
-            async with self._node_usage.of(verdict.needs_node) as books:
-                verdict = review.review_validation(asked, options, self._trusted_writers, books)
+            async with self._node_usage.of(verdict.needs_node) as ledger:
+                verdict = review.review_validation(asked, options, self._trusted_writers, ledger)
                 return self._noted(asked, verdict, self._node_usage)
         except errors.Unavailable as error:
             return review.unanswered(asked, str(error))
@@ -101,7 +101,7 @@ class Reviews:
             return self._malformed(path, 400, str(error))
         content = admission_review.write(verdict.answer)
         seconds = time.perf_counter() - began
-        # The API server needn't wait for that: the answer is on its way when the loop comes to it.
+        # Later, so that the API server gets its answer first.
         asyncio.get_running_loop().call_soon(self._note, path, asked, verdict, seconds)
         return web.Response(body=content, content_type="application/json")
 
@@ -114,14 +114,14 @@ class Reviews:
             _LEVELS.get(verdict.outcome, logging.INFO),
             path=path,
             outcome=verdict.outcome,
-            namespace=asked.namespace,
-            pod=_name(asked),
+            pod="/".join(filter(None, (asked.namespace, _name(asked)))),
+            pod_uid=_uid(asked),
             operation=asked.operation,
             user=asked.user,
             dialects=list(verdict.dialects),
             reason=verdict.reason,
             dry_run=asked.dry_run,
-            uid=asked.uid,
+            review=asked.uid,
             milliseconds=round(seconds * 1000, 3),
         )
 
@@ -132,7 +132,7 @@ class Reviews:
 
 
 def health(unready: Callable[[], str | None], metrics: Metrics) -> web.Application:
-    """/healthz, /readyz (503 and the reason where a review would not be answered) and /metrics."""
+    """Serve /healthz, /readyz (503 and the reason while reviews can't be answered) and /metrics."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -153,6 +153,15 @@ def health(unready: Callable[[], str | None], metrics: Metrics) -> web.Applicati
 
 
 def _name(asked: admission_review.Review) -> str:
-    """Pods of controllers have no name yet when they are created."""
+    """The pod's name; pods of controllers have none yet when they are created."""
     metadata = asked.document.get("metadata") or {}
     return asked.name or (str(metadata.get("generateName", "")) + "…" if isinstance(metadata, dict) else "")
+
+
+def _uid(asked: admission_review.Review) -> str:
+    """The pod's UID; empty while it is being created."""
+    for document in (asked.document, asked.old):
+        metadata = document.get("metadata")
+        if isinstance(metadata, dict) and metadata.get("uid"):
+            return str(metadata["uid"])
+    return ""

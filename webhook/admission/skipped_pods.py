@@ -1,4 +1,4 @@
-"""Finds pods that came in while no webhook answered, and reports them: such a pod has no limits, or never starts."""
+"""Find pods that were created while no webhook answered, and report them: such a pod has no limits, or never starts."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from kubernetes_asyncio import client
 
 from unigpu import errors, logs, names
 from webhook import watching
-from webhook.translation import pods, translate
+from webhook.translation import pod_reading, pods
 from webhook.translation.options import Options
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,11 @@ class Skipped:
     name: str
     uid: str
     fields: tuple[str, ...]
-    """By which it asks."""
+    """The fields by which it asks."""
 
 
 def evaluate(document: Mapping[str, Any], options: Options) -> Skipped | None:
-    """Whether the pod slipped past admission. Pure."""
+    """Return the pod if it asks for GPUs and admission never saw it. Pure."""
     try:
         pod = pods.read(document)
     except errors.Malformed:
@@ -40,11 +40,10 @@ def evaluate(document: Mapping[str, Any], options: Options) -> Skipped | None:
     if names.ANNOTATION_REQUEST in pod.annotations:
         return None
     fields = [
-        name
-        for container in pod.containers
-        for dialect in translate.matching_dialects(pod, container, options)
-        for name in (*dialect.resources, *dialect.annotations)
-        if name in container.limits or name in container.requests or name in pod.annotations
+        field
+        for container in pod_reading.read(pod, options).asking
+        for dialect in container.dialects
+        for field in container.fields(dialect)
     ]
     if not fields:
         return None
@@ -53,26 +52,26 @@ def evaluate(document: Mapping[str, Any], options: Options) -> Skipped | None:
 
 
 class SkippedPods:
-    """Searches all pods now and then."""
+    """Searches all pods at intervals."""
 
     def __init__(
         self, api: client.ApiClient, options: Callable[[str], Options], excluded: Sequence[str], reporter: str
     ) -> None:
         self._api, self._options, self._excluded, self._reporter = api, options, frozenset(excluded), reporter
         self.found = 0
-        """Pods of the last search."""
+        """Number found by the last search."""
 
     async def run(self, seconds: float) -> None:
-        """Search for ever, every `seconds`; at once after the start, when a webhook was down."""
+        """Search at once and then every `seconds`; never returns."""
         while True:
             try:
                 await self.search()
             except errors.Unavailable as error:
-                logs.event(log, "pods not searched", logging.WARNING, error=error)
+                logs.event(log, "search for skipped pods failed", logging.WARNING, error=error)
             await asyncio.sleep(seconds)
 
     async def search(self) -> int:
-        """Search once and report; the number found.
+        """Search once, report, and return the number found.
 
         Raises Unavailable where the API server doesn't answer.
         """
@@ -95,10 +94,15 @@ class SkippedPods:
                 await asyncio.sleep(0)  # reviews come first
 
     async def _report(self, skipped: Skipped) -> None:
-        """An event on the pod, once: its name is the pod's UID, so that replicas and later searches don't repeat it."""
+        """Write one event on the pod. Its name is the pod's UID, so that no replica repeats it."""
         fields = ", ".join(skipped.fields)
         logs.event(
-            log, "pod skipped admission", logging.WARNING, namespace=skipped.namespace, pod=skipped.name, fields=fields
+            log,
+            "pod skipped admission",
+            logging.WARNING,
+            pod=f"{skipped.namespace}/{skipped.name}",
+            pod_uid=skipped.uid,
+            fields=fields,
         )
         now = datetime.now(UTC)
         body = client.CoreV1Event(
@@ -108,8 +112,8 @@ class SkippedPods:
             ),
             type="Warning",
             reason=REASON,
-            message=f"{fields}: admitted while no unigpu webhook answered, so it has no share of a GPU and no limits. "
-            "Delete the pod and create it again.",
+            message=f"{fields}: the pod was created while no unigpu webhook answered, so it has no share of a GPU and "
+            "no limits; accepted: the same pod, deleted and created again",
             source=client.V1EventSource(component="unigpu-webhook"),
             reporting_component="unigpu-webhook",
             reporting_instance=self._reporter,

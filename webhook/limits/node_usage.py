@@ -1,8 +1,8 @@
-"""Who else is on a node's GPUs: asked of the API server when a raise of limits has to be checked, and not before.
+"""The usage of one node's GPUs, read from the API server when a raise of limits has to be checked.
 
-A change that was let pass is remembered until the API server shows it, some seconds at most: two raises that come at
-the same moment can't get the same room twice. What another replica lets pass at that moment isn't known here; the node
-agent, which puts raises in force one after another, is the last to check.
+An allowed change is remembered until the API server shows it, for some seconds at most, so that two raises at the same
+moment can't get the same capacity. A change that another replica allows at that moment isn't known here; the node agent
+puts raises in force one after another and checks last.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from webhook.limits.limit_change import AcceptedChange
 from webhook.watching import Item
 
 SECONDS = 3.0
-"""For its turn and the answers: the API server waits 5 s for the whole review."""
+"""For waiting and reading together: the API server waits 5 s for the whole review."""
 HOLD_SECONDS = 10.0
-"""How long a change that was let pass counts although the API server doesn't show it: it may have been refused after
-all, by another webhook or for a conflict."""
+"""How long an allowed change counts although the API server doesn't show it: another webhook or a conflict may have
+stopped it."""
 _RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
 
 
 class NodeUsage:
-    """Books of one node, as of now. A node's raises are checked one after another."""
+    """Reads the current usage of a node. Raises on one node are checked one after another."""
 
     def __init__(
         self, api: client.ApiClient, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
@@ -39,7 +39,7 @@ class NodeUsage:
 
     @contextlib.asynccontextmanager
     async def of(self, node: str) -> AsyncIterator[CapacityLedger]:
-        """The node's GPUs and what its pods take; nobody else gets this node's until the block is left.
+        """Read the node's GPUs and its pods' shares, and hold other raises on this node until the block is left.
 
         Raises Unavailable where the API server doesn't answer in time.
         """
@@ -55,7 +55,7 @@ class NodeUsage:
             yield found
 
     def remember(self, change: AcceptedChange) -> None:
-        """Remember a change of a pod's limits, instead of an earlier one."""
+        """Remember an allowed change of a pod's limits, in place of an earlier one."""
         self._accepted[change.uid] = (self._clock() + HOLD_SECONDS, change)
 
     async def _read(self, node: str) -> CapacityLedger:

@@ -1,110 +1,121 @@
-"""Whether a pod that brings the annotation `unigpu.dev/request` with it could have got it from us.
+"""Check the annotation `unigpu.dev/request` of a pod that brings it along.
 
-Such a pod is one that was translated before: offline, or by us and then seen again. Its annotation is taken over only
-if it says exactly what the pod's limits, variables and annotations say, so that nobody gains by writing it himself.
+Such a pod was translated before: offline, or at admission and then copied. The annotation is accepted only if it says
+exactly what the pod's limits, variables and other annotations say, so that no author gains by writing it by hand.
 """
+
+from collections.abc import Iterator
 
 from unigpu import errors, names, quantities, requests
 from unigpu.findings import Problem
-from unigpu.requests import ComputePolicy, Request
+from unigpu.requests import ComputePolicy, PodRequest, Request
 from unigpu.units import MAX_MEMORY
-from webhook.translation import dialects, isolation, mutate, namespaces, preferences, translate
+from webhook.translation import dialects, mutate, namespaces, preferences
 from webhook.translation.container_reader import MAX_GPUS
-from webhook.translation.options import Options
-from webhook.translation.pods import Container, Pod
+from webhook.translation.pod_reading import ContainerReading, PodReading
 from webhook.translation.translate import Translation
 
-ACCEPTED = "no such annotation: unigpu writes it from the container's limits"
+FIELD = f"annotation {names.ANNOTATION_REQUEST}"
+ACCEPTED = "no such annotation: unigpu derives it from the container's limits"
 
 
-def check(pod: Pod, options: Options) -> Translation:
-    """The translation that the pod carries, or the problems with it."""
-    text = pod.annotations[names.ANNOTATION_REQUEST]
+def check(reading: PodReading) -> Translation:
+    """Return the translation that the pod brings along, or the problems with it."""
+    text = reading.pod.annotations[names.ANNOTATION_REQUEST]
     try:
         request = requests.load(text)
     except errors.Malformed as error:
-        return Translation(problems=(_forged(text, str(error)),))
+        return Translation(problems=(_whole(text, str(error)),))
     if requests.dump(request) != text:
-        return Translation(problems=(_forged(text, "not as unigpu writes it"),))
-    problems = translate.pod_level(pod) + translate.placing(pod, options)
-    by_name = {container.name: container for container in pod.containers}
-    problems += [
-        _forged(text, f"names container {name}, which the pod doesn't have")
-        for name in request.containers
-        if name not in by_name
-    ]
-    if not request.containers:
-        problems.append(_forged(text, "names no container"))
-    for container in pod.containers:
-        problems += _container(pod, container, request.containers.get(container.name), options)
-    if not problems and preferences.read(pod, request.containers.values()).preferences != request.preferences:
-        problems.append(_forged(text, "its preferences aren't those of the pod's other annotations"))
-    dialect_names = tuple(sorted({wish.dialect for wish in request.containers.values()}))
+        return Translation(problems=(_whole(text, "is not in the form in which unigpu writes it"),))
+    problems = [*reading.problems, *reading.placement_problems, *_containers(reading, request, text)]
+    if not problems and _preferences(reading, request) != request.preferences:
+        problems.append(_whole(text, "its preferences differ from the pod's other annotations"))
+    spoken = tuple(sorted({granted.dialect for granted in request.containers.values()}))
     if problems:
-        return Translation(problems=tuple(problems), dialects=dialect_names)
-    return Translation(request, dialects=dialect_names)
+        return Translation(problems=tuple(problems), dialects=spoken)
+    return Translation(request, dialects=spoken)
 
 
-def _container(pod: Pod, container: Container, wish: Request | None, options: Options) -> list[Problem]:
-    matching = translate.matching_dialects(pod, container, options)
-    if wish is None:
-        return [
-            _problem(container, resource, "not in the annotation that the pod brings", ACCEPTED)
-            for dialect in matching
-            for resource in dialect.resources
-            if resource in container.limits or resource in container.requests
-        ]
-    problems = [
-        _problem(container, resource, "still there beside the translation that the pod brings", ACCEPTED)
-        for dialect in matching
-        if dialect.name != "unigpu"
-        for resource in dialect.resources
-        if resource in container.limits or resource in container.requests
-    ]
-    if (odd := _odd(wish)) is not None:
-        return [*problems, _untrue(container, odd)]
-    problems += namespaces.problems(container.name, wish, options.rules)
-    switches = isolation.decide(container, opting_out=options.opting_out)
-    problems += switches.problems
-    if wish.isolated != switches.isolated:
-        problems.append(_untrue(container, "isolated isn't what the container's variables say"))
-    if wish.role is not container.role or container.ephemeral:
-        problems.append(_untrue(container, f"role is {wish.role}, and the container's is {container.role}"))
-    wanted = mutate.unified(wish)
-    for kind, present in (("limits", container.limits), ("requests", container.requests)):
-        if kind == "requests" and not any(name in present for name in names.UNIFIED_RESOURCES):
+def _preferences(reading: PodReading, request: PodRequest) -> requests.Preferences:
+    return preferences.read(reading.pod, request.containers.values()).preferences
+
+
+def _containers(reading: PodReading, request: PodRequest, text: str) -> Iterator[Problem]:
+    present = {container.container.name for container in reading.containers}
+    for name in request.containers:
+        if name not in present:
+            yield _whole(text, f"names container {name}, which the pod doesn't have")
+    if not request.containers:
+        yield _whole(text, "names no container")
+    for container in reading.containers:
+        brought = request.containers.get(container.container.name)
+        if brought is None:
+            yield from _untranslated(container, "is not in the annotation that the pod brings along")
+        else:
+            yield from _brought(container, brought)
+
+
+def _brought(container: ContainerReading, brought: Request) -> Iterator[Problem]:
+    """Where the container's entry in the annotation differs from the container."""
+    yield from _untranslated(container, "is in the pod together with its translation", unified=False)
+    if (impossible := _impossible(brought)) is not None:
+        yield _entry(container, impossible)
+        return
+    yield from namespaces.problems(container.container.name, brought, container.options.rules)
+    yield from container.isolation.problems
+    if brought.isolated != container.isolation.isolated:
+        yield _entry(container, "isolated differs from the container's variables")
+    if brought.role is not container.container.role or container.container.ephemeral:
+        yield _entry(container, f"role is {brought.role}, but the container's is {container.container.role}")
+    yield from _amounts(container, mutate.unified(brought))
+
+
+def _untranslated(container: ContainerReading, why: str, *, unified: bool = True) -> Iterator[Problem]:
+    for dialect in container.dialects:
+        if unified or dialect.resources != names.UNIFIED_RESOURCES:
+            for resource in dialect.resources:
+                if container.container.has(resource):
+                    yield _resource(container, resource, why)
+
+
+def _amounts(container: ContainerReading, wanted: dict[str, str]) -> Iterator[Problem]:
+    for kind in (container.container.limits, container.container.requests):
+        if kind is container.container.requests and kind.keys().isdisjoint(names.UNIFIED_RESOURCES):
             continue
-        for name in names.UNIFIED_RESOURCES:
-            if not quantities.same(present.get(name, "0"), wanted.get(name, "0")):
-                problems.append(_problem(container, name, f"the annotation says {wanted.get(name, '0')}", ACCEPTED))
-    return problems
+        for resource in names.UNIFIED_RESOURCES:
+            said = wanted.get(resource, "0")
+            if not quantities.same(kind.get(resource, "0"), said):
+                yield _resource(container, resource, f"differs from {names.ANNOTATION_REQUEST}, which says {said}")
 
 
-def _odd(wish: Request) -> str | None:
-    """What no dialect would have made."""
-    if wish.dialect not in dialects.BY_NAME:
-        return f"there is no dialect {wish.dialect!r}"
-    if bool(wish.memory) + bool(wish.memory_percent) + wish.whole > 1 or (wish.whole and (wish.cores or wish.ceiling)):
-        return "the share is said in more than one way"
-    if not (wish.memory or wish.memory_percent or wish.whole or wish.cores):
+def _impossible(brought: Request) -> str | None:
+    """Why no dialect could have produced the request; None: one could."""
+    if brought.dialect not in dialects.BY_NAME:
+        return f"there is no dialect {brought.dialect!r}"
+    if bool(brought.memory) + bool(brought.memory_percent) + brought.whole > 1:
+        return "it gives the share in more than one way"
+    if brought.whole and (brought.cores or brought.ceiling):
+        return "it gives the share in more than one way"
+    if not (brought.memory or brought.memory_percent or brought.whole or brought.cores):
         return "it limits nothing"
-    if wish.gpus > MAX_GPUS or wish.memory > MAX_MEMORY or max(wish.memory_percent, wish.cores, wish.ceiling) > 100:
+    percentages = (brought.memory_percent, brought.cores, brought.ceiling)
+    if brought.gpus > MAX_GPUS or brought.memory > MAX_MEMORY or max(percentages) > 100:
         return "a number is larger than any GPU has"
-    if wish.priority > 1:
+    if brought.priority > 1:
         return "priority is neither 0 nor 1"
-    if (wish.policy is ComputePolicy.SOFT) != (wish.ceiling > wish.cores):
-        return "policy soft, and a ceiling above the core share, go together"
+    if (brought.policy is ComputePolicy.SOFT) != (brought.ceiling > brought.cores):
+        return "a soft policy and a ceiling above the core share require each other"
     return None
 
 
-def _forged(value: str, why: str) -> Problem:
-    return Problem("", f"annotation {names.ANNOTATION_REQUEST}", value, why, ACCEPTED)
+def _whole(value: str, why: str) -> Problem:
+    return Problem("", FIELD, value, why, ACCEPTED)
 
 
-def _untrue(container: Container, why: str) -> Problem:
-    return Problem(container.name, f"annotation {names.ANNOTATION_REQUEST}", "its entry", why, ACCEPTED)
+def _entry(container: ContainerReading, why: str) -> Problem:
+    return Problem(container.container.name, FIELD, "its entry", why, ACCEPTED)
 
 
-def _problem(container: Container, resource: str, why: str, accepted: str) -> Problem:
-    value = container.limits.get(resource, container.requests.get(resource, ""))
-    return Problem(container.name, resource, value, why, accepted)
+def _resource(container: ContainerReading, resource: str, why: str) -> Problem:
+    return Problem(container.container.name, resource, container.container.value(resource), why, ACCEPTED)

@@ -1,4 +1,4 @@
-"""What a dialect is: names that a vendor gave to things, and how to read them."""
+"""A dialect: the names that one vendor gave to GPUs, memory and cores, and how to read them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,21 +19,20 @@ class Dialect:
     title: str
     """For people."""
     resources: tuple[str, ...]
-    """Every resource that belongs to it: replaced by the unified ones."""
+    """Every resource that belongs to it; translation replaces them by the unified ones."""
     read: Callable[[ContainerReader], Request | None]
-    """The container's request. None: it has problems, which are on the reader. The caller fills in `role`, `dialect`,
-    `original_fields` and `isolated`."""
+    """Return the container's request, or None where it has problems, which the reader then holds. The caller fills in
+    `role`, `dialect`, `original_fields` and `isolated`."""
     annotations: tuple[str, ...] = ()
     """Pod annotations that ask for GPUs without any resource."""
     ignored: Callable[[Pod, Container, Options], bool] = lambda pod, container, options: False
-    """Whether the dialect leaves this container alone although its resources are there."""
+    """Return whether the dialect leaves this container alone although its resources are there."""
     targeted: Callable[[Pod, Container], bool] = lambda pod, container: False
-    """Whether the container is asked for by annotation."""
+    """Return whether the pod's annotations ask for GPUs for this container."""
 
     def matches(self, pod: Pod, container: Container, options: Options) -> bool:
-        """Whether the container is written in this dialect. Resources that are all 0 ask for nothing."""
-        named = [name for name in self.resources if name in container.limits or name in container.requests]
-        wanted = any(not _zero(container.limits.get(name, container.requests.get(name, ""))) for name in named)
+        """Return whether the container is written in this dialect. Resources that are all 0 ask for nothing."""
+        wanted = any(not _zero(container.value(name)) for name in self.resources if container.has(name))
         return (wanted or self.targeted(pod, container)) and not self.ignored(pod, container, options)
 
 

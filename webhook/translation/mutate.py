@@ -1,4 +1,4 @@
-"""A translated pod → the JSON patch that makes it so. Only what is ours is touched, by construction."""
+"""Build the JSON patch for a translated pod. By construction it touches only unigpu's and the dialect's fields."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ Patch = list[dict[str, Any]]
 
 
 def patch(document: Mapping[str, Any], pod: Pod, request: PodRequest, options: Options) -> Patch:
-    """Operations that put the request into the pod's resources and annotation, and name our scheduler.
+    """Return operations that put the request into the pod's resources and annotation, and name unigpu's scheduler.
 
     `document` is the pod that `pod` was read from. Operations that would change nothing are left out.
     """
     operations: Patch = []
     for container in pod.containers:
-        if (wish := request.containers.get(container.name)) is not None:
-            operations += resources(document["spec"][container.place][container.index], container, wish)
+        if (granted := request.containers.get(container.name)) is not None:
+            operations += resources(document["spec"][container.place][container.index], container, granted)
     metadata = document.get("metadata")
     text = requests.dump(request)
     if not metadata:
@@ -39,14 +39,14 @@ def patch(document: Mapping[str, Any], pod: Pod, request: PodRequest, options: O
 
 
 def scheduler(pod: Pod, options: Options) -> Patch:
-    """The operation that hands the pod to our scheduler, if it isn't already."""
+    """Return the operation that hands the pod to unigpu's scheduler; none where it already is."""
     if pod.scheduler == options.scheduler:
         return []
     return [{"op": "add", "path": "/spec/schedulerName", "value": options.scheduler}]
 
 
 def unified(request: Request) -> dict[str, str]:
-    """The container's limits in the unified form. Memory that depends on the GPU is left out, and so is 0."""
+    """Return the container's limits in the unified form, without amounts that are 0 or depend on the GPU chosen."""
     amounts = {
         names.RESOURCE_VGPU: request.gpus,
         names.RESOURCE_MEMORY: request.total_memory,
@@ -56,7 +56,7 @@ def unified(request: Request) -> dict[str, str]:
 
 
 def resources(document: Mapping[str, Any], container: Container, request: Request) -> Iterator[dict[str, Any]]:
-    """Operations that replace the dialect's resources of one container, which `document` is, by the unified ones."""
+    """Yield operations that replace the dialect's resources of the container `document` by the unified ones."""
     base = ("spec", container.place, str(container.index), "resources")
     wanted = unified(request)
     given = document.get("resources")
@@ -78,5 +78,5 @@ def resources(document: Mapping[str, Any], container: Container, request: Reques
 
 @functools.lru_cache(maxsize=4096)
 def _pointer(*parts: str) -> str:
-    """RFC 6901. Few different ones are ever needed: names are known, and places are small numbers."""
+    """Join an RFC 6901 pointer. Few different ones occur: the names are known, and the indices small."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)

@@ -1,4 +1,4 @@
-"""What a namespace's annotations say about the containers in it: defaults, largest shares, isolation. Pure."""
+"""A namespace's rules for the containers in it, from its annotations: defaults, maxima, isolation. Pure."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,12 +8,13 @@ from unigpu.findings import Problem
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
 from webhook.translation.options import Options, Rules
+from webhook.translation.remarks import remark
 
 _ISOLATION = {"required": False, "optional": True}
 
 
 def apply(options: Options, annotations: Mapping[str, str]) -> Options:
-    """The options for pods of a namespace with these annotations."""
+    """Return the options for pods of a namespace with these annotations."""
     warnings: list[str] = []
 
     def number(annotation: str, read: Callable[[str], int], accepted: str, high: int | None = None) -> int:
@@ -25,9 +26,7 @@ def apply(options: Options, annotations: Mapping[str, str]) -> Options:
         except ValueError:
             value = 0
         if value < 1 or (high is not None and value > high):
-            warnings.append(
-                f"the namespace's annotation {annotation} = {text[:40]!r} has no effect; it takes {accepted}"
-            )
+            warnings.append(remark("namespace", f"annotation {annotation}", text, "has no effect", accepted))
             return 0
         return value
 
@@ -45,8 +44,9 @@ def apply(options: Options, annotations: Mapping[str, str]) -> Options:
     isolation = annotations.get(names.ANNOTATION_ISOLATION)
     opting_out = options.opting_out if isolation is None else _ISOLATION.get(isolation)
     if opting_out is None:
-        said = f"{names.ANNOTATION_ISOLATION} = {str(isolation)[:40]!r}"
-        warnings.append(f"the namespace's annotation {said} is neither required nor optional; taken as required")
+        why = "is not known and counts as required"
+        field = f"annotation {names.ANNOTATION_ISOLATION}"
+        warnings.append(remark("namespace", field, isolation or "", why, "required or optional"))
     return dataclasses.replace(
         options,
         rules=dataclasses.replace(rules, warnings=tuple(warnings)),
@@ -54,9 +54,9 @@ def apply(options: Options, annotations: Mapping[str, str]) -> Options:
     )
 
 
-def with_defaults(request: Request, rules: Rules, *, bare: bool) -> Request:
-    """The request with what the namespace gives to containers that don't say; `bare` names a number of GPUs only."""
-    if bare and rules.default_memory:
+def with_defaults(request: Request, rules: Rules, *, count_only: bool) -> Request:
+    """Return the request with the namespace's defaults; `count_only`: it names a number of GPUs and no more."""
+    if count_only and rules.default_memory:
         cores = rules.default_cores
         request = dataclasses.replace(
             request,
@@ -71,27 +71,27 @@ def with_defaults(request: Request, rules: Rules, *, bare: bool) -> Request:
 
 
 def problems(container: str, request: Request, rules: Rules) -> list[Problem]:
-    """Where the request is larger than the namespace allows."""
+    """Return where the request is larger than the namespace allows."""
     found = []
 
-    def refuse(field: str, value: str, why: str, accepted: str) -> None:
-        found.append(Problem(container, field, value, f"{why} in this namespace", accepted))
+    def refuse(field: str, value: str, accepted: str) -> None:
+        found.append(Problem(container, field, value, "exceeds this namespace's maximum", accepted))
 
     if rules.max_gpus and request.gpus > rules.max_gpus:
-        refuse("GPUs", str(request.gpus), "more than a container may have", f"up to {rules.max_gpus}")
+        refuse("GPUs", str(request.gpus), f"up to {rules.max_gpus}")
     if rules.max_memory and (not request.memory or request.memory > rules.max_memory):
         shown = f"{request.memory} MiB" if request.memory else _memory(request)
-        refuse("memory", shown, "more than a container may have", f"up to {rules.max_memory} MiB on each GPU")
+        refuse("memory", shown, f"up to {rules.max_memory} MiB on each GPU")
     if rules.max_cores:
         throttled = request.policy is not ComputePolicy.UNLIMITED
         cores = 100 if request.whole else request.cores * throttled
         if not cores or cores > rules.max_cores:
-            shown = f"{cores} %" if cores else "without limit"
-            refuse("cores", shown, "more than a container may have", f"up to {rules.max_cores} % of each GPU")
+            shown = f"{cores} %" if cores else "unlimited"
+            refuse("cores", shown, f"up to {rules.max_cores} % of each GPU")
     return found
 
 
 def _memory(request: Request) -> str:
     if request.whole:
         return "a whole GPU"
-    return f"{request.memory_percent} % of a GPU" if request.memory_percent else "without limit"
+    return f"{request.memory_percent} % of a GPU" if request.memory_percent else "unlimited"

@@ -1,4 +1,4 @@
-"""What the platform's owner chose about how pods are read."""
+"""The platform owner's choices about how pods are read."""
 
 import enum
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class AliyunUnit(enum.StrEnum):
 
 
 class BareGpu(enum.StrEnum):
-    """What `nvidia.com/gpu` means in a container that names neither memory nor cores."""
+    """Meaning of `nvidia.com/gpu` in a container that names neither memory nor cores."""
 
     WHOLE = "whole"
-    """Whole GPUs of unigpu's."""
+    """Whole GPUs, allocated by unigpu."""
     LEAVE = "leave"
-    """Nothing of ours: NVIDIA's own device plugin serves the pod."""
+    """The pod is left to NVIDIA's own device plugin."""
 
 
 VENDORS_SCHEDULERS = frozenset(
@@ -42,12 +42,12 @@ VENDORS_SCHEDULERS = frozenset(
         "volcano",
     }
 )
-"""Values of schedulerName that say no more than "whoever places GPUs": such a pod is handed to our scheduler."""
+"""Values of schedulerName that stand for a vendor's GPU scheduler: unigpu's scheduler takes such pods over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a namespace's owner set for the containers in it; 0 means: nothing."""
+    """Rules of a namespace for the containers in it; 0 means: not set."""
 
     default_memory: MiB = MiB(0)
     default_cores: Percent = Percent(0)
@@ -55,7 +55,7 @@ class Rules:
     max_memory: MiB = MiB(0)
     max_cores: Percent = Percent(0)
     warnings: tuple[str, ...] = ()
-    """What was not understood, for everybody who makes pods there."""
+    """Warnings about rules that can't be understood, for every author of a pod there."""
 
 
 NO_RULES = Rules()
@@ -70,10 +70,10 @@ class Options:
     opting_out: bool = True
     """Whether a pod's author may switch isolation off."""
     scheduler: str = names.SCHEDULER_NAME
-    """schedulerName that pods with GPUs get."""
+    """The schedulerName that pods with GPUs get."""
     rules: Rules = NO_RULES
-    """Of the pod's namespace."""
+    """Rules of the pod's namespace."""
     largest_gpu: MiB = MiB(0)
-    """Memory of the largest GPU in the cluster; 0: not known."""
+    """Memory of the largest GPU in the cluster; 0: unknown."""
     schedulers: frozenset[str] = VENDORS_SCHEDULERS
-    """Values of schedulerName that are replaced; any other is refused, since nobody would choose a GPU."""
+    """Values of schedulerName that are replaced. Any other is refused, because that scheduler can't choose a GPU."""

@@ -1,4 +1,4 @@
-"""A pod as far as admission reads it, checked for types: what comes over the wire may be anything."""
+"""The parts of a pod that admission reads, checked for types: a request may hold anything."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,15 @@ class Container:
     limits: Mapping[str, str]
     requests: Mapping[str, str]
     env: Mapping[str, str | None]
-    """None: the value comes from elsewhere (valueFrom) and isn't known at admission. Of namesakes the last counts."""
+    """None: the value comes from elsewhere (valueFrom), unknown at admission. The last of several namesakes counts."""
+
+    def has(self, resource: str) -> bool:
+        """Whether the resource is in its limits or requests."""
+        return resource in self.limits or resource in self.requests
+
+    def value(self, resource: str) -> str:
+        """The resource's limit, else its request, as written; empty if absent."""
+        return self.limits.get(resource, self.requests.get(resource, ""))
 
     @property
     def ephemeral(self) -> bool:
@@ -33,7 +41,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What admission reads of a pod."""
+    """The parts of a pod that admission reads."""
 
     name: str
     labels: Mapping[str, str]
@@ -47,7 +55,7 @@ class Pod:
 
 
 def read(document: object) -> Pod:
-    """The pod in a parsed JSON or YAML document.
+    """Read the pod in a parsed JSON or YAML document.
 
     Raises Malformed, naming the place, where a part isn't of the type that the API has for it.
     """

@@ -1,10 +1,11 @@
-"""What a pod's annotations say about the choice of GPUs and nodes, whatever dialect its containers speak."""
+"""A pod's preferences among GPUs and nodes, from its annotations, whatever the dialects of its containers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from unigpu.requests import PlacementPolicy, Preferences, Request
 from webhook.translation.pods import Pod
+from webhook.translation.remarks import remark
 
 NODE_POLICY = "hami.io/node-scheduler-policy"
 GPU_POLICY = "hami.io/gpu-scheduler-policy"
@@ -25,20 +26,20 @@ _ANNOTATIONS = frozenset({*_POLICIES, *LISTS.values()})
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """The preferences, and what was not understood of them."""
+class PodPreferences:
+    """The preferences, and warnings about what was not understood."""
 
     preferences: Preferences
     warnings: tuple[str, ...] = ()
 
 
-_NONE = Wishes(Preferences())
-_BY_LINKS = Wishes(Preferences(gpu_policy=PlacementPolicy.TOPOLOGY))
-"""What pods say that say nothing, as nearly all do."""
+_NONE = PodPreferences(Preferences())
+_BY_LINKS = PodPreferences(Preferences(gpu_policy=PlacementPolicy.TOPOLOGY))
+"""The preferences of pods without such annotations, as nearly all are."""
 
 
-def read(pod: Pod, requests: Iterable[Request]) -> Wishes:
-    """The pod's preferences. Unless it says otherwise, several whole GPUs in one container are chosen by links."""
+def read(pod: Pod, requests: Iterable[Request]) -> PodPreferences:
+    """Return the pod's preferences. By default several whole GPUs of one container are chosen by their links."""
     if _ANNOTATIONS.isdisjoint(pod.annotations):
         return _BY_LINKS if any(request.whole and request.gpus > 1 for request in requests) else _NONE
     warnings: list[str] = []
@@ -47,9 +48,7 @@ def read(pod: Pod, requests: Iterable[Request]) -> Wishes:
         value = pod.annotations.get(annotation, "")
         policies[annotation] = PlacementPolicy(value) if value in known else None
         if value and value not in known:
-            warnings.append(
-                f"annotation {annotation} = {value[:80]!r} is not known ({', '.join(known)}) and has no effect"
-            )
+            warnings.append(remark("pod", f"annotation {annotation}", value, "has no effect", " or ".join(known)))
     gpu_policy = policies[GPU_POLICY]
     if gpu_policy is None and any(request.whole and request.gpus > 1 for request in requests):
         gpu_policy = PlacementPolicy.TOPOLOGY
@@ -57,4 +56,6 @@ def read(pod: Pod, requests: Iterable[Request]) -> Wishes:
         field: tuple(word for part in pod.annotations.get(annotation, "").split(",") if (word := part.strip()))
         for field, annotation in LISTS.items()
     }
-    return Wishes(Preferences(gpu_policy=gpu_policy, node_policy=policies[NODE_POLICY], **lists), tuple(warnings))
+    return PodPreferences(
+        Preferences(gpu_policy=gpu_policy, node_policy=policies[NODE_POLICY], **lists), tuple(warnings)
+    )

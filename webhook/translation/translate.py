@@ -1,23 +1,17 @@
-"""A pod in any mix of dialects → its request in the unified form, or every reason against it. Pure."""
+"""Translate a pod in any mix of dialects into the unified form, or give every reason against it. Pure."""
 
-import dataclasses
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from unigpu import names, quantities
 from unigpu.findings import Problem
 from unigpu.requests import PodRequest, Request
-from webhook.translation import dialects, isolation, namespaces, preferences
-from webhook.translation.container_reader import ContainerReader
-from webhook.translation.dialect import Dialect
-from webhook.translation.options import Options
-from webhook.translation.pods import Container, Pod
+from webhook.translation import preferences
+from webhook.translation.pod_reading import ContainerReading, Interpretation, PodReading
+from webhook.translation.remarks import remark
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """What a pod means."""
+    """A pod in the unified form."""
 
     request: PodRequest | None = None
     """None: it asks for no GPU, or is refused."""
@@ -25,134 +19,57 @@ class Translation:
     """Not empty: refused."""
     warnings: tuple[str, ...] = ()
     dialects: tuple[str, ...] = ()
-    """Names of the dialects that it matches, sorted."""
+    """Names of the pod's dialects, sorted."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    request: Request | None
-    problems: Sequence[Problem]
-    warnings: Sequence[str]
+@dataclass(slots=True)
+class _Findings:
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def translate(pod: Pod, options: Options) -> Translation:
-    """Read every container of a pod that nobody has translated yet."""
-    spoken = [(container, matching_dialects(pod, container, options)) for container in pod.containers]
-    dialect_names = tuple(sorted({dialect.name for _, matching in spoken for dialect in matching}))
-    warnings = [
-        f"container {container.name}: {text}"
-        for container, matching in spoken
-        if not matching
-        for text in isolation.useless(container)
-    ]
-    problems = pod_level(pod)
-    if not dialect_names:
-        return Translation(problems=tuple(problems), warnings=tuple(warnings))
-    problems += placing(pod, options)
-    warnings += options.rules.warnings
+def translate(reading: PodReading) -> Translation:
+    """Translate a pod that carries no request of unigpu's yet."""
+    found = _Findings(list(reading.problems))
+    for container in reading.containers:
+        if not container.dialects:
+            found.warnings += container.isolation.without_gpu
+    names = reading.dialect_names
+    if not names:
+        return Translation(problems=tuple(found.problems), warnings=tuple(found.warnings))
+    found.problems += reading.placement_problems
+    found.warnings += reading.options.rules.warnings
     requests: dict[str, Request] = {}
-    for container, matching in spoken:
-        if not matching:
-            continue
-        part = _container(pod, container, matching, options)
-        problems += part.problems
-        warnings += part.warnings
-        if part.request is not None:
-            requests[container.name] = part.request
-    wishes = preferences.read(pod, requests.values())
-    warnings += wishes.warnings
-    if problems:
-        return Translation(problems=tuple(problems), warnings=tuple(warnings), dialects=dialect_names)
-    return Translation(PodRequest(requests, wishes.preferences), (), tuple(warnings), dialect_names)
+    for container in reading.asking:
+        interpretation = _interpret(container)
+        found.problems += interpretation.problems
+        found.warnings += interpretation.warnings
+        if interpretation.request is not None:
+            requests[container.container.name] = interpretation.request
+    preferred = preferences.read(reading.pod, requests.values())
+    found.warnings += preferred.warnings
+    if found.problems:
+        return Translation(problems=tuple(found.problems), warnings=tuple(found.warnings), dialects=names)
+    return Translation(PodRequest(requests, preferred.preferences), (), tuple(found.warnings), names)
 
 
-def matching_dialects(pod: Pod, container: Container, options: Options) -> tuple[Dialect, ...]:
-    """The dialects in which the container asks for GPUs."""
-    known = dialects.OF_RESOURCE
-    candidates = {known[name].name: known[name] for name in (*container.limits, *container.requests) if name in known}
-    candidates |= {dialect.name: dialect for dialect in dialects.BY_ANNOTATION}
-    matching = [dialect for dialect in candidates.values() if dialect.matches(pod, container, options)]
-    return tuple(sorted(matching, key=dialects.ALL.index)) if len(matching) > 1 else tuple(matching)
+def _interpret(container: ContainerReading) -> Interpretation:
+    if len(container.dialects) > 1:
+        return Interpretation(None, {}, (_mixed(container),), ())
+    interpretation = container.interpret(container.dialects[0])
+    request, largest = interpretation.request, container.options.largest_gpu
+    if request is None or not request.memory > largest > 0:
+        return interpretation
+    where = f"container {container.container.name}"
+    too_large = remark(where, "memory", f"{request.memory} MiB", f"the largest GPU of this cluster has {largest} MiB")
+    return Interpretation(request, interpretation.original_fields, (), (*interpretation.warnings, too_large))
 
 
-def pod_level(pod: Pod) -> list[Problem]:
-    """Problems of the pod's own resources."""
-    return [
-        Problem(
-            "",
-            f"spec.resources.limits {resource}",
-            value,
-            "GPUs are asked for by container",
-            "it in a container's limits",
-        )
-        for resource, value in pod.limits.items()
-        if resource in dialects.OF_RESOURCE
-    ]
-
-
-def placing(pod: Pod, options: Options) -> list[Problem]:
-    """Problems that keep our scheduler from choosing GPUs for the pod, or the request from naming its containers."""
-    problems = []
-    ours = f"{options.scheduler}, or no schedulerName"
-    if pod.scheduler not in options.schedulers | {options.scheduler}:
-        why = "that scheduler would not choose a GPU"
-        problems.append(Problem("", "spec.schedulerName", pod.scheduler, why, ours))
-    if pod.node:
-        why = "the pod skips the scheduler, so nobody would choose a GPU"
-        problems.append(
-            Problem("", "spec.nodeName", pod.node, why, "no nodeName; a nodeSelector for kubernetes.io/hostname")
-        )
-    for name, count in Counter(container.name for container in pod.containers).items():
-        if count > 1:
-            problems.append(Problem(name, "name", name, f"{count} containers have it", "a name for each container"))
-    return problems
-
-
-def _container(pod: Pod, container: Container, matching: Sequence[Dialect], options: Options) -> _Part:
-    if len(matching) > 1:
-        titles = " and ".join(dialect.title for dialect in matching)
-        fields = [_first_field(dialect, pod, container) for dialect in matching]
-        why = f"one container speaks {titles}"
-        value = container.limits.get(fields[1], container.requests.get(fields[1], pod.annotations.get(fields[1], "")))
-        accepted = f"either {fields[0]} or {fields[1]}, with what belongs to it"
-        return _Part(None, [Problem(container.name, fields[1], value, why, accepted)], [])
-    dialect = matching[0]
-    reader = ContainerReader(pod, container, options)
-    _compare(reader, dialect)
-    request = dialect.read(reader)
-    switches = isolation.decide(container, opting_out=options.opting_out)
-    reader.problems += switches.problems
-    for text in switches.warnings:
-        reader.warn(text)
-    if reader.problems or request is None:
-        return _Part(None, reader.problems, reader.warnings)
-    request = namespaces.with_defaults(request, options.rules, bare=reader.bare)
-    reader.problems += namespaces.problems(container.name, request, options.rules)
-    if request.memory > options.largest_gpu > 0:
-        reader.warn(f"no GPU of this cluster has {request.memory} MiB; the largest has {options.largest_gpu}")
-    complete = dataclasses.replace(
-        request,
-        role=container.role,
-        dialect=dialect.name,
-        original_fields=reader.original_fields | switches.original_fields,
-        isolated=switches.isolated,
-    )
-    return _Part(complete, reader.problems, reader.warnings)
-
-
-def _compare(reader: ContainerReader, dialect: Dialect) -> None:
-    """Note where limits and requests aren't what the API server wants of them."""
-    container = reader.container
-    for resource in dialect.resources:
-        limit, request = container.limits.get(resource), container.requests.get(resource)
-        if container.ephemeral and reader.has(resource):
-            reader.refuse(resource, "an ephemeral container can't have resources", "a container of the pod that has it")
-        elif limit is None and request is not None:
-            reader.refuse(resource, "given under requests only", "the same under limits")
-        elif request is not None and limit is not None and not quantities.same(limit, request):
-            reader.refuse(resource, f"limit is {limit} and request {request}", "the same in both, or limits alone")
-
-
-def _first_field(dialect: Dialect, pod: Pod, container: Container) -> str:
-    named = (name for name in dialect.resources if name in container.limits or name in container.requests)
-    return next(named, next((name for name in dialect.annotations if name in pod.annotations), names.DOMAIN))
+def _mixed(container: ContainerReading) -> Problem:
+    """The problem of a container in two dialects."""
+    first, second = (container.fields(dialect)[0] for dialect in container.dialects[:2])
+    titles = " and ".join(dialect.title for dialect in container.dialects)
+    value = container.container.value(second) or container.pod.annotations.get(second, "")
+    why = f"the container mixes the dialects of {titles}"
+    accepted = f"either {first} or {second}, each with the fields of its own dialect"
+    return Problem(container.container.name, second, value, why, accepted)

@@ -66,8 +66,8 @@ async def test_a_raise_is_checked_against_the_pods_of_the_node(service: Service,
     refused = await change(caller, service.port, "mine", "8193")
     assert not refused["allowed"]
     assert refused["status"]["message"] == (
-        "container main: memory = 8193 MiB: GPU 0 (GPU-a) of node n has 8192 MiB free for it: 16384 MiB, less 8192 MiB "
-        "of others; accepted: up to 8192 MiB"
+        "container main: memory = 8193 MiB: GPU 0 (GPU-a) of node n has 8192 MiB free for this container "
+        "(others have 8192 of 16384 MiB); accepted: up to 8192 MiB"
     )
 
 
@@ -78,7 +78,7 @@ async def test_two_raises_at_once_do_not_get_the_same_room(service: Service, clu
     )
     assert sorted(answer["allowed"] for answer in answers) == [False, True]
     (refused,) = [answer for answer in answers if not answer["allowed"]]
-    assert "free for it" in refused["status"]["message"]
+    assert "free for this container" in refused["status"]["message"]
 
 
 async def test_what_was_only_tried_takes_nothing(service: Service, cluster: Any, caller: Any) -> None:
@@ -91,8 +91,7 @@ async def test_an_api_server_that_does_not_answer(service: Service, cluster: Any
     refused = await change(caller, service.port, "mine", "5Gi")
     assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
     assert refused["status"]["message"].startswith(
-        "annotation unigpu.dev/limits: a raise can't be checked against what the node's GPUs have free, try again: "
-        "listing /api/v1/"
+        "pod: annotation unigpu.dev/limits = memory=5Gi: a raise can't be checked against the node's GPUs now (listing"
     )
     assert (await change(caller, service.port, "mine", "1Gi"))["allowed"], "a lowering needs no look"
     cluster.available = True

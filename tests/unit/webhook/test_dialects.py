@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from unigpu.requests import ComputePolicy, PlacementPolicy, Request
-from webhook.translation import dialects, pods, translate
+from webhook.translation import dialects, pod_reading, pods, translate
 from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 MEM, CORE, COUNT = "aliyun.com/gpu-mem", "aliyun.com/gpu-core.percentage", "aliyun.com/gpu-count"
@@ -22,7 +22,7 @@ Make = Callable[..., dict[str, Any]]
 
 
 def read(document: dict[str, Any], options: Options | None = None) -> translate.Translation:
-    return translate.translate(pods.read(document), options or Options())
+    return translate.translate(pod_reading.read(pods.read(document), options or Options()))
 
 
 def only(translation: translate.Translation) -> dict[str, Any]:
@@ -231,19 +231,19 @@ def test_pods_that_ask_for_nothing_are_left_alone(pod: Make, fields: dict[str, A
 @pytest.mark.parametrize(
     ("fields", "extra", "part"),
     [
-        ({VCORE: 100, VMEM: 1}, {}, f"{VMEM} has no effect"),
+        ({VCORE: 100, VMEM: 1}, {}, f"{VMEM} = 1: has no effect"),
         ({VCORE: 50, VMEM: 1}, {"annotations": {VLIMIT: "20"}}, "below"),
         ({VCORE: 200}, {"annotations": {VLIMIT: "20"}}, "no effect on whole GPUs"),
-        ({GPU: 1, GMEM: 1, GPERCENT: 1}, {}, f"{GPERCENT} has no effect"),
-        ({GCORES: 30}, {}, "all of each GPU's memory"),
+        ({GPU: 1, GMEM: 1, GPERCENT: 1}, {}, f"{GPERCENT} = 1: has no effect"),
+        ({GCORES: 30}, {}, "all memory of each GPU"),
         ({GMEM: 1, GCORES: 30}, {"env": {"GPU_CORE_UTILIZATION_POLICY": "x"}}, "not known"),
         ({MEM: 1}, {"env": {"CGPU_DISABLE": "yes"}}, "not known"),
-        ({MEM: 1}, {"labels": {"ack.gpushare.placement": "x"}}, "not known"),
-        ({MEM: 1}, {"annotations": {"hami.io/gpu-scheduler-policy": "x"}}, "not known"),
+        ({MEM: 1}, {"labels": {"ack.gpushare.placement": "x"}}, "= x: has no effect"),
+        ({MEM: 1}, {"annotations": {"hami.io/gpu-scheduler-policy": "x"}}, "= x: has no effect"),
         ({"nvshare.com/gpu": 1}, {}, "doesn't limit memory"),
-        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 20}, {}, "isn't limited"),
+        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 20}, {}, "doesn't limit it"),
         ({}, {"annotations": {"gpu-fraction": "0.333"}}, "counts as 33 %"),
-        ({}, {"env": {"CGPU_DISABLE": "true"}}, "no effect without a request"),
+        ({}, {"env": {"CGPU_DISABLE": "true"}}, "has no effect without a request"),
     ],
     ids=str,
 )

@@ -101,7 +101,7 @@ def test_a_raise_asks_for_the_node_and_is_refused_until_it_was_looked_at() -> No
     assert verdict.needs_node == "n"
     status = verdict.answer["response"]["status"]
     assert (verdict.outcome, status["code"], status["reason"]) == ("refused", 503, "ServiceUnavailable")
-    assert "nobody looked at node n" in status["message"]
+    assert "node n wasn't read" in status["message"]
     allowed = update(make_pod(), text(6144), node(FULL_A))
     assert (allowed.outcome, allowed.needs_node) == ("limited", "")
     assert allowed.accepted is not None
@@ -144,10 +144,10 @@ def test_a_raise_beyond_what_is_free_names_gpu_free_and_asked() -> None:
     assert (verdict.outcome, verdict.answer["response"]["status"]["code"]) == ("refused", 422)
     assert verdict.reason == (
         "2 problems:\n"
-        "  container main: memory = 8192 MiB: GPU 0 (GPU-a) of node n has 6144 MiB free for it: 16384 MiB, less "
-        "10240 MiB of others; accepted: up to 6144 MiB\n"
-        "  container main: cores = 50 %: GPU 0 (GPU-a) of node n has 40 % of its compute free for it: 100 %, less "
-        "60 % of others; accepted: up to 40 %"
+        "  container main: memory = 8192 MiB: GPU 0 (GPU-a) of node n has 6144 MiB free for this container "
+        "(others have 10240 of 16384 MiB); accepted: up to 6144 MiB\n"
+        "  container main: cores = 50 %: GPU 0 (GPU-a) of node n has 40 % of its compute time free for this container "
+        "(others have 60 of 100 %); accepted: up to 40 %"
     )
 
 
@@ -163,7 +163,7 @@ def test_removing_limits_is_a_raise_where_others_have_the_room() -> None:
     pod = make_pod(limits=text("1Gi"), applied='{"main":{"memory":1024}}')
     full = make_pod({"x": Request(gpus=1, memory=MiB(15360))}, uid="other")
     refused = update(pod, None, node(pod, full))
-    assert "memory = 4096 MiB: GPU 0 (GPU-a) of node n has 1024 MiB free for it" in refused.reason
+    assert "memory = 4096 MiB: GPU 0 (GPU-a) of node n has 1024 MiB free for this container" in refused.reason
     assert update(pod, None, node(pod)).outcome == "limited"
 
 
@@ -177,11 +177,11 @@ def test_what_others_may_come_to_take_counts() -> None:
 def test_a_pods_own_containers_share_its_room() -> None:
     wishes = {"main": ASKED, "side": Request(gpus=1, memory=MiB(2048)), "early": Request(1, MiB(9), role=Role.INIT)}
     pod = make_pod(wishes)
-    assert "has 14336 MiB free for it" in update(pod, text(14337), node(pod)).reason
+    assert "has 14336 MiB free for this container" in update(pod, text(14337), node(pod)).reason
     assert update(pod, text(14336), node(pod)).outcome == "limited"
     assert update(pod, '{"early": {"memory": "16Gi"}}', node(pod)).outcome == "limited", "it runs before the others"
     both = update(pod, '{"main": {"memory": "10Gi"}, "side": {"memory": "10Gi"}}', node(pod))
-    assert both.reason.count("has 6144 MiB free for it") == 2
+    assert both.reason.count("has 6144 MiB free for this container") == 2
 
 
 @pytest.mark.parametrize(
@@ -222,12 +222,12 @@ def test_what_is_not_limited_can_not_be(asked: Request, said: str) -> None:
 @pytest.mark.parametrize(
     ("largest", "before", "after", "said"),
     [
-        ({"memory": "5Gi"}, None, text("6Gi"), "memory = 6144 MiB: more than a container may have in this namespace"),
+        ({"memory": "5Gi"}, None, text("6Gi"), "memory = 6144 MiB: exceeds this namespace's maximum"),
         ({"memory": "5Gi"}, None, text("5Gi"), ""),
         ({"memory": "2Gi"}, None, text("3Gi"), ""),
-        ({"memory": "2Gi"}, text("1Gi"), text("3Gi"), "memory = 3072 MiB: more than a container may have"),
-        ({"cores": "40"}, None, text(cores=50), "cores = 50 %: more than a container may have in this namespace"),
-        ({"cores": "40"}, None, text(policy="unlimited"), "cores = without limit: more than a container may have"),
+        ({"memory": "2Gi"}, text("1Gi"), text("3Gi"), "memory = 3072 MiB: exceeds this namespace's maximum"),
+        ({"cores": "40"}, None, text(cores=50), "cores = 50 %: exceeds this namespace's maximum"),
+        ({"cores": "40"}, None, text(policy="unlimited"), "cores = unlimited: exceeds"),
         ({"cores": "20"}, None, text(cores=25), ""),
         ({"cores": "40"}, None, text(ceiling=100), ""),
     ],
@@ -243,9 +243,9 @@ def test_what_the_namespace_may_use(largest: dict[str, str], before: str | None,
     [
         (text("1Gi", cores=10), ""),
         (text(policy="hard"), ""),
-        (text("5Gi"), "memory = 5120 MiB: the pod has no GPU yet"),
-        (text(cores=31), "cores = 31 %: the pod has no GPU yet"),
-        (text(ceiling=80), "ceiling = 80 %: the pod has no GPU yet"),
+        (text("5Gi"), "memory = 5120 MiB: exceeds the request"),
+        (text(cores=31), "cores = 31 %: exceeds the request"),
+        (text(ceiling=80), "ceiling = 80 %: exceeds the request"),
         (text(policy="unlimited"), "accepted: a ceiling of up to 30 %"),
     ],
 )
@@ -262,7 +262,9 @@ def test_memory_by_the_gpu_can_not_be_limited_before_the_gpu_is_known() -> None:
 def test_a_pod_that_has_ended_is_left_alone() -> None:
     verdict = update(make_pod(phase="Succeeded"), text("64Gi"))
     assert verdict.outcome == "limited"
-    assert verdict.answer["response"]["warnings"] == [limit_change.ENDED]
+    assert verdict.answer["response"]["warnings"] == [
+        'pod: annotation unigpu.dev/limits = {"main": {"memory": "64Gi"}}: has no effect, because the pod has ended'
+    ]
     assert update(make_pod(phase="Succeeded"), text("x")).outcome == "refused"
 
 
@@ -275,14 +277,14 @@ def test_a_gpu_that_is_gone_and_a_node_that_is_not_known() -> None:
     gone = Gpu(GpuUuid("GPU-z"), 0, 0, "X", MiB(16384))
     item = {"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: gpus.dump([gone])}}}
     verdict = update(make_pod(), text("5Gi"), limit_change.build_ledger("n", item, []))
-    assert "node n doesn't report GPU GPU-a any more; accepted: up to 4096 MiB" in verdict.reason
+    assert "node n no longer reports GPU GPU-a; accepted: up to 4096 MiB" in verdict.reason
     for unknown in (
         None,
         {"metadata": {"name": "n"}},
         {"metadata": {"annotations": {names.ANNOTATION_INVENTORY: "{"}}},
     ):
         verdict = update(make_pod(), text("5Gi"), limit_change.build_ledger("n", unknown, [FULL_A]))
-        assert "it isn't known which GPUs that node has" in verdict.reason
+        assert "the GPUs of node n aren't known" in verdict.reason
 
 
 def test_only_the_platform_says_what_is_in_force() -> None:
@@ -302,8 +304,12 @@ MEM = "aliyun.com/gpu-mem"
         ({MEM: 4}, text("1Gi"), ""),
         ({MEM: 4}, "memory=1Gi", ""),
         ({MEM: 4}, "", ""),
-        ({MEM: 4}, text("5Gi"), "memory = 5120 MiB: the pod has no GPU yet, so limits can only be narrower"),
-        ({MEM: 4}, text(cores=10), "cores = 10 %: the pod has no GPU yet"),
+        (
+            {MEM: 4},
+            text("5Gi"),
+            "memory = 5120 MiB: exceeds the request, and limits can only be lower until the pod has a GPU",
+        ),
+        ({MEM: 4}, text(cores=10), "cores = 10 %: exceeds the request"),
         ({MEM: 4, "aliyun.com/gpu-core.percentage": 30}, text(cores=10, ceiling=30), ""),
         ({MEM: 4}, text("x"), "'x' is not a Kubernetes quantity"),
         ({"nvidia.com/gpu": 1}, text(5), "the container has whole GPUs"),
@@ -325,7 +331,9 @@ def test_nobody_brings_along_what_is_in_force(pod: Any, admission: Any) -> None:
     document = pod({MEM: 4}, annotations={APPLIED: "{}"})
     for verdict in (admission.mutate(document), admission.validate(document)):
         assert verdict.outcome == "forged"
-        assert verdict.reason == f"annotation {APPLIED}: it is written by unigpu's node agent; leave it out"
+        assert verdict.reason == (
+            f"pod: annotation {APPLIED} = {{}}: only unigpu's node agent writes it; accepted: no such annotation"
+        )
 
 
 def test_a_manifest_applied_again_keeps_the_limits(pod: Any, admission: Any) -> None:
@@ -342,7 +350,7 @@ def test_a_share_that_is_not_throttled_is_more_than_any_share(pod: Any, admissio
     fields = {"nvidia.com/gpu": 1, "nvidia.com/gpumem": 100, "nvidia.com/gpucores": 5}
     rules = namespaces.apply(Options(), {names.ANNOTATION_MAX_CORES: "10"})
     document = pod(fields, env={"GPU_CORE_UTILIZATION_POLICY": "disable"})
-    assert "cores = without limit" in admission_with(rules).mutate(document).reason
+    assert "cores = unlimited" in admission_with(rules).mutate(document).reason
     assert ComputePolicy.UNLIMITED.value not in admission_with(rules).mutate(pod(fields)).reason
 
 

@@ -81,8 +81,8 @@ def test_defaults(pod: Make, admission_with: Any, fields: dict[str, Any], expect
         ({"max_memory": "1024"}, {MEM: 2}, "memory = 2048 MiB"),
         ({"max_memory": "1024"}, {GPU: 1}, "memory = a whole GPU"),
         ({"max_memory": "1024"}, {GPU: 1, "nvidia.com/gpumem-percentage": 5}, "memory = 5 % of a GPU"),
-        ({"max_memory": "1024"}, {"nvshare.com/gpu": 1}, "memory = without limit"),
-        ({"max_cores": "20"}, {MEM: 1}, "cores = without limit"),
+        ({"max_memory": "1024"}, {"nvshare.com/gpu": 1}, "memory = unlimited"),
+        ({"max_cores": "20"}, {MEM: 1}, "cores = unlimited"),
         ({"max_cores": "20"}, {MEM: 1, "aliyun.com/gpu-core.percentage": 25}, "cores = 25 %"),
         ({"max_gpus": "1"}, {GPU: 2}, "GPUs = 2"),
     ],
@@ -94,7 +94,7 @@ def test_maximum_shares(
     strict = admission_with(options(**annotations))
     verdict = strict.mutate(pod(fields))
     assert verdict.outcome == "refused"
-    assert part in verdict.reason and "in this namespace" in verdict.reason
+    assert part in verdict.reason and "this namespace's maximum" in verdict.reason
     assert strict.mutate(admission.create(pod(fields))).outcome == "refused"
 
 
@@ -135,7 +135,7 @@ def test_the_largest_gpu_is_known_to_every_namespace(pod: Make, admission_with: 
     around.replace_nodes([node("x", 16384, 24576), node("y", 8192), cluster_cache.of_node(item("z")), strange])
     assert [around.options(name).largest_gpu for name in "ab"] == [24576, 24576]
     (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
-    assert "no GPU of this cluster has 30720 MiB; the largest has 24576" in warning
+    assert "memory = 30720 MiB: the largest GPU of this cluster has 24576 MiB" in warning
     around.update_node("DELETED", node("x"))
     assert around.options("a").largest_gpu == 8192
     around.update_node("MODIFIED", node("y", 4096))

@@ -1,4 +1,8 @@
-"""Alibaba: open-source gpushare, and ACK's cGPU."""
+"""Alibaba: open-source gpushare, and ACK's cGPU.
+
+Sources: https://github.com/AliyunContainerService/gpushare-scheduler-extender/blob/master/docs/userguide.md, and
+"GPU sharing" of ACK's guide, https://www.alibabacloud.com/help/en/document_detail/422806.html.
+"""
 
 from unigpu import names
 from unigpu.requests import ComputePolicy, Request
@@ -15,23 +19,23 @@ WHOLE_DEVICE = "require-whole-device"
 
 
 def read(reader: ContainerReader) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     whole = reader.gpus(WHOLE)
     total = reader.memory(MEMORY, reader.options.aliyun_unit.size)
     cores = reader.number(CORES, low=5, high=100, step=5, accepted="5 to 100 in steps of 5")
     if whole and (total or cores):
-        reader.refuse(WHOLE, f"whole GPUs and a share ({MEMORY}) at once", f"{WHOLE} alone, or {MEMORY} alone")
+        reader.refuse(WHOLE, f"asks for whole GPUs together with a share ({MEMORY})", f"either {WHOLE} or {MEMORY}")
     if cores and not total and not whole and not reader.problems:
-        reader.refuse(CORES, f"needs {MEMORY} beside it", f"{MEMORY} of 1 or more beside it")
+        reader.refuse(CORES, f"lacks {MEMORY}", f"together with {MEMORY} of 1 or more")
     if whole:
         return None if reader.problems else Request(gpus=whole, whole=True)
     gpus = _gpus(reader, total)
-    entire = reader.label(LABEL_PLACEMENT)
-    if entire not in (None, WHOLE_DEVICE):
-        reader.warn(f"label {LABEL_PLACEMENT} = {entire!r} is not known ({WHOLE_DEVICE}) and has no effect")
+    placement = reader.label(LABEL_PLACEMENT)
+    if placement not in (None, WHOLE_DEVICE):
+        reader.warn(f"label {LABEL_PLACEMENT}", "has no effect", WHOLE_DEVICE, value=placement)
     if reader.problems:
         return None
-    if entire == WHOLE_DEVICE:
+    if placement == WHOLE_DEVICE:
         return Request(gpus=gpus, whole=True)
     return Request(
         gpus=gpus,
@@ -42,18 +46,18 @@ def read(reader: ContainerReader) -> Request | None:
 
 
 def _gpus(reader: ContainerReader, total: MiB) -> int:
-    """GPUs over which the memory is spread evenly, in whole units."""
+    """Return the number of GPUs over which the memory is spread evenly, in whole units."""
     label = reader.label(LABEL_COUNT)
     if label is None:
         return 1
     if not (label.isascii() and label.isdigit() and len(label) <= 3 and 1 <= int(label) <= MAX_GPUS):
-        reader.refuse(LABEL_COUNT, "not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=label)
+        reader.refuse(LABEL_COUNT, "is not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=label)
         return 1
     gpus = int(label)
     unit = reader.options.aliyun_unit
     if total // unit.size % gpus:
         reader.refuse(
-            MEMORY, f"can't be spread evenly over {gpus} GPUs ({LABEL_COUNT})", f"a multiple of {gpus} {unit}"
+            MEMORY, f"doesn't divide evenly among {gpus} GPUs ({LABEL_COUNT})", f"a multiple of {gpus} {unit}"
         )
     return gpus
 

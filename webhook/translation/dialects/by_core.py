@@ -1,4 +1,4 @@
-"""The shape in which cores come first, 100 of them a GPU: less is a share, multiples are whole GPUs (Tencent)."""
+"""The shape in which 100 cores are a GPU: less is a share, multiples of 100 are whole GPUs (Tencent)."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from webhook.translation.container_reader import MAX_GPUS, ContainerReader
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The vendor's resource names, and what it accepts."""
+    """The vendor's resource names, and the values that it accepts."""
 
     core: str
     """Percent of one GPU, over all GPUs."""
@@ -28,7 +28,7 @@ class Fields:
 
 
 def read(reader: ContainerReader, fields: Fields) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     accepted = (
         f"{fields.least} to 99 for a share of one GPU, or a multiple of 100 up to {MAX_GPUS * 100} for whole GPUs"
     )
@@ -38,17 +38,17 @@ def read(reader: ContainerReader, fields: Fields) -> Request | None:
         return None
     gpus, rest = divmod(core, 100)
     if core > MAX_GPUS * 100 or (gpus and rest) or 0 < core < fields.least:
-        reader.refuse(fields.core, "not a share of one GPU, nor a number of whole ones", accepted)
+        reader.refuse(fields.core, "is neither a share of one GPU nor a number of whole GPUs", accepted)
         return None
     if gpus:
         if memory:
-            reader.warn(f"{fields.memory} has no effect on whole GPUs")
+            reader.warn(fields.memory, "has no effect on whole GPUs, which come with all their memory")
         return Request(gpus=gpus, whole=True)
     if not memory:
-        reader.refuse(fields.core, f"a share of a GPU needs {fields.memory}", f"{fields.memory} of 1 or more beside it")
+        reader.refuse(fields.core, "is a share of a GPU without memory", f"together with {fields.memory} of 1 or more")
         return None
     if not core and fields.core_needed:
-        reader.refuse(fields.memory, f"needs {fields.core} beside it", f"{fields.core}: {accepted}")
+        reader.refuse(fields.memory, f"lacks {fields.core}", f"together with {fields.core}: {accepted}")
         return None
     compute = ComputePolicy.HARD if core else ComputePolicy.UNLIMITED
     return Request(gpus=1, memory=memory, cores=Percent(core), policy=compute)

@@ -1,4 +1,4 @@
-"""elastic-gpu."""
+"""elastic-gpu. Source: https://github.com/elastic-ai/elastic-gpu."""
 
 from unigpu.requests import Request
 from unigpu.units import MiB
@@ -12,7 +12,7 @@ FIELDS = by_core.Fields(
 
 
 def read(reader: ContainerReader) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     return by_core.read(reader, FIELDS)
 
 

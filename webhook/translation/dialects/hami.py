@@ -1,4 +1,8 @@
-"""HAMi, and NVIDIA's own name for a GPU."""
+"""HAMi, and NVIDIA's own name for a GPU.
+
+Sources: https://github.com/Project-HAMi/HAMi/blob/master/docs/config.md and the examples in that repository;
+https://github.com/NVIDIA/k8s-device-plugin for the name on its own.
+"""
 
 from unigpu.requests import Request
 from webhook.translation.container_reader import ContainerReader
@@ -18,12 +22,12 @@ LABEL_IGNORE = ("hami.io/webhook", "ignore")
 
 
 def read(reader: ContainerReader) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     return per_gpu.read(reader, FIELDS)
 
 
 def ignored(pod: Pod, container: Container, options: Options) -> bool:
-    """Whether the pod is labelled to be ignored, or says no more than NVIDIA's own plugin understands and may keep."""
+    """Return whether the pod is labelled to be ignored, or is to be left to NVIDIA's own device plugin."""
     label, value = LABEL_IGNORE
     if pod.labels.get(label) == value:
         return True

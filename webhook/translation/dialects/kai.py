@@ -1,4 +1,7 @@
-"""KAI, and Run:ai, whose annotations it took over: a pod asks by annotation, for one of its containers."""
+"""KAI, and Run:ai, whose annotations it adopted: a pod asks by annotation, for one of its containers.
+
+Source: https://github.com/kai-scheduler/KAI-Scheduler/tree/main/docs/gpu-sharing.
+"""
 
 from fractions import Fraction
 
@@ -17,7 +20,7 @@ ACCEPTED_FRACTION = 'a quoted number above "0" and below "1"'
 
 
 def read(reader: ContainerReader) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     gpus = _gpus(reader)
     fraction, memory = reader.annotation(FRACTION), reader.annotation(MEMORY)
     name = reader.annotation(CONTAINER)
@@ -25,7 +28,7 @@ def read(reader: ContainerReader) -> Request | None:
         known = ", ".join(container.name for container in reader.pod.containers[:8])
         reader.refuse(CONTAINER, "the pod has no such container", f"one of {known}", value=name)
     if fraction is not None and memory is not None:
-        reader.refuse(MEMORY, f"beside {FRACTION}", "one of the two", value=memory)
+        reader.refuse(MEMORY, f"contradicts {FRACTION}", "one of the two", value=memory)
         return None
     percent = _percent(reader, fraction) if fraction is not None else Percent(0)
     mebibytes = _memory(reader, memory) if memory is not None else MiB(0)
@@ -37,7 +40,7 @@ def read(reader: ContainerReader) -> Request | None:
 
 
 def targeted(pod: Pod, container: Container) -> bool:
-    """Whether the pod's annotations mean this container: the one they name, else the first."""
+    """Return whether the pod's annotations mean this container: the one that they name, else the first."""
     if FRACTION not in pod.annotations and MEMORY not in pod.annotations:
         return False
     name = pod.annotations.get(CONTAINER)
@@ -54,13 +57,13 @@ def _percent(reader: ContainerReader, text: str) -> Percent:
         return Percent(0)
     if number >= 1:
         reader.refuse(
-            FRACTION, "not less than a GPU", f"{ACCEPTED_FRACTION}; nvidia.com/gpu for whole GPUs", value=text
+            FRACTION, "is not less than a whole GPU", f"{ACCEPTED_FRACTION}; nvidia.com/gpu for whole GPUs", value=text
         )
     elif number < Fraction(1, 100):
-        reader.refuse(FRACTION, "less than a hundredth of a GPU", ACCEPTED_FRACTION, value=text)
+        reader.refuse(FRACTION, "is less than a hundredth of a GPU", ACCEPTED_FRACTION, value=text)
     percent = int(number * 100)
     if percent != number * 100:
-        reader.warn(f"annotation {FRACTION} = {text[:20]} counts as {percent} %")
+        reader.warn(f"annotation {FRACTION}", f"counts as {percent} %", value=text)
     return Percent(percent)
 
 
@@ -72,7 +75,7 @@ def _memory(reader: ContainerReader, text: str) -> MiB:
         reader.refuse(MEMORY, str(error), accepted, value=text)
         return MiB(0)
     if not 0 < number <= MAX_MEMORY:
-        reader.refuse(MEMORY, "no memory" if not number else "no GPU has that much", accepted, value=text)
+        reader.refuse(MEMORY, "is no memory" if not number else "no GPU has that much", accepted, value=text)
     return MiB(number)
 
 
@@ -81,7 +84,7 @@ def _gpus(reader: ContainerReader) -> int:
     if text is None:
         return 1
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_GPUS):
-        reader.refuse(DEVICES, "not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=text)
+        reader.refuse(DEVICES, "is not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=text)
         return 1
     return int(text)
 

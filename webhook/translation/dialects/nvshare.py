@@ -1,4 +1,4 @@
-"""nvshare: turns on a GPU, without limits of memory."""
+"""nvshare: time slices of a GPU without a limit of memory. Source: https://github.com/grgalex/nvshare."""
 
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import Percent
@@ -7,15 +7,15 @@ from webhook.translation.dialect import Dialect
 
 GPU = "nvshare.com/gpu"
 SHARE = Percent(10)
-"""nvshare makes ten of each GPU."""
+"""nvshare offers each GPU ten times."""
 
 
 def read(reader: ContainerReader) -> Request | None:
-    """The container's request; None with problems on the reader."""
-    reader.number(GPU, high=1, accepted="1: a container gets turns on one GPU")
+    """Return the container's request, or None with problems in the reader."""
+    reader.number(GPU, high=1, accepted="1: a container shares one GPU")
     if reader.problems:
         return None
-    reader.warn(f"{GPU} doesn't limit memory: neighbours on the GPU may find it full")
+    reader.warn(GPU, "doesn't limit memory, so that other containers may find the GPU full")
     return Request(gpus=1, cores=SHARE, ceiling=Percent(100), policy=ComputePolicy.SOFT)
 
 

@@ -1,4 +1,4 @@
-"""The shape in which memory and cores are said for each GPU (HAMi, Volcano)."""
+"""The shape in which memory and cores are given for each GPU (HAMi, Volcano)."""
 
 from dataclasses import dataclass
 
@@ -31,25 +31,26 @@ class Fields:
 
 
 def read(reader: ContainerReader, fields: Fields) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     gpus = _gpus(reader, fields)
     memory = reader.memory(fields.memory, MiB(1))
     percent = reader.percent(fields.percent)
     cores = reader.percent(fields.cores)
     priority = reader.number(fields.priority, high=1, accepted="0 (high) or 1 (low)")
     if not (gpus or memory or percent or cores or reader.problems):
-        reader.refuse(fields.priority, "has a meaning only for a container with a GPU", f"{fields.counts[0]} with it")
+        reader.refuse(fields.priority, "has no effect without a GPU", f"together with {fields.counts[0]}")
     if reader.problems:
         return None
     if memory and percent:
-        reader.warn(f"{fields.percent} has no effect beside {fields.memory}")
+        reader.warn(fields.percent, f"has no effect together with {fields.memory}", "one of the two")
         percent = Percent(0)
-    reader.bare = not memory and not percent and not cores
+    reader.count_only = not memory and not percent and not cores
     if not memory and not percent and cores in (0, 100):
         return Request(gpus=gpus or 1, whole=True, priority=priority)
     if not memory and not percent:
         percent = Percent(100)
-        reader.warn(f"without {fields.memory} it gets all of each GPU's memory, and shares the GPU with nobody")
+        why = "without memory reserves all memory of each GPU, so no other container fits there"
+        reader.warn(fields.cores, why, f"together with {fields.memory}")
     return Request(
         gpus=gpus or 1,
         memory=memory,
@@ -61,14 +62,14 @@ def read(reader: ContainerReader, fields: Fields) -> Request | None:
 
 
 def _gpus(reader: ContainerReader, fields: Fields) -> int:
-    """Number of GPUs; 0 where the container doesn't name one."""
+    """Return the number of GPUs; 0 where the container doesn't name one."""
     named = [name for name in fields.counts if reader.has(name)]
     counts = {name: reader.gpus(name) for name in named}
     if len(set(counts.values())) > 1:
         other, first = named[-1], named[0]
-        reader.refuse(other, f"and {first} = {reader.text(first)} disagree", f"one of the two, 1 to {MAX_GPUS}")
+        reader.refuse(other, f"contradicts {first} = {reader.text(first)}", f"one of the two, 1 to {MAX_GPUS}")
     if named and not any(counts.values()) and not reader.problems:
-        reader.refuse(named[0], "no GPU to have memory or cores of", f"1 to {MAX_GPUS} GPUs a container")
+        reader.refuse(named[0], "memory or cores need a GPU", f"1 to {MAX_GPUS} GPUs a container")
     return max(counts.values(), default=0)
 
 
@@ -77,5 +78,6 @@ def _compute(reader: ContainerReader) -> ComputePolicy:
     if value == "disable":
         return ComputePolicy.UNLIMITED
     if value not in _UTILIZATION:
-        reader.warn(f"{UTILIZATION_POLICY} = {value!r} is not known (force, default, disable); the core share is held")
+        why = "is not known; the core share is a hard limit"
+        reader.warn(f"env {UTILIZATION_POLICY}", why, "force, default or disable", value=value)
     return ComputePolicy.HARD

@@ -1,7 +1,7 @@
 """Tencent Kubernetes Engine's qGPU.
 
-Whether a share is also the ceiling is the node's to say there (label `tke.cloud.tencent.com/qgpu-schedule-policy`);
-what is asked for is the same on all nodes.
+There the node decides whether a share is also the ceiling (label `tke.cloud.tencent.com/qgpu-schedule-policy`); the
+request is the same on all nodes. Source: https://www.tencentcloud.com/document/product/457/59103.
 """
 
 from unigpu import names, units
@@ -20,7 +20,7 @@ FIELDS = by_core.Fields(
 
 
 def read(reader: ContainerReader) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     return by_core.read(reader, FIELDS)
 
 

@@ -1,4 +1,4 @@
-"""The unified form, written by hand."""
+"""The unified form, written by hand: unigpu's own resources (docs/reference/dialects.md)."""
 
 from unigpu import names
 from unigpu.requests import ComputePolicy, Request
@@ -8,7 +8,7 @@ from webhook.translation.dialect import Dialect
 
 
 def read(reader: ContainerReader) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     gpus = reader.gpus(names.RESOURCE_VGPU)
     memory = reader.memory(names.RESOURCE_MEMORY, MiB(1))
     cores = reader.number(names.RESOURCE_CORES, high=MAX_GPUS * 100)
@@ -16,20 +16,21 @@ def read(reader: ContainerReader) -> Request | None:
         return None
     if not gpus:
         field = names.RESOURCE_MEMORY if memory else names.RESOURCE_CORES
-        reader.refuse(field, f"needs {names.RESOURCE_VGPU} beside it", f"{names.RESOURCE_VGPU} of 1 to {MAX_GPUS}")
+        reader.refuse(field, f"lacks {names.RESOURCE_VGPU}", f"together with {names.RESOURCE_VGPU} of 1 to {MAX_GPUS}")
         return None
     for field, total in ((names.RESOURCE_MEMORY, memory), (names.RESOURCE_CORES, cores)):
         if total % gpus:
-            reader.refuse(field, f"can't be spread evenly over {gpus} GPUs", f"a multiple of {gpus}")
+            reader.refuse(field, f"doesn't divide evenly among {gpus} GPUs", f"a multiple of {gpus}")
     if cores > gpus * 100:
-        reader.refuse(names.RESOURCE_CORES, f"more than {gpus} GPUs have", f"up to {gpus * 100}")
+        reader.refuse(names.RESOURCE_CORES, f"exceeds the compute time of {gpus} GPUs", f"up to {gpus * 100}")
     if reader.problems:
         return None
-    reader.bare = not memory and not cores
+    reader.count_only = not memory and not cores
     if not memory and cores in (0, gpus * 100):
         return Request(gpus=gpus, whole=True)
     if not memory:
-        reader.warn(f"without {names.RESOURCE_MEMORY} its memory isn't limited: neighbours may find the GPU full")
+        why = "without memory doesn't limit it, so that other containers may find the GPU full"
+        reader.warn(names.RESOURCE_CORES, why, f"together with {names.RESOURCE_MEMORY}")
     return Request(
         gpus=gpus,
         memory=MiB(memory // gpus),

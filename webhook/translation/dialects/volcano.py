@@ -1,4 +1,7 @@
-"""Volcano's vGPU."""
+"""Volcano's vGPU.
+
+Source: https://github.com/volcano-sh/volcano/blob/master/docs/user-guide/how_to_use_volcano_vgpu.md.
+"""
 
 from unigpu.requests import Request
 from webhook.translation.container_reader import ContainerReader
@@ -15,7 +18,7 @@ FIELDS = per_gpu.Fields(
 
 
 def read(reader: ContainerReader) -> Request | None:
-    """The container's request; None with problems on the reader."""
+    """Return the container's request, or None with problems in the reader."""
     return per_gpu.read(reader, FIELDS)
 
 
