@@ -32,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import cpu_spinner
 from unigpu import logs, requests
-from webhook import app, loop
+from unigpu_service import http
+from webhook import loop
 from webhook.admission import admission_review, review, server
 from webhook.admission.metrics import Metrics
 from webhook.tls import certificates
@@ -78,9 +79,8 @@ async def serve(pipe: Connection, control: bool) -> None:
     identity.load(generation.certificate, generation.key, generation.expires)
     options = Options()
     reviews = server.Reviews(lambda _: options, (), Metrics(identity), 8 << 20)
-    async with contextlib.AsyncExitStack() as stack:
-        application = constant() if control else reviews.application()
-        port = await app.listen(stack, application, 0, identity.context)
+    application = constant() if control else reviews.application()
+    async with http.listen(application, 0, tls=identity.context, decompress=False) as port:
         pipe.send((port, generation.authority))
         events, done = asyncio.get_running_loop(), asyncio.Event()
         events.add_reader(pipe.fileno(), done.set)

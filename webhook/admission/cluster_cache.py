@@ -2,19 +2,17 @@
 
 import asyncio
 import dataclasses
-import logging
 from collections.abc import Iterable, Mapping
 
-from kubernetes_asyncio import client
-
-from unigpu import errors, gpus, logs, names
+from unigpu import gpus, names
 from unigpu.units import MiB
-from webhook import watching
+from unigpu_kube import objects
+from unigpu_kube.client import Client, Json
+from unigpu_kube.objects import Ref
+from unigpu_kube.reflector import Listing, Reflector, Sink, Source
 from webhook.translation import namespaces
 from webhook.translation.options import Options
-from webhook.watching import Item
 
-log = logging.getLogger(__name__)
 NamespaceAnnotations = tuple[str, Mapping[str, str]]
 """A namespace and its annotations."""
 LargestGpu = tuple[str, MiB]
@@ -29,7 +27,7 @@ class ClusterCache:
         self._options: dict[str, Options] = {}
         self._gpus: dict[str, MiB] = {}
         self._stale = False
-        self.first = asyncio.Event()
+        self.synced = asyncio.Event()
         """Set once the namespaces are known."""
 
     def options(self, namespace: str) -> Options:
@@ -40,54 +38,56 @@ class ClusterCache:
 
     def unready(self) -> str | None:
         """Return why the cache isn't complete; None if it is."""
-        return None if self.first.is_set() else "namespaces aren't synced yet"
+        return None if self.synced.is_set() else "namespaces aren't synced yet"
 
-    async def run(self, api: client.ApiClient) -> None:
+    async def run(self, client: Client) -> None:
         """Keep the cache current; never returns."""
-        watch_namespaces = watching.list_and_watch(
-            api,
-            "/api/v1/namespaces",
-            {},
-            keep=of_namespace,
-            listed=self.replace_namespaces,
-            changed=self.update_namespace,
-        )
-        watch_nodes = watching.list_and_watch(
-            api, "/api/v1/nodes", {}, keep=of_node, listed=self.replace_nodes, changed=self.update_node
-        )
+        of_namespaces = Sink(namespace_annotations, self._list_namespaces, self.set_namespace, self.remove_namespace)
+        of_nodes = Sink(largest_gpu, self._list_nodes, self.set_node, self.remove_node)
         async with asyncio.TaskGroup() as group:
-            group.create_task(watch_namespaces)
-            group.create_task(watch_nodes)
+            source = Source(objects.NAMESPACES, metadata_only=True)
+            group.create_task(Reflector(client, source, of_namespaces).run())
+            group.create_task(Reflector(client, Source(objects.NODES, metadata_only=True), of_nodes).run())
 
-    def replace_namespaces(self, items: Iterable[NamespaceAnnotations]) -> None:
+    def replace_namespaces(self, found: Iterable[NamespaceAnnotations]) -> None:
         """Replace all namespaces."""
         self._options = {}
-        for said in items:
-            self.update_namespace("ADDED", said)
-        self.first.set()
+        for item in found:
+            self.set_namespace(item)
+        self.synced.set()
 
-    def update_namespace(self, kind: str, said: NamespaceAnnotations) -> None:
+    def set_namespace(self, found: NamespaceAnnotations) -> None:
         """Apply a change of one namespace. Only those with rules are kept."""
-        name, annotations = said
+        name, annotations = found
         self._options.pop(name, None)
-        if kind != "DELETED" and annotations:
+        if annotations:
             self._options[name] = namespaces.apply(self._plain, annotations)
 
-    def replace_nodes(self, items: Iterable[LargestGpu]) -> None:
+    def remove_namespace(self, namespace: Ref) -> None:
+        """Forget a namespace."""
+        self._options.pop(namespace.name, None)
+
+    def replace_nodes(self, found: Iterable[LargestGpu]) -> None:
         """Replace all nodes."""
-        self._gpus = dict(items)
+        self._gpus = dict(found)
         self._stale = True
 
-    def update_node(self, kind: str, has: LargestGpu) -> None:
+    def set_node(self, found: LargestGpu) -> None:
         """Apply a change of one node."""
-        name, gpu = has
-        if kind == "DELETED":
-            self._gpus.pop(name, None)
-        elif self._gpus.get(name) == gpu:
-            return
-        else:
-            self._gpus[name] = gpu
-        self._stale = True
+        name, memory = found
+        if self._gpus.get(name) != memory:
+            self._gpus[name] = memory
+            self._stale = True
+
+    def remove_node(self, node: Ref) -> None:
+        """Forget a node."""
+        self._stale |= self._gpus.pop(node.name, None) is not None
+
+    def _list_namespaces(self, listing: Listing[NamespaceAnnotations]) -> None:
+        self.replace_namespaces(listing.items)
+
+    def _list_nodes(self, listing: Listing[LargestGpu]) -> None:
+        self.replace_nodes(listing.items)
 
     def _refresh(self) -> None:
         """Put the largest GPU into the options, after nodes changed."""
@@ -99,25 +99,15 @@ class ClusterCache:
         self._stale = False
 
 
-def of_namespace(item: Item) -> NamespaceAnnotations:
+def namespace_annotations(item: Json) -> NamespaceAnnotations:
     """Return the namespace's name and its unigpu annotations."""
-    name, annotations = _about(item)
-    return name, {key: text for key, text in annotations.items() if key.startswith(f"{names.DOMAIN}/")}
+    annotations = item["metadata"].get("annotations") or {}
+    ours = {key: text for key, text in annotations.items() if key.startswith(f"{names.DOMAIN}/")}
+    return objects.ref(item).name, ours
 
 
-def of_node(item: Item) -> LargestGpu:
-    """Return the node's name and the memory of its largest GPU, 0 where it has none."""
-    name, annotations = _about(item)
-    text = annotations.get(names.ANNOTATION_INVENTORY)
-    if text is None:
-        return name, MiB(0)
-    try:
-        return name, max((gpu.memory for gpu in gpus.load(text)), default=MiB(0))
-    except errors.Malformed as error:
-        logs.event(log, "inventory not understood", logging.WARNING, node=name, error=error)
-        return name, MiB(0)
-
-
-def _about(item: Item) -> tuple[str, Mapping[str, str]]:
-    metadata = item.get("metadata") or {}
-    return metadata.get("name", ""), metadata.get("annotations") or {}
+def largest_gpu(item: Json) -> LargestGpu:
+    """Return the node's name and the memory of its largest GPU, 0 where it has none. Raises Malformed."""
+    text = (item["metadata"].get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
+    memory = max((gpu.memory for gpu in gpus.load(text)), default=MiB(0)) if text is not None else MiB(0)
+    return objects.ref(item).name, memory

@@ -1,4 +1,4 @@
-"""The two HTTP applications: reviews over TLS; health and metrics over plain HTTP."""
+"""The HTTP application that answers reviews."""
 
 import asyncio
 import logging
@@ -129,27 +129,6 @@ class Reviews:
         self._metrics.reviewed(path, (), "malformed", 0.0)
         logs.event(log, "not a review", logging.WARNING, path=path, status=status, reason=text[:500])
         return web.Response(status=status, text=text.encode("utf-8", "backslashreplace").decode() + "\n")
-
-
-def health(unready: Callable[[], str | None], metrics: Metrics) -> web.Application:
-    """Serve /healthz, /readyz (503 and the reason while reviews can't be answered) and /metrics."""
-
-    async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def readyz(_: web.Request) -> web.Response:
-        reason = unready()
-        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
-
-    async def scrape(_: web.Request) -> web.Response:
-        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        return web.Response(body=metrics.text(), headers=headers)
-
-    application = web.Application()
-    application.router.add_get("/healthz", healthz)
-    application.router.add_get("/readyz", readyz)
-    application.router.add_get("/metrics", scrape)
-    return application
 
 
 def _name(asked: admission_review.Review) -> str:

@@ -10,30 +10,26 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
-from kubernetes_asyncio import client
-
 from unigpu import errors
 from unigpu.ledger import CapacityLedger
-from webhook import watching
+from unigpu_kube import errors as kube_errors
+from unigpu_kube import objects
+from unigpu_kube.client import Client
 from webhook.limits import limit_change
-from webhook.limits.limit_change import AcceptedChange
-from webhook.watching import Item
+from webhook.limits.limit_change import AcceptedChange, Item
 
 SECONDS = 3.0
 """For waiting and reading together: the API server waits 5 s for the whole review."""
 HOLD_SECONDS = 10.0
 """How long an allowed change counts although the API server doesn't show it: another webhook or a conflict may have
 stopped it."""
-_RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
 
 
 class NodeUsage:
     """Reads the current usage of a node. Raises on one node are checked one after another."""
 
-    def __init__(
-        self, api: client.ApiClient, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._api, self._seconds, self._clock = api, seconds, clock
+    def __init__(self, client: Client, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client, self._seconds, self._clock = client, seconds, clock
         self._locks: dict[str, asyncio.Lock] = {}
         self._accepted: dict[str, tuple[float, AcceptedChange]] = {}
 
@@ -60,8 +56,8 @@ class NodeUsage:
 
     async def _read(self, node: str) -> CapacityLedger:
         nodes, pods = await asyncio.gather(
-            self._all("/api/v1/nodes", f"metadata.name={node}"),
-            self._all("/api/v1/pods", f"spec.nodeName={node},{_RUNNING}"),
+            self._all(objects.NODES, f"metadata.name={node}"),
+            self._all(objects.PODS, f"spec.nodeName={node},{objects.RUNNING}"),
         )
         now = self._clock()
         self._accepted = {uid: entry for uid, entry in self._accepted.items() if entry[0] > now}
@@ -70,5 +66,7 @@ class NodeUsage:
         return found
 
     async def _all(self, path: str, selector: str) -> list[Item]:
-        query = {"fieldSelector": selector}
-        return [item async for page, _ in watching.pages(self._api, path, query, metadata=True) for item in page]
+        try:
+            return await self._client.items(path, {"fieldSelector": selector}, metadata_only=True)
+        except kube_errors.Rejected as error:
+            raise errors.Unavailable(f"listing {path}: {error}") from error

@@ -1,4 +1,4 @@
-"""Keeps the certificate current: in the Secret, in the configurations, and in this replica's TLS context."""
+"""Keep the certificate current: in the Secret, in the configurations, and in this replica's TLS context."""
 
 import asyncio
 import logging
@@ -6,23 +6,22 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from unigpu import errors, logs
-from webhook import kube
-from webhook.tls import certificates
+from unigpu_kube import errors as kube_errors
+from webhook.tls import api_objects, certificates
+from webhook.tls.api_objects import Stored, TlsObjects
 from webhook.tls.certificates import State, Terms
 from webhook.tls.serving_cert import ServingCertificate
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 8
-KINDS = 2
-"""Configurations that there must be."""
 
 
 class CertificateManager:
-    """One replica's part in it. Replicas share only the Secret, and write to it on condition of what was read."""
+    """Manages one replica's certificate. Replicas share only the Secret, and replace only the version they read."""
 
     def __init__(
         self,
-        api: kube.Kube,
+        api: TlsObjects,
         identity: ServingCertificate,
         terms: Terms,
         *,
@@ -33,28 +32,28 @@ class CertificateManager:
         self._wake = asyncio.Event()
         self._trusted: dict[str, datetime] = {}
         self._complete = False
-        self.first = asyncio.Event()
+        self.loaded = asyncio.Event()
         """Set once there is a certificate to serve with."""
 
     def unready(self) -> str | None:
-        """Why a review would not be answered; None if it would."""
+        """Return why reviews can't be answered; None if they can."""
         if not self._identity.valid(self._clock()):
             return "no valid certificate yet"
         return None if self._complete else "the webhook configurations don't trust the certificate yet"
 
     def wake(self) -> None:
-        """Look at once."""
+        """Check at once."""
         self._wake.set()
 
     async def run(self, seconds: float) -> None:
-        """Check for ever: when woken, when the certificate ends, and at the latest after `seconds`."""
+        """Check when woken, when the certificate ends, and at the latest after `seconds`; never returns."""
         longest = min(seconds, self._terms.lifetime.total_seconds() / 30)
         while True:
             self._wake.clear()
             try:
                 await self.check()
-            except errors.Unavailable as error:
-                logs.event(log, "certificate not checked", logging.WARNING, error=error)
+            except (errors.Unavailable, kube_errors.Rejected) as error:
+                logs.event(log, "certificate check failed", logging.WARNING, reason=error)
             try:
                 async with asyncio.timeout(self._pause(longest)):
                     await self._wake.wait()
@@ -62,29 +61,29 @@ class CertificateManager:
                 continue
 
     def _pause(self, longest: float) -> float:
-        """Seconds until the next look: one that lives shorter than others did may end before the usual time."""
+        """Return the seconds until the next check: a certificate with a short life may end before the usual time."""
         expires = self._identity.expires
         left = (expires - self._clock()).total_seconds() if expires else 0.0
         return min(longest, left) if left > 0 else longest
 
     async def check(self) -> None:
-        """Bring Secret, configurations and TLS context to what they must be now.
+        """Bring Secret, configurations and TLS context up to date.
 
-        Raises Unavailable where the API server doesn't answer, or others write faster than this can.
+        Raises Unavailable where the API server doesn't answer or other replicas always write first; Rejected.
         """
         for _ in range(ATTEMPTS):
             try:
                 await self._attempt()
                 return
-            except kube.Conflict as conflict:
-                logs.event(log, "certificate: another replica was quicker", logging.DEBUG, error=conflict)
-        raise errors.Unavailable(f"{ATTEMPTS} writes in a row were overtaken")
+            except kube_errors.Conflict as conflict:
+                logs.event(log, "certificate changed by another replica", logging.DEBUG, reason=conflict)
+        raise errors.Unavailable(f"other replicas wrote first {ATTEMPTS} times in a row")
 
     async def _attempt(self) -> None:
         stored = await self._api.secret()
         configurations = await self._api.configurations()
         bundles = [bundle for configuration in configurations for bundle in configuration.bundles]
-        complete = len(configurations) == KINDS
+        complete = len(configurations) == len(api_objects.KINDS)
         known = self._read(stored)
         every = [pem for bundle in bundles for pem in certificates.split(bundle)]
         trusted = (certificates.common(bundles) if complete else ()) if known else every
@@ -99,14 +98,14 @@ class CertificateManager:
                 logs.event(log, "trust published", configuration=configuration.kind)
         self._complete = complete
         self._serve(state, certificates.common(bundles) if complete else ())
-        self.first.set()
+        self.loaded.set()
         if not complete:
             kinds = [configuration.kind for configuration in configurations]
             logs.event(log, "webhook configurations are missing", logging.WARNING, found=kinds)
 
     def _serve(self, state: State, trusted: Sequence[str]) -> None:
-        """Serve with the current certificate: at once if there is no valid other, else when API servers must have
-        noticed that it is trusted."""
+        """Serve with the current certificate: at once if no other is valid, else once API servers have had time to
+        notice that it is trusted."""
         now, current = self._clock(), state.current
         self._trusted = {authority: self._trusted.get(authority, now) for authority in trusted}
         noticed = now - self._trusted.get(current.authority, now) >= self._terms.settle
@@ -115,13 +114,13 @@ class CertificateManager:
         ):
             logs.event(log, "certificate in force", expires=current.expires)
 
-    def _read(self, stored: kube.Stored | None) -> State | None:
-        """What the Secret says; where it is gone or spoilt, what this replica knows from before."""
+    def _read(self, stored: Stored | None) -> State | None:
+        """Return the Secret's state; where it is missing or damaged, the last state that this replica knows."""
         if stored is None:
             return self._state
         try:
             return certificates.from_secret(stored.data)
         except errors.Malformed as error:
             if stored.data:
-                logs.event(log, "the Secret is spoilt and is written anew", logging.WARNING, error=error)
+                logs.event(log, "the Secret is damaged and is rewritten", logging.WARNING, reason=error)
             return self._state

@@ -1,14 +1,14 @@
-"""The webhook's certificates, and when which of them is in force. Pure but for the dice.
+"""The webhook's certificates, and when each of them is in force. Pure, except for random keys.
 
-Each serving certificate has an authority of its own, made with it, whose key is thrown away at once: nothing else can
-ever be signed by it. Authority and certificate end at the same moment, so an authority that is still valid may still be
-serving somewhere, and one that isn't can't be.
+Each serving certificate has an authority of its own, created with it, whose key is discarded at once, so that it can
+never sign anything else. Authority and certificate end at the same moment: while an authority is valid, its certificate
+may be in use somewhere; afterwards it can't be.
 
-A renewal takes three steps, each of them written to the Secret before anything follows from it:
+A renewal takes three steps. Each is written to the Secret before the next begins:
 
-    made        the next certificate is in the Secret; its authority goes into the configurations beside the current one
-    published   every configuration was seen to have it; API servers get some time to notice
-    in force    the next is the current one, replicas load it; the old authority stays trusted until it has expired
+    created     the next certificate is in the Secret; its authority joins the current one in the configurations
+    published   every configuration has been seen to have it; API servers get some time to notice
+    in force    the next is now the current one, and replicas load it; the old authority stays trusted until it expires
 """
 
 import base64
@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from unigpu import errors
 
 _BACKDATED = timedelta(hours=1)
-"""For API servers whose clock is behind."""
+"""Allowance for API servers whose clock is behind."""
 _END = "-----END CERTIFICATE-----\n"
 
 
@@ -42,7 +42,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the Secret holds."""
+    """The contents of the Secret."""
 
     current: Generation
     next: Generation | None = None
@@ -60,7 +60,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """For whom and how long."""
+    """Subject and lifetime of certificates."""
 
     hosts: tuple[str, ...]
     """DNS names of the Service."""

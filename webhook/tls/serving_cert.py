@@ -1,4 +1,4 @@
-"""The TLS context of the server, whose certificate can be exchanged while it serves."""
+"""The TLS context of the server, whose certificate can be replaced while it serves."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 
 class ServingCertificate:
-    """A certificate in use. Connections that are open keep the one that they began with."""
+    """The certificate in use. Open connections keep the one that they began with."""
 
     def __init__(self) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

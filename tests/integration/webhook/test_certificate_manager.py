@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from kubernetes_asyncio import client
 
 from unigpu import errors, names
-from webhook import kube
+from unigpu_kube import client
 from webhook.tls import certificates
+from webhook.tls.api_objects import TlsObjects
 from webhook.tls.certificate_manager import CertificateManager
 from webhook.tls.certificates import Terms
 from webhook.tls.serving_cert import ServingCertificate
@@ -43,10 +43,9 @@ async def replica(kubeconfig: str, clock: Clock) -> AsyncIterator[Callable[..., 
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(lifetime: timedelta = timedelta(days=90), clock: Callable[[], datetime] = clock) -> Replica:
-            api = await kube.connect(kubeconfig)
-            stack.push_async_callback(api.close)
+            api = await stack.enter_async_context(client.connect(kubeconfig))
             identity = ServingCertificate()
-            peer = kube.Kube(api, names.SYSTEM_NAMESPACE, names.SECRET_WEBHOOK_TLS, names.WEBHOOK_CONFIGURATION)
+            peer = TlsObjects(api, names.SYSTEM_NAMESPACE, names.SECRET_WEBHOOK_TLS, names.WEBHOOK_CONFIGURATION)
             return CertificateManager(peer, identity, Terms(HOSTS, lifetime), clock=clock), identity
 
         yield make
@@ -174,20 +173,19 @@ async def test_an_api_server_that_doesnt_answer_is_unavailable(apiserver: Any, r
 
 
 async def test_a_change_wakes_the_keeper(apiserver: Any, replica: Any, kubeconfig: str) -> None:
-    api: client.ApiClient = await kube.connect(kubeconfig)
-    peer = kube.Kube(api, names.SYSTEM_NAMESPACE, names.SECRET_WEBHOOK_TLS, names.WEBHOOK_CONFIGURATION)
-    keeper, _ = await replica()
-    running = [asyncio.create_task(keeper.run(600)), asyncio.create_task(peer.watch(keeper.wake))]
-    try:
-        await keeper.first.wait()
-        async with asyncio.timeout(10):
-            await apiserver.change(SECRET, None)
-            await apiserver.until(lambda: SECRET in apiserver.objects)
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await api.close()
+    async with client.connect(kubeconfig) as api:
+        peer = TlsObjects(api, names.SYSTEM_NAMESPACE, names.SECRET_WEBHOOK_TLS, names.WEBHOOK_CONFIGURATION)
+        keeper, _ = await replica()
+        running = [asyncio.create_task(keeper.run(600)), asyncio.create_task(peer.watch(keeper.wake))]
+        try:
+            await keeper.loaded.wait()
+            async with asyncio.timeout(10):
+                await apiserver.change(SECRET, None)
+                await apiserver.until(lambda: SECRET in apiserver.objects)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
 
 async def test_a_certificate_that_ends_between_two_looks_is_replaced_at_once(apiserver: Any, replica: Any) -> None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from kubernetes_asyncio import client
 
 from tests.integration.webhook.conftest import Service, review
 from unigpu import allocations, errors, gpus, names, requests
@@ -16,7 +15,7 @@ from unigpu.gpus import Gpu
 from unigpu.ledger import Booking
 from unigpu.requests import PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
-from webhook import kube
+from unigpu_kube import client
 from webhook.limits.limit_change import AcceptedChange
 from webhook.limits.node_usage import HOLD_SECONDS, NodeUsage
 
@@ -91,7 +90,7 @@ async def test_an_api_server_that_does_not_answer(service: Service, cluster: Any
     refused = await change(caller, service.port, "mine", "5Gi")
     assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
     assert refused["status"]["message"].startswith(
-        "pod: annotation unigpu.dev/limits = memory=5Gi: a raise can't be checked against the node's GPUs now (listing"
+        "pod: annotation unigpu.dev/limits = memory=5Gi: a raise can't be checked against the node's GPUs now ("
     )
     assert (await change(caller, service.port, "mine", "1Gi"))["allowed"], "a lowering needs no look"
     cluster.available = True
@@ -107,13 +106,12 @@ async def test_the_log_says_what_changed(service: Service, cluster: Any, caller:
 
 
 @pytest.fixture
-async def api(cluster: Any, kubeconfig: str) -> AsyncIterator[client.ApiClient]:
-    connection = await kube.connect(kubeconfig)
-    yield connection
-    await connection.close()
+async def api(cluster: Any, kubeconfig: str) -> AsyncIterator[client.Client]:
+    async with client.connect(kubeconfig) as connection:
+        yield connection
 
 
-async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, api: client.ApiClient) -> None:
+async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, api: client.Client) -> None:
     cluster.answering.clear()
     node_usage = NodeUsage(api, seconds=0.05)
 
@@ -127,7 +125,7 @@ async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, ap
     cluster.answering.set()
 
 
-async def test_a_raise_that_never_comes_true_is_forgotten(cluster: Any, api: client.ApiClient) -> None:
+async def test_a_raise_that_never_comes_true_is_forgotten(cluster: Any, api: client.Client) -> None:
     now = [0.0]
     node_usage = NodeUsage(api, clock=lambda: now[0])
     node_usage.remember(

@@ -30,10 +30,10 @@ def test_a_folders_certificate_is_loaded_and_exchanged(tmp_path: Path) -> None:
     identity = ServingCertificate()
     folder = FileSource(str(tmp_path), identity)
     folder.check()
-    assert folder.unready() is not None and not folder.first.is_set()
+    assert folder.unready() is not None and not folder.loaded.is_set()
     one = write(tmp_path)
     folder.check()
-    assert folder.unready() is None and folder.first.is_set()
+    assert folder.unready() is None and folder.loaded.is_set()
     assert identity.certificate == one.certificate
     two = write(tmp_path)
     folder.check()
@@ -110,7 +110,7 @@ async def test_a_taken_port_is_one_clear_sentence(kubeconfig: str) -> None:
         port = int(taken.getsockname()[1])
         process = await start(f"--metrics-port={port}", f"--kubeconfig={kubeconfig}")
         _, text = await process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert f"can't listen on port {port}" in text.decode()
     assert "Traceback" not in text.decode()
 

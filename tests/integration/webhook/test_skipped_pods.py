@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from unigpu import errors, names
-from webhook import kube
+from unigpu_kube import client
 from webhook.admission.skipped_pods import REASON, SkippedPods
 from webhook.translation.options import Options
 
@@ -20,9 +20,8 @@ def pod(name: str, namespace: str = "team", limits: dict[str, str] | None = None
 
 @pytest.fixture
 async def search(apiserver: Any, kubeconfig: str) -> AsyncIterator[SkippedPods]:
-    api = await kube.connect(kubeconfig)
-    yield SkippedPods(api, lambda _: Options(), ("kube-system",), "replica")
-    await api.close()
+    async with client.connect(kubeconfig) as api:
+        yield SkippedPods(api, lambda _: Options(), ("kube-system",), "replica")
 
 
 def put(apiserver: Any, *items: dict[str, Any]) -> None:
@@ -41,7 +40,7 @@ async def test_who_slipped_past_is_reported_once(apiserver: Any, search: Skipped
         pod("by-annotation", **{"gpu-fraction": "0.5"}),
         pod("translated", limits={names.RESOURCE_VGPU: "1"}, **{names.ANNOTATION_REQUEST: "{}"}),
         pod("without", limits={"cpu": "1"}),
-        pod("untouched", "kube-system", limits={"aliyun.com/gpu-mem": "3"}),
+        pod("excluded", "kube-system", limits={"aliyun.com/gpu-mem": "3"}),
     )
     assert await search.search() == 2
     assert await search.search() == 2

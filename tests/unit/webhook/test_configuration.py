@@ -28,7 +28,7 @@ def test_each_webhook_has_a_condition_and_the_service() -> None:
             "path": "",
         }
         assert "caBundle" not in hook["clientConfig"]
-        assert hook["namespaceSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
+        assert hook["namespaceSelector"]["matchExpressions"][0]["values"] == ["a", "b", "n"]
 
 
 def test_the_schedulers_own_bindings_are_not_sent() -> None:

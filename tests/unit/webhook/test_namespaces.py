@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from unigpu import gpus, names
+from unigpu import errors, gpus, names
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB, Percent
+from unigpu_kube.objects import Ref
 from webhook.admission import cluster_cache
 from webhook.admission.cluster_cache import ClusterCache
 from webhook.translation import namespaces
@@ -108,12 +109,12 @@ def item(name: str, **annotations: str) -> dict[str, Any]:
 
 
 def namespace(name: str, **annotations: str) -> tuple[str, Any]:
-    return cluster_cache.of_namespace(item(name, **annotations))
+    return cluster_cache.namespace_annotations(item(name, **annotations))
 
 
 def node(name: str, *memory: int) -> tuple[str, MiB]:
     node_gpus = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T", MiB(size)) for index, size in enumerate(memory)]
-    return cluster_cache.of_node(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
+    return cluster_cache.largest_gpu(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
 
 
 def test_namespaces_come_and_go() -> None:
@@ -123,20 +124,24 @@ def test_namespaces_come_and_go() -> None:
     assert around.unready() is None
     assert around.options("a").rules.max_gpus == 1
     assert around.options("b") == around.options("unknown") == Options()
-    around.update_namespace("MODIFIED", namespace("b", **{names.ANNOTATION_MAX_GPUS: "2"}))
-    around.update_namespace("DELETED", namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}))
+    around.set_namespace(namespace("b", **{names.ANNOTATION_MAX_GPUS: "2"}))
+    around.remove_namespace(Ref("", "a"))
     assert [around.options(name).rules.max_gpus for name in "ab"] == [0, 2]
 
 
 def test_the_largest_gpu_is_known_to_every_namespace(pod: Make, admission_with: Any) -> None:
     around = ClusterCache(Options())
     around.replace_namespaces([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"})])
-    strange = cluster_cache.of_node(item("w", **{names.ANNOTATION_INVENTORY: "?"}))
-    around.replace_nodes([node("x", 16384, 24576), node("y", 8192), cluster_cache.of_node(item("z")), strange])
+    around.replace_nodes([node("x", 16384, 24576), node("y", 8192), cluster_cache.largest_gpu(item("z"))])
     assert [around.options(name).largest_gpu for name in "ab"] == [24576, 24576]
     (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
     assert "memory = 30720 MiB: the largest GPU of this cluster has 24576 MiB" in warning
-    around.update_node("DELETED", node("x"))
+    around.remove_node(Ref("", "x"))
     assert around.options("a").largest_gpu == 8192
-    around.update_node("MODIFIED", node("y", 4096))
+    around.set_node(node("y", 4096))
     assert around.options("b").largest_gpu == 4096
+
+
+def test_an_inventory_that_is_not_understood_is_the_reflectors_to_report() -> None:
+    with pytest.raises(errors.Malformed):
+        cluster_cache.largest_gpu(item("w", **{names.ANNOTATION_INVENTORY: "?"}))
