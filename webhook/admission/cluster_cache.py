@@ -13,8 +13,8 @@ from unigpu_kube.reflector import Listing, Reflector, Sink, Source
 from webhook.translation import namespaces
 from webhook.translation.options import Options
 
-NamespaceAnnotations = tuple[str, Mapping[str, str]]
-"""A namespace and its annotations."""
+NamespaceRules = tuple[str, Mapping[str, str], Mapping[str, str]]
+"""A namespace, and those of its annotations and labels that are rules for its pods."""
 LargestGpu = tuple[str, MiB]
 """A node and the memory of its largest GPU."""
 
@@ -42,26 +42,26 @@ class ClusterCache:
 
     async def run(self, client: Client) -> None:
         """Keep the cache current; never returns."""
-        of_namespaces = Sink(namespace_annotations, self._list_namespaces, self.set_namespace, self.remove_namespace)
+        of_namespaces = Sink(namespace_rules, self._list_namespaces, self.set_namespace, self.remove_namespace)
         of_nodes = Sink(largest_gpu, self._list_nodes, self.set_node, self.remove_node)
         async with asyncio.TaskGroup() as group:
             source = Source(objects.NAMESPACES, metadata_only=True)
             group.create_task(Reflector(client, source, of_namespaces).run())
             group.create_task(Reflector(client, Source(objects.NODES, metadata_only=True), of_nodes).run())
 
-    def replace_namespaces(self, found: Iterable[NamespaceAnnotations]) -> None:
+    def replace_namespaces(self, found: Iterable[NamespaceRules]) -> None:
         """Replace all namespaces."""
         self._options = {}
         for item in found:
             self.set_namespace(item)
         self.synced.set()
 
-    def set_namespace(self, found: NamespaceAnnotations) -> None:
+    def set_namespace(self, found: NamespaceRules) -> None:
         """Apply a change of one namespace. Only those with rules are kept."""
-        name, annotations = found
+        name, annotations, labels = found
         self._options.pop(name, None)
-        if annotations:
-            self._options[name] = namespaces.apply(self._plain, annotations)
+        if annotations or labels:
+            self._options[name] = namespaces.apply(self._plain, annotations, labels)
 
     def remove_namespace(self, namespace: Ref) -> None:
         """Forget a namespace."""
@@ -83,7 +83,7 @@ class ClusterCache:
         """Forget a node."""
         self._stale |= self._gpus.pop(node.name, None) is not None
 
-    def _list_namespaces(self, listing: Listing[NamespaceAnnotations]) -> None:
+    def _list_namespaces(self, listing: Listing[NamespaceRules]) -> None:
         self.replace_namespaces(listing.items)
 
     def _list_nodes(self, listing: Listing[LargestGpu]) -> None:
@@ -99,11 +99,14 @@ class ClusterCache:
         self._stale = False
 
 
-def namespace_annotations(item: Json) -> NamespaceAnnotations:
-    """Return the namespace's name and its unigpu annotations."""
-    annotations = item["metadata"].get("annotations") or {}
-    ours = {key: text for key, text in annotations.items() if key.startswith(f"{names.DOMAIN}/")}
-    return objects.ref(item).name, ours
+def namespace_rules(item: Json) -> NamespaceRules:
+    """Return the namespace's name, its unigpu annotations, and the vendors' labels that are read on namespaces."""
+    annotations, labels = (item["metadata"].get(kind) or {} for kind in ("annotations", "labels"))
+    return (
+        objects.ref(item).name,
+        {key: text for key, text in annotations.items() if key.startswith(f"{names.DOMAIN}/")},
+        {label: labels[label] for label, _ in namespaces.LABELS if label in labels},
+    )
 
 
 def largest_gpu(item: Json) -> LargestGpu:

@@ -4,25 +4,29 @@ Under failure policy Fail, a webhook that doesn't answer blocks every request th
 every pod that mentions no GPU, and every update that doesn't change the platform's annotations.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from unigpu import names
 from webhook.settings import Settings
-from webhook.translation import decision, dialects, reapply
+from webhook.translation import decision, dialects, reapply, unsupported
 
 _LISTS = ("containers", "initContainers")
 
 
 def mentions_gpu() -> str:
     """Return the CEL condition: a pod asks for GPUs in any dialect, or brings one of the platform's annotations."""
-    resources = sorted({resource for dialect in dialects.ALL for resource in dialect.resources})
-    listed = ", ".join(f"'{resource}'" for resource in resources)
-    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
+    known = _list(sorted(dialects.OF_RESOURCE))
+    domains = _list(f"{domain}/" for domain in unsupported.DOMAINS)
+    stems = " || ".join(f"k.contains('{stem}')" for stem in unsupported.STEMS)
+    misspelt = f"({stems}) && {domains}.exists(d, k.startsWith(d))"
+    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in {known} || {misspelt})"
     places = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
     annotations = [*decision.REVIEWED]
     annotations += [annotation for dialect in dialects.ALL for annotation in dialect.annotations]
-    known = ", ".join(f"'{annotation}'" for annotation in annotations)
-    by_annotation = f"(has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}]))"
+    misplaced = sorted(dialects.OF_RESOURCE)
+    listed = _list([*annotations, *misplaced])
+    by_annotation = f"(has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in {listed}))"
     return " || ".join([*places, by_annotation])
 
 
@@ -36,16 +40,16 @@ def changes_ours() -> str:
 def bound_by_others(namespace: str) -> str:
     """Return the CEL condition: a binding, not the scheduler's, brings one of the platform's annotations, which the API
     server copies to the pod. `namespace` is unigpu's own."""
-    known = ", ".join(f"'{annotation}'" for annotation in decision.REVIEWED)
+    known = _list(decision.REVIEWED)
     scheduler = f"system:serviceaccount:{namespace}:{names.ACCOUNT_SCHEDULER}"
-    brings = f"has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in [{known}])"
+    brings = f"has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in {known})"
     return f"{brings} && request.userInfo.username != '{scheduler}'"
 
 
 def applied_again() -> str:
     """Return the CEL condition: an update of a translated pod restores fields that the translation replaced."""
-    listed = ", ".join(f"'{resource}'" for resource in sorted(reapply.VENDORS))
-    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in [{listed}])"
+    listed = _list(sorted(reapply.VENDORS))
+    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in {listed})"
     returns = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
     scheduler = "object.spec.schedulerName != oldObject.spec.schedulerName"
     translated = (
@@ -128,6 +132,10 @@ def _webhook(
         "sideEffects": "None",
         "timeoutSeconds": 5,
     }
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "[" + ", ".join(f"'{text}'" for text in texts) + "]"
 
 
 def _value(of: str, annotation: str) -> str:

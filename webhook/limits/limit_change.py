@@ -240,7 +240,7 @@ def _no_capacity(container: str, kind: str, shortage: _Shortage, node: str) -> P
 
 
 def _roles(asked: Mapping[str, Request]) -> dict[str, Role]:
-    return {name: wish.role for name, wish in asked.items()}
+    return {name: request.role for name, request in asked.items()}
 
 
 def _title(item: Item) -> str:

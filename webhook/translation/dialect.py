@@ -33,7 +33,9 @@ class Dialect:
     def matches(self, pod: Pod, container: Container, options: Options) -> bool:
         """Return whether the container is written in this dialect. Resources that are all 0 ask for nothing."""
         wanted = any(not _zero(container.value(name)) for name in self.resources if container.has(name))
-        return (wanted or self.targeted(pod, container)) and not self.ignored(pod, container, options)
+        if not wanted and not self.targeted(pod, container):
+            return False
+        return self.name not in options.ignored_dialects and not self.ignored(pod, container, options)
 
 
 def _zero(text: str) -> bool:

@@ -10,11 +10,13 @@ from unigpu.units import MiB, Percent
 from webhook.translation.options import Options, Rules
 from webhook.translation.remarks import remark
 
+LABELS = {("hami.io/webhook", "ignore"): names.DIALECT_HAMI}
+"""Label and value of a namespace → the dialect that is then not read there."""
 _ISOLATION = {"required": False, "optional": True}
 
 
-def apply(options: Options, annotations: Mapping[str, str]) -> Options:
-    """Return the options for pods of a namespace with these annotations."""
+def apply(options: Options, annotations: Mapping[str, str], labels: Mapping[str, str] | None = None) -> Options:
+    """Return the options for pods of a namespace with these annotations and labels."""
     warnings: list[str] = []
 
     def number(annotation: str, read: Callable[[str], int], accepted: str, high: int | None = None) -> int:
@@ -51,6 +53,9 @@ def apply(options: Options, annotations: Mapping[str, str]) -> Options:
         options,
         rules=dataclasses.replace(rules, warnings=tuple(warnings)),
         opting_out=bool(opting_out),
+        ignored_dialects=frozenset(
+            dialect for (label, value), dialect in LABELS.items() if (labels or {}).get(label) == value
+        ),
     )
 
 

@@ -37,6 +37,7 @@ VENDORS_SCHEDULERS = frozenset(
         "gpushare-scheduler",
         "hami-scheduler",
         "kai-scheduler",
+        "koord-scheduler",
         "qgpu-scheduler",
         "runai-scheduler",
         "volcano",
@@ -75,5 +76,7 @@ class Options:
     """Rules of the pod's namespace."""
     largest_gpu: MiB = MiB(0)
     """Memory of the largest GPU in the cluster; 0: unknown."""
+    ignored_dialects: frozenset[str] = frozenset()
+    """Names of dialects that the pod's namespace has switched off."""
     schedulers: frozenset[str] = VENDORS_SCHEDULERS
     """Values of schedulerName that are replaced. Any other is refused, because that scheduler can't choose a GPU."""

@@ -20,9 +20,8 @@ _POLICIES = {
     NODE_POLICY: (PlacementPolicy.BINPACK, PlacementPolicy.SPREAD),
     GPU_POLICY: (PlacementPolicy.BINPACK, PlacementPolicy.SPREAD, PlacementPolicy.TOPOLOGY),
 }
-
-
-_ANNOTATIONS = frozenset({*_POLICIES, *LISTS.values()})
+ANNOTATIONS = frozenset({*_POLICIES, *LISTS.values()})
+"""Every annotation that is read here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ _BY_LINKS = PodPreferences(Preferences(gpu_policy=PlacementPolicy.TOPOLOGY))
 
 def read(pod: Pod, requests: Iterable[Request]) -> PodPreferences:
     """Return the pod's preferences. By default several whole GPUs of one container are chosen by their links."""
-    if _ANNOTATIONS.isdisjoint(pod.annotations):
+    if ANNOTATIONS.isdisjoint(pod.annotations):
         return _BY_LINKS if any(request.whole and request.gpus > 1 for request in requests) else _NONE
     warnings: list[str] = []
     policies: dict[str, PlacementPolicy | None] = {}

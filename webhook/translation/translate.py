@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from unigpu.findings import Problem
 from unigpu.requests import PodRequest, Request
-from webhook.translation import preferences
+from webhook.translation import preferences, unsupported
 from webhook.translation.pod_reading import ContainerReading, Interpretation, PodReading
 from webhook.translation.remarks import remark
 
@@ -34,11 +34,13 @@ def translate(reading: PodReading) -> Translation:
     for container in reading.containers:
         if not container.dialects:
             found.warnings += container.isolation.without_gpu
+    found.warnings += unsupported.warnings(reading.pod)
     names = reading.dialect_names
     if not names:
         return Translation(problems=tuple(found.problems), warnings=tuple(found.warnings))
     found.problems += reading.placement_problems
     found.warnings += reading.options.rules.warnings
+    found.warnings += unsupported.of_replaced_scheduler(reading.pod, reading.options)
     requests: dict[str, Request] = {}
     for container in reading.asking:
         interpretation = _interpret(container)

@@ -23,7 +23,7 @@ Replica = tuple[CertificateManager, ServingCertificate]
 
 
 class Clock:
-    """Time that stands still until it is told."""
+    """Time that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)

@@ -108,8 +108,8 @@ def item(name: str, **annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "annotations": annotations}}
 
 
-def namespace(name: str, **annotations: str) -> tuple[str, Any]:
-    return cluster_cache.namespace_annotations(item(name, **annotations))
+def namespace(name: str, **annotations: str) -> cluster_cache.NamespaceRules:
+    return cluster_cache.namespace_rules(item(name, **annotations))
 
 
 def node(name: str, *memory: int) -> tuple[str, MiB]:

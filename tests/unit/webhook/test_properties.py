@@ -62,7 +62,9 @@ ANNOTATIONS = st.dictionaries(
     max_size=3,
 )
 LABELS = st.dictionaries(
-    st.sampled_from(["aliyun.com/gpu-count", "ack.gpushare.placement", "hami.io/webhook", "app"]),
+    st.sampled_from(
+        ["aliyun.com/gpu-count", "ack.gpushare.placement", "hami.io/webhook", "kai.scheduler/queue", "app"]
+    ),
     st.sampled_from(["1", "2", "4", "require-whole-device", "ignore", "x"]),
     max_size=2,
 )

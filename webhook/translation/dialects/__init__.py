@@ -1,6 +1,19 @@
 """Every dialect. A new one is a file in this folder and a line here."""
 
-from webhook.translation.dialects import alibaba, elastic, hami, kai, nvshare, qgpu, tencent, unified, volcano
+from webhook.translation.dialects import (
+    alibaba,
+    cce,
+    elastic,
+    hami,
+    kai,
+    koordinator,
+    nvshare,
+    qgpu,
+    tencent,
+    unified,
+    volcano,
+    volcano_share,
+)
 
 ALL = (
     unified.DIALECT,
@@ -9,6 +22,9 @@ ALL = (
     qgpu.DIALECT,
     hami.DIALECT,
     volcano.DIALECT,
+    volcano_share.DIALECT,
+    cce.DIALECT,
+    koordinator.DIALECT,
     kai.DIALECT,
     elastic.DIALECT,
     nvshare.DIALECT,

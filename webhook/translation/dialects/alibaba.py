@@ -13,7 +13,8 @@ from webhook.translation.dialect import Dialect
 MEMORY = names.ALIYUN_GPU_MEM
 CORES = "aliyun.com/gpu-core.percentage"
 WHOLE = "aliyun.com/gpu"
-LABEL_COUNT = names.ALIYUN_GPU_COUNT
+COUNT = names.ALIYUN_GPU_COUNT
+"""A resource of the container, or a label of the pod."""
 LABEL_PLACEMENT = "ack.gpushare.placement"
 WHOLE_DEVICE = "require-whole-device"
 
@@ -23,13 +24,15 @@ def read(reader: ContainerReader) -> Request | None:
     whole = reader.gpus(WHOLE)
     total = reader.memory(MEMORY, reader.options.aliyun_unit.size)
     cores = reader.number(CORES, low=5, high=100, step=5, accepted="5 to 100 in steps of 5")
-    if whole and (total or cores):
+    count = reader.gpus(COUNT)
+    if whole and (total or cores or count):
         reader.refuse(WHOLE, f"asks for whole GPUs together with a share ({MEMORY})", f"either {WHOLE} or {MEMORY}")
-    if cores and not total and not whole and not reader.problems:
-        reader.refuse(CORES, f"lacks {MEMORY}", f"together with {MEMORY} of 1 or more")
+    if not whole and not total and not reader.problems:
+        field = CORES if cores else COUNT
+        reader.refuse(field, f"lacks {MEMORY}", f"together with {MEMORY} of 1 or more")
     if whole:
         return None if reader.problems else Request(gpus=whole, whole=True)
-    gpus = _gpus(reader, total)
+    gpus = _gpus(reader, total, count)
     placement = reader.label(LABEL_PLACEMENT)
     if placement not in (None, WHOLE_DEVICE):
         reader.warn(f"label {LABEL_PLACEMENT}", "has no effect", WHOLE_DEVICE, value=placement)
@@ -45,21 +48,20 @@ def read(reader: ContainerReader) -> Request | None:
     )
 
 
-def _gpus(reader: ContainerReader, total: MiB) -> int:
+def _gpus(reader: ContainerReader, total: MiB, count: int) -> int:
     """Return the number of GPUs over which the memory is spread evenly, in whole units."""
-    label = reader.label(LABEL_COUNT)
-    if label is None:
-        return 1
-    if not (label.isascii() and label.isdigit() and len(label) <= 3 and 1 <= int(label) <= MAX_GPUS):
-        reader.refuse(LABEL_COUNT, "is not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=label)
-        return 1
-    gpus = int(label)
-    unit = reader.options.aliyun_unit
+    label = reader.label(COUNT)
+    if label is not None:
+        if not (label.isascii() and label.isdigit() and len(label) <= 3 and 1 <= int(label) <= MAX_GPUS):
+            reader.refuse(COUNT, "is not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=label)
+            return 1
+        if count and count != int(label):
+            reader.refuse(COUNT, f"contradicts the label {COUNT} = {label}", "one of the two")
+        count = int(label)
+    unit, gpus = reader.options.aliyun_unit, count or 1
     if total // unit.size % gpus:
-        reader.refuse(
-            MEMORY, f"doesn't divide evenly among {gpus} GPUs ({LABEL_COUNT})", f"a multiple of {gpus} {unit}"
-        )
+        reader.refuse(MEMORY, f"doesn't divide evenly among {gpus} GPUs ({COUNT})", f"a multiple of {gpus} {unit}")
     return gpus
 
 
-DIALECT = Dialect(name=names.DIALECT_ALIBABA, title="Alibaba", resources=(MEMORY, CORES, WHOLE), read=read)
+DIALECT = Dialect(name=names.DIALECT_ALIBABA, title="Alibaba", resources=(MEMORY, CORES, WHOLE, COUNT), read=read)

@@ -5,7 +5,7 @@ Source: https://github.com/kai-scheduler/KAI-Scheduler/tree/main/docs/gpu-sharin
 
 from fractions import Fraction
 
-from unigpu import quantities
+from unigpu import names, quantities
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MAX_MEMORY, MiB, Percent
 from webhook.translation.container_reader import MAX_GPUS, ContainerReader
@@ -16,6 +16,9 @@ FRACTION = "gpu-fraction"
 MEMORY = "gpu-memory"
 DEVICES = "gpu-fraction-num-devices"
 CONTAINER = "gpu-fraction-container-name"
+ANNOTATIONS = (FRACTION, MEMORY, DEVICES, CONTAINER)
+SCHEDULERS = ("kai-scheduler", "runai-scheduler", names.SCHEDULER_NAME)
+QUEUE_LABELS = ("kai.scheduler/queue", "runai/queue")
 ACCEPTED_FRACTION = 'a quoted number above "0" and below "1"'
 
 
@@ -41,12 +44,24 @@ def read(reader: ContainerReader) -> Request | None:
 
 def targeted(pod: Pod, container: Container) -> bool:
     """Return whether the pod's annotations mean this container: the one that they name, else the first."""
-    if FRACTION not in pod.annotations and MEMORY not in pod.annotations:
+    if not asks(pod):
         return False
     name = pod.annotations.get(CONTAINER)
     if name and any(other.name == name for other in pod.containers):
         return container.name == name
     return container.place == "containers" and container.index == 0
+
+
+def asks(pod: Pod) -> bool:
+    """Return whether the pod asks by KAI's annotations.
+
+    `gpu-memory` has no vendor's domain, and people also use it as a note. It counts only where something else in the
+    pod is KAI's: the scheduler, the queue or another annotation.
+    """
+    if FRACTION in pod.annotations or MEMORY not in pod.annotations:
+        return FRACTION in pod.annotations
+    others = DEVICES in pod.annotations or CONTAINER in pod.annotations
+    return others or pod.scheduler in SCHEDULERS or not pod.labels.keys().isdisjoint(QUEUE_LABELS)
 
 
 def _percent(reader: ContainerReader, text: str) -> Percent:
@@ -69,6 +84,10 @@ def _percent(reader: ContainerReader, text: str) -> Percent:
 
 def _memory(reader: ContainerReader, text: str) -> MiB:
     accepted = "a quoted whole number of MiB above 0"
+    if text.strip().endswith("m"):
+        why = "the suffix m divides by 10^3 in Kubernetes"
+        reader.refuse(MEMORY, why, f"{text.strip()[:-1]} without the suffix", value=text)
+        return MiB(0)
     try:
         number = quantities.amount(text, MiB(1))
     except ValueError as error:

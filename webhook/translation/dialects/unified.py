@@ -29,11 +29,12 @@ def read(reader: ContainerReader) -> Request | None:
     if not memory and cores in (0, gpus * 100):
         return Request(gpus=gpus, whole=True)
     if not memory:
-        why = "without memory doesn't limit it, so that other containers may find the GPU full"
+        why = "without memory reserves all memory of each GPU, so no other container fits there"
         reader.warn(names.RESOURCE_CORES, why, f"together with {names.RESOURCE_MEMORY}")
     return Request(
         gpus=gpus,
         memory=MiB(memory // gpus),
+        memory_percent=Percent(0 if memory else 100),
         cores=Percent(cores // gpus),
         policy=ComputePolicy.HARD if cores else ComputePolicy.UNLIMITED,
     )
