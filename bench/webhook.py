@@ -2,9 +2,9 @@
 
 The server is the webhook's own, in a separate process, with a certificate that it makes itself. The client speaks
 HTTP/1.1 over persistent connections, as an API server does. A control runs with it: the same server and client, and a
-handler that reads the review and returns a constant answer of the same size. The difference is the cost of a review; the
-rest is the cost of the machine. One review at a time is measured with processors that may sleep and with processors
-that are kept awake. The goal holds for the latter, because the time to wake up is the machine's.
+handler that reads the review and returns a constant answer of the same size. The difference is the cost of a review,
+the rest is the cost of the machine. One review at a time is measured with processors that may sleep and with
+processors that are kept awake. The goal holds for the latter, because the time to wake up is the machine's.
 """
 
 import argparse
