@@ -26,7 +26,9 @@ def mentions_gpu() -> str:
     annotations += [annotation for dialect in dialects.ALL for annotation in dialect.annotations]
     misplaced = sorted(dialects.OF_RESOURCE)
     listed = _list([*annotations, *misplaced])
-    by_annotation = f"(has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in {listed}))"
+    families = f"{_list(unsupported.FAMILIES)}.exists(f, k.startsWith(f))"
+    mentioned = f"object.metadata.annotations.exists(k, k in {listed} || {families})"
+    by_annotation = f"(has(object.metadata.annotations) && {mentioned})"
     return " || ".join([*places, by_annotation])
 
 

@@ -28,6 +28,11 @@ WITHOUT_EFFECT = {
     "volcano.sh/vgpu-podgroup-policy": "unigpu places each pod by itself",
 }
 """Annotations that vendors know and translation doesn't: why they have no effect."""
+FAMILIES = {
+    "nvidia.com/container.": "unigpu doesn't translate KAI's requests by container (NvFractions)",
+    "tensor-fusion.ai/": "unigpu doesn't translate tensor-fusion's requests",
+}
+"""The same by the beginning of the annotation's name."""
 GANGS = (
     "scheduling.k8s.io/group-name",
     "scheduling.volcano.sh/group-name",
@@ -87,13 +92,18 @@ def _on_pod(kind: str, present: Mapping[str, str], known: frozenset[str]) -> Ite
     for name, value in present.items():
         if name in known:
             continue
-        if name in WITHOUT_EFFECT:
-            yield remark("pod", f"{kind} {name}", value, f"has no effect: {WITHOUT_EFFECT[name]}")
+        if (reason := _without_effect(name)) is not None:
+            yield remark("pod", f"{kind} {name}", value, f"has no effect: {reason}")
         elif name in dialects.OF_RESOURCE:
             why = f"has no effect as {'an annotation' if kind == 'annotation' else 'a label'}"
             yield remark("pod", f"{kind} {name}", value, why, f"{name} under a container's limits")
         elif (close := _nearest(name, known, _CLOSE)) is not None and name.partition("/")[0] == close.partition("/")[0]:
             yield remark("pod", f"{kind} {name}", value, "is not known and has no effect", f"{kind} {close}")
+
+
+def _without_effect(name: str) -> str | None:
+    families = (reason for family, reason in FAMILIES.items() if name.startswith(family))
+    return WITHOUT_EFFECT.get(name) or next(families, None)
 
 
 def _misspelt(resource: str) -> str:

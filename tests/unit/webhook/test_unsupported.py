@@ -72,6 +72,8 @@ def test_a_resource_as_an_annotation_belongs_under_limits(pod: Make) -> None:
         ("tencent.com/vcuda-core-limits", "accepted: annotation tencent.com/vcuda-core-limit"),
         ("nvidia.com/use-gputypes", "accepted: annotation nvidia.com/use-gputype"),
         ("nvidia.com/vgpu-mode", "has no effect: "),
+        ("nvidia.com/container.main.gpu-memory.limit", "NvFractions"),
+        ("tensor-fusion.ai/vram-request", "has no effect: "),
         ("volcano.sh/vgpu-use-gpuuuid", "unigpu reads nvidia.com/use-gpuuuid instead"),
     ],
 )

@@ -1,7 +1,7 @@
 """Alibaba: open-source gpushare, and ACK's cGPU.
 
-Sources: https://github.com/AliyunContainerService/gpushare-scheduler-extender/blob/master/docs/userguide.md, and
-"GPU sharing" of ACK's guide, https://www.alibabacloud.com/help/en/document_detail/422806.html.
+Sources: https://github.com/AliyunContainerService/gpushare-scheduler-extender/blob/master/docs/userguide.md, and for ACK
+https://www.alibabacloud.com/help/en/container-service-for-kubernetes/latest/labels-used-by-ack-to-control-gpus.
 """
 
 from unigpu import names

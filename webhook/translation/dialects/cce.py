@@ -1,6 +1,7 @@
 """Huawei Cloud CCE's GPU virtualization (xGPU): memory of one GPU, with or without a share of its compute time.
 
-Source: "GPU virtualization" of CCE's user guide, https://support.huaweicloud.com/eu/usermanual-cce/cce_10_0644.html.
+Sources: CCE's user guide, https://support.huaweicloud.com/eu/usermanual-cce/cce_10_0644.html for the steps of 5 % and
+cce_10_0742.html there for the combinations; the unit is in the resource's name.
 """
 
 from unigpu.requests import ComputePolicy, Request

@@ -36,7 +36,7 @@ def read(reader: ContainerReader, fields: Fields) -> Request | None:
     memory = reader.memory(fields.memory, MiB(1))
     percent = reader.percent(fields.percent)
     cores = reader.percent(fields.cores)
-    priority = reader.number(fields.priority, high=1, accepted="0 (high) or 1 (low)")
+    priority = _priority(reader, fields.priority)
     if not (gpus or memory or percent or cores or reader.problems):
         reader.refuse(fields.priority, "has no effect without a GPU", f"together with {fields.counts[0]}")
     if reader.problems:
@@ -71,6 +71,14 @@ def _gpus(reader: ContainerReader, fields: Fields) -> int:
     if named and not any(counts.values()) and not reader.problems:
         reader.refuse(named[0], "memory or cores need a GPU", f"1 to {MAX_GPUS} GPUs a container")
     return max(counts.values(), default=0)
+
+
+def _priority(reader: ContainerReader, field: str) -> int:
+    """Return 0 (high) or 1 (low)."""
+    priority = reader.number(field, high=1_000_000, accepted="0 (high) or 1 (low)")
+    if priority > 1:
+        reader.warn(field, "counts as 1, the lowest priority", "0 (high) or 1 (low)")
+    return min(priority, 1)
 
 
 def _compute(reader: ContainerReader) -> ComputePolicy:
