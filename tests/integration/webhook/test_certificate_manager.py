@@ -56,26 +56,26 @@ def secret(apiserver: Any) -> certificates.State:
 
 
 async def test_a_first_replica_makes_publishes_and_serves(apiserver: Any, replica: Any) -> None:
-    keeper, identity = await replica()
-    assert keeper.unready() is not None
-    await keeper.check()
-    assert keeper.unready() is None
+    manager, identity = await replica()
+    assert manager.unready() is not None
+    await manager.check()
+    assert manager.unready() is None
     assert identity.expires == secret(apiserver).current.expires
     assert apiserver.bundle("mutating") == apiserver.bundle("validating") == secret(apiserver).bundle
 
 
 async def test_replicas_that_race_share_one_certificate(apiserver: Any, replica: Any) -> None:
     replicas = [await replica() for _ in range(5)]
-    await asyncio.gather(*(keeper.check() for keeper, _ in replicas))
+    await asyncio.gather(*(manager.check() for manager, _ in replicas))
     assert len({identity.certificate for _, identity in replicas}) == 1
     assert apiserver.writes.count(f"POST {SECRET.rpartition('/')[0]}/{names.SECRET_WEBHOOK_TLS}") == 1
 
 
 async def test_nothing_is_written_while_nothing_is_due(apiserver: Any, replica: Any) -> None:
-    keeper, _ = await replica()
-    await keeper.check()
+    manager, _ = await replica()
+    await manager.check()
     written = list(apiserver.writes)
-    await keeper.check()
+    await manager.check()
     assert apiserver.writes == written
 
 
@@ -84,9 +84,9 @@ async def test_a_renewal_never_serves_what_isnt_trusted(apiserver: Any, replica:
     seen = set()
     for second in range(120):
         clock.now += timedelta(seconds=0.5)
-        for number, (keeper, identity) in enumerate(replicas):
+        for number, (manager, identity) in enumerate(replicas):
             if (second + number) % 3:
-                await keeper.check()
+                await manager.check()
             if not identity.certificate:
                 continue
             seen.add(identity.certificate)
@@ -100,17 +100,17 @@ async def test_a_renewal_never_serves_what_isnt_trusted(apiserver: Any, replica:
 
 
 async def test_a_deleted_secret_is_restored_from_memory(apiserver: Any, replica: Any) -> None:
-    keeper, identity = await replica()
-    await keeper.check()
+    manager, identity = await replica()
+    await manager.check()
     before = identity.certificate
     await apiserver.change(SECRET, None)
-    await keeper.check()
+    await manager.check()
     assert secret(apiserver).current.certificate == before
 
 
 async def test_a_fresh_replica_without_secret_keeps_what_others_serve_trusted(apiserver: Any, replica: Any) -> None:
-    keeper, _ = await replica()
-    await keeper.check()
+    manager, _ = await replica()
+    await manager.check()
     old = secret(apiserver).current.authority
     await apiserver.change(SECRET, None)
     fresh, _ = await replica()
@@ -122,63 +122,63 @@ async def test_a_fresh_replica_without_secret_keeps_what_others_serve_trusted(ap
 async def test_replicas_change_over_only_when_the_new_authority_was_noticed(
     apiserver: Any, replica: Any, clock: Clock
 ) -> None:
-    keeper, identity = await replica()
-    await keeper.check()
+    manager, identity = await replica()
+    await manager.check()
     before = identity.certificate
     await apiserver.change(SECRET, None)
     await (await replica())[0].check()
-    await keeper.check()
+    await manager.check()
     assert identity.certificate == before
     clock.now += timedelta(seconds=61)
-    await keeper.check()
+    await manager.check()
     assert identity.certificate == secret(apiserver).current.certificate != before
 
 
 async def test_a_spoilt_secret_is_written_anew(apiserver: Any, replica: Any) -> None:
-    keeper, _ = await replica()
-    await keeper.check()
+    manager, _ = await replica()
+    await manager.check()
     await apiserver.change(SECRET, {"metadata": {"name": names.SECRET_WEBHOOK_TLS}, "data": {"tls.key": "eA=="}})
-    await keeper.check()
-    assert keeper.unready() is None
+    await manager.check()
+    assert manager.unready() is None
     assert secret(apiserver).current.hosts == HOSTS
 
 
 async def test_an_emptied_bundle_is_written_again(apiserver: Any, replica: Any) -> None:
-    keeper, _ = await replica()
-    await keeper.check()
+    manager, _ = await replica()
+    await manager.check()
     path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{names.WEBHOOK_CONFIGURATION}"
     item = apiserver.objects[path]
     for hook in item["webhooks"]:
         hook["clientConfig"]["caBundle"] = base64.b64encode(b"").decode()
     await apiserver.change(path, item)
-    await keeper.check()
+    await manager.check()
     assert apiserver.bundle("mutating") == secret(apiserver).bundle
 
 
 async def test_a_missing_configuration_is_unready(apiserver: Any, replica: Any) -> None:
     path = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{names.WEBHOOK_CONFIGURATION}"
     await apiserver.change(path, None)
-    keeper, _ = await replica()
-    await keeper.check()
-    assert "trust" in str(keeper.unready())
+    manager, _ = await replica()
+    await manager.check()
+    assert "trust" in str(manager.unready())
 
 
 async def test_an_api_server_that_doesnt_answer_is_unavailable(apiserver: Any, replica: Any) -> None:
-    keeper, _ = await replica()
-    await keeper.check()
+    manager, _ = await replica()
+    await manager.check()
     apiserver.available = False
     with pytest.raises(errors.Unavailable):
-        await keeper.check()
-    assert keeper.unready() is None
+        await manager.check()
+    assert manager.unready() is None
 
 
 async def test_a_change_wakes_the_keeper(apiserver: Any, replica: Any, kubeconfig: str) -> None:
     async with client.connect(kubeconfig) as api:
         peer = TlsObjects(api, names.SYSTEM_NAMESPACE, names.SECRET_WEBHOOK_TLS, names.WEBHOOK_CONFIGURATION)
-        keeper, _ = await replica()
-        running = [asyncio.create_task(keeper.run(600)), asyncio.create_task(peer.watch(keeper.wake))]
+        manager, _ = await replica()
+        running = [asyncio.create_task(manager.run(600)), asyncio.create_task(peer.watch(manager.wake))]
         try:
-            await keeper.loaded.wait()
+            await manager.loaded.wait()
             async with asyncio.timeout(10):
                 await apiserver.change(SECRET, None)
                 await apiserver.until(lambda: SECRET in apiserver.objects)

@@ -1,6 +1,6 @@
 """Alibaba: open-source gpushare, and ACK's cGPU.
 
-Sources: https://github.com/AliyunContainerService/gpushare-scheduler-extender/blob/master/docs/userguide.md, and for ACK
+Sources: https://github.com/AliyunContainerService/gpushare-scheduler-extender/blob/master/docs/userguide.md; ACK's:
 https://www.alibabacloud.com/help/en/container-service-for-kubernetes/latest/labels-used-by-ack-to-control-gpus.
 """
 
