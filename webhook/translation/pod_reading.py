@@ -146,6 +146,9 @@ def _placement(pod: Pod, options: Options) -> Iterator[Problem]:
         why = "the pod bypasses the scheduler, which chooses the GPU"
         accepted = "no nodeName; a nodeSelector for kubernetes.io/hostname"
         yield Problem("", "spec.nodeName", pod.node, why, accepted)
-    for name, count in Counter(container.name for container in pod.containers).items():
+    names = [container.name for container in pod.containers]
+    if len(set(names)) == len(names):
+        return
+    for name, count in Counter(names).items():
         if count > 1:
             yield Problem(name, "name", name, f"{count} containers have this name", "one name for each container")

@@ -59,10 +59,10 @@ _CLOSE = 0.85
 def warnings(pod: Pod) -> Iterator[str]:
     """Yield warnings for names on the pod and its containers that have no effect."""
     for container in pod.containers:
-        where = f"container {container.name}"
-        for resource in {**container.requests, **container.limits}:
-            if not resource.startswith(SERVED_BY_OTHERS) and (known := _misspelt(resource)):
-                yield remark(where, resource, container.value(resource), "is not known and has no effect", known)
+        for resource in sorted((container.limits.keys() | container.requests.keys()) - dialects.OF_RESOURCE.keys()):
+            if known := _misspelt(resource):
+                where, value = f"container {container.name}", container.value(resource)
+                yield remark(where, resource, value, "is not known and has no effect", known)
     yield from _on_pod("annotation", pod.annotations, ANNOTATIONS)
     yield from _on_pod("label", pod.labels, LABELS)
     if (note := pod.annotations.get(kai.MEMORY)) is not None and not kai.asks(pod):
@@ -107,9 +107,9 @@ def _without_effect(name: str) -> str | None:
 
 
 def _misspelt(resource: str) -> str:
-    """Return the known resources that an unknown one may mean; empty where it isn't a vendor's or is known."""
+    """Return the known resources that an unknown one may mean; empty where it isn't a vendor's for a GPU."""
     domain, _, name = resource.partition("/")
-    if resource in dialects.OF_RESOURCE or domain not in DOMAINS:
+    if domain not in DOMAINS or resource.startswith(SERVED_BY_OTHERS):
         return ""
     siblings = [known for known in dialects.OF_RESOURCE if known.startswith(f"{domain}/")]
     close = _nearest(resource, siblings, _CLOSE)
