@@ -1,10 +1,10 @@
-"""Reviews over TLS: latency of one at a time, throughput of many at once, and what each stage costs.
+"""Reviews over TLS: latency of one at a time, throughput of many at once, and the cost of each stage.
 
-The server is the webhook's own, in a process of its own, with a certificate of its own making; the client speaks
-HTTP/1.1 over connections that it keeps, as an API server does. Beside it stands a control: the same server and client,
-and a handler that reads the review and answers with a constant of the same size, so that the difference is what a
-review costs, and the rest what the ground does. One at a time is measured with processors that sleep when they can, and
-with such as are kept awake: the goal is for the latter, since waking is the machine's.
+The server is the webhook's own, in a separate process, with a certificate that it makes itself. The client speaks
+HTTP/1.1 over persistent connections, as an API server does. A control runs with it: the same server and client, and a
+handler that reads the review and returns a constant answer of the same size. The difference is the cost of a review,
+the rest is the cost of the machine. One review at a time is measured with processors that may sleep and with
+processors that are kept awake. The goal holds for the latter, because the time to wake up is the machine's.
 """
 
 import argparse
@@ -32,10 +32,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import cpu_spinner
 from unigpu import logs, requests
-from webhook import app, certificates, loop, mutate, pods, review, server, translate, wire
-from webhook.identity import Identity
-from webhook.metrics import Metrics
-from webhook.options import Options
+from unigpu_service import http
+from webhook import loop
+from webhook.admission import admission_review, review, server
+from webhook.admission.metrics import Metrics
+from webhook.tls import certificates
+from webhook.tls.serving_cert import ServingCertificate
+from webhook.translation import mutate, pod_reading, pods, translate
+from webhook.translation.options import Options
 
 HOST = "webhook.bench.svc"
 GOAL_MS = 1.0
@@ -63,19 +67,20 @@ def body() -> bytes:
         "object": pod,
         "dryRun": False,
     }
-    return json.dumps({"kind": wire.KIND, "apiVersion": wire.API_VERSION, "request": request}).encode()
+    return json.dumps(
+        {"kind": admission_review.KIND, "apiVersion": admission_review.API_VERSION, "request": request}
+    ).encode()
 
 
 async def serve(pipe: Connection, control: bool) -> None:
-    """The webhook's server, or the control, until the other end of the pipe is closed."""
-    identity = Identity()
+    """Run the webhook's server, or the control, until the other end of the pipe is closed."""
+    identity = ServingCertificate()
     generation = certificates.make(certificates.Terms((HOST,), timedelta(hours=1)), datetime.now(UTC))
     identity.load(generation.certificate, generation.key, generation.expires)
     options = Options()
     reviews = server.Reviews(lambda _: options, (), Metrics(identity), 8 << 20)
-    async with contextlib.AsyncExitStack() as stack:
-        application = constant() if control else reviews.application()
-        port = await app.listen(stack, application, 0, identity.context)
+    application = constant() if control else reviews.application()
+    async with http.listen(application, 0, tls=identity.context, decompress=False) as port:
         pipe.send((port, generation.authority))
         events, done = asyncio.get_running_loop(), asyncio.Event()
         events.add_reader(pipe.fileno(), done.set)
@@ -84,8 +89,8 @@ async def serve(pipe: Connection, control: bool) -> None:
 
 
 def constant() -> web.Application:
-    """The control: reads what comes, and answers what the first review would have got."""
-    content = wire.write(review.review_mutation(wire.read(body()), Options()).answer)
+    """Return the control: it reads each review and returns the answer to the first."""
+    content = admission_review.write(review.review_mutation(admission_review.read(body()), Options()).answer)
 
     async def answer(request: web.Request) -> web.Response:
         await request.read()
@@ -97,7 +102,7 @@ def constant() -> web.Application:
 
 
 def run_server(pipe: Connection, control: bool) -> None:
-    """Entry of the server's process. It logs as it does in a cluster, and nobody reads it."""
+    """Run the server's process. It logs as in a cluster, to nowhere."""
     with Path(os.devnull).open("w") as sys.stderr:
         logs.configure(as_json=True)
         loop.run(serve(pipe, control))
@@ -152,7 +157,7 @@ class Client:
 
 
 def hammer(port: int, authority: str, seconds: float, results: "multiprocessing.Queue[list[float]]") -> None:
-    """Ask one after the other for a time; put the latencies, seconds."""
+    """Send reviews one after the other for a time; put the latencies, seconds."""
     client, content = Client(port, authority), body()
     latencies = []
     end = time.perf_counter() + seconds
@@ -165,7 +170,7 @@ def hammer(port: int, authority: str, seconds: float, results: "multiprocessing.
 
 
 def latencies(port: int, authority: str, clients: int, seconds: float) -> list[float]:
-    """Latencies of that many clients at once."""
+    """Return the latencies of that many clients at once."""
     context = multiprocessing.get_context("fork")
     results: multiprocessing.Queue[list[float]] = context.Queue()
     workers = [context.Process(target=hammer, args=(port, authority, seconds, results)) for _ in range(clients)]
@@ -178,22 +183,22 @@ def latencies(port: int, authority: str, clients: int, seconds: float) -> list[f
 
 
 def stages(rounds: int) -> Iterator[tuple[str, float]]:
-    """What each stage of a review costs, seconds of CPU."""
+    """Yield each stage of a review and its cost, seconds of CPU."""
     content, options = body(), Options()
-    asked = wire.read(content)
+    asked = admission_review.read(content)
     pod = pods.read(asked.document)
-    translation = translate.translate(pod, options)
+    translation = translate.translate(pod_reading.read(pod, options))
     assert translation.request is not None
-    wish = translation.request
+    request = translation.request
     verdict = review.review_mutation(asked, options)
     steps: list[tuple[str, Callable[[], object]]] = [
-        ("read the review", lambda: wire.read(content)),
+        ("read the review", lambda: admission_review.read(content)),
         ("read the pod", lambda: pods.read(asked.document)),
-        ("translate", lambda: translate.translate(pod, options)),
-        ("patch", lambda: mutate.patch(asked.document, pod, wish, options)),
-        ("of which the annotation", lambda: requests.dump(wish)),
-        ("all of the above", lambda: review.review_mutation(wire.read(content), options)),
-        ("write the answer", lambda: wire.write(verdict.answer)),
+        ("translate", lambda: translate.translate(pod_reading.read(pod, options))),
+        ("patch", lambda: mutate.patch(asked.document, pod, request, options)),
+        ("of which the annotation", lambda: requests.dump(request)),
+        ("all of the above", lambda: review.review_mutation(admission_review.read(content), options)),
+        ("write the answer", lambda: admission_review.write(verdict.answer)),
     ]
     for name, step in steps:
         times = []
@@ -207,7 +212,7 @@ def stages(rounds: int) -> Iterator[tuple[str, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Latencies in milliseconds, and what the server's process took."""
+    """Latencies in milliseconds, and the CPU time of the server's process."""
 
     reviews: int
     p50: float
@@ -219,7 +224,7 @@ class Measured:
 
 
 def measure(server_at: tuple[int, str, int], clients: int, seconds: float) -> Measured:
-    """That many clients at once against one server."""
+    """Measure that many clients at once against one server."""
     port, authority, pid = server_at
     before = cpu_seconds(pid)
     found = sorted(latencies(port, authority, clients, seconds))
@@ -249,7 +254,7 @@ def row(found: Measured) -> str:
 
 
 def one_at_a_time(seconds: float, rounds: int, kept: str) -> list[float]:
-    """The webhook and the control in turn, so that both have the same neighbours; the webhook's p99s, ms."""
+    """Measure the webhook and the control in turn, under the same load; return the webhook's p99s, ms."""
     print(f"\none at a time, {rounds} rounds of {seconds:g} s in turn, on {os.cpu_count()} CPUs {kept}")
     print(f"{'load before':14}{os.getloadavg()[0]:9.1f}")
     p99 = []
@@ -270,7 +275,7 @@ def one_at_a_time(seconds: float, rounds: int, kept: str) -> list[float]:
 
 
 def at_once(seconds: float) -> None:
-    """More and more clients."""
+    """Measure growing numbers of clients."""
     print(f"\n{'at once':>8} {'reviews/s':>10} {HEAD}")
     with running() as real:
         measure(real, 1, 0.5)
@@ -280,7 +285,7 @@ def at_once(seconds: float) -> None:
 
 
 def main() -> int:
-    """Print the tables; 1 where the goal is missed and that matters."""
+    """Print the tables; return 1 where the goal is missed and that matters."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each number of clients")
     parser.add_argument("--rounds", type=int, default=5, help="of one at a time")

@@ -21,7 +21,7 @@ from bench import webhook as bench
 
 CLEAN = {200, 400, 413}
 MEMORY_KIB = 256 * 1024
-"""What the chart allows the webhook."""
+"""The memory limit that the chart gives the webhook."""
 WORKERS = 4
 HEAVY_EVERY = 5_000
 """Reviews of a client, one of which is larger than any that is read."""
@@ -62,7 +62,7 @@ def deep_inside(dice: random.Random, review: bytes) -> bytes:
 
 
 def large(dice: random.Random, review: bytes) -> bytes:
-    """Names, values and lists of sizes that nobody needs."""
+    """Names, values and lists of absurd sizes."""
     pod = json.loads(review)
     spec = pod["request"]["object"]["spec"]
     main = spec["containers"][0]
@@ -96,7 +96,7 @@ def encoded(dice: random.Random, review: bytes) -> bytes:
 
 
 def mistyped(dice: random.Random, review: bytes) -> bytes:
-    """Something else in a place of the review."""
+    """Another value somewhere in the review."""
     document: Any = json.loads(review)
     node = document
     for _ in range(dice.randrange(1, 8)):
@@ -114,7 +114,7 @@ def mistyped(dice: random.Random, review: bytes) -> bytes:
 
 
 def unknown(dice: random.Random, review: bytes) -> bytes:
-    """Kinds, operations and versions that nobody here knows."""
+    """Unknown kinds, operations and versions."""
     document = json.loads(review)
     document["request"]["kind"]["kind"] = dice.choice(["Pod", "Node", "", "💣", "x" * 10_000])
     document["request"]["operation"] = dice.choice(["CREATE", "UPDATE", "DELETE", "CONNECT", "", "?"])
@@ -124,7 +124,7 @@ def unknown(dice: random.Random, review: bytes) -> bytes:
 
 
 def heavy(_: random.Random, __: bytes) -> bytes:
-    """More than is read."""
+    """A body larger than the limit."""
     return b" " * (9 << 20)
 
 
@@ -140,7 +140,7 @@ KINDS: dict[str, tuple[Make, int]] = {
     "unknown": (unknown, 10),
     "heavy": (heavy, 0),
 }
-"""How each is made, and its weight."""
+"""How each kind is generated, and its weight."""
 
 
 FRAMES = (
@@ -177,7 +177,7 @@ def framed(port: int, authority: str, frame: bytes) -> int:
 
 @dataclass
 class Seen:
-    """Answers by kind and status, and the first that went wrong."""
+    """Answers by kind and status, and the first wrong one."""
 
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     wrong: list[tuple[str, int, bytes]] = field(default_factory=list)
@@ -226,7 +226,7 @@ def memory(pid: int, which: str) -> int:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of the service."""
+    """The service's state after the run."""
 
     seen: Seen
     seconds: float
@@ -291,7 +291,7 @@ def soak(reviews: int, seed: int, tell: Callable[[str], None]) -> Result:
 
 
 def main() -> int:
-    """0 if the service came through."""
+    """Return 0 if the service survived."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reviews", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cli import limit_command, manifests, render, status, translate
 from cli.translate import Translated
 from unigpu import errors
-from webhook.options import AliyunUnit, BareGpu, Options
+from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 UNDERSTOOD, REFUSED, UNREADABLE = 0, 1, 2
 

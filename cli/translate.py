@@ -11,9 +11,9 @@ from cli import manifests
 from cli.manifests import Manifest
 from unigpu import errors, findings
 from unigpu.requests import PodRequest, Request
-from webhook import review
-from webhook.options import Options
-from webhook.review import Decision
+from webhook.translation import decision as decisions
+from webhook.translation.decision import Decision
+from webhook.translation.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def translate(manifest: Manifest, options: Options) -> Translated:
     for place in manifests.templates(manifest.document):
         node = _at(after, place)
         try:
-            decision = review.decide(node, options)
+            decision = decisions.decide(node, options)
         except errors.Malformed as error:
             raise errors.Malformed(f"{manifest.source}: {manifest.title}: {error}") from error
         where = f"{manifest.title}{_shown(place)}"

@@ -22,7 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from webhook import configuration  # noqa: E402
+from webhook.admission import configuration  # noqa: E402
 
 CHART = ROOT / "helm" / "unigpu"
 SCHEMA = CHART / "values.schema.json"

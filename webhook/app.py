@@ -1,132 +1,89 @@
-"""The wiring: what runs, and what ends it."""
+"""The service: its tasks and listeners, and their order at start and end."""
 
 import asyncio
 import contextlib
 import logging
-import signal
-import socket
-import ssl
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
-from aiohttp import web
-from kubernetes_asyncio import client
-
-from unigpu import errors, logs
-from webhook import certificates, kube, server
-from webhook.folder import Folder
-from webhook.identity import Identity
-from webhook.keeper import Keeper
-from webhook.metrics import Metrics
-from webhook.neighbours import Neighbours
+from unigpu import logs
+from unigpu_kube import client
+from unigpu_kube.client import Client
+from unigpu_service import http, runtime
+from unigpu_service.runtime import Supervisor
+from webhook.admission.cluster_cache import ClusterCache
+from webhook.admission.metrics import Metrics
+from webhook.admission.server import Reviews
+from webhook.admission.skipped_pods import SkippedPods
+from webhook.limits.node_usage import NodeUsage
 from webhook.settings import Settings
-from webhook.surroundings import Surroundings
-from webhook.sweep import Sweep
+from webhook.tls import certificates
+from webhook.tls.api_objects import TlsObjects
+from webhook.tls.certificate_manager import CertificateManager
+from webhook.tls.file_source import FileSource
+from webhook.tls.serving_cert import ServingCertificate
 
 log = logging.getLogger(__name__)
+GRACE_SECONDS = 10.0
+"""For reviews under way when a listener closes."""
 
 
 async def run(settings: Settings, started: Callable[[int, int], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; `started` gets the ports of reviews and of health once both are open.
 
-    Raises what ended a task that must not end.
+    Raises an ExceptionGroup where a task fails, or ends and must not.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    api = await kube.connect(settings.kubeconfig)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(api.close)
-        await _serve(settings, api, stop, stack, started)
+    async with client.connect(settings.kubeconfig, user_agent="unigpu-webhook") as api, runtime.supervise() as tasks:
+        await _serve(settings, api, tasks, started)
     logs.event(log, "ended")
 
 
 async def _serve(
-    settings: Settings,
-    api: client.ApiClient,
-    stop: asyncio.Event,
-    stack: contextlib.AsyncExitStack,
-    started: Callable[[int, int], None] | None,
+    settings: Settings, api: Client, tasks: Supervisor, started: Callable[[int, int], None] | None
 ) -> None:
-    identity = Identity()
-    metrics = Metrics(identity)
-    surroundings = Surroundings(settings.options)
-    reviews = server.Reviews(surroundings.options, settings.writers, metrics, settings.body_bytes, Neighbours(api))
-    peer = kube.Kube(api, settings.namespace, settings.secret, settings.configuration)
+    certificate = ServingCertificate()
+    metrics = Metrics(certificate)
+    cache = ClusterCache(settings.options)
+    source = _certificate_source(settings, api, tasks, certificate)
+    health = http.health(
+        lambda: "draining" if tasks.stop.is_set() else source.unready() or cache.unready(), metrics.text
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        metrics_port = await stack.enter_async_context(http.listen(health, settings.metrics_port))
+        tasks.start("certificate", source.run(settings.check_seconds))
+        tasks.start("cluster cache", cache.run(api))
+        if settings.sweep_seconds > 0:
+            skipped = SkippedPods(api, cache.options, settings.excluded, settings.pod_name)
+            metrics.count_skipped(lambda: skipped.found)
+            tasks.start("skipped pods", skipped.run(settings.sweep_seconds))
+        if not await tasks.first(source.loaded, cache.synced):
+            return
+        reviews = Reviews(cache.options, settings.trusted_writers, metrics, settings.body_bytes, NodeUsage(api))
+        listener = http.listen(
+            reviews.application(),
+            settings.port,
+            tls=certificate.context,
+            grace=GRACE_SECONDS,
+            decompress=False,
+        )
+        port = await stack.enter_async_context(listener)
+        logs.event(log, "serving", port=port, metrics_port=metrics_port, replica=settings.pod_name)
+        if started is not None:
+            started(port, metrics_port)
+        await tasks.stopped()
+        reviews.draining = True
+        logs.event(log, "draining", seconds=settings.drain_seconds)
+        await asyncio.sleep(settings.drain_seconds)
+
+
+def _certificate_source(
+    settings: Settings, api: Client, tasks: Supervisor, certificate: ServingCertificate
+) -> CertificateManager | FileSource:
+    if settings.tls_folder:
+        return FileSource(settings.tls_folder, certificate)
+    objects = TlsObjects(api, settings.namespace, settings.secret, settings.configuration)
     hosts = (*certificates.hosts(settings.service, settings.namespace), *settings.hosts)
     terms = certificates.Terms(hosts, timedelta(seconds=settings.certificate_seconds))
-    keeper = Folder(settings.tls_folder, identity) if settings.tls_folder else Keeper(peer, identity, terms)
-    health = server.health(lambda: _unready(stop, keeper, surroundings), metrics)
-    metrics_port = await listen(stack, health, settings.metrics_port)
-    tasks: list[asyncio.Task[Any]] = [
-        asyncio.create_task(keeper.run(settings.check_seconds), name="certificate keeper"),
-        asyncio.create_task(surroundings.run(api), name="surroundings"),
-        asyncio.create_task(stop.wait(), name="stop"),
-    ]
-    sweep = Sweep(api, surroundings.options, settings.untouched, settings.pod_name)
-    if settings.sweep_seconds > 0:
-        metrics.count_skipped(lambda: sweep.found)
-        tasks.append(asyncio.create_task(sweep.run(settings.sweep_seconds), name="sweep"))
-    if isinstance(keeper, Keeper):
-        tasks.append(asyncio.create_task(peer.watch(keeper.wake), name="watch"))
-    stack.push_async_callback(_end, tasks)
-    for first in (keeper.first, surroundings.first):
-        await guard([*tasks, asyncio.create_task(first.wait())])
-        if stop.is_set():
-            return
-    port = await listen(stack, reviews.application(), settings.port, identity.context)
-    logs.event(log, "serving", port=port, metrics_port=metrics_port, pod=settings.pod_name)
-    if started is not None:
-        started(port, metrics_port)
-    await guard(tasks)
-    reviews.draining = True
-    logs.event(log, "draining", seconds=settings.drain_seconds)
-    await asyncio.sleep(settings.drain_seconds)
-
-
-def _unready(stop: asyncio.Event, keeper: Keeper | Folder, surroundings: Surroundings) -> str | None:
-    return "draining" if stop.is_set() else keeper.unready() or surroundings.unready()
-
-
-async def guard(tasks: list[asyncio.Task[Any]]) -> None:
-    """Wait until one of the tasks ends: `stop`, the one that may end, or an error.
-
-    Raises RuntimeError, or the task's own error, for any other one.
-    """
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        error = task.exception()
-        if error is not None:
-            raise error
-        if task.result() is not True:
-            raise RuntimeError(f"the task {task.get_name()!r} ended, and must not")
-
-
-async def listen(
-    stack: contextlib.AsyncExitStack, application: web.Application, port: int, tls: ssl.SSLContext | None = None
-) -> int:
-    """Serve the application until the stack is closed; the port that it got."""
-    runner = web.AppRunner(application, access_log=None, auto_decompress=False, shutdown_timeout=10.0)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    opened = _socket(port)
-    await web.SockSite(runner, opened, ssl_context=tls).start()
-    return int(opened.getsockname()[1])
-
-
-def _socket(port: int) -> socket.socket:
-    """A listening socket for IPv4 and IPv6 at once, where the machine has both."""
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    try:
-        return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=512)
-    except OSError as error:
-        raise errors.Unavailable(f"can't listen on port {port}: {error.strerror}") from error
-
-
-async def _end(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    manager = CertificateManager(objects, certificate, terms)
+    tasks.start("certificate watch", objects.watch(manager.wake))
+    return manager

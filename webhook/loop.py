@@ -1,7 +1,7 @@
-"""How the service's event loop runs: for short, even answers.
+"""The event loop of the service, tuned for short and even response times.
 
-Together, uvloop and rare collections halve the time of the slowest hundredth of reviews (bench/webhook.py, both ways in
-turn). What is alive when the service starts stays alive, so it is never looked at again.
+Together, uvloop and rare garbage collections halve the time of the slowest hundredth of reviews (bench/webhook.py, both
+ways in turn). Objects that are alive when the service starts stay alive, so the collector skips them.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from typing import Any
 import uvloop
 
 _COLLECT = (2_000, 20, 100)
-"""Objects made before the youngest are looked at, and how many such passes before the older ones are: a review makes a
-few hundred objects, none of which is part of a cycle. What is refused before it is a review leaves a cycle of some ten
-objects, which may hold 100 KiB of headers: not many of them must gather."""
+"""Allocations before the youngest objects are collected, and passes before each older generation. A review makes a few
+hundred objects, none of them in a cycle. A request that isn't a review leaves a cycle of some ten objects of up to
+100 KiB, so only a few of those may accumulate."""
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run to the end, as asyncio.run does."""
+    """Run a coroutine to its end, as asyncio.run does."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT)

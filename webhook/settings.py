@@ -1,6 +1,6 @@
-"""What the webhook is told at start: arguments, with environment variables for what Kubernetes itself knows.
+"""Settings: command-line arguments, and environment variables for what Kubernetes itself knows.
 
-What the chart has to give it:
+The chart has to provide:
 
     command      python -m webhook [arguments below]
     environment  POD_NAMESPACE (downward API, metadata.namespace), POD_NAME (metadata.name)
@@ -8,12 +8,12 @@ What the chart has to give it:
     probes       livenessProbe httpGet /healthz 8080 · readinessProbe httpGet /readyz 8080, periodSeconds 2
     service      `unigpu-webhook`, port 443 → 8443
     shutdown     SIGTERM: unready at once, serves on for --drain-seconds, ends; terminationGracePeriodSeconds above that
-    filesystem   may be read-only: nothing is written
+    filesystem   may be read-only: the webhook writes no file
     objects      MutatingWebhookConfiguration and ValidatingWebhookConfiguration, both named `unigpu-webhook`, without
                  caBundle (the webhook writes it into every webhook of both, so no upgrade may empty it);
                  `python -m webhook --print-configuration` prints both as YAML: rules and matchConditions must be
-                 these. Updates are only sent where one of the platform's annotations changes, so that a webhook that
-                 is down never holds up the kubelet, a finalizer or a label
+                 these. The API server sends only updates that change one of the platform's annotations, so that a
+                 webhook that is down never delays the kubelet, a finalizer or a label
     Role in its own namespace
                  secrets: create; and for resourceNames [unigpu-webhook-tls]: get, list, watch, update
     ClusterRole  admissionregistration.k8s.io mutatingwebhookconfigurations and validatingwebhookconfigurations,
@@ -21,142 +21,93 @@ What the chart has to give it:
                  core namespaces, nodes, pods: get, list, watch · core events: create
 """
 
-import argparse
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from unigpu import names
-from webhook.options import AliyunUnit, BareGpu, Options
+from unigpu_service import settings
+from unigpu_service.settings import Logging, option
+from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that is settled when the process starts."""
+class Settings(Logging):
+    """Admission webhook: translates the GPU pods of every vendor into the unified form."""
 
-    port: int = names.PORT_WEBHOOK
-    """TCP port of /mutate and /validate over TLS. 0: any free one."""
-    metrics_port: int = names.PORT_WEBHOOK_METRICS
-    """TCP port of /healthz, /readyz and /metrics, plain HTTP, so that probes need no certificate. 0: any free one."""
-    namespace: str = names.SYSTEM_NAMESPACE
-    """Namespace of the Service and the Secret; the certificate is for `<service>.<namespace>.svc`."""
+    port: int = option(names.PORT_WEBHOOK, minimum=0, maximum=65535)
+    """TCP port of /mutate and /validate over TLS; 0: any free one."""
+    metrics_port: int = option(names.PORT_WEBHOOK_METRICS, minimum=0, maximum=65535)
+    """TCP port of /healthz, /readyz and /metrics over plain HTTP, where probes need no certificate; 0: any free one."""
+    namespace: str = option(names.SYSTEM_NAMESPACE, env="POD_NAMESPACE")
+    """Namespace of the Service and the Secret; the certificate is for <service>.<namespace>.svc."""
     service: str = names.SERVICE_WEBHOOK
     """Service by which the API server reaches the webhook."""
     secret: str = names.SECRET_WEBHOOK_TLS
     """Secret in which the replicas share the certificate."""
     configuration: str = names.WEBHOOK_CONFIGURATION
-    """Name of both webhook configurations, into which the certificate authority is written."""
-    hosts: tuple[str, ...] = ()
-    """More DNS names for the certificate, for API servers that reach the webhook by URL and not by its Service."""
-    pod_name: str = ""
-    """Name of the webhook's own pod, for log lines; empty outside Kubernetes."""
-    writers: tuple[str, ...] = ()
-    """User names that may change `unigpu.dev/request`, `unigpu.dev/allocation` and `unigpu.dev/limits-applied` of a pod
-    that exists. Default: the service accounts of the scheduler and the node agent in `namespace`."""
-    options: Options = field(default_factory=Options)
-    """How pods are read: what the platform chose."""
-    certificate_seconds: int = 90 * 24 * 3600
-    """How long a serving certificate is valid. It is renewed after two thirds of that, so that a month is left to
-    repair what keeps it from being renewed."""
-    check_seconds: float = 30.0
-    """Longest time between two looks at the Secret and the configurations; a change of either is looked at at once.
-    Shortened for certificates that live so short that 30 s would be late."""
-    tls_folder: str = ""
-    """Folder with `tls.crt` and `tls.key` that something else keeps current (cert-manager); the webhook then makes no
-    certificate and leaves caBundle alone. Empty: the webhook makes its own."""
-    body_bytes: int = 8 * 1024 * 1024
-    """Largest review that is read. The API server takes objects up to 3 MiB, and a review of an update holds two."""
-    drain_seconds: float = 5.0
-    """How long reviews are still answered after SIGTERM, until no API server sends new ones here."""
-    sweep_seconds: float = 300.0
-    """Time between two searches for pods that came in while no webhook answered. 0: never."""
-    untouched: tuple[str, ...] = ("kube-system",)
-    """Namespaces that the configurations leave out, so that the search does too. The webhook's own is always one."""
-    kubeconfig: str = ""
-    """Path of a kubeconfig; empty: the pod's service account, else KUBECONFIG."""
-    log_json: bool = False
-    """Log lines as JSON, for machines."""
-    log_level: str = "info"
-    """Least severe level that is logged: debug, info, warning, error."""
+    """Name of both webhook configurations, into which the webhook writes the certificate authority."""
+    hosts: tuple[str, ...] = option((), flag="--host")
+    """Additional DNS name for the certificate, for API servers that reach the webhook by URL instead of its Service."""
+    pod_name: str = option("", env="POD_NAME", hidden=True)
+    """Name of the webhook's own pod, for events and log lines; empty outside Kubernetes."""
+    trusted_writers: tuple[str, ...] = option((), flag="--trusted-writer", metavar="USER")
+    """User that may change unigpu.dev/request, unigpu.dev/allocation and unigpu.dev/limits-applied of an existing pod;
+    without any: the service accounts of the scheduler and the node agent in the namespace."""
+    aliyun_unit: AliyunUnit = AliyunUnit.GIB
+    """Unit of aliyun.com/gpu-mem."""
+    bare_nvidia_gpu: BareGpu = BareGpu.WHOLE
+    """Meaning of nvidia.com/gpu without memory and cores: whole GPUs, or leave the pod to NVIDIA's device plugin."""
+    opting_out: bool = True
+    """Refuse pods that switch isolation off by CGPU_DISABLE or CUDA_DISABLE_CONTROL."""
+    schedulers: tuple[str, ...] = option((), flag="--scheduler")
+    """Additional schedulerName that unigpu's scheduler replaces."""
+    certificate_seconds: int = option(90 * 24 * 3600, minimum=1)
+    """Lifetime of a serving certificate in seconds. It is renewed after two thirds, so that a month is left to repair
+    whatever prevents the renewal."""
+    check_seconds: float = option(30.0, above=0)
+    """Longest time between two checks of the Secret and the configurations; a change of either is checked at once. For
+    certificates with a short life the time is shorter."""
+    tls_folder: str = option("", metavar="PATH")
+    """Folder with tls.crt and tls.key that another program, such as cert-manager, keeps current; the webhook then makes
+    no certificate and leaves caBundle alone. Without it the webhook makes its own certificate."""
+    body_bytes: int = option(8 * 1024 * 1024, minimum=1)
+    """Largest review in bytes. The API server takes objects of up to 3 MiB, and the review of an update holds two."""
+    drain_seconds: float = option(5.0, minimum=0)
+    """Seconds for which reviews are still answered after SIGTERM, until API servers use other replicas."""
+    sweep_seconds: float = option(300.0, minimum=0)
+    """Seconds between two searches for pods that were created while no webhook answered; 0: never."""
+    excluded: tuple[str, ...] = option(("kube-system",), flag="--excluded-namespace")
+    """Namespace that the configurations leave out, and the search for skipped pods too. The webhook's own always is."""
+    kubeconfig: str = option("", metavar="PATH")
+    """Path of a kubeconfig; without it: the pod's service account, else KUBECONFIG."""
+
+    def __post_init__(self) -> None:
+        if not self.trusted_writers:
+            object.__setattr__(self, "trusted_writers", default_trusted_writers(self.namespace))
+        if self.namespace not in self.excluded:
+            object.__setattr__(self, "excluded", (*self.excluded, self.namespace))
+
+    @property
+    def options(self) -> Options:
+        """Return how pods are read."""
+        return Options(
+            aliyun_unit=self.aliyun_unit,
+            bare_gpu=self.bare_nvidia_gpu,
+            opting_out=self.opting_out,
+            schedulers=Options().schedulers | frozenset(self.schedulers),
+        )
 
 
 def parse(arguments: Sequence[str]) -> Settings:
-    """Settings from the command line.
+    """Return the settings of a command line.
 
     Ends the process with status 2 and a message where an argument isn't understood, as argparse does.
     """
-    known = Settings()
-    parser = argparse.ArgumentParser(
-        prog="python -m webhook", description="Admission webhook: translates every vendor's GPU pods into one form."
-    )
-    number, text = parser.add_argument, parser.add_argument
-    number("--port", type=int, default=known.port)
-    number("--metrics-port", type=int, default=known.metrics_port)
-    text("--namespace", default=os.environ.get("POD_NAMESPACE") or known.namespace)
-    text("--service", default=known.service)
-    text("--secret", default=known.secret)
-    text("--configuration", default=known.configuration)
-    text("--host", action="append", dest="hosts", metavar="NAME", help="may be repeated")
-    text("--writer", action="append", dest="writers", metavar="USER", help="may be repeated")
-    text("--aliyun-unit", choices=[unit.value for unit in AliyunUnit], default="GiB")
-    text(
-        "--bare-nvidia-gpu",
-        choices=[choice.value for choice in BareGpu],
-        default="whole",
-        help="what nvidia.com/gpu without memory and cores means: whole GPUs, or leave the pod to NVIDIA's own plugin",
-    )
-    parser.add_argument(
-        "--no-opting-out",
-        action="store_true",
-        help="refuse pods that switch isolation off (CGPU_DISABLE and its like)",
-    )
-    text(
-        "--scheduler", action="append", dest="schedulers", metavar="NAME", help="schedulerName to take over; repeatable"
-    )
-    number("--certificate-seconds", type=int, default=known.certificate_seconds)
-    number("--check-seconds", type=float, default=known.check_seconds)
-    text("--tls-folder", default=known.tls_folder)
-    number("--body-bytes", type=int, default=known.body_bytes)
-    number("--drain-seconds", type=float, default=known.drain_seconds)
-    number("--sweep-seconds", type=float, default=known.sweep_seconds)
-    text("--untouched-namespace", action="append", dest="untouched", metavar="NAME", help="may be repeated")
-    text("--kubeconfig", default=known.kubeconfig)
-    parser.add_argument("--log-json", action="store_true")
-    text("--log-level", choices=["debug", "info", "warning", "error"], default=known.log_level)
-    given = parser.parse_args(arguments)
-    if given.certificate_seconds < 1:
-        parser.error("--certificate-seconds must be 1 or more")
-    return Settings(
-        port=given.port,
-        metrics_port=given.metrics_port,
-        namespace=given.namespace,
-        service=given.service,
-        secret=given.secret,
-        configuration=given.configuration,
-        hosts=tuple(given.hosts or ()),
-        pod_name=os.environ.get("POD_NAME", ""),
-        writers=tuple(given.writers or default_writers(given.namespace)),
-        options=Options(
-            aliyun_unit=AliyunUnit(given.aliyun_unit),
-            bare_gpu=BareGpu(given.bare_nvidia_gpu),
-            opting_out=not given.no_opting_out,
-            schedulers=Options().schedulers | frozenset(given.schedulers or ()),
-        ),
-        certificate_seconds=given.certificate_seconds,
-        check_seconds=given.check_seconds,
-        tls_folder=given.tls_folder,
-        body_bytes=given.body_bytes,
-        drain_seconds=given.drain_seconds,
-        sweep_seconds=given.sweep_seconds,
-        untouched=(*(given.untouched or known.untouched), given.namespace),
-        kubeconfig=given.kubeconfig,
-        log_json=given.log_json,
-        log_level=given.log_level,
-    )
+    return settings.parse(Settings, arguments, prog="python -m webhook")
 
 
-def default_writers(namespace: str) -> tuple[str, ...]:
-    """Service accounts of the chart that write the platform's annotations, as the API server names them."""
+def default_trusted_writers(namespace: str) -> tuple[str, ...]:
+    """Return the chart's service accounts that write the platform's annotations, as the API server names them."""
     return tuple(
         f"system:serviceaccount:{namespace}:{account}"
         for account in (names.ACCOUNT_SCHEDULER, names.ACCOUNT_NODE_AGENT)

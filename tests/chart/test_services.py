@@ -13,7 +13,8 @@ import webhook.settings
 from tests.chart.rendering import NAMESPACE, ROOT, Document, Rendered
 from unigpu import names
 from unigpu.requests import PlacementPolicy
-from webhook import configuration, options
+from webhook.admission import configuration
+from webhook.translation import options
 
 SERVICES = ("webhook", "scheduler", "deviceplugin", "exporter")
 
@@ -74,10 +75,10 @@ def test_the_webhook_is_told_how_to_read_pods(every_option: Rendered) -> None:
 
 def test_the_webhook_searches_where_it_is_asked(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POD_NAMESPACE", NAMESPACE)
-    untouched = set(parse(rendered, "webhook").untouched)
+    excluded = set(parse(rendered, "webhook").excluded)
     for entry in rendered.get("MutatingWebhookConfiguration", names.WEBHOOK_CONFIGURATION)["webhooks"]:
         (selector,) = entry["namespaceSelector"]["matchExpressions"]
-        assert set(selector["values"]) == untouched
+        assert set(selector["values"]) == excluded
 
 
 def test_the_scheduler_is_told_how_to_place(defaults: Rendered, every_option: Rendered) -> None:
@@ -215,7 +216,7 @@ def test_webhook_configurations_follow_the_values(defaults: Rendered, every_opti
 def test_service_accounts_are_those_that_the_webhook_trusts(rendered: Rendered) -> None:
     specs = [workload(rendered, name)["spec"]["template"]["spec"] for name in ("extender", "deviceplugin")]
     accounts = {f"system:serviceaccount:{NAMESPACE}:{spec['serviceAccountName']}" for spec in specs}
-    assert accounts == set(webhook.settings.default_writers(NAMESPACE))
+    assert accounts == set(webhook.settings.default_trusted_writers(NAMESPACE))
 
 
 def test_a_certificate_of_cert_manager_is_mounted_where_the_webhook_looks(every_option: Rendered) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from demo.kube import CommandFailed, Kube, wait_for
 from unigpu import names
-from webhook import review
+from webhook.translation import decision
 
 NAMESPACE = "forgeries"
 AUTHOR = "--as=alice"
 """Somebody who may do everything in the namespace."""
 PATIENCE = 120.0
-OURS = review.WRITTEN_BY_US
+OURS = decision.PROTECTED
 VICTIM, PENDING = "victim", "pending"
 TAKE_AWAY = "patch (take away)"
 Tell = Callable[[str], None]

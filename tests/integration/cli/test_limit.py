@@ -19,7 +19,8 @@ from unigpu import allocations, gpus, names
 from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB, Percent
-from webhook import configuration, settings
+from webhook import settings
+from webhook.admission import configuration
 
 GPU = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
 SYSTEM = names.SYSTEM_NAMESPACE
@@ -188,8 +189,8 @@ def cluster(webhooked: Cluster) -> Iterator[Cluster]:
 
 
 FREE = (
-    "container main: memory = 9216 MiB: GPU 0 (GPU-a) of node n has 8192 MiB free for it: 16384 MiB, less 8192 MiB of "
-    "others; accepted: up to 8192 MiB"
+    "container main: memory = 9216 MiB: GPU 0 (GPU-a) of node n has 8192 MiB free for this container "
+    "(others have 8192 of 16384 MiB); accepted: up to 8192 MiB"
 )
 
 
@@ -205,8 +206,8 @@ def test_a_change_with_kubectl(cluster: Cluster) -> None:
         ("memory=9Gi", FREE),
         (
             "cores=71",
-            "container main: cores = 71 %: GPU 0 (GPU-a) of node n has 70 % of its compute free for it: 100 %, less 30 "
-            "% of others; accepted: up to 70 %",
+            "container main: cores = 71 %: GPU 0 (GPU-a) of node n has 70 % of its compute time free for this "
+            "container (others have 30 of 100 %); accepted: up to 70 %",
         ),
         ("memory=9 GB", "container main: memory = 9 GB: '9 GB' is not a Kubernetes quantity; accepted: MiB on each"),
         ("ceiling=20", "container main: ceiling = 20: below the container's share of 30 %; accepted: 30 to 100"),
@@ -229,7 +230,7 @@ def test_a_change_of_anothers_pod(cluster: Cluster) -> None:
 
 def test_nobody_but_unigpu_says_what_is_in_force(cluster: Cluster) -> None:
     done = cluster.kubectl("annotate", "pod", "mine", f"{names.ANNOTATION_LIMITS_APPLIED}={{}}")
-    assert "annotation unigpu.dev/limits-applied: only unigpu may change it, and not admin" in done.stderr
+    assert "annotation unigpu.dev/limits-applied = {}: only unigpu changes it, not admin" in done.stderr
     cluster.applied("mine", "{}")
 
 
@@ -248,7 +249,7 @@ def test_room_of_a_lowering_is_there_once_the_node_agent_says_so(cluster: Cluste
     cluster.applied("other", '{"main":{"memory":1024}}')
     assert cluster.annotate("mine", "memory=15Gi").returncode == 0
     done = cluster.kubectl("annotate", "pod", "other", f"{names.ANNOTATION_LIMITS}-")
-    assert "memory = 8192 MiB: GPU 0 (GPU-a) of node n has 1024 MiB free for it" in done.stderr
+    assert "memory = 8192 MiB: GPU 0 (GPU-a) of node n has 1024 MiB free for this container" in done.stderr
 
 
 def test_the_command(cluster: Cluster) -> None:

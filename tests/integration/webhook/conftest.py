@@ -20,7 +20,8 @@ import yaml
 from aiohttp import web
 
 from unigpu import names
-from webhook import app, configuration, settings
+from webhook import app, settings
+from webhook.admission import configuration
 
 NAMESPACE = names.SYSTEM_NAMESPACE
 HOST = f"{names.SERVICE_WEBHOOK}.{NAMESPACE}.svc"

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from kubernetes_asyncio import client
 
 from tests.integration.webhook.conftest import Service, review
 from unigpu import allocations, errors, gpus, names, requests
@@ -16,9 +15,9 @@ from unigpu.gpus import Gpu
 from unigpu.ledger import Booking
 from unigpu.requests import PodRequest, Request
 from unigpu.units import GpuUuid, MiB, Percent
-from webhook import kube
-from webhook.neighbours import HOLD_SECONDS, Neighbours
-from webhook.relimit import Passed
+from unigpu_kube import client
+from webhook.limits.limit_change import AcceptedChange
+from webhook.limits.node_usage import HOLD_SECONDS, NodeUsage
 
 GPU = Gpu(GpuUuid("GPU-a"), 0, 0, "X", MiB(16384))
 Json = dict[str, Any]
@@ -66,8 +65,8 @@ async def test_a_raise_is_checked_against_the_pods_of_the_node(service: Service,
     refused = await change(caller, service.port, "mine", "8193")
     assert not refused["allowed"]
     assert refused["status"]["message"] == (
-        "container main: memory = 8193 MiB: GPU 0 (GPU-a) of node n has 8192 MiB free for it: 16384 MiB, less 8192 MiB "
-        "of others; accepted: up to 8192 MiB"
+        "container main: memory = 8193 MiB: GPU 0 (GPU-a) of node n has 8192 MiB free for this container "
+        "(others have 8192 of 16384 MiB); accepted: up to 8192 MiB"
     )
 
 
@@ -78,7 +77,7 @@ async def test_two_raises_at_once_do_not_get_the_same_room(service: Service, clu
     )
     assert sorted(answer["allowed"] for answer in answers) == [False, True]
     (refused,) = [answer for answer in answers if not answer["allowed"]]
-    assert "free for it" in refused["status"]["message"]
+    assert "free for this container" in refused["status"]["message"]
 
 
 async def test_what_was_only_tried_takes_nothing(service: Service, cluster: Any, caller: Any) -> None:
@@ -91,8 +90,7 @@ async def test_an_api_server_that_does_not_answer(service: Service, cluster: Any
     refused = await change(caller, service.port, "mine", "5Gi")
     assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
     assert refused["status"]["message"].startswith(
-        "annotation unigpu.dev/limits: a raise can't be checked against what the node's GPUs have free, try again: "
-        "listing /api/v1/"
+        "pod: annotation unigpu.dev/limits = memory=5Gi: a raise can't be checked against the node's GPUs now ("
     )
     assert (await change(caller, service.port, "mine", "1Gi"))["allowed"], "a lowering needs no look"
     cluster.available = True
@@ -100,7 +98,7 @@ async def test_an_api_server_that_does_not_answer(service: Service, cluster: Any
 
 
 async def test_the_log_says_what_changed(service: Service, cluster: Any, caller: Any, caplog: Any) -> None:
-    with caplog.at_level("INFO", logger="webhook.server"):
+    with caplog.at_level("INFO", logger="webhook.admission.server"):
         await change(caller, service.port, "mine", "8Gi")
     (said,) = [vars(record)["unigpu_fields"] for record in caplog.records if record.getMessage() == "reviewed"]
     assert (said["outcome"], said["user"], said["pod"]) == ("limited", "ann", "mine")
@@ -108,18 +106,17 @@ async def test_the_log_says_what_changed(service: Service, cluster: Any, caller:
 
 
 @pytest.fixture
-async def api(cluster: Any, kubeconfig: str) -> AsyncIterator[client.ApiClient]:
-    connection = await kube.connect(kubeconfig)
-    yield connection
-    await connection.close()
+async def api(cluster: Any, kubeconfig: str) -> AsyncIterator[client.Client]:
+    async with client.connect(kubeconfig) as connection:
+        yield connection
 
 
-async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, api: client.ApiClient) -> None:
+async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, api: client.Client) -> None:
     cluster.answering.clear()
-    neighbours = Neighbours(api, seconds=0.05)
+    node_usage = NodeUsage(api, seconds=0.05)
 
     async def ask() -> None:
-        async with neighbours.of("n"):
+        async with node_usage.of("n"):
             raise AssertionError("it didn't answer")
 
     for answer in await asyncio.gather(ask(), ask(), return_exceptions=True):
@@ -128,15 +125,15 @@ async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, ap
     cluster.answering.set()
 
 
-async def test_a_raise_that_never_comes_true_is_forgotten(cluster: Any, api: client.ApiClient) -> None:
+async def test_a_raise_that_never_comes_true_is_forgotten(cluster: Any, api: client.Client) -> None:
     now = [0.0]
-    neighbours = Neighbours(api, clock=lambda: now[0])
-    neighbours.passed(
-        Passed("uid-mine", "memory=8Gi", Booking("team/mine", "n", {GPU.uuid: GpuUsage(MiB(8192), 0, 1)}))
+    node_usage = NodeUsage(api, clock=lambda: now[0])
+    node_usage.remember(
+        AcceptedChange("uid-mine", "memory=8Gi", Booking("team/mine", "n", {GPU.uuid: GpuUsage(MiB(8192), 0, 1)}))
     )
     for moment, taken in ((0.0, 16384), (HOLD_SECONDS - 1, 16384), (HOLD_SECONDS, 12288)):
         now[0] = moment
-        async with neighbours.of("n") as books:
+        async with node_usage.of("n") as books:
             node = books.node("n")
             assert node is not None
             assert node.gpus[0].taken.memory == taken

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from unigpu import names
-from webhook import certificates
-from webhook.folder import Folder
-from webhook.identity import Identity
+from webhook.tls import certificates
+from webhook.tls.file_source import FileSource
+from webhook.tls.serving_cert import ServingCertificate
 
 HOSTS = certificates.hosts(names.SERVICE_WEBHOOK, names.SYSTEM_NAMESPACE)
 
@@ -27,13 +27,13 @@ def write(folder: Path, lifetime: timedelta = timedelta(hours=1)) -> certificate
 
 
 def test_a_folders_certificate_is_loaded_and_exchanged(tmp_path: Path) -> None:
-    identity = Identity()
-    folder = Folder(str(tmp_path), identity)
+    identity = ServingCertificate()
+    folder = FileSource(str(tmp_path), identity)
     folder.check()
-    assert folder.unready() is not None and not folder.first.is_set()
+    assert folder.unready() is not None and not folder.loaded.is_set()
     one = write(tmp_path)
     folder.check()
-    assert folder.unready() is None and folder.first.is_set()
+    assert folder.unready() is None and folder.loaded.is_set()
     assert identity.certificate == one.certificate
     two = write(tmp_path)
     folder.check()
@@ -41,8 +41,8 @@ def test_a_folders_certificate_is_loaded_and_exchanged(tmp_path: Path) -> None:
 
 
 def test_what_doesnt_belong_together_is_left(tmp_path: Path) -> None:
-    identity = Identity()
-    folder = Folder(str(tmp_path), identity)
+    identity = ServingCertificate()
+    folder = FileSource(str(tmp_path), identity)
     one = write(tmp_path)
     folder.check()
     (tmp_path / "tls.crt").write_text(
@@ -110,7 +110,7 @@ async def test_a_taken_port_is_one_clear_sentence(kubeconfig: str) -> None:
         port = int(taken.getsockname()[1])
         process = await start(f"--metrics-port={port}", f"--kubeconfig={kubeconfig}")
         _, text = await process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert f"can't listen on port {port}" in text.decode()
     assert "Traceback" not in text.decode()
 

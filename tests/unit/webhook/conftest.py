@@ -8,9 +8,9 @@ from typing import Any
 import jsonpatch
 import pytest
 
-from webhook import review, wire
-from webhook.options import Options
-from webhook.review import Verdict
+from webhook.admission import admission_review, review
+from webhook.admission.review import Verdict
+from webhook.translation.options import Options
 
 
 def make_pod(
@@ -40,10 +40,14 @@ def pod() -> Callable[..., dict[str, Any]]:
     return make_pod
 
 
-def ask(document: Mapping[str, Any], **fields: Any) -> wire.Review:
+def ask(document: Mapping[str, Any], **fields: Any) -> admission_review.Review:
     """A review of the pod's creation, unless the fields say otherwise."""
     request = {"uid": "u", "kind": {"kind": "Pod"}, "operation": "CREATE", "object": document} | fields
-    return wire.read(json.dumps({"apiVersion": wire.API_VERSION, "kind": wire.KIND, "request": request}).encode())
+    return admission_review.read(
+        json.dumps(
+            {"apiVersion": admission_review.API_VERSION, "kind": admission_review.KIND, "request": request}
+        ).encode()
+    )
 
 
 class Admission:

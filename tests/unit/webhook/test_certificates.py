@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from unigpu import errors
-from webhook import certificates
-from webhook.certificates import State, Terms
-from webhook.identity import Identity
+from webhook.tls import certificates
+from webhook.tls.certificates import State, Terms
+from webhook.tls.serving_cert import ServingCertificate
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -100,7 +100,7 @@ def test_common_authorities() -> None:
     assert certificates.common([]) == ()
 
 
-def handshake(identity: Identity, trusted: str, host: str) -> None:
+def handshake(identity: ServingCertificate, trusted: str, host: str) -> None:
     """A TLS handshake in memory."""
     client = ssl.create_default_context(cadata=trusted)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -117,19 +117,19 @@ def handshake(identity: Identity, trusted: str, host: str) -> None:
                 continue
 
 
-def load(identity: Identity, generation: certificates.Generation) -> bool:
+def load(identity: ServingCertificate, generation: certificates.Generation) -> bool:
     return identity.load(generation.certificate, generation.key, generation.expires)
 
 
 @pytest.mark.parametrize("host", TERMS.hosts)
 def test_clients_accept_the_certificate(host: str) -> None:
-    identity, generation = Identity(), certificates.make(TERMS, datetime.now(UTC))
+    identity, generation = ServingCertificate(), certificates.make(TERMS, datetime.now(UTC))
     assert load(identity, generation)
     handshake(identity, generation.authority, host)
 
 
 def test_clients_refuse_another_name_or_authority() -> None:
-    identity, generation = Identity(), certificates.make(TERMS, datetime.now(UTC))
+    identity, generation = ServingCertificate(), certificates.make(TERMS, datetime.now(UTC))
     load(identity, generation)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(identity, generation.authority, "webhook.other.svc")
@@ -138,7 +138,7 @@ def test_clients_refuse_another_name_or_authority() -> None:
 
 
 def test_a_certificate_is_exchanged_in_place() -> None:
-    identity, old, new = Identity(), *(certificates.make(TERMS, datetime.now(UTC)) for _ in range(2))
+    identity, old, new = ServingCertificate(), *(certificates.make(TERMS, datetime.now(UTC)) for _ in range(2))
     assert load(identity, old) and load(identity, new)
     assert not load(identity, new)
     handshake(identity, new.authority, TERMS.hosts[0])
@@ -147,7 +147,7 @@ def test_a_certificate_is_exchanged_in_place() -> None:
 
 
 def test_validity_is_by_the_clock() -> None:
-    identity = Identity()
+    identity = ServingCertificate()
     assert not identity.valid()
     load(identity, first().current)
     assert identity.valid(NOW) and not identity.valid(NOW + 91 * DAY)

@@ -1,7 +1,8 @@
 """The webhook configurations as the chart renders them."""
 
-from webhook import configuration, dialects
+from webhook.admission import configuration
 from webhook.settings import Settings
+from webhook.translation import dialects
 
 
 def test_the_conditions_know_every_dialect() -> None:
@@ -12,7 +13,7 @@ def test_the_conditions_know_every_dialect() -> None:
 
 
 def test_each_webhook_has_a_condition_and_the_service() -> None:
-    settings = Settings(service="s", namespace="n", configuration="c", untouched=("a", "b"))
+    settings = Settings(service="s", namespace="n", configuration="c", excluded=("a", "b"))
     mutating, validating = configuration.documents(settings)
     assert mutating["metadata"]["name"] == validating["metadata"]["name"] == "c"
     hooks = [*mutating["webhooks"], *validating["webhooks"]]
@@ -27,7 +28,7 @@ def test_each_webhook_has_a_condition_and_the_service() -> None:
             "path": "",
         }
         assert "caBundle" not in hook["clientConfig"]
-        assert hook["namespaceSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
+        assert hook["namespaceSelector"]["matchExpressions"][0]["values"] == ["a", "b", "n"]
 
 
 def test_the_schedulers_own_bindings_are_not_sent() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from unigpu.requests import ComputePolicy, PlacementPolicy, Request
-from webhook import dialects, pods, translate
-from webhook.options import AliyunUnit, BareGpu, Options
+from webhook.translation import dialects, pod_reading, pods, translate
+from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 MEM, CORE, COUNT = "aliyun.com/gpu-mem", "aliyun.com/gpu-core.percentage", "aliyun.com/gpu-count"
 VCORE, VMEM, VLIMIT = "tencent.com/vcuda-core", "tencent.com/vcuda-memory", "tencent.com/vcuda-core-limit"
@@ -17,12 +17,14 @@ UNLIMITED = ComputePolicy.UNLIMITED
 
 QCORE, QMEM = "tke.cloud.tencent.com/qgpu-core", "tke.cloud.tencent.com/qgpu-memory"
 ELASTIC = "elasticgpu.io/gpu-memory"
+KCORE, KMEM, KRATIO = (f"koordinator.sh/gpu-{name}" for name in ("core", "memory", "memory-ratio"))
+CCEMEM, CCECORE = "volcano.sh/gpu-mem.128Mi", "volcano.sh/gpu-core.percentage"
 
 Make = Callable[..., dict[str, Any]]
 
 
 def read(document: dict[str, Any], options: Options | None = None) -> translate.Translation:
-    return translate.translate(pods.read(document), options or Options())
+    return translate.translate(pod_reading.read(pods.read(document), options or Options()))
 
 
 def only(translation: translate.Translation) -> dict[str, Any]:
@@ -59,6 +61,7 @@ def only(translation: translate.Translation) -> dict[str, Any]:
         ({GPU: 1, GPERCENT: 40}, {"gpus": 1, "memory_percent": 40, "policy": UNLIMITED}),
         ({GPU: 1, GPERCENT: 40, GMEM: 100}, {"gpus": 1, "memory": 100, "policy": UNLIMITED}),
         ({GPU: 1, GMEM: 100, PRIORITY: 1}, {"gpus": 1, "memory": 100, "policy": UNLIMITED, "priority": 1}),
+        ({GPU: 1, GMEM: 100, PRIORITY: 3}, {"gpus": 1, "memory": 100, "policy": UNLIMITED, "priority": 1}),
         ({GPU: 2, VGPU: 2}, {"gpus": 2, "whole": True}),
         (
             {"volcano.sh/vgpu-number": 2, "volcano.sh/vgpu-memory": 2000},
@@ -79,7 +82,20 @@ def only(translation: translate.Translation) -> dict[str, Any]:
         ),
         ({"unigpu.dev/vgpu": 2}, {"gpus": 2, "whole": True}),
         ({"unigpu.dev/vgpu": 2, "unigpu.dev/cores": 200}, {"gpus": 2, "whole": True}),
-        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 20}, {"gpus": 1, "cores": 20}),
+        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 20}, {"gpus": 1, "memory_percent": 100, "cores": 20}),
+        ({"koordinator.sh/gpu.shared": 1, KCORE: 50, KRATIO: 50}, {"gpus": 1, "memory_percent": 50, "cores": 50}),
+        ({"koordinator.sh/gpu.shared": 2, KMEM: "4Gi", KCORE: 100}, {"gpus": 2, "memory": 2048, "cores": 50}),
+        ({KMEM: 1073741825}, {"gpus": 1, "memory": 1025, "policy": UNLIMITED}),
+        ({KRATIO: 200}, {"gpus": 2, "whole": True}),
+        ({KRATIO: 100, KCORE: 30}, {"gpus": 1, "memory_percent": 100, "cores": 30}),
+        ({"koordinator.sh/gpu": 50}, {"gpus": 1, "memory_percent": 50, "cores": 50}),
+        ({"koordinator.sh/gpu": 300}, {"gpus": 3, "whole": True}),
+        ({"volcano.sh/gpu-memory": 1024}, {"gpus": 1, "memory": 1024, "policy": UNLIMITED}),
+        ({"volcano.sh/gpu-number": 2}, {"gpus": 2, "whole": True}),
+        ({CCEMEM: 16, CCECORE: 10}, {"gpus": 1, "memory": 2048, "cores": 10}),
+        ({CCEMEM: 16}, {"gpus": 1, "memory": 2048, "policy": UNLIMITED}),
+        ({COUNT: 1, MEM: 1}, {"gpus": 1, "memory": 1024, "policy": UNLIMITED}),
+        ({COUNT: 2, MEM: 8}, {"gpus": 2, "memory": 4096, "policy": UNLIMITED}),
     ],
     ids=str,
 )
@@ -148,7 +164,7 @@ def test_fields_mean_with_the_pods_own(
         ({GPU: 1, VGPU: 2}, VGPU, "2", "one of the two"),
         ({GPU: 0, GMEM: 100}, GPU, "0", "1 to 16"),
         ({GPU: 1, GCORES: 101}, GCORES, "101", "0 to 100"),
-        ({GPU: 1, PRIORITY: 2}, PRIORITY, "2", "0 (high) or 1 (low)"),
+        ({GPU: 1, PRIORITY: -2}, PRIORITY, "-2", "0 (high) or 1 (low)"),
         ({PRIORITY: 1}, PRIORITY, "1", GPU),
         ({GPU: "many"}, GPU, "many", "1 to 16"),
         ({QCORE: 4, QMEM: 1}, QCORE, "4", "5 to 99"),
@@ -157,6 +173,21 @@ def test_fields_mean_with_the_pods_own(
         ({"unigpu.dev/memory": 100}, "unigpu.dev/memory", "100", "unigpu.dev/vgpu"),
         ({"unigpu.dev/vgpu": 2, "unigpu.dev/memory": 101}, "unigpu.dev/memory", "101", "multiple of 2"),
         ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 150}, "unigpu.dev/cores", "150", "up to 100"),
+        ({KCORE: 50}, KCORE, "50", KRATIO),
+        ({"koordinator.sh/gpu.shared": 1}, "koordinator.sh/gpu.shared", "1", KMEM),
+        ({KMEM: "4Gi", KRATIO: 50}, KRATIO, "50", "one of the two"),
+        ({KRATIO: 150}, KRATIO, "150", "multiple of 100"),
+        ({"koordinator.sh/gpu.shared": 2, KRATIO: 75}, KRATIO, "75", "multiple of 2"),
+        ({"koordinator.sh/gpu": 50, KCORE: 50}, "koordinator.sh/gpu", "50", "alone"),
+        ({"volcano.sh/gpu-memory": 1, "volcano.sh/gpu-number": 1}, "volcano.sh/gpu-number", "1", "either"),
+        ({CCECORE: 10}, CCECORE, "10", CCEMEM),
+        ({CCEMEM: 1, CCECORE: 12}, CCECORE, "12", "steps of 5"),
+        ({COUNT: 2}, COUNT, "2", MEM),
+        ({COUNT: 2, MEM: 3}, MEM, "3", "multiple of 2"),
+        ({"aliyun.com/gpu": 1, COUNT: 1}, "aliyun.com/gpu", "1", "either"),
+        ({GMEM: "3000m"}, GMEM, "3000m", "3000 without the suffix, or 3"),
+        ({GMEM: "1500m"}, GMEM, "1500m", "1500 without the suffix"),
+        ({GPU: "1000m"}, GPU, "1000m", "or 1"),
     ],
     ids=str,
 )
@@ -174,6 +205,7 @@ def test_problems_name_field_value_and_what_would_do(
     ("fields", "extra", "field", "value"),
     [
         ({MEM: 8}, {"labels": {COUNT: "3"}}, MEM, "8"),
+        ({MEM: 8, COUNT: 4}, {"labels": {COUNT: "2"}}, COUNT, "4"),
         ({MEM: 8}, {"labels": {COUNT: "0"}}, COUNT, "0"),
         ({MEM: 8}, {"labels": {COUNT: "four"}}, COUNT, "four"),
         ({VCORE: 10, VMEM: 1}, {"annotations": {VLIMIT: "150"}}, VLIMIT, "150"),
@@ -231,19 +263,20 @@ def test_pods_that_ask_for_nothing_are_left_alone(pod: Make, fields: dict[str, A
 @pytest.mark.parametrize(
     ("fields", "extra", "part"),
     [
-        ({VCORE: 100, VMEM: 1}, {}, f"{VMEM} has no effect"),
+        ({VCORE: 100, VMEM: 1}, {}, f"{VMEM} = 1: has no effect"),
         ({VCORE: 50, VMEM: 1}, {"annotations": {VLIMIT: "20"}}, "below"),
         ({VCORE: 200}, {"annotations": {VLIMIT: "20"}}, "no effect on whole GPUs"),
-        ({GPU: 1, GMEM: 1, GPERCENT: 1}, {}, f"{GPERCENT} has no effect"),
-        ({GCORES: 30}, {}, "all of each GPU's memory"),
+        ({GPU: 1, GMEM: 1, GPERCENT: 1}, {}, f"{GPERCENT} = 1: has no effect"),
+        ({GCORES: 30}, {}, "all memory of each GPU"),
+        ({GMEM: 1, PRIORITY: 5}, {}, f"{PRIORITY} = 5: counts as 1"),
         ({GMEM: 1, GCORES: 30}, {"env": {"GPU_CORE_UTILIZATION_POLICY": "x"}}, "not known"),
         ({MEM: 1}, {"env": {"CGPU_DISABLE": "yes"}}, "not known"),
-        ({MEM: 1}, {"labels": {"ack.gpushare.placement": "x"}}, "not known"),
-        ({MEM: 1}, {"annotations": {"hami.io/gpu-scheduler-policy": "x"}}, "not known"),
+        ({MEM: 1}, {"labels": {"ack.gpushare.placement": "x"}}, "= x: has no effect"),
+        ({MEM: 1}, {"annotations": {"hami.io/gpu-scheduler-policy": "x"}}, "= x: has no effect"),
         ({"nvshare.com/gpu": 1}, {}, "doesn't limit memory"),
-        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 20}, {}, "isn't limited"),
+        ({"unigpu.dev/vgpu": 1, "unigpu.dev/cores": 20}, {}, "all memory of each GPU"),
         ({}, {"annotations": {"gpu-fraction": "0.333"}}, "counts as 33 %"),
-        ({}, {"env": {"CGPU_DISABLE": "true"}}, "no effect without a request"),
+        ({}, {"env": {"CGPU_DISABLE": "true"}}, "has no effect without a request"),
     ],
     ids=str,
 )
@@ -295,7 +328,7 @@ def test_several_whole_gpus_are_chosen_by_links(
     ids=str,
 )
 def test_annotations_mean(pod: Make, annotations: dict[str, str], expected: dict[str, Any]) -> None:
-    assert only(read(pod(annotations=annotations))) == expected
+    assert only(read(pod(annotations=annotations, schedulerName="kai-scheduler"))) == expected
 
 
 def test_annotations_may_name_the_container(pod: Make) -> None:
@@ -316,6 +349,7 @@ def test_annotations_may_name_the_container(pod: Make) -> None:
         ({"gpu-fraction": "half"}, "gpu-fraction", "half"),
         ({"gpu-memory": "0"}, "gpu-memory", "0"),
         ({"gpu-memory": "1.5"}, "gpu-memory", "1.5"),
+        ({"gpu-memory": "3000m"}, "gpu-memory", "3000m"),
         ({"gpu-fraction": "0.5", "gpu-memory": "1"}, "gpu-memory", "1"),
         ({"gpu-fraction": "0.5", "gpu-fraction-num-devices": "17"}, "gpu-fraction-num-devices", "17"),
         ({"gpu-fraction": "0.5", "gpu-fraction-container-name": "z"}, "gpu-fraction-container-name", "z"),
@@ -323,7 +357,7 @@ def test_annotations_may_name_the_container(pod: Make) -> None:
     ids=str,
 )
 def test_problems_with_annotations(pod: Make, annotations: dict[str, str], field: str, value: str) -> None:
-    (problem,) = read(pod(annotations=annotations)).problems
+    (problem,) = read(pod(annotations=annotations, schedulerName="kai-scheduler")).problems
     assert (problem.field, problem.value) == (field, value)
 
 

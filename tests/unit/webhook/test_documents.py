@@ -1,12 +1,15 @@
 """docs/reference/dialects.md names what there is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.unit.webhook.conftest import make_pod
 from unigpu import names
-from webhook import dialects, isolation, preferences
-from webhook.dialect import Dialect
+from webhook.translation import dialects, isolation, pod_reading, pods, preferences, translate
+from webhook.translation.dialect import Dialect
+from webhook.translation.options import Options
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "dialects.md").read_text()
 
@@ -34,3 +37,24 @@ def test_every_field_is_in_the_reference(dialect: Dialect) -> None:
 )
 def test_every_switch_and_annotation_is_in_the_reference(name: str) -> None:
     assert f"`{name}`" in PAGE
+
+
+def shown() -> list[str]:
+    """The refusals and warnings that the reference shows literally."""
+    return [line for line in PAGE.splitlines() if line.startswith(("container main: ", "pod: "))]
+
+
+def test_refusals_and_warnings_are_shown_as_they_are() -> None:
+    volcano = {"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory": "2000"}
+    gang = {"scheduling.k8s.io/group-name": "vj"}
+    said = [
+        *map(str, translated(make_pod({"tencent.com/vcuda-core": "150"})).problems),
+        *translated(make_pod({"nvidia.com/gpumemory": "4000"})).warnings,
+        *translated(make_pod({"nvidia.com/gpu": "1"}, annotations={"nvidia.com/gpumem": "4000"})).warnings,
+        *translated(make_pod(volcano, annotations=gang, schedulerName="volcano")).warnings,
+    ]
+    assert shown() == said
+
+
+def translated(document: dict[str, Any]) -> translate.Translation:
+    return translate.translate(pod_reading.read(pods.read(document), Options()))

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from unigpu import gpus, names
+from unigpu import errors, gpus, names
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB, Percent
-from webhook import namespaces, surroundings
-from webhook.options import Options, Rules
-from webhook.surroundings import Surroundings
+from unigpu_kube.objects import Ref
+from webhook.admission import cluster_cache
+from webhook.admission.cluster_cache import ClusterCache
+from webhook.translation import namespaces
+from webhook.translation.options import Options, Rules
 
 MEM, GPU = "aliyun.com/gpu-mem", "nvidia.com/gpu"
 VGPU, MEMORY, CORES = names.UNIFIED_RESOURCES
@@ -80,8 +82,8 @@ def test_defaults(pod: Make, admission_with: Any, fields: dict[str, Any], expect
         ({"max_memory": "1024"}, {MEM: 2}, "memory = 2048 MiB"),
         ({"max_memory": "1024"}, {GPU: 1}, "memory = a whole GPU"),
         ({"max_memory": "1024"}, {GPU: 1, "nvidia.com/gpumem-percentage": 5}, "memory = 5 % of a GPU"),
-        ({"max_memory": "1024"}, {"nvshare.com/gpu": 1}, "memory = without limit"),
-        ({"max_cores": "20"}, {MEM: 1}, "cores = without limit"),
+        ({"max_memory": "1024"}, {"nvshare.com/gpu": 1}, "memory = unlimited"),
+        ({"max_cores": "20"}, {MEM: 1}, "cores = unlimited"),
         ({"max_cores": "20"}, {MEM: 1, "aliyun.com/gpu-core.percentage": 25}, "cores = 25 %"),
         ({"max_gpus": "1"}, {GPU: 2}, "GPUs = 2"),
     ],
@@ -93,7 +95,7 @@ def test_maximum_shares(
     strict = admission_with(options(**annotations))
     verdict = strict.mutate(pod(fields))
     assert verdict.outcome == "refused"
-    assert part in verdict.reason and "in this namespace" in verdict.reason
+    assert part in verdict.reason and "this namespace's maximum" in verdict.reason
     assert strict.mutate(admission.create(pod(fields))).outcome == "refused"
 
 
@@ -106,36 +108,40 @@ def item(name: str, **annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "annotations": annotations}}
 
 
-def namespace(name: str, **annotations: str) -> tuple[str, Any]:
-    return surroundings.of_namespace(item(name, **annotations))
+def namespace(name: str, **annotations: str) -> cluster_cache.NamespaceRules:
+    return cluster_cache.namespace_rules(item(name, **annotations))
 
 
 def node(name: str, *memory: int) -> tuple[str, MiB]:
     node_gpus = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T", MiB(size)) for index, size in enumerate(memory)]
-    return surroundings.of_node(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
+    return cluster_cache.largest_gpu(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
 
 
 def test_namespaces_come_and_go() -> None:
-    around = Surroundings(Options())
+    around = ClusterCache(Options())
     assert around.unready() is not None
-    around.namespaces_listed([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}), namespace("b", x="y")])
+    around.replace_namespaces([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}), namespace("b", x="y")])
     assert around.unready() is None
     assert around.options("a").rules.max_gpus == 1
     assert around.options("b") == around.options("unknown") == Options()
-    around.namespace_changed("MODIFIED", namespace("b", **{names.ANNOTATION_MAX_GPUS: "2"}))
-    around.namespace_changed("DELETED", namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}))
+    around.set_namespace(namespace("b", **{names.ANNOTATION_MAX_GPUS: "2"}))
+    around.remove_namespace(Ref("", "a"))
     assert [around.options(name).rules.max_gpus for name in "ab"] == [0, 2]
 
 
 def test_the_largest_gpu_is_known_to_every_namespace(pod: Make, admission_with: Any) -> None:
-    around = Surroundings(Options())
-    around.namespaces_listed([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"})])
-    strange = surroundings.of_node(item("w", **{names.ANNOTATION_INVENTORY: "?"}))
-    around.nodes_listed([node("x", 16384, 24576), node("y", 8192), surroundings.of_node(item("z")), strange])
+    around = ClusterCache(Options())
+    around.replace_namespaces([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"})])
+    around.replace_nodes([node("x", 16384, 24576), node("y", 8192), cluster_cache.largest_gpu(item("z"))])
     assert [around.options(name).largest_gpu for name in "ab"] == [24576, 24576]
     (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
-    assert "no GPU of this cluster has 30720 MiB; the largest has 24576" in warning
-    around.node_changed("DELETED", node("x"))
+    assert "memory = 30720 MiB: the largest GPU of this cluster has 24576 MiB" in warning
+    around.remove_node(Ref("", "x"))
     assert around.options("a").largest_gpu == 8192
-    around.node_changed("MODIFIED", node("y", 4096))
+    around.set_node(node("y", 4096))
     assert around.options("b").largest_gpu == 4096
+
+
+def test_an_inventory_that_is_not_understood_is_the_reflectors_to_report() -> None:
+    with pytest.raises(errors.Malformed):
+        cluster_cache.largest_gpu(item("w", **{names.ANNOTATION_INVENTORY: "?"}))

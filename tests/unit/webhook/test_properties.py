@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unigpu import errors, names, quantities, requests
-from webhook import dialects, review, wire
-from webhook.options import AliyunUnit, BareGpu, Options
-from webhook.review import Verdict
+from webhook.admission import admission_review, review
+from webhook.admission.review import Verdict
+from webhook.translation import dialects
+from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 EXAMPLES = int(os.environ.get("UNIGPU_EXAMPLES", "120"))
 """Enough to find what is often wrong; `make soak` tries many more."""
@@ -61,7 +62,9 @@ ANNOTATIONS = st.dictionaries(
     max_size=3,
 )
 LABELS = st.dictionaries(
-    st.sampled_from(["aliyun.com/gpu-count", "ack.gpushare.placement", "hami.io/webhook", "app"]),
+    st.sampled_from(
+        ["aliyun.com/gpu-count", "ack.gpushare.placement", "hami.io/webhook", "kai.scheduler/queue", "app"]
+    ),
     st.sampled_from(["1", "2", "4", "require-whole-device", "ignore", "x"]),
     max_size=2,
 )
@@ -92,11 +95,13 @@ JSON = st.recursive(
 
 def ask(pod: Any, operation: str = "CREATE", old: Any = None) -> bytes:
     request = {"uid": "u", "kind": {"kind": "Pod"}, "operation": operation, "object": pod, "oldObject": old or pod}
-    return json.dumps({"apiVersion": wire.API_VERSION, "kind": wire.KIND, "request": request}).encode()
+    return json.dumps(
+        {"apiVersion": admission_review.API_VERSION, "kind": admission_review.KIND, "request": request}
+    ).encode()
 
 
 def mutate(pod: Any, options: Options) -> Verdict:
-    return review.review_mutation(wire.read(ask(pod)), options)
+    return review.review_mutation(admission_review.read(ask(pod)), options)
 
 
 def patched(pod: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
@@ -187,7 +192,7 @@ def test_a_second_pass_changes_nothing_and_validation_agrees(pod: dict[str, Any]
     again = mutate(stored, options)
     assert (again.outcome, again.reason) == ("unchanged", "")
     assert "patch" not in again.answer["response"]
-    validated = review.review_validation(wire.read(ask(stored)), options, ())
+    validated = review.review_validation(admission_review.read(ask(stored)), options, ())
     assert (validated.outcome, validated.reason) == ("unchanged", "")
 
 
@@ -210,7 +215,7 @@ def test_bytes_are_answered_or_malformed(body: bytes) -> None:
         lambda asked: review.review_validation(asked, Options(), ()),
     ):
         try:
-            json.dumps(decide(wire.read(body)).answer)
+            json.dumps(decide(admission_review.read(body)).answer)
         except errors.Malformed as error:
             assert str(error)
 
@@ -237,7 +242,7 @@ def test_pods_with_anything_anywhere_are_answered_or_malformed(
         if isinstance(node, dict):
             node["extra"] = what
     try:
-        asked = wire.read(ask(pod, operation))
+        asked = admission_review.read(ask(pod, operation))
         json.dumps(review.review_mutation(asked, Options()).answer)
         json.dumps(review.review_validation(asked, Options(), ()).answer)
     except errors.Malformed as error:
@@ -280,10 +285,10 @@ def test_updates_of_pods_with_anything_in_our_annotation(
     verdict = mutate(old, options)
     if verdict.outcome == "translated":
         old = patched(old, verdict)
-        again = review.review_mutation(wire.read(ask(new, "UPDATE", old)), options)
+        again = review.review_mutation(admission_review.read(ask(new, "UPDATE", old)), options)
         assert again.outcome in ("untouched", "unchanged", "refused")
         if again.outcome == "unchanged":
             assert foreign(patched(new, again)) == foreign(new)
     text = json.dumps({"version": 1, "containers": {"a": wish, "b": {"gpus": 1, "dialect": "?"}}})
     old["metadata"]["annotations"] = {names.ANNOTATION_REQUEST: text}
-    json.dumps(review.review_mutation(wire.read(ask(new, "UPDATE", old)), options).answer)
+    json.dumps(review.review_mutation(admission_review.read(ask(new, "UPDATE", old)), options).answer)

@@ -8,8 +8,8 @@ import jsonpatch
 import pytest
 
 from unigpu import names
-from webhook import reapply
-from webhook.options import Options
+from webhook.translation import reapply
+from webhook.translation.options import Options
 
 Make = Callable[..., dict[str, Any]]
 MANIFESTS = {
@@ -50,9 +50,9 @@ def test_another_vendors_scheduler_is_put_back_too(pod: Make, admission: Any) ->
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"aliyun.com/gpu-mem": "4"}, "aliyun.com/gpu-mem = 4: the pod was made with 3"),
-        ({"aliyun.com/gpu-mem": "3", "nvidia.com/gpu": "1"}, "nvidia.com/gpu = 1: the pod was made without it"),
-        ({"nvidia.com/gpu": "1"}, "aliyun.com/gpu-mem = absent: the pod was made with 3"),
+        ({"aliyun.com/gpu-mem": "4"}, "aliyun.com/gpu-mem = 4: the pod was created with 3"),
+        ({"aliyun.com/gpu-mem": "3", "nvidia.com/gpu": "1"}, "nvidia.com/gpu = 1: the pod was created without it"),
+        ({"nvidia.com/gpu": "1"}, "aliyun.com/gpu-mem = absent: the pod was created with 3"),
     ],
 )
 def test_another_request_is_refused_with_the_reason(

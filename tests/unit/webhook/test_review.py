@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from unigpu import errors, names, requests
-from webhook import wire
-from webhook.options import Options
+from webhook.admission import admission_review
+from webhook.translation.options import Options
 
 MEM = "aliyun.com/gpu-mem"
 REQUEST, ALLOCATION = names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION
@@ -264,7 +264,7 @@ def test_what_isnt_the_creation_of_a_pod_passes(pod: Make, admission: Any, field
 )
 def test_what_is_no_review_is_malformed(body: bytes) -> None:
     with pytest.raises(errors.Malformed):
-        wire.read(body)
+        admission_review.read(body)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from webhook import settings
-from webhook.options import AliyunUnit, BareGpu, Options
+from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 
 def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -9,7 +9,7 @@ def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POD_NAME", raising=False)
     parsed = settings.parse([])
     assert parsed.options == Options()
-    assert parsed.writers == (
+    assert parsed.trusted_writers == (
         "system:serviceaccount:unigpu-system:unigpu-scheduler",
         "system:serviceaccount:unigpu-system:unigpu-node-agent",
     )
@@ -22,7 +22,7 @@ def test_what_the_chart_gives(monkeypatch: pytest.MonkeyPatch) -> None:
         ["--aliyun-unit=MiB", "--bare-nvidia-gpu=leave", "--no-opting-out", "--scheduler=mine", "--log-json"]
     )
     assert (parsed.namespace, parsed.pod_name, parsed.log_json) == ("gpus", "unigpu-webhook-1", True)
-    assert parsed.writers[0] == "system:serviceaccount:gpus:unigpu-scheduler"
+    assert parsed.trusted_writers[0] == "system:serviceaccount:gpus:unigpu-scheduler"
     assert parsed.options.aliyun_unit is AliyunUnit.MIB
     assert parsed.options.bare_gpu is BareGpu.LEAVE
     assert not parsed.options.opting_out

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from unigpu.requests import Role
-from webhook import pods, translate
-from webhook.options import VENDORS_SCHEDULERS, Options
+from webhook.translation import pod_reading, pods, translate
+from webhook.translation.options import VENDORS_SCHEDULERS, Options
 
 MEM, VCORE, VMEM = "aliyun.com/gpu-mem", "tencent.com/vcuda-core", "tencent.com/vcuda-memory"
 Make = Callable[..., dict[str, Any]]
@@ -18,7 +18,7 @@ def container(name: str, limits: dict[str, Any] | None = None, **fields: Any) ->
 
 
 def read(document: dict[str, Any], options: Options | None = None) -> translate.Translation:
-    return translate.translate(pods.read(document), options or Options())
+    return translate.translate(pod_reading.read(pods.read(document), options or Options()))
 
 
 def test_containers_of_every_role_and_dialect(pod: Make) -> None:
@@ -80,7 +80,7 @@ def test_requests_without_limits_are_refused(pod: Make) -> None:
 def test_requests_other_than_limits_are_refused(pod: Make) -> None:
     document = pod(containers=[{"name": "a", "resources": {"requests": {MEM: "1"}, "limits": {MEM: "2"}}}])
     (problem,) = read(document).problems
-    assert problem.why == "limit is 2 and request 1"
+    assert problem.why == "the limit is 2 and the request 1"
 
 
 def test_requests_written_another_way_are_equal(pod: Make) -> None:

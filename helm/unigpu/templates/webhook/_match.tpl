@@ -1,5 +1,5 @@
 {{/* Namespaces that are never touched, as a YAML list. */}}
-{{- define "unigpu.webhook.untouched" -}}
+{{- define "unigpu.webhook.excluded" -}}
 {{- concat (list "kube-system" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq | toYaml }}
 {{- end }}
 
@@ -8,7 +8,7 @@ matchExpressions:
   - key: kubernetes.io/metadata.name
     operator: NotIn
     values:
-      {{- include "unigpu.webhook.untouched" . | nindent 6 }}
+      {{- include "unigpu.webhook.excluded" . | nindent 6 }}
 {{- end }}
 
 {{/* The CA bundle that the webhook wrote at run time, kept through an upgrade: kind of the configuration */}}

@@ -1,0 +1,1 @@
+"""Limits of running pods that somebody changes."""

@@ -1,0 +1,1 @@
+"""The pure core: a pod in any dialect → the unified form, or every reason against it. Imports `unigpu` alone."""

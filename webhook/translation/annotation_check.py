@@ -1,0 +1,121 @@
+"""Check the annotation `unigpu.dev/request` of a pod that brings it along.
+
+Such a pod was translated before: offline, or at admission and then copied. The annotation is accepted only if it says
+exactly what the pod's limits, variables and other annotations say, so that no author gains by writing it by hand.
+"""
+
+from collections.abc import Iterator
+
+from unigpu import errors, names, quantities, requests
+from unigpu.findings import Problem
+from unigpu.requests import ComputePolicy, PodRequest, Request
+from unigpu.units import MAX_MEMORY
+from webhook.translation import dialects, mutate, namespaces, preferences
+from webhook.translation.container_reader import MAX_GPUS
+from webhook.translation.pod_reading import ContainerReading, PodReading
+from webhook.translation.translate import Translation
+
+FIELD = f"annotation {names.ANNOTATION_REQUEST}"
+ACCEPTED = "no such annotation: unigpu derives it from the container's limits"
+
+
+def check(reading: PodReading) -> Translation:
+    """Return the translation that the pod brings along, or the problems with it."""
+    text = reading.pod.annotations[names.ANNOTATION_REQUEST]
+    try:
+        request = requests.load(text)
+    except errors.Malformed as error:
+        return Translation(problems=(_whole(text, str(error)),))
+    if requests.dump(request) != text:
+        return Translation(problems=(_whole(text, "is not in the form in which unigpu writes it"),))
+    problems = [*reading.problems, *reading.placement_problems, *_containers(reading, request, text)]
+    if not problems and _preferences(reading, request) != request.preferences:
+        problems.append(_whole(text, "its preferences differ from the pod's other annotations"))
+    spoken = tuple(sorted({granted.dialect for granted in request.containers.values()}))
+    if problems:
+        return Translation(problems=tuple(problems), dialects=spoken)
+    return Translation(request, dialects=spoken)
+
+
+def _preferences(reading: PodReading, request: PodRequest) -> requests.Preferences:
+    return preferences.read(reading.pod, request.containers.values()).preferences
+
+
+def _containers(reading: PodReading, request: PodRequest, text: str) -> Iterator[Problem]:
+    present = {container.container.name for container in reading.containers}
+    for name in request.containers:
+        if name not in present:
+            yield _whole(text, f"names container {name}, which the pod doesn't have")
+    if not request.containers:
+        yield _whole(text, "names no container")
+    for container in reading.containers:
+        brought = request.containers.get(container.container.name)
+        if brought is None:
+            yield from _untranslated(container, "is not in the annotation that the pod brings along")
+        else:
+            yield from _brought(container, brought)
+
+
+def _brought(container: ContainerReading, brought: Request) -> Iterator[Problem]:
+    """Where the container's entry in the annotation differs from the container."""
+    yield from _untranslated(container, "is in the pod together with its translation", unified=False)
+    if (impossible := _impossible(brought)) is not None:
+        yield _entry(container, impossible)
+        return
+    yield from namespaces.problems(container.container.name, brought, container.options.rules)
+    yield from container.isolation.problems
+    if brought.isolated != container.isolation.isolated:
+        yield _entry(container, "isolated differs from the container's variables")
+    if brought.role is not container.container.role or container.container.ephemeral:
+        yield _entry(container, f"role is {brought.role}, but the container's is {container.container.role}")
+    yield from _amounts(container, mutate.unified(brought))
+
+
+def _untranslated(container: ContainerReading, why: str, *, unified: bool = True) -> Iterator[Problem]:
+    for dialect in container.dialects:
+        if unified or dialect.resources != names.UNIFIED_RESOURCES:
+            for resource in dialect.resources:
+                if container.container.has(resource):
+                    yield _resource(container, resource, why)
+
+
+def _amounts(container: ContainerReading, wanted: dict[str, str]) -> Iterator[Problem]:
+    for kind in (container.container.limits, container.container.requests):
+        if kind is container.container.requests and kind.keys().isdisjoint(names.UNIFIED_RESOURCES):
+            continue
+        for resource in names.UNIFIED_RESOURCES:
+            said = wanted.get(resource, "0")
+            if not quantities.same(kind.get(resource, "0"), said):
+                yield _resource(container, resource, f"differs from {names.ANNOTATION_REQUEST}, which says {said}")
+
+
+def _impossible(brought: Request) -> str | None:
+    """Why no dialect could have produced the request; None: one could."""
+    if brought.dialect not in dialects.BY_NAME:
+        return f"there is no dialect {brought.dialect!r}"
+    if bool(brought.memory) + bool(brought.memory_percent) + brought.whole > 1:
+        return "it gives the share in more than one way"
+    if brought.whole and (brought.cores or brought.ceiling):
+        return "it gives the share in more than one way"
+    if not (brought.memory or brought.memory_percent or brought.whole or brought.cores):
+        return "it limits nothing"
+    percentages = (brought.memory_percent, brought.cores, brought.ceiling)
+    if brought.gpus > MAX_GPUS or brought.memory > MAX_MEMORY or max(percentages) > 100:
+        return "a number is larger than any GPU has"
+    if brought.priority > 1:
+        return "priority is neither 0 nor 1"
+    if (brought.policy is ComputePolicy.SOFT) != (brought.ceiling > brought.cores):
+        return "a soft policy and a ceiling above the core share require each other"
+    return None
+
+
+def _whole(value: str, why: str) -> Problem:
+    return Problem("", FIELD, value, why, ACCEPTED)
+
+
+def _entry(container: ContainerReading, why: str) -> Problem:
+    return Problem(container.container.name, FIELD, "its entry", why, ACCEPTED)
+
+
+def _resource(container: ContainerReading, resource: str, why: str) -> Problem:
+    return Problem(container.container.name, resource, container.container.value(resource), why, ACCEPTED)

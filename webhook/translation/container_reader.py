@@ -1,0 +1,145 @@
+"""How a dialect reads one container: its fields, with limits and units, and a place for what is wrong with them."""
+
+from dataclasses import dataclass, field
+
+from unigpu import policy, quantities
+from unigpu.findings import Problem
+from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, MiB, Percent
+from webhook.translation.options import Options
+from webhook.translation.pods import Container, Pod
+from webhook.translation.remarks import remark
+
+MAX_GPUS = policy.MAX_GPUS
+_BELOW_ONE = {"m": 3, "u": 6, "n": 9}
+"""Suffix → negative power of ten."""
+
+
+@dataclass(slots=True)
+class ContainerReader:
+    """One container, and what a dialect finds out about it.
+
+    `original_fields` collects every field that is read, as a plain number in the vendor's unit. A field that can't be
+    understood becomes a problem and reads as 0, so that the dialect goes on and finds the other problems; the caller
+    then discards the request.
+    """
+
+    pod: Pod
+    container: Container
+    options: Options
+    original_fields: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    count_only: bool = False
+    """Set by the dialect: the container names a number of GPUs, and neither memory nor cores."""
+
+    def has(self, resource: str) -> bool:
+        """Whether the container names the resource, whatever its value."""
+        return self.container.has(resource)
+
+    def text(self, resource: str) -> str:
+        """The resource's value as written; empty if absent."""
+        return self.container.value(resource)
+
+    def number(self, resource: str, *, high: int, low: int = 0, accepted: str = "", step: int = 1) -> int:
+        """Read a whole number from `low` to `high` in steps of `step`; 0, as for an absent field, means no wish."""
+        if not self.has(resource):
+            return 0
+        accepted = accepted or f"a whole number from {low} to {high}"
+        if self._in_thousandths(resource):
+            return 0
+        try:
+            number = quantities.count(self.text(resource))
+        except ValueError as error:
+            return self._not_understood(resource, error, accepted)
+        if number and (not low <= number <= high or number % step):
+            self.refuse(resource, "is out of range" if not low <= number <= high else f"is no step of {step}", accepted)
+            return 0
+        return self._read(resource, number)
+
+    def gpus(self, resource: str) -> int:
+        """Read a number of GPUs, 0 where absent."""
+        return self.number(resource, low=1, high=MAX_GPUS, accepted=f"1 to {MAX_GPUS} GPUs a container")
+
+    def percent(self, resource: str) -> Percent:
+        """Read a percentage of one GPU, 0 where absent."""
+        return Percent(self.number(resource, low=0, high=100, accepted="a whole number from 0 to 100"))
+
+    def memory(self, resource: str, unit: MiB) -> MiB:
+        """Read an amount of memory in the vendor's unit, as MiB; 0 where absent."""
+        if not self.has(resource):
+            return MiB(0)
+        accepted = f"a whole number of {unit_name(unit)}"
+        if self._in_thousandths(resource):
+            return MiB(0)
+        try:
+            units = quantities.amount(self.text(resource), unit)
+        except ValueError as error:
+            return MiB(self._not_understood(resource, error, accepted))
+        if units * unit > MAX_MEMORY:
+            self.refuse(resource, f"no GPU has that much memory (the unit is {unit_name(unit)})", accepted)
+            return MiB(0)
+        return MiB(self._read(resource, units) * unit)
+
+    def memory_bytes(self, resource: str) -> MiB:
+        """Read an amount of memory in bytes, rounded up to whole MiB; 0 where absent."""
+        if not self.has(resource) or self._in_thousandths(resource):
+            return MiB(0)
+        accepted = "a number of bytes, or a quantity such as 8Gi"
+        try:
+            number = quantities.count(self.text(resource))
+        except ValueError as error:
+            return MiB(self._not_understood(resource, error, accepted))
+        if number > MAX_MEMORY * BYTES_PER_MIB:
+            self.refuse(resource, "no GPU has that much memory (the unit is bytes)", accepted)
+            return MiB(0)
+        return MiB(-(-self._read(resource, number) // BYTES_PER_MIB))
+
+    def refuse(self, name: str, why: str, accepted: str, value: str | None = None) -> None:
+        """Note a problem with a field; its value is looked up unless given."""
+        shown = self.text(name) if value is None else value
+        self.problems.append(Problem(self.container.name, name, shown, why, accepted))
+
+    def warn(self, name: str, why: str, accepted: str = "", value: str | None = None) -> None:
+        """Note what is accepted but probably not meant; the field's value is looked up unless given."""
+        shown = self.text(name) if value is None else value
+        self.warnings.append(remark(f"container {self.container.name}", name, shown, why, accepted))
+
+    def label(self, name: str) -> str | None:
+        """Read a label of the pod."""
+        return self._wish(name, self.pod.labels.get(name))
+
+    def annotation(self, name: str) -> str | None:
+        """Read an annotation of the pod."""
+        return self._wish(name, self.pod.annotations.get(name))
+
+    def _wish(self, name: str, value: str | None) -> str | None:
+        if value is not None:
+            self.original_fields[name] = value
+        return value
+
+    def _read(self, resource: str, number: int) -> int:
+        self.original_fields[resource] = str(number)
+        return number
+
+    def _in_thousandths(self, resource: str) -> bool:
+        """Refuse suffixes below one: Kubernetes reads 3000m as 3, and an author who writes it means 3000 MiB."""
+        text = self.text(resource).strip()
+        number, power = text[:-1], _BELOW_ONE.get(text[-1:])
+        if power is None or not number.isascii() or not number.isdecimal() or len(number) > 18:
+            return False
+        whole, rest = divmod(int(number), 10**power)
+        meant = f"{number} without the suffix" + (f", or {whole}" if whole and not rest else "")
+        self.refuse(resource, f"the suffix {text[-1]} divides by 10^{power} in Kubernetes", meant)
+        return True
+
+    def _not_understood(self, resource: str, error: ValueError, accepted: str) -> int:
+        fraction = "is not a whole number, and Kubernetes takes no fractions of extended resources"
+        self.refuse(resource, fraction if isinstance(error, quantities.NotWhole) else str(error), accepted)
+        return 0
+
+
+def unit_name(unit: MiB) -> str:
+    """The unit for people: `MiB`, `GiB`, `units of 256 MiB`."""
+    if unit == 1:
+        return "MiB"
+    return "GiB" if unit == 1024 else f"units of {unit} MiB"

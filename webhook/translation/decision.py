@@ -1,0 +1,66 @@
+"""Decide what becomes of a pod that is created: the same at admission and offline. Pure."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from unigpu import names
+from unigpu.findings import Problem
+from webhook.translation import annotation_check, initial_limits, mutate, pod_reading, pods, translate
+from webhook.translation.options import Options
+from webhook.translation.pods import Pod
+from webhook.translation.translate import Translation
+
+PLATFORM_ONLY = {
+    names.ANNOTATION_ALLOCATION: "only unigpu's scheduler writes it",
+    names.ANNOTATION_LIMITS_APPLIED: "only unigpu's node agent writes it",
+}
+"""Annotations that no new pod can have."""
+PROTECTED = (names.ANNOTATION_REQUEST, *PLATFORM_ONLY)
+"""Annotations of an existing pod that only the platform changes."""
+REVIEWED = (*PROTECTED, names.ANNOTATION_LIMITS)
+"""Annotations whose changes are reviewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome for a pod that is created."""
+
+    outcome: str
+    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before · `refused` · `forged`."""
+    pod: Pod
+    translation: Translation
+    patch: mutate.Patch = field(default_factory=list)
+    denied: str = ""
+    """Why nobody may send such a pod; empty where the translation's problems, if any, say all."""
+
+
+def decide(document: Mapping[str, Any], options: Options) -> Decision:
+    """Translate a pod, or the template of one; check the translation that it brings along, if it does.
+
+    Raises Malformed where it isn't a pod.
+    """
+    pod = pods.read(document)
+    for name, why in PLATFORM_ONLY.items():
+        if name in pod.annotations:
+            denied = str(Problem("", f"annotation {name}", pod.annotations[name], why, "no such annotation"))
+            return Decision("forged", pod, Translation(), denied=denied)
+    reading = pod_reading.read(pod, options)
+    brought = names.ANNOTATION_REQUEST in pod.annotations
+    translation = _with_limits(pod, annotation_check.check(reading) if brought else translate.translate(reading))
+    if translation.problems:
+        return Decision("refused", pod, translation)
+    if translation.request is None:
+        return Decision("untouched", pod, translation)
+    if brought:
+        return Decision("unchanged", pod, translation, mutate.scheduler(pod, options))
+    return Decision("translated", pod, translation, mutate.patch(document, pod, translation.request, options))
+
+
+def _with_limits(pod: Pod, translation: Translation) -> Translation:
+    """The translation, with the problems of the limits that the pod brings along."""
+    if names.ANNOTATION_LIMITS not in pod.annotations or translation.problems:
+        return translation
+    requests = translation.request.containers if translation.request else {}
+    return dataclasses.replace(translation, problems=tuple(initial_limits.problems(pod.annotations, requests)))

@@ -1,0 +1,118 @@
+"""KAI, and Run:ai, whose annotations it adopted: a pod asks by annotation, for one of its containers.
+
+Source: https://github.com/kai-scheduler/KAI-Scheduler/tree/main/docs/gpu-sharing.
+"""
+
+from fractions import Fraction
+
+from unigpu import names, quantities
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MAX_MEMORY, MiB, Percent
+from webhook.translation.container_reader import MAX_GPUS, ContainerReader
+from webhook.translation.dialect import Dialect
+from webhook.translation.pods import Container, Pod
+
+FRACTION = "gpu-fraction"
+MEMORY = "gpu-memory"
+DEVICES = "gpu-fraction-num-devices"
+CONTAINER = "gpu-fraction-container-name"
+ANNOTATIONS = (FRACTION, MEMORY, DEVICES, CONTAINER)
+SCHEDULERS = ("kai-scheduler", "runai-scheduler", names.SCHEDULER_NAME)
+QUEUE_LABELS = ("kai.scheduler/queue", "runai/queue")
+ACCEPTED_FRACTION = 'a quoted number above "0" and below "1"'
+
+
+def read(reader: ContainerReader) -> Request | None:
+    """Return the container's request, or None with problems in the reader."""
+    gpus = _gpus(reader)
+    fraction, memory = reader.annotation(FRACTION), reader.annotation(MEMORY)
+    name = reader.annotation(CONTAINER)
+    if name is not None and name != reader.container.name:
+        known = ", ".join(container.name for container in reader.pod.containers[:8])
+        reader.refuse(CONTAINER, "the pod has no such container", f"one of {known}", value=name)
+    if fraction is not None and memory is not None:
+        reader.refuse(MEMORY, f"contradicts {FRACTION}", "one of the two", value=memory)
+        return None
+    percent = _percent(reader, fraction) if fraction is not None else Percent(0)
+    mebibytes = _memory(reader, memory) if memory is not None else MiB(0)
+    if reader.problems:
+        return None
+    if mebibytes:
+        return Request(gpus=gpus, memory=mebibytes, policy=ComputePolicy.UNLIMITED)
+    return Request(gpus=gpus, memory_percent=percent, cores=percent, ceiling=Percent(100), policy=ComputePolicy.SOFT)
+
+
+def targeted(pod: Pod, container: Container) -> bool:
+    """Return whether the pod's annotations mean this container: the one that they name, else the first."""
+    if not asks(pod):
+        return False
+    name = pod.annotations.get(CONTAINER)
+    if name and any(other.name == name for other in pod.containers):
+        return container.name == name
+    return container.place == "containers" and container.index == 0
+
+
+def asks(pod: Pod) -> bool:
+    """Return whether the pod asks by KAI's annotations.
+
+    `gpu-memory` has no vendor's domain, and people also use it as a note. It counts only where something else in the
+    pod is KAI's: the scheduler, the queue or another annotation.
+    """
+    if FRACTION in pod.annotations or MEMORY not in pod.annotations:
+        return FRACTION in pod.annotations
+    others = DEVICES in pod.annotations or CONTAINER in pod.annotations
+    return others or pod.scheduler in SCHEDULERS or not pod.labels.keys().isdisjoint(QUEUE_LABELS)
+
+
+def _percent(reader: ContainerReader, text: str) -> Percent:
+    try:
+        number, _ = quantities.parse(text)
+    except ValueError as error:
+        reader.refuse(FRACTION, str(error), ACCEPTED_FRACTION, value=text)
+        return Percent(0)
+    if number >= 1:
+        reader.refuse(
+            FRACTION, "is not less than a whole GPU", f"{ACCEPTED_FRACTION}; nvidia.com/gpu for whole GPUs", value=text
+        )
+    elif number < Fraction(1, 100):
+        reader.refuse(FRACTION, "is less than a hundredth of a GPU", ACCEPTED_FRACTION, value=text)
+    percent = int(number * 100)
+    if percent != number * 100:
+        reader.warn(f"annotation {FRACTION}", f"counts as {percent} %", value=text)
+    return Percent(percent)
+
+
+def _memory(reader: ContainerReader, text: str) -> MiB:
+    accepted = "a quoted whole number of MiB above 0"
+    if text.strip().endswith("m"):
+        why = "the suffix m divides by 10^3 in Kubernetes"
+        reader.refuse(MEMORY, why, f"{text.strip()[:-1]} without the suffix", value=text)
+        return MiB(0)
+    try:
+        number = quantities.amount(text, MiB(1))
+    except ValueError as error:
+        reader.refuse(MEMORY, str(error), accepted, value=text)
+        return MiB(0)
+    if not 0 < number <= MAX_MEMORY:
+        reader.refuse(MEMORY, "is no memory" if not number else "no GPU has that much", accepted, value=text)
+    return MiB(number)
+
+
+def _gpus(reader: ContainerReader) -> int:
+    text = reader.annotation(DEVICES)
+    if text is None:
+        return 1
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_GPUS):
+        reader.refuse(DEVICES, "is not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=text)
+        return 1
+    return int(text)
+
+
+DIALECT = Dialect(
+    name="kai",
+    title="KAI",
+    resources=(),
+    read=read,
+    annotations=(FRACTION, MEMORY),
+    targeted=targeted,
+)

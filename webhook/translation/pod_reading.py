@@ -1,0 +1,154 @@
+"""One reading of a pod: which of its containers ask for GPUs, in which dialects, with which switches.
+
+Translation, the check of a brought annotation, a manifest that is applied again and the search for skipped pods all
+start from it.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from unigpu import quantities
+from unigpu.findings import Problem
+from unigpu.requests import Request
+from webhook.translation import dialects, isolation, namespaces
+from webhook.translation.container_reader import ContainerReader
+from webhook.translation.dialect import Dialect
+from webhook.translation.isolation import Isolation
+from webhook.translation.options import Options
+from webhook.translation.pods import Container, Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Interpretation:
+    """A container's fields in one dialect."""
+
+    request: Request | None
+    """None: there are problems."""
+    original_fields: dict[str, str]
+    """The fields that the dialect read, as plain numbers in the vendor's unit."""
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerReading:
+    """One container."""
+
+    pod: Pod
+    container: Container
+    options: Options
+    dialects: tuple[Dialect, ...]
+    """Those in which it asks for GPUs; none: it doesn't ask."""
+    isolation: Isolation
+
+    def fields(self, dialect: Dialect) -> tuple[str, ...]:
+        """The dialect's fields that the container has: resources, else annotations of the pod."""
+        resources = tuple(name for name in dialect.resources if self.container.has(name))
+        return resources or tuple(name for name in dialect.annotations if name in self.pod.annotations)
+
+    def interpret(self, dialect: Dialect) -> Interpretation:
+        """Read the container in the dialect, under the namespace's rules."""
+        reader = ContainerReader(self.pod, self.container, self.options)
+        _compare(reader, dialect)
+        request = dialect.read(reader)
+        reader.problems += self.isolation.problems
+        if request is not None and not reader.problems:
+            request = namespaces.with_defaults(request, self.options.rules, count_only=reader.count_only)
+            reader.problems += namespaces.problems(self.container.name, request, self.options.rules)
+            request = dataclasses.replace(
+                request,
+                role=self.container.role,
+                dialect=dialect.name,
+                original_fields=reader.original_fields | self.isolation.original_fields,
+                isolated=self.isolation.isolated,
+            )
+        warnings = (*reader.warnings, *self.isolation.warnings)
+        accepted = None if reader.problems else request
+        return Interpretation(accepted, reader.original_fields, tuple(reader.problems), warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class PodReading:
+    """A whole pod."""
+
+    pod: Pod
+    options: Options
+    containers: tuple[ContainerReading, ...]
+    problems: tuple[Problem, ...]
+    """Of the pod's own resources."""
+    placement_problems: tuple[Problem, ...]
+    """Reasons why unigpu's scheduler can't choose GPUs for the pod, or a request can't name its containers. They count
+    only where a container asks for GPUs."""
+
+    @property
+    def asking(self) -> Iterator[ContainerReading]:
+        """The containers that ask for GPUs."""
+        return (container for container in self.containers if container.dialects)
+
+    @property
+    def dialect_names(self) -> tuple[str, ...]:
+        """Names of the pod's dialects, sorted."""
+        return tuple(sorted({dialect.name for container in self.containers for dialect in container.dialects}))
+
+
+def read(pod: Pod, options: Options) -> PodReading:
+    """Read every container of the pod."""
+    containers = tuple(
+        ContainerReading(
+            pod,
+            container,
+            options,
+            _matching_dialects(pod, container, options),
+            isolation.read(container, opting_out=options.opting_out),
+        )
+        for container in pod.containers
+    )
+    return PodReading(pod, options, containers, tuple(_pod_level(pod)), tuple(_placement(pod, options)))
+
+
+def _matching_dialects(pod: Pod, container: Container, options: Options) -> tuple[Dialect, ...]:
+    known = dialects.OF_RESOURCE
+    candidates = {known[name].name: known[name] for name in (*container.limits, *container.requests) if name in known}
+    candidates |= {dialect.name: dialect for dialect in dialects.BY_ANNOTATION}
+    matching = [dialect for dialect in candidates.values() if dialect.matches(pod, container, options)]
+    return tuple(sorted(matching, key=dialects.ALL.index)) if len(matching) > 1 else tuple(matching)
+
+
+def _compare(reader: ContainerReader, dialect: Dialect) -> None:
+    """Note where limits and requests differ in a way that the API server doesn't take."""
+    container = reader.container
+    for resource in dialect.resources:
+        limit, request = container.limits.get(resource), container.requests.get(resource)
+        if container.ephemeral and container.has(resource):
+            reader.refuse(resource, "an ephemeral container can't have resources", "the GPU in another container")
+        elif limit is None and request is not None:
+            reader.refuse(resource, "is under requests only", "the same value under limits")
+        elif request is not None and limit is not None and not quantities.same(limit, request):
+            reader.refuse(
+                resource, f"the limit is {limit} and the request {request}", "the same in both, or limits only"
+            )
+
+
+def _pod_level(pod: Pod) -> Iterator[Problem]:
+    for resource, value in pod.limits.items():
+        if resource in dialects.OF_RESOURCE:
+            field = f"spec.resources.limits {resource}"
+            yield Problem("", field, value, "GPUs belong to containers", f"{resource} in a container's limits")
+
+
+def _placement(pod: Pod, options: Options) -> Iterator[Problem]:
+    if pod.scheduler not in options.schedulers and pod.scheduler != options.scheduler:
+        accepted = f"{options.scheduler}, or no schedulerName"
+        yield Problem("", "spec.schedulerName", pod.scheduler, "that scheduler can't choose a GPU", accepted)
+    if pod.node:
+        why = "the pod bypasses the scheduler, which chooses the GPU"
+        accepted = "no nodeName; a nodeSelector for kubernetes.io/hostname"
+        yield Problem("", "spec.nodeName", pod.node, why, accepted)
+    names = [container.name for container in pod.containers]
+    if len(set(names)) == len(names):
+        return
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield Problem(name, "name", name, f"{count} containers have this name", "one name for each container")
