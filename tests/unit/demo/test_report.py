@@ -3,38 +3,17 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cluster import settings
 from demo import report, walkthrough
 from demo.kube import CommandFailed, Kube, TimedOut, wait_for
-from unigpu import allocations, names, requests
-from unigpu.allocations import Allocation, Share
-from unigpu.requests import PodRequest, Request
-from unigpu.units import BYTES_PER_MIB, GpuUuid, MiB, Percent
+from tests.unit.demo.pods import GPU, output, pod
+from unigpu import names
+from unigpu.units import BYTES_PER_MIB
 
-GPU = GpuUuid("GPU-5c620c50-0000-4000-8000-000000000000")
 STATUS = "NODE      GPU  POD\nunigpu-1  0    unigpu-demo/aliyun-isolated\n"
-
-
-def pod(name: str = "aliyun-isolated") -> dict[str, Any]:
-    """A pod with 3 GiB of one GPU, as admission and the scheduler left it."""
-    request = PodRequest(
-        {"main": Request(1, MiB(3072), original_fields={"aliyun.com/gpu-mem": "3"}, dialect="alibaba")}
-    )
-    allocation = Allocation("unigpu-1", {"main": (Share(GPU, MiB(3072), Percent(0)),)})
-    annotations = {
-        names.ANNOTATION_REQUEST: requests.dump(request),
-        names.ANNOTATION_ALLOCATION: allocations.dump(allocation),
-    }
-    return {"metadata": {"name": name, "annotations": annotations}}
-
-
-def output(uuid: str = GPU, error: str = report.OUT_OF_MEMORY) -> dict[str, Any]:
-    """What the pod's program prints."""
-    return {"gpus": [{"uuid": uuid, "total_bytes": 3072 * BYTES_PER_MIB, "taken_mib": 2926, "error": error}]}
 
 
 def metrics(used: int = 193) -> report.Metrics:
