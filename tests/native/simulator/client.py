@@ -95,7 +95,7 @@ def free_all() -> int:
 
 
 def pool_uses(size: int, threshold: int) -> list[int]:
-    """Bytes that the card lacks when the default pool has two allocations of `size`, none, one, and after a trim to 0.
+    """Bytes that the GPU lacks when the default pool has two allocations of `size`, none, one, and after a trim to 0.
 
     The last is what the pool then says that it has reserved.
     """
@@ -119,7 +119,7 @@ def pool_uses(size: int, threshold: int) -> list[int]:
 
 
 def destroyed_pool_uses(size: int) -> list[int]:
-    """What allocating from a destroyed pool answers; bytes that the card lacks with two allocations left, one, none."""
+    """What allocating from a destroyed pool answers; bytes that the GPU lacks with two allocations left, one, none."""
     before, pool, held = info()[0], ctypes.c_void_p(), [ctypes.c_uint64(), ctypes.c_uint64()]
     pinned_on_device = (ctypes.c_int * 32)(1, 0, 1, 0)
     assert cuda.cuMemPoolCreate(ctypes.byref(pool), pinned_on_device) == 0
@@ -137,7 +137,7 @@ def destroyed_pool_uses(size: int) -> list[int]:
 
 
 def limit_uses(limit: int, values: list[int]) -> list[list[int]]:
-    """For each value of a context's limit, what setting it answers, and bytes that the card then lacks."""
+    """For each value of a context's limit, what setting it answers, and bytes that the GPU then lacks."""
     before = info()[0]
     return [[cuda.cuCtxSetLimit(limit, ctypes.c_size_t(value)), before - info()[0]] for value in values]
 
@@ -169,7 +169,7 @@ def load_spin() -> int:
 
 
 def spin(milliseconds: int) -> int:
-    """Launches a kernel that holds the whole card so long; does not wait for it."""
+    """Launches a kernel that holds the whole GPU so long; does not wait for it."""
     value = ctypes.c_uint64(milliseconds * 1_000_000)
     parameters = (ctypes.c_void_p * 1)(ctypes.addressof(value))
     return int(cuda.cuLaunchKernel(spinner, 1, 1, 1, 1, 1, 1, 0, None, parameters, None))
@@ -218,14 +218,14 @@ def query(event: int) -> int:
 
 
 def timed_spin(count: int, microseconds: int) -> float:
-    """Milliseconds by the card's own clock from before so many kernels until they are over."""
+    """Milliseconds by the GPU's own clock from before so many kernels until they are over."""
     before = record()
     assert spin_often(count, microseconds) == 0
     return elapsed(before, record())
 
 
 def hold() -> None:
-    """Keeps the card busy while the next calls are made, so that what they time lies on the card alone."""
+    """Keeps the GPU busy while the next calls are made, so that what they time lies on the GPU alone."""
     assert spin(100) == 0
 
 

@@ -1,4 +1,4 @@
-"""A machine of simulated cards in a folder of its own, and programs that use it in processes of their own."""
+"""A machine of simulated GPUs in a folder of its own, and programs that use it in processes of their own."""
 
 import dataclasses
 import fcntl
@@ -80,7 +80,7 @@ class Client:
 
 @dataclasses.dataclass(slots=True)
 class Machine:
-    """A folder of simulated cards."""
+    """A folder of simulated GPUs."""
 
     folder: Path
     libraries: Path

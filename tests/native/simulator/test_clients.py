@@ -28,7 +28,7 @@ NOT_READY, OUT_OF_MEMORY, INVALID_VALUE, COOPERATIVE_TOO_LARGE = 600, 2, 1, 720
 
 @pytest.fixture
 def busy(machine: "Machine") -> int:
-    """The host pid of a process that holds 1 GiB of card 0 of an RTX 4090, and its context."""
+    """The host pid of a process that holds 1 GiB of GPU 0 of an RTX 4090, and its context."""
     machine.create("--profile", "rtx4090", "--gpus", "2", "--driver-version", "535.261.03", "--cuda-version", "12.2")
     client = machine.client()
     assert client.ask("start") == 0

@@ -139,7 +139,7 @@ def test_a_forked_child_cannot_go_on(machine: "Machine") -> None:
     assert list(client.ask("nvml_processes")) == [str(client.process.pid)]
 
 
-def test_a_card_without_its_node_is_not_there(machine: "Machine") -> None:
+def test_a_gpu_without_its_node_is_not_there(machine: "Machine") -> None:
     machine.create("--profile", "rtx4090", "--gpus", "4")
     everything = machine.client().ask("nvml_uuids")
     (machine.folder / "gpu0").unlink()
@@ -225,8 +225,8 @@ def test_injected_faults(machine: "Machine") -> None:
     assert "LOST" not in machine.command("show")
 
 
-def test_a_lost_card_is_lost_to_its_programs(machine: "Machine") -> None:
-    """Whatever waits for the card returns at once, and what used it never can again, also when it is back."""
+def test_a_lost_gpu_is_lost_to_its_programs(machine: "Machine") -> None:
+    """Whatever waits for the GPU returns at once, and what used it never can again, also when it is back."""
     machine.create("--profile", "a100-40", "--gpus", "2")
     client, other = machine.client(), machine.client()
     assert client.ask("start") == client.ask("load_spin") == client.ask("alloc", MIB) == 0

@@ -1,4 +1,4 @@
-"""Kernels take time on the card, processes take turns on it; NVML shows it; the dead's queue goes with them."""
+"""Kernels take time on the GPU, processes take turns on it; NVML shows it; the dead's queue goes with them."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ def begin(machine: "Machine") -> "Client":
 
 
 def busy(machine: "Machine") -> tuple[float, dict[int, float]]:
-    """Seconds that the card was busy so far, and each process on it by pid."""
+    """Seconds that the GPU was busy so far, and each process on it by pid."""
     gpu = json.loads(machine.command("show", "--json"))["gpus"][0]
     return gpu["busy_ns"] / 1e9, {process["pid"]: process["busy_ns"] / 1e9 for process in gpu["processes"]}
 
@@ -34,7 +34,7 @@ def wait_until_busy(machine: "Machine", seconds: float) -> tuple[float, dict[int
     return seen
 
 
-def test_a_long_kernel_shares_the_card_with_another_process(machine: "Machine") -> None:
+def test_a_long_kernel_shares_the_gpu_with_another_process(machine: "Machine") -> None:
     first, second = begin(machine), begin(machine)
     assert first.ask("spin", 5000) == 0
     alone, together = 50, second.ask("timed_spin", 1, 50_000)
@@ -89,7 +89,7 @@ def test_a_process_that_is_stopped_loses_nothing_of_what_it_has_queued(machine: 
     others = 0
     while goes_on.is_alive():
         others += second.ask("timed_spin", 1, 500) > 0
-        time.sleep(0.01)  # so that the card is idle in between
+        time.sleep(0.01)  # so that the GPU is idle in between
     goes_on.join()
     assert 200 <= first.ask("elapsed", before, after) < 200 + others * 0.5 + 20
 
@@ -140,10 +140,10 @@ def test_small_grids_of_two_processes_take_turns(machine: "Machine") -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    card, processes = busy(machine)
-    # Each holds the card for 0.1 s first.
-    assert card == pytest.approx(sum(processes.values())), "never both at once"
-    assert card == pytest.approx(0.6)
+    gpu, processes = busy(machine)
+    # Each holds the GPU for 0.1 s first.
+    assert gpu == pytest.approx(sum(processes.values())), "never both at once"
+    assert gpu == pytest.approx(0.6)
 
 
 def test_small_grids_run_side_by_side_beside_another_process(machine: "Machine") -> None:

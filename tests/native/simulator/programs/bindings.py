@@ -52,7 +52,7 @@ def read(pointer: Any, count: Any) -> Any:
 first, second = (ok(driver.cuStreamCreate(1)) for _ in range(2))
 start, middle, end = (ok(driver.cuEventCreate(0)) for _ in range(3))
 
-# Two streams, one card: the second kernel begins when the first has ended.
+# Two streams, one GPU: the second kernel begins when the first has ended.
 ok(driver.cuEventRecord(start, first))
 launch(250, first)
 ok(driver.cuEventRecord(middle, first))

@@ -1,4 +1,4 @@
-"""Every family of allocations through cuda-bindings: what each takes from the card and gives back. Prints JSON."""
+"""Every family of allocations through cuda-bindings: what each takes from the GPU and gives back. Prints JSON."""
 
 import ctypes
 import json
@@ -31,7 +31,7 @@ def free() -> int:
 
 
 class Taken:
-    """MiB that the card lost while the family was held, and what it lacks after."""
+    """MiB that the GPU lost while the family was held, and what it lacks after."""
 
     def __init__(self, name: str) -> None:
         self.name = name
