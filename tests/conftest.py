@@ -1,4 +1,4 @@
-"""How tests are spread over processes side by side, with `pytest -n 3 --no-loadscope-reorder` as in `make test`."""
+"""Distribute tests over parallel processes, for `pytest -n 3 --no-loadscope-reorder` as in `make test`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.cluster import harness
 
 CLUSTER = "tests/cluster/"
 CLUSTERS = ("test", "lifecycle")
-"""What the tests there bring up."""
+"""Clusters that the tests there start."""
 
 
 class Scheduling(LoadFileScheduling):
-    """Tests of a file stay together; and all that need the cluster, since they share one."""
+    """Keep tests of a file together, and all tests that share the cluster."""
 
     has_cluster = False
-    """Whether any do."""
+    """Whether any test needs the cluster."""
 
     def _split_scope(self, nodeid: str) -> str:
         if not nodeid.startswith(CLUSTER):
@@ -29,18 +29,18 @@ class Scheduling(LoadFileScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    """Asked for once, by the process that hands out tests."""
+    """Return the scheduler, in the process that distributes the tests."""
     return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The cluster's tests take longest, and mostly wait: they begin first."""
+    """Start with the cluster's tests, which take longest and mostly wait."""
     items.sort(key=lambda item: not item.nodeid.startswith(CLUSTER))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Who is interrupted ends the other processes, which then can't take their clusters down."""
+    """Stop the clusters after an interrupt, which ends the processes that would have stopped them."""
     if exitstatus != pytest.ExitCode.INTERRUPTED or not Scheduling.has_cluster:
         return
     for name in CLUSTERS:

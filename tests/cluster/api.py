@@ -1,4 +1,4 @@
-"""The API server without kubectl: one kept connection, for tests that ask often."""
+"""The API server without kubectl: one persistent connection, for tests that send many requests."""
 
 import base64
 import http.client
@@ -24,7 +24,7 @@ class Api:
         self._connection = http.client.HTTPSConnection(address.hostname, address.port, context=context, timeout=30)
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, str]:
-        """Status and text of the answer. Raises OSError where none came; the next question has a new connection."""
+        """Send a request; return status and text. Raises OSError without an answer; the next request reconnects."""
         content = None if body is None else json.dumps(body)
         try:
             self._connection.request(method, path, content, {"Content-Type": "application/json"})
@@ -35,7 +35,7 @@ class Api:
             raise
 
     def get(self, path: str) -> Any:
-        """The object at this path."""
+        """Return the object at this path."""
         status, text = self.ask("GET", path)
         assert status == 200, f"{path}: {status} {text}"
         return json.loads(text)
@@ -46,7 +46,7 @@ class Api:
 
 
 def _pem(owner: dict[str, str], key: str, folder: Path) -> Path:
-    """The file that a kubeconfig names, or one with what it holds."""
+    """Return the file that a kubeconfig names, or write one with the embedded data."""
     if key in owner:
         return Path(owner[key])
     path = folder / key

@@ -1,4 +1,4 @@
-"""One cluster with simulated GPUs and the chart for all tests here; it is taken down whatever happens."""
+"""One cluster with simulated GPUs and the chart for all tests here; it is always stopped at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "test"
 
 @pytest.fixture(scope="session")
 def project() -> dict[str, images.Image]:
-    """The project's images by role, made and ready for new nodes."""
+    """The project's images by role, built and ready for new nodes."""
     made = project_images.make_all()
     store.fill(made.values())
     return made
@@ -26,7 +26,7 @@ def project() -> dict[str, images.Image]:
 @pytest.fixture(scope="session")
 def cluster(project: dict[str, images.Image]) -> Iterator[settings.Layout]:
     """A cluster of one node with four simulated GPUs of 24 GiB."""
-    harness.run(NAME, "down")  # what a killed test run left
+    harness.run(NAME, "down")  # left by a killed test run
     try:
         harness.run(NAME, "up", "--gpus", "4", "--profile", "p40")
         layout = settings.Layout(NAME)
@@ -55,15 +55,15 @@ def probe_image(project: dict[str, images.Image]) -> str:
 
 @pytest.fixture(scope="session")
 def cluster_cgroup(cluster: settings.Layout) -> str:
-    """What the line of every process of the cluster begins with in /proc/PID/cgroup, after the hierarchy."""
+    """Control group of the cluster: prefix of its processes' paths in /proc/PID/cgroup."""
     return cgroups.branch(cluster)
 
 
 @pytest.fixture(scope="session")
 def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Shows a line at once, also while output is captured: what a check saw is for people too.
+    """Print a line immediately, even while output is captured, so that people see what a check observes.
 
-    Where several processes share the tests, it is captured: only one of them has a terminal.
+    With several test processes it is captured all the same, because only one of them has a terminal.
     """
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
     capture = pytestconfig.pluginmanager.get_plugin("capturemanager")

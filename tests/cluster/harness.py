@@ -1,4 +1,4 @@
-"""Clusters for tests: their own names, beside whatever else runs on the machine, and what is left of them."""
+"""Clusters for tests, with their own names next to other clusters of the machine, and checks for their leftovers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import Any
 
 from cluster import cgroups, network, settings
 
-LOOK = 0.1
-"""Seconds between two looks at a condition."""
+POLL = 0.1
+"""Seconds between two checks of a condition."""
 
 
 def command(name: str, *arguments: str) -> list[str]:
-    """The command line of `python -m cluster`."""
+    """Return the command line of `python -m cluster`."""
     first, *rest = arguments
     return [sys.executable, "-m", "cluster", first, "--name", name, *rest]
 
 
 def run(name: str, *arguments: str, seconds: float = 300.0) -> subprocess.CompletedProcess[str]:
-    """Runs a cluster command to its end; an error fails the test with what the command said."""
+    """Run a cluster command to its end; an error fails the test with the command's output."""
     done = subprocess.run(command(name, *arguments), cwd=settings.ROOT, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}"
     return done
 
 
 def kubectl(name: str, *arguments: str, text: str | None = None) -> str:
-    """stdout of kubectl; an error fails the test."""
+    """Run kubectl; return its stdout. An error fails the test."""
     done = subprocess.run(
         [str(settings.BIN / "kubectl"), "--kubeconfig", str(settings.Layout(name).kubeconfig), *arguments],
         input=text,
@@ -45,20 +45,20 @@ def kubectl(name: str, *arguments: str, text: str | None = None) -> str:
 
 
 def get(name: str, *arguments: str) -> Any:
-    """What `kubectl get … -o json` answers."""
+    """Return the parsed output of `kubectl get … -o json`."""
     return json.loads(kubectl(name, "get", *arguments, "-o", "json"))
 
 
 def wait(what: str, condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Waits for a condition; fails the test when it isn't true in time."""
+    """Wait for a condition; fail the test when it isn't true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(LOOK)
+        time.sleep(POLL)
 
 
 def net_namespaces(pids: Iterable[int]) -> set[str]:
-    """The network namespaces that these processes are in, our own left out."""
+    """Return the network namespaces of these processes, except our own."""
     found = set()
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ def net_namespaces(pids: Iterable[int]) -> set[str]:
 
 
 def processes(name: str) -> set[int]:
-    """Every process of the cluster: in its control groups, or with its folder on the command line."""
+    """Return every process of the cluster: in its control groups, or with its folder on the command line."""
     found = cgroups.members(settings.Layout(name))
     home = str(settings.Layout(name).home) + "/"
     for entry in Path("/proc").iterdir():
@@ -79,7 +79,7 @@ def processes(name: str) -> set[int]:
 
 
 def leftovers(name: str, namespaces: Iterable[str] = ()) -> list[str]:
-    """Whatever is still there of a cluster: nothing, when it was taken down.
+    """Return everything that is left of a cluster: nothing, when it was stopped.
 
     `namespaces` are network namespaces that it had.
     """
@@ -101,7 +101,7 @@ def leftovers(name: str, namespaces: Iterable[str] = ()) -> list[str]:
 
 
 def start(name: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """Starts a cluster command in a process group of its own, and doesn't wait for it."""
+    """Start a cluster command in its own process group, without waiting for it."""
     return subprocess.Popen(
         command(name, *arguments),
         cwd=settings.ROOT,

@@ -1,8 +1,8 @@
-"""A program for numba-cuda that keeps its GPU busy, and tells what it may have of it: a line of JSON every 20 ms.
+"""A numba-cuda program that keeps its GPU busy, and prints its limits: a line of JSON every 20 ms.
 
-`at` seconds since the epoch, `charged` GPU time of its container, ns, and `total` bytes that the driver says there are;
-after each change of those also what the driver said when a quarter of them was asked for, and when more than all was,
-and how long that took.
+`at`: seconds since the epoch. `charged`: GPU time of its container, ns. `total`: bytes of memory by the driver. After
+each change of `total`, also `some` and `more`: the driver's answers to allocating a quarter of it, and more than all of
+it; and `seconds`: how long these allocations took.
 """
 
 import json
@@ -30,7 +30,7 @@ def work(values: Any) -> None:
 
 
 def attempt(size: int) -> str:
-    """What the driver says of an allocation, which isn't kept."""
+    """Return the driver's answer to an allocation, which isn't kept."""
     try:
         cuda.device_array(size, dtype=numpy.uint8)
     except cuda.cudadrv.driver.CudaAPIError as refused:

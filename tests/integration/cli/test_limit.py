@@ -37,7 +37,7 @@ class Cluster:
         self.kubeconfig = kubeconfig
 
     def kubectl(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [apiserver.BIN / "kubectl", "--kubeconfig", self.kubeconfig, *arguments]
+        command: list[str | Path] = [apiserver.BIN / "kubectl", "--kubeconfig", self.kubeconfig, *arguments]
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120)
 
     def must(self, *arguments: str, text: str | None = None) -> str:

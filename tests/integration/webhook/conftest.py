@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,7 @@ class Caller:
 
 
 @pytest.fixture
-def caller(apiserver: ApiServer) -> Iterator[Caller]:
+def caller(apiserver: ApiServer) -> Caller:
     """Something that sends reviews."""
     return Caller(apiserver)
 
@@ -242,7 +242,8 @@ async def service(kubeconfig: str, drain_seconds: float) -> AsyncIterator[Servic
         port=0, metrics_port=0, kubeconfig=kubeconfig, drain_seconds=drain_seconds, sweep_seconds=0
     )
     task = asyncio.create_task(app.run(chosen, lambda *both: ports.set_result(both)))
-    await asyncio.wait([task, ports], return_when=asyncio.FIRST_COMPLETED)
+    both: list[asyncio.Future[Any]] = [task, ports]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         await task
     yield Service(*ports.result(), task)

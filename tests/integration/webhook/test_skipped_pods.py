@@ -37,7 +37,7 @@ async def test_who_slipped_past_is_reported_once(apiserver: Any, search: Skipped
     put(
         apiserver,
         pod("slipped", limits={"aliyun.com/gpu-mem": "3"}),
-        pod("by-annotation", **{"gpu-fraction": "0.5"}),
+        pod("by-annotation", "team", None, **{"gpu-fraction": "0.5"}),
         pod("translated", limits={names.RESOURCE_VGPU: "1"}, **{names.ANNOTATION_REQUEST: "{}"}),
         pod("without", limits={"cpu": "1"}),
         pod("excluded", "kube-system", limits={"aliyun.com/gpu-mem": "3"}),

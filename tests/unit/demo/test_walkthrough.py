@@ -41,7 +41,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     number = walkthrough.expected(walkthrough.FIRST, "x")
     pods = [pod(f"pod-{index}") | {"status": {"phase": "Running"}} for index in range(number)]
     lines = [
-        f'{metric}{{pod="{one["metadata"]["name"]}",container="main",gpu="{GPU}"}} {BYTES_PER_MIB}'
+        f'{metric}{{pod="{one["metadata"]["name"]}",container="main",uuid="{GPU}"}} {BYTES_PER_MIB}'
         for metric in (names.METRIC_MEMORY_USED, names.METRIC_MEMORY_LIMIT)
         for one in pods
     ]

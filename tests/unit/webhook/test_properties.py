@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -34,7 +35,7 @@ ENV = st.lists(
     ),
     max_size=3,
 )
-RESOURCES = st.one_of(
+RESOURCES: st.SearchStrategy[dict[str, Any]] = st.one_of(
     LIMITS.map(lambda limits: {"limits": limits}),
     LIMITS.map(lambda limits: {"limits": limits, "requests": dict(limits)}),
     st.fixed_dictionaries({"limits": LIMITS, "requests": LIMITS}),
@@ -210,10 +211,11 @@ def test_what_the_api_server_rewrites_means_the_same(pod: dict[str, Any]) -> Non
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(body=st.binary(max_size=200))
 def test_bytes_are_answered_or_malformed(body: bytes) -> None:
-    for decide in (
+    decisions: tuple[Callable[[Any], review.Verdict], ...] = (
         lambda asked: review.review_mutation(asked, Options()),
         lambda asked: review.review_validation(asked, Options(), ()),
-    ):
+    )
+    for decide in decisions:
         try:
             json.dumps(decide(admission_review.read(body)).answer)
         except errors.Malformed as error:
