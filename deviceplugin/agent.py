@@ -13,16 +13,18 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deviceplugin import apiserver, decisions, owners, pods
+from deviceplugin import apiserver, pods
+from deviceplugin.allocation import allocate
+from deviceplugin.allocation.allocate import Decision, Node
 from deviceplugin.apiserver import ApiServer
-from deviceplugin.decisions import Decision, Node
-from deviceplugin.driver import Driver
-from deviceplugin.folders import Folders, Kept
-from deviceplugin.lender import Lender
-from deviceplugin.library import Installed
-from deviceplugin.limiter import Limiter
-from deviceplugin.podresources import PodResources
-from deviceplugin.specs import Specs
+from deviceplugin.kubelet import slot_owner
+from deviceplugin.kubelet.pod_resources import PodResources
+from deviceplugin.lending.lending_loop import LendingLoop
+from deviceplugin.limits.limit_reconciler import LimitReconciler
+from deviceplugin.node.driver import Driver
+from deviceplugin.node.libvgpu_install import InstalledLibvgpu
+from deviceplugin.store.cdi_store import CdiStore
+from deviceplugin.store.container_store import ContainerStore, StoredGrant
 from unigpu import cdi, errors, logs
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant
@@ -46,14 +48,14 @@ class Agent:
         api: ApiServer,
         pod_resources: PodResources,
         checkpoint: Path,
-        folders: Folders,
-        specs: Specs,
+        folders: ContainerStore,
+        specs: CdiStore,
         driver: Driver,
-        installed: Installed,
-        lender: Lender,
+        installed: InstalledLibvgpu,
+        lending: LendingLoop,
     ) -> None:
         self.node = node
-        self.kept: dict[tuple[str, str], Kept] = folders.load()
+        self.kept: dict[tuple[str, str], StoredGrant] = folders.load()
         """All grants, by pod UID and container."""
         self._api = api
         self._pod_resources = pod_resources
@@ -62,8 +64,8 @@ class Agent:
         self._specs = specs
         self._driver = driver
         self._installed = installed
-        self._lender = lender
-        self.limiter = Limiter(api, folders, self.kept, lambda: self.node, self._seat)
+        self._lending = lending
+        self.limits = LimitReconciler(api, folders, self.kept, lambda: self.node, self._seat)
         self._writing: dict[str, asyncio.Lock] = {}
         self._turn: dict[str, object] = {}
         """Marks each allocation, by first slot, until its container is started."""
@@ -82,8 +84,8 @@ class Agent:
         """Take note of the node's labels: a change of mode is soon in force, in running containers too."""
         if labels != self.node.labels:
             self.node = dataclasses.replace(self.node, labels=labels)
-            for uid in {uid for uid, _ in self.kept} & self.limiter.pods.keys():
-                self._let_run(self.limiter.write(uid))
+            for uid in {uid for uid, _ in self.kept} & self.limits.pods.keys():
+                self._let_run(self.limits.write(uid))
 
     def _let_run(self, work: Coroutine[Any, Any, None]) -> None:
         """Work that nobody waits for."""
@@ -100,7 +102,7 @@ class Agent:
         for slot in slots:
             self._specs.remove(slot)
         self._turn[min(slots)] = turn = object()
-        self._let_run(self._foresee(frozenset(slots), turn))
+        self._let_run(self._prewrite_spec(frozenset(slots), turn))
 
     async def prestart(self, slots: Sequence[str]) -> None:
         """The kubelet is about to start the container that holds these slots: write down what it gets.
@@ -111,13 +113,13 @@ class Agent:
         self._turn.pop(min(slots), None)
         try:
             pod, container = await self._owner(frozenset(slots))
-            pod = await self.limiter.settle(pod)
+            pod = await self.limits.settle(pod)
             labels = self.node.labels
             decision = await self._decide(pod, container, slots)
             await self._carry_out(decision)
-            known = self.limiter.pods.get(pod.uid, pod)
+            known = self.limits.pods.get(pod.uid, pod)
             if self.node.labels != labels or known.annotations != pod.annotations:
-                await self.limiter.write(pod.uid)
+                await self.limits.write(pod.uid)
         except errors.UnigpuError as error:
             logs.event(logger, "refused", logging.WARNING, slots=",".join(sorted(slots)), reason=error)
             raise
@@ -145,36 +147,36 @@ class Agent:
                 continue
             pod = pods.read(event.object)
             if event.gone or pod.finished:
-                self.limiter.forget(pod.uid)
+                self.limits.forget(pod.uid)
                 self._lost.pop(pod.uid, None)
                 await self._release([key for key in self.kept if key[0] == pod.uid])
-                self._sweep()
-            elif self.limiter.hear(pod):
+                self._gc_cdi_specs()
+            elif self.limits.observe(pod):
                 self._note(pod)
                 await self._forget(self._done(pod), "init container has ended")
 
     async def reconcile(self, present: Sequence[pods.Pod], asked: float) -> None:
         """Make the grants those of these pods, which are all there are, or were when they were `asked` for."""
         there = {pod.uid: pod for pod in present if not pod.finished}
-        for uid in self.limiter.pods.keys() - there.keys():
-            self.limiter.forget(uid)
+        for uid in self.limits.pods.keys() - there.keys():
+            self.limits.forget(uid)
         for pod in there.values():
-            self.limiter.hear(pod)
-        gone = [key for key, kept in self.kept.items() if key[0] not in self.limiter.pods and kept.prepared < asked]
+            self.limits.observe(pod)
+        gone = [key for key, kept in self.kept.items() if key[0] not in self.limits.pods and kept.prepared < asked]
         await self._release(gone)
-        self._lost = {uid: since for uid, since in self._lost.items() if uid in self.limiter.pods}
-        for pod in self.limiter.pods.values():
+        self._lost = {uid: since for uid, since in self._lost.items() if uid in self.limits.pods}
+        for pod in self.limits.pods.values():
             self._note(pod)
             await self._forget(self._done(pod), "init container has ended")
         for key in self._folders.names():
-            if key not in self.kept and key[0] not in self.limiter.pods:
+            if key not in self.kept and key[0] not in self.limits.pods:
                 self._folders.remove(*key)
-        self._sweep()
+        self._gc_cdi_specs()
         self._seat()
 
-    def _sweep(self) -> None:
+    def _gc_cdi_specs(self) -> None:
         """Remove CDI specs of pods that are gone."""
-        present = {*self.limiter.pods, *(uid for uid, _ in self.kept)}
+        present = {*self.limits.pods, *(uid for uid, _ in self.kept)}
         for slot in self._specs.slots():
             owner = self._specs.owner(slot)
             if owner is None or owner.parent.name not in present:
@@ -188,10 +190,10 @@ class Agent:
             await self._release(list(self._lingering))
             now = time.time()
             for (uid, container), kept in self.kept.items():
-                pod = self.limiter.pods.get(uid)
+                pod = self.limits.pods.get(uid)
                 progress = pod.progress.get(container) if pod is not None else None
                 since = progress.running_since if progress is not None else None
-                old = now - kept.prepared > owners.SETTLE
+                old = now - kept.prepared > slot_owner.SETTLE
                 if old and since is not None and since >= math.floor(kept.prepared):
                     self._specs.remove(min(kept.grant.slots), self._folders.of(uid, container))
 
@@ -203,7 +205,7 @@ class Agent:
             self._note(pod)
             pod = dataclasses.replace(pod, sandbox_lost=self._lost.get(pod.uid))
             prepared = {container: kept.prepared for (uid, container), kept in self.kept.items() if uid == pod.uid}
-            container = owners.starting(pod, claim.containers, prepared, time.time())
+            container = slot_owner.starting(pod, claim.containers, prepared, time.time())
             if container == "":
                 raise errors.Unavailable(f"the kubelet's container isn't in pod {pod.title} of the API server")
             if container is not None:
@@ -212,12 +214,12 @@ class Agent:
                 raise errors.Unavailable(f"the status of pod {pod.title} doesn't say which container is to start")
             await asyncio.sleep(_PAUSE)
 
-    async def _claim(self, slots: frozenset[str]) -> owners.Claim:
+    async def _claim(self, slots: frozenset[str]) -> slot_owner.Claim:
         try:
-            return owners.claim(slots, (), await asyncio.to_thread(self._read_checkpoint))
+            return slot_owner.claim(slots, (), await asyncio.to_thread(self._read_checkpoint))
         except errors.UnigpuError as error:
             logs.event(logger, "pod-resources API is asked", slots=",".join(sorted(slots)), reason=error)
-            return owners.claim(slots, await self._pod_resources.holders(), ())
+            return slot_owner.claim(slots, await self._pod_resources.holders(), ())
 
     def _note(self, pod: pods.Pod) -> None:
         if pod.sandbox_lost is None or pod.sandbox_lost == self._lost.get(pod.uid):
@@ -226,10 +228,10 @@ class Agent:
         if any(one.running_since is not None or one.ended_at is not None for one in pod.progress.values()):
             logs.event(logger, "sandbox lost", pod=pod.title, uid=pod.uid)
 
-    async def _pod(self, claim: owners.Claim) -> pods.Pod:
+    async def _pod(self, claim: slot_owner.Claim) -> pods.Pod:
         where = claim.pod
         if where is None:
-            known = self.limiter.pods.get(claim.uid or "")
+            known = self.limits.pods.get(claim.uid or "")
             if known is None:
                 found = [pods.read(document) for document in await self._api.pods()]
                 known = next((pod for pod in found if pod.uid == claim.uid), None)
@@ -244,9 +246,9 @@ class Agent:
             raise errors.Unavailable(f"pod {pod.title} has UID {pod.uid}, and the kubelet starts that with {claim.uid}")
         return pod
 
-    def _read_checkpoint(self) -> tuple[owners.Entry, ...]:
+    def _read_checkpoint(self) -> tuple[slot_owner.Entry, ...]:
         try:
-            return owners.read_checkpoint(self._checkpoint.read_text())
+            return slot_owner.read_checkpoint(self._checkpoint.read_text())
         except FileNotFoundError:
             return ()
         except (OSError, UnicodeDecodeError) as error:
@@ -255,13 +257,13 @@ class Agent:
     async def _decide(self, pod: pods.Pod, container: str, slots: Sequence[str]) -> Decision:
         deadline = time.monotonic() + _PATIENCE
         with contextlib.suppress(errors.Denied):
-            return self._enter(decisions.decide(self.node, pod, container, slots, self._held()))
+            return self._enter(allocate.decide(self.node, pod, container, slots, self._held()))
         # Perhaps a pod that is gone is still in the books.
         asked = time.time()
         await self.reconcile([pods.read(document) for document in await self._api.pods()], asked)
         while True:
             try:
-                return self._enter(decisions.decide(self.node, pod, container, slots, self._held()))
+                return self._enter(allocate.decide(self.node, pod, container, slots, self._held()))
             except errors.Denied:
                 if not self._lingering or time.monotonic() > deadline:
                     raise
@@ -270,15 +272,15 @@ class Agent:
             await self._release(list(self._lingering))
 
     def _held(self) -> list[Grant]:
-        return self.limiter.held()
+        return self.limits.held()
 
     def _seat(self) -> None:
         """Tell the lender whose accounts there are, and that something of them changed."""
-        self._lender.see(self._folders.of(*key) for key in self.kept)
+        self._lending.observe(self._folders.of(*key) for key in self.kept)
 
     def _enter(self, decision: Decision) -> Decision:
         """Into the books, in the same breath as the decision: another that waits already counts with it."""
-        self.kept[decision.grant.pod_uid, decision.grant.container] = Kept(decision.grant, time.time())
+        self.kept[decision.grant.pod_uid, decision.grant.container] = StoredGrant(decision.grant, time.time())
         return decision
 
     async def _carry_out(self, decision: Decision) -> None:
@@ -312,15 +314,15 @@ class Agent:
             slot, cdi.container_edits(folder).plus(self._driver.own(decision.gpus)).plus(cdi.Edits(env=decision.env))
         )
 
-    async def _foresee(self, slots: frozenset[str], turn: object) -> None:
+    async def _prewrite_spec(self, slots: frozenset[str], turn: object) -> None:
         for pause in _FORESIGHT:
             await asyncio.sleep(pause)
             with contextlib.suppress(errors.UnigpuError, OSError):
-                claim = owners.claim(slots, (), await asyncio.to_thread(self._read_checkpoint))
-                pod = self.limiter.pods.get(claim.uid or "")
+                claim = slot_owner.claim(slots, (), await asyncio.to_thread(self._read_checkpoint))
+                pod = self.limits.pods.get(claim.uid or "")
                 container = next((name for name in pod.order if name in claim.containers), None) if pod else None
                 if pod is not None and container is not None:
-                    decision = decisions.decide(self.node, pod, container, sorted(slots), self._held())
+                    decision = allocate.decide(self.node, pod, container, sorted(slots), self._held())
                     await self._specify(decision, turn)
                     return
 

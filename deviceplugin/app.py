@@ -7,19 +7,21 @@ import signal
 from collections.abc import Coroutine
 from pathlib import Path
 
-from deviceplugin import driver, health, library, plugin, publication
+from deviceplugin import health_server
 from deviceplugin.agent import Agent
+from deviceplugin.allocation.allocate import Node
 from deviceplugin.apiserver import ApiServer
-from deviceplugin.decisions import Node
-from deviceplugin.folders import Folders
-from deviceplugin.gpu_watch import GpuWatch
-from deviceplugin.inventory import Inventory
-from deviceplugin.lender import Lender
-from deviceplugin.plugin import Plugin
-from deviceplugin.podresources import PodResources
-from deviceplugin.publisher import Publisher
+from deviceplugin.kubelet import plugin
+from deviceplugin.kubelet.plugin import Plugin
+from deviceplugin.kubelet.pod_resources import PodResources
+from deviceplugin.lending.lending_loop import LendingLoop
+from deviceplugin.node import driver, libvgpu_install, node_status
+from deviceplugin.node.gpu_watch import GpuWatch
+from deviceplugin.node.inventory import Inventory
+from deviceplugin.node.node_status_publisher import NodeStatusPublisher
 from deviceplugin.settings import Settings
-from deviceplugin.specs import Specs
+from deviceplugin.store.cdi_store import CdiStore
+from deviceplugin.store.container_store import ContainerStore
 from unigpu import errors, gpus, logs
 
 logger = logging.getLogger(__name__)
@@ -38,25 +40,25 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises UnigpuError, or an ExceptionGroup, where that isn't possible."""
     boot = _BOOT.read_text().strip()  # noqa: ASYNC240
     parts = driver.of(settings)
-    specs = Specs(settings.cdi_dir)
-    installed = library.install(settings.library, settings.libraries, specs.common())
+    specs = CdiStore(settings.cdi_dir)
+    installed = libvgpu_install.install(settings.library, settings.libraries, specs.common())
     api = ApiServer(settings.node)
     await api.open(settings.kubeconfig)
     pod_resources = PodResources(settings.pod_resources)
-    lender = Lender()
+    lending = LendingLoop()
     try:
         agent = Agent(
             Node(settings.node, boot),
             api,
             pod_resources,
             settings.checkpoint,
-            Folders(settings.containers),
+            ContainerStore(settings.containers),
             specs,
             parts,
             installed,
-            lender,
+            lending,
         )
-        publisher = Publisher(api, settings.republish_interval, agent.see_labels)
+        publisher = NodeStatusPublisher(api, settings.republish_interval, agent.see_labels)
         kubelet = Plugin(settings.plugins, settings.kubelet_poll, agent.allocated, agent.prestart)
 
         async def changed(found: Inventory) -> None:
@@ -75,15 +77,15 @@ async def run(settings: Settings) -> None:
             return [lack for lack, present in lacks.items() if present]
 
         logs.event(logger, "started", node=settings.node, grants=len(agent.kept), library=installed.library.name)
-        runner = await health.start(settings.health_port, missing)
+        runner = await health_server.start(settings.health_port, missing)
         try:
             await _until_signal(
                 {
                     "node_gpus": node_gpus.watch(),
                     "kubelet": kubelet.serve(),
                     "pods": agent.follow_pods(),
-                    "limits": agent.limiter.work(),
-                    "lending": lender.lend(),
+                    "limits": agent.limits.work(),
+                    "lending": lending.lend(),
                     "node": publisher.follow_node(),
                     "publication": publisher.publish(),
                     "tidying": agent.tidy(_TIDY),
@@ -100,7 +102,7 @@ async def _earlier(api: ApiServer) -> Inventory:
     """The GPUs as an earlier agent published them."""
     with contextlib.suppress(errors.UnigpuError, TimeoutError):
         async with asyncio.timeout(_EARLIER):
-            text = publication.published(await api.read_node())
+            text = node_status.published(await api.read_node())
         return Inventory(gpus.load(text)) if text is not None else Inventory()
     return Inventory()
 

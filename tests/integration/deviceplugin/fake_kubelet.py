@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from deviceplugin.wire import kubelet_plugin_pb2 as plugin
-from deviceplugin.wire import pod_resources_pb2 as resources
+from deviceplugin.kubelet.wire import kubelet_plugin_pb2 as plugin
+from deviceplugin.kubelet.wire import pod_resources_pb2 as resources
 
 Pod = Mapping[str, Any]
 

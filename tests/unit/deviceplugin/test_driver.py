@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from deviceplugin import driver
+from deviceplugin.node import driver
 from unigpu import errors
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB

@@ -5,17 +5,17 @@ import json
 
 import pytest
 
-from deviceplugin import inventory, publication
-from deviceplugin.inventory import Inventory, Look, Sight
+from deviceplugin.node import inventory, node_status
+from deviceplugin.node.inventory import GpuReading, Inventory, Sample
 from unigpu import errors, gpus, names
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB
 
 A, B = (Gpu(GpuUuid(f"GPU-{letter}"), index, index, "Test", MiB(1000)) for index, letter in enumerate("ab"))
-BOTH = Look((Sight(0, A), Sight(1, B)))
+BOTH = Sample((GpuReading(0, A), GpuReading(1, B)))
 
 
-def after(known: Inventory, *looks: tuple[float, Look]) -> Inventory:
+def after(known: Inventory, *looks: tuple[float, Sample]) -> Inventory:
     for now, look in looks:
         known = inventory.after(known, look, now, quiet=60)
     return known
@@ -28,12 +28,12 @@ def health(known: Inventory) -> dict[int, bool]:
 def test_read() -> None:
     gpu = {"index": 0, "uuid": "GPU-a", "minor": 0, "model": "Test", "memory": 1000, "links": {"GPU-b": 50}}
     line = json.dumps({"gpus": [gpu, {"index": 1, "problem": "lost"}], "xids": {"GPU-a": 79}}).encode()
-    look = inventory.read(line)
-    assert look.sights == (
-        Sight(0, dataclasses.replace(A, links={GpuUuid("GPU-b"): 50})),
-        Sight(1, None, "lost"),
+    sample = inventory.read(line)
+    assert sample.readings == (
+        GpuReading(0, dataclasses.replace(A, links={GpuUuid("GPU-b"): 50})),
+        GpuReading(1, None, "lost"),
     )
-    assert look.xids == {"GPU-a": 79}
+    assert sample.xids == {"GPU-a": 79}
 
 
 def test_read_what_the_driver_refuses() -> None:
@@ -48,27 +48,27 @@ def test_read_something_else(line: bytes) -> None:
 
 
 def test_lost_gpu_keeps_its_name_and_recovers() -> None:
-    lost = Look((Sight(0, A), Sight(1, None, "GPU is lost")))
+    lost = Sample((GpuReading(0, A), GpuReading(1, None, "GPU is lost")))
     known = after(Inventory(), (0, BOTH), (1, lost))
     assert known.gpus == (A, dataclasses.replace(B, healthy=False))
-    assert known.ailments == {B.uuid: "GPU is lost"}
+    assert known.unhealthy == {B.uuid: "GPU is lost"}
     assert after(known, (2, BOTH)).gpus == (A, B)
 
 
 def test_gpu_that_was_never_seen_is_left_out() -> None:
-    assert after(Inventory(), (0, Look((Sight(0, A), Sight(1, None, "lost"))))).gpus == (A,)
+    assert after(Inventory(), (0, Sample((GpuReading(0, A), GpuReading(1, None, "lost"))))).gpus == (A,)
 
 
 def test_gpu_that_is_numbered_no_more_is_gone() -> None:
-    assert after(Inventory(), (0, BOTH), (1, Look((Sight(0, A),)))).gpus == (A,)
+    assert after(Inventory(), (0, BOTH), (1, Sample((GpuReading(0, A),)))).gpus == (A,)
 
 
 def test_xid_counts_until_it_is_quiet() -> None:
     known = after(Inventory(), (0, BOTH), (1, dataclasses.replace(BOTH, xids={A.uuid: 79})))
     assert health(known) == {0: False, 1: True}
-    assert known.ailments == {A.uuid: "XID 79"}
+    assert known.unhealthy == {A.uuid: "XID 79"}
     known = after(known, (60, BOTH))
-    assert (health(known), known.ailments) == ({0: False, 1: True}, {A.uuid: "XID 79"})
+    assert (health(known), known.unhealthy) == ({0: False, 1: True}, {A.uuid: "XID 79"})
     assert health(after(known, (61, BOTH))) == {0: True, 1: True}
 
 
@@ -90,7 +90,7 @@ SICK = dataclasses.replace(B, healthy=False)
     ("node_gpus", "expected"), [((A, B), ("2000", "200")), ((A, SICK), ("1000", "100")), ((), ("0", "0"))]
 )
 def test_resources(node_gpus: tuple[Gpu, ...], expected: tuple[str, str]) -> None:
-    found = publication.resources(node_gpus)
+    found = node_status.resources(node_gpus)
     assert (found[names.RESOURCE_MEMORY], found[names.RESOURCE_CORES]) == expected
 
 
@@ -106,13 +106,13 @@ def test_resources(node_gpus: tuple[Gpu, ...], expected: tuple[str, str]) -> Non
 )
 def test_capacity_is_patched_where_it_is_wrong(present: dict[str, str], wrong: set[str]) -> None:
     right = {names.RESOURCE_MEMORY: "2000", names.RESOURCE_CORES: "200"}
-    patch = publication.capacity((A, B), {"status": {"capacity": present, "allocatable": right}})
+    patch = node_status.capacity((A, B), {"status": {"capacity": present, "allocatable": right}})
     assert patch == ({"status": {"capacity": {name: right[name] for name in wrong}}} if wrong else None)
 
 
 def test_annotation_is_patched_where_it_is_wrong() -> None:
     text = gpus.dump((A, B))
-    assert publication.annotation((A, B), {"metadata": {}}) == {
+    assert node_status.annotation((A, B), {"metadata": {}}) == {
         "metadata": {"annotations": {names.ANNOTATION_INVENTORY: text}}
     }
-    assert publication.annotation((A, B), {"metadata": {"annotations": {names.ANNOTATION_INVENTORY: text}}}) is None
+    assert node_status.annotation((A, B), {"metadata": {"annotations": {names.ANNOTATION_INVENTORY: text}}}) is None

@@ -12,35 +12,35 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from deviceplugin.accounts import Account
+from deviceplugin.lending.container_state import ContainerState
 from unigpu import errors, lending, logs
 from unigpu.units import GpuUuid
 
 logger = logging.getLogger(__name__)
 
 PACE = 0.05
-"""Seconds between two looks while somebody works on a shared GPU, and somebody may be lent to or has to yield."""
-PACE_TO_KNOW = 0.1
+"""Seconds between two looks while somebody busy on a shared GPU, and somebody may be lent to or has to yield."""
+PACE_REPORT_ONLY = 0.1
 """The same where there isn't, and only what the others use is told."""
-READY = 0.2
-"""The same while nobody works, where there is somebody to lend to or who must yield."""
-REST = 0.5
+PACE_IDLE_LENDING = 0.2
+"""The same while nobody busy, where there is somebody to lend to or who must yield."""
+PACE_IDLE = 0.5
 """The same where there isn't."""
-MOST_OF_A_CORE = 0.018
+MAX_CORE_SHARE = 0.018
 """What the loop may cost. With so many containers that it would cost more it looks less often,"""
-SLOWEST = 0.1
+MAX_PACE = 0.1
 """but no less often than after so many seconds."""
 _AVERAGE = 20
 """Looks over which its cost is averaged."""
-SHORTEST_NS = 20_000_000
+MIN_INTERVAL_NS = 20_000_000
 """Between two looks: in less, too little happens to tell."""
-CALM_NS = 1_000_000_000
+IDLE_AFTER_NS = 1_000_000_000
 """How long nobody must have worked before the slower pace."""
-RENEW_NS = 5_000_000_000
+REOPEN_NS = 5_000_000_000
 """Between two looks whether the open files are still those in the folders; the agent tells of its own changes."""
 
 
-class Lender:
+class LendingLoop:
     """Watches the accounts of the containers that it was told of."""
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
@@ -49,9 +49,9 @@ class Lender:
         self._wake = threading.Event()
         self._stop = False
         self._folders: frozenset[Path] = frozenset()
-        self._round = Round(clock)
+        self._round = LendingRound(clock)
 
-    def see(self, folders: Iterable[Path]) -> None:
+    def observe(self, folders: Iterable[Path]) -> None:
         """These are the containers' folders now, or one of them changed."""
         self._folders = frozenset(folders)
         self._wake.set()
@@ -82,9 +82,9 @@ class Lender:
             while not self._stop:
                 self._wake.clear()
                 began = time.thread_time()
-                pace = self._round.look(self._folders)
+                pace = self._round.run(self._folders)
                 cost += (time.thread_time() - began - cost) / _AVERAGE
-                self._wake.wait(pace if pace is None else max(pace, min(cost / MOST_OF_A_CORE, SLOWEST)))
+                self._wake.wait(pace if pace is None else max(pace, min(cost / MAX_CORE_SHARE, MAX_PACE)))
         finally:
             self._round.close()
 
@@ -94,129 +94,129 @@ def _fail(ended: asyncio.Future[None], error: BaseException) -> None:
         ended.set_exception(error)
 
 
-class Round:
+class LendingRound:
     """All accounts and GPUs; a look at a time."""
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
         self._folders: frozenset[Path] = frozenset()
-        self._accounts: dict[Path, Account] = {}
+        self._states: dict[Path, ContainerState] = {}
         self._problems: dict[Path, str] = {}
         """Why a folder's files can't be used."""
         self._gpus: list[_Gpu] = []
         """Those that several containers share."""
-        self._looked_ns = clock() - SHORTEST_NS
-        self._worked_ns = 0
-        self._renewed_ns = 0
+        self._sampled_ns = clock() - MIN_INTERVAL_NS
+        self._busy_ns = 0
+        self._reopened_ns = 0
 
-    def look(self, folders: frozenset[Path]) -> float | None:
+    def run(self, folders: frozenset[Path]) -> float | None:
         """Read the accounts, tell what follows; seconds until the next look, None: there is nothing to look at.
 
         `folders` are the containers'; another object of the same says that files or policies in them may have changed.
         """
         now_ns = self._clock()
-        if folders is not self._folders or now_ns - self._renewed_ns > RENEW_NS:
-            self._folders, self._renewed_ns = folders, now_ns
-            self._renew()
-        if now_ns - self._looked_ns < SHORTEST_NS:
+        if folders is not self._folders or now_ns - self._reopened_ns > REOPEN_NS:
+            self._folders, self._reopened_ns = folders, now_ns
+            self._reopen()
+        if now_ns - self._sampled_ns < MIN_INTERVAL_NS:
             return PACE
-        damaged = [(path, error) for path, account in self._accounts.items() if (error := account.look()) is not None]
+        damaged = [(path, error) for path, state in self._states.items() if (error := state.sample()) is not None]
         for path, error in damaged:
             self._drop(path, error)
         if damaged:
-            self._seat()
-        if not self._accounts:
-            return REST if self._problems else None
-        elapsed_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
-        works = [gpu.look(elapsed_ns) for gpu in self._gpus]
-        if any(works):
-            self._worked_ns = now_ns
-        for account in self._accounts.values():
-            account.seen(now_ns)
+            self._group_by_gpu()
+        if not self._states:
+            return PACE_IDLE if self._problems else None
+        elapsed_ns, self._sampled_ns = now_ns - self._sampled_ns, now_ns
+        busy = [gpu.run(elapsed_ns) for gpu in self._gpus]
+        if any(busy):
+            self._busy_ns = now_ns
+        for state in self._states.values():
+            state.set_heartbeat(now_ns)
         lends = any(gpu.lends for gpu in self._gpus)
-        if now_ns - self._worked_ns < CALM_NS:
-            return PACE if lends else PACE_TO_KNOW
-        return READY if lends else REST
+        if now_ns - self._busy_ns < IDLE_AFTER_NS:
+            return PACE if lends else PACE_REPORT_ONLY
+        return PACE_IDLE_LENDING if lends else PACE_IDLE
 
     def close(self) -> None:
         """Let all files go."""
-        for account in self._accounts.values():
-            account.close()
-        self._accounts.clear()
+        for state in self._states.values():
+            state.close()
+        self._states.clear()
         self._gpus = []
 
-    def _renew(self) -> None:
+    def _reopen(self) -> None:
         """Open what came, close what went or is another file now, read the policies that changed."""
         moved = False
-        for path in [path for path, account in self._accounts.items() if not account.current()]:
-            self._accounts.pop(path).close()
+        for path in [path for path, state in self._states.items() if not state.is_current()]:
+            self._states.pop(path).close()
             moved = True
-        for path in [path for path in self._accounts if path not in self._folders]:
-            self._accounts.pop(path).close()
+        for path in [path for path in self._states if path not in self._folders]:
+            self._states.pop(path).close()
             moved = True
         self._problems = {path: problem for path, problem in self._problems.items() if path in self._folders}
         for path in self._folders:
             try:
-                if path not in self._accounts:
-                    self._accounts[path] = Account(path)
-                moved |= self._accounts[path].learn()
+                if path not in self._states:
+                    self._states[path] = ContainerState(path)
+                moved |= self._states[path].reload_policy()
                 self._problems.pop(path, None)
             except (OSError, errors.Malformed) as error:
                 moved |= self._drop(path, error)
         if moved:
-            self._seat()
+            self._group_by_gpu()
 
     def _drop(self, path: Path, error: Exception) -> bool:
         """Go on without the container, and look at it again later; True where it was open."""
         if self._problems.get(path) != str(error) and not isinstance(error, FileNotFoundError):
-            logs.event(logger, "account can't be used", logging.WARNING, folder=path, error=error)
+            logs.event(logger, "state can't be used", logging.WARNING, folder=path, error=error)
         self._problems[path] = str(error)
-        account = self._accounts.pop(path, None)
-        if account is not None:
-            account.close()
-        return account is not None
+        state = self._states.pop(path, None)
+        if state is not None:
+            state.close()
+        return state is not None
 
-    def _seat(self) -> None:
+    def _group_by_gpu(self) -> None:
         """Who is on which GPU, and on which of them there is something to tell."""
-        members: dict[GpuUuid, list[tuple[Account, int]]] = {}
-        for account in self._accounts.values():
-            for place, gpu in enumerate(account.gpus):
-                members.setdefault(gpu, []).append((account, place))
-        gpus = [_Gpu(seated) for seated in members.values()]
+        members: dict[GpuUuid, list[tuple[ContainerState, int]]] = {}
+        for state in self._states.values():
+            for place, gpu in enumerate(state.gpus):
+                members.setdefault(gpu, []).append((state, place))
+        gpus = [_Gpu(group) for group in members.values()]
         self._gpus = [gpu for gpu in gpus if gpu.shared]
         # Who is alone on a GPU isn't looked at again: nothing that it does changes what it may have.
         for shared in gpus:
-            shared.look(0)
+            shared.run(0)
 
 
 class _Gpu:
     """A GPU and its containers, each with the GPU's place in its policy."""
 
-    def __init__(self, members: list[tuple[Account, int]]) -> None:
-        self._members = [(account, place, account.claimants[place].most) for account, place in members]
-        self._seats = [account.claimants[place] for account, place in members]
-        self._wishes: list[float] | None = None
-        self._said: list[float] = [0.0] * len(members)
-        self._at_rest = [lending.IDLE] * len(members)
-        self.lends = lending.lends(self._seats)
+    def __init__(self, members: list[tuple[ContainerState, int]]) -> None:
+        self._members = [(state, place, state.claimants[place].most) for state, place in members]
+        self._claimants = [state.claimants[place] for state, place in members]
+        self._demands: list[float] | None = None
+        self._rates: list[float] = [0.0] * len(members)
+        self._all_idle = [lending.IDLE] * len(members)
+        self.lends = lending.lends(self._claimants)
         self.shared = len(members) > 1
 
-    def look(self, elapsed_ns: int) -> bool:
-        """Tell each container what follows from what all were seen to do; whether anybody works."""
+    def run(self, elapsed_ns: int) -> bool:
+        """Tell each container what follows from what all were seen to do; whether anybody busy."""
         estimates = []
-        for account, place, most in self._members:
+        for state, place, most in self._members:
             estimate = lending.update_activity(
-                account.estimates[place], account.charged[place], account.waiting[place], elapsed_ns, most
+                state.estimates[place], state.charged[place], state.waiting[place], elapsed_ns, most
             )
-            account.estimates[place] = estimate
+            state.estimates[place] = estimate
             estimates.append(estimate)
         demands = [estimate.demand for estimate in estimates]
-        if self.lends and demands != self._wishes:
-            self._said = lending.divide(self._seats, demands)
-        works = estimates != self._at_rest
-        if works or demands != self._wishes:
+        if self.lends and demands != self._demands:
+            self._rates = lending.divide(self._claimants, demands)
+        busy = estimates != self._all_idle
+        if busy or demands != self._demands:
             used = lending.neighbour_load(estimates)
-            for (account, place, _), now, others in zip(self._members, self._said, used, strict=True):
-                account.tell(place, now, others)
-        self._wishes = demands
-        return works
+            for (state, place, _), now, others in zip(self._members, self._rates, used, strict=True):
+                state.set_live_state(place, now, others)
+        self._demands = demands
+        return busy

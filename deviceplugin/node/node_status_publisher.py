@@ -5,9 +5,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from deviceplugin import apiserver, publication
+from deviceplugin import apiserver
 from deviceplugin.apiserver import ApiServer
-from deviceplugin.inventory import Inventory
+from deviceplugin.node import node_status
+from deviceplugin.node.inventory import Inventory
 from unigpu import errors, logs
 
 logger = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 _PAUSE = 0.2
 
 
-class Publisher:
+class NodeStatusPublisher:
     """Compares the node object with the GPUs whenever either changes, and now and then."""
 
     def __init__(
@@ -44,7 +45,7 @@ class Publisher:
                 node = None if event.gone else event.object
             self._node = node
             if node is not None:
-                await self._labelled(publication.labels(node))
+                await self._labelled(node_status.labels(node))
                 self._wake.set()
 
     async def publish(self) -> None:
@@ -68,13 +69,13 @@ class Publisher:
         node, known = self._node, self._gpus
         if node is None or known is None:
             return
-        metadata = publication.annotation(known.gpus, node)
+        metadata = node_status.annotation(known.gpus, node)
         if metadata is not None:
             await self._api.patch_node(metadata)
-        status = publication.capacity(known.gpus, node)
+        status = node_status.capacity(known.gpus, node)
         if status is not None:
             await self._api.patch_node_status(status)
         if metadata is not None or status is not None:
-            logs.event(logger, "published", gpus=len(known.gpus), resources=publication.resources(known.gpus))
+            logs.event(logger, "published", gpus=len(known.gpus), resources=node_status.resources(known.gpus))
             self._node = await self._api.read_node()
         self.published = True

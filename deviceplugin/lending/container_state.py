@@ -13,11 +13,11 @@ from unigpu.units import GpuUuid
 _MAGIC = usage.MAGIC.to_bytes(4, "little")
 _UNUSED = bytes(4)
 """Instead of the magic, before any program used a GPU."""
-_TURNS = 100
+_READ_ATTEMPTS = 100
 """How often a policy that is being written is looked at again at once."""
 
 
-class Account:
+class ContainerState:
     """Opened for as long as both files are what they were.
 
     The usage file is read, not mapped: its container may shorten it, and a mapped file that shrinks kills its reader.
@@ -40,14 +40,14 @@ class Account:
             os.close(self._usage)
             raise
         self._words = memoryview(self._view).cast("Q")
-        self._moments: list[int] = []
+        self._live_state_words: list[int] = []
         """Of which of the policy's words of 8 bytes each GPU's moment is."""
         self._inodes = _inode(os.fstat(self._usage)), _inode(os.fstat(self._policy))
         self._sequence = -1
         self._head = b""
         self._charges = usage.charges(0)
-        self._still: list[int] = []
-        self._nobody: list[bool] = []
+        self._no_charge: list[int] = []
+        self._no_waiter: list[bool] = []
         self._totals: tuple[int, ...] = ()
         self.gpus: tuple[GpuUuid, ...] = ()
         """In the policy's order, as all that follows."""
@@ -65,7 +65,7 @@ class Account:
         os.close(self._policy)
         os.close(self._usage)
 
-    def current(self) -> bool:
+    def is_current(self) -> bool:
         """Whether the folder still has the files that are open."""
         try:
             named = (self._folder / grants.USAGE_FILE).stat(), (self._folder / grants.POLICY_FILE).stat()
@@ -73,13 +73,13 @@ class Account:
             return False
         return (_inode(named[0]), _inode(named[1])) == self._inodes
 
-    def learn(self) -> bool:
+    def reload_policy(self) -> bool:
         """Read the policy where its sequence moved; whether the claimants are others now.
 
         One that is being written is left for the next time. Raises Malformed.
         """
         self._check()
-        for _ in range(_TURNS):
+        for _ in range(_READ_ATTEMPTS):
             sequence = self._read_sequence()
             if sequence == self._sequence:
                 return False
@@ -95,21 +95,21 @@ class Account:
             return False
         if gpus != self.gpus:
             self._charges = usage.charges(len(gpus))
-            self._moments = [policy.live_state_offset(gpu) // 8 for gpu in range(len(gpus))]
-            self._still, self._nobody = [0] * len(gpus), [False] * len(gpus)
+            self._live_state_words = [policy.live_state_offset(gpu) // 8 for gpu in range(len(gpus))]
+            self._no_charge, self._no_waiter = [0] * len(gpus), [False] * len(gpus)
         self.gpus, self.claimants = gpus, found
-        self.start()
+        self.reset()
         return True
 
-    def start(self) -> None:
+    def reset(self) -> None:
         """Begin anew: nothing is known of what it does, and nothing that was told holds."""
         self.estimates = [lending.IDLE] * len(self.gpus)
         self._forget()
         for gpu in range(len(self.gpus)):
-            self.tell(gpu, 0, 0)
+            self.set_live_state(gpu, 0, 0)
 
-    def look(self) -> Exception | None:
-        """Read the account; why it or the policy can't be used. A damaged account says that nothing happens."""
+    def sample(self) -> Exception | None:
+        """Read the account; why it or the policy can't be used. A damaged state says that nothing happens."""
         try:
             self._check()
             head = os.pread(self._usage, self._charges.size, 0)
@@ -117,7 +117,7 @@ class Account:
             return error
         if head == self._head:
             # Who waits notes it every 10 ms: one that was killed doesn't.
-            self.charged, self.waiting = self._still, self._nobody
+            self.charged, self.waiting = self._no_charge, self._no_waiter
         elif len(head) == self._charges.size and head.startswith(_MAGIC):
             self._head = head
             read = self._charges.unpack(head)
@@ -125,23 +125,23 @@ class Account:
             if len(read) == 3:
                 # Most have one GPU.
                 self._totals = (read[0],)
-                self.charged = [read[0] - before[0]] if before else self._still
+                self.charged = [read[0] - before[0]] if before else self._no_charge
                 self.waiting = [read[1] != read[2]]
                 return None
             self._totals = read[::3]
-            self.charged = list(map(sub, self._totals, before)) if before else self._still
+            self.charged = list(map(sub, self._totals, before)) if before else self._no_charge
             self.waiting = list(map(ne, read[1::3], read[2::3]))
         else:
             self._forget()
             if head.startswith(_UNUSED):
-                self._totals = tuple(self._still)
+                self._totals = tuple(self._no_charge)
         return None
 
-    def tell(self, gpu: int, now: float, others: float) -> None:
+    def set_live_state(self, gpu: int, now: float, others: float) -> None:
         """Write the moment of the GPU at this place, in one store."""
-        self._words[self._moments[gpu]] = policy.live_state_word(now, others)
+        self._words[self._live_state_words[gpu]] = policy.live_state_word(now, others)
 
-    def seen(self, moment_ns: int) -> None:
+    def set_heartbeat(self, moment_ns: int) -> None:
         """Say that what is told holds from now on."""
         self._words[policy.HEARTBEAT_OFFSET // 8] = moment_ns
 
@@ -154,7 +154,7 @@ class Account:
     def _forget(self) -> None:
         """What was read so far says nothing of what comes next."""
         self._head, self._totals = b"", ()
-        self.charged, self.waiting = self._still, self._nobody
+        self.charged, self.waiting = self._no_charge, self._no_waiter
 
     def _read_sequence(self) -> int:
         found: int = policy.SEQUENCE.unpack_from(self._view, policy.SEQUENCE_OFFSET)[0]

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from deviceplugin.wire import kubelet_plugin_pb2 as wire
+from deviceplugin.kubelet.wire import kubelet_plugin_pb2 as wire
 from unigpu import cdi, errors, logs, names
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Plugin:
                 if reason:
                     self.registered = False
                     try:
-                        await self._anew()
+                        await self._restart()
                         logs.event(logger, "registered with the kubelet", reason=reason, slots=len(self._slots))
                         problem = ""
                     except (errors.Unavailable, OSError) as error:
@@ -119,7 +119,7 @@ class Plugin:
             return "the kubelet doesn't listen to our devices"
         return None
 
-    async def _anew(self) -> None:
+    async def _restart(self) -> None:
         # Earlier streams end before the registration: the kubelet would take their end for that of the new one.
         await self._stop()
         kubelet = _identity(self._folder / _KUBELET)

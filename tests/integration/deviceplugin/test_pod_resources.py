@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deviceplugin.podresources import PodResources
+from deviceplugin.kubelet.pod_resources import PodResources
 from tests.integration.deviceplugin.conftest import make_pod, one, until
 from tests.integration.deviceplugin.fake_kubelet import FakeKubelet
 from unigpu import errors, names

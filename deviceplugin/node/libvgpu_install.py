@@ -9,14 +9,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deviceplugin import files
+from deviceplugin.store import files
 from unigpu import errors, names
 
 _COPY = re.compile(r"libvgpu-[0-9a-f]{16}\.so")
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstalledLibvgpu:
     """What is mounted into containers."""
 
     library: Path
@@ -24,7 +24,7 @@ class Installed:
     """The `ld.so.preload` that names it."""
 
 
-def install(image: Path, folder: Path, in_use: str = "") -> Installed:
+def install(image: Path, folder: Path, in_use: str = "") -> InstalledLibvgpu:
     """Copy the image's library to the node, where it isn't yet, and remove earlier ones that `in_use` doesn't name.
 
     A container that runs keeps the one that it has: a mounted file outlives its name. One that is being created may
@@ -46,4 +46,4 @@ def install(image: Path, folder: Path, in_use: str = "") -> Installed:
         if _COPY.fullmatch(other.name) and other != library and other.name not in in_use:
             with contextlib.suppress(FileNotFoundError):
                 other.unlink()
-    return Installed(library, preload)
+    return InstalledLibvgpu(library, preload)

@@ -15,7 +15,7 @@ XIDS_OF_PROGRAMS = frozenset({13, 31, 43, 45, 68, 109})
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class GpuReading:
     """One GPU as seen in one look."""
 
     index: int
@@ -25,10 +25,10 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Sample:
     """One look at all GPUs."""
 
-    sights: Sequence[Sight] = ()
+    readings: Sequence[GpuReading] = ()
     xids: Mapping[GpuUuid, int] = field(default_factory=dict)
     """The latest XID of each GPU that reported one since the look before."""
 
@@ -39,13 +39,13 @@ class Inventory:
 
     gpus: Sequence[Gpu] = ()
     """By index."""
-    ailments: Mapping[GpuUuid, str] = field(default_factory=dict)
+    unhealthy: Mapping[GpuUuid, str] = field(default_factory=dict)
     """Why a GPU is unhealthy."""
     xid_at: Mapping[GpuUuid, float] = field(default_factory=dict)
     """When a GPU reported a critical XID last, on the caller's clock."""
 
 
-def read(line: bytes) -> Look:
+def read(line: bytes) -> Sample:
     """One line of the probe.
 
     Raises Unavailable with what the driver said where it can't be asked at all, Malformed for anything else.
@@ -54,18 +54,18 @@ def read(line: bytes) -> Look:
         document: Any = json.loads(line)
         if "error" in document:
             raise errors.Unavailable(f"the driver doesn't answer: {document['error']}")
-        return Look(
-            sights=tuple(_sight(item) for item in document["gpus"]),
+        return Sample(
+            readings=tuple(_reading(item) for item in document["gpus"]),
             xids={GpuUuid(uuid): int(xid) for uuid, xid in document["xids"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.Malformed(f"the probe's line is not of the expected form: {error!r}") from error
 
 
-def _sight(item: Mapping[str, Any]) -> Sight:
+def _reading(item: Mapping[str, Any]) -> GpuReading:
     if "problem" in item:
-        return Sight(int(item["index"]), None, str(item["problem"]))
-    return Sight(
+        return GpuReading(int(item["index"]), None, str(item["problem"]))
+    return GpuReading(
         int(item["index"]),
         Gpu(
             uuid=GpuUuid(item["uuid"]),
@@ -78,7 +78,7 @@ def _sight(item: Mapping[str, Any]) -> Sight:
     )
 
 
-def after(known: Inventory, look: Look, now: float, quiet: float) -> Inventory:
+def after(known: Inventory, sample: Sample, now: float, quiet: float) -> Inventory:
     """What is known after a look.
 
     A GPU that can't be read any more keeps its identity, and is unhealthy until it answers again. One that reported a
@@ -86,21 +86,21 @@ def after(known: Inventory, look: Look, now: float, quiet: float) -> Inventory:
     number any more is gone.
     """
     before = {gpu.index: gpu for gpu in known.gpus}
-    critical = {uuid: xid for uuid, xid in look.xids.items() if xid not in XIDS_OF_PROGRAMS}
+    critical = {uuid: xid for uuid, xid in sample.xids.items() if xid not in XIDS_OF_PROGRAMS}
     xid_at = {**known.xid_at, **dict.fromkeys(critical, now)}
     xid_at = {uuid: at for uuid, at in xid_at.items() if now - at < quiet}
-    gpus, ailments = [], {}
-    for sight in look.sights:
-        gpu = sight.gpu if sight.gpu is not None else before.get(sight.index)
+    gpus, unhealthy = [], {}
+    for reading in sample.readings:
+        gpu = reading.gpu if reading.gpu is not None else before.get(reading.index)
         if gpu is None:
             continue
-        if sight.gpu is None:
-            ailments[gpu.uuid] = sight.problem
+        if reading.gpu is None:
+            unhealthy[gpu.uuid] = reading.problem
         elif gpu.uuid in xid_at:
-            earlier = known.ailments.get(gpu.uuid, "XID")
-            ailments[gpu.uuid] = f"XID {critical[gpu.uuid]}" if gpu.uuid in critical else earlier
-        gpus.append(dataclasses.replace(gpu, healthy=gpu.uuid not in ailments))
-    return Inventory(tuple(gpus), ailments, xid_at)
+            earlier = known.unhealthy.get(gpu.uuid, "XID")
+            unhealthy[gpu.uuid] = f"XID {critical[gpu.uuid]}" if gpu.uuid in critical else earlier
+        gpus.append(dataclasses.replace(gpu, healthy=gpu.uuid not in unhealthy))
+    return Inventory(tuple(gpus), unhealthy, xid_at)
 
 
 def lost(known: Inventory, problem: str) -> Inventory:
@@ -108,5 +108,5 @@ def lost(known: Inventory, problem: str) -> Inventory:
     return dataclasses.replace(
         known,
         gpus=tuple(dataclasses.replace(gpu, healthy=False) for gpu in known.gpus),
-        ailments={gpu.uuid: problem for gpu in known.gpus},
+        unhealthy={gpu.uuid: problem for gpu in known.gpus},
     )

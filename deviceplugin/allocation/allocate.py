@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deviceplugin import environment, grant_totals, pods
+from deviceplugin import pods
+from deviceplugin.allocation import environment, grant_totals
 from unigpu import errors, limits, modes, policy, units
 from unigpu.allocations import Share
 from unigpu.gpus import Gpu

@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
-from deviceplugin import apiserver, changes, decisions, pods
+from deviceplugin import apiserver, pods
+from deviceplugin.allocation import allocate
+from deviceplugin.allocation.allocate import Node
 from deviceplugin.apiserver import ApiServer
-from deviceplugin.changes import Change
-from deviceplugin.decisions import Node
-from deviceplugin.folders import Folders, Kept
+from deviceplugin.limits import changes
+from deviceplugin.limits.changes import Change
+from deviceplugin.store.container_store import ContainerStore, StoredGrant
 from unigpu import errors, limits, logs, names
 from unigpu.grants import Grant
 from unigpu.limits import Applied
@@ -33,14 +35,14 @@ Key = tuple[str, str]
 """Pod UID and container."""
 
 
-class Limiter:
+class LimitReconciler:
     """Changes limits of the containers in `kept`, and keeps that saying what they have."""
 
     def __init__(
         self,
         api: ApiServer,
-        folders: Folders,
-        kept: MutableMapping[Key, Kept],
+        folders: ContainerStore,
+        kept: MutableMapping[Key, StoredGrant],
         node: Callable[[], Node],
         changed: Callable[[], None],
     ) -> None:
@@ -65,7 +67,7 @@ class Limiter:
         """All grants, with what is in use where that is more."""
         return changes.counted(self._grants(), self._beyond)
 
-    def hear(self, pod: pods.Pod) -> bool:
+    def observe(self, pod: pods.Pod) -> bool:
         """The pod is this now; False where something newer is known of it."""
         known = self.pods.get(pod.uid)
         if known is not None and known.version > pod.version:
@@ -104,7 +106,7 @@ class Limiter:
 
     async def settle(self, pod: pods.Pod) -> pods.Pod:
         """Carry out what is wanted for a pod before a container of it starts; the pod as it is then."""
-        self.hear(pod)
+        self.observe(pod)
         if _has_limits(self.pods[pod.uid]):
             await self._tend(pod.uid, heard=False)
         return self.pods.get(pod.uid, pod)
@@ -156,7 +158,7 @@ class Limiter:
             if tuple(grant.shares) != tuple(to.shares):
                 grant = dataclasses.replace(grant, shares=tuple(to.shares), changes=grant.changes + 1)
                 self._kept[pod.uid, name] = dataclasses.replace(kept, grant=grant)
-            decided = decisions.limit(self._node(), to.request, to.shares)
+            decided = allocate.limit(self._node(), to.request, to.shares)
             try:
                 written = await asyncio.to_thread(
                     self._folders.change, pod.uid, name, grant.shares, grant.changes, decided
@@ -269,7 +271,7 @@ class Limiter:
             )
         except apiserver.Missing as error:
             raise errors.Unavailable(str(error)) from error
-        self.hear(pods.read(document))
+        self.observe(pods.read(document))
 
     async def _tell(self, pod: pods.Pod, reason: str, before: Applied, wanted: str, message: str) -> None:
         """Write an event on the pod. Raises Unavailable."""

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from deviceplugin import lender
-from deviceplugin.lender import Lender, Round
+from deviceplugin.lending import lending_loop
+from deviceplugin.lending.lending_loop import LendingLoop, LendingRound
 from unigpu import grants, policy, usage
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, Percent
 
 GPUS = tuple(GpuUuid(f"GPU-{number}") for number in range(3))
 HARD, SOFT, FREE = ComputePolicy.HARD, ComputePolicy.SOFT, ComputePolicy.UNLIMITED
-LOOK = 50_000_000
+INTERVAL = 50_000_000
 
 
 class Container:
@@ -63,12 +63,12 @@ class Container:
             file.write(struct.pack("<II", 5 if waits else 4, 4))
 
     @property
-    def told(self) -> tuple[float, float]:
+    def live_state(self) -> tuple[float, float]:
         """`now` and `others` of the first GPU."""
         return policy.read_live_state(self.policy.read_bytes(), 0)
 
     @property
-    def looked(self) -> int:
+    def sampled_at(self) -> int:
         found: int = policy.HEARTBEAT.unpack_from(self.policy.read_bytes(), policy.HEARTBEAT_OFFSET)[0]
         return found
 
@@ -79,7 +79,7 @@ class Node:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.now = 1_000_000_000
-        self.round = Round(lambda: self.now)
+        self.round = LendingRound(lambda: self.now)
         self.folders: frozenset[Path] = frozenset()
 
     def add(self, name: str, compute: ComputePolicy, cores: int, ceiling: int = 0, **more: object) -> Container:
@@ -88,9 +88,9 @@ class Node:
         self.folders |= {made.folder}
         return made
 
-    def look(self, elapsed: int = LOOK) -> float | None:
+    def run(self, elapsed: int = INTERVAL) -> float | None:
         self.now += elapsed
-        return self.round.look(self.folders)
+        return self.round.run(self.folders)
 
     def changed(self) -> None:
         """As the agent tells it."""
@@ -111,107 +111,107 @@ def busy(*containers: Container) -> None:
 
 def test_lent_and_given_back(node: Node) -> None:
     soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
-    node.look()
+    node.run()
     for _ in range(6):
         busy(soft, hard)
-        assert node.look() == lender.PACE
-    assert soft.told == (30, pytest.approx(40))
-    assert hard.told == (0, pytest.approx(40))
-    assert soft.looked == hard.looked == node.now
+        assert node.run() == lending_loop.PACE
+    assert soft.live_state == (30, pytest.approx(40))
+    assert hard.live_state == (0, pytest.approx(40))
+    assert soft.sampled_at == hard.sampled_at == node.now
     hard.work(0)
     for _ in range(2):
         busy(soft)
-        node.look()
-    assert soft.told[0] == 100
+        node.run()
+    assert soft.live_state[0] == 100
     busy(soft, hard)
-    node.look()
-    assert soft.told[0] == 30
+    node.run()
+    assert soft.live_state[0] == 30
 
 
 def test_low_priority_yields(node: Node) -> None:
     high, low = node.add("high", FREE, 0), node.add("low", FREE, 0, priority=1)
-    node.look()
+    node.run()
     busy(low)
-    node.look()
-    assert low.told[0] == 0
+    node.run()
+    assert low.live_state[0] == 0
     busy(high, low)
-    node.look()
-    assert low.told[0] == 1
-    assert high.told[0] == 0
+    node.run()
+    assert low.live_state[0] == 1
+    assert high.live_state[0] == 0
 
 
 def test_alone_it_has_its_ceiling_and_knows_that_nobody_else_works(node: Node) -> None:
     alone = node.add("alone", SOFT, 30, 80)
-    assert node.look() == lender.REST
-    assert alone.told == (80, 0)
+    assert node.run() == lending_loop.PACE_IDLE
+    assert alone.live_state == (80, 0)
     alone.work(20, waits=True)
-    assert node.look() == lender.REST
-    assert alone.looked == node.now
+    assert node.run() == lending_loop.PACE_IDLE
+    assert alone.sampled_at == node.now
 
 
 @pytest.mark.parametrize(
     ("policies", "pace"),
     [
         ([], None),
-        ([HARD], lender.REST),
-        ([HARD, HARD], lender.REST),
-        ([HARD, SOFT], lender.READY),
+        ([HARD], lending_loop.PACE_IDLE),
+        ([HARD, HARD], lending_loop.PACE_IDLE),
+        ([HARD, SOFT], lending_loop.PACE_IDLE_LENDING),
     ],
 )
 def test_pace_at_rest(node: Node, policies: list[ComputePolicy], pace: float | None) -> None:
     for number, compute in enumerate(policies):
         node.add(str(number), compute, 30, 100)
-    assert node.look() == pace
+    assert node.run() == pace
 
 
 def test_slows_down_when_nobody_works_any_more(node: Node) -> None:
     one, _ = node.add("one", HARD, 30), node.add("other", HARD, 30)
-    node.look()
+    node.run()
     one.work(20)
-    assert node.look() == lender.PACE_TO_KNOW
-    paces = [node.look() for _ in range(40)]
-    assert paces[0] == lender.PACE_TO_KNOW
-    assert paces[-1] == lender.REST
+    assert node.run() == lending_loop.PACE_REPORT_ONLY
+    paces = [node.run() for _ in range(40)]
+    assert paces[0] == lending_loop.PACE_REPORT_ONLY
+    assert paces[-1] == lending_loop.PACE_IDLE
 
 
 def test_one_that_was_killed_while_it_waited_waits_no_more(node: Node) -> None:
     soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
     for _ in range(6):
         busy(soft, hard)
-        node.look()
-    assert soft.told[0] == 30
+        node.run()
+    assert soft.live_state[0] == 30
     for _ in range(3):
         busy(soft)
-        node.look()
-    assert soft.told[0] == 100
+        node.run()
+    assert soft.live_state[0] == 100
 
 
 def test_containers_come_and_go(node: Node) -> None:
     soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
     busy(soft, hard)
-    node.look()
+    node.run()
     busy(soft, hard)
-    node.look()
-    assert soft.told[0] == 30
+    node.run()
+    assert soft.live_state[0] == 30
     node.folders -= {hard.folder}
-    node.look()
-    assert soft.told == (100, 0)
+    node.run()
+    assert soft.live_state == (100, 0)
     node.folders -= {soft.folder}
-    assert node.look() is None
+    assert node.run() is None
 
 
 def test_limits_that_change_are_told_anew(node: Node) -> None:
     soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
-    node.look()
-    assert soft.told[0] == 100
+    node.run()
+    assert soft.live_state[0] == 100
     soft.limit(HARD, 30)
     node.changed()
-    node.look()
-    assert soft.told[0] == 0
+    node.run()
+    assert soft.live_state[0] == 0
     hard.limit(SOFT, 50, 60)
     node.changed()
-    node.look()
-    assert hard.told[0] == 60
+    node.run()
+    assert hard.live_state[0] == 60
 
 
 def shorten(path: Path) -> None:
@@ -235,50 +235,50 @@ def test_goes_on_when_a_file_vanishes_or_is_damaged(node: Node, file: str, damag
     soft, hard, broken = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 40), node.add("broken", HARD, 30)
     for _ in range(3):
         busy(soft, hard, broken)
-        node.look()
+        node.run()
     broken.work(20)
     damage(broken.folder / file)
     node.changed()
     for _ in range(6):
         busy(soft, hard)
-        node.look()
-    assert soft.told[0] == 60
+        node.run()
+    assert soft.live_state[0] == 60
     hard.work(0)
     for _ in range(3):
         busy(soft)
-        node.look(lender.RENEW_NS + 1)
-    assert soft.told[0] == 100
+        node.run(lending_loop.REOPEN_NS + 1)
+    assert soft.live_state[0] == 100
 
 
 async def test_on_its_thread(tmp_path: Path) -> None:
     node = Node(tmp_path)
     soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
-    made = Lender()
+    made = LendingLoop()
     running = asyncio.create_task(made.lend())
-    made.see(node.folders)
+    made.observe(node.folders)
 
     async with asyncio.timeout(60):
-        while soft.told[0] != 100:
+        while soft.live_state[0] != 100:
             busy(soft)
             await asyncio.sleep(0.01)
-        assert soft.looked <= time.monotonic_ns()
-        while soft.told[0] != 30:
+        assert soft.sampled_at <= time.monotonic_ns()
+        while soft.live_state[0] != 30:
             busy(soft, hard)
             await asyncio.sleep(0.01)
         hard.work(0)
-        while soft.told[0] != 100:
+        while soft.live_state[0] != 100:
             busy(soft)
             await asyncio.sleep(0.01)
-        made.see([])
+        made.observe([])
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
 
 
 async def test_what_goes_wrong_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_round: Round, _folders: frozenset[Path]) -> float:
+    def fail(_round: LendingRound, _folders: frozenset[Path]) -> float:
         raise RuntimeError("our own fault")
 
-    monkeypatch.setattr(Round, "look", fail)
+    monkeypatch.setattr(LendingRound, "run", fail)
     with pytest.raises(RuntimeError, match="our own fault"):
-        await Lender().lend()
+        await LendingLoop().lend()

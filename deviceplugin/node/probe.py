@@ -2,7 +2,7 @@
 
 NVML may hang in the kernel or take its process down; the agent then replaces this process and goes on.
 
-    python -m deviceplugin.probe <NVML library> <seconds between looks>
+    python -m deviceplugin.node.probe <NVML library> <seconds between looks>
 """
 
 import contextlib

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deviceplugin import grant_totals
+from deviceplugin.allocation import grant_totals
 from unigpu import gpus, names
 from unigpu.gpus import Gpu
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from deviceplugin import owners, pods
-from deviceplugin.owners import Claim, Entry, Holder
+from deviceplugin import pods
+from deviceplugin.kubelet import slot_owner
+from deviceplugin.kubelet.slot_owner import Claim, Entry, Holder
 from deviceplugin.pods import Pod, Progress
 from unigpu import errors, names
 
@@ -39,17 +40,17 @@ def test_checkpoint() -> None:
         ("u1", "main", names.RESOURCE_VGPU, {"0": ["slot-0001"], "1": ["slot-0002"]}),
         ("u1", "main", "vendor.com/other", {"-1": ["slot-0003"]}),
     )
-    assert owners.read_checkpoint(text) == (Entry("u1", "main", B),)
+    assert slot_owner.read_checkpoint(text) == (Entry("u1", "main", B),)
 
 
 def test_checkpoint_without_entries() -> None:
-    assert owners.read_checkpoint('{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":1}') == ()
+    assert slot_owner.read_checkpoint('{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":1}') == ()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"Data":{"PodDeviceEntries":[{}]}}'])
 def test_not_a_checkpoint(text: str) -> None:
     with pytest.raises(errors.Malformed):
-        owners.read_checkpoint(text)
+        slot_owner.read_checkpoint(text)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_not_a_checkpoint(text: str) -> None:
     ],
 )
 def test_claim(holders: list[Holder], entries: list[Entry], expected: Claim) -> None:
-    assert owners.claim(A, holders, entries) == expected
+    assert slot_owner.claim(A, holders, entries) == expected
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_claim(holders: list[Holder], entries: list[Entry], expected: Claim) -> 
 )
 def test_no_single_owner(holders: list[Holder], entries: list[Entry]) -> None:
     with pytest.raises(errors.Unavailable, match="slot-0001"):
-        owners.claim(A, holders, entries)
+        slot_owner.claim(A, holders, entries)
 
 
 NOW = 1000.4
@@ -111,7 +112,7 @@ INIT = frozenset({"i", "c"})
 )
 def test_starting(progress: Mapping[str, Progress], prepared: Mapping[str, float], expected: str | None) -> None:
     pod = Pod("n", "p", "u", order=("x", "i", "c"), init=frozenset({"x", "i"}), progress=progress)
-    assert owners.starting(pod, INIT, prepared, NOW) == expected
+    assert slot_owner.starting(pod, INIT, prepared, NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,15 +134,15 @@ def test_starting_in_another_sandbox(
     progress: Mapping[str, Progress], prepared: Mapping[str, float], expected: str | None
 ) -> None:
     pod = Pod("n", "p", "u", order=("i", "c"), init=frozenset({"i"}), progress=progress, sandbox_lost=990)
-    assert owners.starting(pod, INIT, prepared, NOW) == expected
+    assert slot_owner.starting(pod, INIT, prepared, NOW) == expected
 
 
 def test_starting_alone_needs_no_status() -> None:
-    assert owners.starting(Pod("n", "p", "u", order=("c", "d")), frozenset({"d"}), {"d": NOW}, NOW) == "d"
+    assert slot_owner.starting(Pod("n", "p", "u", order=("c", "d")), frozenset({"d"}), {"d": NOW}, NOW) == "d"
 
 
 def test_starting_elsewhere() -> None:
-    assert owners.starting(Pod("n", "p", "u", order=("c",)), frozenset({"d"}), {}, NOW) == ""
+    assert slot_owner.starting(Pod("n", "p", "u", order=("c",)), frozenset({"d"}), {}, NOW) == ""
 
 
 def test_pod_of_the_api_server() -> None:

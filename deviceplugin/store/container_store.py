@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deviceplugin import files
+from deviceplugin.store import files
 from unigpu import errors, grants, limits, logs, policy, usage
 from unigpu.allocations import Share
 from unigpu.grants import Grant
@@ -27,7 +27,7 @@ _FLOCK = struct.Struct("hhqqi0q")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredGrant:
     """A folder that was found."""
 
     grant: Grant
@@ -35,7 +35,7 @@ class Kept:
     """When the container was last prepared, seconds since the epoch."""
 
 
-class Folders:
+class ContainerStore:
     """All of them, under one root."""
 
     def __init__(self, root: Path) -> None:
@@ -46,14 +46,14 @@ class Folders:
         """The container's folder, there or not."""
         return Path(grants.folder(self.root, pod_uid, container))
 
-    def load(self) -> dict[tuple[str, str], Kept]:
+    def load(self) -> dict[tuple[str, str], StoredGrant]:
         """What lies there, by pod UID and container. A folder without a readable grant is left out: its container
         wasn't started, and it goes with its pod."""
         found = {}
         for pod_uid, container in self.names():
             file = self.of(pod_uid, container) / grants.GRANT_FILE
             try:
-                found[pod_uid, container] = Kept(grants.load(file.read_text()), file.stat().st_mtime)
+                found[pod_uid, container] = StoredGrant(grants.load(file.read_text()), file.stat().st_mtime)
             except (OSError, UnicodeDecodeError, errors.Malformed) as error:
                 logs.event(logger, "grant can't be read", logging.WARNING, file=file, error=error)
         return found

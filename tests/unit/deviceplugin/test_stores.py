@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from deviceplugin import files, library
-from deviceplugin.folders import Folders
-from deviceplugin.specs import Specs
+from deviceplugin.node import libvgpu_install
+from deviceplugin.store import files
+from deviceplugin.store.cdi_store import CdiStore
+from deviceplugin.store.container_store import ContainerStore
 from unigpu import cdi, errors, policy, usage
 from unigpu.allocations import Share
 from unigpu.grants import Grant
@@ -36,20 +37,20 @@ def sequence(folder: Path) -> int:
 def test_made_whatever_the_mask(tmp_path: Path) -> None:
     mask = os.umask(0o077)
     try:
-        folder = Folders(tmp_path / "containers").write(GRANT, limits(5))
+        folder = ContainerStore(tmp_path / "containers").write(GRANT, limits(5))
     finally:
         os.umask(mask)
     modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in folder.iterdir()}
     assert modes == {"grant.json": 0o644, "policy": 0o644, "usage": 0o666}
     assert (folder / "usage").read_bytes() == bytes(usage.SIZE)
     assert policy.unpack((folder / "policy").read_bytes()) == limits(5)
-    (kept,) = Folders(tmp_path / "containers").load().values()
+    (kept,) = ContainerStore(tmp_path / "containers").load().values()
     assert kept.grant == GRANT
     assert kept.prepared == (folder / "grant.json").stat().st_mtime
 
 
 def test_policy_changes_in_place(tmp_path: Path) -> None:
-    folders = Folders(tmp_path)
+    folders = ContainerStore(tmp_path)
     folder = folders.write(GRANT, limits(5))
     inode = (folder / "policy").stat().st_ino
     assert folders.limit("u", "c", limits(6))
@@ -60,7 +61,7 @@ def test_policy_changes_in_place(tmp_path: Path) -> None:
 
 
 def test_in_use_while_a_program_holds_its_lock(tmp_path: Path) -> None:
-    folders = Folders(tmp_path)
+    folders = ContainerStore(tmp_path)
     assert not folders.in_use("u", "c")
     file = folders.write(GRANT, limits(5)) / "usage"
     assert not folders.in_use("u", "c")
@@ -79,11 +80,11 @@ def test_in_use_while_a_program_holds_its_lock(tmp_path: Path) -> None:
 
 
 def test_no_policy_yet(tmp_path: Path) -> None:
-    assert not Folders(tmp_path).limit("u", "c", limits(6))
+    assert not ContainerStore(tmp_path).limit("u", "c", limits(6))
 
 
 def test_reader_never_sees_half_a_policy(tmp_path: Path) -> None:
-    folders = Folders(tmp_path)
+    folders = ContainerStore(tmp_path)
     folder = folders.write(GRANT, limits(1))
     done = threading.Event()
     seen: set[int] = set()
@@ -116,7 +117,7 @@ def test_reader_never_sees_half_a_policy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"short", bytes(policy.SIZE + 1)])
 def test_policy_of_another_size_is_made_anew(tmp_path: Path, content: bytes) -> None:
-    folders = Folders(tmp_path)
+    folders = ContainerStore(tmp_path)
     folder = folders.write(GRANT, limits(5))
     (folder / "policy").write_bytes(content)
     with pytest.raises(errors.Malformed):
@@ -136,7 +137,7 @@ def test_policy_of_another_size_is_made_anew(tmp_path: Path, content: bytes) -> 
     ],
 )
 def test_usage_is_kept_where_it_can_be_read(tmp_path: Path, content: bytes, kept: bool) -> None:
-    folders = Folders(tmp_path)
+    folders = ContainerStore(tmp_path)
     file = folders.write(GRANT, limits(5)) / "usage"
     file.write_bytes(content)
     folders.write(GRANT, limits(5))
@@ -144,7 +145,7 @@ def test_usage_is_kept_where_it_can_be_read(tmp_path: Path, content: bytes, kept
 
 
 def test_usage_starts_anew_after_a_boot(tmp_path: Path) -> None:
-    folders = Folders(tmp_path)
+    folders = ContainerStore(tmp_path)
     file = folders.write(GRANT, limits(5)) / "usage"
     file.write_bytes(bytes(usage.SIZE - 1) + b"x")
     folders.write(dataclasses.replace(GRANT, boot="another"), limits(5))
@@ -152,7 +153,7 @@ def test_usage_starts_anew_after_a_boot(tmp_path: Path) -> None:
 
 
 def test_removed_with_the_pods_folder(tmp_path: Path) -> None:
-    folders = Folders(tmp_path)
+    folders = ContainerStore(tmp_path)
     folders.write(GRANT, limits(5))
     folders.write(dataclasses.replace(GRANT, container="d"), limits(5))
     folders.remove("u", "c")
@@ -163,7 +164,7 @@ def test_removed_with_the_pods_folder(tmp_path: Path) -> None:
 
 
 def test_grant_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
-    folders = Folders(tmp_path)
+    folders = ContainerStore(tmp_path)
     folder = folders.write(GRANT, limits(5))
     (folder / "grant.json").write_text("{")
     assert folders.load() == {}
@@ -177,7 +178,7 @@ def test_write_over_what_a_killed_writer_left(tmp_path: Path) -> None:
 
 
 def test_spec_is_removed_only_by_its_owner(tmp_path: Path) -> None:
-    specs = Specs(tmp_path / "cdi")
+    specs = CdiStore(tmp_path / "cdi")
     assert specs.slots() == []
     first, second = tmp_path / "first", tmp_path / "second"
     specs.write("slot-0001", cdi.container_edits(first))
@@ -195,7 +196,7 @@ def test_spec_is_removed_only_by_its_owner(tmp_path: Path) -> None:
 
 
 def test_spec_that_says_the_same_is_not_written_again(tmp_path: Path) -> None:
-    specs = Specs(tmp_path)
+    specs = CdiStore(tmp_path)
     for write, name in (
         (lambda path: specs.write("slot-0001", cdi.container_edits(path)), cdi.file_name("slot-0001")),
         (lambda path: specs.write_common(cdi.common_edits(path, path)), cdi.COMMON_FILE),
@@ -212,17 +213,17 @@ def test_spec_that_says_the_same_is_not_written_again(tmp_path: Path) -> None:
 def test_library_is_named_by_its_content(tmp_path: Path) -> None:
     image, folder = tmp_path / "image.so", tmp_path / "lib"
     image.write_bytes(b"one")
-    first = library.install(image, folder)
-    assert first == library.install(image, folder)
+    first = libvgpu_install.install(image, folder)
+    assert first == libvgpu_install.install(image, folder)
     assert stat.S_IMODE(first.library.stat().st_mode) == 0o755
     image.write_bytes(b"two")
-    second = library.install(image, folder, in_use=f"... {first.library} ...")
+    second = libvgpu_install.install(image, folder, in_use=f"... {first.library} ...")
     assert first.library.exists()
-    second = library.install(image, folder)
+    second = libvgpu_install.install(image, folder)
     assert second.library.read_bytes() == b"two"
     assert sorted(entry.name for entry in folder.iterdir()) == sorted(["ld.so.preload", second.library.name])
 
 
 def test_no_library(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable, match="--library"):
-        library.install(tmp_path / "none", tmp_path)
+        libvgpu_install.install(tmp_path / "none", tmp_path)

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from deviceplugin import driver, inventory
-from deviceplugin.inventory import Inventory
+from deviceplugin.node import driver, inventory
+from deviceplugin.node.inventory import Inventory
 from deviceplugin.settings import Settings
 from unigpu import errors, logs
 
@@ -56,7 +56,7 @@ class GpuWatch:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "deviceplugin.probe",
+            "deviceplugin.node.probe",
             str(self._driver.nvml()),
             str(self._settings.probe_interval),
             stdin=asyncio.subprocess.DEVNULL,
@@ -68,9 +68,9 @@ class GpuWatch:
         try:
             patience = self._settings.probe_interval + self._settings.probe_deadline
             while line := await asyncio.wait_for(process.stdout.readline(), patience):
-                look = inventory.read(line)
+                sample = inventory.read(line)
                 self.seen, self._problem = True, ""
-                await self._learn(inventory.after(self.known, look, time.monotonic(), self._settings.xid_quiet))
+                await self._learn(inventory.after(self.known, sample, time.monotonic(), self._settings.xid_quiet))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -87,6 +87,6 @@ class GpuWatch:
             logger,
             "GPUs changed",
             gpus=len(found.gpus),
-            unhealthy=dict(found.ailments) or "none",
+            unhealthy=dict(found.unhealthy) or "none",
         )
         await self._changed(found)

@@ -7,8 +7,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from deviceplugin.owners import Holder
-from deviceplugin.wire import pod_resources_pb2 as wire
+from deviceplugin.kubelet.slot_owner import Holder
+from deviceplugin.kubelet.wire import pod_resources_pb2 as wire
 from unigpu import errors, names
 
 _TIMEOUT = 5.0

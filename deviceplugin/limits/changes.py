@@ -5,8 +5,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deviceplugin import grant_totals, pods
-from deviceplugin.decisions import Node, limit
+from deviceplugin import pods
+from deviceplugin.allocation import grant_totals
+from deviceplugin.allocation.allocate import Node, limit
 from unigpu import errors, findings, limits, modes
 from unigpu.allocations import Share
 from unigpu.grants import Grant

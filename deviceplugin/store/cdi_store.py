@@ -5,7 +5,7 @@ import threading
 import time
 from pathlib import Path
 
-from deviceplugin import files
+from deviceplugin.store import files
 from unigpu import cdi, errors
 
 _NOTICED = 1.0
@@ -13,7 +13,7 @@ _NOTICED = 1.0
 changed at once on a busy machine."""
 
 
-class Specs:
+class CdiStore:
     """All of ours in the folder; others' files are left alone."""
 
     def __init__(self, folder: Path) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from deviceplugin import decisions
-from deviceplugin.decisions import Node
+from deviceplugin.allocation import allocate
+from deviceplugin.allocation.allocate import Node
 from deviceplugin.pods import Pod
 from unigpu import allocations, limits, names, requests
 from unigpu.allocations import Allocation, Share
@@ -37,8 +37,8 @@ def pod(request: Request, shares: list[Share], env: frozenset[str] = frozenset()
     )
 
 
-def decide(asked: Pod, where: Node | None = None, slots: int = 1) -> decisions.Decision:
-    return decisions.decide(where or node(), asked, "main", [f"slot-{number}" for number in range(slots)], [])
+def decide(asked: Pod, where: Node | None = None, slots: int = 1) -> allocate.Decision:
+    return allocate.decide(where or node(), asked, "main", [f"slot-{number}" for number in range(slots)], [])
 
 
 @pytest.mark.parametrize(
