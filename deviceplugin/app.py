@@ -1,25 +1,34 @@
-"""The wiring: who tells whom, and what must never end."""
+"""Wires the agent's parts together, and runs them until a signal."""
 
 import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
 from deviceplugin import health_server
-from deviceplugin.agent import Agent
-from deviceplugin.allocation.allocate import Node
+from deviceplugin.allocation.allocator import Allocator
+from deviceplugin.allocation.grant_collector import GrantCollector
+from deviceplugin.allocation.grant_ledger import GrantLedger
+from deviceplugin.allocation.spec_writer import SpecWriter
 from deviceplugin.apiserver import ApiServer
 from deviceplugin.kubelet import plugin
+from deviceplugin.kubelet.owner_lookup import OwnerLookup
 from deviceplugin.kubelet.plugin import Plugin
 from deviceplugin.kubelet.pod_resources import PodResources
 from deviceplugin.lending.lending_loop import LendingLoop
+from deviceplugin.limits.limit_reconciler import LimitReconciler
+from deviceplugin.limits.limit_reports import LimitReports
+from deviceplugin.limits.policy_writer import PolicyWriter
 from deviceplugin.node import driver, libvgpu_install, node_status
 from deviceplugin.node.gpu_watch import GpuWatch
 from deviceplugin.node.inventory import Inventory
+from deviceplugin.node.node_state import Node, NodeState
 from deviceplugin.node.node_status_publisher import NodeStatusPublisher
+from deviceplugin.pod_cache import PodCache
 from deviceplugin.settings import Settings
+from deviceplugin.store import files
 from deviceplugin.store.cdi_store import CdiStore
 from deviceplugin.store.container_store import ContainerStore
 from unigpu import errors, gpus, logs
@@ -29,11 +38,12 @@ logger = logging.getLogger(__name__)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _TIDY = 5.0
 _EARLIER = 3.0
-"""Seconds to wait at start for what was published before; without it, a GPU that is lost now isn't known by name."""
+"""Seconds to wait at start for the inventory that was published before: a GPU that is lost now is known by name only
+from there."""
 
 
 class Ended(errors.UnigpuError):
-    """A task that must run for ever ended."""
+    """A task that must not end has ended."""
 
 
 async def run(settings: Settings) -> None:
@@ -45,50 +55,59 @@ async def run(settings: Settings) -> None:
     api = ApiServer(settings.node)
     await api.open(settings.kubeconfig)
     pod_resources = PodResources(settings.pod_resources)
-    lending = LendingLoop()
     try:
-        agent = Agent(
-            Node(settings.node, boot),
-            api,
-            pod_resources,
-            settings.checkpoint,
-            ContainerStore(settings.containers),
-            specs,
-            parts,
-            installed,
-            lending,
-        )
-        publisher = NodeStatusPublisher(api, settings.republish_interval, agent.see_labels)
-        kubelet = Plugin(settings.plugins, settings.kubelet_poll, agent.allocated, agent.prestart)
+        node = NodeState(Node(settings.node, boot))
+        cache = PodCache()
+        containers = ContainerStore(settings.containers)
+        grants = GrantLedger(containers.load())
+        lending = LendingLoop()
 
-        async def changed(found: Inventory) -> None:
-            agent.see_gpus(found.gpus)
-            publisher.see(found)
+        def notify_lending() -> None:
+            lending.observe(containers.of(*key) for key in grants.keys())  # noqa: SIM118
+
+        policies = PolicyWriter(containers, grants, node, notify_lending)
+        limits = LimitReconciler(cache, grants, node, policies, LimitReports(api, settings.node))
+        writer = SpecWriter(specs, containers, parts, installed)
+        collector = GrantCollector(api, cache, grants, containers, writer, notify_lending)
+        owners = OwnerLookup(settings.checkpoint, pod_resources, api, cache, grants)
+        allocator = Allocator(node, owners, cache, grants, containers, writer, limits, collector)
+
+        async def labelled(labels: Mapping[str, str]) -> None:
+            if node.set_labels(labels):
+                limits.mark_all()
+
+        publisher = NodeStatusPublisher(api, settings.republish_interval, labelled)
+        kubelet = Plugin(settings.plugins, settings.kubelet_poll, allocator.allocated, allocator.prestart)
+
+        async def gpus_changed(found: Inventory) -> None:
+            node.set_gpus(found.gpus)
+            publisher.observe(found)
             await kubelet.offer(plugin.slots(len(found.gpus), settings.shares_per_gpu))
 
-        node_gpus = GpuWatch(settings, parts, await _earlier(api), changed)
+        node_gpus = GpuWatch(settings, parts, await _earlier(api), gpus_changed)
 
-        def missing() -> list[str]:
-            lacks = {
-                "NVML hasn't answered yet": not node_gpus.seen,
+        def unready() -> list[str]:
+            reasons = {
+                "NVML hasn't answered yet": not node_gpus.answered,
                 "not registered with the kubelet": bool(node_gpus.known.gpus) and not kubelet.registered,
                 "the node's inventory isn't published": not publisher.published,
             }
-            return [lack for lack, present in lacks.items() if present]
+            folders = (files.unwritable(folder) for folder in (settings.cdi_dir, settings.containers))
+            return [*(reason for reason, holds in reasons.items() if holds), *filter(None, folders)]
 
-        logs.event(logger, "started", node=settings.node, grants=len(agent.kept), library=installed.library.name)
-        runner = await health_server.start(settings.health_port, missing)
+        logs.event(logger, "started", node=settings.node, grants=len(grants), library=installed.library.name)
+        runner = await health_server.start(settings.health_port, unready)
         try:
             await _until_signal(
                 {
-                    "node_gpus": node_gpus.watch(),
+                    "GPUs": node_gpus.watch(),
                     "kubelet": kubelet.serve(),
-                    "pods": agent.follow_pods(),
-                    "limits": agent.limits.work(),
+                    "pods": collector.follow_pods(),
+                    "limits": limits.work(),
                     "lending": lending.lend(),
                     "node": publisher.follow_node(),
-                    "publication": publisher.publish(),
-                    "tidying": agent.tidy(_TIDY),
+                    "node status": publisher.publish(),
+                    "tidying": collector.tidy(_TIDY),
                 }
             )
         finally:
@@ -99,7 +118,7 @@ async def run(settings: Settings) -> None:
 
 
 async def _earlier(api: ApiServer) -> Inventory:
-    """The GPUs as an earlier agent published them."""
+    """Return the GPUs as an earlier agent published them."""
     with contextlib.suppress(errors.UnigpuError, TimeoutError):
         async with asyncio.timeout(_EARLIER):
             text = node_status.published(await api.read_node())
@@ -122,4 +141,4 @@ async def _until_signal(eternal: dict[str, Coroutine[object, object, None]]) -> 
 
 async def _guarded(name: str, work: Coroutine[object, object, None]) -> None:
     await work
-    raise Ended(f"{name}: a task that must run for ever has ended")
+    raise Ended(f"{name}: a task that must not end has ended")

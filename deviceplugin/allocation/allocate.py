@@ -2,27 +2,17 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from deviceplugin import pods
 from deviceplugin.allocation import environment, grant_totals
+from deviceplugin.node.node_state import Node
 from unigpu import errors, limits, modes, policy, units
 from unigpu.allocations import Share
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant
 from unigpu.policy import Policy
 from unigpu.requests import Request
-from unigpu.units import GpuUuid
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What the agent knows of its node."""
-
-    name: str
-    boot: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    gpus: Mapping[GpuUuid, Gpu] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

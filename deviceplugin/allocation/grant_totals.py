@@ -3,15 +3,19 @@
 The scheduler has placed everything already; this is the defence against a scheduler that is wrong, or two of them.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 from unigpu import allocations
 from unigpu.allocations import Allocation, GpuUsage
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant
-from unigpu.units import GpuUuid
+from unigpu.units import GpuUuid, MiB
 
 GPU_CORES = 100
+
+Overuse = Mapping[tuple[str, str], Mapping[GpuUuid, MiB]]
+"""MiB that containers, by pod UID and name, have in use on GPUs where that exceeds their limit."""
 
 
 def by_pod(grants: Iterable[Grant]) -> dict[str, dict[GpuUuid, GpuUsage]]:
@@ -49,3 +53,17 @@ def excess(gpus: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) -> 
         if total.cores > GPU_CORES:
             return f"GPU {gpu.uuid} would have {total.cores} % of its compute granted"
     return None
+
+
+def with_overuse(grants: Iterable[Grant], overuse: Overuse) -> list[Grant]:
+    """Return the grants, each with the memory in use where that is more than granted."""
+    return [_with(grant, overuse.get((grant.pod_uid, grant.container), {})) for grant in grants]
+
+
+def _with(grant: Grant, used: Mapping[GpuUuid, MiB]) -> Grant:
+    if not used:
+        return grant
+    shares = (
+        dataclasses.replace(share, memory=max(share.memory, used.get(share.gpu, MiB(0)))) for share in grant.shares
+    )
+    return dataclasses.replace(grant, shares=tuple(shares))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from deviceplugin import pods
 from deviceplugin.allocation import grant_totals
-from deviceplugin.allocation.allocate import Node, limit
+from deviceplugin.allocation.allocate import limit
+from deviceplugin.allocation.grant_totals import Overuse
+from deviceplugin.node.node_state import Node
 from unigpu import errors, findings, limits, modes
 from unigpu.allocations import Share
 from unigpu.grants import Grant
@@ -15,9 +17,6 @@ from unigpu.limits import Applied, Limits
 from unigpu.policy import Policy
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
-
-Beyond = Mapping[tuple[str, str], Mapping[GpuUuid, MiB]]
-"""MiB that containers, by pod UID and name, have in use on GPUs where that is more than their limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +76,19 @@ def pending(pod: pods.Pod, labels: Mapping[str, str]) -> Change | None:
     return Change(wanted, applied, {name: (before[name], after[name]) for name in after if before[name] != after[name]})
 
 
-def refusal(node: Node, pod: pods.Pod, change: Change, grants: Iterable[Grant], beyond: Beyond) -> str | None:
+def refusal(node: Node, pod: pods.Pod, change: Change, grants: Iterable[Grant], overuse: Overuse) -> str | None:
     """Why the node has no room for the change beside all that is granted on it, or None if it has.
 
     What a program holds counts with what its container was granted. Raises Unavailable where a GPU isn't known now.
     """
-    held_here = {(grant.pod_uid, grant.container): grant for grant in counted(grants, beyond)}
+    held_here = {(grant.pod_uid, grant.container): grant for grant in grant_totals.with_overuse(grants, overuse)}
     new = []
     for name, (_, after) in change.containers.items():
         key = (pod.uid, name)
         before = held_here.get(key)
         grant = before if before is not None else _unstarted(pod, name, after)
         grant = dataclasses.replace(grant, shares=tuple(after.shares))
-        new += counted([grant], beyond)
+        new += grant_totals.with_overuse([grant], overuse)
         held_here[key] = new[-1]
     for grant in new:
         missing = [share.gpu for share in grant.shares if share.gpu not in node.gpus]
@@ -106,20 +105,6 @@ def _unstarted(pod: pods.Pod, name: str, to: Held) -> Grant:
     return Grant(
         pod.namespace, pod.name, pod.uid, name, (), (), {}, to.request.isolated, to.request.dialect, to.request.role
     )
-
-
-def counted(grants: Iterable[Grant], beyond: Beyond) -> list[Grant]:
-    """The grants with what is in use where that is more."""
-    return [_with(grant, beyond.get((grant.pod_uid, grant.container), {})) for grant in grants]
-
-
-def _with(grant: Grant, used: Mapping[GpuUuid, MiB]) -> Grant:
-    if not used:
-        return grant
-    shares = (
-        dataclasses.replace(share, memory=max(share.memory, used.get(share.gpu, MiB(0)))) for share in grant.shares
-    )
-    return dataclasses.replace(grant, shares=tuple(shares))
 
 
 def lowered(node: Node, before: Held, after: Held) -> Policy:

@@ -1,313 +1,184 @@
-"""Limits that are in force: those of the pods' annotations, put there while containers run.
+"""Puts changed limits in force while containers run, and keeps three records of them equal.
 
-Three things must agree: the annotation that says what is in force, the containers' policies and grants, and the pod's
-events. They are written in an order in which the agent may be killed anywhere: what a change takes is taken, then it is
-told, then the annotation says so, and then what the change gives is given. So the cluster's books never count less than
-a container may have, and whoever goes on finds how far it came.
+The records are the annotation that says what is in force, the containers' policies and grants, and the pod's events.
+The order is: apply decreases, emit the event, update the annotation, apply increases. The agent may be killed between
+any two steps. The cluster's ledger never counts less than a container may have, and the next agent continues from
+what it finds.
 """
 
 import asyncio
-import dataclasses
 import logging
-from collections.abc import Callable, Mapping, MutableMapping
-from datetime import UTC, datetime
-from typing import Any
 
-from deviceplugin import apiserver, pods
-from deviceplugin.allocation import allocate
-from deviceplugin.allocation.allocate import Node
-from deviceplugin.apiserver import ApiServer
+from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.limits import changes
 from deviceplugin.limits.changes import Change
-from deviceplugin.store.container_store import ContainerStore, StoredGrant
-from unigpu import errors, limits, logs, names
-from unigpu.grants import Grant
+from deviceplugin.limits.limit_reports import LimitReports
+from deviceplugin.limits.policy_writer import PolicyWriter
+from deviceplugin.node.node_state import NodeState
+from deviceplugin.pod_cache import PodCache
+from deviceplugin.pods import Pod
+from unigpu import errors, logs, names
 from unigpu.limits import Applied
-from unigpu.units import GpuUuid, MiB
 
 logger = logging.getLogger(__name__)
 
-_SECOND_LOOK = 1.0
-"""Seconds between two looks at what programs still hold beyond their limits, and at changes that had to wait."""
-_COMPONENT = "unigpu-node-agent"
-
-Key = tuple[str, str]
-"""Pod UID and container."""
+_RECHECK = 1.0
+"""Seconds between two checks of memory that is held beyond its limit, and of changes that had to wait."""
 
 
 class LimitReconciler:
-    """Changes limits of the containers in `kept`, and keeps that saying what they have."""
+    """Decides when a pod's limits are changed, and in which order; one change of a pod at a time."""
 
     def __init__(
         self,
-        api: ApiServer,
-        folders: ContainerStore,
-        kept: MutableMapping[Key, StoredGrant],
-        node: Callable[[], Node],
-        changed: Callable[[], None],
+        cache: PodCache,
+        grants: GrantLedger,
+        node: NodeState,
+        policies: PolicyWriter,
+        reports: LimitReports,
     ) -> None:
-        """`node` tells what is known of the node now; `changed` is called when policies are others."""
-        self.pods: dict[str, pods.Pod] = {}
-        """The node's pods as last heard of, by UID."""
-        self._api = api
-        self._folders = folders
-        self._kept = kept
+        self._cache = cache
+        self._grants = grants
         self._node = node
-        self._changed = changed
-        self._beyond: dict[Key, Mapping[GpuUuid, MiB]] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
-        self._refused: dict[str, str] = {}
-        """By UID: the reason for which a change had to wait, which was told."""
-        self._logged: dict[str, tuple[str, str]] = {}
-        """By UID: what was logged last of what stands in the way."""
+        self._policies = policies
+        self._reports = reports
+        self._locks: dict[str, asyncio.Lock] = {}
         self._wake = asyncio.Event()
-        self._waiting: set[str] = set()
+        self._outdated: set[str] = set()
+        """UIDs of pods whose policies may no longer follow from what is known."""
+        cache.subscribe(self._mark, self._forget)
 
-    def held(self) -> list[Grant]:
-        """All grants, with what is in use where that is more."""
-        return changes.counted(self._grants(), self._beyond)
-
-    def observe(self, pod: pods.Pod) -> bool:
-        """The pod is this now; False where something newer is known of it."""
-        known = self.pods.get(pod.uid)
-        if known is not None and known.version > pod.version:
-            return False
-        self.pods[pod.uid] = pod
-        if known is None or known.annotations != pod.annotations:
-            self._waiting.add(pod.uid)
-            self._wake.set()
-        return True
-
-    def forget(self, uid: str) -> None:
-        """The pod is gone, or has finished."""
-        self.pods.pop(uid, None)
-        self._refused.pop(uid, None)
-        self._logged.pop(uid, None)
-        if uid in self._turns and not self._turns[uid].locked():
-            del self._turns[uid]
-        for key in [key for key in self._beyond if key[0] == uid]:
-            del self._beyond[key]
+    def mark_all(self) -> None:
+        """Have every policy rewritten: the node's labels, and with them its mode, have changed."""
+        self._outdated |= self._grants.pod_uids()
+        self._wake.set()
 
     async def work(self) -> None:
-        """Carry changes out as they come. Never ends by itself."""
+        """Carry out changes as they come. Never returns."""
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    async with asyncio.timeout(_SECOND_LOOK):
+                    async with asyncio.timeout(_RECHECK):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
                 self._wake.clear()
-                heard, self._waiting = self._waiting, set()
-                for uid in {uid for uid, _ in self._kept}:
-                    pod = self.pods.get(uid)
-                    if pod is not None and (uid in heard or _has_limits(pod)):
-                        group.create_task(self._tend(uid, heard=uid in heard))
+                outdated, self._outdated = self._outdated, set()
+                for uid in self._grants.pod_uids():
+                    pod = self._cache.get(uid)
+                    if pod is not None and (uid in outdated or _has_limits(pod)):
+                        group.create_task(self._guarded(uid, rewrite=uid in outdated))
 
-    async def settle(self, pod: pods.Pod) -> pods.Pod:
-        """Carry out what is wanted for a pod before a container of it starts; the pod as it is then."""
-        self.observe(pod)
-        if _has_limits(self.pods[pod.uid]):
-            await self._tend(pod.uid, heard=False)
-        return self.pods.get(pod.uid, pod)
+    async def settle(self, pod: Pod) -> Pod:
+        """Carry out the pod's limits before a container of it starts; return the pod as it is then."""
+        self._cache.observe(pod)
+        known = self._cache.get(pod.uid) or pod
+        if _has_limits(known):
+            await self._reconcile(pod.uid, rewrite=False)
+        return self._cache.get(pod.uid) or pod
 
     async def write(self, uid: str) -> None:
-        """Write a pod's policies as they follow from what is known, once a change that is under way is done.
+        """Write a pod's policies as they follow from what is known, once a change that is under way has ended.
 
-        Of a change that is half done nothing is given back: then they are written when it goes on.
+        While a change is half done nothing is written: its decreases must hold until it goes on.
         """
-        await self._tend(uid, heard=True)
+        await self._reconcile(uid, rewrite=True)
 
-    async def _tend(self, uid: str, *, heard: bool) -> None:
-        """Make all agree for one pod. What stands in the way is logged, and looked at again."""
-        async with self._turns.setdefault(uid, asyncio.Lock()):
-            pod = self.pods.get(uid)
+    def _mark(self, uid: str) -> None:
+        self._outdated.add(uid)
+        self._wake.set()
+
+    def _forget(self, uid: str) -> None:
+        self._reports.forget(uid)
+        self._grants.clear_overuse(uid)
+        if uid in self._locks and not self._locks[uid].locked():
+            del self._locks[uid]
+
+    async def _guarded(self, uid: str, *, rewrite: bool) -> None:
+        """Reconcile a pod; a defect that it brings to light must not cost the other pods their limits."""
+        try:
+            await self._reconcile(uid, rewrite=rewrite)
+        except Exception as error:
+            pod = self._cache.get(uid)
+            if pod is not None and self._reports.problem(pod, "limits not reconciled", error):
+                logger.error("limits of one pod failed", exc_info=error)
+
+    async def _reconcile(self, uid: str, *, rewrite: bool) -> None:
+        """Make the three records of one pod equal. What prevents it is logged, and tried again."""
+        async with self._locks.setdefault(uid, asyncio.Lock()):
+            pod = self._cache.get(uid)
             if pod is None:
                 return
             try:
-                change = changes.pending(pod, self._node().labels) if _has_limits(pod) else None
+                change = changes.pending(pod, self._node.now.labels) if _has_limits(pod) else None
                 if change is not None:
                     await self._carry_out(pod, change)
-                self._refused.pop(uid, None)
-                self._logged.pop(uid, None)
-            except (errors.Unavailable, OSError) as error:
-                # It may be half done: what was taken isn't given back meanwhile.
-                self._log(pod, "limits wait", error)
+                self._reports.clear(uid)
+            except errors.Unavailable as error:
+                # The change may be half done: its decreases stay in force.
+                self._reports.problem(pod, "limits wait", error)
                 return
             except (errors.Denied, errors.Malformed) as error:
                 change = None
-                await self._refuse(pod, str(error))
-            pod = self.pods.get(uid, pod)
-            if heard or change is not None:
+                await self._reports.refuse(pod, str(error), self._changes_so_far(pod))
+            pod = self._cache.get(uid) or pod
+            if rewrite or change is not None:
                 await self._write(pod)
             if _has_limits(pod):
-                await self._tell_held(pod)
+                await self._update_held(pod)
 
-    async def _write(self, pod: pods.Pod) -> None:
-        """Write the policies that follow from what is known now, where they differ from what is in force."""
+    async def _write(self, pod: Pod) -> None:
         try:
-            held = changes.held(pod, pod.applied().limits, self._node().labels)
+            held = changes.held(pod, pod.applied().limits, self._node.now.labels)
         except errors.UnigpuError as error:
-            self._log(pod, "limits not written", error)
+            self._reports.problem(pod, "policy not written", error)
             return
-        for name, to in held.items():
-            kept = self._kept.get((pod.uid, name))
-            if kept is None or len(kept.grant.shares) != len(to.shares):
-                continue
-            grant = kept.grant
-            if tuple(grant.shares) != tuple(to.shares):
-                grant = dataclasses.replace(grant, shares=tuple(to.shares), changes=grant.changes + 1)
-                self._kept[pod.uid, name] = dataclasses.replace(kept, grant=grant)
-            decided = allocate.limit(self._node(), to.request, to.shares)
+        for container, to in held.items():
             try:
-                written = await asyncio.to_thread(
-                    self._folders.change, pod.uid, name, grant.shares, grant.changes, decided
-                )
-            except (errors.UnigpuError, OSError) as error:
-                self._log(pod, "limits not written", error)
-                continue
-            if written:
-                self._changed()
-                logs.event(
-                    logger,
-                    "policy written",
-                    pod=pod.title,
-                    uid=pod.uid,
-                    container=name,
-                    memory_mib=",".join(str(share.memory) for share in to.shares),
-                    cores=",".join(str(gpu.cores) for gpu in decided.gpus),
-                    ceiling=",".join(str(gpu.ceiling) for gpu in decided.gpus),
-                    policy=decided.compute,
-                    memory_enforced=decided.memory_enforced,
-                    cores_enforced=decided.cores_enforced,
-                )
+                await self._policies.write(pod, container, to)
+            except errors.UnigpuError as error:
+                self._reports.problem(pod, "policy not written", error)
 
-    async def _carry_out(self, pod: pods.Pod, change: Change) -> None:
-        reason = changes.refusal(self._node(), pod, change, self._grants(), self._beyond)
+    async def _carry_out(self, pod: Pod, change: Change) -> None:
+        """Raises Denied, Malformed, Unavailable."""
+        reason = changes.refusal(self._node.now, pod, change, self._grants.grants(), self._grants.overuse)
         if reason is not None:
             raise errors.Denied(reason)
-        # In the same breath into the books: another that waits already counts with it.
-        for name, (before, after) in change.containers.items():
-            self._note(pod.uid, name, shares=changes.larger(before, after))
-        for name, pair in change.containers.items():
-            if (pod.uid, name) in self._kept:
-                lowered = changes.lowered(self._node(), *pair)
-                if await asyncio.to_thread(self._folders.limit, pod.uid, name, lowered):
-                    self._changed()
-        beyond = await self._measure(pod, changes.held(pod, change.wanted, self._node().labels))
-        count = self._count(pod)
+        # Entered in the same step as the check: a decision that waits already counts the larger amounts.
+        for container, (before, after) in change.containers.items():
+            self._grants.amend((pod.uid, container), shares=changes.larger(before, after))
+        for container, pair in change.containers.items():
+            await self._policies.decrease(pod, container, *pair)
+        over = await self._policies.measure(pod, changes.held(pod, change.wanted, self._node.now.labels))
+        done = self._changes_so_far(pod)
         if change.containers:
-            in_use = [
-                f"{name}: {text}"
-                for name, (_, after) in change.containers.items()
-                if (text := changes.in_use(after.shares, beyond.get(name, {})))
-            ]
-            told = "; ".join([change.text, *in_use])
-            await self._tell(pod, names.EVENT_LIMITS_CHANGED, change.before, limits.dump(change.wanted), told)
-        logs.event(logger, "limits changed", pod=pod.title, uid=pod.uid, change=change.text or "none")
-        await self._annotate(pod, Applied(change.wanted, beyond))
-        for uid, name in list(self._kept):
-            if uid == pod.uid:
-                self._note(uid, name, changes=count + 1)
-        for name, (_, after) in change.containers.items():
-            self._note(pod.uid, name, shares=tuple(after.shares))
+            await self._reports.changed(pod, change, over, done)
+        logs.event(logger, "limits changed", pod=pod.title, pod_uid=pod.uid, change=change.text or "none")
+        await self._annotate(pod, Applied(change.wanted, over))
+        for container in self._grants.of_pod(pod.uid):
+            self._grants.amend((pod.uid, container), changes=done + 1)
+        for container, (_, after) in change.containers.items():
+            self._grants.amend((pod.uid, container), shares=tuple(after.shares))
 
-    def _note(self, uid: str, name: str, **fields: Any) -> None:
-        """Into the books."""
-        kept = self._kept.get((uid, name))
-        if kept is not None:
-            self._kept[uid, name] = dataclasses.replace(kept, grant=dataclasses.replace(kept.grant, **fields))
-
-    def _count(self, pod: pods.Pod) -> int:
-        """How often the pod's limits were changed so far."""
-        return max((kept.grant.changes for (uid, _), kept in self._kept.items() if uid == pod.uid), default=0)
-
-    def _grants(self) -> list[Grant]:
-        return [kept.grant for kept in self._kept.values()]
-
-    async def _refuse(self, pod: pods.Pod, reason: str) -> None:
-        if self._refused.get(pod.uid) == reason:
-            return
-        logs.event(logger, "limits refused", logging.WARNING, pod=pod.title, uid=pod.uid, reason=reason)
-        try:
-            before = pod.applied()
-            wanted = pod.annotations.get(names.ANNOTATION_LIMITS, "")
-            await self._tell(pod, names.EVENT_LIMITS_REFUSED, before, wanted, f"limits stay as they are: {reason}")
-        except errors.UnigpuError as error:
-            self._log(pod, "event not written", error)
-            return
-        self._refused[pod.uid] = reason
-
-    async def _tell_held(self, pod: pods.Pod) -> None:
-        """Keep the annotation saying what is held beyond the limits, until that is free."""
+    async def _update_held(self, pod: Pod) -> None:
+        """Keep the annotation equal to what is held beyond the limits, until that memory is free."""
         try:
             applied = pod.applied()
             if not applied.limits and not applied.held:
                 return
-            beyond = await self._measure(pod, changes.held(pod, applied.limits, self._node().labels))
-            if beyond != applied.held:
-                await self._annotate(pod, Applied(applied.limits, beyond))
+            over = await self._policies.measure(pod, changes.held(pod, applied.limits, self._node.now.labels))
+            if over != applied.held:
+                await self._annotate(pod, Applied(applied.limits, over))
         except errors.UnigpuError as error:
-            self._log(pod, "what is held isn't told", error)
+            self._reports.problem(pod, "memory held beyond its limit not reported", error)
 
-    async def _measure(self, pod: pods.Pod, held: Mapping[str, changes.Held]) -> dict[str, dict[GpuUuid, MiB]]:
-        """What the pod's containers have in use where that is more than these shares; noted for the books too."""
-        found: dict[str, dict[GpuUuid, MiB]] = {}
-        for name, to in held.items():
-            key = pod.uid, name
-            if key in self._kept and limits.limitable(to.request):
-                beyond = await asyncio.to_thread(self._folders.beyond, *key, to.shares)
-                self._beyond.pop(key, None)
-                if beyond:
-                    found[name] = self._beyond[key] = beyond
-        return found
+    async def _annotate(self, pod: Pod, applied: Applied) -> None:
+        self._cache.observe(await self._reports.annotate(pod, applied))
 
-    async def _annotate(self, pod: pods.Pod, applied: Applied) -> None:
-        """Raises Unavailable."""
-        text = limits.dump_applied(applied)
-        try:
-            document = await self._api.annotate_pod(
-                pod.namespace, pod.name, pod.uid, {names.ANNOTATION_LIMITS_APPLIED: text}
-            )
-        except apiserver.Missing as error:
-            raise errors.Unavailable(str(error)) from error
-        self.observe(pods.read(document))
-
-    async def _tell(self, pod: pods.Pod, reason: str, before: Applied, wanted: str, message: str) -> None:
-        """Write an event on the pod. Raises Unavailable."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        event: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {
-                "name": changes.event_name(pod, reason, before, wanted, self._count(pod)),
-                "namespace": pod.namespace,
-            },
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": pod.namespace,
-                "name": pod.name,
-                "uid": pod.uid,
-            },
-            "type": "Normal" if reason == names.EVENT_LIMITS_CHANGED else "Warning",
-            "reason": reason,
-            "message": message[:1000],
-            "source": {"component": _COMPONENT, "host": self._node().name},
-            "reportingComponent": _COMPONENT,
-            "reportingInstance": self._node().name,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-        await self._api.create_event(pod.namespace, event)
-
-    def _log(self, pod: pods.Pod, what: str, error: Exception) -> None:
-        """Once while it stays the same: it is tried again every second."""
-        if self._logged.get(pod.uid) != (what, str(error)):
-            self._logged[pod.uid] = what, str(error)
-            logs.event(logger, what, logging.ERROR, pod=pod.title, uid=pod.uid, reason=error)
+    def _changes_so_far(self, pod: Pod) -> int:
+        """How many times the pod's limits have changed."""
+        return max((stored.grant.changes for stored in self._grants.of_pod(pod.uid).values()), default=0)
 
 
-def _has_limits(pod: pods.Pod) -> bool:
+def _has_limits(pod: Pod) -> bool:
     return names.ANNOTATION_LIMITS in pod.annotations or names.ANNOTATION_LIMITS_APPLIED in pod.annotations

@@ -29,7 +29,7 @@ class GpuWatch:
         changed: Callable[[Inventory], Awaitable[None]],
     ) -> None:
         self.known = known
-        self.seen = False
+        self.answered = False
         """Whether NVML answered at least once."""
         self._settings = settings
         self._driver = parts
@@ -69,7 +69,7 @@ class GpuWatch:
             patience = self._settings.probe_interval + self._settings.probe_deadline
             while line := await asyncio.wait_for(process.stdout.readline(), patience):
                 sample = inventory.read(line)
-                self.seen, self._problem = True, ""
+                self.answered, self._problem = True, ""
                 await self._learn(inventory.after(self.known, sample, time.monotonic(), self._settings.xid_quiet))
         finally:
             with contextlib.suppress(ProcessLookupError):

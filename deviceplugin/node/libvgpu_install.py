@@ -1,6 +1,6 @@
-"""libvgpu on the node: copied from the agent's image under a name of its content.
+"""Installs libvgpu on the node: a copy of the image's library, named after the hash of its content.
 
-So an update never changes what a running container has mapped.
+An update therefore never changes a library that a running container has mapped.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ _COPY = re.compile(r"libvgpu-[0-9a-f]{16}\.so")
 
 @dataclass(frozen=True, slots=True)
 class InstalledLibvgpu:
-    """What is mounted into containers."""
+    """Files on the node that are mounted into containers."""
 
     library: Path
     preload: Path
@@ -25,25 +25,29 @@ class InstalledLibvgpu:
 
 
 def install(image: Path, folder: Path, in_use: str = "") -> InstalledLibvgpu:
-    """Copy the image's library to the node, where it isn't yet, and remove earlier ones that `in_use` doesn't name.
+    """Copy the image's library to the node, unless it is there, and remove earlier copies that `in_use` doesn't name.
 
-    A container that runs keeps the one that it has: a mounted file outlives its name. One that is being created may
-    still look for that of the CDI spec that it found. Raises Unavailable.
+    A running container keeps its copy: a mounted file outlives its name. A container that is being created may still
+    look for the copy that the CDI spec names, which `in_use` is the text of. Raises Unavailable.
     """
     try:
         content = image.read_bytes()
     except OSError as error:
         raise errors.Unavailable(
-            f"libvgpu can't be read at {image}: {error.strerror}; --library says where it is"
+            f"can't read libvgpu at {image}: {error.strerror}; --library names its path"
         ) from error
     library = folder / f"libvgpu-{hashlib.sha256(content).hexdigest()[:16]}.so"
     preload = folder / Path(names.CONTAINER_PRELOAD).name
-    folder.mkdir(parents=True, exist_ok=True)
-    if not library.exists() or library.read_bytes() != content:
-        files.write(library, content, mode=0o755, durable=True)
-    files.write(preload, f"{names.CONTAINER_LIBRARY}\n".encode(), durable=True)
+    with files.reporting("write", library):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not library.exists() or library.read_bytes() != content:
+            files.write(library, content, mode=0o755, durable=True)
+    listed = f"{names.CONTAINER_LIBRARY}\n".encode()
+    with files.reporting("write", preload):
+        if not preload.exists() or preload.read_bytes() != listed:
+            files.write(preload, listed, durable=True)
     for other in folder.iterdir():
         if _COPY.fullmatch(other.name) and other != library and other.name not in in_use:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 other.unlink()
     return InstalledLibvgpu(library, preload)

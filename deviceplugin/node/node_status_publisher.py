@@ -31,7 +31,7 @@ class NodeStatusPublisher:
         self._gpus: Inventory | None = None
         self._wake = asyncio.Event()
 
-    def see(self, gpus: Inventory) -> None:
+    def observe(self, gpus: Inventory) -> None:
         """The GPUs are these now."""
         self._gpus = gpus
         self._wake.set()

@@ -1,4 +1,4 @@
-"""Containers' folders on the node: grant, policy and usage file of each."""
+"""Containers' folders on the node: the grant, policy and usage file of each."""
 
 import contextlib
 import dataclasses
@@ -28,99 +28,112 @@ _FLOCK = struct.Struct("hhqqi0q")
 
 @dataclass(frozen=True, slots=True)
 class StoredGrant:
-    """A folder that was found."""
+    """A container's grant, as it lies on the disk."""
 
     grant: Grant
     prepared: float
-    """When the container was last prepared, seconds since the epoch."""
+    """When the container was last prepared to start, seconds since the epoch."""
 
 
 class ContainerStore:
-    """All of them, under one root."""
+    """All containers' folders, under one root."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._writing = threading.Lock()
 
     def of(self, pod_uid: str, container: str) -> Path:
-        """The container's folder, there or not."""
+        """Return the container's folder, whether or not it exists."""
         return Path(grants.folder(self.root, pod_uid, container))
 
     def load(self) -> dict[tuple[str, str], StoredGrant]:
-        """What lies there, by pod UID and container. A folder without a readable grant is left out: its container
-        wasn't started, and it goes with its pod."""
+        """Return all grants, by pod UID and container.
+
+        A folder whose grant can't be read is logged with the file's path and left out; it goes with its pod.
+        """
         found = {}
         for pod_uid, container in self.names():
             file = self.of(pod_uid, container) / grants.GRANT_FILE
             try:
                 found[pod_uid, container] = StoredGrant(grants.load(file.read_text()), file.stat().st_mtime)
             except (OSError, UnicodeDecodeError, errors.Malformed) as error:
-                logs.event(logger, "grant can't be read", logging.WARNING, file=file, error=error)
+                logs.event(logger, "grant can't be read", logging.WARNING, file=file, reason=error)
         return found
 
     def names(self) -> Iterator[tuple[str, str]]:
-        """Pod UID and container of each folder."""
-        with contextlib.suppress(FileNotFoundError):
+        """Yield pod UID and container of each folder."""
+        with contextlib.suppress(OSError):
             for pod in sorted(self.root.iterdir()):
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with contextlib.suppress(OSError):
                     for container in sorted(pod.iterdir()):
                         yield pod.name, container.name
 
     def write(self, grant: Grant, wanted: Policy) -> Path:
-        """Make or renew the container's folder, and give its path.
+        """Create or renew the container's folder and return its path.
 
-        Policy and usage stay the files that they are, because a container may have them mapped; the usage file starts
-        anew only after a boot. Raises OSError.
+        Policy and usage remain the same files, because a container may have them mapped; only after a boot is the usage
+        file a new one. Raises Unavailable.
         """
         folder = self.of(grant.pod_uid, grant.container)
         with self._writing:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._usage(folder, grant)
-            try:
-                _rewrite(folder / grants.POLICY_FILE, wanted)
-            except (FileNotFoundError, errors.Malformed):
-                files.write(folder / grants.POLICY_FILE, policy.pack(wanted))
-            files.write(folder / grants.GRANT_FILE, grants.dump(grant).encode())
+            with files.reporting("create", folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            with files.reporting("write", folder / grants.USAGE_FILE):
+                self._usage(folder, grant)
+            file = folder / grants.POLICY_FILE
+            with files.reporting("write", file):
+                try:
+                    _rewrite(file, wanted)
+                except FileNotFoundError:
+                    files.write(file, policy.pack(wanted))
+            with files.reporting("write", folder / grants.GRANT_FILE):
+                files.write(folder / grants.GRANT_FILE, grants.dump(grant).encode())
         return folder
 
     def limit(self, pod_uid: str, container: str, wanted: Policy) -> bool:
         """Put limits in force for a container that may be running.
 
-        False where they already are, or where the container has no policy yet. Raises OSError, Malformed.
+        Return False where they already are, or where the container has no policy yet. Raises Unavailable.
         """
-        with self._writing:
+        file = self.of(pod_uid, container) / grants.POLICY_FILE
+        with self._writing, files.reporting("write", file):
             try:
-                return _rewrite(self.of(pod_uid, container) / grants.POLICY_FILE, wanted)
+                return _rewrite(file, wanted)
             except FileNotFoundError:
                 return False
 
     def change(self, pod_uid: str, container: str, shares: Sequence[Share], changes: int, wanted: Policy) -> bool:
-        """Put limits in force like `limit`, and make the grant say what of each GPU they give."""
-        with self._writing:
-            folder = self.of(pod_uid, container)
-            file = folder / grants.GRANT_FILE
+        """Put limits in force like `limit`, and write these shares into the grant.
+
+        Raises Unavailable, and Malformed where the grant can't be read.
+        """
+        changed = self.limit(pod_uid, container, wanted)
+        file = self.of(pod_uid, container) / grants.GRANT_FILE
+        with self._writing, files.reporting("write", file):
             try:
-                changed = _rewrite(folder / grants.POLICY_FILE, wanted)
                 text, stamp = file.read_text(), file.stat().st_mtime_ns
+                found = grants.load(text)
             except FileNotFoundError:
                 return False
-            grant = dataclasses.replace(grants.load(text), shares=tuple(shares), changes=changes)
+            except (UnicodeDecodeError, errors.Malformed) as error:
+                raise errors.Malformed(f"{file}: {error}") from error
+            grant = dataclasses.replace(found, shares=tuple(shares), changes=changes)
             if text != grants.dump(grant):
-                # This time tells when the container was prepared.
+                # The file's time is the time at which the container was prepared.
                 files.write(file, grants.dump(grant).encode(), modified_ns=stamp)
             return changed
 
     def beyond(self, pod_uid: str, container: str, shares: Sequence[Share]) -> dict[GpuUuid, MiB]:
-        """What the container's living programs have in use where that is more than these shares.
+        """Return what the container's living programs have in use on GPUs where that exceeds these shares.
 
-        Nothing where its account can't be read: it can't be told then what is in use.
+        Empty where the usage file can't be read.
         """
         try:
             descriptor = os.open(self.of(pod_uid, container) / grants.USAGE_FILE, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return {}
         try:
-            # The totals have the dead in them too, and are little to read.
+            # The totals include programs that have died, and are quick to read.
             most = usage.totals(os.pread(descriptor, usage.SLOTS_OFFSET, 0), len(shares))
             if not limits.held_memory(shares, most):
                 return {}
@@ -133,7 +146,7 @@ class ContainerStore:
         return limits.held_memory(shares, [gpu.used for gpu in found.gpus])
 
     def in_use(self, pod_uid: str, container: str) -> bool:
-        """Whether a program of the container lives that uses its GPUs: each holds a lock on its usage file."""
+        """Return whether a program of the container uses its GPUs: each holds a lock on the usage file."""
         try:
             descriptor = os.open(self.of(pod_uid, container) / grants.USAGE_FILE, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -144,7 +157,7 @@ class ContainerStore:
             os.close(descriptor)
 
     def remove(self, pod_uid: str, container: str) -> None:
-        """Forget the container. What is gone already is fine."""
+        """Remove the container's folder, if it exists."""
         with self._writing, contextlib.suppress(OSError):
             shutil.rmtree(self.of(pod_uid, container), ignore_errors=True)
             (self.root / pod_uid).rmdir()
@@ -155,24 +168,30 @@ class ContainerStore:
             boot = grants.load((folder / grants.GRANT_FILE).read_text()).boot
         except (OSError, UnicodeDecodeError, errors.Malformed):
             boot = ""
-        # Its processes are dead when their container starts anew: only what they counted is kept.
+        # Processes of an earlier run are dead by now; their totals are kept.
         if boot == grant.boot and _usable(file):
             return
-        beside = file.with_name(f".{file.name}.tmp")
+        temporary = file.with_name(f".{file.name}.tmp")
         with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            temporary.unlink()
         try:
-            # Its blocks are taken now: a full disk refuses a container here, and kills no program that has it mapped.
-            os.posix_fallocate(descriptor, 0, usage.SIZE)
-            os.fchmod(descriptor, 0o666)
-        finally:
-            os.close(descriptor)
-        beside.rename(file)
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                # Blocks are reserved now: a full disk refuses the container here, and later kills no program that has
+                # the file mapped.
+                os.posix_fallocate(descriptor, 0, usage.SIZE)
+                os.fchmod(descriptor, 0o666)
+            finally:
+                os.close(descriptor)
+            temporary.rename(file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def _held(descriptor: int, slot: int, count: int) -> bool:
-    """Whether anybody would be in the way of a lock on these slots' bytes of the usage file. Raises OSError."""
+    """Return whether a process holds a lock on these slots' bytes of the usage file. Raises OSError."""
     question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, usage.LOCKS_OFFSET + slot, count, 0)
     found: tuple[int, ...] = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, question))
     return found[0] != fcntl.F_UNLCK
@@ -188,17 +207,24 @@ def _usable(file: Path) -> bool:
 
 
 def _rewrite(file: Path, wanted: Policy) -> bool:
-    """Change a policy file in place, as its readers expect it. Raises Malformed for a file of another size."""
+    """Change a policy file in place, under its sequence number, and return whether it differed.
+
+    A file of another size is damaged: it is written whole, in place too, because a container may have it mounted.
+    Raises OSError.
+    """
     descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     try:
         present = os.pread(descriptor, policy.SIZE + 1, 0)
         if len(present) != policy.SIZE:
-            raise errors.Malformed(f"policy file has {len(present)} bytes, not {policy.SIZE}")
+            logs.event(logger, "damaged policy file replaced", logging.ERROR, file=file, size=len(present))
+            os.pwrite(descriptor, policy.SEQUENCE.pack(1), policy.SEQUENCE_OFFSET)  # readers wait while it is odd
+            os.ftruncate(descriptor, policy.SIZE)
+            present = os.pread(descriptor, policy.SIZE, 0)
         (sequence,) = policy.SEQUENCE.unpack_from(present, policy.SEQUENCE_OFFSET)
         content = policy.pack(wanted)
         if sequence % 2 == 0 and policy.guarded(present) == policy.guarded(content):
             return False
-        # An odd sequence is an earlier writer's that was killed: it goes on from there.
+        # An odd sequence was left by a writer that was killed: continue from it.
         writing = sequence | 1
         os.pwrite(descriptor, policy.SEQUENCE.pack(writing), policy.SEQUENCE_OFFSET)
         for start, end in policy.GUARDED:

@@ -192,14 +192,14 @@ async def test_books_hold_until_the_last_program_of_a_pod_deleted_by_force_has_e
         assert program.stdout is not None
         await program.stdout.readline()
         await machine.remove(first)
-        await until(lambda: "a program of it lives" in machine.log.read_text(), "the agent has noticed")
+        await until(lambda: "a program of it still runs" in machine.log.read_text(), "the agent has noticed")
         machine.kill()
         machine.run()
         await until(lambda: machine.log.read_text().count("registered with the kubelet") == 2, "its successor serves")
         await machine.serving()  # registered comes first, and the list of its slots after it
         second = await machine.create("second", main=one(0, 20000))
         starting = asyncio.create_task(machine.kubelet.prestart(second, "main"))
-        await until(lambda: machine.log.read_text().count("a program of it lives") == 2, "its successor too")
+        await until(lambda: machine.log.read_text().count("a program of it still runs") == 2, "its successor too")
         assert not starting.done()
         assert machine.folder(first).exists()
     finally:

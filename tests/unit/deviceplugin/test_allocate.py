@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deviceplugin.allocation import allocate
-from deviceplugin.allocation.allocate import Node
+from deviceplugin.node.node_state import Node
 from deviceplugin.pods import Pod
 from unigpu import allocations, limits, names, requests
 from unigpu.allocations import Allocation, Share

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from deviceplugin.allocation.allocate import Node
 from deviceplugin.limits import changes
+from deviceplugin.node.node_state import Node
 from deviceplugin.pods import Pod
 from unigpu import allocations, errors, limits, names, requests
 from unigpu.allocations import Allocation, Share

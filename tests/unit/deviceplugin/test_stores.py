@@ -116,14 +116,19 @@ def test_reader_never_sees_half_a_policy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"short", bytes(policy.SIZE + 1)])
-def test_policy_of_another_size_is_made_anew(tmp_path: Path, content: bytes) -> None:
+def test_damaged_policy_is_repaired_in_place_and_logged_with_its_path(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
     folders = ContainerStore(tmp_path)
     folder = folders.write(GRANT, limits(5))
-    (folder / "policy").write_bytes(content)
-    with pytest.raises(errors.Malformed):
-        folders.limit("u", "c", limits(6))
-    folders.write(GRANT, limits(6))
-    assert policy.unpack((folder / "policy").read_bytes()) == limits(6)
+    file = folder / "policy"
+    inode = file.stat().st_ino
+    file.write_bytes(content)
+    assert folders.limit("u", "c", limits(6))
+    assert policy.unpack(file.read_bytes()) == limits(6)
+    assert (sequence(folder) % 2, file.stat().st_ino) == (0, inode)
+    assert caplog.records[0].getMessage() == "damaged policy file replaced"
+    assert caplog.records[0].unigpu_fields["file"] == file
 
 
 @pytest.mark.parametrize(
