@@ -1,14 +1,12 @@
 """A pod as the node agent reads it from the API server: whose it is, what was decided for it, how far it has come."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from unigpu import allocations, errors, limits, logs, names, requests
-
-logger = logging.getLogger(__name__)
+from unigpu import allocations, errors, limits, names, requests
+from unigpu_kube import objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +116,15 @@ def read(document: Mapping[str, Any]) -> Pod:
         raise errors.Malformed(f"the API server's pod is not of the expected form: {error!r}") from error
 
 
-def read_all(documents: Iterable[Mapping[str, Any]]) -> list[Pod]:
-    """Return the pods that the API server's JSON describes. One that can't be read is logged and left out."""
-    found = []
+def read_all(documents: Iterable[Mapping[str, Any]]) -> tuple[list[Pod], frozenset[str]]:
+    """Return the pods that the API server's JSON describes, and the UIDs of those that can't be read."""
+    found, unreadable = [], set()
     for document in documents:
         try:
             found.append(read(document))
-        except errors.Malformed as error:
-            metadata = document.get("metadata") or {}
-            title = f"{metadata.get('namespace')}/{metadata.get('name')}"
-            logs.event(
-                logger, "pod can't be read", logging.WARNING, pod=title, pod_uid=metadata.get("uid"), reason=error
-            )
-    return found
+        except errors.Malformed:
+            unreadable.add(objects.ref(document).uid)
+    return found, frozenset(unreadable)
 
 
 def _version(text: str) -> int:

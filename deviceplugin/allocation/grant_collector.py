@@ -10,16 +10,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from deviceplugin import apiserver, pods
-from deviceplugin.allocation.grant_ledger import GrantLedger, Key
+from deviceplugin import pods
+from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.allocation.spec_writer import SpecWriter
-from deviceplugin.apiserver import ApiServer
 from deviceplugin.kubelet import slot_owner
+from deviceplugin.node_api import NodeApi
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.pods import Pod
-from deviceplugin.store.container_store import ContainerStore, StoredGrant
+from deviceplugin.store.container_store import ContainerStore
 from unigpu import errors, logs
 from unigpu.requests import Role
+from unigpu_kube.objects import Ref
+from unigpu_kube.reflector import Listing, Reflector, Sink
+from unigpu_node.containers import Key, StoredGrant
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class GrantCollector:
 
     def __init__(
         self,
-        api: ApiServer,
+        api: NodeApi,
         cache: PodCache,
         grants: GrantLedger,
         containers: ContainerStore,
@@ -54,41 +57,47 @@ class GrantCollector:
         """Whether a pod is gone while one of its programs still runs; its grants count until that ends."""
         return bool(self._lingering)
 
-    async def follow_pods(self) -> None:
-        """Watch the node's pods. Never returns."""
-        async for event in self._api.follow_pods():
-            if isinstance(event, apiserver.Listed):
-                await self.sync(pods.read_all(event.objects), event.asked)
-                continue
-            for pod in pods.read_all([event.object]):
-                if event.gone or pod.finished:
-                    await self.pod_gone(pod.uid)
-                elif self._cache.observe(pod):
-                    await self._release_ended_init(pod)
+    def reflector(self) -> Reflector[Pod]:
+        """Return what keeps the cache and the grants current."""
+
+        async def listed(listing: Listing[Pod]) -> None:
+            await self.sync(listing.items, listing.asked, frozenset(ref.uid for ref in listing.unreadable))
+
+        async def gone(ref: Ref) -> None:
+            await self._pod_gone(ref.uid)
+
+        return self._api.pod_reflector(Sink(parse=pods.read, listed=listed, changed=self._pod_changed, gone=gone))
 
     async def resync(self) -> None:
         """List the node's pods now, and release the grants of others. Raises Unavailable."""
         asked = time.time()
-        await self.sync(pods.read_all(await self._api.pods()), asked)
+        present, unreadable = pods.read_all(await self._api.pods())
+        await self.sync(present, asked, unreadable)
 
-    async def sync(self, present: Sequence[Pod], asked: float) -> None:
+    async def sync(self, present: Sequence[Pod], asked: float, unreadable: frozenset[str] = frozenset()) -> None:
         """Release the grants of all pods but these, which were all there were when they were `asked` for.
 
-        `asked`: seconds since the epoch. Grants that are younger stay.
+        `asked`: seconds since the epoch. Grants that are younger stay, and so do those of `unreadable` pods, by UID.
         """
         self._cache.replace(pod for pod in present if not pod.finished)
-        gone = [key for key, stored in self._grants.items() if key[0] not in self._cache and stored.prepared < asked]
+        living = self._cache.uids() | unreadable
+        gone = [key for key, stored in self._grants.items() if key[0] not in living and stored.prepared < asked]
         await self._release(gone)
         for pod in self._cache.all():
             await self._release_ended_init(pod)
         for key in self._containers.names():
-            if key not in self._grants and key[0] not in self._cache:
+            if key not in self._grants and key[0] not in living:
                 self._containers.remove(*key)
         self._gc_cdi_specs()
         self.notify_lending()
 
-    async def pod_gone(self, uid: str) -> None:
-        """Release the grants of a pod that was deleted or has finished."""
+    async def _pod_changed(self, pod: Pod) -> None:
+        if pod.finished:
+            await self._pod_gone(pod.uid)
+        elif self._cache.observe(pod):
+            await self._release_ended_init(pod)
+
+    async def _pod_gone(self, uid: str) -> None:
         self._cache.forget(uid)
         await self._release([key for key in self._grants.keys() if key[0] == uid])  # noqa: SIM118
         self._gc_cdi_specs()

@@ -7,12 +7,9 @@ from typing import Any
 
 from deviceplugin.allocation import grant_totals
 from deviceplugin.allocation.grant_totals import Overuse
-from deviceplugin.store.container_store import StoredGrant
 from unigpu.grants import Grant
 from unigpu.units import GpuUuid, MiB
-
-Key = tuple[str, str]
-"""Pod UID and container name."""
+from unigpu_node.containers import Key, StoredGrant
 
 
 class GrantLedger:

@@ -9,11 +9,11 @@ import logging
 import time
 from pathlib import Path
 
-from deviceplugin import apiserver, pods
+from deviceplugin import pods
 from deviceplugin.allocation.grant_ledger import GrantLedger
-from deviceplugin.apiserver import ApiServer
 from deviceplugin.kubelet import slot_owner
 from deviceplugin.kubelet.pod_resources import PodResources
+from deviceplugin.node_api import NodeApi
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.pods import Pod
 from unigpu import errors, logs
@@ -29,7 +29,7 @@ class OwnerLookup:
     """Finds the pod and container that hold slots."""
 
     def __init__(
-        self, checkpoint: Path, pod_resources: PodResources, api: ApiServer, cache: PodCache, grants: GrantLedger
+        self, checkpoint: Path, pod_resources: PodResources, api: NodeApi, cache: PodCache, grants: GrantLedger
     ) -> None:
         self._checkpoint = checkpoint
         self._pod_resources = pod_resources
@@ -83,10 +83,10 @@ class OwnerLookup:
             if known is None:
                 raise errors.Unavailable(f"the API server has no pod with UID {claim.uid} on this node")
             where = (known.namespace, known.name)
-        try:
-            pod = pods.read(await self._api.pod(*where))
-        except apiserver.Missing as error:
-            raise errors.Unavailable(f"pod {'/'.join(where)} is gone from the API server") from error
+        document = await self._api.pod(*where)
+        if document is None:
+            raise errors.Unavailable(f"pod {'/'.join(where)} is gone from the API server")
+        pod = pods.read(document)
         if claim.uid is not None and pod.uid != claim.uid:
             raise errors.Unavailable(
                 f"pod {pod.title} has UID {pod.uid} in the API server, and the kubelet starts the one with {claim.uid}"
@@ -94,7 +94,8 @@ class OwnerLookup:
         return pod
 
     async def _find(self, uid: str | None) -> Pod | None:
-        return next((pod for pod in pods.read_all(await self._api.pods()) if pod.uid == uid), None)
+        present, _ = pods.read_all(await self._api.pods())
+        return next((pod for pod in present if pod.uid == uid), None)
 
     def _read_checkpoint(self) -> tuple[slot_owner.Entry, ...]:
         try:

@@ -57,7 +57,7 @@ class PodResources:
             self._next = asyncio.create_task(self._turn())
         return await asyncio.shield(self._next)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connection."""
         if self._channel is not None:
             await self._channel.close(None)

@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
 
-from deviceplugin import apiserver, pods
-from deviceplugin.apiserver import ApiServer
+from deviceplugin import pods
 from deviceplugin.limits import changes
 from deviceplugin.limits.changes import Change
+from deviceplugin.node_api import NodeApi
 from deviceplugin.pods import Pod
 from unigpu import errors, limits, logs, names
 from unigpu.limits import Applied
 from unigpu.units import GpuUuid, MiB
+from unigpu_kube import events
+from unigpu_kube.events import Severity
+from unigpu_kube.objects import Ref
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ _COMPONENT = "unigpu-node-agent"
 class LimitReports:
     """The API server's side of a change of limits; each thing is said once."""
 
-    def __init__(self, api: ApiServer, node: str) -> None:
+    def __init__(self, api: NodeApi, node: str) -> None:
         self._api = api
         self._node = node
         self._refused: dict[str, str] = {}
@@ -78,35 +79,21 @@ class LimitReports:
     async def annotate(self, pod: Pod, applied: Applied) -> Pod:
         """Write what is in force on the pod; return the pod as it is then. Raises Unavailable."""
         text = limits.dump_applied(applied)
-        try:
-            document = await self._api.annotate_pod(
-                pod.namespace, pod.name, pod.uid, {names.ANNOTATION_LIMITS_APPLIED: text}
-            )
-        except apiserver.Missing as error:
-            raise errors.Unavailable(str(error)) from error
-        return pods.read(document)
+        return pods.read(await self._api.annotate_pod(_ref(pod), {names.ANNOTATION_LIMITS_APPLIED: text}))
 
     async def _event(self, pod: Pod, name: str, reason: str, message: str) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        event: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": pod.namespace},
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": pod.namespace,
-                "name": pod.name,
-                "uid": pod.uid,
-            },
-            "type": "Normal" if reason == names.EVENT_LIMITS_CHANGED else "Warning",
-            "reason": reason,
-            "message": message[:1000],
-            "source": {"component": _COMPONENT, "host": self._node},
-            "reportingComponent": _COMPONENT,
-            "reportingInstance": self._node,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-        await self._api.create_event(pod.namespace, event)
+        event = events.body(
+            _ref(pod),
+            kind=events.Kind.POD,
+            name=name,
+            reason=reason,
+            message=message,
+            component=_COMPONENT,
+            instance=self._node,
+            severity=Severity.NORMAL if reason == names.EVENT_LIMITS_CHANGED else Severity.WARNING,
+        )
+        await self._api.create_event(event)
+
+
+def _ref(pod: Pod) -> Ref:
+    return Ref(pod.namespace, pod.name, pod.uid)

@@ -1,7 +1,9 @@
-"""The driver's own parts: what of it a container gets with its GPUs, and where the agent finds NVML.
+"""The driver's own parts: which of them a container gets with its GPUs, and where the agent finds NVML.
 
-No ldconfig runs in the container: every name that a library is known by is mounted into the folders in which dynamic
-linkers look without being told.
+No ldconfig runs in the container: every name of a library is mounted into the folders that dynamic linkers search by
+default. Which libraries, programs and device nodes a container needs for compute follows NVIDIA's container toolkit:
+https://github.com/NVIDIA/libnvidia-container/blob/main/src/nvc_info.c
+https://github.com/NVIDIA/nvidia-container-toolkit/tree/main/pkg/nvcdi
 """
 
 import re
@@ -13,44 +15,34 @@ from typing import Protocol
 from deviceplugin.settings import Settings
 from unigpu import cdi, errors, names
 from unigpu.gpus import Gpu
+from unigpu_node.driver_root import CUDA, NVML, DriverRoot
 
-CUDA = "libcuda.so.1"
-NVML = "libnvidia-ml.so.1"
-
-_FOLDERS = (
-    "usr/lib/x86_64-linux-gnu",
-    "usr/lib/aarch64-linux-gnu",
-    "usr/lib64",
-    "lib64",
-    "usr/lib",
-)
 _LIBRARIES = re.compile(
     r"lib(cuda|cudadebugger|nvidia-(ml|cfg|ptxjitcompiler|nvvm|nvvm70|gpucomp|compiler|opencl|allocator|sandboxutils"
     r"|tileiras|pkcs11|pkcs11-openssl3))\.so(\.[0-9.]+)?"
 )
 _PROGRAMS = ("nvidia-smi", "nvidia-debugdump", "nvidia-cuda-mps-control")
 _SHARED_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
-_LINKS = 40
 
 
 class Driver(Protocol):
     """Real or simulated."""
 
     def common(self) -> cdi.Edits:
-        """What every container gets. Raises Unavailable where a part is missing."""
+        """Return what every container gets. Raises Unavailable where a part is missing."""
 
     def own(self, gpus: Sequence[Gpu]) -> cdi.Edits:
-        """What a container with these GPUs gets besides. Raises Unavailable where a part is missing."""
+        """Return what a container with these GPUs gets besides. Raises Unavailable where a part is missing."""
 
     def nvml(self) -> Path:
-        """NVML's library, as the agent sees it. Raises Unavailable."""
+        """Return the path of NVML's library in the agent's container. Raises Unavailable."""
 
     def environment(self) -> Mapping[str, str]:
-        """Variables that a process needs to use the driver."""
+        """Return the variables that a process needs to use the driver."""
 
 
 def of(settings: Settings) -> Driver:
-    """The driver that the settings name."""
+    """Return the driver that the settings name."""
     if settings.simulator_dir is not None and settings.simulator_lib is not None:
         return Simulated(settings.simulator_dir, settings.simulator_lib)
     return Real(settings.host_root, settings.driver_root)
@@ -99,27 +91,25 @@ def _there(mounts: Sequence[cdi.Mount]) -> tuple[cdi.Mount, ...]:
     return tuple(mounts)
 
 
-@dataclass(frozen=True, slots=True)
 class Real:
     """NVIDIA's driver, installed on the node or by a container under a root of its own."""
 
-    host: Path
-    """Where the agent sees the node's root."""
-    root: PurePosixPath
-    """The driver's root on the node."""
+    def __init__(self, host: Path, root: PurePosixPath) -> None:
+        """`host`: where the agent sees the node's root. `root`: the driver's root on the node."""
+        self._root = DriverRoot(host, root)
 
     def common(self) -> cdi.Edits:
         """Libraries under each of their names, programs, and the device nodes that all share."""
-        folder = self._folder(CUDA)
+        folder = self._root.folder_of(CUDA)
         mounts = [
-            cdi.Mount(str(self._on_node(folder / name)), f"{into}/{name}")
+            cdi.Mount(str(self._root.resolve(folder / name)), f"{into}/{name}")
             for name in self._libraries(folder)
             for into in names.CONTAINER_DRIVER_FOLDERS
         ]
         for name in _PROGRAMS:
-            program = self.root / "usr/bin" / name
-            if self._seen(self._on_node(program)).exists():
-                mounts.append(cdi.Mount(str(self._on_node(program)), f"/usr/bin/{name}"))
+            program = self._root.resolve(self._root.root / "usr/bin" / name)
+            if self._root.seen(program).exists():
+                mounts.append(cdi.Mount(str(program), f"/usr/bin/{name}"))
         nodes = (node for name in _SHARED_NODES if (node := self._find(name)) is not None)
         return cdi.Edits(mounts=tuple(mounts), nodes=tuple(nodes))
 
@@ -128,25 +118,15 @@ class Real:
         return cdi.Edits(nodes=tuple(self._node(f"nvidia{gpu.minor}") for gpu in gpus))
 
     def nvml(self) -> Path:
-        """NVML as the driver's root has it."""
-        return self._seen(self._on_node(self._folder(NVML) / NVML))
+        """NVML in the driver's root."""
+        return self._root.library(NVML)
 
     def environment(self) -> Mapping[str, str]:
-        """Nothing: the device nodes are all."""
+        """Nothing: the device nodes are enough."""
         return {}
 
-    def _folder(self, library: str) -> PurePosixPath:
-        for name in _FOLDERS:
-            folder = self.root / name
-            if self._seen(self._on_node(folder / library)).is_file():
-                return self._on_node(folder)
-        raise errors.Unavailable(
-            f"the NVIDIA driver's {library} isn't under {self.root} on the node: is the driver installed, and is "
-            f"--driver-root its root?"
-        )
-
     def _libraries(self, folder: PurePosixPath) -> list[str]:
-        return sorted(entry.name for entry in self._seen(folder).iterdir() if _LIBRARIES.fullmatch(entry.name))
+        return sorted(entry.name for entry in self._root.seen(folder).iterdir() if _LIBRARIES.fullmatch(entry.name))
 
     def _node(self, name: str) -> cdi.DeviceNode:
         node = self._find(name)
@@ -155,36 +135,7 @@ class Real:
         return node
 
     def _find(self, name: str) -> cdi.DeviceNode | None:
-        for path in dict.fromkeys((PurePosixPath("/dev") / name, self.root / "dev" / name)):
-            if self._seen(path).exists():
+        for path in dict.fromkeys((PurePosixPath("/dev") / name, self._root.root / "dev" / name)):
+            if self._root.seen(path).exists():
                 return cdi.DeviceNode(container=f"/dev/{name}", host=str(path))
         return None
-
-    def _seen(self, path: PurePosixPath) -> Path:
-        return self.host / path.relative_to("/")
-
-    def _on_node(self, path: PurePosixPath) -> PurePosixPath:
-        """The path without links, as the node resolves it: a link's target is read from the driver's root, not from the
-        agent's own."""
-        parts = [*path.relative_to(self.root).parts]
-        done = self.root
-        for _ in range(_LINKS + len(parts) * _LINKS):
-            if not parts:
-                return done
-            part = parts.pop(0)
-            if part == "..":
-                done = done.parent if done != self.root else done
-                continue
-            target = self._link(done / part)
-            if target is None:
-                done = done / part
-            else:
-                done = self.root if target.is_absolute() else done
-                parts = [*(piece for piece in target.parts if piece not in ("/", ".")), *parts]
-        raise errors.Unavailable(f"{path} on the node is a link that leads in a circle")
-
-    def _link(self, path: PurePosixPath) -> PurePosixPath | None:
-        try:
-            return PurePosixPath(self._seen(path).readlink())
-        except OSError:
-            return None

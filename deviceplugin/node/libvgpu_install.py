@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deviceplugin.store import files
 from unigpu import errors, names
+from unigpu_node import files as node_files
 
 _COPY = re.compile(r"libvgpu-[0-9a-f]{16}\.so")
 
@@ -41,11 +42,11 @@ def install(image: Path, folder: Path, in_use: str = "") -> InstalledLibvgpu:
     with files.reporting("write", library):
         folder.mkdir(parents=True, exist_ok=True)
         if not library.exists() or library.read_bytes() != content:
-            files.write(library, content, mode=0o755, durable=True)
+            node_files.write(library, content, mode=0o755, durable=True)
     listed = f"{names.CONTAINER_LIBRARY}\n".encode()
     with files.reporting("write", preload):
         if not preload.exists() or preload.read_bytes() != listed:
-            files.write(preload, listed, durable=True)
+            node_files.write(preload, listed, durable=True)
     for other in folder.iterdir():
         if _COPY.fullmatch(other.name) and other != library and other.name not in in_use:
             with contextlib.suppress(OSError):

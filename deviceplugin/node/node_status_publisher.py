@@ -1,55 +1,70 @@
-"""Keeps the node object saying what the GPUs are: inventory annotation, and capacity of the unified resources."""
+"""Keeps the node object equal to the GPUs: inventory annotation, and capacity of memory and cores."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from deviceplugin import apiserver
-from deviceplugin.apiserver import ApiServer
 from deviceplugin.node import node_status
 from deviceplugin.node.inventory import Inventory
-from unigpu import errors, logs
+from deviceplugin.node_api import NodeApi
+from unigpu import errors, gpus, logs
+from unigpu_kube.client import Json
+from unigpu_kube.objects import Ref
+from unigpu_kube.reflector import Listing, Reflector, Sink
 
 logger = logging.getLogger(__name__)
 
 _PAUSE = 0.2
+"""Seconds between two patches: another writer of the same fields isn't fought faster."""
+_EARLIER = 3.0
+"""Seconds to wait at start for the inventory that was published before."""
+
+
+async def published_inventory(api: NodeApi) -> Inventory:
+    """Return the GPUs as an earlier agent published them: a GPU that is lost now is known by name only from there."""
+    try:
+        async with asyncio.timeout(_EARLIER):
+            text = node_status.published(await api.node())
+        return Inventory(gpus.load(text)) if text is not None else Inventory()
+    except (errors.UnigpuError, TimeoutError) as error:
+        logs.event(logger, "earlier inventory unknown", logging.WARNING, reason=error or "no answer")
+        return Inventory()
 
 
 class NodeStatusPublisher:
-    """Compares the node object with the GPUs whenever either changes, and now and then."""
+    """Compares the node object with the GPUs whenever either changes, and every `interval` seconds."""
 
-    def __init__(
-        self, api: ApiServer, interval: float, labelled: Callable[[Mapping[str, str]], Awaitable[None]]
-    ) -> None:
+    def __init__(self, api: NodeApi, interval: float, labels_seen: Callable[[Mapping[str, str]], None]) -> None:
+        """`labels_seen` is called with the node's labels whenever the node object changes."""
         self.published = False
-        """Whether the node object said it all when it was last looked at."""
+        """Whether the node object was equal to the GPUs when they were last compared."""
         self._api = api
         self._interval = interval
-        self._labelled = labelled
-        self._node: dict[str, Any] | None = None
+        self._labels_seen = labels_seen
+        self._node: Json | None = None
         self._gpus: Inventory | None = None
         self._wake = asyncio.Event()
 
     def observe(self, gpus: Inventory) -> None:
-        """The GPUs are these now."""
+        """Take in the GPUs as they are now."""
         self._gpus = gpus
         self._wake.set()
 
-    async def follow_node(self) -> None:
-        """Watch the node object: a node that was made anew is told again. Never ends by itself."""
-        async for event in self._api.follow_node():
-            if isinstance(event, apiserver.Listed):
-                node = event.objects[0] if event.objects else None
-            else:
-                node = None if event.gone else event.object
-            self._node = node
-            if node is not None:
-                await self._labelled(node_status.labels(node))
-                self._wake.set()
+    def reflector(self) -> Reflector[Json]:
+        """Return what watches the node object; one that was deleted and created again is patched again."""
+
+        def listed(listing: Listing[Json]) -> None:
+            self._observe_node(listing.items[0] if listing.items else None)
+
+        def gone(_: Ref) -> None:
+            self._observe_node(None)
+
+        return self._api.node_reflector(
+            Sink(parse=lambda node: node, listed=listed, changed=self._observe_node, gone=gone)
+        )
 
     async def publish(self) -> None:
-        """Never ends by itself."""
+        """Compare and patch. Never returns."""
         while True:
             try:
                 async with asyncio.timeout(self._interval):
@@ -59,11 +74,16 @@ class NodeStatusPublisher:
             self._wake.clear()
             try:
                 await self._compare()
-            except (errors.Unavailable, apiserver.Missing) as error:
+            except errors.Unavailable as error:
                 self.published = False
-                logs.event(logger, "not published", logging.WARNING, reason=error)
-            # Whoever else writes the same fields is not fought faster than this.
+                logs.event(logger, "node status not published", logging.WARNING, reason=error)
             await asyncio.sleep(_PAUSE)
+
+    def _observe_node(self, node: Json | None) -> None:
+        self._node = node
+        if node is not None:
+            self._labels_seen(node_status.labels(node))
+            self._wake.set()
 
     async def _compare(self) -> None:
         node, known = self._node, self._gpus
@@ -76,6 +96,7 @@ class NodeStatusPublisher:
         if status is not None:
             await self._api.patch_node_status(status)
         if metadata is not None or status is not None:
-            logs.event(logger, "published", gpus=len(known.gpus), resources=node_status.resources(known.gpus))
-            self._node = await self._api.read_node()
+            resources = node_status.resources(known.gpus)
+            logs.event(logger, "node status published", gpus=len(known.gpus), resources=resources)
+            self._node = await self._api.node()
         self.published = True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deviceplugin.store import files
 from unigpu import cdi, errors
+from unigpu_node import files as node_files
 
 _NOTICED = 1.0
 """Seconds after which a runtime has noticed that a spec is gone: ten times the longest measured delay, with a hundred
@@ -60,7 +61,7 @@ class CdiStore:
         with self._writing, files.reporting("write", self.folder / name):
             if self._text(name) != text:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                files.write(self.folder / name, text.encode(), durable=True)
+                node_files.write(self.folder / name, text.encode(), durable=True)
 
     def _text(self, name: str) -> str:
         try:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under another name in the same folder, then renamed."""
+"""Says in words why files can't be written: in errors while writing, and in advance for readiness."""
 
 import contextlib
 import os
@@ -9,43 +9,6 @@ from unigpu import errors
 
 SPARE = 1 << 20
 """Bytes that must be free in a folder before it counts as full."""
-
-
-def write(
-    path: Path, content: bytes, *, mode: int = 0o644, durable: bool = False, modified_ns: int | None = None
-) -> None:
-    """Replace the file at `path` in one step that no reader sees in part, and that survives being killed.
-
-    `durable`: it survives a loss of power too. `modified_ns`: its modification time, if not now. The temporary file's
-    name is one that no reader of the folder takes for its own. Raises OSError.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            os.fchmod(descriptor, mode)
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            if modified_ns is not None:
-                os.utime(descriptor, ns=(modified_ns, modified_ns))
-            if durable:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()  # a full disk must not stay full of halves
-        raise
-    if durable:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ async def test_kubelet_is_away_for_a_while(machine: Machine) -> None:
     (machine.kubelet.plugins / names.PLUGIN_SOCKET).unlink(missing_ok=True)
     await until(lambda: b"can't register" in machine.log.read_bytes(), "it was noticed")
     status, text = await machine.get("/readyz")
-    assert (status, "not registered" in text) == (503, True)
+    assert (status, "isn't registered" in text) == (503, True)
     assert (await machine.get("/healthz"))[0] == 200
     await machine.kubelet.start()
     await machine.serving()

@@ -33,7 +33,7 @@ async def test_who_waits_together_asks_together(short_path: Path) -> None:
         assert all(len(answer) == 1 for answer in answers)
         assert kubelet.lists == 2
     finally:
-        await client.close()
+        await client.aclose()
         await kubelet.stop()
 
 
@@ -47,7 +47,7 @@ async def test_kubelet_restarts_between(short_path: Path) -> None:
             await kubelet.stop()
             await kubelet.start()
     finally:
-        await client.close()
+        await client.aclose()
         await kubelet.stop()
 
 
@@ -60,7 +60,7 @@ async def test_connection_breaks_under_a_question(short_path: Path) -> None:
         assert await client.holders() == []
         assert kubelet.lists == 3
     finally:
-        await client.close()
+        await client.aclose()
         await kubelet.stop()
 
 
@@ -70,4 +70,4 @@ async def test_no_kubelet(short_path: Path) -> None:
         with pytest.raises(errors.Unavailable, match="pod-resources"):
             await client.holders()
     finally:
-        await client.close()
+        await client.aclose()
