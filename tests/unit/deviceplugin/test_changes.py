@@ -1,4 +1,4 @@
-"""What a change of limits means: its words, what holds meanwhile, and the name of its event."""
+"""What a change of limits means: its words, what holds while it is carried out, and the name of its event."""
 
 import dataclasses
 from typing import Any

@@ -119,8 +119,8 @@ def test_starting(progress: Mapping[str, Progress], prepared: Mapping[str, float
     ("progress", "prepared", "expected"),
     [
         pytest.param({}, {}, "i", id="the first sandbox"),
-        pytest.param({"i": Progress(None, 900), "c": Progress(None, 990)}, {"c": 901}, "i", id="begins anew"),
-        pytest.param({"i": Progress(None, 900)}, {"i": 899}, "i", id="begins anew, its first time is still known"),
+        pytest.param({"i": Progress(None, 900), "c": Progress(None, 990)}, {"c": 901}, "i", id="starts again"),
+        pytest.param({"i": Progress(None, 900)}, {"i": 899}, "i", id="starts again, its first time is still known"),
         pytest.param({"i": Progress(None, 900, 1)}, {"i": 999}, None, id="prepared, and the status is of before"),
         pytest.param({"i": Progress(running_since=999)}, {"i": 999}, None, id="runs again, by the status"),
         pytest.param({"i": Progress(None, 999)}, {"i": 999.5, "c": 901}, "c", id="ended well again"),
