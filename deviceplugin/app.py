@@ -8,6 +8,7 @@ from pathlib import Path
 from deviceplugin.allocation.allocator import Allocator
 from deviceplugin.allocation.grant_collector import GrantCollector
 from deviceplugin.allocation.grant_ledger import GrantLedger
+from deviceplugin.allocation.grant_repair import GrantRepair
 from deviceplugin.allocation.spec_writer import SpecWriter
 from deviceplugin.kubelet import plugin
 from deviceplugin.kubelet.owner_lookup import OwnerLookup
@@ -20,7 +21,7 @@ from deviceplugin.limits.policy_writer import PolicyWriter
 from deviceplugin.node import driver, libvgpu_install
 from deviceplugin.node.driver import Driver
 from deviceplugin.node.gpu_watch import GpuWatch
-from deviceplugin.node.inventory import Inventory
+from deviceplugin.node.health import Inventory
 from deviceplugin.node.libvgpu_install import InstalledLibvgpu
 from deviceplugin.node.node_state import Node, NodeState
 from deviceplugin.node.node_status_publisher import NodeStatusPublisher, published_inventory
@@ -72,7 +73,8 @@ class Agent:
         earlier: Inventory,
     ) -> None:
         self._settings = settings
-        self._node = NodeState(Node(settings.node, _BOOT.read_text().strip()))
+        boot = _BOOT.read_text().strip()
+        self._node = NodeState(Node(settings.node, boot))
         self._containers = ContainerStore(settings.containers)
         self._grants = GrantLedger(self._containers.load())
         self._lending = LendingLoop()
@@ -86,9 +88,10 @@ class Agent:
         allocator = Allocator(
             self._node, owners, cache, self._grants, self._containers, writer, self._limits, self._collector
         )
+        self._repair = GrantRepair(self._node, owners, cache, self._grants, self._containers, self._notify_lending)
         self._kubelet = Plugin(settings.plugins, settings.kubelet_poll, allocator.allocated, allocator.prestart)
         self._publisher = NodeStatusPublisher(api, settings.republish_interval, self._labels_seen)
-        self._gpus = GpuWatch(settings, parts, earlier, self._gpus_changed)
+        self._gpus = GpuWatch(settings, boot, parts, earlier, self._gpus_changed)
         logs.event(logger, "started", node=settings.node, grants=len(self._grants), library=installed.library.name)
 
     def start(self, supervisor: Supervisor) -> None:
@@ -101,6 +104,7 @@ class Agent:
         supervisor.start("node", self._publisher.reflector().run())
         supervisor.start("node status", self._publisher.publish())
         supervisor.start("tidying", self._collector.tidy(_TIDY))
+        supervisor.start("grant repair", self._repair.run(_TIDY))
 
     def unready(self) -> str:
         """Return what keeps the agent from serving containers, a reason a line; empty where it is ready."""

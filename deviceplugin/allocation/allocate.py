@@ -1,4 +1,4 @@
-"""What one container gets on this node: the scheduler's choice, checked against what the node knows."""
+"""Decides what one container gets: the scheduler's choice, checked against what the node knows. No I/O."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,9 +27,10 @@ class Decision:
 
 
 def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held: Iterable[Grant]) -> Decision:
-    """The container's grant and the limits that are in force for it, beside what is `held` on the node already.
+    """Return the container's grant, and the policy of the limits that are in force for it.
 
-    Raises Denied or Malformed: one sentence that says why the container can't start here.
+    `held`: all grants of the node. Raises Denied or Malformed with one sentence that says why the container can't start
+    here.
     """
     allocation = pod.allocation()
     request = pod.request()
@@ -72,7 +73,7 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
 
 
 def limit(node: Node, asked: Request, shares: Sequence[Share]) -> Policy:
-    """The container's policy under the node's present mode; the whole GPU where memory isn't enforced."""
+    """Return the container's policy under the node's mode; it names the whole GPU where memory isn't enforced."""
     mode = modes.from_labels(node.labels)
     decided = policy.build_policy(asked, shares, modes.enforcement(mode, node.labels, asked))
     if decided.memory_enforced:
@@ -91,5 +92,6 @@ def _gpu(node: Node, whose: str, share: Share) -> Gpu:
     if gpu is None:
         raise errors.Denied(f"{whose} was allocated GPU {share.gpu}, which node {node.name} doesn't have")
     if not gpu.healthy:
-        raise errors.Denied(f"{whose} was allocated GPU {share.gpu}, which is unhealthy at present")
+        why = f": {gpu.fault.reason} (since {gpu.fault.since})" if gpu.fault is not None else ""
+        raise errors.Denied(f"{whose} was allocated GPU {share.gpu}, which is unhealthy{why}")
     return gpu

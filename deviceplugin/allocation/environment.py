@@ -1,4 +1,8 @@
-"""The variables that a vendor's programs expect in their container, said in the vendor's own unit."""
+"""Environment variables that programs written for a vendor's GPU sharing expect, in the vendor's own units.
+
+Alibaba Cloud's `ALIYUN_COM_GPU_MEM_*`: https://github.com/AliyunContainerService/gpushare-device-plugin
+HAMi's `CUDA_DEVICE_*`: https://github.com/Project-HAMi/HAMi-core
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +13,7 @@ from unigpu.policy import Policy
 from unigpu.requests import PodRequest, Request
 from unigpu.units import Bytes, GpuUuid
 
+_DIGITS = 18
 _LIMITS = (names.ENV_MEMORY_LIMIT, names.ENV_CORE_LIMIT)
 
 
@@ -20,7 +25,7 @@ def vendor(
     policy: Policy,
     taken: frozenset[str],
 ) -> dict[str, str]:
-    """Variables of the dialect in which the container was written. What its author set (`taken`) stays."""
+    """Return the variables of the container's dialect; those that its author set (`taken`) are left out."""
     request = pod.containers[container]
     if request.dialect == names.DIALECT_ALIBABA:
         said = _alibaba(pod, request, shares, gpus)
@@ -30,7 +35,7 @@ def vendor(
         said = {}
     ours = {key: value for key, value in said.items() if key not in taken}
     given = [f"{key}={value}" for key, value in ours.items() if key.startswith(_LIMITS)]
-    # So that a limit that is raised later isn't taken for one that somebody tightened.
+    # libvgpu doesn't take these for limits that somebody tightened, so that they can be raised later.
     return {**ours, names.ENV_INJECTED_LIMITS: ";".join(given)} if given else ours
 
 
@@ -38,7 +43,7 @@ def _alibaba(pod: PodRequest, request: Request, shares: Sequence[Share], gpus: M
     amount = _asked(request)
     if amount == 0 or request.memory == 0:
         return {}
-    # GiB or MiB, whichever the platform reads the number in: what was made of it tells.
+    # The platform reads the number in GiB or MiB: the translated memory shows which.
     unit = max(1, request.total_memory // amount)
     first = gpus[shares[0].gpu]
     return {
@@ -51,7 +56,7 @@ def _alibaba(pod: PodRequest, request: Request, shares: Sequence[Share], gpus: M
 
 def _asked(request: Request) -> int:
     text = request.original_fields.get(names.ALIYUN_GPU_MEM, "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else 0
 
 
 def _hami(policy: Policy) -> dict[str, str]:

@@ -115,6 +115,8 @@ class GrantCollector:
         while True:
             await asyncio.sleep(interval)
             await self.release_lingering()
+            if self._problem:
+                self._gc_cdi_specs()
             now = time.time()
             for (uid, container), stored in self._grants.items():
                 pod = self._cache.get(uid)

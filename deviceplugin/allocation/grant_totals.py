@@ -1,6 +1,6 @@
-"""The node's own books: what is granted of each GPU, checked before another container gets a share of it.
+"""Adds up what is granted of each GPU, before another container gets a share of it. No I/O.
 
-The scheduler has placed everything already; this is the defence against a scheduler that is wrong, or two of them.
+The scheduler has placed every pod already; this check defends against a scheduler that is wrong, or two of them.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ Overuse = Mapping[tuple[str, str], Mapping[GpuUuid, MiB]]
 
 
 def by_pod(grants: Iterable[Grant]) -> dict[str, dict[GpuUuid, GpuUsage]]:
-    """What each pod (by UID) holds of each GPU."""
+    """Return what each pod, by UID, holds of each GPU."""
     of_pod: dict[str, list[Grant]] = {}
     for grant in grants:
         of_pod.setdefault(grant.pod_uid, []).append(grant)
@@ -33,7 +33,10 @@ def by_pod(grants: Iterable[Grant]) -> dict[str, dict[GpuUuid, GpuUsage]]:
 
 
 def excess(gpus: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) -> str | None:
-    """Why the new grant doesn't fit beside the others, or None if it does. It replaces its container's earlier one."""
+    """Return why the new grant doesn't fit next to the others, None if it does.
+
+    It replaces its container's earlier grant.
+    """
     others = [grant for grant in grants if (grant.pod_uid, grant.container) != (new.pod_uid, new.container)]
     held = by_pod([*others, new])
     for share in new.shares:

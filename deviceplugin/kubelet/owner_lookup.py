@@ -69,6 +69,13 @@ class OwnerLookup:
                 return pod, container
         return None
 
+    async def slots_of(self, pod_uid: str, container: str) -> frozenset[str]:
+        """Return the slots that the kubelet's checkpoint has for the container. Raises Unavailable, Malformed."""
+        for entry in await asyncio.to_thread(self._read_checkpoint):
+            if (entry.pod_uid, entry.container) == (pod_uid, container):
+                return entry.slots
+        raise errors.Unavailable(f"the kubelet's checkpoint has no slots of container {container}")
+
     async def _claim(self, slots: frozenset[str]) -> slot_owner.Claim:
         try:
             return slot_owner.claim(slots, (), await asyncio.to_thread(self._read_checkpoint))

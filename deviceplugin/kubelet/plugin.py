@@ -1,7 +1,10 @@
-"""The device plugin's side of the kubelet: a gRPC server on our socket, and its registration.
+"""Serves the kubelet's device plugin API on a socket, and registers it with the kubelet.
 
-The kubelet forgets its plugins when it restarts, and removes their sockets; it also drops one whose stream of devices
-breaks off. Each of these is seen by looking, and mended in one way: serve anew, register anew.
+A kubelet that restarts forgets its plugins and removes their sockets; it also drops a plugin whose stream of devices
+ends. The sockets and the stream are polled, and each of these cases has the same remedy: serve and register again.
+
+API: https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/device-plugins/
+https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1/api.proto
 """
 
 import asyncio
@@ -23,23 +26,23 @@ logger = logging.getLogger(__name__)
 API = "v1beta1"
 _KUBELET = "kubelet.sock"
 _TIMEOUT = 5.0
-_UNHEARD = 5.0
+_NO_STREAM = 5.0
 """Seconds without a stream of devices after which a registration counts as lost."""
 _GRACE = 1.0
 _QUICK = 0.02
-"""Seconds between two looks at the sockets while no kubelet listens. One that restarts refuses pods for want of devices
-until we have registered, and it takes pods soon after its socket is there."""
+"""Seconds between two polls of the sockets while no kubelet listens. A restarted kubelet admits pods soon after its
+socket exists, and refuses them for lack of devices until the plugin has registered."""
 
 Identity = tuple[int, int] | None
 
 
 def slots(gpus: int, shares_per_gpu: int) -> tuple[str, ...]:
-    """IDs of all slots of a node: opaque, and tied to no GPU."""
+    """Return the IDs of a node's slots: opaque, and tied to no GPU."""
     return tuple(f"slot-{number:04d}" for number in range(gpus * shares_per_gpu))
 
 
 class Plugin:
-    """One resource, served to one kubelet."""
+    """Offers one resource to one kubelet."""
 
     def __init__(
         self,
@@ -60,25 +63,25 @@ class Plugin:
         self._ours: Identity = None
         self._kubelet: Identity = None
         self._streams = 0
-        self._unheard = asyncio.Event()
-        self._unheard.set()
-        self._heard = 0.0
+        self._no_stream = asyncio.Event()
+        self._no_stream.set()
+        self._last_stream = 0.0
 
     async def offer(self, ids: tuple[str, ...]) -> None:
-        """Offer these slots. The first offer starts the service; fewer than before are ignored: they may be in use."""
+        """Offer these slots, from the first offer on. Fewer than before are ignored: they may be in use."""
         if len(ids) > len(self._slots):
             async with self._changed:
                 self._slots = ids
                 self._changed.notify_all()
 
     async def serve(self) -> None:
-        """Never ends by itself; stops the server when it is cancelled."""
+        """Serve and stay registered. Never returns; stops the server when it is cancelled."""
         problem = ""
         try:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._slots))
             while True:
-                reason = self._wrong()
+                reason = self._needs_restart()
                 if reason:
                     self.registered = False
                     try:
@@ -94,52 +97,52 @@ class Plugin:
             await self._stop()
 
     async def _pause(self) -> None:
-        """Until the next look is due, the kubelet stops to listen, or a socket comes or goes while it doesn't."""
-        seen = self._sockets()
+        """Wait until the next poll is due, the stream ends, or a socket appears or disappears while there is none."""
+        before = self._sockets()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll):
-                await self._unheard.wait()
-                # Files, which nobody tells us about.
-                while self._streams == 0 and self._sockets() == seen:  # noqa: ASYNC110
+                await self._no_stream.wait()
+                # Files have no event to wait for.
+                while self._streams == 0 and self._sockets() == before:  # noqa: ASYNC110
                     await asyncio.sleep(_QUICK)
 
     def _sockets(self) -> tuple[Identity, Identity]:
         return _identity(self._folder / _KUBELET), _identity(self._socket)
 
-    def _wrong(self) -> str | None:
-        """Why the registration has to be made anew, or None."""
+    def _needs_restart(self) -> str | None:
+        """Return why the plugin must serve and register again, None where it needn't."""
         if not self.registered:
             return "not registered"
         if _identity(self._socket) != self._ours:
-            return "our socket is gone"
+            return "the plugin's socket is gone"
         kubelet = _identity(self._folder / _KUBELET)
         if kubelet is not None and kubelet != self._kubelet:
-            return "the kubelet's socket is another"
-        if self._streams == 0 and time.monotonic() - self._heard > _UNHEARD:
-            return "the kubelet doesn't listen to our devices"
+            return "the kubelet's socket was replaced"
+        if self._streams == 0 and time.monotonic() - self._last_stream > _NO_STREAM:
+            return "the kubelet has no stream of the plugin's devices"
         return None
 
     async def _restart(self) -> None:
-        # Earlier streams end before the registration: the kubelet would take their end for that of the new one.
+        # Earlier streams must end first: the kubelet would take their end for that of the new one.
         await self._stop()
         kubelet = _identity(self._folder / _KUBELET)
         if kubelet is None:
             raise errors.Unavailable(f"the kubelet has no socket {self._folder / _KUBELET} yet")
-        beside = self._folder / f".{names.PLUGIN_SOCKET}.new"
+        temporary = self._folder / f".{names.PLUGIN_SOCKET}.new"
         with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
+            temporary.unlink()
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((self._handlers(),))
         try:
-            server.add_insecure_port(f"unix:{beside}")
+            server.add_insecure_port(f"unix:{temporary}")
         except RuntimeError as error:
-            raise errors.Unavailable(f"can't listen on {beside}: {error}") from error
+            raise errors.Unavailable(f"can't listen on {temporary}: {error}") from error
         await server.start()
         self._server = server
-        beside.rename(self._socket)
+        temporary.rename(self._socket)
         self._ours = _identity(self._socket)
         await self._register()
-        self._kubelet, self._heard, self.registered = kubelet, time.monotonic(), True
+        self._kubelet, self._last_stream, self.registered = kubelet, time.monotonic(), True
 
     async def _register(self) -> None:
         options = (("grpc.default_authority", "localhost"),)
@@ -158,7 +161,7 @@ class Plugin:
             try:
                 await call(request, timeout=_TIMEOUT)
             except grpc.aio.AioRpcError as error:
-                raise errors.Unavailable(f"the kubelet doesn't take the registration: {error.details()}") from error
+                raise errors.Unavailable(f"the kubelet refuses the registration: {error.details()}") from error
 
     async def _stop(self) -> None:
         server, self._server = self._server, None
@@ -198,7 +201,7 @@ class Plugin:
     async def _list(self, _request: wire.Empty, _context: Any) -> AsyncIterator[wire.ListAndWatchResponse]:
         mine = self._ours
         self._streams += 1
-        self._unheard.clear()
+        self._no_stream.clear()
         try:
             while self._ours == mine:
                 sent = self._slots
@@ -207,11 +210,12 @@ class Plugin:
                     await self._changed.wait_for(lambda: self._slots != sent or self._ours != mine)  # noqa: B023
         finally:
             self._streams -= 1
-            self._heard = time.monotonic()
+            self._last_stream = time.monotonic()
             if self._streams == 0:
-                self._unheard.set()
+                self._no_stream.set()
 
     async def _allocate(self, request: wire.AllocateRequest, _context: Any) -> wire.AllocateResponse:
+        """Answer with CDI names. An error here fails the pod for good, so whatever may pass is left to `_prestart`."""
         answer = wire.AllocateResponse()
         for container in request.container_requests:
             await self._allocated(container.devices_ids)
@@ -221,17 +225,24 @@ class Plugin:
         return answer
 
     async def _start(self, request: wire.PreStartContainerRequest, context: Any) -> wire.PreStartContainerResponse:
+        """Prepare the container. The kubelet shows an error in the pod's events and calls again."""
+        code, reason = grpc.StatusCode.OK, ""
         try:
             await self._prestart(request.devices_ids)
         except errors.UnigpuError as error:
             known = isinstance(error, errors.Denied | errors.Malformed)
             code = grpc.StatusCode.FAILED_PRECONDITION if known else grpc.StatusCode.UNAVAILABLE
-            await context.abort(code, f"unigpu: {error}")
+            reason = str(error)
+        except Exception as error:
+            logger.error("container not prepared", exc_info=error)
+            code, reason = grpc.StatusCode.INTERNAL, f"the node agent failed ({error!r}); its log says where"
+        if reason:
+            await context.abort(code, f"unigpu: {reason}")
         return wire.PreStartContainerResponse()
 
 
 def _identity(path: Path) -> Identity:
-    """Tells a socket from another at the same path: its inode, and when it was made."""
+    """Return what tells a socket from another at the same path: its inode, and when it was created."""
     try:
         status = path.stat()
     except OSError:

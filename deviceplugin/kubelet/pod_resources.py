@@ -1,4 +1,8 @@
-"""The kubelet's pod-resources API: which container holds which slots."""
+"""Asks the kubelet's pod-resources API which container holds which slots.
+
+API: https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/device-plugins/#monitoring-device-plugin-resources
+KEP 606: https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/606-compute-device-assignment
+"""
 
 import asyncio
 import json
@@ -27,7 +31,7 @@ _AGAIN = {
         }
     ]
 }
-"""A kubelet that starts anew breaks the connection, which is noticed only by the next question: it is asked again."""
+"""A restarted kubelet breaks the connection, which only the next call notices: it is tried again."""
 _OPTIONS = (
     ("grpc.service_config", json.dumps(_AGAIN)),
     ("grpc.default_authority", "localhost"),
@@ -38,10 +42,10 @@ _OPTIONS = (
 
 
 class PodResources:
-    """A client that asks once for all who wait.
+    """A client that makes one call for all callers that wait.
 
-    Who asks gets an answer to a question that was put after theirs: never one that was already on its way, for the
-    kubelet may have allocated since. So a hundred at once cost two questions.
+    Each caller gets the answer to a call that began after its own, never of one that was already under way: the kubelet
+    may have allocated since. A hundred callers at once therefore cost two calls.
     """
 
     def __init__(self, socket: Path, timeout: float = _TIMEOUT) -> None:
@@ -52,7 +56,7 @@ class PodResources:
         self._next: asyncio.Task[list[Holder]] | None = None
 
     async def holders(self) -> list[Holder]:
-        """All containers that hold our slots. Raises Unavailable."""
+        """Return all containers that hold slots. Raises Unavailable."""
         if self._next is None:
             self._next = asyncio.create_task(self._turn())
         return await asyncio.shield(self._next)

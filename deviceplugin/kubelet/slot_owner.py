@@ -1,26 +1,28 @@
-"""Which container is it that the kubelet is about to start, when all it says is a set of slots?
+"""Decides which container the kubelet is about to start, when all that the kubelet says is a set of slots.
 
 The kubelet knows exactly, in two places: its checkpoint (pods by UID, all containers), which it writes before it starts
-any of them, and its pod-resources API (pods by name, without plain init containers). The checkpoint is asked first, for
-the API's List has a side effect: it drops the devices of pods that it takes to have ended, by a list of pods that it
-made before it took its lock. A pod that is admitted in between loses its devices, and its containers never start (seen
-with Kubernetes 1.36 on a busy node). List is left for a kubelet whose checkpoint can't be read.
+any of them, and its pod-resources API (pods by name, without plain init containers). The checkpoint is read first,
+because the API's List has a side effect: it drops the devices of pods that it takes to have ended, by a list of pods
+that it made before it took its lock. A pod that is admitted in between loses its devices, and its containers never
+start (seen with Kubernetes 1.36 on a busy node). List is left for a kubelet whose checkpoint can't be read.
 
 One question stays open: a plain init container and a container that starts after it may hold the same slots, one after
-the other. Then the pod's status says how far it has come.
+the other. Then the pod's status shows how far it has come.
+
+Checkpoint: https://github.com/kubernetes/kubernetes/tree/master/pkg/kubelet/cm/devicemanager/checkpoint
+List: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/apis/podresources/server_v1.go
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deviceplugin import pods
-from unigpu import errors, names
+from unigpu import documents, errors, names
 
 SETTLE = 10.0
-"""Seconds after which a container that was prepared and, by its status, never ran is taken to be prepared anew: the
+"""Seconds after which a container that was prepared but, by its status, never ran counts as being prepared again: the
 kubelet's status reaches the API server much sooner."""
 
 
@@ -44,12 +46,12 @@ class Entry:
 
 
 def read_checkpoint(text: str) -> tuple[Entry, ...]:
-    """Holders of our slots by the kubelet's checkpoint.
+    """Return the holders of slots by the kubelet's checkpoint.
 
     Raises Malformed.
     """
     try:
-        entries: list[dict[str, Any]] = json.loads(text)["Data"]["PodDeviceEntries"] or []
+        entries: list[dict[str, Any]] = documents.decode(text)["Data"]["PodDeviceEntries"] or []
         return tuple(
             Entry(
                 entry["PodUID"],
@@ -59,13 +61,14 @@ def read_checkpoint(text: str) -> tuple[Entry, ...]:
             for entry in entries
             if entry["ResourceName"] == names.RESOURCE_VGPU
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise errors.Malformed(f"the kubelet's checkpoint is not of the expected form: {error!r}") from error
+    except documents.INVALID as error:
+        reason = documents.brief(error)
+        raise errors.Malformed(f"the kubelet's checkpoint is not of the expected form: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """All that the kubelet says of a set of slots."""
+    """What the kubelet says of a set of slots."""
 
     pod: tuple[str, str] | None
     """Namespace and name; None: only the checkpoint knows the owner."""
@@ -75,9 +78,9 @@ class Claim:
 
 
 def claim(slots: frozenset[str], holders: Iterable[Holder], entries: Iterable[Entry]) -> Claim:
-    """Who holds exactly these slots.
+    """Return who holds exactly these slots.
 
-    Raises Unavailable where nobody does, or two pods do: the kubelet is between two states, and asks again.
+    Raises Unavailable where nobody does, or two pods do: the kubelet is between two states, and calls again.
     """
     listed = [holder for holder in holders if holder.slots == slots]
     noted = [entry for entry in entries if entry.slots == slots]
@@ -97,12 +100,12 @@ def claim(slots: frozenset[str], holders: Iterable[Holder], entries: Iterable[En
 
 
 def starting(pod: pods.Pod, containers: frozenset[str], prepared: Mapping[str, float], now: float) -> str | None:
-    """Which of the containers, that hold the same slots one after the other, is about to start.
+    """Return which of the containers, which hold the same slots one after the other, is about to start.
 
     `prepared` says when each was last prepared (seconds since the epoch; absent: never). None: the pod's status doesn't
-    tell yet; look at it again. Containers that the pod doesn't have are left out; an empty string: none is left.
+    show it yet; read it again. Containers that the pod doesn't have are left out; an empty string: none is left.
 
-    A pod whose sandbox was lost begins anew with its init containers: what ended before then says nothing.
+    A pod whose sandbox was lost starts again with its init containers: what ended before then doesn't count.
     """
     candidates: Sequence[str] = [name for name in pod.order if name in containers]
     lost = pod.sandbox_lost or 0.0
@@ -123,6 +126,6 @@ def starting(pod: pods.Pod, containers: frozenset[str], prepared: Mapping[str, f
             return None
         return name if now - since > SETTLE else None
     if len(candidates) > 1 and pod.progress.get(candidates[-1], pods.Progress()).running_since is not None:
-        # It doesn't run any more, or one before it begins anew: the status is older than that.
+        # It no longer runs, or one before it starts again: the status is older than that.
         return None
     return candidates[-1] if candidates else ""

@@ -1,8 +1,8 @@
-"""The loop that tells the node's containers what they may use of their GPUs at the moment.
+"""Tells the node's containers, many times a second, what they may use of their GPUs.
 
-It runs on a thread of its own: a container that comes back waits for this loop, and the agent's event loop may be busy
-for longer than that with a hundred pods that start. What is decided is in unigpu.lending; what is told holds for a
-second only (unigpu.policy), so that nothing is lent for ever when this ends.
+The loop has a thread of its own: a container that resumes work waits for this loop, and the agent's event loop may be
+busy for longer than that while a hundred pods start. `unigpu.lending` has the decisions. What a container is told holds
+for one second (`unigpu.policy`), so a loan ends even when this loop does.
 """
 
 import asyncio
@@ -19,29 +19,29 @@ from unigpu.units import GpuUuid
 logger = logging.getLogger(__name__)
 
 PACE = 0.05
-"""Seconds between two looks while somebody busy on a shared GPU, and somebody may be lent to or has to yield."""
+"""Seconds between two rounds while a container works on a shared GPU, and another can be lent to or must yield."""
 PACE_REPORT_ONLY = 0.1
-"""The same where there isn't, and only what the others use is told."""
+"""The same where nobody can be lent to or must yield, and only the neighbours' use is reported."""
 PACE_IDLE_LENDING = 0.2
-"""The same while nobody busy, where there is somebody to lend to or who must yield."""
+"""Seconds between two rounds while all are idle, where a container can be lent to or must yield."""
 PACE_IDLE = 0.5
-"""The same where there isn't."""
+"""The same where none can."""
 MAX_CORE_SHARE = 0.018
-"""What the loop may cost. With so many containers that it would cost more it looks less often,"""
+"""Most of a processor core that the loop may cost; with more containers it runs less often,"""
 MAX_PACE = 0.1
-"""but no less often than after so many seconds."""
+"""but at least once in so many seconds."""
 _AVERAGE = 20
-"""Looks over which its cost is averaged."""
+"""Rounds over which the cost is averaged."""
 MIN_INTERVAL_NS = 20_000_000
-"""Between two looks: in less, too little happens to tell."""
+"""Least time between two samples: a shorter one measures too little."""
 IDLE_AFTER_NS = 1_000_000_000
-"""How long nobody must have worked before the slower pace."""
+"""How long all must have been idle before the slower pace."""
 REOPEN_NS = 5_000_000_000
-"""Between two looks whether the open files are still those in the folders; the agent tells of its own changes."""
+"""Time between two checks that the open files are still those in the folders; the agent reports its own changes."""
 
 
 class LendingLoop:
-    """Watches the accounts of the containers that it was told of."""
+    """Runs rounds over the containers that it knows."""
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """`clock` must be CLOCK_MONOTONIC, which containers read too."""
@@ -52,12 +52,12 @@ class LendingLoop:
         self._round = LendingRound(clock)
 
     def observe(self, folders: Iterable[Path]) -> None:
-        """These are the containers' folders now, or one of them changed."""
+        """Take in the containers' folders; call it again when a file or policy in them has changed."""
         self._folders = frozenset(folders)
         self._wake.set()
 
     async def lend(self) -> None:
-        """Never ends by itself."""
+        """Run the loop's thread. Never returns."""
         ended = asyncio.get_running_loop().create_future()
         loop = asyncio.get_running_loop()
 
@@ -95,24 +95,25 @@ def _fail(ended: asyncio.Future[None], error: BaseException) -> None:
 
 
 class LendingRound:
-    """All accounts and GPUs; a look at a time."""
+    """The containers' states and the GPUs that they share; `run` is one round."""
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
         self._folders: frozenset[Path] = frozenset()
         self._states: dict[Path, ContainerState] = {}
         self._problems: dict[Path, str] = {}
-        """Why a folder's files can't be used."""
+        """By folder: why its files can't be used."""
         self._gpus: list[_Gpu] = []
-        """Those that several containers share."""
+        """GPUs that several containers share."""
         self._sampled_ns = clock() - MIN_INTERVAL_NS
         self._busy_ns = 0
         self._reopened_ns = 0
 
     def run(self, folders: frozenset[Path]) -> float | None:
-        """Read the accounts, tell what follows; seconds until the next look, None: there is nothing to look at.
+        """Read all usage files and write what follows from them; return the seconds until the next round.
 
-        `folders` are the containers'; another object of the same says that files or policies in them may have changed.
+        None: there is no container. `folders` are the containers'; a new object, even an equal one, means that files or
+        policies in them may have changed.
         """
         now_ns = self._clock()
         if folders is not self._folders or now_ns - self._reopened_ns > REOPEN_NS:
@@ -139,14 +140,14 @@ class LendingRound:
         return PACE_IDLE_LENDING if lends else PACE_IDLE
 
     def close(self) -> None:
-        """Let all files go."""
+        """Close all files."""
         for state in self._states.values():
             state.close()
         self._states.clear()
         self._gpus = []
 
     def _reopen(self) -> None:
-        """Open what came, close what went or is another file now, read the policies that changed."""
+        """Open new folders, close removed and replaced ones, and read the policies that changed."""
         moved = False
         for path in [path for path, state in self._states.items() if not state.is_current()]:
             self._states.pop(path).close()
@@ -167,9 +168,9 @@ class LendingRound:
             self._group_by_gpu()
 
     def _drop(self, path: Path, error: Exception) -> bool:
-        """Go on without the container, and look at it again later; True where it was open."""
+        """Continue without the container, and try it again later; return whether it was open."""
         if self._problems.get(path) != str(error) and not isinstance(error, FileNotFoundError):
-            logs.event(logger, "state can't be used", logging.WARNING, folder=path, error=error)
+            logs.event(logger, "container left out of lending", logging.WARNING, folder=path, reason=error)
         self._problems[path] = str(error)
         state = self._states.pop(path, None)
         if state is not None:
@@ -177,14 +178,14 @@ class LendingRound:
         return state is not None
 
     def _group_by_gpu(self) -> None:
-        """Who is on which GPU, and on which of them there is something to tell."""
+        """Group the containers by GPU, and keep the GPUs that several share."""
         members: dict[GpuUuid, list[tuple[ContainerState, int]]] = {}
         for state in self._states.values():
             for place, gpu in enumerate(state.gpus):
                 members.setdefault(gpu, []).append((state, place))
         gpus = [_Gpu(group) for group in members.values()]
         self._gpus = [gpu for gpu in gpus if gpu.shared]
-        # Who is alone on a GPU isn't looked at again: nothing that it does changes what it may have.
+        # A container that is alone on a GPU is told once: nothing that it does changes what it may use.
         for shared in gpus:
             shared.run(0)
 
@@ -202,7 +203,7 @@ class _Gpu:
         self.shared = len(members) > 1
 
     def run(self, elapsed_ns: int) -> bool:
-        """Tell each container what follows from what all were seen to do; whether anybody busy."""
+        """Tell each container what it may use, from what all were seen to do; return whether any is busy."""
         estimates = []
         for state, place, most in self._members:
             estimate = lending.update_activity(

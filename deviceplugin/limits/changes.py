@@ -1,4 +1,4 @@
-"""What a change of a pod's limits means on this node: whether there is room for it, and what it says to people."""
+"""Works out a change of a pod's limits: whether the node has room for it, and what people are told. No I/O."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ from unigpu.units import Bytes, GpuUuid, MiB, Percent
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What one container is held to."""
+    """The limits of one container."""
 
     request: Request
     shares: Sequence[Share]
@@ -30,7 +30,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From what is in force to what is wanted."""
+    """The step from the limits in force to those that are wanted."""
 
     wanted: Limits
     before: Applied
@@ -44,7 +44,7 @@ class Change:
 
 
 def held(pod: pods.Pod, in_force: Limits, labels: Mapping[str, str]) -> dict[str, Held]:
-    """What each container that has a share is held to under these limits, on a node of these labels.
+    """Return what each container with a share is held to under these limits, on a node with these labels.
 
     Raises Denied, Malformed.
     """
@@ -59,7 +59,7 @@ def held(pod: pods.Pod, in_force: Limits, labels: Mapping[str, str]) -> dict[str
 
 
 def pending(pod: pods.Pod, labels: Mapping[str, str]) -> Change | None:
-    """What the pod's annotations want changed, on a node of these labels; None: nothing. Raises Denied, Malformed."""
+    """Return the change that the pod's annotations ask for, None where there is none. Raises Denied, Malformed."""
     request, applied = pod.request(), pod.applied()
     wanted = pod.wanted(request)
     if limits.dump(wanted) == limits.dump(applied.limits):
@@ -77,9 +77,9 @@ def pending(pod: pods.Pod, labels: Mapping[str, str]) -> Change | None:
 
 
 def refusal(node: Node, pod: pods.Pod, change: Change, grants: Iterable[Grant], overuse: Overuse) -> str | None:
-    """Why the node has no room for the change beside all that is granted on it, or None if it has.
+    """Return why the node has no room for the change, None if it has.
 
-    What a program holds counts with what its container was granted. Raises Unavailable where a GPU isn't known now.
+    Memory that a program holds beyond its limit counts. Raises Unavailable where a GPU isn't known now.
     """
     held_here = {(grant.pod_uid, grant.container): grant for grant in grant_totals.with_overuse(grants, overuse)}
     new = []
@@ -93,7 +93,7 @@ def refusal(node: Node, pod: pods.Pod, change: Change, grants: Iterable[Grant], 
     for grant in new:
         missing = [share.gpu for share in grant.shares if share.gpu not in node.gpus]
         if missing:
-            raise errors.Unavailable(f"{grant.container}: GPU {missing[0]} isn't known to node {node.name} at present")
+            raise errors.Unavailable(f"{grant.container}: GPU {missing[0]} isn't known to node {node.name} yet")
         problem = grant_totals.excess(node.gpus, held_here.values(), grant)
         if problem:
             return f"{grant.container}: {problem}"
@@ -101,14 +101,14 @@ def refusal(node: Node, pod: pods.Pod, change: Change, grants: Iterable[Grant], 
 
 
 def _unstarted(pod: pods.Pod, name: str, to: Held) -> Grant:
-    """A container that hasn't started yet counts too: it will want its share."""
+    """The grant of a container that hasn't started: it counts too, because it will want its share."""
     return Grant(
         pod.namespace, pod.name, pod.uid, name, (), (), {}, to.request.isolated, to.request.dialect, to.request.role
     )
 
 
 def lowered(node: Node, before: Held, after: Held) -> Policy:
-    """What holds under both: what the change takes is taken before anything that it gives is given."""
+    """Return the tighter policy of both: decreases are applied before increases."""
     old, new = limit(node, before.request, before.shares), limit(node, after.request, after.shares)
     return dataclasses.replace(
         new,
@@ -122,12 +122,12 @@ def lowered(node: Node, before: Held, after: Held) -> Policy:
 
 
 def _less(one: int, other: int) -> int:
-    """The tighter of two limits, of which 0 is none."""
+    """The tighter of two limits; 0 is no limit."""
     return min(one, other) if one and other else one or other
 
 
 def larger(before: Held, after: Held) -> tuple[Share, ...]:
-    """What the books hold for a container while its limits change."""
+    """Return what the ledger counts for a container while its limits change: the larger of each amount."""
     return tuple(
         dataclasses.replace(new, memory=max(new.memory, old.memory), cores=max(new.cores, old.cores))
         for new, old in zip(after.shares, before.shares, strict=True)
@@ -135,11 +135,12 @@ def larger(before: Held, after: Held) -> tuple[Share, ...]:
 
 
 def event_name(pod: pods.Pod, reason: str, before: Applied, wanted: str, changes: int) -> str:
-    """The same for the same change of a pod whose limits were changed so often before, so that it is told once.
+    """Return a name that is the same for the same change, so that its event is written once.
 
-    `wanted` is the canonical text, or the annotation's own where that can't be read.
+    `changes`: how many changes the pod's limits have had before. `wanted`: their canonical text, or the annotation's
+    own text where it can't be read.
     """
-    told = "\\0".join((pod.uid, reason, limits.dump(before.limits), wanted, str(changes)))
+    told = "\0".join((pod.uid, reason, limits.dump(before.limits), wanted, str(changes)))
     return f"{pod.name[:200].rstrip('.-')}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -164,18 +165,18 @@ def _difference(before: Held, after: Held) -> str:
 
 
 def _amounts(values: Iterable[int]) -> str:
-    """Of all GPUs: one number where they are the same."""
+    """Amounts of all GPUs; one number where they are the same."""
     return "/".join(dict.fromkeys(str(value) if value else "unlimited" for value in values))
 
 
 def _ceiling(one: Held) -> str:
-    """Only soft containers have one of their own."""
+    """A soft container's ceiling; others have none of their own."""
     if one.request.policy is not ComputePolicy.SOFT:
         return "none"
     return _amounts(max(one.request.ceiling, share.cores) for share in one.shares)
 
 
 def in_use(shares: Sequence[Share], used: Mapping[GpuUuid, MiB]) -> str:
-    """What is to be said of memory that a program still holds beyond its new limit; nothing where it holds none."""
+    """Return what to say of memory that programs hold beyond their new limit; empty where they hold none."""
     parts = [f"{used[share.gpu]} of {share.memory} MiB on {share.gpu}" for share in shares if share.gpu in used]
     return f"still in use: {', '.join(parts)}" if parts else ""

@@ -22,6 +22,7 @@ _LIBRARIES = re.compile(
     r"|tileiras|pkcs11|pkcs11-openssl3))\.so(\.[0-9.]+)?"
 )
 _PROGRAMS = ("nvidia-smi", "nvidia-debugdump", "nvidia-cuda-mps-control")
+_MODULE = Path("/sys/module/nvidia")
 _SHARED_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
 
 
@@ -39,6 +40,9 @@ class Driver(Protocol):
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables that a process needs to use the driver."""
+
+    def instance(self) -> str:
+        """Return what differs each time the driver is loaded; empty where it isn't loaded."""
 
 
 def of(settings: Settings) -> Driver:
@@ -83,6 +87,17 @@ class Simulated:
         """Where the state is."""
         return {names.ENV_SIM_DIR: str(self.state)}
 
+    def instance(self) -> str:
+        """The state file's inode: a state that is created again is another driver."""
+        return _inode(self.state / "state")
+
+
+def _inode(path: Path) -> str:
+    try:
+        return str(path.stat().st_ino)
+    except OSError:
+        return ""
+
 
 def _there(mounts: Sequence[cdi.Mount]) -> tuple[cdi.Mount, ...]:
     for mount in mounts:
@@ -124,6 +139,10 @@ class Real:
     def environment(self) -> Mapping[str, str]:
         """Nothing: the device nodes are enough."""
         return {}
+
+    def instance(self) -> str:
+        """The inode of the module's folder in sysfs, which the kernel numbers afresh at each load."""
+        return _inode(_MODULE)
 
     def _libraries(self, folder: PurePosixPath) -> list[str]:
         return sorted(entry.name for entry in self._root.seen(folder).iterdir() if _LIBRARIES.fullmatch(entry.name))

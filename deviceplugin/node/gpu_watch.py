@@ -1,4 +1,4 @@
-"""The agent's side of the probe: its process is started, listened to, and replaced when it hangs or dies."""
+"""Starts the probe's process, reads its samples, and replaces it when it hangs or dies."""
 
 import asyncio
 import contextlib
@@ -7,9 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
-from deviceplugin.node import driver, inventory
-from deviceplugin.node.inventory import Inventory
+from deviceplugin.node import driver, health, inventory
+from deviceplugin.node.health import Inventory, Moment
 from deviceplugin.settings import Settings
 from unigpu import errors, logs
 
@@ -19,11 +20,12 @@ _LINE = 1 << 20
 
 
 class GpuWatch:
-    """What is known of the node's GPUs; each change is told to `changed`."""
+    """Keeps what is known of the node's GPUs, and calls `changed` with it whenever it changes."""
 
     def __init__(
         self,
         settings: Settings,
+        boot: str,
         parts: driver.Driver,
         known: Inventory,
         changed: Callable[[Inventory], Awaitable[None]],
@@ -32,24 +34,25 @@ class GpuWatch:
         self.answered = False
         """Whether NVML answered at least once."""
         self._settings = settings
+        self._boot = boot
         self._driver = parts
         self._changed = changed
         self._problem = ""
-        self._told = False
+        self._reported = False
 
     async def watch(self) -> None:
-        """Never ends by itself."""
+        """Take samples. Never returns."""
         while True:
             try:
                 await self._listen()
-                raise errors.Unavailable("the process that asks NVML ended")
+                raise errors.Unavailable("the process that calls NVML has ended")
             except (errors.Unavailable, errors.Malformed, OSError, TimeoutError, ValueError) as error:
                 problem = str(error) or f"NVML didn't answer for {self._settings.probe_deadline:g} s"
                 if problem != self._problem:
                     logs.event(logger, "NVML doesn't answer", logging.ERROR, problem=problem)
                 self._problem = problem
                 if self.known.gpus:
-                    await self._learn(inventory.lost(self.known, problem))
+                    await self._learn(health.lost(self.known, problem, _utc()))
             await asyncio.sleep(min(1.0, self._settings.probe_interval))
 
     async def _listen(self) -> None:
@@ -70,23 +73,28 @@ class GpuWatch:
             while line := await asyncio.wait_for(process.stdout.readline(), patience):
                 sample = inventory.read(line)
                 self.answered, self._problem = True, ""
-                await self._learn(inventory.after(self.known, sample, time.monotonic(), self._settings.xid_quiet))
+                at = Moment(time.monotonic(), _utc(), f"{self._boot}/{self._driver.instance()}")
+                await self._learn(health.after(self.known, sample, at, self._settings.xid_quiet))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            # One that hangs inside the driver can't be ended until the driver lets it go: it isn't waited for.
+            # A process that hangs inside the driver ends only when the driver returns: don't wait for it.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), 1.0)
 
     async def _learn(self, found: Inventory) -> None:
         before, self.known = self.known, found
-        if before.gpus == found.gpus and self._told:
+        if before.gpus == found.gpus and self._reported:
             return
-        self._told = True
+        self._reported = True
         logs.event(
             logger,
             "GPUs changed",
             gpus=len(found.gpus),
-            unhealthy=dict(found.unhealthy) or "none",
+            unhealthy=found.faults or "none",
         )
         await self._changed(found)
+
+
+def _utc() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""What the node object must say of the GPUs, and the smallest changes that make it say so."""
+"""Computes what the node object must say of the GPUs, and the smallest patches that make it so. No I/O."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,19 +9,19 @@ from unigpu.gpus import Gpu
 
 
 def labels(node: Mapping[str, Any]) -> Mapping[str, str]:
-    """The node's labels."""
+    """Return the node's labels."""
     found: dict[str, str] = (node.get("metadata") or {}).get("labels") or {}
     return found
 
 
 def published(node: Mapping[str, Any]) -> str | None:
-    """The inventory annotation as it is now."""
+    """Return the inventory annotation as it is now."""
     text: str | None = ((node.get("metadata") or {}).get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
     return text
 
 
 def annotation(node_gpus: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Merge patch of the node's metadata, None where it is right already."""
+    """Return a merge patch of the node's metadata, None where it is right already."""
     text = gpus.dump(node_gpus)
     if published(node) == text:
         return None
@@ -29,7 +29,7 @@ def annotation(node_gpus: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, A
 
 
 def resources(node_gpus: Sequence[Gpu]) -> dict[str, str]:
-    """What the node has: MiB and percent over its healthy GPUs."""
+    """Return the node's resources: MiB and percent over its healthy GPUs."""
     healthy = [gpu for gpu in node_gpus if gpu.healthy]
     return {
         names.RESOURCE_MEMORY: str(sum(gpu.memory for gpu in healthy)),
@@ -38,9 +38,9 @@ def resources(node_gpus: Sequence[Gpu]) -> dict[str, str]:
 
 
 def capacity(node_gpus: Sequence[Gpu], node: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Merge patch of the node's status, None where it is right already.
+    """Return a merge patch of the node's status, None where it is right already.
 
-    The kubelet derives allocatable from capacity by itself, seconds later; with both, pods need not wait for it.
+    The kubelet derives allocatable from capacity seconds later; both are patched so that pods needn't wait for it.
     """
     wanted = resources(node_gpus)
     status = node.get("status") or {}

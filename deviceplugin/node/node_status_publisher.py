@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from deviceplugin.node import node_status
-from deviceplugin.node.inventory import Inventory
+from deviceplugin.node.health import Inventory
 from deviceplugin.node_api import NodeApi
 from unigpu import errors, gpus, logs
 from unigpu_kube.client import Json

@@ -1,13 +1,15 @@
-"""The process that asks NVML: one JSON line a look, on stdout. It alone loads the driver's library.
+"""The process that calls NVML: one JSON line a sample, on stdout. Only it loads the driver's library.
 
-NVML may hang in the kernel or take its process down; the agent then replaces this process and goes on.
+NVML may hang in the kernel or take its process down; the agent then replaces this process and goes on. NVML's
+functions: https://docs.nvidia.com/deploy/nvml-api/
 
-    python -m deviceplugin.node.probe <NVML library> <seconds between looks>
+    python -m deviceplugin.node.probe <NVML library> <seconds between samples>
 """
 
 import contextlib
 import ctypes
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -26,15 +28,20 @@ class Probe:
     def __init__(self, library: str) -> None:
         pynvml.nvmlLib = ctypes.CDLL(library)
         pynvml.nvmlInit()
+        self.session = f"{os.getpid()}-{time.time_ns()}"
         self._links: dict[str, dict[str, int]] = {}
         self._events: Any = None
         with contextlib.suppress(pynvml.NVMLError):
             self._events = pynvml.nvmlEventSetCreate()
         self._watched: set[str] = set()
+        self._uuids: dict[int, str] = {}
+        """By index. Indexes hold for one session."""
+        self._by_handle: dict[int | None, str] = {}
+        """UUID of each handle: a GPU that has fallen off the bus no longer tells its own."""
 
-    def look(self) -> list[dict[str, Any]]:
-        """All GPUs, by index; one that can't be read says why."""
-        seen: list[dict[str, Any]] = []
+    def sample(self) -> list[dict[str, Any]]:
+        """Read all GPUs, by index; one that can't be read has a problem instead."""
+        read: list[dict[str, Any]] = []
         handles = {}
         for index in range(pynvml.nvmlDeviceGetCount()):
             try:
@@ -47,21 +54,26 @@ class Probe:
                     "memory": pynvml.nvmlDeviceGetMemoryInfo(handle).total >> 20,
                 }
             except pynvml.NVMLError as error:
-                seen.append({"index": index, "problem": str(error)})
+                read.append({"uuid": self._uuids.get(index), "problem": str(error)})
                 continue
+            with contextlib.suppress(pynvml.NVMLError):
+                gpu["bus"] = _text(pynvml.nvmlDeviceGetPciInfo(handle).busId)
+            gpu["recovery"] = _recovery(handle)
             handles[gpu["uuid"]] = handle
-            seen.append(gpu)
+            self._uuids[index] = self._by_handle[_address(handle)] = gpu["uuid"]
+            read.append(gpu)
         if set(handles) != set(self._links):
             self._links = {uuid: _links(handle, uuid, handles) for uuid, handle in handles.items()}
-        for gpu in seen:
-            if "uuid" in gpu:
+        for gpu in read:
+            if "problem" not in gpu:
                 gpu["links"] = self._links[gpu["uuid"]]
         self._watch(handles)
-        return seen
+        return read
 
-    def wait(self, seconds: float) -> dict[str, int]:
-        """XIDs by GPU, as soon as there are any; nothing after so many seconds, or where the driver reports none."""
-        xids: dict[str, int] = {}
+    def wait(self, seconds: float) -> dict[str, list[int]]:
+        """Return the XIDs of each GPU as soon as there are any; none after so many seconds, or where the driver reports
+        no events."""
+        xids: dict[str, list[int]] = {}
         if not self._watched:
             time.sleep(seconds)
             return xids
@@ -76,8 +88,9 @@ class Probe:
                 time.sleep(seconds)
                 return xids
             if event.eventType == pynvml.nvmlEventTypeXidCriticalError:
-                with contextlib.suppress(pynvml.NVMLError):
-                    xids[pynvml.nvmlDeviceGetUUID(event.device)] = int(event.eventData)
+                uuid = self._by_handle.get(_address(event.device))
+                if uuid is not None:
+                    xids.setdefault(uuid, []).append(int(event.eventData))
             timeout = 0
 
     def _watch(self, handles: dict[str, Any]) -> None:
@@ -110,18 +123,31 @@ def _links(handle: Any, uuid: str, handles: dict[str, Any]) -> dict[str, int]:
     return found
 
 
+def _recovery(handle: Any) -> int | None:
+    """What the driver asks for to make the GPU usable again; None before R570."""
+    with contextlib.suppress(pynvml.NVMLError):
+        (value,) = pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+        if value.nvmlReturn == pynvml.NVML_SUCCESS:
+            return int(value.value.uiVal)
+    return None
+
+
+def _address(handle: Any) -> int | None:
+    return ctypes.cast(handle, ctypes.c_void_p).value
+
+
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
 def main() -> int:
-    """Looks until stdout is closed."""
+    """Print samples until stdout is closed."""
     library, seconds = sys.argv[1], float(sys.argv[2])
-    xids: dict[str, int] = {}
+    xids: dict[str, list[int]] = {}
     try:
         probe = Probe(library)
         while True:
-            print(json.dumps({"gpus": probe.look(), "xids": xids}), flush=True)
+            print(json.dumps({"gpus": probe.sample(), "xids": xids, "session": probe.session}), flush=True)
             xids = probe.wait(seconds)
     except BrokenPipeError:
         return 0

@@ -44,6 +44,19 @@ class ContainerStore:
             logs.event(logger, "grant can't be read", logging.WARNING, file=file, reason=reason)
         return found
 
+    def damaged(self) -> list[Key]:
+        """Return the containers whose grant exists and isn't one."""
+        return [key for key in self.names() if self._is_damaged(key)]
+
+    def _is_damaged(self, key: Key) -> bool:
+        try:
+            containers.read(self.root, key)
+        except errors.Malformed:
+            return True
+        except OSError:
+            pass  # never prepared, or being removed
+        return False
+
     def names(self) -> Iterator[Key]:
         """Yield pod UID and container of each folder."""
         with contextlib.suppress(OSError):

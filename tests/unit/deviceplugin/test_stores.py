@@ -1,6 +1,7 @@
 """Files on the node: whole or not there, and changed as their readers expect."""
 
 import dataclasses
+import errno
 import os
 import stat
 import struct
@@ -8,10 +9,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from deviceplugin.node import libvgpu_install
+from deviceplugin.store import files
 from deviceplugin.store.cdi_store import CdiStore
 from deviceplugin.store.container_store import ContainerStore
 from unigpu import cdi, errors, policy, usage
@@ -19,6 +22,7 @@ from unigpu.allocations import Share
 from unigpu.grants import Grant
 from unigpu.policy import GpuLimit, Policy
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
+from unigpu_node import files as node_files
 
 GPU = GpuUuid("GPU-a")
 GRANT = Grant("n", "p", "u", "c", ("s",), (Share(GPU, MiB(1), Percent(1)),), {GPU: 0}, True, "unigpu", boot="b")
@@ -225,3 +229,40 @@ def test_library_is_named_by_its_content(tmp_path: Path) -> None:
 def test_no_library(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable, match="--library"):
         libvgpu_install.install(tmp_path / "none", tmp_path)
+
+
+def test_a_failed_write_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path, _content: bytes, **_more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as os.write does: without a file's name
+
+    monkeypatch.setattr(node_files, "write", full)
+    specs = CdiStore(tmp_path / "cdi")
+    with pytest.raises(errors.Unavailable, match=r"^can't write .*/unigpu.dev-vgpu-s.json: No space left on device$"):
+        specs.write("s", cdi.container_edits(tmp_path))
+    store = ContainerStore(tmp_path / "containers")
+    with pytest.raises(errors.Unavailable, match=r"^can't write .*/u/c/policy: No space left on device$"):
+        store.write(GRANT, limits(5))
+
+
+def test_unwritable(tmp_path: Path) -> None:
+    assert files.unwritable(tmp_path) is None
+    assert files.unwritable(tmp_path / "not" / "there") is None
+    (tmp_path / "file").touch()
+    assert files.unwritable(tmp_path / "file") == f"can't write {tmp_path}/file: {tmp_path}/file is not a folder"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"f_flag": os.ST_RDONLY}, "Read-only file system"),
+        ({"f_bavail": 0}, "less than 1 MiB is free on its file system"),
+        ({"f_favail": 0}, "no inode is free on its file system"),
+        ({"f_blocks": 0, "f_bavail": 0, "f_files": 0, "f_favail": 0}, None),
+    ],
+)
+def test_unwritable_file_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, int], says: str | None
+) -> None:
+    space = {"f_flag": 0, "f_blocks": 9, "f_bavail": 1 << 20, "f_frsize": 4096, "f_files": 9, "f_favail": 9, **fields}
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(**space))
+    assert files.unwritable(tmp_path) == (f"can't write {tmp_path}: {says}" if says else None)
