@@ -21,9 +21,9 @@ async def test_kubelet_restarts(machine: Machine) -> None:
         await machine.kubelet.prestart(pod, "main")
 
 
-async def test_a_restarted_kubelet_is_not_kept_waiting_for_the_next_look(machine: Machine) -> None:
-    """With looks an hour apart, only the end of the kubelet's stream and its new socket can lead to a registration."""
-    machine.arguments = ("--kubelet-poll", "3600")
+async def test_a_restarted_kubelet_is_not_kept_waiting_for_the_next_poll(machine: Machine) -> None:
+    """With polls an hour apart, only the end of the kubelet's stream and its new socket can lead to a registration."""
+    machine.arguments = ["--kubelet-poll", "3600"]
     machine.run()
     await machine.serving()
     before = machine.kubelet.registrations

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ async def test_cdi_folder_is_read_only_for_a_while(machine: Machine) -> None:
         machine.kill()
 
 
-def machine_spec(machine: Machine, pod: dict) -> str:
+def machine_spec(machine: Machine, pod: dict[str, Any]) -> str:
     return f"unigpu.dev-vgpu-{min(machine.kubelet.allocated[pod['metadata']['uid'], 'main'])}.json"
 
 

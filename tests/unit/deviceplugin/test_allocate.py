@@ -125,7 +125,7 @@ def test_compute_policy_of_the_node(
 def test_alibaba_variables(
     request_: Request, shares: list[Share], others: dict[str, Request], expected: dict[str, str]
 ) -> None:
-    decision = decide(pod(request_, shares, **others), slots=len(shares))
+    decision = decide(pod(request_, shares, frozenset(), **others), slots=len(shares))
     assert decision.env == {f"ALIYUN_COM_GPU_MEM_{key}": value for key, value in expected.items()}
 
 

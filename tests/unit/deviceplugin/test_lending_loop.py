@@ -115,8 +115,8 @@ def test_lent_and_given_back(node: Node) -> None:
     for _ in range(6):
         busy(soft, hard)
         assert node.run() == lending_loop.PACE
-    assert soft.live_state == (30, pytest.approx(40))
-    assert hard.live_state == (0, pytest.approx(40))
+    assert soft.live_state == pytest.approx((30, 40))
+    assert hard.live_state == pytest.approx((0, 40))
     assert soft.sampled_at == hard.sampled_at == node.now
     hard.work(0)
     for _ in range(2):
@@ -143,7 +143,7 @@ def test_low_priority_yields(node: Node) -> None:
 def test_alone_it_has_its_ceiling_and_knows_that_nobody_else_works(node: Node) -> None:
     alone = node.add("alone", SOFT, 30, 80)
     assert node.run() == lending_loop.PACE_IDLE
-    assert alone.live_state == (80, 0)
+    assert alone.live_state == pytest.approx((80, 0))
     alone.work(20, waits=True)
     assert node.run() == lending_loop.PACE_IDLE
     assert alone.sampled_at == node.now
@@ -195,7 +195,7 @@ def test_containers_come_and_go(node: Node) -> None:
     assert soft.live_state[0] == 30
     node.folders -= {hard.folder}
     node.run()
-    assert soft.live_state == (100, 0)
+    assert soft.live_state == pytest.approx((100, 0))
     node.folders -= {soft.folder}
     assert node.run() is None
 

@@ -34,7 +34,7 @@ def test_subscribers_learn_of_annotations_and_of_the_end() -> None:
     cache.observe(pod(version=3, annotations={"a": "b"}))
     assert changed == ["u", "u"]
     cache.replace([pod("other")])
-    assert (changed, gone, cache.uids()) == (["u", "u", "other"], ["u"], {"other"})
+    assert (changed, gone, set(cache.uids())) == (["u", "u", "other"], ["u"], {"other"})
 
 
 def test_lost_sandbox_is_remembered_when_the_status_forgets_it() -> None:
