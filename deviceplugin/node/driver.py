@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from deviceplugin.settings import Settings
+from deviceplugin.store import files
 from unigpu import cdi, errors, names
 from unigpu.gpus import Gpu
 from unigpu_node.driver_root import CUDA, NVML, DriverRoot
@@ -145,7 +146,8 @@ class Real:
         return _inode(_MODULE)
 
     def _libraries(self, folder: PurePosixPath) -> list[str]:
-        return sorted(entry.name for entry in self._root.seen(folder).iterdir() if _LIBRARIES.fullmatch(entry.name))
+        with files.reporting("read", self._root.seen(folder)):
+            return sorted(entry.name for entry in self._root.seen(folder).iterdir() if _LIBRARIES.fullmatch(entry.name))
 
     def _node(self, name: str) -> cdi.DeviceNode:
         node = self._find(name)
