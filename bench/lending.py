@@ -17,12 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deviceplugin import lender
+from deviceplugin.lending import lending_loop
 from unigpu import grants, policy, usage
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, Percent
 
-LOOKS = 400
+ROUNDS = 400
 
 
 class Node:
@@ -45,14 +45,14 @@ class Node:
             self._usages.append(descriptor)
 
     def charge(self, turn: int) -> None:
-        """Each has used a little more or less than before; every third waits."""
+        """Charge each container a little more or less than before; every third waits."""
         for number, descriptor in enumerate(self._usages):
             total = turn * 3_000_000 + (turn * (number + 7) % 11) * 200_000
             os.pwrite(descriptor, struct.pack("<Q", total), usage.COMPUTE_OFFSET + 16)
             os.pwrite(descriptor, struct.pack("<II", 1 if number % 3 == turn % 3 else 0, 0), usage.COMPUTE_OFFSET + 64)
 
     def close(self) -> None:
-        """Let the files go."""
+        """Close the files."""
         for descriptor in self._usages:
             os.close(descriptor)
 
@@ -62,25 +62,25 @@ def measure(containers: int, gpus: int, compute: ComputePolicy, *, busy: bool) -
     with tempfile.TemporaryDirectory(dir="/dev/shm") as root:
         node = Node(Path(root), containers, gpus, compute)
         folders = frozenset(node.folders)
-        # Its clock goes as fast as it looks, so that what it does once a second is in the figures.
+        # The clock advances by the loop's pace, so that what it does once a second is in the figures.
         clock = 0
-        looks = lender.Round(lambda: clock)
+        rounds = lending_loop.LendingRound(lambda: clock)
         spent, pace = [], 0.05
         try:
-            for turn in range(LOOKS + 100):
+            for turn in range(ROUNDS + 100):
                 if busy:
                     node.charge(turn)
                 clock += int((pace or 1.0) * 1e9)
                 began = time.thread_time()
-                pace = looks.look(folders) or 0.0
+                pace = rounds.run(folders) or 0.0
                 if turn >= 100:
                     spent.append(time.thread_time() - began)
         finally:
-            looks.close()
+            rounds.close()
             node.close()
         cost = statistics.median(spent)
-        # As the loop itself looks less often where looks cost more.
-        pace = max(pace, min(cost / lender.MOST_OF_A_CORE, lender.SLOWEST)) if pace else 0.0
+        # Like the loop itself, which runs less often where a round costs more.
+        pace = max(pace, min(cost / lending_loop.MAX_CORE_SHARE, lending_loop.MAX_PACE)) if pace else 0.0
         return cost * 1e6, min(spent) * 1e6, 1 / pace if pace else 0.0
 
 

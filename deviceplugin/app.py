@@ -1,123 +1,129 @@
-"""The wiring: who tells whom, and what must never end."""
+"""Wires the agent's parts together, and runs them until a signal."""
 
-import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import Coroutine
+from collections.abc import Mapping
 from pathlib import Path
 
-from deviceplugin import driver, health, library, plugin, publication
-from deviceplugin.agent import Agent
-from deviceplugin.apiserver import ApiServer
-from deviceplugin.decisions import Node
-from deviceplugin.folders import Folders
-from deviceplugin.gpu_watch import GpuWatch
-from deviceplugin.inventory import Inventory
-from deviceplugin.lender import Lender
-from deviceplugin.plugin import Plugin
-from deviceplugin.podresources import PodResources
-from deviceplugin.publisher import Publisher
+from deviceplugin.allocation.allocator import Allocator
+from deviceplugin.allocation.grant_collector import GrantCollector
+from deviceplugin.allocation.grant_ledger import GrantLedger
+from deviceplugin.allocation.grant_repair import GrantRepair
+from deviceplugin.allocation.spec_writer import SpecWriter
+from deviceplugin.kubelet import plugin
+from deviceplugin.kubelet.owner_lookup import OwnerLookup
+from deviceplugin.kubelet.plugin import Plugin
+from deviceplugin.kubelet.pod_resources import PodResources
+from deviceplugin.lending.lending_loop import LendingLoop
+from deviceplugin.limits.limit_reconciler import LimitReconciler
+from deviceplugin.limits.limit_reports import LimitReports
+from deviceplugin.limits.policy_writer import PolicyWriter
+from deviceplugin.node import driver, libvgpu_install
+from deviceplugin.node.driver import Driver
+from deviceplugin.node.gpu_watch import GpuWatch
+from deviceplugin.node.health import Inventory
+from deviceplugin.node.libvgpu_install import InstalledLibvgpu
+from deviceplugin.node.node_state import Node, NodeState
+from deviceplugin.node.node_status_publisher import NodeStatusPublisher, published_inventory
+from deviceplugin.node_api import DEADLINE, NodeApi
+from deviceplugin.pod_cache import PodCache
 from deviceplugin.settings import Settings
-from deviceplugin.specs import Specs
-from unigpu import errors, gpus, logs
+from deviceplugin.store import files
+from deviceplugin.store.cdi_store import CdiStore
+from deviceplugin.store.container_store import ContainerStore
+from unigpu import logs
+from unigpu_kube import client
+from unigpu_service import http
+from unigpu_service.runtime import Supervisor, supervise
 
 logger = logging.getLogger(__name__)
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _TIDY = 5.0
-_EARLIER = 3.0
-"""Seconds to wait at start for what was published before; without it, a GPU that is lost now isn't known by name."""
-
-
-class Ended(errors.UnigpuError):
-    """A task that must run for ever ended."""
 
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises UnigpuError, or an ExceptionGroup, where that isn't possible."""
-    boot = _BOOT.read_text().strip()  # noqa: ASYNC240
     parts = driver.of(settings)
-    specs = Specs(settings.cdi_dir)
-    installed = library.install(settings.library, settings.libraries, specs.common())
-    api = ApiServer(settings.node)
-    await api.open(settings.kubeconfig)
-    pod_resources = PodResources(settings.pod_resources)
-    lender = Lender()
-    try:
-        agent = Agent(
-            Node(settings.node, boot),
-            api,
-            pod_resources,
-            settings.checkpoint,
-            Folders(settings.containers),
-            specs,
-            parts,
-            installed,
-            lender,
+    specs = CdiStore(settings.cdi_dir)
+    installed = libvgpu_install.install(settings.library, settings.libraries, specs.common())
+    async with (
+        client.connect(settings.kubeconfig, user_agent="unigpu-node-agent", deadline=DEADLINE) as connection,
+        contextlib.aclosing(PodResources(settings.pod_resources)) as pod_resources,
+    ):
+        api = NodeApi(connection, settings.node)
+        agent = Agent(settings, api, pod_resources, parts, specs, installed, await published_inventory(api))
+        async with supervise() as supervisor, http.listen(http.health(agent.unready), settings.health_port):
+            agent.start(supervisor)
+            await supervisor.stopped()
+            logs.event(logger, "stopping")
+
+
+class Agent:
+    """The agent's parts, wired together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        api: NodeApi,
+        pod_resources: PodResources,
+        parts: Driver,
+        specs: CdiStore,
+        installed: InstalledLibvgpu,
+        earlier: Inventory,
+    ) -> None:
+        self._settings = settings
+        boot = _BOOT.read_text().strip()
+        self._node = NodeState(Node(settings.node, boot))
+        self._containers = ContainerStore(settings.containers)
+        self._grants = GrantLedger(self._containers.load())
+        self._lending = LendingLoop()
+        cache = PodCache()
+        policies = PolicyWriter(self._containers, self._grants, self._node, self._notify_lending)
+        reports = LimitReports(api, settings.node)
+        self._limits = LimitReconciler(cache, self._grants, self._node, policies, reports)
+        writer = SpecWriter(specs, self._containers, parts, installed)
+        self._collector = GrantCollector(api, cache, self._grants, self._containers, writer, self._notify_lending)
+        owners = OwnerLookup(settings.checkpoint, pod_resources, api, cache, self._grants)
+        allocator = Allocator(
+            self._node, owners, cache, self._grants, self._containers, writer, self._limits, self._collector
         )
-        publisher = Publisher(api, settings.republish_interval, agent.see_labels)
-        kubelet = Plugin(settings.plugins, settings.kubelet_poll, agent.allocated, agent.prestart)
+        self._repair = GrantRepair(self._node, owners, cache, self._grants, self._containers, self._notify_lending)
+        self._kubelet = Plugin(settings.plugins, settings.kubelet_poll, allocator.allocated, allocator.prestart)
+        self._publisher = NodeStatusPublisher(api, settings.republish_interval, self._labels_seen)
+        self._gpus = GpuWatch(settings, boot, parts, earlier, self._gpus_changed)
+        logs.event(logger, "started", node=settings.node, grants=len(self._grants), library=installed.library.name)
 
-        async def changed(found: Inventory) -> None:
-            agent.see_gpus(found.gpus)
-            publisher.see(found)
-            await kubelet.offer(plugin.slots(len(found.gpus), settings.shares_per_gpu))
+    def start(self, supervisor: Supervisor) -> None:
+        """Start every task of the agent; none of them ends by itself."""
+        supervisor.start("GPUs", self._gpus.watch())
+        supervisor.start("kubelet", self._kubelet.serve())
+        supervisor.start("pods", self._collector.reflector().run())
+        supervisor.start("limits", self._limits.work())
+        supervisor.start("lending", self._lending.lend())
+        supervisor.start("node", self._publisher.reflector().run())
+        supervisor.start("node status", self._publisher.publish())
+        supervisor.start("tidying", self._collector.tidy(_TIDY))
+        supervisor.start("grant repair", self._repair.run(_TIDY))
 
-        node_gpus = GpuWatch(settings, parts, await _earlier(api), changed)
+    def unready(self) -> str:
+        """Return what keeps the agent from serving containers, a reason a line; empty where it is ready."""
+        reasons = {
+            "NVML hasn't answered yet": not self._gpus.answered,
+            "the agent isn't registered with the kubelet": bool(self._gpus.known.gpus) and not self._kubelet.registered,
+            "the node object doesn't show the GPUs yet": not self._publisher.published,
+        }
+        folders = (files.unwritable(folder) for folder in (self._settings.cdi_dir, self._settings.containers))
+        return "\n".join([*(reason for reason, holds in reasons.items() if holds), *filter(None, folders)])
 
-        def missing() -> list[str]:
-            lacks = {
-                "NVML hasn't answered yet": not node_gpus.seen,
-                "not registered with the kubelet": bool(node_gpus.known.gpus) and not kubelet.registered,
-                "the node's inventory isn't published": not publisher.published,
-            }
-            return [lack for lack, present in lacks.items() if present]
+    def _notify_lending(self) -> None:
+        self._lending.observe(self._containers.of(*key) for key in self._grants.keys())  # noqa: SIM118
 
-        logs.event(logger, "started", node=settings.node, grants=len(agent.kept), library=installed.library.name)
-        runner = await health.start(settings.health_port, missing)
-        try:
-            await _until_signal(
-                {
-                    "node_gpus": node_gpus.watch(),
-                    "kubelet": kubelet.serve(),
-                    "pods": agent.follow_pods(),
-                    "limits": agent.limiter.work(),
-                    "lending": lender.lend(),
-                    "node": publisher.follow_node(),
-                    "publication": publisher.publish(),
-                    "tidying": agent.tidy(_TIDY),
-                }
-            )
-        finally:
-            await runner.cleanup()
-    finally:
-        await pod_resources.close()
-        await api.close()
+    def _labels_seen(self, labels: Mapping[str, str]) -> None:
+        if self._node.set_labels(labels):
+            self._limits.mark_all()
 
-
-async def _earlier(api: ApiServer) -> Inventory:
-    """The GPUs as an earlier agent published them."""
-    with contextlib.suppress(errors.UnigpuError, TimeoutError):
-        async with asyncio.timeout(_EARLIER):
-            text = publication.published(await api.read_node())
-        return Inventory(gpus.load(text)) if text is not None else Inventory()
-    return Inventory()
-
-
-async def _until_signal(eternal: dict[str, Coroutine[object, object, None]]) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_guarded(name, work), name=name) for name, work in eternal.items()]
-        await stop.wait()
-        logs.event(logger, "stopping")
-        for task in tasks:
-            task.cancel()
-
-
-async def _guarded(name: str, work: Coroutine[object, object, None]) -> None:
-    await work
-    raise Ended(f"{name}: a task that must run for ever has ended")
+    async def _gpus_changed(self, found: Inventory) -> None:
+        self._node.set_gpus(found.gpus)
+        self._publisher.observe(found)
+        await self._kubelet.offer(plugin.slots(len(found.gpus), self._settings.shares_per_gpu))

@@ -1,20 +1,21 @@
-"""A pod as the node agent reads it from the API server: whose it is, what was decided for it, how far it has come."""
+"""Reads pods as the API server has them: their annotations, and how far their containers have come."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from unigpu import allocations, errors, limits, names, requests
+from unigpu import allocations, documents, errors, limits, names, requests
+from unigpu_kube import objects
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one container has come, by its status. Times are whole seconds since the epoch."""
+    """How far a container has come, by its status. Times are whole seconds since the epoch."""
 
     running_since: float | None = None
     ended_at: float | None = None
-    """When it ended last; None: it never did."""
+    """When it last ended; None: it never did."""
     exit_code: int = 0
 
 
@@ -26,7 +27,7 @@ class Pod:
     name: str
     uid: str
     version: int = 0
-    """Of what the API server said of it: of two, the higher is the newer. 0 where it doesn't say."""
+    """resourceVersion: the higher of two is the newer. 0 where it has none."""
     node: str = ""
     finished: bool = False
     """Succeeded or failed: none of its containers will ever run again."""
@@ -38,8 +39,8 @@ class Pod:
     progress: Mapping[str, Progress] = field(default_factory=dict)
     """By container; those without a status are absent."""
     sandbox_lost: float | None = None
-    """When its sandbox was last lost; None where the status doesn't say. In a new one all begins with the init
-    containers."""
+    """When its sandbox was last lost; None where the status doesn't show it. In a new sandbox the pod starts again with
+    its init containers."""
     env: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names of the variables that the author set, by container."""
 
@@ -49,27 +50,27 @@ class Pod:
         return f"{self.namespace}/{self.name}"
 
     def allocation(self) -> allocations.Allocation:
-        """What the scheduler chose.
+        """Return what the scheduler chose.
 
-        Raises Denied where it didn't, Malformed where that can't be read.
+        Raises Denied where it chose nothing, Malformed where the annotation can't be read.
         """
         return allocations.load(self._annotation(names.ANNOTATION_ALLOCATION, "was placed by"))
 
     def request(self) -> requests.PodRequest:
-        """What the webhook understood.
+        """Return the request as the webhook translated it.
 
-        Raises Denied where it didn't see the pod, Malformed where that can't be read.
+        Raises Denied where the webhook didn't see the pod, Malformed where the annotation can't be read.
         """
         return requests.load(
             self._annotation(names.ANNOTATION_REQUEST, "was admitted while unigpu's webhook served, by")
         )
 
     def wanted(self, request: requests.PodRequest) -> dict[str, limits.Limit]:
-        """Limits that people set for its containers. Raises Malformed."""
+        """Return the limits that people set for its containers. Raises Malformed."""
         return limits.from_annotations(self.annotations, request.containers.keys())
 
     def applied(self) -> limits.Applied:
-        """Limits that a node agent put in force. Raises Malformed."""
+        """Return the limits that a node agent put in force. Raises Malformed."""
         return limits.load_applied(self.annotations.get(names.ANNOTATION_LIMITS_APPLIED))
 
     def _annotation(self, name: str, missing: str) -> str:
@@ -77,15 +78,15 @@ class Pod:
         if text is None:
             raise errors.Denied(
                 f"pod {self.title} has no annotation {name}: GPU shares are given only to a pod that {missing} "
-                f"{names.SCHEDULER_NAME}; create the pod anew without spec.nodeName and with that scheduler"
+                f"{names.SCHEDULER_NAME}; create the pod again without spec.nodeName and with that scheduler"
             )
         return text
 
 
 def read(document: Mapping[str, Any]) -> Pod:
-    """The pod that the API server's JSON describes.
+    """Return the pod that the API server's JSON describes.
 
-    Raises Malformed where it has no name or UID.
+    Raises Malformed where it has no name or UID, or isn't of the form of a pod.
     """
     metadata = document.get("metadata") or {}
     spec = document.get("spec") or {}
@@ -111,8 +112,20 @@ def read(document: Mapping[str, Any]) -> Pod:
                 for container in (*early, *late)
             },
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise errors.Malformed(f"the API server's pod is not of the expected form: {error!r}") from error
+    except documents.INVALID as error:
+        reason = documents.brief(error)
+        raise errors.Malformed(f"the API server's pod is not of the expected form: {reason}") from error
+
+
+def read_all(documents: Iterable[Mapping[str, Any]]) -> tuple[list[Pod], frozenset[str]]:
+    """Return the pods that the API server's JSON describes, and the UIDs of those that can't be read."""
+    found, unreadable = [], set()
+    for document in documents:
+        try:
+            found.append(read(document))
+        except errors.Malformed:
+            unreadable.add(objects.ref(document).uid)
+    return found, frozenset(unreadable)
 
 
 def _version(text: str) -> int:

@@ -1,13 +1,13 @@
-"""What the node agent is told at its start, and what its pod has to have.
+"""What the node agent is configured with, and what its pod must provide.
 
-What a manifest of it (DaemonSet `unigpu-node-agent`, container `deviceplugin`) has to give:
+A manifest of the agent (DaemonSet `unigpu-node-agent`, container `deviceplugin`) needs:
 
     command     python -m deviceplugin, as user 0
     env         NODE_NAME from fieldRef spec.nodeName
     arguments   all have defaults; a simulated driver needs --simulator-dir and --simulator-lib
     mounts      each at the same path in the container as on the node:
                   /var/lib/kubelet/device-plugins   rw, Directory
-                  /var/lib/kubelet/pod-resources    ro, Directory (not the socket: the kubelet makes it anew)
+                  /var/lib/kubelet/pod-resources    ro, Directory (not the socket: the kubelet replaces it)
                   /var/lib/unigpu                   rw, DirectoryOrCreate
                   /var/run/cdi                      rw, DirectoryOrCreate
                 real driver:   / of the node at /host, ro, mountPropagation HostToContainer
@@ -20,64 +20,62 @@ What a manifest of it (DaemonSet `unigpu-node-agent`, container `deviceplugin`) 
     rollout     updateStrategy RollingUpdate with maxUnavailable, not maxSurge: one agent a node at a time
 """
 
-import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from unigpu import errors, names
+from unigpu import names
+from unigpu_service import settings as service
+from unigpu_service.settings import option
 
-_ROOT = PurePosixPath("/")
 _KUBELET = Path(names.KUBELET_PLUGINS).parent
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """All that the agent is told; nothing else reads arguments or environment."""
+class Settings(service.Logging):
+    """All of the agent's settings; nothing else reads arguments or environment."""
 
-    node: str
-    """Name of the node; from NODE_NAME, or --node. Required."""
-    shares_per_gpu: int = 16
-    """Slots for each GPU; bounds how many containers can have a share of one GPU. More cost nothing but a longer list
-    of devices at the kubelet."""
+    node: str = option("", env="NODE_NAME", required=True)
+    """Name of the node."""
+    shares_per_gpu: int = option(16, minimum=1)
+    """Slots for each GPU: the most containers that can share one. A higher number costs only a longer list of devices
+    at the kubelet."""
     kubelet_dir: Path = _KUBELET
     """The kubelet's folder, with `device-plugins/` and `pod-resources/`."""
-    state_dir: Path = Path(names.NODE_ROOT)
-    """Where containers' folders and the copies of libvgpu lie; the same path in the agent and on the node, because CDI
-    specs name it to the runtime."""
-    cdi_dir: Path = Path(names.NODE_CDI)
-    """One of the runtime's CDI folders; the same path in the agent and on the node."""
-    library: Path = Path(names.CONTAINER_LIBRARY)
-    """libvgpu as the image has it; copied to the node at start."""
+    state_dir: Path = option(Path(names.NODE_ROOT), absolute=True)
+    """Folder of containers' files and of the copies of libvgpu. It must have the same path in the agent and on the
+    node, because CDI specs name it to the runtime."""
+    cdi_dir: Path = option(Path(names.NODE_CDI), absolute=True)
+    """One of the container runtime's CDI folders; the same path in the agent and on the node."""
+    library: Path = Path(names.IMAGE_LIBRARY)
+    """libvgpu.so in the agent's image; the agent copies it to the node when it starts."""
     host_root: Path = Path("/host")
-    """Where the node's root is mounted in the agent's container; `/` when the agent runs on the node itself. Only read,
-    and only with a real driver."""
-    driver_root: PurePosixPath = _ROOT
-    """The real driver's root as the node sees it: `/`, or for instance `/run/nvidia/driver`."""
-    simulator_dir: Path | None = None
-    """State of the simulated driver; None: the driver is real."""
-    simulator_lib: Path | None = None
-    """Folder of the simulated libraries; goes with `simulator_dir`."""
+    """Folder at which the node's root is mounted in the agent's container; `/` when the agent runs on the node itself.
+    It is only read, and only with a real driver."""
+    driver_root: PurePosixPath = option(PurePosixPath("/"), absolute=True)
+    """Root of the real driver on the node: `/`, or for instance `/run/nvidia/driver`."""
+    simulator_dir: Path | None = option(None, absolute=True)
+    """State of the simulated driver; without it the driver is real."""
+    simulator_lib: Path | None = option(None, absolute=True)
+    """Folder of the simulated driver's libraries; goes with --simulator-dir."""
     kubeconfig: Path | None = None
-    """How to reach the API server; None: as a pod does."""
-    health_port: int = names.PORT_PLUGIN_HEALTH
+    """Kubeconfig file that names the API server; without it the pod's service account is used."""
+    health_port: int = option(names.PORT_PLUGIN_HEALTH, minimum=0, maximum=65535)
     """TCP port of /healthz and /readyz."""
-    probe_interval: float = 5.0
-    """Seconds between two looks at the GPUs through NVML; an XID is seen at once where the driver reports events."""
-    probe_deadline: float = 30.0
-    """Seconds that NVML may take for one look; then its process is replaced and the GPUs count as unhealthy until it
-    answers again. A cold driver without persistence takes several seconds for each GPU."""
-    xid_quiet: float = 60.0
-    """Seconds without another critical XID after which a GPU that answers counts as healthy again."""
-    republish_interval: float = 60.0
-    """Seconds between two checks that the node object still says what it should; a change is published at once."""
-    kubelet_poll: float = 0.5
-    """Seconds between two looks at the kubelet's socket and ours; bounds how long a restarted kubelet waits for us."""
-    log_json: bool = False
-    """JSON lines instead of plain ones."""
-    log_level: str = "info"
-    """As Python's logging names them."""
+    probe_interval: float = option(5.0, above=0)
+    """Seconds between two NVML samples of the GPUs. Where the driver reports events, an XID is read at once."""
+    probe_deadline: float = option(30.0, above=0)
+    """Seconds that NVML may take for one sample. After that its process is replaced, and all GPUs count as unhealthy
+    until NVML answers again. A driver without persistence mode takes several seconds for each GPU when it is cold."""
+    xid_quiet: float = option(60.0, minimum=0)
+    """Seconds without another critical XID after which a GPU counts as healthy again. XIDs that need a reset of the
+    GPU don't pass with time."""
+    republish_interval: float = option(60.0, above=0)
+    """Seconds between two comparisons of the node object with the GPUs; a change is published at once."""
+    kubelet_poll: float = option(0.5, above=0)
+    """Seconds between two checks of the kubelet's socket and the agent's: how long a restarted kubelet waits for the
+    agent at most."""
 
     @property
     def plugins(self) -> Path:
@@ -86,7 +84,7 @@ class Settings:
 
     @property
     def checkpoint(self) -> Path:
-        """The kubelet's own record of who has which slots."""
+        """The kubelet's own record of which container has which slots."""
         return self.plugins / Path(names.KUBELET_CHECKPOINT).name
 
     @property
@@ -101,59 +99,22 @@ class Settings:
 
     @property
     def libraries(self) -> Path:
-        """Where copies of libvgpu lie."""
+        """Folder of the copies of libvgpu."""
         return self.state_dir / Path(names.NODE_LIBRARY).parent.relative_to(names.NODE_ROOT)
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each combination that can't work."""
+        if (self.simulator_dir is None) != (self.simulator_lib is None):
+            yield "--simulator-dir and --simulator-lib go together: give both, or neither for a real driver"
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from the command line.
-
-    Raises Malformed where they don't fit together; argparse exits by itself on what it doesn't know.
-    """
-    parser = argparse.ArgumentParser(prog="deviceplugin", description="The node agent of unigpu.")
-    defaults = Settings(node="")
-    parser.add_argument("--node", default=environment.get("NODE_NAME", ""), help="this node's name (env NODE_NAME)")
-    for name, kind, text in (
-        ("shares_per_gpu", int, "slots for each GPU"),
-        ("kubelet_dir", Path, "the kubelet's folder"),
-        ("state_dir", Path, "containers' folders and libvgpu's copies; same path on the node"),
-        ("cdi_dir", Path, "the runtime's CDI folder; same path on the node"),
-        ("library", Path, "libvgpu.so in the image"),
-        ("host_root", Path, "where the node's root is mounted"),
-        ("driver_root", PurePosixPath, "the real driver's root on the node"),
-        ("simulator_dir", Path, "state of the simulated driver"),
-        ("simulator_lib", Path, "folder of the simulated driver's libraries"),
-        ("kubeconfig", Path, "how to reach the API server; default: as a pod does"),
-        ("health_port", int, "port of /healthz and /readyz"),
-        ("probe_interval", float, "seconds between two looks at the GPUs"),
-        ("probe_deadline", float, "seconds that NVML may take for a look"),
-        ("xid_quiet", float, "seconds after a critical XID until a GPU counts as healthy again"),
-        ("republish_interval", float, "seconds between two checks of the node object"),
-        ("kubelet_poll", float, "seconds between two looks at the kubelet's socket"),
-        ("log_level", str, "debug, info, warning or error"),
-    ):
-        default = getattr(defaults, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=f"{text} ({default})")
-    parser.add_argument("--log-json", action="store_true", help="JSON lines instead of plain ones")
-    settings = Settings(**vars(parser.parse_args(arguments)))
-    problem = _problem(settings)
-    if problem:
-        raise errors.Malformed(problem)
-    return settings
-
-
-def _problem(settings: Settings) -> str | None:
-    if not settings.node:
-        return "the node's name isn't known: set the environment variable NODE_NAME, or --node"
-    if settings.shares_per_gpu < 1:
-        return f"--shares-per-gpu is {settings.shares_per_gpu}, and must be 1 or more"
-    if (settings.simulator_dir is None) != (settings.simulator_lib is None):
-        return "--simulator-dir and --simulator-lib go together: give both, or neither for a real driver"
-    for name in ("state_dir", "cdi_dir", "simulator_dir", "simulator_lib", "driver_root"):
-        path = getattr(settings, name)
-        if path is not None and not path.is_absolute():
-            return f"--{name.replace('_', '-')} is {path}, and must be absolute: the container runtime reads it too"
-    for name in ("probe_interval", "probe_deadline", "republish_interval", "kubelet_poll"):
-        if getattr(settings, name) <= 0:
-            return f"--{name.replace('_', '-')} is {getattr(settings, name)}, and must be above 0"
-    return None
+    """Return the settings; end the process with status 2 and a sentence where they can't work."""
+    return service.parse(
+        Settings,
+        arguments,
+        prog="deviceplugin",
+        description="The node agent of unigpu: publishes the node's GPUs, gives containers their shares of them and "
+        "keeps them to it.",
+        environment=environment,
+    )

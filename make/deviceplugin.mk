@@ -1,4 +1,4 @@
-WIRE := deviceplugin/wire
+WIRE := deviceplugin/kubelet/wire
 
 .PHONY: proto proto-check
 

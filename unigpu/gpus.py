@@ -1,14 +1,28 @@
 """A node's GPUs, and the annotation in which the node agent publishes them (`unigpu.dev/inventory`)."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from unigpu import documents, errors
 from unigpu.documents import MAX_INDEX, MAX_NUMBER, flag, whole
 from unigpu.units import MAX_MEMORY, GpuUuid, MiB
 
 VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a GPU is unhealthy."""
+
+    reason: str
+    """For people."""
+    since: str
+    """When it was first seen, UTC."""
+    epoch: str = ""
+    """Boot and life of the driver in which it was seen, if only a reset of the GPU ends it; empty: it passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,10 @@ class Gpu:
     links: Mapping[GpuUuid, int] = field(default_factory=dict)
     """Quality of the link to each other GPU of the node; higher is better. 100 for each NVLink, or without NVLink 10 to
     50 by the distance on PCIe. Absent: unknown."""
+    bus: str = ""
+    """PCI bus ID, as NVML prints it; empty: unknown."""
+    fault: Fault | None = None
+    """Why it is unhealthy; None: it is healthy, or the reason isn't known."""
 
 
 def dump(gpus: Sequence[Gpu]) -> str:
@@ -42,6 +60,8 @@ def dump(gpus: Sequence[Gpu]) -> str:
                 "memory": gpu.memory,
                 "healthy": gpu.healthy,
                 "links": dict(gpu.links),
+                **({"bus": gpu.bus} if gpu.bus else {}),
+                **({"fault": dataclasses.asdict(gpu.fault)} if gpu.fault is not None else {}),
             }
             for gpu in gpus
         ],
@@ -67,8 +87,16 @@ def load(text: str) -> tuple[Gpu, ...]:
                 memory=MiB(whole(item["memory"], MAX_MEMORY)),
                 healthy=flag(item["healthy"]),
                 links={GpuUuid(other): whole(quality, MAX_NUMBER) for other, quality in item["links"].items()},
+                bus=documents.text(item.get("bus", "")),
+                fault=_fault(item.get("fault")),
             )
             for item in document["gpus"]
         )
     except documents.INVALID as error:
         raise errors.Malformed(f"inventory annotation is not of the expected form: {documents.brief(error)}") from error
+
+
+def _fault(item: Any) -> Fault | None:
+    if item is None:
+        return None
+    return Fault(*(documents.text(item[key]) for key in ("reason", "since", "epoch")))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.compute.series import Series
-from deviceplugin.lender import Lender
+from deviceplugin.lending.lending_loop import LendingLoop
 from unigpu import names, policy, usage
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, Percent
@@ -256,8 +256,8 @@ async def container(gpu: Gpu, folder: Path, limit: Limit | None) -> AsyncIterato
 @contextlib.asynccontextmanager
 async def lender(folders: Sequence[Path]) -> AsyncIterator[None]:
     """Run the node agent's own lending loop over these containers' folders."""
-    loop = Lender()
-    loop.see(folders)
+    loop = LendingLoop()
+    loop.observe(folders)
     lending = asyncio.create_task(loop.lend())
     try:
         yield

@@ -178,7 +178,8 @@ class Machine:
 
     def edits(self, pod: dict[str, Any], container: str = "main") -> tuple[dict[str, Any], dict[str, str]]:
         """What the container's CDI devices add to it: mounts by path in the container, and environment."""
-        mounts, env = {}, {}
+        mounts: dict[str, Any] = {}
+        env: dict[str, str] = {}
         devices = {}
         for file in self.cdi.glob("*.json"):
             document = json.loads(file.read_text())

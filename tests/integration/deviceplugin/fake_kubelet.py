@@ -4,15 +4,15 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from deviceplugin.wire import kubelet_plugin_pb2 as plugin
-from deviceplugin.wire import pod_resources_pb2 as resources
+from deviceplugin.kubelet.wire import kubelet_plugin_pb2 as plugin
+from deviceplugin.kubelet.wire import pod_resources_pb2 as resources
 
 Pod = Mapping[str, Any]
 
@@ -152,9 +152,8 @@ class FakeKubelet:
             request_serializer=plugin.Empty.SerializeToString,
             response_deserializer=plugin.ListAndWatchResponse.FromString,
         )
-        stream: AsyncIterator[plugin.ListAndWatchResponse] = call(plugin.Empty())
         with contextlib.suppress(grpc.aio.AioRpcError):
-            async for response in stream:
+            async for response in call(plugin.Empty()):
                 self.devices = {device.ID: device.health for device in response.devices}
         if channel is self._channel:
             self.devices = dict.fromkeys(self.devices, "Unhealthy")

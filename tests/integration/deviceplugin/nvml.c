@@ -1,18 +1,19 @@
 /* An NVML that fails on demand: files in the folder UNIGPU_SIM_DIR say how.
- *   count     number of cards
- *   hang      asking for the number of cards never returns
+ *   count     number of GPUs
+ *   hang      asking for the number of GPUs never returns
  *   crash     ... ends the process
- *   lost<i>   card i can't be reached
- *   xid       "<i> <XID>": card i reports it once
+ *   lost<i>   GPU i can't be reached
+ *   xid       "<i> <XID>": GPU i reports it once
+ *   recovery<i>   number of the recovery action that GPU i asks for; without the file the driver knows of none
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, NOT_FOUND = 6, TIMEOUT = 10, IS_LOST = 15 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, TIMEOUT = 10, IS_LOST = 15 };
 
-static int cards[16];
+static int gpus[16];
 
 static const char *file(const char *name) {
     static char path[4096];
@@ -20,8 +21,8 @@ static const char *file(const char *name) {
     return path;
 }
 
-static int number(const void *card) {
-    return (int)((const int *)card - cards);
+static int number(const void *gpu) {
+    return (int)((const int *)gpu - gpus);
 }
 
 int nvmlInitWithFlags(unsigned flags) {
@@ -48,31 +49,31 @@ int nvmlDeviceGetCount_v2(unsigned *count) {
     return SUCCESS;
 }
 
-int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **card) {
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **gpu) {
     char name[32];
     snprintf(name, sizeof name, "lost%u", index);
-    *card = &cards[index];
+    *gpu = &gpus[index];
     return access(file(name), F_OK) == 0 ? IS_LOST : SUCCESS;
 }
 
-int nvmlDeviceGetUUID(void *card, char *uuid, unsigned length) {
-    snprintf(uuid, length, "GPU-00000000-0000-0000-0000-%012d", number(card));
+int nvmlDeviceGetUUID(void *gpu, char *uuid, unsigned length) {
+    snprintf(uuid, length, "GPU-00000000-0000-0000-0000-%012d", number(gpu));
     return SUCCESS;
 }
 
-int nvmlDeviceGetMinorNumber(void *card, unsigned *minor) {
-    *minor = (unsigned)number(card);
+int nvmlDeviceGetMinorNumber(void *gpu, unsigned *minor) {
+    *minor = (unsigned)number(gpu);
     return SUCCESS;
 }
 
-int nvmlDeviceGetName(void *card, char *name, unsigned length) {
-    (void)card;
+int nvmlDeviceGetName(void *gpu, char *name, unsigned length) {
+    (void)gpu;
     snprintf(name, length, "Test 24G");
     return SUCCESS;
 }
 
-int nvmlDeviceGetMemoryInfo(void *card, unsigned long long *memory) {
-    (void)card;
+int nvmlDeviceGetMemoryInfo(void *gpu, unsigned long long *memory) {
+    (void)gpu;
     memory[0] = memory[1] = 24576ULL << 20;
     memory[2] = 0;
     return SUCCESS;
@@ -83,18 +84,42 @@ int nvmlDeviceGetTopologyCommonAncestor(void *one, void *other, unsigned *level)
     return SUCCESS;
 }
 
-int nvmlEventSetCreate(void **set) {
-    *set = cards;
+struct field_value {
+    unsigned field, scope;
+    long long timestamp, latency;
+    unsigned type, result;
+    union {
+        unsigned number;
+        unsigned long long size;
+    } value;
+};
+
+int nvmlDeviceGetFieldValues(void *gpu, int count, struct field_value *values) {
+    for (int i = 0; i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "recovery%d", number(gpu));
+        FILE *stream = fopen(file(name), "r");
+        values[i].result =
+            stream != NULL && fscanf(stream, "%u", &values[i].value.number) == 1 ? SUCCESS : NOT_SUPPORTED;
+        if (stream != NULL) {
+            fclose(stream);
+        }
+    }
     return SUCCESS;
 }
 
-int nvmlDeviceRegisterEvents(void *card, unsigned long long types, void *set) {
-    (void)card, (void)types, (void)set;
+int nvmlEventSetCreate(void **set) {
+    *set = gpus;
+    return SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(void *gpu, unsigned long long types, void *set) {
+    (void)gpu, (void)types, (void)set;
     return SUCCESS;
 }
 
 struct event {
-    void *card;
+    void *gpu;
     unsigned long long type, data;
     unsigned instance, part;
 };
@@ -109,7 +134,7 @@ int nvmlEventSetWait_v2(void *set, struct event *event, unsigned milliseconds) {
             fclose(stream);
             if (read == 2) {
                 unlink(file("xid"));
-                event->card = &cards[index];
+                event->gpu = &gpus[index];
                 event->type = 8;
                 return SUCCESS;
             }

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import sys
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -15,7 +16,7 @@ from unigpu.requests import Request
 from unigpu.units import MiB, Percent
 
 
-async def refusal(machine: Machine, pod: dict, container: str = "main") -> str:
+async def refusal(machine: Machine, pod: dict[str, Any], container: str = "main") -> str:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await machine.kubelet.prestart(pod, container)
     return caught.value.details() or ""
@@ -25,6 +26,7 @@ async def test_registers_and_publishes(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     assert machine.kubelet.resource == names.RESOURCE_VGPU
+    assert machine.kubelet.options is not None
     assert machine.kubelet.options.pre_start_required
     assert sorted(machine.kubelet.devices) == [f"slot-{number:04d}" for number in range(64)]
     status = machine.api.node(NODE)["status"]
@@ -144,7 +146,7 @@ async def test_a_hundred_at_once(machine: Machine) -> None:
         (make_pod("p", {"main": (Request(gpus=2), [share(0, 100)])}), "asked for 2 GPUs"),
     ],
 )
-async def test_refuses(machine: Machine, pod: dict, says: str) -> None:
+async def test_refuses(machine: Machine, pod: dict[str, Any], says: str) -> None:
     machine.run()
     await machine.serving()
     await machine.api.put("pods", pod)
@@ -192,14 +194,14 @@ async def test_books_hold_until_the_last_program_of_a_pod_deleted_by_force_has_e
         assert program.stdout is not None
         await program.stdout.readline()
         await machine.remove(first)
-        await until(lambda: "a program of it lives" in machine.log.read_text(), "the agent has noticed")
+        await until(lambda: "a program of it still runs" in machine.log.read_text(), "the agent has noticed")
         machine.kill()
         machine.run()
         await until(lambda: machine.log.read_text().count("registered with the kubelet") == 2, "its successor serves")
         await machine.serving()  # registered comes first, and the list of its slots after it
         second = await machine.create("second", main=one(0, 20000))
         starting = asyncio.create_task(machine.kubelet.prestart(second, "main"))
-        await until(lambda: machine.log.read_text().count("a program of it lives") == 2, "its successor too")
+        await until(lambda: machine.log.read_text().count("a program of it still runs") == 2, "its successor too")
         assert not starting.done()
         assert machine.folder(first).exists()
     finally:

@@ -40,19 +40,72 @@ async def test_a_gpu_is_lost_and_comes_back(machine: Machine) -> None:
     await machine.kubelet.prestart(pod, "main")
 
 
+def put(machine: Machine, name: str, text: str) -> None:
+    (machine.sim / f"{name}.new").write_text(text)
+    (machine.sim / f"{name}.new").rename(machine.sim / name)
+
+
+def faults(machine: Machine) -> list[gpus.Fault | None]:
+    text = machine.api.node(NODE)["metadata"]["annotations"][names.ANNOTATION_INVENTORY]
+    return [gpu.fault for gpu in gpus.load(text)]
+
+
+async def report(machine: Machine, gpu: int, xid: int) -> None:
+    put(machine, "xid", f"{gpu} {xid}")
+    await until(lambda: not (machine.sim / "xid").exists(), f"XID {xid} is read")
+
+
 async def test_an_xid_passes(machine: Machine) -> None:
     machine.run()
     await machine.serving()
-    (machine.sim / "xid.new").write_text("1 31")
-    (machine.sim / "xid.new").rename(machine.sim / "xid")
-    await until(lambda: not (machine.sim / "xid").exists(), "the XID of a program is read")
-    (machine.sim / "xid.new").write_text("3 48")
-    (machine.sim / "xid.new").rename(machine.sim / "xid")
+    await report(machine, 1, 31)
+    await report(machine, 3, 62)
     await capacity(machine, 3 * 24576, 300)
     assert healthy(machine) == [True, True, True, False]
-    assert uuid(3).encode() + b"': 'XID 48'" in machine.log.read_bytes()
+    assert uuid(3).encode() + b"': 'XID 62'" in machine.log.read_bytes()
     await capacity(machine, 4 * 24576, 400)
     assert uuid(1).encode() + b"': 'XID" not in machine.log.read_bytes()
+    assert faults(machine) == [None] * 4
+
+
+async def test_an_xid_that_needs_a_reset_stays_until_the_driver_is_loaded_again(machine: Machine) -> None:
+    machine.arguments = ["--xid-quiet", "0"]
+    machine.run()
+    await machine.serving()
+    await report(machine, 3, 79)
+    await report(machine, 3, 45)
+    await report(machine, 2, 62)
+    # The later one has passed; the earlier one has not, and has kept its reason and time.
+    await until(lambda: "XID 62" in machine.log.read_text(), "the XID that passes is seen")
+    await until(lambda: healthy(machine) == [True, True, True, False], "it has passed")
+    fault = faults(machine)[3]
+    assert fault is not None
+    assert fault.reason == "XID 79, which needs a reset of the GPU"
+
+    machine.kill()
+    await until(lambda: machine.kubelet.healthy == 0, "the kubelet has noticed")
+    machine.run()
+    await machine.serving()
+    assert faults(machine) == [None, None, None, fault]
+    pod = await machine.create("pod", main=one(3, 100))
+    assert "unhealthy" in await refusal(machine, pod)
+
+    put(machine, "state", "another driver")
+    await capacity(machine, 4 * 24576, 400)
+    await machine.kubelet.prestart(pod, "main")
+
+
+async def test_nvml_shows_that_a_gpu_was_reset(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    put(machine, "recovery1", "1")
+    await capacity(machine, 3 * 24576, 300)
+    assert [fault and fault.reason for fault in faults(machine)][1] == "the driver asks for a reset of the GPU"
+    await report(machine, 1, 48)
+    await until(lambda: "XID 48" in str(faults(machine)[1]), "the XID is published")
+    put(machine, "recovery1", "0")
+    await capacity(machine, 4 * 24576, 400)
+    assert faults(machine) == [None] * 4
 
 
 async def test_the_driver_hangs(machine: Machine) -> None:

@@ -43,7 +43,7 @@ async def test_init_then_main_on_other_gpus(machine: Machine) -> None:
     assert memory(machine, pod, "prepare") == [(uuid(0), 9000)]
     assert mounted(machine, pod, "prepare")
 
-    # The status that the API server has lags behind: nothing is guessed meanwhile.
+    # The status that the API server has lags behind: the agent waits rather than guess.
     await status(machine, pod, prepare={"running": {"startedAt": now()}})
     starting = asyncio.create_task(machine.kubelet.prestart(pod, "main"))
     await machine.kubelet.prestart(pod, "beside")

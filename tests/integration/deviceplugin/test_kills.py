@@ -21,9 +21,9 @@ async def test_kubelet_restarts(machine: Machine) -> None:
         await machine.kubelet.prestart(pod, "main")
 
 
-async def test_a_restarted_kubelet_is_not_kept_waiting_for_the_next_look(machine: Machine) -> None:
-    """With looks an hour apart, only the end of the kubelet's stream and its new socket can lead to a registration."""
-    machine.arguments = ("--kubelet-poll", "3600")
+async def test_a_restarted_kubelet_is_not_kept_waiting_for_the_next_poll(machine: Machine) -> None:
+    """With polls an hour apart, only the end of the kubelet's stream and its new socket can lead to a registration."""
+    machine.arguments = ["--kubelet-poll", "3600"]
     machine.run()
     await machine.serving()
     before = machine.kubelet.registrations
@@ -41,7 +41,7 @@ async def test_kubelet_is_away_for_a_while(machine: Machine) -> None:
     (machine.kubelet.plugins / names.PLUGIN_SOCKET).unlink(missing_ok=True)
     await until(lambda: b"can't register" in machine.log.read_bytes(), "it was noticed")
     status, text = await machine.get("/readyz")
-    assert (status, "not registered" in text) == (503, True)
+    assert (status, "isn't registered" in text) == (503, True)
     assert (await machine.get("/healthz"))[0] == 200
     await machine.kubelet.start()
     await machine.serving()

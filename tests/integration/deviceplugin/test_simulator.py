@@ -59,7 +59,7 @@ async def test_failures_that_the_driver_reports(machine: Machine) -> None:
     use(machine, "--profile", "t4", "--gpus", "2")
     machine.run()
     await machine.serving(32)
-    for inject in (("--lost",), ("--xid", "48")):
+    for inject in (("--lost",), ("--xid", "62")):
         sim(machine, "inject", "--gpu", "1", *inject)
         await until(lambda: [gpu.healthy for gpu in node_gpus(machine)] == [True, False], f"{inject} is seen")
         sim(machine, "reset")

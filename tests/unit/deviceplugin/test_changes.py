@@ -1,12 +1,12 @@
-"""What a change of limits means: its words, what holds meanwhile, and the name of its event."""
+"""What a change of limits means: its words, what holds while it is carried out, and the name of its event."""
 
 import dataclasses
 from typing import Any
 
 import pytest
 
-from deviceplugin import changes
-from deviceplugin.decisions import Node
+from deviceplugin.limits import changes
+from deviceplugin.node.node_state import Node
 from deviceplugin.pods import Pod
 from unigpu import allocations, errors, limits, names, requests
 from unigpu.allocations import Allocation, Share

@@ -1,10 +1,12 @@
 """Which parts of the driver a container gets."""
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from deviceplugin import driver
+from deviceplugin.node import driver
 from unigpu import errors
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB
@@ -103,3 +105,16 @@ def test_simulated_driver_lacks_a_gpu(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(errors.Unavailable, match="gpu3"):
         driver.Simulated(tmp_path, tmp_path).own([GPU])
+
+
+def test_folder_that_goes_while_it_is_read_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "usr/lib64"
+    folder.mkdir(parents=True)
+    (folder / "libcuda.so.1").touch()
+
+    def gone(path: Path) -> Iterator[Path]:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    with pytest.raises(errors.Unavailable, match=f"^can't read {folder}: No such file or directory$"):
+        driver.Real(tmp_path, PurePosixPath("/")).common()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deviceplugin import grant_totals
+from deviceplugin.allocation import grant_totals
 from unigpu.allocations import Share
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant

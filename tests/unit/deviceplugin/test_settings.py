@@ -1,11 +1,13 @@
 """The command line."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from deviceplugin import settings
-from unigpu import errors, names
+from unigpu import names
+from unigpu_service.settings import docs
 
 
 def test_defaults_are_the_names_paths() -> None:
@@ -28,13 +30,25 @@ def test_other_folders() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "NODE_NAME"),
-        (["--node", "a", "--shares-per-gpu", "0"], "--shares-per-gpu is 0"),
+        ([], "--node"),
+        (["--node", "a", "--shares-per-gpu", "0"], "--shares-per-gpu: 0 is out of range"),
         (["--node", "a", "--simulator-dir", "/s"], "go together"),
-        (["--node", "a", "--state-dir", "relative"], "--state-dir is relative"),
-        (["--node", "a", "--kubelet-poll", "0"], "--kubelet-poll is 0"),
+        (["--node", "a", "--state-dir", "relative"], "--state-dir: 'relative' is a relative path"),
+        (["--node", "a", "--kubelet-poll", "0"], "--kubelet-poll: 0 is out of range"),
     ],
 )
-def test_refused(arguments: list[str], says: str) -> None:
-    with pytest.raises(errors.Malformed, match=says):
+def test_refused(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
         settings.parse(arguments, {})
+    assert caught.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings.parse(["--help"], {})
+    text = " ".join(capsys.readouterr().out.split())
+    assert "default: /opt/unigpu/lib/libvgpu.so" in text
+    for field in dataclasses.fields(settings.Settings):
+        assert f"--{field.name.replace('_', '-')}" in text
+    assert all(docs(settings.Settings).get(field.name) for field in dataclasses.fields(settings.Settings))

@@ -1,0 +1,1 @@
+"""What one container gets: checked, counted and carried out."""

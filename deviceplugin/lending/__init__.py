@@ -1,0 +1,1 @@
+"""Idle shares, lent to the containers that want them."""

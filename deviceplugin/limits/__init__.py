@@ -1,0 +1,1 @@
+"""Limits that change while containers run."""

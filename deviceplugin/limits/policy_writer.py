@@ -1,0 +1,85 @@
+"""Writes the limits of running containers to the node: policies and grants, and what programs hold beyond them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from deviceplugin.allocation import allocate
+from deviceplugin.allocation.grant_ledger import GrantLedger
+from deviceplugin.limits import changes
+from deviceplugin.limits.changes import Held
+from deviceplugin.node.node_state import NodeState
+from deviceplugin.pods import Pod
+from deviceplugin.store.container_store import ContainerStore
+from unigpu import limits, logs
+from unigpu.units import GpuUuid, MiB
+
+logger = logging.getLogger(__name__)
+
+
+class PolicyWriter:
+    """The node's side of a change of limits."""
+
+    def __init__(
+        self,
+        containers: ContainerStore,
+        grants: GrantLedger,
+        node: NodeState,
+        notify_lending: Callable[[], None],
+    ) -> None:
+        self._containers = containers
+        self._grants = grants
+        self._node = node
+        self._notify_lending = notify_lending
+
+    async def decrease(self, pod: Pod, container: str, before: Held, after: Held) -> None:
+        """Put in force the tighter of both. A container that hasn't started is left alone. Raises Unavailable."""
+        if (pod.uid, container) in self._grants:
+            tighter = changes.lowered(self._node.now, before, after)
+            if await asyncio.to_thread(self._containers.limit, pod.uid, container, tighter):
+                self._notify_lending()
+
+    async def write(self, pod: Pod, container: str, to: Held) -> None:
+        """Put these limits in force, and make the grant say so, where it doesn't yet.
+
+        Raises Unavailable, Malformed.
+        """
+        key = pod.uid, container
+        stored = self._grants.get(key)
+        if stored is None or len(stored.grant.shares) != len(to.shares):
+            return
+        if tuple(stored.grant.shares) != tuple(to.shares):
+            self._grants.amend(key, shares=tuple(to.shares), changes=stored.grant.changes + 1)
+        stored = self._grants.get(key) or stored
+        policy = allocate.limit(self._node.now, to.request, to.shares)
+        written = await asyncio.to_thread(
+            self._containers.change, *key, stored.grant.shares, stored.grant.changes, policy
+        )
+        if written:
+            self._notify_lending()
+            logs.event(
+                logger,
+                "policy written",
+                pod=pod.title,
+                pod_uid=pod.uid,
+                container=container,
+                memory_mib=",".join(str(share.memory) for share in to.shares),
+                cores=",".join(str(gpu.cores) for gpu in policy.gpus),
+                ceiling=",".join(str(gpu.ceiling) for gpu in policy.gpus),
+                policy=policy.compute,
+                memory_enforced=policy.memory_enforced,
+                cores_enforced=policy.cores_enforced,
+            )
+
+    async def measure(self, pod: Pod, held: Mapping[str, Held]) -> dict[str, dict[GpuUuid, MiB]]:
+        """Return what the pod's containers have in use beyond these limits, MiB by container and GPU; the ledger
+        counts it from now on."""
+        found: dict[str, dict[GpuUuid, MiB]] = {}
+        for container, to in held.items():
+            key = pod.uid, container
+            if key in self._grants and limits.limitable(to.request):
+                over = await asyncio.to_thread(self._containers.beyond, *key, to.shares)
+                self._grants.set_overuse(key, over)
+                if over:
+                    found[container] = over
+        return found

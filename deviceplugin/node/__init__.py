@@ -1,0 +1,1 @@
+"""The node itself: driver, GPUs and their health, the node object."""

@@ -1,0 +1,49 @@
+"""Reads a line of the probe: one sample of the node's GPUs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deviceplugin.node.health import GpuReading, Sample
+from unigpu import documents, errors
+from unigpu.documents import MAX_INDEX, MAX_NUMBER, whole
+from unigpu.gpus import Gpu
+from unigpu.units import MAX_MEMORY, GpuUuid, MiB
+
+
+def read(line: bytes) -> Sample:
+    """Return the sample.
+
+    Raises Unavailable with the driver's words where the driver doesn't answer at all, Malformed for anything else.
+    """
+    try:
+        document = documents.decode(line.decode())
+        if "error" in document:
+            raise errors.Unavailable(f"the driver doesn't answer: {document['error']}")
+        return Sample(
+            readings=tuple(_reading(item) for item in document["gpus"]),
+            xids={
+                GpuUuid(uuid): tuple(whole(xid, MAX_NUMBER) for xid in xids) for uuid, xids in document["xids"].items()
+            },
+            session=documents.text(document["session"]),
+        )
+    except documents.INVALID as error:
+        raise errors.Malformed(f"the probe's line is not of the expected form: {documents.brief(error)}") from error
+
+
+def _reading(item: Mapping[str, Any]) -> GpuReading:
+    if "problem" in item:
+        uuid = item.get("uuid")
+        return GpuReading(None, documents.text(item["problem"]), None if uuid is None else GpuUuid(uuid))
+    recovery = item.get("recovery")
+    return GpuReading(
+        Gpu(
+            uuid=GpuUuid(documents.text(item["uuid"])),
+            index=whole(item["index"], MAX_INDEX),
+            minor=whole(item["minor"], MAX_INDEX),
+            model=documents.text(item["model"]),
+            memory=MiB(whole(item["memory"], MAX_MEMORY)),
+            links={GpuUuid(other): whole(quality, MAX_NUMBER) for other, quality in item["links"].items()},
+            bus=documents.text(item.get("bus", "")),
+        ),
+        recovery=None if recovery is None else whole(recovery, MAX_NUMBER),
+    )

@@ -1,0 +1,163 @@
+"""The process that calls NVML: one JSON line a sample, on stdout. Only it loads the driver's library.
+
+NVML may hang in the kernel or take its process down; the agent then replaces this process and goes on. NVML's
+functions: https://docs.nvidia.com/deploy/nvml-api/
+
+    python -m deviceplugin.node.probe <NVML library> <seconds between samples>
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import pynvml
+
+_COMMON_ANCESTOR_FAR = 60
+"""NVML's levels run from 0 (one board) to 50 (across sockets) in tens; the quality of a link is this less the level."""
+_NEAREST, _FARTHEST = 50, 10
+_NVLINK = 100
+
+
+class Probe:
+    """An NVML session."""
+
+    def __init__(self, library: str) -> None:
+        pynvml.nvmlLib = ctypes.CDLL(library)
+        pynvml.nvmlInit()
+        self.session = f"{os.getpid()}-{time.time_ns()}"
+        self._links: dict[str, dict[str, int]] = {}
+        self._events: Any = None
+        with contextlib.suppress(pynvml.NVMLError):
+            self._events = pynvml.nvmlEventSetCreate()
+        self._watched: set[str] = set()
+        self._uuids: dict[int, str] = {}
+        """By index. Indexes hold for one session."""
+        self._by_handle: dict[int | None, str] = {}
+        """UUID of each handle: a GPU that has fallen off the bus no longer tells its own."""
+
+    def sample(self) -> list[dict[str, Any]]:
+        """Read all GPUs, by index; one that can't be read has a problem instead."""
+        read: list[dict[str, Any]] = []
+        handles = {}
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                gpu = {
+                    "index": index,
+                    "uuid": pynvml.nvmlDeviceGetUUID(handle),
+                    "minor": pynvml.nvmlDeviceGetMinorNumber(handle),
+                    "model": pynvml.nvmlDeviceGetName(handle),
+                    "memory": pynvml.nvmlDeviceGetMemoryInfo(handle).total >> 20,
+                }
+            except pynvml.NVMLError as error:
+                read.append({"uuid": self._uuids.get(index), "problem": str(error)})
+                continue
+            with contextlib.suppress(pynvml.NVMLError):
+                gpu["bus"] = _text(pynvml.nvmlDeviceGetPciInfo(handle).busId)
+            gpu["recovery"] = _recovery(handle)
+            handles[gpu["uuid"]] = handle
+            self._uuids[index] = self._by_handle[_address(handle)] = gpu["uuid"]
+            read.append(gpu)
+        if set(handles) != set(self._links):
+            self._links = {uuid: _links(handle, uuid, handles) for uuid, handle in handles.items()}
+        for gpu in read:
+            if "problem" not in gpu:
+                gpu["links"] = self._links[gpu["uuid"]]
+        self._watch(handles)
+        return read
+
+    def wait(self, seconds: float) -> dict[str, list[int]]:
+        """Return the XIDs of each GPU as soon as there are any; none after so many seconds, or where the driver reports
+        no events."""
+        xids: dict[str, list[int]] = {}
+        if not self._watched:
+            time.sleep(seconds)
+            return xids
+        timeout = int(seconds * 1000)
+        while True:
+            try:
+                event = pynvml.nvmlEventSetWait_v2(self._events, timeout)
+            except pynvml.NVMLError_Timeout:
+                return xids
+            except pynvml.NVMLError:
+                # A lost GPU ends the wait at once, each time.
+                time.sleep(seconds)
+                return xids
+            if event.eventType == pynvml.nvmlEventTypeXidCriticalError:
+                uuid = self._by_handle.get(_address(event.device))
+                if uuid is not None:
+                    xids.setdefault(uuid, []).append(int(event.eventData))
+            timeout = 0
+
+    def _watch(self, handles: dict[str, Any]) -> None:
+        for uuid in handles.keys() - self._watched if self._events is not None else ():
+            with contextlib.suppress(pynvml.NVMLError):
+                pynvml.nvmlDeviceRegisterEvents(handles[uuid], pynvml.nvmlEventTypeXidCriticalError, self._events)
+                self._watched.add(uuid)
+
+
+def _links(handle: Any, uuid: str, handles: dict[str, Any]) -> dict[str, int]:
+    """Quality of the GPU's links to the others: see unigpu.gpus.Gpu.links."""
+    busses = {}
+    for other, its in handles.items():
+        with contextlib.suppress(pynvml.NVMLError):
+            busses[_text(pynvml.nvmlDeviceGetPciInfo(its).busId)] = other
+    found: dict[str, int] = {}
+    for number in range(pynvml.NVML_NVLINK_MAX_LINKS):
+        try:
+            if pynvml.nvmlDeviceGetNvLinkState(handle, number):
+                peer = busses.get(_text(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, number).busId))
+                if peer is not None and peer != uuid:
+                    found[peer] = found.get(peer, 0) + _NVLINK
+        except pynvml.NVMLError:
+            break
+    for other, its in handles.items():
+        if other != uuid and other not in found:
+            with contextlib.suppress(pynvml.NVMLError):
+                level = pynvml.nvmlDeviceGetTopologyCommonAncestor(handle, its)
+                found[other] = max(_FARTHEST, min(_NEAREST, _COMMON_ANCESTOR_FAR - int(level)))
+    return found
+
+
+def _recovery(handle: Any) -> int | None:
+    """What the driver asks for to make the GPU usable again; None before R570."""
+    with contextlib.suppress(pynvml.NVMLError):
+        (value,) = pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+        if value.nvmlReturn == pynvml.NVML_SUCCESS:
+            return int(value.value.uiVal)
+    return None
+
+
+def _address(handle: Any) -> int | None:
+    return ctypes.cast(handle, ctypes.c_void_p).value
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def main() -> int:
+    """Print samples until stdout is closed."""
+    library, seconds = sys.argv[1], float(sys.argv[2])
+    xids: dict[str, list[int]] = {}
+    try:
+        probe = Probe(library)
+        while True:
+            print(json.dumps({"gpus": probe.sample(), "xids": xids, "session": probe.session}), flush=True)
+            xids = probe.wait(seconds)
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 0
+    except (pynvml.NVMLError, OSError) as error:
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps({"error": str(error)}), flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What lies on the node's disk: CDI specs and containers' folders."""

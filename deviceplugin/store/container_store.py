@@ -1,0 +1,177 @@
+"""Containers' folders on the node: the grant, policy and usage file of each."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from deviceplugin.store import files
+from unigpu import errors, grants, limits, logs, policy
+from unigpu.allocations import Share
+from unigpu.grants import Grant
+from unigpu.policy import Policy
+from unigpu.units import GpuUuid, MiB
+from unigpu_node import containers, policy_file, usage_file
+from unigpu_node import files as node_files
+from unigpu_node.containers import Key, StoredGrant
+
+logger = logging.getLogger(__name__)
+
+
+class ContainerStore:
+    """All containers' folders, under one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._writing = threading.Lock()
+
+    def of(self, pod_uid: str, container: str) -> Path:
+        """Return the container's folder, whether or not it exists."""
+        return Path(grants.folder(self.root, pod_uid, container))
+
+    def load(self) -> dict[Key, StoredGrant]:
+        """Return all grants, by pod UID and container.
+
+        A folder whose grant can't be read is logged with the file's path and left out; it goes with its pod.
+        """
+        found, unreadable = containers.read_all(self.root)
+        for key, reason in unreadable.items():
+            file = self.of(*key) / grants.GRANT_FILE
+            logs.event(logger, "grant can't be read", logging.WARNING, file=file, reason=reason)
+        return found
+
+    def damaged(self) -> list[Key]:
+        """Return the containers whose grant exists and isn't one."""
+        return [key for key in self.names() if self._is_damaged(key)]
+
+    def _is_damaged(self, key: Key) -> bool:
+        try:
+            containers.read(self.root, key)
+        except errors.Malformed:
+            return True
+        except OSError:
+            pass  # never prepared, or being removed
+        return False
+
+    def names(self) -> Iterator[Key]:
+        """Yield pod UID and container of each folder."""
+        with contextlib.suppress(OSError):
+            yield from containers.keys(self.root)
+
+    def write(self, grant: Grant, wanted: Policy) -> Path:
+        """Create or renew the container's folder and return its path.
+
+        Policy and usage remain the same files, because a container may have them mapped; only after a boot is the usage
+        file a new one. Raises Unavailable.
+        """
+        folder = self.of(grant.pod_uid, grant.container)
+        with self._writing:
+            with files.reporting("create", folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            with files.reporting("write", folder / grants.USAGE_FILE):
+                self._usage(folder, grant)
+            file = folder / grants.POLICY_FILE
+            with files.reporting("write", file):
+                try:
+                    _rewrite(file, wanted)
+                except FileNotFoundError:
+                    policy_file.create(file, wanted)
+            with files.reporting("write", folder / grants.GRANT_FILE):
+                node_files.write(folder / grants.GRANT_FILE, grants.dump(grant).encode())
+        return folder
+
+    def limit(self, pod_uid: str, container: str, wanted: Policy) -> bool:
+        """Put limits in force for a container that may be running.
+
+        Return False where they already are, or where the container has no policy yet. Raises Unavailable.
+        """
+        file = self.of(pod_uid, container) / grants.POLICY_FILE
+        with self._writing, files.reporting("write", file):
+            try:
+                return _rewrite(file, wanted)
+            except FileNotFoundError:
+                return False
+
+    def change(self, pod_uid: str, container: str, shares: Sequence[Share], changes: int, wanted: Policy) -> bool:
+        """Put limits in force like `limit`, and write these shares into the grant.
+
+        Raises Unavailable, and Malformed where the grant can't be read.
+        """
+        changed = self.limit(pod_uid, container, wanted)
+        file = self.of(pod_uid, container) / grants.GRANT_FILE
+        with self._writing, files.reporting("write", file):
+            try:
+                text, stamp = file.read_text(), file.stat().st_mtime_ns
+                found = grants.load(text)
+            except FileNotFoundError:
+                return False
+            except (UnicodeDecodeError, errors.Malformed) as error:
+                raise errors.Malformed(f"{file}: {error}") from error
+            grant = dataclasses.replace(found, shares=tuple(shares), changes=changes)
+            if text != grants.dump(grant):
+                # The file's time is the time at which the container was prepared.
+                node_files.write(file, grants.dump(grant).encode(), modified_ns=stamp)
+            return changed
+
+    def beyond(self, pod_uid: str, container: str, shares: Sequence[Share]) -> dict[GpuUuid, MiB]:
+        """Return what the container's living programs have in use on GPUs where that exceeds these shares.
+
+        Empty where the usage file can't be read.
+        """
+        try:
+            descriptor = usage_file.open_for_reading(self.of(pod_uid, container) / grants.USAGE_FILE)
+        except OSError:
+            return {}
+        try:
+            # The totals include programs that have died, and are quick to read.
+            if not limits.held_memory(shares, usage_file.read_totals(descriptor, len(shares))):
+                return {}
+            found = usage_file.read(descriptor, len(shares))
+        except (OSError, errors.Malformed):
+            return {}
+        finally:
+            os.close(descriptor)
+        return limits.held_memory(shares, [gpu.used for gpu in found.gpus])
+
+    def in_use(self, pod_uid: str, container: str) -> bool:
+        """Return whether a program of the container uses its GPUs: each holds a lock on the usage file."""
+        return usage_file.in_use(self.of(pod_uid, container) / grants.USAGE_FILE)
+
+    def remove(self, pod_uid: str, container: str) -> None:
+        """Remove the container's folder, if it exists."""
+        with self._writing, contextlib.suppress(OSError):
+            shutil.rmtree(self.of(pod_uid, container), ignore_errors=True)
+            (self.root / pod_uid).rmdir()
+
+    def _usage(self, folder: Path, grant: Grant) -> None:
+        file = folder / grants.USAGE_FILE
+        try:
+            boot = containers.read(self.root, (grant.pod_uid, grant.container)).grant.boot
+        except (OSError, errors.Malformed):
+            boot = ""
+        # Processes of an earlier run are dead by now; their totals are kept.
+        if boot != grant.boot or not usage_file.usable(file):
+            usage_file.create(file)
+
+
+def _rewrite(file: Path, wanted: Policy) -> bool:
+    """Change a policy file in place and return whether it differed.
+
+    A file of another size is damaged: it is written whole, in place too, because a container may have it mounted.
+    Raises OSError.
+    """
+    try:
+        return policy_file.rewrite(file, wanted)
+    except errors.Malformed as error:
+        logs.event(logger, "damaged policy file repaired", logging.ERROR, file=file, reason=error)
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, policy.SEQUENCE.pack(1), policy.SEQUENCE_OFFSET)  # readers wait while it is odd
+        os.ftruncate(descriptor, policy.SIZE)
+    finally:
+        os.close(descriptor)
+    return policy_file.rewrite(file, wanted)
