@@ -121,8 +121,8 @@ def test_a_webhook_that_is_down_holds_up_gpu_pods_only(
 
 def test_every_option_is_taken_by_the_server(installed: Path) -> None:
     # What needs definitions of other projects' resources is left out.
-    others = ("webhook.certManager.enabled=false", "monitoring.podMonitor.enabled=false")
-    settings = [word for other in others for word in ("--set", other)]
+    others = ("webhook.certManager", "monitoring.podMonitor", "monitoring.prometheusRule")
+    settings = [word for other in others for word in ("--set", f"{other}.enabled=false")]
     made = helm("template", "release", CHART, "--namespace", NAMESPACE, "--values", EVERY_OPTION, *settings)
     assert made.returncode == 0, made.stderr
     apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=helm", "--dry-run=server", "-f", "-")

@@ -98,7 +98,7 @@ def test_a_disruption_budget_needs_two_replicas(defaults: Rendered) -> None:
     assert render(values={"webhook.replicas": "1"}).of("PodDisruptionBudget") == []
 
 
-@pytest.mark.parametrize("kind", ["NetworkPolicy", "PodMonitor", "Certificate", "Issuer"])
+@pytest.mark.parametrize("kind", ["NetworkPolicy", "PodMonitor", "PrometheusRule", "Certificate", "Issuer"])
 def test_what_is_optional_is_off(defaults: Rendered, kind: str) -> None:
     assert defaults.of(kind) == []
 
