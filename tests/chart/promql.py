@@ -20,17 +20,6 @@ RULES = [
 OTHERS = {"up", "kube_pod_container_status_ready", "apiserver_admission_webhook_rejection_count"}
 """Metrics of Prometheus itself, of kube-state-metrics and of the API server."""
 KNOWN = {value for name, value in vars(names).items() if name.startswith("METRIC_")}
-COMING = {
-    "unigpu_container_memory_allocation_failures_total",
-    "unigpu_container_cores_limit_ratio",
-    "unigpu_container_cores_ceiling_ratio",
-    "unigpu_container_cores_current_ratio",
-    "unigpu_gpu_utilisation_ratio",
-    "unigpu_exporter_collect_duration_seconds",
-    "unigpu_scheduler_request_duration_seconds",
-    "unigpu_webhook_review_duration_seconds",
-}
-"""Metrics whose new names unigpu/names.py is about to get. Remove this set when it has them."""
 _METRIC = re.compile(r"(?<![\w:])(?:\w+:)?unigpu_\w+(?::\w+)?|(?<![\w:])[a-z][\w:]*(?=[{\[])")
 
 
@@ -51,5 +40,5 @@ def metrics(expression: str) -> set[str]:
 def unknown(expression: str) -> set[str]:
     """Return those that nothing serves: neither a part of unigpu, nor a recording rule, nor one of OTHERS."""
     recorded = {rule["record"] for rule in RULES if "record" in rule}
-    served = KNOWN | COMING | OTHERS | recorded
+    served = KNOWN | OTHERS | recorded
     return {name for name in metrics(expression) if not {name, re.sub("_(bucket|count|sum)$", "", name)} & served}

@@ -23,12 +23,17 @@ HOOK = "helm.sh/hook"
 Document = dict[str, Any]
 
 
-def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the helm that `make cluster` builds, or else the one on PATH; one of them must be there."""
+def helm_program() -> str | Path:
+    """Return the helm that `make cluster` builds, or else the one on PATH; one of them must be there."""
     program = HELM if HELM.exists() else shutil.which("helm")
     if program is None:
         pytest.fail("no helm: install it, or build it with `make cluster`")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
+    return program
+
+
+def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run helm."""
+    return subprocess.run([helm_program(), *arguments], capture_output=True, text=True, timeout=120)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What `helm test` and `helm uninstall` run: with the rights that the chart gives it, on a real API server."""
 
 import base64
+import datetime
 import http.server
 import importlib.util
 import json
@@ -17,7 +18,7 @@ import yaml
 
 from tests.chart import apiserver
 from tests.chart.apiserver import kubectl
-from tests.chart.rendering import CHART, HOOK, NAMESPACE, ROOT, Document, Rendered, render
+from tests.chart.rendering import CHART, HOOK, NAMESPACE, ROOT, Document, Rendered, helm, helm_program
 from unigpu import names
 
 SCRIPT = CHART / "files" / "jobs.py"
@@ -88,32 +89,32 @@ def test_names_are_the_projects(jobs: ModuleType, defaults: Rendered) -> None:
 # On a real API server.
 
 
-@pytest.fixture(scope="module")
-def account(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], list[str]]]:
-    """How the script reaches the server under the account of a hook, which has the rights that the chart gives it."""
-    rendered = render()
+@pytest.fixture
+def account(kubeconfig: Path, defaults: Rendered, tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
+    """Arguments of a hook's script, under its account, which has the rights that the chart gives it."""
     kubectl(kubeconfig, "create", "namespace", NAMESPACE)
 
     def rights(hook: str) -> str:
-        return yaml.safe_dump_all(item for item in hooks(rendered, hook) if item["kind"] not in ("Job", "Pod"))
+        return yaml.safe_dump_all(item for item in hooks(defaults, hook) if item["kind"] not in ("Job", "Pod"))
 
     def arguments(hook: str) -> list[str]:
         done = kubectl(kubeconfig, "apply", "-f", "-", text=rights(hook))
         assert done.returncode == 0, done.stderr
-        name = pod_of(rendered, hook)["serviceAccountName"]
-        token = kubectl(kubeconfig, "create", "token", name, "--namespace", NAMESPACE)
-        assert token.returncode == 0, token.stderr
-        path = tmp_path_factory.mktemp("account") / "token"
-        path.write_text(token.stdout)
-        return [
-            *("--server", apiserver.address(kubeconfig), "--token", str(path)),
-            *("--authority", str(apiserver.authority(kubeconfig))),
-            *pod_of(rendered, hook)["containers"][0]["args"],
-        ]
+        pod = pod_of(defaults, hook)
+        return [*reach(kubeconfig, pod["serviceAccountName"], tmp_path), *pod["containers"][0]["args"]]
 
     yield arguments
     for hook in ("test", "post-delete"):
         kubectl(kubeconfig, "delete", "--ignore-not-found", "-f", "-", text=rights(hook))
+
+
+def reach(kubeconfig: Path, account: str, folder: Path) -> list[str]:
+    """Arguments by which the script reaches the server under an account that exists."""
+    token = kubectl(kubeconfig, "create", "token", account, "--namespace", NAMESPACE)
+    assert token.returncode == 0, token.stderr
+    (folder / "token").write_text(token.stdout)
+    server = ("--server", apiserver.address(kubeconfig), "--token", str(folder / "token"))
+    return [*server, "--authority", str(apiserver.authority(kubeconfig))]
 
 
 @pytest.mark.parametrize("hook", ["test", "post-delete"])
@@ -208,6 +209,53 @@ def test_the_cleanup_says_what_it_may_not_do(
     done = run(*account("post-delete"), f"--delete={path}")
     assert done.returncode == 1
     assert f"error: {path}: " in done.stderr and "forbidden" in done.stderr
+
+
+def test_an_uninstall_with_its_job_leaves_nothing(
+    kubeconfig: Path, nodes: Callable[[str], Document], tmp_path: Path
+) -> None:
+    place = ("--kubeconfig", kubeconfig, "--namespace", NAMESPACE)
+    installed = helm("install", "release", CHART, *place, "--create-namespace")
+    assert installed.returncode == 0, installed.stderr
+    command = [helm_program(), "uninstall", "release", *place]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as uninstall:
+        job = wait_for_job(kubeconfig, uninstall)
+        # The chart's other objects are gone before the job starts: node agents can't write their nodes again.
+        assert kubectl(kubeconfig, "get", "daemonsets", "--namespace", NAMESPACE, "-o", "name").stdout == ""
+        spec = job["spec"]["template"]["spec"]
+        cleaned = run(*reach(kubeconfig, spec["serviceAccountName"], tmp_path), *spec["containers"][0]["args"])
+        assert (cleaned.returncode, cleaned.stdout) == (0, "node gpu-node: cleaned\n"), cleaned.stderr
+        finish(kubeconfig, job["metadata"]["name"])
+        output, _ = uninstall.communicate(timeout=60)
+        assert uninstall.returncode == 0, output
+    kinds = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations"
+    for everything in ((kinds,), ("all,configmaps,secrets,serviceaccounts,roles,leases", "--namespace", NAMESPACE)):
+        left = kubectl(kubeconfig, "get", *everything, "-o", "name").stdout.splitlines()
+        assert [name for name in left if "unigpu" in name or "release" in name] == []
+
+
+def wait_for_job(kubeconfig: Path, uninstall: subprocess.Popen[str]) -> Document:
+    """Return the job once Helm has created it."""
+    while uninstall.poll() is None:
+        found = kubectl(kubeconfig, "get", "job", "unigpu-cleanup", "--namespace", NAMESPACE, "-o", "json")
+        if found.returncode == 0:
+            job: Document = json.loads(found.stdout)
+            return job
+    raise AssertionError(uninstall.communicate()[0])
+
+
+def finish(kubeconfig: Path, job: str) -> None:
+    """Do what the job controller, which isn't there, would do."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    conditions = [
+        {"type": kind, "status": "True", "lastProbeTime": now, "lastTransitionTime": now}
+        for kind in ("SuccessCriteriaMet", "Complete")
+    ]
+    status = {"startTime": now, "completionTime": now, "succeeded": 1, "conditions": conditions}
+    patch = json.dumps({"status": status})
+    what = ("patch", "job", job, "--namespace", NAMESPACE, "--subresource=status", "--type=merge", "--patch", patch)
+    done = kubectl(kubeconfig, *what)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_check_finds_that_no_webhook_is_there(
