@@ -171,7 +171,7 @@ def test_kube_scheduler_asks_the_extender(rendered: Rendered) -> None:
     assert (extender["ignorable"], extender["nodeCacheCapable"]) == (False, True)
 
 
-def test_kube_scheduler_starts_anew_when_its_configuration_changes(defaults: Rendered, every_option: Rendered) -> None:
+def test_kube_scheduler_restarts_when_its_configuration_changes(defaults: Rendered, every_option: Rendered) -> None:
     checksums = {
         workload(one, "extender")["spec"]["template"]["metadata"]["annotations"]["unigpu.dev/config-checksum"]
         for one in (defaults, every_option)

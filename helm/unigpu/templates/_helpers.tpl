@@ -39,7 +39,7 @@ kube-scheduler's image. Its tag follows the cluster, of which some distributions
 {{ .values.serviceAccount.name | default (printf "unigpu-%s" .component) }}
 {{- end }}
 
-{{/* The account itself, and a line that ends its document; nothing where somebody else makes it. Same arguments. */}}
+{{/* The account itself, and a line that ends its document; nothing if it exists already. Same arguments. */}}
 {{- define "unigpu.serviceAccount" -}}
 {{- if .values.serviceAccount.create }}
 apiVersion: v1
