@@ -14,6 +14,7 @@ from cluster import doctor
 TESTS = (
     doctor.Package("valgrind", "valgrind", "runs libvgpu in the tests"),
     doctor.Package("binutils", "readelf", "reads libvgpu's symbols in the tests"),
+    doctor.Package("prometheus", "promtool", "runs the chart's alerts in the tests"),
 )
 """Packages that only the tests need."""
 

@@ -22,6 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from unigpu import names  # noqa: E402
 from webhook.admission import configuration  # noqa: E402
 
 CHART = ROOT / "helm" / "unigpu"
@@ -38,6 +39,8 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 _NAMESPACE = "RELEASE-NAMESPACE"
 """Placeholder in expressions for the namespace of the release."""
+_ACCOUNT = '{{ include "unigpu.serviceAccountName" (dict "values" .Values.scheduler "component" "scheduler") }}'
+"""The scheduler's service account, whose name is a value."""
 _REFERENCE_HEAD = """\
 # Values of the chart
 
@@ -76,7 +79,8 @@ def conditions() -> str:
     for name, expression in expressions.items():
         if "{{" in expression:
             raise ValueError(f"the expression {name} would be taken for a template: {expression}")
-        body = expression.replace(_NAMESPACE, "{{ .Release.Namespace }}")
+        body = expression.replace(f"{_NAMESPACE}:{names.ACCOUNT_SCHEDULER}", f"{_NAMESPACE}:{_ACCOUNT}")
+        body = body.replace(_NAMESPACE, "{{ .Release.Namespace }}")
         parts.append(f'{{{{- define "unigpu.webhook.{name}" -}}}}\n{body}\n{{{{- end }}}}')
     return "\n\n".join(parts) + "\n"
 

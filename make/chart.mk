@@ -6,12 +6,14 @@ HELM = $(or $(wildcard build/bin/helm),$(shell command -v helm),$(error no helm:
 ##@ Develop
 chart: $(SETUP) ## Generate the chart's parts and reference, and lint the chart
 	$(PYTHON) helm/generate.py
+	$(PYTHON) helm/dashboards.py
 	$(HELM) lint --strict helm/unigpu
 	$(HELM) lint --strict helm/unigpu --values tests/chart/every-option.yaml
 
 ##@ Test
-chart-check: $(SETUP) ## Check that the chart's generated parts and its reference are current
+chart-check: $(SETUP) ## Check that the chart's generated parts, boards and reference are current
 	$(PYTHON) helm/generate.py --check
+	$(PYTHON) helm/dashboards.py --check
 
 .PHONY: version
 ##@ Release

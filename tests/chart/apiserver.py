@@ -69,6 +69,23 @@ def running(folder: Path) -> Iterator[Path]:
         yield kubeconfig
 
 
+def kubectl(kubeconfig: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run kubectl, with `text` on its standard input."""
+    command: list[str | Path] = [BIN / "kubectl", "--kubeconfig", kubeconfig, *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120)
+
+
+def address(kubeconfig: Path) -> str:
+    """Return the server's address."""
+    found: str = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    return found
+
+
+def authority(kubeconfig: Path) -> Path:
+    """Return the file with the certificate that the server made for itself."""
+    return kubeconfig.parent / "certificates" / "apiserver.crt"
+
+
 def _kubeconfig(address: str) -> dict[str, object]:
     return {
         "apiVersion": "v1",

@@ -1,8 +1,21 @@
-"""The chart as it renders with three sets of values."""
+"""The chart as it renders with three sets of values, and an API server."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.chart.rendering import EVERY_OPTION, Rendered, render
+from tests.chart import apiserver
+from tests.chart.rendering import EVERY_OPTION, HELM, Rendered, render
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of an API server without controllers and nodes."""
+    if not HELM.exists():
+        pytest.fail("helm and the API server aren't there: `make cluster` builds them")
+    with apiserver.running(tmp_path_factory.mktemp("apiserver")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

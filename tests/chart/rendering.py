@@ -18,16 +18,22 @@ CHART = ROOT / "helm" / "unigpu"
 EVERY_OPTION = Path(__file__).parent / "every-option.yaml"
 NAMESPACE = "gpu-system"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+HOOK = "helm.sh/hook"
 
 Document = dict[str, Any]
 
 
-def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the helm that `make cluster` builds, or else the one on PATH; one of them must be there."""
+def helm_program() -> str | Path:
+    """Return the helm that `make cluster` builds, or else the one on PATH; one of them must be there."""
     program = HELM if HELM.exists() else shutil.which("helm")
     if program is None:
         pytest.fail("no helm: install it, or build it with `make cluster`")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
+    return program
+
+
+def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run helm."""
+    return subprocess.run([helm_program(), *arguments], capture_output=True, text=True, timeout=120)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,9 @@ class Rendered:
     """What the chart renders."""
 
     documents: list[Document] = field(default_factory=list)
+    """Objects of the installation."""
+    hooks: list[Document] = field(default_factory=list)
+    """Objects that are there only while Helm tests or uninstalls."""
 
     def get(self, kind: str, name: str) -> Document:
         """The one object of that kind and name."""
@@ -62,4 +71,6 @@ def render(*arguments: str | Path, values: Mapping[str, str] | None = None) -> R
     settings = [word for key, value in (values or {}).items() for word in ("--set", f"{key}={value}")]
     done = helm("template", "release", CHART, "--namespace", NAMESPACE, *arguments, *settings)
     assert done.returncode == 0, done.stderr
-    return Rendered([item for item in yaml.safe_load_all(done.stdout) if item])
+    documents = [item for item in yaml.safe_load_all(done.stdout) if item]
+    hooks = [item for item in documents if HOOK in item["metadata"].get("annotations", {})]
+    return Rendered([item for item in documents if item not in hooks], hooks)

@@ -1,5 +1,6 @@
 """What every object of the chart must be, whatever is set."""
 
+import re
 from typing import Any
 
 import pytest
@@ -72,8 +73,23 @@ def test_every_container_says_what_it_needs(rendered: Rendered) -> None:
 
 def test_no_registry_is_named_unless_one_is_set(defaults: Rendered) -> None:
     images = {name: part["image"] for name, part in defaults.containers().items()}
-    assert images.pop("kube-scheduler") == "kube-scheduler:v1.36.3"
+    assert re.fullmatch(r"kube-scheduler:v1\.\d+\.\d+", images.pop("kube-scheduler"))
     assert set(images.values()) == {f"unigpu:{VERSION}"}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "values", "image"),
+    [
+        ("v1.31.4", {}, "kube-scheduler:v1.31.4"),
+        ("v1.31.4+k3s1", {}, "kube-scheduler:v1.31.4"),
+        ("v1.30.5-vendor.1014001", {}, "kube-scheduler:v1.30.5"),
+        ("v1.31.4", {"scheduler.image.tag": "v1.31.9"}, "kube-scheduler:v1.31.9"),
+        ("v1.31.4", {"scheduler.image.registry": "r.example"}, "r.example/kube-scheduler:v1.31.4"),
+    ],
+)
+def test_kube_scheduler_has_the_clusters_version(cluster: str, values: dict[str, str], image: str) -> None:
+    made = render("--kube-version", cluster, values=values)
+    assert made.containers()["kube-scheduler"]["image"] == image
 
 
 @pytest.mark.parametrize(
@@ -93,14 +109,20 @@ def test_images(values: dict[str, str], image: str) -> None:
     assert render(values=values).containers()["webhook"]["image"] == image
 
 
-def test_a_disruption_budget_needs_two_replicas(defaults: Rendered) -> None:
-    assert defaults.get("PodDisruptionBudget", "unigpu-webhook")["spec"]["minAvailable"] == 1
-    assert render(values={"webhook.replicas": "1"}).of("PodDisruptionBudget") == []
+@pytest.mark.parametrize("part", ["webhook", "scheduler"])
+def test_a_disruption_budget_needs_two_replicas(defaults: Rendered, part: str) -> None:
+    budget = defaults.get("PodDisruptionBudget", f"unigpu-{part}")["spec"]
+    labels = defaults.get("Deployment", f"unigpu-{part}")["spec"]["template"]["metadata"]["labels"]
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    assert (budget["minAvailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    for values in ({f"{part}.replicas": "1"}, {f"{part}.podDisruptionBudget.enabled": "false"}):
+        left = {item["metadata"]["name"] for item in render(values=values).of("PodDisruptionBudget")}
+        assert left == {"unigpu-webhook", "unigpu-scheduler"} - {f"unigpu-{part}"}
 
 
-@pytest.mark.parametrize("kind", ["NetworkPolicy", "PodMonitor", "Certificate", "Issuer"])
+@pytest.mark.parametrize("kind", ["PodMonitor", "PrometheusRule", "ConfigMap", "Certificate", "Issuer"])
 def test_what_is_optional_is_off(defaults: Rendered, kind: str) -> None:
-    assert defaults.of(kind) == []
+    assert [item for item in defaults.of(kind) if item["metadata"]["name"] != "unigpu-scheduler"] == []
 
 
 def test_an_issuer_is_made_where_none_is_named(every_option: Rendered) -> None:
@@ -112,14 +134,18 @@ def test_an_issuer_is_made_where_none_is_named(every_option: Rendered) -> None:
     assert reference == {"kind": "Issuer", "name": issuer["metadata"]["name"]}
 
 
-def test_network_policies_let_in_every_port_and_select_every_pod(every_option: Rendered) -> None:
-    for item in every_option.workloads():
+def test_network_policies_let_in_every_port_and_select_every_pod(defaults: Rendered) -> None:
+    for item in defaults.workloads():
         labels = item["spec"]["template"]["metadata"]["labels"]
-        policy = every_option.get("NetworkPolicy", item["metadata"]["name"])
+        policy = defaults.get("NetworkPolicy", item["metadata"]["name"])
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
         let_in = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
         ports = {port["name"] for part in item["spec"]["template"]["spec"]["containers"] for port in part["ports"]}
         assert let_in == ports
+
+
+def test_network_policies_can_be_left_out(every_option: Rendered) -> None:
+    assert every_option.of("NetworkPolicy") == []
 
 
 def test_the_pod_monitor_finds_every_metrics_port(every_option: Rendered) -> None:
@@ -143,6 +169,47 @@ def test_where_pods_run_is_as_set(every_option: Rendered) -> None:
         assert spec["priorityClassName"].endswith("-class")
         assert spec["imagePullSecrets"] == [{"name": "pull"}]
         assert template["metadata"]["annotations"]["team"] == "platform"
+
+
+def test_labels_are_added_and_never_replace_the_charts_own() -> None:
+    own = ["app.kubernetes.io/name", names.LABEL_COMPONENT]
+    values = {f"commonLabels.{key.replace('.', chr(92) + '.')}": "other" for key in own}
+    values |= {"commonLabels.cost": "all", "webhook.podLabels.cost": "gpu", "webhook.podLabels.team": "ai"}
+    made = render(values=values)
+    for item in [*made.documents, *made.hooks]:
+        labels = item["metadata"]["labels"]
+        assert labels["cost"] == "all"
+        assert "other" not in labels.values()
+    pod = made.get("Deployment", "unigpu-webhook")["spec"]["template"]["metadata"]["labels"]
+    assert (pod["cost"], pod["team"]) == ("gpu", "ai")
+    assert "team" not in made.get("Deployment", "unigpu-scheduler")["spec"]["template"]["metadata"]["labels"]
+
+
+def test_variables_and_arguments_can_be_added(every_option: Rendered) -> None:
+    for name, argument in {
+        "webhook": "--drain-seconds=7",
+        "kube-scheduler": "--v=2",
+        "extender": "--page=100",
+        "deviceplugin": "--node=another",
+        "exporter": "--driver-retry=3",
+    }.items():
+        container = every_option.containers()[name]
+        assert container["args"][-1] == argument
+        assert container["env"][-1] == {"name": "TZ", "value": "UTC"}
+
+
+def test_accounts_can_be_others(every_option: Rendered) -> None:
+    assert every_option.of("ServiceAccount") == []
+    used = {item["spec"]["template"]["spec"]["serviceAccountName"] for item in every_option.workloads()}
+    assert used == {"own-webhook", "own-scheduler", "own-agent"}
+    bindings = [*every_option.of("ClusterRoleBinding"), *every_option.of("RoleBinding")]
+    assert {subject["name"] for item in bindings for subject in item["subjects"]} == used
+
+
+def test_accounts_that_the_chart_creates_can_have_a_name_and_annotations() -> None:
+    values = {"scheduler.serviceAccount.name": "own", "scheduler.serviceAccount.annotations.role": "gpu"}
+    account = render(values=values).get("ServiceAccount", "own")
+    assert account["metadata"]["annotations"] == {"role": "gpu"}
 
 
 def rules(rendered: Rendered, kind: str, name: str) -> set[tuple[str, str, str, str]]:
@@ -226,8 +293,8 @@ def test_these_are_all_roles(defaults: Rendered) -> None:
 
 
 def test_every_account_is_used_and_bound(rendered: Rendered) -> None:
-    accounts = {item["metadata"]["name"] for item in rendered.of("ServiceAccount")}
-    assert accounts == {item["spec"]["template"]["spec"]["serviceAccountName"] for item in rendered.workloads()}
+    accounts = {item["spec"]["template"]["spec"]["serviceAccountName"] for item in rendered.workloads()}
+    assert {item["metadata"]["name"] for item in rendered.of("ServiceAccount")} in (accounts, set())
     bindings = [*rendered.of("ClusterRoleBinding"), *rendered.of("RoleBinding")]
     bound = {(subject["name"], subject["namespace"]) for item in bindings for subject in item["subjects"]}
     assert bound == {(account, NAMESPACE) for account in accounts}

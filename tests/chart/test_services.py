@@ -150,6 +150,7 @@ def test_environment(rendered: Rendered) -> None:
         (name, variable["name"]): variable["valueFrom"]["fieldRef"]["fieldPath"]
         for name, container in rendered.containers().items()
         for variable in container.get("env", [])
+        if "valueFrom" in variable
     }
     assert fields == {
         ("webhook", "POD_NAMESPACE"): "metadata.namespace",
@@ -171,7 +172,7 @@ def test_kube_scheduler_asks_the_extender(rendered: Rendered) -> None:
     assert (extender["ignorable"], extender["nodeCacheCapable"]) == (False, True)
 
 
-def test_kube_scheduler_starts_anew_when_its_configuration_changes(defaults: Rendered, every_option: Rendered) -> None:
+def test_kube_scheduler_restarts_when_its_configuration_changes(defaults: Rendered, every_option: Rendered) -> None:
     checksums = {
         workload(one, "extender")["spec"]["template"]["metadata"]["annotations"]["unigpu.dev/config-checksum"]
         for one in (defaults, every_option)
@@ -189,10 +190,10 @@ def test_the_service_leads_to_the_webhook(rendered: Rendered) -> None:
     assert (port["port"], target["containerPort"]) == (443, names.PORT_WEBHOOK)
 
 
-def test_webhook_configurations_are_those_of_the_webhook(rendered: Rendered) -> None:
+def test_webhook_configurations_are_those_of_the_webhook(defaults: Rendered) -> None:
     wanted = configuration.documents(webhook.settings.Settings(namespace=NAMESPACE))
     for document in wanted:
-        ours = rendered.get(document["kind"], names.WEBHOOK_CONFIGURATION)
+        ours = defaults.get(document["kind"], names.WEBHOOK_CONFIGURATION)
         assert len(ours["webhooks"]) == len(document["webhooks"])
         for entry, theirs in zip(ours["webhooks"], document["webhooks"], strict=True):
             chosen = ("failurePolicy", "timeoutSeconds", "namespaceSelector")
@@ -213,10 +214,21 @@ def test_webhook_configurations_follow_the_values(defaults: Rendered, every_opti
                 assert selector["values"] == ["kube-system", NAMESPACE, *more]
 
 
-def test_service_accounts_are_those_that_the_webhook_trusts(rendered: Rendered) -> None:
+def test_service_accounts_are_those_that_the_webhook_trusts(
+    rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POD_NAMESPACE", NAMESPACE)
     specs = [workload(rendered, name)["spec"]["template"]["spec"] for name in ("extender", "deviceplugin")]
     accounts = {f"system:serviceaccount:{NAMESPACE}:{spec['serviceAccountName']}" for spec in specs}
-    assert accounts == set(webhook.settings.default_trusted_writers(NAMESPACE))
+    assert accounts == set(parse(rendered, "webhook").trusted_writers)
+
+
+def test_bindings_of_the_scheduler_are_not_sent_to_the_webhook(every_option: Rendered) -> None:
+    account = workload(every_option, "extender")["spec"]["template"]["spec"]["serviceAccountName"]
+    webhooks = every_option.get("ValidatingWebhookConfiguration", names.WEBHOOK_CONFIGURATION)["webhooks"]
+    (bind,) = (entry for entry in webhooks if entry["name"] == f"bind.{names.DOMAIN}")
+    (condition,) = bind["matchConditions"]
+    assert f"!= 'system:serviceaccount:{NAMESPACE}:{account}'" in condition["expression"]
 
 
 def test_a_certificate_of_cert_manager_is_mounted_where_the_webhook_looks(every_option: Rendered) -> None:
@@ -231,7 +243,7 @@ def test_a_certificate_of_cert_manager_is_mounted_where_the_webhook_looks(every_
 
 
 def test_components_are_labelled(rendered: Rendered) -> None:
-    for item in rendered.documents:
+    for item in [*rendered.documents, *rendered.hooks]:
         assert item["metadata"]["labels"][names.LABEL_COMPONENT]
 
 

@@ -64,6 +64,34 @@ def test_a_value_that_nobody_knows_is_refused(path: tuple[str, ...]) -> None:
     assert "surprise" in done.stderr
 
 
+def optional(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Values that a template can do without."""
+    for name, part in schema.get("properties", {}).items():
+        if path and path != ("global",) and name not in schema["required"]:
+            yield (*path, name)
+        yield from optional(part, (*path, name))
+
+
+@pytest.mark.parametrize("values", [(), ("--values", EVERY_OPTION)], ids=["defaults", "every option"])
+def test_null_takes_a_default_away(values: tuple[str, ...]) -> None:
+    paths = [*optional(SCHEMA), ("commonLabels",), ("global", "registry"), ("global", "imagePullSecrets")]
+    assert ("scheduler", "image", "tag") in paths
+    settings = [word for path in paths for word in ("--set", f"{'.'.join(path)}=null")]
+    done = helm("template", "release", CHART, *values, *settings)
+    assert done.returncode == 0, done.stderr
+    assert "<nil>" not in done.stdout and "%!" not in done.stdout
+    assert [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def test_a_default_that_was_taken_away_is_gone() -> None:
+    assert "priorityClassName: system-node-critical" in helm("template", "release", CHART).stdout
+    settings = ("--set", "nodeAgent.priorityClassName=null,nodeAgent.tolerations=null,nodeAgent.resources.limits=null")
+    done = helm("template", "release", CHART, "--show-only", "templates/node-agent/daemonset.yaml", *settings)
+    spec = yaml.safe_load(done.stdout)["spec"]["template"]["spec"]
+    assert not {"priorityClassName", "tolerations"} & spec.keys()
+    assert spec["containers"][0]["resources"].keys() == {"requests"}
+
+
 def test_other_global_values_are_let_through() -> None:
     assert helm("template", "release", CHART, "--set", "global.surprise=1").returncode == 0
 
@@ -84,6 +112,10 @@ def test_other_global_values_are_let_through() -> None:
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("log.level=loud", "/log/level"),
         ("monitoring.podMonitor.interval=15", "/monitoring/podMonitor/interval"),
+        ("webhook.extraArgs=--one", "/webhook/extraArgs"),
+        ("scheduler.serviceAccount.name=Upper", "/scheduler/serviceAccount/name"),
+        ("scheduler.podDisruptionBudget.minAvailable=half", "minAvailable"),
+        ("tests.namespace=", "/tests/namespace"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(setting: str, says: str) -> None:

@@ -1,9 +1,13 @@
-{{/* Labels of every object: dict "root" $ "component" "webhook" */}}
+{{/*
+Labels of every object: dict "root" $ "component" "webhook" "more" .Values.webhook.podLabels
+The chart's own labels win over `more`, and those over commonLabels: selectors depend on them.
+*/}}
 {{- define "unigpu.labels" -}}
-{{ include "unigpu.selectorLabels" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- $own := include "unigpu.selectorLabels" . | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
+{{- toYaml (merge $own (.more | default dict | deepCopy) (.root.Values.commonLabels | default dict)) }}
 {{- end }}
 
 {{/* Labels that pods are selected by; they can't change after an install. */}}
@@ -15,10 +19,42 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/* Full name of an image: dict "root" $ "image" .Values.image */}}
 {{- define "unigpu.image" -}}
-{{- $registry := .image.registry | default .root.Values.global.registry | trimSuffix "/" -}}
+{{- $registry := .image.registry | default .root.Values.global.registry | default "" | trimSuffix "/" -}}
 {{- with $registry }}{{ . }}/{{ end -}}
 {{- .image.repository -}}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- end }}
+
+{{/*
+kube-scheduler's image. Its tag follows the cluster, of which some distributions add their own suffix to the version.
+*/}}
+{{- define "unigpu.kubeSchedulerImage" -}}
+{{- $version := regexFind "^v[0-9]+[.][0-9]+[.][0-9]+" .Capabilities.KubeVersion.Version -}}
+{{- $image := merge (dict "tag" (.Values.scheduler.image.tag | default $version)) .Values.scheduler.image -}}
+{{- include "unigpu.image" (dict "root" . "image" $image) }}
+{{- end }}
+
+{{/* Name of a part's service account: dict "root" $ "values" .Values.webhook "component" "webhook" */}}
+{{- define "unigpu.serviceAccountName" -}}
+{{ .values.serviceAccount.name | default (printf "unigpu-%s" .component) }}
+{{- end }}
+
+{{/* The account itself, and a line that ends its document; nothing if it exists already. Same arguments. */}}
+{{- define "unigpu.serviceAccount" -}}
+{{- if .values.serviceAccount.create }}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "unigpu.serviceAccountName" . }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "unigpu.labels" . | nindent 4 }}
+  {{- with .values.serviceAccount.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+---
+{{- end }}
 {{- end }}
 
 {{/* Arguments that every service of unigpu takes. */}}

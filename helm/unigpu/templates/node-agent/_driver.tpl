@@ -1,4 +1,4 @@
-{{/* What the node agent's containers need to reach the driver, by its kind. */}}
+{{/* Arguments, mounts and volumes by which the node agent's containers reach the driver, by its kind. */}}
 {{- define "unigpu.nodeAgent.driverArguments" -}}
 {{- with .Values.nodeAgent.driver -}}
 {{- if eq .kind "nvidia" -}}

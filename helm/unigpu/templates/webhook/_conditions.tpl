@@ -13,5 +13,5 @@ has(oldObject.metadata.annotations) && 'unigpu.dev/request' in oldObject.metadat
 {{- end }}
 
 {{- define "unigpu.webhook.boundByOthers" -}}
-has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in ['unigpu.dev/request', 'unigpu.dev/allocation', 'unigpu.dev/limits-applied', 'unigpu.dev/limits']) && request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:unigpu-scheduler'
+has(object.metadata.annotations) && object.metadata.annotations.exists(k, k in ['unigpu.dev/request', 'unigpu.dev/allocation', 'unigpu.dev/limits-applied', 'unigpu.dev/limits']) && request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "unigpu.serviceAccountName" (dict "values" .Values.scheduler "component" "scheduler") }}'
 {{- end }}

@@ -1,6 +1,6 @@
 {{/* Namespaces that are never touched, as a YAML list. */}}
 {{- define "unigpu.webhook.excluded" -}}
-{{- concat (list "kube-system" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq | toYaml }}
+{{- concat (list "kube-system" .Release.Namespace) (.Values.webhook.excludedNamespaces | default list) | uniq | toYaml }}
 {{- end }}
 
 {{- define "unigpu.webhook.namespaceSelector" -}}
