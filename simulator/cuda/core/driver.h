@@ -17,7 +17,6 @@ typedef struct device {
     unsigned primary_refs;
     unsigned primary_flags;
     uint64_t graph_bytes, graph_bytes_high;
-    CUmemoryPool default_pool, pool; /* pool: the one that allocations without a named pool use */
     /* For stream/device_queue.c: */
     pthread_mutex_t queue_lock; /* guards the kernels that wait to be booked */
     struct waiter *waiters;

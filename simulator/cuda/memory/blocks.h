@@ -39,7 +39,7 @@ struct block {
 #define FREE_SLOT 0x80000000U
 
 struct heap {
-    device *device;
+    device *device; /* NULL: in host memory */
     CUcontext context;
     CUmemoryPool pool;
     pthread_mutex_t lock;

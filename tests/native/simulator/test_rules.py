@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.native.simulator.conftest import Machine
 
 PROGRAM = Path(__file__).with_name("programs") / "rules.py"
-INVALID_VALUE, UNSUPPORTED, INVALIDATED = 1, 900, 901
+INVALID_VALUE, INVALID_DEVICE, UNSUPPORTED, INVALIDATED = 1, 101, 900, 901
 
 
 @pytest.fixture
@@ -37,6 +37,19 @@ def test_outputs_names_and_sizes(seen: dict[str, Any]) -> None:
 def test_memory(seen: dict[str, Any]) -> None:
     assert seen["mapped_host_memory_is_device_memory"] == [0, 0, 7, 0, [8, 64], INVALID_VALUE]
     assert seen["pools_remember_access"] == [3, 0, INVALID_VALUE]
+
+
+def test_pools_by_place(seen: dict[str, Any]) -> None:
+    nothing_on_the_gpu, host_memory = 0, 1
+    works = [0, nothing_on_the_gpu, host_memory, 1 << 30]
+    assert seen["pools_in_host_memory"] == {"host": works, "node": works, "nearest node": [INVALID_VALUE]}
+    right = [True, True, True, INVALID_VALUE]
+    assert seen["pools_by_location_and_type"] == {
+        "device": right,
+        "host": right,
+        "managed": right,
+        "wrong": [INVALID_VALUE, INVALID_DEVICE, INVALID_VALUE, INVALID_VALUE],
+    }
 
 
 def test_captures(seen: dict[str, Any]) -> None:

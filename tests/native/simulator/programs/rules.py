@@ -197,6 +197,62 @@ def pools_remember_access() -> list[object]:
     return [*seen, cuda.cuMemPoolSetAccess(pool, (c_int * 3)(device, 0, none), c_size_t(1))]
 
 
+PINNED, MANAGED = 1, 2
+DEVICE, HOST, HOST_NUMA, HOST_NUMA_CURRENT = 1, 2, 3, 4
+
+
+def free_bytes():
+    free = c_size_t()
+    ok(cuda.cuMemGetInfo_v2(byref(free), None))
+    return free.value
+
+
+def pools_in_host_memory():
+    """By location: creating a pool, then the GPU memory that 1 GiB takes, type of its memory, bytes kept."""
+    seen = {}
+    for name, kind in (("host", HOST), ("node", HOST_NUMA), ("nearest node", HOST_NUMA_CURRENT)):
+        pool, pointer, memory_type, reserved = c_void_p(), c_uint64(), c_int(), c_uint64()
+        seen[name] = [cuda.cuMemPoolCreate(byref(pool), (c_int * 32)(PINNED, 0, kind, 0))]
+        if seen[name] != [0]:
+            continue
+        before = free_bytes()
+        ok(cuda.cuMemAllocFromPoolAsync(byref(pointer), c_size_t(1 << 30), pool, None))
+        ok(cuda.cuPointerGetAttribute(byref(memory_type), 2, pointer))
+        ok(cuda.cuMemPoolGetAttribute(pool, 5, byref(reserved)))
+        seen[name] += [before - free_bytes(), memory_type.value, reserved.value]
+        ok(cuda.cuMemsetD8Async(pointer, 7, c_size_t(64), None))
+        ok(cuda.cuMemFreeAsync(pointer, None))
+        ok(cuda.cuStreamSynchronize(None))
+        ok(cuda.cuMemPoolDestroy(pool))
+    return seen
+
+
+def pools_by_location_and_type():
+    """Current pool by location and type: the default one; set, got, destroyed; then what wrong places return."""
+    seen = {}
+    for name, kind, place in (("device", PINNED, DEVICE), ("host", PINNED, HOST), ("managed", MANAGED, DEVICE)):
+        location, default, current, made = (c_int * 2)(place, 0), c_void_p(), c_void_p(), c_void_p()
+        ok(cuda.cuMemGetDefaultMemPool(byref(default), location, kind))
+        ok(cuda.cuMemGetMemPool(byref(current), location, kind))
+        first = current.value == default.value
+        ok(cuda.cuMemPoolCreate(byref(made), (c_int * 32)(kind, 0, place, 0)))
+        ok(cuda.cuMemSetMemPool(location, kind, made))
+        ok(cuda.cuMemGetMemPool(byref(current), location, kind))
+        second = current.value == made.value
+        ok(cuda.cuMemPoolDestroy(made))
+        ok(cuda.cuMemGetMemPool(byref(current), location, kind))
+        seen[name] = [first, second, current.value == default.value, cuda.cuMemPoolDestroy(default)]
+    pool = c_void_p()
+    ok(cuda.cuDeviceGetDefaultMemPool(byref(pool), 0))
+    seen["wrong"] = [
+        cuda.cuMemGetMemPool(byref(pool), (c_int * 2)(HOST_NUMA_CURRENT, 0), PINNED),
+        cuda.cuMemGetMemPool(byref(pool), (c_int * 2)(DEVICE, 99), PINNED),
+        cuda.cuMemGetMemPool(byref(pool), (c_int * 2)(0, 0), PINNED),
+        cuda.cuMemSetMemPool((c_int * 2)(HOST, 0), PINNED, pool),
+    ]
+    return seen
+
+
 ok(cuda.cuInit(0))
 ok(cuda.cuDevicePrimaryCtxRetain(byref(context), 0))
 ok(cuda.cuCtxSetCurrent(context))
@@ -209,6 +265,8 @@ RULES: list[Callable[[], object]] = [
     names_of_null,
     mapped_host_memory_is_device_memory,
     pools_remember_access,
+    pools_in_host_memory,
+    pools_by_location_and_type,
     a_joined_stream_may_be_destroyed,
     a_graph_in_capture_cannot_be_destroyed,
 ]
