@@ -33,6 +33,7 @@ static void add_device(uint32_t gpu) {
     added->profile = &sim_profiles[added->card->profile];
     pthread_mutex_init(&added->lock, NULL);
     pthread_mutex_init(&added->queue_lock, NULL);
+    pthread_mutex_init(&added->graph_lock, NULL);
 }
 
 /* Which of the visible GPUs one item of CUDA_VISIBLE_DEVICES means; -1: none, and the list ends there. */

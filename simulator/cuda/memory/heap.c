@@ -309,6 +309,7 @@ static void begin_in(CUcontext context) {
 
 static void end_in(CUcontext context) {
     heap_end(context->heap);
+    graph_memory_trim(context->device);
 }
 
 __attribute__((constructor)) static void register_part(void) {

@@ -52,6 +52,14 @@ def test_pools_by_place(seen: dict[str, Any]) -> None:
     }
 
 
+def test_memory_inside_graphs(seen: dict[str, Any]) -> None:
+    """Used, used at most, reserved, reserved at most, taken from the GPU; after a trim used, reserved, taken."""
+    in_a_row = [1, 0, 64, 64, 64, 64, 0, 0, 0]
+    side_by_side = [8, 0, 512, 512, 512, 512, 0, 0, 0]
+    assert seen["a_graph_reuses_memory"] == {"row": in_a_row, "sides": side_by_side, "capture": in_a_row}
+    assert seen["a_graph_allocates_where_its_node_says"] == 64
+
+
 def test_captures(seen: dict[str, Any]) -> None:
     assert seen["queries_while_another_thread_captures"] == {
         "global, global": [UNSUPPORTED, INVALIDATED] * 2,

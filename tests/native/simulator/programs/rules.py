@@ -253,6 +253,67 @@ def pools_by_location_and_type():
     return seen
 
 
+def graph_memory(attribute):
+    found = c_uint64()
+    ok(cuda.cuDeviceGetGraphMemAttribute(0, attribute, byref(found)))
+    return found.value >> 20
+
+
+def a_graph_reuses_memory():
+    """8 allocations of 64 MiB, freed one after another, side by side, and captured: addresses, most MiB, kept, trimmed."""
+    seen = {}
+    for name in ("row", "sides", "capture"):
+        graph, ready, pointers = c_void_p(), c_void_p(), set()
+        worker, last = stream(), c_void_p()
+        if name == "capture":
+            ok(cuda.cuStreamBeginCapture_v2(worker, RELAXED))
+            for _ in range(8):
+                pointer = c_uint64()
+                ok(cuda.cuMemAllocAsync(byref(pointer), c_size_t(64 << 20), worker))
+                ok(cuda.cuMemFreeAsync(pointer, worker))
+                pointers.add(pointer.value)
+            ok(cuda.cuStreamEndCapture(worker, byref(graph)))
+        else:
+            ok(cuda.cuGraphCreate(byref(graph), 0))
+            for _ in range(8):
+                wanted, taken, freed = (c_uint64 * 15)(), c_void_p(), c_void_p()
+                wanted[0], wanted[1], wanted[13] = PINNED, DEVICE, 64 << 20
+                needs = (c_void_p * 1)(last) if last and name == "row" else None
+                ok(cuda.cuGraphAddMemAllocNode(byref(taken), graph, needs, c_size_t(1 if needs else 0), wanted))
+                ok(cuda.cuGraphAddMemFreeNode(byref(freed), graph, byref(taken), c_size_t(1), c_uint64(wanted[14])))
+                last = freed
+                pointers.add(wanted[14])
+        ok(cuda.cuGraphInstantiateWithFlags(byref(ready), graph, c_uint64(0)))
+        before = free_bytes()
+        for _ in range(3):
+            ok(cuda.cuGraphLaunch(ready, worker))
+        ok(cuda.cuStreamSynchronize(worker))
+        kept = [graph_memory(each) for each in (0, 1, 2, 3)] + [before - free_bytes() >> 20]
+        ok(cuda.cuDeviceGraphMemTrim(0))
+        trimmed = [graph_memory(0), graph_memory(2), before - free_bytes()]
+        for attribute in (1, 3):
+            ok(cuda.cuDeviceSetGraphMemAttribute(0, attribute, byref(c_uint64())))
+        seen[name] = [len(pointers), *kept, *trimmed]
+    return seen
+
+
+def a_graph_allocates_where_its_node_says():
+    """MiB that a launch takes of the last device, for a node which names that device."""
+    count, graph, ready, node, reserved = c_int(), c_void_p(), c_void_p(), c_void_p(), c_uint64()
+    ok(cuda.cuDeviceGetCount(byref(count)))
+    wanted = (c_uint64 * 15)()
+    wanted[0], wanted[1], wanted[13] = PINNED, DEVICE | (count.value - 1) << 32, 64 << 20
+    ok(cuda.cuGraphCreate(byref(graph), 0))
+    ok(cuda.cuGraphAddMemAllocNode(byref(node), graph, None, c_size_t(0), wanted))
+    ok(cuda.cuGraphInstantiateWithFlags(byref(ready), graph, c_uint64(0)))
+    ok(cuda.cuGraphLaunch(ready, None))
+    ok(cuda.cuDeviceGetGraphMemAttribute(count.value - 1, 2, byref(reserved)))
+    ok(cuda.cuMemFreeAsync(c_uint64(wanted[14]), None))
+    ok(cuda.cuCtxSynchronize())
+    ok(cuda.cuDeviceGraphMemTrim(count.value - 1))
+    return reserved.value >> 20
+
+
 ok(cuda.cuInit(0))
 ok(cuda.cuDevicePrimaryCtxRetain(byref(context), 0))
 ok(cuda.cuCtxSetCurrent(context))
@@ -267,6 +328,8 @@ RULES: list[Callable[[], object]] = [
     pools_remember_access,
     pools_in_host_memory,
     pools_by_location_and_type,
+    a_graph_reuses_memory,
+    a_graph_allocates_where_its_node_says,
     a_joined_stream_may_be_destroyed,
     a_graph_in_capture_cannot_be_destroyed,
 ]
