@@ -53,6 +53,16 @@ def parser() -> argparse.ArgumentParser:
     )
     create.add_argument("--force", action="store_true", help="replace an existing machine")
 
+    create.add_argument("--latencies", choices=("on", "off"), default="on", help="as of `set` (default: on)")
+
+    change = command("set", "Change how the machine behaves; running programs follow at once.")
+    change.add_argument(
+        "--latencies",
+        choices=("on", "off"),
+        required=True,
+        help="on: launches, recorded events and completions take the microseconds that they take on a GPU; off: none",
+    )
+
     show = command("show", "Show the GPUs and the processes that use them.")
     show.add_argument("--json", action="store_true", help="print every field as JSON")
 
@@ -93,6 +103,7 @@ def plan_of(arguments: argparse.Namespace) -> machine.Plan:
         cuda_version=cuda_number(arguments.cuda_version),
         seed=arguments.seed,
         replace=arguments.force,
+        latencies=arguments.latencies == "on",
     )
 
 
@@ -120,6 +131,9 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.command == "show":
         found = machine.describe(folder)
         return json.dumps(found, indent=2) if arguments.json else table(found)
+    if arguments.command == "set":
+        machine.set_latencies(folder, on=arguments.latencies == "on")
+        return table(machine.describe(folder))
     if arguments.command == "reset":
         machine.heal(folder)
         return table(machine.describe(folder))

@@ -44,6 +44,8 @@ class Plan:
     """Seed of the UUIDs; 0: random ones."""
     replace: bool = False
     """Replace an existing machine; programs that use the old one keep it to themselves."""
+    latencies: bool = True
+    """Launches, records and completions take the time that they take on a GPU."""
 
 
 def library_path() -> Path:
@@ -60,7 +62,18 @@ def library_path() -> Path:
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(library_path()), use_errno=True)
     text, number, long = ctypes.c_char_p, ctypes.c_uint, ctypes.c_ulonglong
-    library.unigpu_sim_create.argtypes = [text, text, number, text, text, ctypes.c_int, long, ctypes.c_int]
+    library.unigpu_sim_create.argtypes = [
+        text,
+        text,
+        number,
+        text,
+        text,
+        ctypes.c_int,
+        long,
+        ctypes.c_int,
+        ctypes.c_int,
+    ]
+    library.unigpu_sim_set_latencies.argtypes = [text, ctypes.c_int]
     library.unigpu_sim_describe.argtypes = [text, text, ctypes.c_size_t]
     library.unigpu_sim_event.argtypes = [text, number, long, long]
     library.unigpu_sim_lose.argtypes = [text, number, ctypes.c_int]
@@ -105,6 +118,7 @@ def create(folder: Path, plan: Plan) -> None:
         plan.cuda_version,
         plan.seed,
         plan.replace,
+        plan.latencies,
     )
     _check(status, folder)
     for node in folder.glob("gpu[0-9]*"):
@@ -122,6 +136,11 @@ def describe(folder: Path) -> dict[str, Any]:
     _check(_library().unigpu_sim_describe(os.fsencode(folder), text, len(text)), folder)
     answer: dict[str, Any] = json.loads(text.value)
     return answer
+
+
+def set_latencies(folder: Path, *, on: bool) -> None:
+    """Let launches, records and completions take the time that they take on a GPU, or no time."""
+    _check(_library().unigpu_sim_set_latencies(os.fsencode(folder), on), folder)
 
 
 def report_xid(folder: Path, gpu: int, xid: int) -> None:

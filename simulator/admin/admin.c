@@ -10,7 +10,9 @@
 
 /* Statuses of every function here: 0, or a sim_status. */
 EXPORT int unigpu_sim_create(const char *dir, const char *profile, unsigned gpus, const char *links,
-                             const char *driver_version, int cuda_version, unsigned long long seed, int replace);
+                             const char *driver_version, int cuda_version, unsigned long long seed, int replace,
+                             int latencies);
+EXPORT int unigpu_sim_set_latencies(const char *dir, int on);
 EXPORT int unigpu_sim_describe(const char *dir, char *text, size_t length);
 EXPORT int unigpu_sim_event(const char *dir, unsigned gpu, unsigned long long type, unsigned long long data);
 EXPORT int unigpu_sim_lose(const char *dir, unsigned gpu, int lost);
@@ -23,7 +25,8 @@ const char *unigpu_sim_profile(unsigned index) {
 }
 
 int unigpu_sim_create(const char *dir, const char *profile, unsigned gpus, const char *links,
-                      const char *driver_version, int cuda_version, unsigned long long seed, int replace) {
+                      const char *driver_version, int cuda_version, unsigned long long seed, int replace,
+                      int latencies) {
     sim_plan plan = {.dir = dir,
                      .profile = profile,
                      .driver_version = driver_version,
@@ -31,7 +34,8 @@ int unigpu_sim_create(const char *dir, const char *profile, unsigned gpus, const
                      .gpus = gpus,
                      .cuda_version = cuda_version,
                      .seed = seed,
-                     .replace = replace != 0};
+                     .replace = replace != 0,
+                     .prompt = latencies == 0};
     return sim_create(&plan);
 }
 
@@ -83,7 +87,13 @@ int unigpu_sim_describe(const char *dir, char *text, size_t length) {
     sim_process_reap(machine);
     const sim_state *state = machine->state;
     writer to = {text, length, 0};
-    put(&to, "{\"driver\": \"%s\", \"cuda\": %d, \"gpus\": [", state->driver_version, state->cuda_version);
+    const sim_latencies *small = &state->latencies;
+    put(&to,
+        "{\"driver\": \"%s\", \"cuda\": %d, \"latencies_ns\": {\"launch\": %u, \"record\": %u, \"start\": %u, "
+        "\"notice\": %u}, "
+        "\"gpus\": [",
+        state->driver_version, state->cuda_version, small->launch_ns, small->record_ns, small->start_ns,
+        small->notice_ns);
     for (uint32_t i = 0; i < state->gpu_count; i++) {
         const sim_gpu *gpu = &state->gpus[i];
         const sim_profile *profile = &sim_profiles[gpu->profile];
@@ -104,6 +114,15 @@ int unigpu_sim_describe(const char *dir, char *text, size_t length) {
     }
     put(&to, "]}");
     return to.used < length ? SIM_OK : SIM_NO_ROOM;
+}
+
+int unigpu_sim_set_latencies(const char *dir, int on) {
+    sim_machine *machine;
+    int status = sim_join(dir, &machine);
+    if (status == SIM_OK) {
+        sim_set_latencies(machine->state, on != 0);
+    }
+    return status;
 }
 
 static int find_gpu(const char *dir, unsigned gpu, sim_machine **machine) {

@@ -20,7 +20,7 @@
 enum {
     SIM_MAX_GPUS = 16,
     SIM_MAX_PROCESSES = 2048,
-    SIM_LAYOUT = 5,
+    SIM_LAYOUT = 6,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
     SIM_LANES = 8, /* parts of a GPU that kernels of one process take side by side */
@@ -121,6 +121,7 @@ typedef struct sim_state {
     uint32_t gpu_count;
     int32_t cuda_version; /* 1000 * major + 10 * minor */
     char driver_version[32];
+    sim_latencies latencies; /* zeros: everything small takes no time */
     sim_mutex lock; /* guards the processes' table and events */
     uint32_t process_high; /* no slot at or above it was ever taken */
     uint64_t event_sequence;
@@ -157,6 +158,7 @@ typedef struct sim_plan {
     int32_t cuda_version;
     uint64_t seed; /* 0: random */
     bool replace;
+    bool prompt; /* without latencies: everything small takes no time */
 } sim_plan;
 
 /* state.c */
@@ -166,6 +168,8 @@ sim_status sim_create(const sim_plan *plan);
 sim_status sim_open(sim_machine **machine);
 /* The same for a named directory, which must hold a machine; for the command line. */
 sim_status sim_join(const char *dir, sim_machine **machine);
+/* Turns the machine's latencies on or off; programs that run follow at once. */
+void sim_set_latencies(sim_state *state, bool on);
 bool sim_gpu_visible(const sim_machine *machine, uint32_t gpu);
 
 /* lock.c: a mutex is taken over within milliseconds of its owner's death. */

@@ -260,7 +260,7 @@ def graph_memory(attribute):
 
 
 def a_graph_reuses_memory():
-    """8 allocations of 64 MiB, freed one after another, side by side, and captured: addresses, most MiB, kept, trimmed."""
+    """8 times 64 MiB, freed in a row, side by side, and captured: addresses, then MiB by attribute, taken, trimmed."""
     seen = {}
     for name in ("row", "sides", "capture"):
         graph, ready, pointers = c_void_p(), c_void_p(), set()
