@@ -109,3 +109,10 @@ CUresult cuGetProcAddress(const char *symbol, void **function, int cuda_version,
     NEED_OK(cuGetProcAddress_v2(symbol, function, cuda_version, flags, &status));
     return status == CU_GET_PROC_ADDRESS_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
+
+/* Tables of unnamed functions, which NVIDIA's own libraries request: this driver has none of them. */
+CUresult cuGetExportTable(const void **export_table, const CUuuid *export_table_id) {
+    NEED(export_table && export_table_id, CUDA_ERROR_INVALID_VALUE);
+    *export_table = NULL;
+    return CUDA_ERROR_NOT_FOUND;
+}

@@ -69,6 +69,12 @@ def test_numba_cuda(machine: "Machine") -> None:
     assert "CUDA_ERROR_OUT_OF_MEMORY" in seen["error"]
 
 
+def test_nvrtc(machine: "Machine") -> None:
+    not_found = 500
+    seen = json.loads(output(machine, PYTHON / "python", PROGRAMS / "nvrtc.py"))
+    assert seen == {"compiled": [0] * 5, "unknown table": [not_found, None]}
+
+
 def test_nvidia_smi(machine: "Machine", busy: int) -> None:
     table = output(machine, SMI)
     assert "Driver Version: 535.261.03   CUDA Version: 12.2" in table
