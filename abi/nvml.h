@@ -23,6 +23,7 @@ typedef struct nvmlUnit_st *nvmlUnit_t;
 #define NVML_INIT_FLAG_NO_GPUS 1U
 #define NVML_INIT_FLAG_NO_ATTACH 2U
 #define NVML_DEVICE_MIG_DISABLE 0
+#define NVML_DEVICE_MIG_ENABLE 1
 #define NVML_NVLINK_MAX_LINKS 18
 
 #define NVML_EVENT_SINGLE_BIT_ECC 0x1ULL

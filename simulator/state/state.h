@@ -89,6 +89,23 @@ typedef struct sim_event {
     uint32_t reserved;
 } sim_event;
 
+/* What is wrong with a GPU. */
+typedef struct sim_faults {
+    uint32_t fatal_xid; /* the GPU is unusable until it is reset; 0: it isn't */
+    uint32_t last_xid;  /* the last one injected since the reset */
+    uint32_t hanging;   /* NVML's calls for the GPU wait */
+    uint32_t rows_corrected, rows_uncorrected; /* remapped */
+    uint32_t rows_pending, rows_failed;        /* a reset will remap; there was no spare row */
+} sim_faults;
+
+/* How an administrator has set a GPU, and how its driver lists processes. */
+typedef struct sim_settings {
+    uint32_t compute_mode; /* CUDA's and NVML's number */
+    uint32_t mig, mig_pending;
+    uint32_t memory_hidden; /* memory of processes isn't available, as in guests */
+    uint32_t listed_twice;  /* each process is in its list twice */
+} sim_settings;
+
 typedef struct sim_gpu {
     uint32_t profile; /* index into sim_profiles */
     uint32_t lost; /* counts each loss and each return: odd while the GPU is lost */
@@ -103,6 +120,8 @@ typedef struct sim_gpu {
     uint32_t reserved;
     uint64_t used; /* bytes over all processes, contexts included; without reserved_memory */
     uint64_t ecc_corrected, ecc_uncorrected;
+    sim_faults faults;
+    sim_settings settings;
     sim_busy busy;                    /* with one kernel or more */
     uint64_t served_ns;               /* the highest of its processes */
     uint64_t asking[SIM_MAX_PROCESSES / 64]; /* a bit for each process that waits to book time */
@@ -146,6 +165,7 @@ typedef enum sim_status {
     SIM_FAILED,     /* errno says why */
     SIM_EXISTS,
     SIM_NO_ROOM, /* the GPU's memory is used up */
+    SIM_TAKEN,   /* another process has the GPU for itself */
 } sim_status;
 
 /* The machine to create; fields left 0 or NULL take the profile's or the default value. */
@@ -254,6 +274,16 @@ double sim_busy_seconds(sim_machine *machine, uint32_t gpu);
 void sim_gpu_lose(sim_machine *machine, uint32_t gpu, bool lost);
 static inline bool sim_gpu_lost(const sim_gpu *gpu) {
     return __atomic_load_n(&gpu->lost, __ATOMIC_ACQUIRE) & 1;
+}
+
+/* faults.c */
+/* Reports an XID to readers of NVML events. Some end every context and make the GPU unusable until it is reset, 79 takes it
+ * off the bus, and some remap rows of memory. */
+void sim_gpu_xid(sim_machine *machine, uint32_t gpu, uint32_t xid);
+/* Resets a GPU: what its fatal XID, its error counts and pending changes were is over. It stays lost if it is. */
+void sim_gpu_reset(sim_machine *machine, uint32_t gpu);
+static inline bool sim_gpu_usable(const sim_gpu *gpu) {
+    return !sim_gpu_lost(gpu) && !__atomic_load_n(&gpu->faults.fatal_xid, __ATOMIC_ACQUIRE);
 }
 
 /* event.c: posts an event for NVML's event sets; the last SIM_MAX_EVENTS are kept. */

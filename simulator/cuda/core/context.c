@@ -39,8 +39,11 @@ CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *conte
     device *chosen = device_at(ordinal);
     uint64_t cost = chosen->profile->context_mib * (uint64_t)MIB;
     uint32_t card_state = __atomic_load_n(&chosen->card->lost, __ATOMIC_ACQUIRE);
-    NEED(!sim_gpu_lost(chosen->card), CUDA_ERROR_UNKNOWN);
-    NEED(sim_context_reserve(sim_driver.machine, chosen->gpu, cost) == SIM_OK, CUDA_ERROR_OUT_OF_MEMORY);
+    NEED(sim_gpu_usable(chosen->card), CUDA_ERROR_UNKNOWN);
+    NEED(chosen->card->settings.compute_mode != CU_COMPUTEMODE_PROHIBITED, CUDA_ERROR_UNKNOWN);
+    sim_status taken = sim_context_reserve(sim_driver.machine, chosen->gpu, cost);
+    NEED(taken != SIM_TAKEN, CUDA_ERROR_DEVICE_UNAVAILABLE);
+    NEED(taken == SIM_OK, CUDA_ERROR_OUT_OF_MEMORY);
     CUcontext made = object_new(KIND_CONTEXT, sizeof *made);
     if (!made) {
         sim_context_release(sim_driver.machine, chosen->gpu, cost);

@@ -123,7 +123,6 @@ static const struct {
     {CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT, 0},
     {CU_DEVICE_ATTRIBUTE_INTEGRATED, 0},
     {CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY, 1},
-    {CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, CU_COMPUTEMODE_DEFAULT},
     {CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS, 1},
     {CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 1},
     {CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, 1},
@@ -188,6 +187,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
         answer = profile->shared_kib_per_multiprocessor << 10;
         break;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: answer = profile->shared_kib_optin << 10; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE: answer = (int)card->settings.compute_mode; break;
     case CU_DEVICE_ATTRIBUTE_ECC_ENABLED: answer = profile->ecc; break;
     case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID: answer = (int)card->pci_domain; break;
     case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: answer = (int)card->pci_bus; break;

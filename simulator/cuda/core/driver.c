@@ -97,7 +97,8 @@ static CUresult start(void) {
     int count = 0;
     /* GPUs of one machine are equal, so CUDA_DEVICE_ORDER's FASTEST_FIRST and PCI_BUS_ID are one order. */
     for (uint32_t gpu = 0; gpu < SIM_MAX_GPUS; gpu++) {
-        if (sim_gpu_visible(sim_driver.machine, gpu)) {
+        /* A partitioned GPU has instances instead, and none is simulated. */
+        if (sim_gpu_visible(sim_driver.machine, gpu) && !sim_driver.machine->state->gpus[gpu].settings.mig) {
             visible[count++] = gpu;
         }
     }

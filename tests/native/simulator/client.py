@@ -303,6 +303,22 @@ def nvml_processes(index: int = 0) -> dict[str, int]:
     return {str(each.pid): each.used for each in found[: count.value]}
 
 
+def nvml_process_list(index: int = 0) -> list[list[int]]:
+    """Pid and memory of each entry, in order."""
+    count = ctypes.c_uint(64)
+    found = (Process * 64)()
+    assert nvml.nvmlDeviceGetComputeRunningProcesses_v3(_handle(index), ctypes.byref(count), found) == 0
+    return [[each.pid, each.used] for each in found[: count.value]]
+
+
+def nvml_recovery_action(index: int = 0) -> int:
+    """The number of what heals the GPU; 0: nothing is wrong."""
+    field = (ctypes.c_uint64 * 5)(230)
+    assert nvml.nvmlDeviceGetFieldValues(_handle(index), 1, field) == 0
+    assert field[3] >> 32 == 0, "the field's own status"
+    return int(field[4]) & 0xFFFFFFFF
+
+
 def nvml_handle_status(index: int = 0) -> int:
     assert nvml.nvmlInit_v2() == 0
     return int(nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(ctypes.c_void_p())))

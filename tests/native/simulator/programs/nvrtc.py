@@ -1,4 +1,4 @@
-"""NVIDIA's run-time compiler, which opens the driver for a table of unnamed functions: compiles, and loads what came out."""
+"""NVRTC opens the driver for a table of unnamed functions: compiles with it, and loads what came out."""
 
 import ctypes
 import json
