@@ -209,6 +209,16 @@ typedef struct nvmlFieldValue_t {
     nvmlValue_t value;
 } nvmlFieldValue_t;
 
+typedef struct nvmlSetMemoryLimits_v1_t {
+    const char *group; /* its folder */
+    unsigned long long soft, hard;
+} nvmlSetMemoryLimits_v1_t;
+
+typedef struct nvmlGetMemoryLimits_v1_t {
+    const char *group;
+    unsigned long long soft, hard, used;
+} nvmlGetMemoryLimits_v1_t;
+
 typedef struct nvmlEccErrorCounts_t {
     unsigned long long l1, l2, device_memory, register_file;
 } nvmlEccErrorCounts_t;

@@ -26,6 +26,8 @@ enum {
     SIM_LANES = 8, /* parts of a GPU that kernels of one process take side by side */
     SIM_SAMPLES = 64,
     SIM_SPANS = 64,
+    SIM_GROUPS = 24,
+    SIM_LIMITS = 128,
 };
 
 #define SIM_MAGIC "UNIGPUSM"
@@ -68,6 +70,19 @@ typedef struct sim_use {
     sim_sample before, lately; /* of its busy time, at least half a second apart */
 } sim_use;
 
+/* A control group, as a folder of the kernel's: its device and inode, which are the same in every namespace. */
+typedef struct sim_group {
+    uint64_t device, inode;
+} sim_group;
+
+/* What the processes of a group may have of a GPU's memory. */
+typedef struct sim_limit {
+    sim_group group;
+    uint64_t taken;
+    uint64_t soft; /* nobody else gets this much */
+    uint64_t hard;
+} sim_limit;
+
 typedef struct sim_process {
     uint32_t taken;
     uint32_t generation;
@@ -78,6 +93,9 @@ typedef struct sim_process {
     uint32_t pid;
     uint32_t reserved;
     char name[32];
+    sim_group groups[SIM_GROUPS]; /* it is in, with those above them */
+    uint32_t group_count;
+    uint32_t reserved2;
     sim_use use[SIM_MAX_GPUS];
 } sim_process;
 
@@ -122,6 +140,9 @@ typedef struct sim_gpu {
     uint64_t ecc_corrected, ecc_uncorrected;
     sim_faults faults;
     sim_settings settings;
+    uint32_t limit_count; /* no place at or above it was ever taken */
+    uint32_t reserved3;
+    sim_limit limits[SIM_LIMITS]; /* of control groups */
     sim_busy busy;                    /* with one kernel or more */
     uint64_t served_ns;               /* the highest of its processes */
     uint64_t asking[SIM_MAX_PROCESSES / 64]; /* a bit for each process that waits to book time */
@@ -275,6 +296,19 @@ void sim_gpu_lose(sim_machine *machine, uint32_t gpu, bool lost);
 static inline bool sim_gpu_lost(const sim_gpu *gpu) {
     return __atomic_load_n(&gpu->lost, __ATOMIC_ACQUIRE) & 1;
 }
+
+/* limits.c: limits of control groups. */
+enum { SIM_NO_LIMIT_GIVEN = 100, SIM_NO_GROUP = 101 };
+#define SIM_UNLIMITED UINT64_MAX
+/* Notes in which groups the process is. */
+void sim_groups_read(sim_process *own);
+/* Sets the limits of a group, named by its folder; soft 0 and hard SIM_UNLIMITED clear them. Returns a sim_status, or
+ * SIM_NO_GROUP: there is no such folder. */
+int sim_limit_set(sim_machine *machine, uint32_t gpu, const char *folder, uint64_t soft, uint64_t hard);
+/* Reads the limits of a group and how much its processes have; or returns SIM_NO_LIMIT_GIVEN or SIM_NO_GROUP. */
+int sim_limit_get(sim_machine *machine, uint32_t gpu, const char *folder, sim_limit *found, uint64_t *used);
+/* How much of `free` bytes this process may take. Call with the GPU locked. */
+uint64_t sim_limits_leave(sim_machine *machine, uint32_t gpu, uint64_t free);
 
 /* faults.c */
 /* Reports an XID to readers of NVML events. Some end every context and make the GPU unusable until it is reset, 79 takes it

@@ -24,7 +24,8 @@ static sim_status try_take(sim_machine *machine, uint32_t index, uint64_t memory
     sim_mutex_lock(machine, &gpu->lock);
     uint64_t bytes = memory + context;
     bool closed = context && gpu->settings.compute_mode == EXCLUSIVE_PROCESS && others_have(machine, index);
-    bool fits = !closed && bytes >= memory && gpu->used <= capacity(gpu) && bytes <= capacity(gpu) - gpu->used;
+    uint64_t free = gpu->used <= capacity(gpu) ? capacity(gpu) - gpu->used : 0;
+    bool fits = !closed && bytes >= memory && bytes <= free && bytes <= sim_limits_leave(machine, index, free);
     if (fits) {
         use->memory += memory;
         use->contexts += context;
@@ -75,5 +76,11 @@ uint64_t sim_memory_free_bytes(sim_machine *machine, uint32_t index) {
     sim_process_reap(machine);
     sim_gpu *gpu = &machine->state->gpus[index];
     uint64_t used = __atomic_load_n(&gpu->used, __ATOMIC_RELAXED);
-    return used < capacity(gpu) ? capacity(gpu) - used : 0;
+    uint64_t free = used < capacity(gpu) ? capacity(gpu) - used : 0;
+    if (__atomic_load_n(&gpu->limit_count, __ATOMIC_RELAXED)) {
+        sim_mutex_lock(machine, &gpu->lock);
+        free = sim_limits_leave(machine, index, free);
+        sim_mutex_unlock(machine, &gpu->lock);
+    }
+    return free;
 }

@@ -311,6 +311,27 @@ def nvml_process_list(index: int = 0) -> list[list[int]]:
     return [[each.pid, each.used] for each in found[: count.value]]
 
 
+class Limits(ctypes.Structure):
+    _fields_ = (
+        ("group", ctypes.c_char_p),
+        ("soft", ctypes.c_ulonglong),
+        ("hard", ctypes.c_ulonglong),
+        ("used", ctypes.c_ulonglong),
+    )
+
+
+def nvml_limit(index: int, group: str, soft: int, hard: int) -> int:
+    """Sets a control group's limits; the structure is one word shorter than that for reading them."""
+    return nvml.nvmlDeviceSetMemoryLimits_v1(_handle(index), ctypes.byref(Limits(group.encode(), soft, hard)))
+
+
+def nvml_limits(index: int, group: str) -> list[int]:
+    """The status, then the soft limit, the hard one, and what is used."""
+    found = Limits(group.encode())
+    status = nvml.nvmlDeviceGetMemoryLimits_v1(_handle(index), ctypes.byref(found))
+    return [status, found.soft, found.hard, found.used]
+
+
 def nvml_recovery_action(index: int = 0) -> int:
     """The number of what heals the GPU; 0: nothing is wrong."""
     field = (ctypes.c_uint64 * 5)(230)
