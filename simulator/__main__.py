@@ -3,10 +3,11 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from simulator import machine
 
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="unigpu-sim",
         description="Create and control simulated NVIDIA GPUs. Programs load their driver from build/simulator.",
-        epilog="Run a program on the machine with UNIGPU_SIM_DIR=DIR LD_LIBRARY_PATH=build/simulator PROGRAM.",
+        epilog="Run a program on the machine with `unigpu-sim run -- PROGRAM`.",
     )
     commands = top.add_subparsers(dest="command", required=True)
 
@@ -82,6 +83,11 @@ def parser() -> argparse.ArgumentParser:
     inject.add_argument("--found", action="store_true", help="put a lost GPU back")
     inject.add_argument("--ecc-corrected", type=int, default=0, help="number of corrected memory errors to add")
     inject.add_argument("--ecc-uncorrected", type=int, default=0, help="number of uncorrected memory errors to add")
+
+    execute = command("run", "Run a program on the machine. Without a machine in the folder, one A100 is created.")
+    execute.add_argument("program", nargs="+", metavar="PROGRAM", help="the program and its arguments, after --")
+
+    command("env", 'Print what a shell needs to run programs on the machine: eval "$(unigpu-sim env)".')
 
     command("reset", "Heal every GPU: reset it, release a hanging one, put a lost one back.")
     return top
@@ -172,6 +178,10 @@ def health(gpu: dict[str, Any]) -> str:
 def run(arguments: argparse.Namespace) -> str:
     """Run the command and return the text to print."""
     folder: Path = arguments.dir
+    if arguments.command == "run":
+        execute(folder, arguments.program)
+    if arguments.command == "env":
+        return shell_text(machine.environment(folder, os.environ.get("LD_LIBRARY_PATH")))
     if arguments.command == "create":
         machine.create(folder, plan_of(arguments))
         return table(machine.describe(folder))
@@ -195,6 +205,20 @@ def run(arguments: argparse.Namespace) -> str:
             folder, arguments.gpu, corrected=arguments.ecc_corrected, uncorrected=arguments.ecc_uncorrected
         )
     return table(machine.describe(folder))
+
+
+def shell_text(variables: dict[str, str]) -> str:
+    """Format environment variables as commands of a shell."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+
+
+def execute(folder: Path, program: list[str]) -> NoReturn:
+    """Become the program, on the machine in this folder; raise MachineError if it can't be started."""
+    variables = machine.environment(folder, os.environ.get("LD_LIBRARY_PATH"))
+    try:
+        os.execvpe(program[0], program, os.environ | variables)
+    except OSError as error:
+        raise machine.MachineError(f"{program[0]}: {error.strerror}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -95,6 +95,16 @@ def _check(status: int, folder: Path) -> None:
     raise MachineError(f"{folder}: {reason}")
 
 
+def environment(folder: Path, library_folders: str | None) -> dict[str, str]:
+    """Return the variables with which programs run on the machine in `folder`.
+
+    `library_folders` is the LD_LIBRARY_PATH so far; the driver's folder goes in front of it.
+    """
+    drivers = str(library_path().parent)
+    others = [each for each in (library_folders or "").split(":") if each and each != drivers]
+    return {"UNIGPU_SIM_DIR": str(folder.absolute()), "LD_LIBRARY_PATH": ":".join([drivers, *others])}
+
+
 def profiles() -> tuple[str, ...]:
     """Return the keys of the GPU models that can be simulated."""
     library = _library()

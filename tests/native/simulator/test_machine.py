@@ -247,6 +247,16 @@ def test_a_lost_gpu_is_lost_to_its_programs(machine: "Machine") -> None:
     assert client.ask("renew") == client.ask("load_spin") == client.ask("spin", 1) == client.ask("synchronize") == 0
 
 
+def test_a_program_runs_on_the_machine(machine: "Machine") -> None:
+    machine.create("--gpus", "3")
+    program = "import ctypes; c = ctypes.c_int(); l = ctypes.CDLL('libcuda.so.1'); l.cuInit(0); "
+    program += "l.cuDeviceGetCount(ctypes.byref(c)); print(c.value)"
+    assert machine.command("run", "--", sys.executable, "-c", program).strip() == "3"
+    shell = f'{machine.command("env")}\nexec "$0" -c "$1"'
+    done = subprocess.run(["sh", "-c", shell, sys.executable, program], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "3"
+
+
 def test_the_command_says_what_to_change(machine: "Machine") -> None:
     def refused(*arguments: str) -> str:
         command = [sys.executable, "-m", "simulator", *arguments, "--dir", str(machine.folder)]

@@ -56,6 +56,14 @@ def test_the_table_shows_cards_health_and_processes() -> None:
     ]
 
 
+def test_the_drivers_folder_comes_first_and_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / machine.LIBRARY).touch()
+    monkeypatch.setenv(machine.LIBRARY_FOLDER, str(tmp_path))
+    found = machine.environment(Path("/a machine"), f"/lib:{tmp_path}::/more")
+    assert found == {"UNIGPU_SIM_DIR": "/a machine", "LD_LIBRARY_PATH": f"{tmp_path}:/lib:/more"}
+    assert command.shell_text(found).splitlines()[0] == "export UNIGPU_SIM_DIR='/a machine'"
+
+
 def test_a_missing_library_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(machine.LIBRARY_FOLDER, str(tmp_path))
     with pytest.raises(machine.MachineError, match="make simulator"):
