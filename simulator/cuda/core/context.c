@@ -3,6 +3,10 @@
 
 #include "simulator/cuda/core/capture_guard.h"
 
+/* Second meanings of two names, which abi/symbols.def doesn't list. */
+__attribute__((visibility("default"))) CUresult cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext context);
+__attribute__((visibility("default"))) CUresult cuCtxSynchronize_v2(CUcontext context);
+
 enum { STACK_DEPTH = 64, API_VERSION = 3020 };
 
 static __thread CUcontext stack[STACK_DEPTH];
@@ -182,6 +186,18 @@ CUresult cuCtxGetDevice(CUdevice *ordinal) {
     return CUDA_SUCCESS;
 }
 
+/* Of CUDA 13: of any context; NULL is the current one. */
+CUresult cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext context) {
+    NEED_DRIVER();
+    if (!context) {
+        return cuCtxGetDevice(ordinal);
+    }
+    NEED(ordinal, CUDA_ERROR_INVALID_VALUE);
+    NEED(object_is(context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    *ordinal = context->ordinal;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuCtxGetFlags(unsigned int *flags) {
     NEED_CONTEXT_NAMED(current);
     NEED(flags, CUDA_ERROR_INVALID_VALUE);
@@ -214,6 +230,18 @@ CUresult cuCtxSynchronize(void) {
     NEED_OK(capture_forbids_unsafe());
     context_wait(current);
     return context_lost(current) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
+}
+
+CUresult cuCtxSynchronize_v2(CUcontext context) {
+    NEED_DRIVER();
+    if (!context) {
+        return cuCtxSynchronize();
+    }
+    NEED(object_is(context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    NEED(!context_lost(context), CUDA_ERROR_UNKNOWN);
+    NEED_OK(capture_forbids_unsafe());
+    context_wait(context);
+    return context_lost(context) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetCacheConfig(CUfunc_cache *config) {

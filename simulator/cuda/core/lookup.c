@@ -34,6 +34,14 @@ __thread bool per_thread_default;
 
 typedef void (*entry)(void);
 
+#define CUDA_ABSENT(symbol)
+#define CUDA_ABSENT_SINCE(plain, since, symbol) extern void symbol(void);
+#include "simulator/cuda/core/absent.def"
+
+/* Second meanings of names, which only programs of CUDA 13 ask for. */
+extern CUresult cuCtxSynchronize_v2(CUcontext context);
+extern CUresult cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext context);
+
 static const struct row {
     const char *plain;
     int since;
@@ -46,6 +54,11 @@ static const struct row {
 #include "abi/symbols.def"
 #undef CUDA_API
 #undef CUDA_API_PT
+#define CUDA_ABSENT(symbol)
+#define CUDA_ABSENT_SINCE(plain, since, symbol) {#plain, since, (entry)symbol, NULL},
+#include "simulator/cuda/core/absent.def"
+    {"cuCtxSynchronize", 13000, (entry)cuCtxSynchronize_v2, NULL},
+    {"cuCtxGetDevice", 13000, (entry)cuCtxGetDevice_v2, NULL},
 };
 
 enum { FIRST_PER_THREAD_VERSION = 7000, ROWS = sizeof rows / sizeof *rows, BUCKETS = 1024 };
@@ -79,8 +92,10 @@ CUresult cuGetProcAddress_v2(const char *symbol, void **function, int cuda_versi
     NEED(!(per_thread && (flags & CU_GET_PROC_ADDRESS_LEGACY_STREAM)), CUDA_ERROR_INVALID_VALUE);
     const struct row *best = NULL;
     bool known = false;
+    int newest = 0; /* what came after this driver is unknown to it */
+    NEED_OK(cuDriverGetVersion(&newest));
     for (int i = bucket[hash(symbol)]; i >= 0; i = next_row[i]) {
-        if (!rows[i].symbol || strcmp(rows[i].plain, symbol) != 0) {
+        if (!rows[i].symbol || rows[i].since > newest || strcmp(rows[i].plain, symbol) != 0) {
             continue;
         }
         known = true;

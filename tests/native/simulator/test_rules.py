@@ -17,7 +17,7 @@ INVALID_VALUE, INVALID_DEVICE, UNSUPPORTED, INVALIDATED = 1, 101, 900, 901
 
 @pytest.fixture
 def seen(machine: "Machine") -> dict[str, Any]:
-    machine.create("--profile", "a100-40", "--gpus", "2")
+    machine.create("--profile", "a100-40", "--gpus", "2", "--driver-version", "580.65.06", "--cuda-version", "13.0")
     done = subprocess.run(
         [sys.executable, PROGRAM], env=machine.environment(), capture_output=True, text=True, timeout=60
     )
@@ -68,6 +68,19 @@ def test_captures(seen: dict[str, Any]) -> None:
     }
     assert seen["a_graph_in_capture_cannot_be_destroyed"] == [INVALID_VALUE, UNSUPPORTED, INVALIDATED, INVALID_VALUE, 0]
     assert seen["a_joined_stream_may_be_destroyed"] == [INVALIDATED]
+
+
+def test_names_that_came_later(seen: dict[str, Any]) -> None:
+    """A feature that no GPU here has, a name before and after its first version, and a second meaning from 13.0 on."""
+    invalid_context, not_supported = 201, 801
+    assert seen["later_names"] == {
+        "cuGreenCtxCreate 12040": [0, not_supported],
+        "cuLogsCurrent 12080": [0, None],
+        "cuLogsCurrent 12090": [0, not_supported],
+        "cuCtxSynchronize 12090": invalid_context,
+        "cuCtxSynchronize 13000": 0,
+        "cuCtxGetDevice_v2": [0, 0],
+    }
 
 
 def test_user_objects(seen: dict[str, Any]) -> None:

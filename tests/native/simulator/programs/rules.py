@@ -314,6 +314,25 @@ def a_graph_allocates_where_its_node_says():
     return reserved.value >> 20
 
 
+def later_names():
+    """By name and CUDA version: whether cuGetProcAddress finds it, and what calling it with the context returns."""
+    seen = {}
+    for name, version in ((b"cuGreenCtxCreate", 12040), (b"cuLogsCurrent", 12080), (b"cuLogsCurrent", 12090)):
+        found = c_void_p()
+        status = cuda.cuGetProcAddress_v2(name, byref(found), version, c_uint64(0), byref(c_int()))
+        call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value) if found else None
+        seen[f"{name.decode()} {version}"] = [status, call(context) if call else None]
+    for version in (12090, 13000):
+        found, ordinal = c_void_p(), c_int(-1)
+        ok(cuda.cuGetProcAddress_v2(b"cuCtxSynchronize", byref(found), version, c_uint64(0), None))
+        call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value)
+        ok(cuda.cuCtxSetCurrent(None))
+        seen[f"cuCtxSynchronize {version}"] = call(context)
+        seen["cuCtxGetDevice_v2"] = [cuda.cuCtxGetDevice_v2(byref(ordinal), context), ordinal.value]
+        ok(cuda.cuCtxSetCurrent(context))
+    return seen
+
+
 ok(cuda.cuInit(0))
 ok(cuda.cuDevicePrimaryCtxRetain(byref(context), 0))
 ok(cuda.cuCtxSetCurrent(context))
@@ -330,6 +349,7 @@ RULES: list[Callable[[], object]] = [
     pools_by_location_and_type,
     a_graph_reuses_memory,
     a_graph_allocates_where_its_node_says,
+    later_names,
     a_joined_stream_may_be_destroyed,
     a_graph_in_capture_cannot_be_destroyed,
 ]
