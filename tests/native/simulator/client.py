@@ -322,7 +322,8 @@ class Limits(ctypes.Structure):
 
 def nvml_limit(index: int, group: str, soft: int, hard: int) -> int:
     """Sets a control group's limits; the structure is one word shorter than that for reading them."""
-    return nvml.nvmlDeviceSetMemoryLimits_v1(_handle(index), ctypes.byref(Limits(group.encode(), soft, hard)))
+    limits = Limits(group.encode(), soft, hard)
+    return int(nvml.nvmlDeviceSetMemoryLimits_v1(_handle(index), ctypes.byref(limits)))
 
 
 def nvml_limits(index: int, group: str) -> list[int]:

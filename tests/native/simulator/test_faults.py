@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Client, Machine
+    from tests.native.simulator.conftest import Client, Machine
 
 SMI = Path(__file__).resolve().parents[3] / "build" / "clients/debian/usr/lib/nvidia/current/nvidia-smi"
 MIB = 1 << 20

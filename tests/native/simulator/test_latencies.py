@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conftest import Machine
+    from tests.native.simulator.conftest import Machine
 
 PROGRAM = Path(__file__).with_name("programs") / "latencies.py"
 

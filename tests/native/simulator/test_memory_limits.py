@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Client, Machine
+    from tests.native.simulator.conftest import Client, Machine
 
 MIB = 1 << 20
 CONTEXT = 409

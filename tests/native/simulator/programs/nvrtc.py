@@ -15,7 +15,7 @@ nvrtc, cuda = ctypes.CDLL(str(library)), ctypes.CDLL("libcuda.so.1")
 table, context = c_void_p(7), c_void_p()
 
 
-def code(program, kind):
+def code(program: c_void_p, kind: str) -> ctypes.Array[ctypes.c_char]:
     """The compiled code of a kind: PTX or CUBIN."""
     size = c_size_t()
     assert getattr(nvrtc, f"nvrtcGet{kind}Size")(program, byref(size)) == 0
@@ -24,7 +24,7 @@ def code(program, kind):
     return text
 
 
-def compiled():
+def compiled() -> list[int]:
     """What compiling for an A100 returned, and what loading its code of both kinds and finding the kernel in it did."""
     program, module, function = c_void_p(), c_void_p(), c_void_p()
     assert nvrtc.nvrtcCreateProgram(byref(program), SOURCE, b"add.cu", 0, None, None) == 0

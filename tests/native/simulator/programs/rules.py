@@ -201,13 +201,13 @@ PINNED, MANAGED = 1, 2
 DEVICE, HOST, HOST_NUMA, HOST_NUMA_CURRENT = 1, 2, 3, 4
 
 
-def free_bytes():
+def free_bytes() -> int:
     free = c_size_t()
     ok(cuda.cuMemGetInfo_v2(byref(free), None))
     return free.value
 
 
-def pools_in_host_memory():
+def pools_in_host_memory() -> dict[str, list[int]]:
     """By location: creating a pool, then the GPU memory that 1 GiB takes, type of its memory, bytes kept."""
     seen = {}
     for name, kind in (("host", HOST), ("node", HOST_NUMA), ("nearest node", HOST_NUMA_CURRENT)):
@@ -227,7 +227,7 @@ def pools_in_host_memory():
     return seen
 
 
-def pools_by_location_and_type():
+def pools_by_location_and_type() -> dict[str, list[int]]:
     """Current pool by location and type: the default one; set, got, destroyed; then what wrong places return."""
     seen = {}
     for name, kind, place in (("device", PINNED, DEVICE), ("host", PINNED, HOST), ("managed", MANAGED, DEVICE)):
@@ -253,13 +253,13 @@ def pools_by_location_and_type():
     return seen
 
 
-def graph_memory(attribute):
+def graph_memory(attribute: int) -> int:
     found = c_uint64()
     ok(cuda.cuDeviceGetGraphMemAttribute(0, attribute, byref(found)))
     return found.value >> 20
 
 
-def a_graph_reuses_memory():
+def a_graph_reuses_memory() -> dict[str, list[int]]:
     """8 times 64 MiB, freed in a row, side by side, and captured: addresses, then MiB by attribute, taken, trimmed."""
     seen = {}
     for name in ("row", "sides", "capture"):
@@ -297,7 +297,7 @@ def a_graph_reuses_memory():
     return seen
 
 
-def a_graph_allocates_where_its_node_says():
+def a_graph_allocates_where_its_node_says() -> int:
     """MiB that a launch takes of the last device, for a node which names that device."""
     count, graph, ready, node, reserved = c_int(), c_void_p(), c_void_p(), c_void_p(), c_uint64()
     ok(cuda.cuDeviceGetCount(byref(count)))
@@ -314,18 +314,18 @@ def a_graph_allocates_where_its_node_says():
     return reserved.value >> 20
 
 
-def later_names():
+def later_names() -> dict[str, int | list[int | None]]:
     """By name and CUDA version: whether cuGetProcAddress finds it, and what calling it with the context returns."""
-    seen = {}
+    seen: dict[str, int | list[int | None]] = {}
     for name, version in ((b"cuGreenCtxCreate", 12040), (b"cuLogsCurrent", 12080), (b"cuLogsCurrent", 12090)):
         found = c_void_p()
         status = cuda.cuGetProcAddress_v2(name, byref(found), version, c_uint64(0), byref(c_int()))
-        call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value) if found else None
+        call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value) if found.value else None
         seen[f"{name.decode()} {version}"] = [status, call(context) if call else None]
     for version in (12090, 13000):
         found, ordinal = c_void_p(), c_int(-1)
         ok(cuda.cuGetProcAddress_v2(b"cuCtxSynchronize", byref(found), version, c_uint64(0), None))
-        call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value)
+        call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value or 0)
         ok(cuda.cuCtxSetCurrent(None))
         seen[f"cuCtxSynchronize {version}"] = call(context)
         seen["cuCtxGetDevice_v2"] = [cuda.cuCtxGetDevice_v2(byref(ordinal), context), ordinal.value]
