@@ -23,6 +23,7 @@ typedef struct nvmlUnit_st *nvmlUnit_t;
 #define NVML_INIT_FLAG_NO_GPUS 1U
 #define NVML_INIT_FLAG_NO_ATTACH 2U
 #define NVML_DEVICE_MIG_DISABLE 0
+#define NVML_DEVICE_MIG_ENABLE 1
 #define NVML_NVLINK_MAX_LINKS 18
 
 #define NVML_EVENT_SINGLE_BIT_ECC 0x1ULL
@@ -207,6 +208,16 @@ typedef struct nvmlFieldValue_t {
     nvmlReturn_t status;
     nvmlValue_t value;
 } nvmlFieldValue_t;
+
+typedef struct nvmlSetMemoryLimits_v1_t {
+    const char *group; /* its folder */
+    unsigned long long soft, hard;
+} nvmlSetMemoryLimits_v1_t;
+
+typedef struct nvmlGetMemoryLimits_v1_t {
+    const char *group;
+    unsigned long long soft, hard, used;
+} nvmlGetMemoryLimits_v1_t;
 
 typedef struct nvmlEccErrorCounts_t {
     unsigned long long l1, l2, device_memory, register_file;

@@ -28,6 +28,13 @@ $(SIM)/libunigpu-sim.so: $(SIM_STATE) $(SIM_ADMIN)
 
 -include $(SIM_STATE:.o=.d) $(SIM_CUDA:.o=.d) $(SIM_NVML:.o=.d) $(SIM_ADMIN:.o=.d)
 
+# Also for a machine with a GPU and nothing but Python: no environment of ours, no simulator.
+.PHONY: gpu-check
+##@ One promise, one check
+gpu-check: ## On a machine with a GPU: does its driver do what the project believes? One line a step, JSON in build/
+	@mkdir -p build
+	python3 -m gpucheck --json build/gpu-check.json
+
 # The same driver with a sanitizer in it, for the tests.
 SIM_SANITIZED := $(foreach kind,address undefined,$(addprefix build/sanitize/simulator/$(kind)/,libcuda.so.1 libnvidia-ml.so.1))
 SIM_SANITIZE = $(CC) $(C_WARNINGS) -O1 -g -fPIC -fvisibility=hidden -pthread -I. -fsanitize=$* \

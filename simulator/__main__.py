@@ -3,10 +3,11 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from simulator import machine
 
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="unigpu-sim",
         description="Create and control simulated NVIDIA GPUs. Programs load their driver from build/simulator.",
-        epilog="Run a program on the machine with UNIGPU_SIM_DIR=DIR LD_LIBRARY_PATH=build/simulator PROGRAM.",
+        epilog="Run a program on the machine with `unigpu-sim run -- PROGRAM`.",
     )
     commands = top.add_subparsers(dest="command", required=True)
 
@@ -53,18 +54,42 @@ def parser() -> argparse.ArgumentParser:
     )
     create.add_argument("--force", action="store_true", help="replace an existing machine")
 
+    create.add_argument("--latencies", choices=("on", "off"), default="on", help="as of `set` (default: on)")
+
+    change = command("set", "Change how the machine behaves; running programs follow at once.")
+    change.add_argument(
+        "--latencies",
+        choices=("on", "off"),
+        help="on: launches, recorded events and completions take the microseconds that they take on a GPU; off: none",
+    )
+
+    change.add_argument("--gpu", type=int, help="number of the GPU that the following set (default: every GPU)")
+    change.add_argument("--compute-mode", choices=tuple(machine.COMPUTE_MODES), help="who may have contexts on it")
+    change.add_argument("--mig", choices=("on", "off"), help="MIG mode; no instances are simulated")
+    change.add_argument(
+        "--process-memory", choices=("shown", "hidden"), help="hidden: NVML lists processes without their memory"
+    )
+    change.add_argument("--process-list", choices=("once", "twice"), help="twice: NVML lists each process twice")
+
     show = command("show", "Show the GPUs and the processes that use them.")
     show.add_argument("--json", action="store_true", help="print every field as JSON")
 
     inject = command("inject", "Inject faults into a GPU.")
     inject.add_argument("--gpu", type=int, required=True, help="number of the GPU: N of its device node gpuN")
     inject.add_argument("--xid", type=int, help="report this XID to readers of NVML events")
+    inject.add_argument("--hang", action="store_true", help="let NVML's calls for the GPU wait")
+    inject.add_argument("--release", action="store_true", help="end the hang")
     inject.add_argument("--lost", action="store_true", help="take the GPU off the bus")
     inject.add_argument("--found", action="store_true", help="put a lost GPU back")
     inject.add_argument("--ecc-corrected", type=int, default=0, help="number of corrected memory errors to add")
     inject.add_argument("--ecc-uncorrected", type=int, default=0, help="number of uncorrected memory errors to add")
 
-    command("reset", "Heal every GPU: put lost ones back and set error counts to zero.")
+    execute = command("run", "Run a program on the machine. Without a machine in the folder, one A100 is created.")
+    execute.add_argument("program", nargs="+", metavar="PROGRAM", help="the program and its arguments, after --")
+
+    command("env", 'Print what a shell needs to run programs on the machine: eval "$(unigpu-sim env)".')
+
+    command("reset", "Heal every GPU: reset it, release a hanging one, put a lost one back.")
     return top
 
 
@@ -93,6 +118,7 @@ def plan_of(arguments: argparse.Namespace) -> machine.Plan:
         cuda_version=cuda_number(arguments.cuda_version),
         seed=arguments.seed,
         replace=arguments.force,
+        latencies=arguments.latencies == "on",
     )
 
 
@@ -101,9 +127,8 @@ def table(found: dict[str, Any]) -> str:
     lines = [f"driver {found['driver']}, CUDA {found['cuda'] // 1000}.{found['cuda'] % 1000 // 10}"]
     for gpu in found["gpus"]:
         used, total = gpu["used"] // MIB, (gpu["total"] - gpu["reserved"]) // MIB
-        health = "LOST" if gpu["lost"] else f"ecc {gpu['ecc_corrected']}/{gpu['ecc_uncorrected']}"
         busy = f"{gpu['busy_ns'] / 1e9:.3f} s busy"
-        lines.append(f"gpu{gpu['minor']}  {gpu['uuid']}  {gpu['name']}  {used} / {total} MiB  {busy}  {health}")
+        lines.append(f"gpu{gpu['minor']}  {gpu['uuid']}  {gpu['name']}  {used} / {total} MiB  {busy}  {health(gpu)}")
         for process in gpu["processes"]:
             pid = process["pid"] or "elsewhere"
             held, busy = (process["memory"] + process["contexts"]) // MIB, process["busy_ns"] / 1e9
@@ -111,20 +136,68 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def change(folder: Path, arguments: argparse.Namespace) -> None:
+    """Change how the machine behaves, as `set` says."""
+
+    def flag(value: str | None, true: str) -> bool | None:
+        return None if value is None else value == true
+
+    if arguments.latencies is not None:
+        machine.set_latencies(folder, on=arguments.latencies == "on")
+    wanted = machine.GpuSettings(
+        compute_mode=arguments.compute_mode,
+        mig=flag(arguments.mig, "on"),
+        memory_hidden=flag(arguments.process_memory, "hidden"),
+        listed_twice=flag(arguments.process_list, "twice"),
+    )
+    if wanted != machine.GpuSettings():
+        every = [gpu["minor"] for gpu in machine.describe(folder)["gpus"]]
+        for gpu in every if arguments.gpu is None else [arguments.gpu]:
+            machine.set_gpu(folder, gpu, wanted)
+
+
+def health(gpu: dict[str, Any]) -> str:
+    """Format what is wrong with the GPU, and settings that aren't the usual ones."""
+    parts = ["LOST" if gpu["lost"] else f"ecc {gpu['ecc_corrected']}/{gpu['ecc_uncorrected']}"]
+    if gpu["fatal_xid"]:
+        parts.append(f"XID {gpu['fatal_xid']} until reset")
+    elif gpu["xid"]:
+        parts.append(f"XID {gpu['xid']}")
+    modes = {number: name for name, number in machine.COMPUTE_MODES.items()}
+    notes = {
+        "hanging": gpu["hanging"],
+        "rows to remap": gpu["rows_pending"],
+        f"compute mode {modes.get(gpu['compute_mode'])}": gpu["compute_mode"],
+        "MIG": gpu["mig"],
+        "memory of processes hidden": gpu["memory_hidden"],
+        "processes listed twice": gpu["listed_twice"],
+    }
+    return ", ".join(parts + [text for text, true in notes.items() if true])
+
+
 def run(arguments: argparse.Namespace) -> str:
     """Run the command and return the text to print."""
     folder: Path = arguments.dir
+    if arguments.command == "run":
+        execute(folder, arguments.program)
+    if arguments.command == "env":
+        return shell_text(machine.environment(folder, os.environ.get("LD_LIBRARY_PATH")))
     if arguments.command == "create":
         machine.create(folder, plan_of(arguments))
         return table(machine.describe(folder))
     if arguments.command == "show":
         found = machine.describe(folder)
         return json.dumps(found, indent=2) if arguments.json else table(found)
+    if arguments.command == "set":
+        change(folder, arguments)
+        return table(machine.describe(folder))
     if arguments.command == "reset":
         machine.heal(folder)
         return table(machine.describe(folder))
     if arguments.lost or arguments.found:
         machine.lose(folder, arguments.gpu, lost=arguments.lost)
+    if arguments.hang or arguments.release:
+        machine.hang(folder, arguments.gpu, hanging=arguments.hang)
     if arguments.xid is not None:
         machine.report_xid(folder, arguments.gpu, arguments.xid)
     if arguments.ecc_corrected or arguments.ecc_uncorrected:
@@ -132,6 +205,20 @@ def run(arguments: argparse.Namespace) -> str:
             folder, arguments.gpu, corrected=arguments.ecc_corrected, uncorrected=arguments.ecc_uncorrected
         )
     return table(machine.describe(folder))
+
+
+def shell_text(variables: dict[str, str]) -> str:
+    """Format environment variables as commands of a shell."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+
+
+def execute(folder: Path, program: list[str]) -> NoReturn:
+    """Become the program, on the machine in this folder; raise MachineError if it can't be started."""
+    variables = machine.environment(folder, os.environ.get("LD_LIBRARY_PATH"))
+    try:
+        os.execvpe(program[0], program, os.environ | variables)
+    except OSError as error:
+        raise machine.MachineError(f"{program[0]}: {error.strerror}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

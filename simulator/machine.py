@@ -11,7 +11,6 @@ LIBRARY_FOLDER: Final = "UNIGPU_SIM_LIBRARIES"
 """Environment variable: folder of the built libraries, if it is not `build/simulator` next to this package."""
 LIBRARY: Final = "libunigpu-sim.so"
 
-XID_EVENT: Final = 0x8
 SINGLE_BIT_EVENT: Final = 0x1
 DOUBLE_BIT_EVENT: Final = 0x2
 
@@ -44,6 +43,8 @@ class Plan:
     """Seed of the UUIDs; 0: random ones."""
     replace: bool = False
     """Replace an existing machine; programs that use the old one keep it to themselves."""
+    latencies: bool = True
+    """Launches, records and completions take the time that they take on a GPU."""
 
 
 def library_path() -> Path:
@@ -60,9 +61,23 @@ def library_path() -> Path:
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(library_path()), use_errno=True)
     text, number, long = ctypes.c_char_p, ctypes.c_uint, ctypes.c_ulonglong
-    library.unigpu_sim_create.argtypes = [text, text, number, text, text, ctypes.c_int, long, ctypes.c_int]
+    library.unigpu_sim_create.argtypes = [
+        text,
+        text,
+        number,
+        text,
+        text,
+        ctypes.c_int,
+        long,
+        ctypes.c_int,
+        ctypes.c_int,
+    ]
+    library.unigpu_sim_set_latencies.argtypes = [text, ctypes.c_int]
     library.unigpu_sim_describe.argtypes = [text, text, ctypes.c_size_t]
     library.unigpu_sim_event.argtypes = [text, number, long, long]
+    library.unigpu_sim_xid.argtypes = [text, number, number]
+    library.unigpu_sim_hang.argtypes = [text, number, ctypes.c_int]
+    library.unigpu_sim_set_gpu.argtypes = [text, number, *([ctypes.c_int] * 4)]
     library.unigpu_sim_lose.argtypes = [text, number, ctypes.c_int]
     library.unigpu_sim_ecc.argtypes = [text, number, long, long]
     library.unigpu_sim_heal.argtypes = [text]
@@ -78,6 +93,16 @@ def _check(status: int, folder: Path) -> None:
         raise MachineError(f"{folder} already holds a machine: use --force to replace it")
     reason = _REASONS.get(status) or os.strerror(ctypes.get_errno())
     raise MachineError(f"{folder}: {reason}")
+
+
+def environment(folder: Path, library_folders: str | None) -> dict[str, str]:
+    """Return the variables with which programs run on the machine in `folder`.
+
+    `library_folders` is the LD_LIBRARY_PATH so far; the driver's folder goes in front of it.
+    """
+    drivers = str(library_path().parent)
+    others = [each for each in (library_folders or "").split(":") if each and each != drivers]
+    return {"UNIGPU_SIM_DIR": str(folder.absolute()), "LD_LIBRARY_PATH": ":".join([drivers, *others])}
 
 
 def profiles() -> tuple[str, ...]:
@@ -105,6 +130,7 @@ def create(folder: Path, plan: Plan) -> None:
         plan.cuda_version,
         plan.seed,
         plan.replace,
+        plan.latencies,
     )
     _check(status, folder)
     for node in folder.glob("gpu[0-9]*"):
@@ -124,9 +150,50 @@ def describe(folder: Path) -> dict[str, Any]:
     return answer
 
 
+def set_latencies(folder: Path, *, on: bool) -> None:
+    """Let launches, records and completions take the time that they take on a GPU, or no time."""
+    _check(_library().unigpu_sim_set_latencies(os.fsencode(folder), on), folder)
+
+
 def report_xid(folder: Path, gpu: int, xid: int) -> None:
-    """Report this XID of the GPU to readers of NVML events."""
-    _check(_library().unigpu_sim_event(os.fsencode(folder), gpu, XID_EVENT, xid), folder)
+    """Report this XID of the GPU to readers of NVML events.
+
+    A fatal one ends all contexts on the GPU and makes it unusable until a reset; 79 also takes it off the bus.
+    """
+    _check(_library().unigpu_sim_xid(os.fsencode(folder), gpu, xid), folder)
+
+
+def hang(folder: Path, gpu: int, *, hanging: bool) -> None:
+    """Let NVML's calls for the GPU wait until it is released, or release it."""
+    _check(_library().unigpu_sim_hang(os.fsencode(folder), gpu, hanging), folder)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GpuSettings:
+    """How an administrator sets a GPU, and how its driver lists processes; None: as it is."""
+
+    compute_mode: str | None = None
+    """`default`, `prohibited` or `exclusive-process`."""
+    mig: bool | None = None
+    """MIG mode; there are no instances."""
+    memory_hidden: bool | None = None
+    """Memory of processes is not available, as in guests of a hypervisor."""
+    listed_twice: bool | None = None
+    """Every process is listed twice."""
+
+
+COMPUTE_MODES: Final = {"default": 0, "prohibited": 2, "exclusive-process": 3}
+
+
+def set_gpu(folder: Path, gpu: int, wanted: GpuSettings) -> None:
+    """Change settings of the GPU."""
+
+    def number(value: bool | None) -> int:
+        return -1 if value is None else int(value)
+
+    mode = -1 if wanted.compute_mode is None else COMPUTE_MODES[wanted.compute_mode]
+    others = (number(wanted.mig), number(wanted.memory_hidden), number(wanted.listed_twice))
+    _check(_library().unigpu_sim_set_gpu(os.fsencode(folder), gpu, mode, *others), folder)
 
 
 def lose(folder: Path, gpu: int, *, lost: bool) -> None:
@@ -145,5 +212,5 @@ def report_ecc(folder: Path, gpu: int, *, corrected: int, uncorrected: int) -> N
 
 
 def heal(folder: Path) -> None:
-    """Put every lost GPU back and set all error counts to zero."""
+    """Reset every GPU, put lost ones back and release hanging ones."""
     _check(_library().unigpu_sim_heal(os.fsencode(folder)), folder)

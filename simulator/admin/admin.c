@@ -10,9 +10,16 @@
 
 /* Statuses of every function here: 0, or a sim_status. */
 EXPORT int unigpu_sim_create(const char *dir, const char *profile, unsigned gpus, const char *links,
-                             const char *driver_version, int cuda_version, unsigned long long seed, int replace);
+                             const char *driver_version, int cuda_version, unsigned long long seed, int replace,
+                             int latencies);
+EXPORT int unigpu_sim_set_latencies(const char *dir, int on);
 EXPORT int unigpu_sim_describe(const char *dir, char *text, size_t length);
 EXPORT int unigpu_sim_event(const char *dir, unsigned gpu, unsigned long long type, unsigned long long data);
+EXPORT int unigpu_sim_xid(const char *dir, unsigned gpu, unsigned xid);
+EXPORT int unigpu_sim_hang(const char *dir, unsigned gpu, int hanging);
+/* Settings that are negative stay. */
+EXPORT int unigpu_sim_set_gpu(const char *dir, unsigned gpu, int compute_mode, int mig, int memory_hidden,
+                              int listed_twice);
 EXPORT int unigpu_sim_lose(const char *dir, unsigned gpu, int lost);
 EXPORT int unigpu_sim_ecc(const char *dir, unsigned gpu, unsigned long long corrected, unsigned long long uncorrected);
 EXPORT int unigpu_sim_heal(const char *dir);
@@ -23,7 +30,8 @@ const char *unigpu_sim_profile(unsigned index) {
 }
 
 int unigpu_sim_create(const char *dir, const char *profile, unsigned gpus, const char *links,
-                      const char *driver_version, int cuda_version, unsigned long long seed, int replace) {
+                      const char *driver_version, int cuda_version, unsigned long long seed, int replace,
+                      int latencies) {
     sim_plan plan = {.dir = dir,
                      .profile = profile,
                      .driver_version = driver_version,
@@ -31,7 +39,8 @@ int unigpu_sim_create(const char *dir, const char *profile, unsigned gpus, const
                      .gpus = gpus,
                      .cuda_version = cuda_version,
                      .seed = seed,
-                     .replace = replace != 0};
+                     .replace = replace != 0,
+                     .prompt = latencies == 0};
     return sim_create(&plan);
 }
 
@@ -47,6 +56,10 @@ __attribute__((format(printf, 2, 3))) static void put(writer *to, const char *fo
     int written = vsnprintf(to->text + (room ? to->used : 0), room, format, arguments);
     va_end(arguments);
     to->used += written > 0 ? (size_t)written : 0;
+}
+
+static const char *word(uint32_t flag) {
+    return flag ? "true" : "false";
 }
 
 /* Up to now, read under the GPU's lock. */
@@ -83,18 +96,29 @@ int unigpu_sim_describe(const char *dir, char *text, size_t length) {
     sim_process_reap(machine);
     const sim_state *state = machine->state;
     writer to = {text, length, 0};
-    put(&to, "{\"driver\": \"%s\", \"cuda\": %d, \"gpus\": [", state->driver_version, state->cuda_version);
+    const sim_latencies *small = &state->latencies;
+    put(&to,
+        "{\"driver\": \"%s\", \"cuda\": %d, \"latencies_ns\": {\"launch\": %u, \"record\": %u, \"start\": %u, "
+        "\"notice\": %u}, "
+        "\"gpus\": [",
+        state->driver_version, state->cuda_version, small->launch_ns, small->record_ns, small->start_ns,
+        small->notice_ns);
     for (uint32_t i = 0; i < state->gpu_count; i++) {
         const sim_gpu *gpu = &state->gpus[i];
         const sim_profile *profile = &sim_profiles[gpu->profile];
         put(&to,
             "%s{\"minor\": %u, \"uuid\": \"%s\", \"profile\": \"%s\", \"name\": \"%s\", \"total\": %llu, "
             "\"reserved\": %llu, \"used\": %llu, \"numa\": %u, \"bus\": \"%04x:%02x:%02x.0\", \"lost\": %s, "
-            "\"ecc_corrected\": %llu, \"ecc_uncorrected\": %llu, \"busy_ns\": %llu, \"links\": [",
+            "\"ecc_corrected\": %llu, \"ecc_uncorrected\": %llu, \"xid\": %u, \"fatal_xid\": %u, \"hanging\": %s, "
+            "\"rows_pending\": %s, \"compute_mode\": %u, \"mig\": %s, \"memory_hidden\": %s, \"listed_twice\": %s, "
+            "\"busy_ns\": %llu, \"links\": [",
             i ? ", " : "", i, gpu->uuid, profile->key, profile->name, (unsigned long long)gpu->total_memory,
             (unsigned long long)gpu->reserved_memory, (unsigned long long)gpu->used, gpu->numa_node, gpu->pci_domain,
             gpu->pci_bus, gpu->pci_device, sim_gpu_lost(gpu) ? "true" : "false", (unsigned long long)gpu->ecc_corrected,
-            (unsigned long long)gpu->ecc_uncorrected, busy_ns(machine, i, &gpu->busy));
+            (unsigned long long)gpu->ecc_uncorrected, gpu->faults.last_xid, gpu->faults.fatal_xid,
+            word(gpu->faults.hanging), word(gpu->faults.rows_pending), gpu->settings.compute_mode,
+            word(gpu->settings.mig), word(gpu->settings.memory_hidden), word(gpu->settings.listed_twice),
+            busy_ns(machine, i, &gpu->busy));
         for (uint32_t j = 0; j < state->gpu_count; j++) {
             put(&to, "%s%u", j ? ", " : "", gpu->links[j]);
         }
@@ -104,6 +128,15 @@ int unigpu_sim_describe(const char *dir, char *text, size_t length) {
     }
     put(&to, "]}");
     return to.used < length ? SIM_OK : SIM_NO_ROOM;
+}
+
+int unigpu_sim_set_latencies(const char *dir, int on) {
+    sim_machine *machine;
+    int status = sim_join(dir, &machine);
+    if (status == SIM_OK) {
+        sim_set_latencies(machine->state, on != 0);
+    }
+    return status;
 }
 
 static int find_gpu(const char *dir, unsigned gpu, sim_machine **machine) {
@@ -120,6 +153,48 @@ int unigpu_sim_event(const char *dir, unsigned gpu, unsigned long long type, uns
     int status = find_gpu(dir, gpu, &machine);
     if (status == SIM_OK) {
         sim_event_post(machine, gpu, type, data);
+    }
+    return status;
+}
+
+int unigpu_sim_xid(const char *dir, unsigned gpu, unsigned xid) {
+    sim_machine *machine;
+    int status = find_gpu(dir, gpu, &machine);
+    if (status == SIM_OK) {
+        sim_gpu_xid(machine, gpu, xid);
+    }
+    return status;
+}
+
+int unigpu_sim_hang(const char *dir, unsigned gpu, int hanging) {
+    sim_machine *machine;
+    int status = find_gpu(dir, gpu, &machine);
+    if (status == SIM_OK) {
+        __atomic_store_n(&machine->state->gpus[gpu].faults.hanging, hanging != 0, __ATOMIC_RELEASE);
+    }
+    return status;
+}
+
+static void set(uint32_t *setting, int value) {
+    if (value >= 0) {
+        __atomic_store_n(setting, (uint32_t)value, __ATOMIC_RELEASE);
+    }
+}
+
+int unigpu_sim_set_gpu(const char *dir, unsigned gpu, int compute_mode, int mig, int memory_hidden, int listed_twice) {
+    sim_machine *machine;
+    int status = find_gpu(dir, gpu, &machine);
+    if (status == SIM_OK) {
+        sim_settings *settings = &machine->state->gpus[gpu].settings;
+        if (mig > 0 && !sim_profiles[machine->state->gpus[gpu].profile].mig) {
+            errno = EOPNOTSUPP;
+            return SIM_FAILED;
+        }
+        set(&settings->compute_mode, compute_mode);
+        set(&settings->mig, mig);
+        set(&settings->mig_pending, mig);
+        set(&settings->memory_hidden, memory_hidden);
+        set(&settings->listed_twice, listed_twice);
     }
     return status;
 }
@@ -147,10 +222,9 @@ int unigpu_sim_heal(const char *dir) {
     sim_machine *machine;
     int status = sim_join(dir, &machine);
     for (uint32_t i = 0; status == SIM_OK && i < machine->state->gpu_count; i++) {
-        sim_gpu *gpu = &machine->state->gpus[i];
+        __atomic_store_n(&machine->state->gpus[i].faults.hanging, 0, __ATOMIC_RELEASE);
         sim_gpu_lose(machine, i, false);
-        __atomic_store_n(&gpu->ecc_corrected, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&gpu->ecc_uncorrected, 0, __ATOMIC_RELAXED);
+        sim_gpu_reset(machine, i);
     }
     return status;
 }

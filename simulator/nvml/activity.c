@@ -38,6 +38,7 @@ static unsigned visit(nvmlDevice_t device, nvmlProcessUtilizationSample_t *sampl
 nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples,
                                              unsigned int *count, unsigned long long since_us) {
     NEED_DEVICE(device, count);
+    NEED(!device->card->settings.mig, NVML_ERROR_NOT_SUPPORTED);
     NEED(since_us <= wall_us(), NVML_ERROR_NOT_FOUND);
     unsigned room = samples ? *count : 0;
     *count = visit(device, samples, room);
@@ -112,9 +113,58 @@ enum {
     FIELD_MEMORY_TEMPERATURE = 82,
     FIELD_ENERGY = 83,
     FIELD_LINK_COUNT = 91,
+    FIELD_LINK_ERRORS_FIRST = 32, /* to 59: four kinds, each of links 0 to 5 and in all */
+    FIELD_LINK_ERRORS_LAST = 59,
+    FIELD_LINK_ERRORS_SIXTH = 96, /* to 119: the same of links 6 to 11 */
+    FIELD_LINK_ERRORS_ELEVENTH = 119,
+    FIELD_LINK_SPEED_FIRST = 84, /* to 89: of links 0 to 5 */
+    FIELD_LINK_SPEED_COMMON = 90,
+    FIELD_LINK_SPEED_SIXTH = 132, /* to 137: of links 6 to 11 */
+    FIELD_LINK_SPEED = 164,       /* of the link that the scope names, as the next two */
+    FIELD_LINK_STATE = 165,
+    FIELD_LINK_VERSION = 166,
     FIELD_POWER_AVERAGE = 185,
     FIELD_POWER_INSTANT = 186,
+    FIELD_RECOVERY_ACTION = 230,
+    FIRST_BRANCH_WITH_RECOVERY = 570,
 };
+
+/* MB/s of a link that leads somewhere. */
+static nvmlReturn_t link_speed(nvmlDevice_t device, unsigned link, unsigned *speed) {
+    nvmlEnableState_t active;
+    unsigned version;
+    nvmlReturn_t result = nvmlDeviceGetNvLinkState(device, link, &active);
+    NEED(result == NVML_SUCCESS, result);
+    NEED(active == NVML_FEATURE_ENABLED, NVML_ERROR_NOT_SUPPORTED);
+    nvmlDeviceGetNvLinkVersion(device, link, &version);
+    *speed = version >= 4 ? 26562 : 25781;
+    return NVML_SUCCESS;
+}
+
+/* What heals the GPU. */
+static nvmlReturn_t recovery_action(nvmlDevice_t device, unsigned *action) {
+    enum { NONE = 0, RESET = 1 };
+    NEED(atoi(nvml.machine->state->driver_version) >= FIRST_BRANCH_WITH_RECOVERY, NVML_ERROR_NOT_SUPPORTED);
+    *action = sim_gpu_usable(device->card) ? NONE : RESET;
+    return NVML_SUCCESS;
+}
+
+/* The link that a field's number is about, of those that count errors or tell a speed; -1: none. */
+static int link_of(unsigned field) {
+    enum { LOW_LINKS = 6 };
+    if (field >= FIELD_LINK_ERRORS_FIRST && field <= FIELD_LINK_ERRORS_LAST) {
+        unsigned place = (field - FIELD_LINK_ERRORS_FIRST) % (LOW_LINKS + 1);
+        return place == LOW_LINKS ? 0 : (int)place;
+    }
+    if (field >= FIELD_LINK_ERRORS_SIXTH && field <= FIELD_LINK_ERRORS_ELEVENTH) {
+        return (int)((field - FIELD_LINK_ERRORS_SIXTH) % LOW_LINKS) + LOW_LINKS;
+    }
+    if (field >= FIELD_LINK_SPEED_FIRST && field < FIELD_LINK_SPEED_COMMON) {
+        return (int)(field - FIELD_LINK_SPEED_FIRST);
+    }
+    bool high = field >= FIELD_LINK_SPEED_SIXTH && field < FIELD_LINK_SPEED_SIXTH + LOW_LINKS;
+    return high ? (int)(field - FIELD_LINK_SPEED_SIXTH) + LOW_LINKS : -1;
+}
 
 static void read_field(nvmlDevice_t device, nvmlFieldValue_t *field) {
     unsigned number = 0;
@@ -130,11 +180,27 @@ static void read_field(nvmlDevice_t device, nvmlFieldValue_t *field) {
         }
         field->status = number ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
         break;
+    case FIELD_LINK_SPEED_COMMON: field->status = link_speed(device, 0, &number); break;
+    case FIELD_LINK_SPEED: field->status = link_speed(device, field->scope, &number); break;
+    case FIELD_LINK_STATE:
+        field->status = nvmlDeviceGetNvLinkState(device, field->scope, &pending);
+        number = field->status == NVML_SUCCESS && pending == NVML_FEATURE_ENABLED;
+        break;
+    case FIELD_LINK_VERSION: field->status = nvmlDeviceGetNvLinkVersion(device, field->scope, &number); break;
+    case FIELD_RECOVERY_ACTION: field->status = recovery_action(device, &number); break;
     case FIELD_ENERGY:
         field->value_type = NVML_VALUE_UNSIGNED_LONG_LONG;
         field->status = nvmlDeviceGetTotalEnergyConsumption(device, &field->value.ull);
         return;
-    default: field->status = NVML_ERROR_NOT_SUPPORTED; break;
+    default:
+        field->status = NVML_ERROR_NOT_SUPPORTED;
+        if (link_of(field->field) >= 0) {
+            bool speed = field->field >= FIELD_LINK_SPEED_FIRST && field->field < FIELD_LINK_SPEED_COMMON;
+            speed = speed || field->field >= FIELD_LINK_SPEED_SIXTH;
+            field->status = link_speed(device, (unsigned)link_of(field->field), &number);
+            number = speed ? number : 0; /* no link ever fails */
+        }
+        break;
     }
     field->value.ull = number;
 }

@@ -36,8 +36,7 @@ nvmlReturn_t nvmlDeviceGetPcieReplayCounter(nvmlDevice_t device, unsigned int *c
 
 nvmlReturn_t nvmlDeviceGetNumaNodeId(nvmlDevice_t device, unsigned int *node) {
     NEED_DEVICE(device, node);
-    *node = device->card->numa_node;
-    return NVML_SUCCESS;
+    return NVML_ERROR_NOT_SUPPORTED; /* memory of these GPUs is no node of the computer's */
 }
 
 /* Every processor of this computer is near every simulated GPU. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "simulator/nvml/library.h"
 
@@ -194,8 +195,36 @@ nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current, un
     NEED_DEVICE(device, current);
     NEED(pending, NVML_ERROR_INVALID_ARGUMENT);
     NEED(device->profile->mig, NVML_ERROR_NOT_SUPPORTED);
-    *current = *pending = NVML_DEVICE_MIG_DISABLE;
+    *current = device->card->settings.mig;
+    *pending = device->card->settings.mig_pending;
     return NVML_SUCCESS;
+}
+
+static bool in_use(nvmlDevice_t device) {
+    unsigned users = 0;
+    return nvmlDeviceGetComputeRunningProcesses_v3(device, &users, NULL) != NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceSetMigMode(nvmlDevice_t device, unsigned int mode, nvmlReturn_t *activation) {
+    NEED_DEVICE(device, activation);
+    NEED(mode <= NVML_DEVICE_MIG_ENABLE, NVML_ERROR_INVALID_ARGUMENT);
+    NEED(device->profile->mig, NVML_ERROR_NOT_SUPPORTED);
+    NEED(geteuid() == 0, NVML_ERROR_NO_PERMISSION);
+    device->card->settings.mig_pending = mode;
+    *activation = device->card->settings.mig != mode && in_use(device) ? NVML_ERROR_IN_USE : NVML_SUCCESS;
+    if (*activation == NVML_SUCCESS) {
+        device->card->settings.mig = mode;
+    }
+    return NVML_SUCCESS;
+}
+
+/* No instance is ever made. */
+nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t device, unsigned int index, nvmlDevice_t *instance) {
+    NEED_DEVICE(device, instance);
+    NEED(device->profile->mig, NVML_ERROR_NOT_SUPPORTED);
+    enum { MOST_INSTANCES = 7 };
+    NEED(index < MOST_INSTANCES, NVML_ERROR_INVALID_ARGUMENT);
+    return NVML_ERROR_NOT_FOUND;
 }
 
 nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t device, unsigned int *count) {
@@ -206,7 +235,17 @@ nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t device, unsigned int *c
 
 nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t device, unsigned int *mode) {
     NEED_DEVICE(device, mode);
-    *mode = 0;
+    *mode = device->card->settings.compute_mode;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceSetComputeMode(nvmlDevice_t device, unsigned int mode) {
+    enum { EXCLUSIVE_THREAD = 1, EXCLUSIVE_PROCESS = 3 };
+    NEED_DEVICE(device, device);
+    NEED(mode <= EXCLUSIVE_PROCESS, NVML_ERROR_INVALID_ARGUMENT);
+    NEED(mode != EXCLUSIVE_THREAD, NVML_ERROR_NOT_SUPPORTED);
+    NEED(geteuid() == 0, NVML_ERROR_NO_PERMISSION);
+    device->card->settings.compute_mode = mode;
     return NVML_SUCCESS;
 }
 

@@ -90,6 +90,21 @@ nvmlReturn_t nvmlEventSetWait(nvmlEventSet_t set, nvmlEventData_t *data, unsigne
     return nvmlEventSetWait_v2(set, data, timeout_ms);
 }
 
+/* Rows of memory that spare ones replace, or will after a reset. */
+nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t device, unsigned int *corrected, unsigned int *uncorrected,
+                                       unsigned int *pending, unsigned int *failed) {
+    enum { AMPERE = 7 };
+    NEED_DEVICE(device, corrected);
+    NEED(uncorrected && pending && failed, NVML_ERROR_INVALID_ARGUMENT);
+    NEED(device->profile->ecc && device->profile->architecture >= AMPERE, NVML_ERROR_NOT_SUPPORTED);
+    const sim_faults *faults = &device->card->faults;
+    *corrected = faults->rows_corrected;
+    *uncorrected = faults->rows_uncorrected;
+    *pending = faults->rows_pending;
+    *failed = faults->rows_failed;
+    return NVML_SUCCESS;
+}
+
 /* ---- Memory errors that the GPU corrects, or cannot. */
 
 nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t device, nvmlEnableState_t *current, nvmlEnableState_t *pending) {

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "simulator/nvml/library.h"
 
@@ -16,8 +17,8 @@ static nvmlReturn_t start(void) {
     NEED(status == SIM_OK, NVML_ERROR_UNKNOWN);
     nvml.count = 0;
     for (uint32_t gpu = 0; gpu < SIM_MAX_GPUS; gpu++) {
-        if (sim_gpu_visible(nvml.machine, gpu)) {
-            sim_gpu *card = &nvml.machine->state->gpus[gpu];
+        sim_gpu *card = &nvml.machine->state->gpus[gpu];
+        if (sim_gpu_visible(nvml.machine, gpu) && !sim_gpu_lost(card)) {
             nvml.devices[nvml.count] = (struct nvmlDevice_st){gpu, nvml.count, card, &sim_profiles[card->profile]};
             nvml.count++;
         }
@@ -61,6 +62,10 @@ nvmlReturn_t device_check(nvmlDevice_t device) {
     NEED_LIBRARY();
     bool ours = device >= nvml.devices && device < nvml.devices + nvml.count;
     NEED(ours, NVML_ERROR_INVALID_ARGUMENT);
+    while (__atomic_load_n(&device->card->faults.hanging, __ATOMIC_ACQUIRE)) {
+        struct timespec pause = {.tv_nsec = 5000000};
+        nanosleep(&pause, NULL);
+    }
     NEED(!sim_gpu_lost(device->card), NVML_ERROR_GPU_IS_LOST);
     return NVML_SUCCESS;
 }

@@ -7,13 +7,17 @@
 enum {
     SLOTS = 320,
     SLOT_DRIVER_CONTROL = 32, /* a command by number, with a buffer for its answer */
+    SLOT_CAN_BE_WATCHED = 72, /* for dmon and pmon */
     SLOT_DEVICE_BY_INDEX = 81,
+    SLOT_PROCESS_SAMPLES = 145,
     SLOT_RESET = 168,
     SLOT_BEFORE_RESET = 197, /* takes a device and nothing else */
     SLOT_COMPUTE_PROCESSES = 213,
     SLOT_GRAPHICS_PROCESSES = 214,
     SLOT_SERVER_PROCESSES = 215,
+    SLOT_NEAR_NODES = 223,
     SLOT_HOST_LINK_GENERATION = 230,
+    SLOT_OWN_NODE = 241, /* the memory node that the GPU is */
     SLOT_SPARSE_MODE = 249,
     NAME_BYTES = 4096,
     MOST_PROCESSES = 512,
@@ -28,6 +32,22 @@ typedef struct named_process {
 _Static_assert(sizeof(named_process) == 4128, "nvidia-smi walks the list in these steps");
 
 typedef nvmlReturn_t (*slot)(void *, void *, void *, void *);
+
+/* What a process did lately: a percentage for each engine. */
+typedef struct engine_sample {
+    unsigned percent, reserved1;
+    unsigned pid; /* -1: nothing */
+    unsigned reserved2[17];
+} engine_sample;
+
+typedef struct process_sample {
+    unsigned long long reserved;
+    engine_sample sm, memory, encoder, decoder;
+} process_sample;
+
+_Static_assert(sizeof(process_sample) == 328, "nvidia-smi walks the samples in these steps");
+
+typedef nvmlReturn_t (*sampler)(nvmlDevice_t, unsigned long long, void *, unsigned *, process_sample *);
 
 static bool is_device(const void *argument) {
     nvmlDevice_t device = (nvmlDevice_t)argument;
@@ -74,12 +94,51 @@ static nvmlReturn_t host_link_generation(void *device, void *generation, void *u
     return nvmlDeviceGetMaxPcieLinkGeneration(device, generation);
 }
 
+/* Whether the GPU can be watched over time. */
+static nvmlReturn_t can_be_watched(void *device, void *answer, void *unused1, void *unused2) {
+    (void)unused1, (void)unused2;
+    if (!is_device(device) || !answer) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *(unsigned *)answer = 1;
+    return NVML_SUCCESS;
+}
+
+/* The computer's memory nodes near the GPU, a bit for each. */
+static nvmlReturn_t near_nodes(void *device, void *words, void *mask, void *scope) {
+    (void)scope;
+    return nvmlDeviceGetMemoryAffinity(device, (unsigned)(uintptr_t)words, mask, 0);
+}
+
+/* For pmon: one sample of each process, and none in the rest of the list. */
+static nvmlReturn_t process_samples(nvmlDevice_t device, unsigned long long since_us, void *type, unsigned *count,
+                                    process_sample *samples) {
+    (void)type;
+    if (!is_device(device) || !count || !samples) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    nvmlProcessUtilizationSample_t found[MOST_PROCESSES];
+    unsigned all = MOST_PROCESSES;
+    if (nvmlDeviceGetProcessUtilization(device, found, &all, since_us) != NVML_SUCCESS) {
+        all = 0;
+    }
+    for (unsigned i = 0; i < *count; i++) {
+        unsigned pid = i < all ? found[i].pid : -1U;
+        samples[i] = (process_sample){.sm = {.percent = i < all ? found[i].sm : 0, .pid = pid},
+                                      .memory = {.percent = i < all ? found[i].memory : 0, .pid = pid},
+                                      .encoder = {.pid = -1U},
+                                      .decoder = {.pid = -1U}};
+    }
+    *count = all < *count ? (all ? all : 1) : *count; /* it divides by the number */
+    return NVML_SUCCESS;
+}
+
 static nvmlReturn_t not_supported(void *unused1, void *unused2, void *unused3, void *unused4) {
     (void)unused1, (void)unused2, (void)unused3, (void)unused4;
     return NVML_ERROR_NOT_SUPPORTED;
 }
 
-/* Resets GPUs that no process uses: their error counts are zero afterwards. */
+/* Resets GPUs that no process uses. */
 static nvmlReturn_t reset(void *count, void *devices, void *statuses, void *unused) {
     (void)unused;
     nvmlReturn_t result = NVML_SUCCESS;
@@ -91,8 +150,7 @@ static nvmlReturn_t reset(void *count, void *devices, void *statuses, void *unus
             status = NVML_ERROR_IN_USE;
         }
         if (status == NVML_SUCCESS) {
-            __atomic_store_n(&device->card->ecc_corrected, 0, __ATOMIC_RELAXED);
-            __atomic_store_n(&device->card->ecc_uncorrected, 0, __ATOMIC_RELAXED);
+            sim_gpu_reset(nvml.machine, device->gpu);
         }
         ((unsigned *)statuses)[i] = status;
         result = status == NVML_SUCCESS ? result : status;
@@ -106,6 +164,7 @@ nvmlReturn_t nvmlInternalGetExportTable(const void **table, const void *id) {
     static union {
         size_t bytes; /* of the table */
         slot call;
+        sampler sample;
     } slots[SLOTS];
     NEED(table && id, NVML_ERROR_INVALID_ARGUMENT);
     NEED(memcmp(id, known, sizeof known) == 0, NVML_ERROR_NOT_FOUND);
@@ -116,10 +175,14 @@ nvmlReturn_t nvmlInternalGetExportTable(const void **table, const void *id) {
     slots[SLOT_DEVICE_BY_INDEX].call = device_by_index;
     slots[SLOT_DRIVER_CONTROL].call = not_supported;
     slots[SLOT_RESET].call = reset;
+    slots[SLOT_CAN_BE_WATCHED].call = can_be_watched;
+    slots[SLOT_NEAR_NODES].call = near_nodes;
     slots[SLOT_BEFORE_RESET].call = not_supported;
     slots[SLOT_COMPUTE_PROCESSES].call = compute_processes;
     slots[SLOT_HOST_LINK_GENERATION].call = host_link_generation;
     slots[SLOT_SPARSE_MODE].call = not_supported;
+    slots[SLOT_OWN_NODE].call = not_supported;
+    slots[SLOT_PROCESS_SAMPLES].sample = process_samples;
     *table = slots;
     return NVML_SUCCESS;
 }

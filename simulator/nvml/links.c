@@ -101,6 +101,16 @@ nvmlReturn_t nvmlDeviceGetNvLinkCapability(nvmlDevice_t device, unsigned int lin
     return NVML_SUCCESS;
 }
 
+nvmlReturn_t nvmlDeviceGetNvLinkErrorCounter(nvmlDevice_t device, unsigned int link, unsigned int counter,
+                                             unsigned long long *count) {
+    enum { COUNTERS = 5 };
+    NEED_LINK(device, link, count);
+    NEED(counter < COUNTERS, NVML_ERROR_INVALID_ARGUMENT);
+    NEED(link < link_count(device), NVML_ERROR_NOT_SUPPORTED);
+    *count = 0;
+    return NVML_SUCCESS;
+}
+
 /* The GPU at a link's other end: a bridge's other GPU; behind a switch, the switch. */
 static nvmlReturn_t far_end(nvmlDevice_t device, unsigned link, nvmlPciInfo_t *info) {
     NEED_LINK(device, link, info);

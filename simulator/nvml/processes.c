@@ -42,6 +42,7 @@ nvmlReturn_t nvmlDeviceGetBAR1MemoryInfo(nvmlDevice_t device, nvmlBAR1Memory_t *
 static unsigned list(nvmlDevice_t device, unsigned room, nvmlProcessInfo_t *processes) {
     sim_state *state = nvml.machine->state;
     sim_process_reap(nvml.machine);
+    const sim_settings *settings = &device->card->settings;
     unsigned found = 0;
     uint32_t high = __atomic_load_n(&state->process_high, __ATOMIC_ACQUIRE);
     for (uint32_t slot = 0; slot < high; slot++) {
@@ -53,11 +54,14 @@ static unsigned list(nvmlDevice_t device, unsigned room, nvmlProcessInfo_t *proc
         if (pid <= 0) {
             continue;
         }
-        if (found < room) {
-            processes[found] =
-                (nvmlProcessInfo_t){(unsigned)pid, use->memory + use->contexts, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
+        unsigned long long bytes =
+            settings->memory_hidden ? (uint64_t)NVML_VALUE_NOT_AVAILABLE : use->memory + use->contexts;
+        for (unsigned times = settings->listed_twice ? 2 : 1; times; times--) {
+            if (found < room) {
+                processes[found] = (nvmlProcessInfo_t){(unsigned)pid, bytes, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
+            }
+            found++;
         }
-        found++;
     }
     return found;
 }

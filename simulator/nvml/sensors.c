@@ -14,6 +14,7 @@ static bool active(nvmlDevice_t device) {
 
 nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates) {
     NEED_DEVICE(device, rates);
+    NEED(!device->card->settings.mig, NVML_ERROR_NOT_SUPPORTED);
     double load = sim_load(nvml.machine, device->gpu);
     rates->gpu = (unsigned)(load * 100 + 0.5);
     rates->memory = (unsigned)(load * 50 + 0.5);

@@ -62,6 +62,11 @@ static bool link_gpus(sim_state *state, const sim_profile *profile, const char *
     return true;
 }
 
+void sim_set_latencies(sim_state *state, bool on) {
+    const char *profile = sim_profiles[state->gpus[0].profile].key;
+    state->latencies = on ? sim_latencies_of(profile, atoi(state->driver_version)) : (sim_latencies){0};
+}
+
 static bool fill(sim_state *state, const sim_plan *plan) {
     int index = sim_profile_find(plan->profile ? plan->profile : "a100-40");
     uint32_t count = plan->gpus ? plan->gpus : 1;
@@ -87,6 +92,7 @@ static bool fill(sim_state *state, const sim_plan *plan) {
         gpu->created_ns = sim_now_ns();
         name_gpu(gpu, &seed);
     }
+    sim_set_latencies(state, !plan->prompt);
     return link_gpus(state, profile, plan->links);
 }
 

@@ -121,6 +121,7 @@ static void settle(sim_machine *machine, const identity *own) {
         }
         fclose(name);
     }
+    sim_groups_read(process);
     __atomic_store_n(&process->taken, 1, __ATOMIC_RELEASE);
     sim_mutex_unlock(machine, &state->lock);
 }

@@ -32,6 +32,17 @@ typedef struct sim_profile {
     bool mig; /* the GPU could be partitioned */
 } sim_profile;
 
+/* What a driver on a GPU takes for the smallest things. */
+typedef struct sim_latencies {
+    uint32_t launch_ns; /* of the host, for a launch */
+    uint32_t record_ns; /* of the host, for recording an event */
+    uint32_t start_ns;  /* until an idle GPU starts what it was given */
+    uint32_t notice_ns; /* until the host can see that something is complete */
+} sim_latencies;
+
+/* The figures for a GPU model under a driver of this branch (535, 550, …). */
+sim_latencies sim_latencies_of(const char *profile, int branch);
+
 extern const sim_profile sim_profiles[];
 extern const unsigned sim_profile_count;
 

@@ -20,12 +20,14 @@
 enum {
     SIM_MAX_GPUS = 16,
     SIM_MAX_PROCESSES = 2048,
-    SIM_LAYOUT = 5,
+    SIM_LAYOUT = 6,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
     SIM_LANES = 8, /* parts of a GPU that kernels of one process take side by side */
     SIM_SAMPLES = 64,
     SIM_SPANS = 64,
+    SIM_GROUPS = 24,
+    SIM_LIMITS = 128,
 };
 
 #define SIM_MAGIC "UNIGPUSM"
@@ -68,6 +70,19 @@ typedef struct sim_use {
     sim_sample before, lately; /* of its busy time, at least half a second apart */
 } sim_use;
 
+/* A control group, as a folder of the kernel's: its device and inode, which are the same in every namespace. */
+typedef struct sim_group {
+    uint64_t device, inode;
+} sim_group;
+
+/* What the processes of a group may have of a GPU's memory. */
+typedef struct sim_limit {
+    sim_group group;
+    uint64_t taken;
+    uint64_t soft; /* nobody else gets this much */
+    uint64_t hard;
+} sim_limit;
+
 typedef struct sim_process {
     uint32_t taken;
     uint32_t generation;
@@ -78,6 +93,9 @@ typedef struct sim_process {
     uint32_t pid;
     uint32_t reserved;
     char name[32];
+    sim_group groups[SIM_GROUPS]; /* it is in, with those above them */
+    uint32_t group_count;
+    uint32_t reserved2;
     sim_use use[SIM_MAX_GPUS];
 } sim_process;
 
@@ -88,6 +106,23 @@ typedef struct sim_event {
     uint32_t gpu;
     uint32_t reserved;
 } sim_event;
+
+/* What is wrong with a GPU. */
+typedef struct sim_faults {
+    uint32_t fatal_xid; /* the GPU is unusable until it is reset; 0: it isn't */
+    uint32_t last_xid;  /* the last one injected since the reset */
+    uint32_t hanging;   /* NVML's calls for the GPU wait */
+    uint32_t rows_corrected, rows_uncorrected; /* remapped */
+    uint32_t rows_pending, rows_failed;        /* a reset will remap; there was no spare row */
+} sim_faults;
+
+/* How an administrator has set a GPU, and how its driver lists processes. */
+typedef struct sim_settings {
+    uint32_t compute_mode; /* CUDA's and NVML's number */
+    uint32_t mig, mig_pending;
+    uint32_t memory_hidden; /* memory of processes isn't available, as in guests */
+    uint32_t listed_twice;  /* each process is in its list twice */
+} sim_settings;
 
 typedef struct sim_gpu {
     uint32_t profile; /* index into sim_profiles */
@@ -103,6 +138,11 @@ typedef struct sim_gpu {
     uint32_t reserved;
     uint64_t used; /* bytes over all processes, contexts included; without reserved_memory */
     uint64_t ecc_corrected, ecc_uncorrected;
+    sim_faults faults;
+    sim_settings settings;
+    uint32_t limit_count; /* no place at or above it was ever taken */
+    uint32_t reserved3;
+    sim_limit limits[SIM_LIMITS]; /* of control groups */
     sim_busy busy;                    /* with one kernel or more */
     uint64_t served_ns;               /* the highest of its processes */
     uint64_t asking[SIM_MAX_PROCESSES / 64]; /* a bit for each process that waits to book time */
@@ -121,6 +161,7 @@ typedef struct sim_state {
     uint32_t gpu_count;
     int32_t cuda_version; /* 1000 * major + 10 * minor */
     char driver_version[32];
+    sim_latencies latencies; /* zeros: everything small takes no time */
     sim_mutex lock; /* guards the processes' table and events */
     uint32_t process_high; /* no slot at or above it was ever taken */
     uint64_t event_sequence;
@@ -145,6 +186,7 @@ typedef enum sim_status {
     SIM_FAILED,     /* errno says why */
     SIM_EXISTS,
     SIM_NO_ROOM, /* the GPU's memory is used up */
+    SIM_TAKEN,   /* another process has the GPU for itself */
 } sim_status;
 
 /* The machine to create; fields left 0 or NULL take the profile's or the default value. */
@@ -157,6 +199,7 @@ typedef struct sim_plan {
     int32_t cuda_version;
     uint64_t seed; /* 0: random */
     bool replace;
+    bool prompt; /* without latencies: everything small takes no time */
 } sim_plan;
 
 /* state.c */
@@ -166,6 +209,8 @@ sim_status sim_create(const sim_plan *plan);
 sim_status sim_open(sim_machine **machine);
 /* The same for a named directory, which must hold a machine; for the command line. */
 sim_status sim_join(const char *dir, sim_machine **machine);
+/* Turns the machine's latencies on or off; programs that run follow at once. */
+void sim_set_latencies(sim_state *state, bool on);
 bool sim_gpu_visible(const sim_machine *machine, uint32_t gpu);
 
 /* lock.c: a mutex is taken over within milliseconds of its owner's death. */
@@ -250,6 +295,29 @@ double sim_busy_seconds(sim_machine *machine, uint32_t gpu);
 void sim_gpu_lose(sim_machine *machine, uint32_t gpu, bool lost);
 static inline bool sim_gpu_lost(const sim_gpu *gpu) {
     return __atomic_load_n(&gpu->lost, __ATOMIC_ACQUIRE) & 1;
+}
+
+/* limits.c: limits of control groups. */
+enum { SIM_NO_LIMIT_GIVEN = 100, SIM_NO_GROUP = 101 };
+#define SIM_UNLIMITED UINT64_MAX
+/* Notes in which groups the process is. */
+void sim_groups_read(sim_process *own);
+/* Sets the limits of a group, named by its folder; soft 0 and hard SIM_UNLIMITED clear them. Returns a sim_status, or
+ * SIM_NO_GROUP: there is no such folder. */
+int sim_limit_set(sim_machine *machine, uint32_t gpu, const char *folder, uint64_t soft, uint64_t hard);
+/* Reads the limits of a group and how much its processes have; or returns SIM_NO_LIMIT_GIVEN or SIM_NO_GROUP. */
+int sim_limit_get(sim_machine *machine, uint32_t gpu, const char *folder, sim_limit *found, uint64_t *used);
+/* How much of `free` bytes this process may take. Call with the GPU locked. */
+uint64_t sim_limits_leave(sim_machine *machine, uint32_t gpu, uint64_t free);
+
+/* faults.c */
+/* Reports an XID to readers of NVML events. Some end every context and make the GPU unusable until it is reset, 79 takes it
+ * off the bus, and some remap rows of memory. */
+void sim_gpu_xid(sim_machine *machine, uint32_t gpu, uint32_t xid);
+/* Resets a GPU: what its fatal XID, its error counts and pending changes were is over. It stays lost if it is. */
+void sim_gpu_reset(sim_machine *machine, uint32_t gpu);
+static inline bool sim_gpu_usable(const sim_gpu *gpu) {
+    return !sim_gpu_lost(gpu) && !__atomic_load_n(&gpu->faults.fatal_xid, __ATOMIC_ACQUIRE);
 }
 
 /* event.c: posts an event for NVML's event sets; the last SIM_MAX_EVENTS are kept. */

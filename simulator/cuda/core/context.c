@@ -3,6 +3,10 @@
 
 #include "simulator/cuda/core/capture_guard.h"
 
+/* Second meanings of two names, which abi/symbols.def doesn't list. */
+__attribute__((visibility("default"))) CUresult cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext context);
+__attribute__((visibility("default"))) CUresult cuCtxSynchronize_v2(CUcontext context);
+
 enum { STACK_DEPTH = 64, API_VERSION = 3020 };
 
 static __thread CUcontext stack[STACK_DEPTH];
@@ -39,8 +43,11 @@ CUresult context_new(int ordinal, unsigned flags, bool primary, CUcontext *conte
     device *chosen = device_at(ordinal);
     uint64_t cost = chosen->profile->context_mib * (uint64_t)MIB;
     uint32_t card_state = __atomic_load_n(&chosen->card->lost, __ATOMIC_ACQUIRE);
-    NEED(!sim_gpu_lost(chosen->card), CUDA_ERROR_UNKNOWN);
-    NEED(sim_context_reserve(sim_driver.machine, chosen->gpu, cost) == SIM_OK, CUDA_ERROR_OUT_OF_MEMORY);
+    NEED(sim_gpu_usable(chosen->card), CUDA_ERROR_UNKNOWN);
+    NEED(chosen->card->settings.compute_mode != CU_COMPUTEMODE_PROHIBITED, CUDA_ERROR_UNKNOWN);
+    sim_status taken = sim_context_reserve(sim_driver.machine, chosen->gpu, cost);
+    NEED(taken != SIM_TAKEN, CUDA_ERROR_DEVICE_UNAVAILABLE);
+    NEED(taken == SIM_OK, CUDA_ERROR_OUT_OF_MEMORY);
     CUcontext made = object_new(KIND_CONTEXT, sizeof *made);
     if (!made) {
         sim_context_release(sim_driver.machine, chosen->gpu, cost);
@@ -179,6 +186,18 @@ CUresult cuCtxGetDevice(CUdevice *ordinal) {
     return CUDA_SUCCESS;
 }
 
+/* Of CUDA 13: of any context; NULL is the current one. */
+CUresult cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext context) {
+    NEED_DRIVER();
+    if (!context) {
+        return cuCtxGetDevice(ordinal);
+    }
+    NEED(ordinal, CUDA_ERROR_INVALID_VALUE);
+    NEED(object_is(context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    *ordinal = context->ordinal;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuCtxGetFlags(unsigned int *flags) {
     NEED_CONTEXT_NAMED(current);
     NEED(flags, CUDA_ERROR_INVALID_VALUE);
@@ -211,6 +230,18 @@ CUresult cuCtxSynchronize(void) {
     NEED_OK(capture_forbids_unsafe());
     context_wait(current);
     return context_lost(current) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
+}
+
+CUresult cuCtxSynchronize_v2(CUcontext context) {
+    NEED_DRIVER();
+    if (!context) {
+        return cuCtxSynchronize();
+    }
+    NEED(object_is(context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    NEED(!context_lost(context), CUDA_ERROR_UNKNOWN);
+    NEED_OK(capture_forbids_unsafe());
+    context_wait(context);
+    return context_lost(context) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetCacheConfig(CUfunc_cache *config) {

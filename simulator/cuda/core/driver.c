@@ -33,6 +33,7 @@ static void add_device(uint32_t gpu) {
     added->profile = &sim_profiles[added->card->profile];
     pthread_mutex_init(&added->lock, NULL);
     pthread_mutex_init(&added->queue_lock, NULL);
+    pthread_mutex_init(&added->graph_lock, NULL);
 }
 
 /* Which of the visible GPUs one item of CUDA_VISIBLE_DEVICES means; -1: none, and the list ends there. */
@@ -96,7 +97,8 @@ static CUresult start(void) {
     int count = 0;
     /* GPUs of one machine are equal, so CUDA_DEVICE_ORDER's FASTEST_FIRST and PCI_BUS_ID are one order. */
     for (uint32_t gpu = 0; gpu < SIM_MAX_GPUS; gpu++) {
-        if (sim_gpu_visible(sim_driver.machine, gpu)) {
+        /* A partitioned GPU has instances instead, and none is simulated. */
+        if (sim_gpu_visible(sim_driver.machine, gpu) && !sim_driver.machine->state->gpus[gpu].settings.mig) {
             visible[count++] = gpu;
         }
     }

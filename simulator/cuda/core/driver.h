@@ -16,8 +16,9 @@ typedef struct device {
     CUcontext primary;
     unsigned primary_refs;
     unsigned primary_flags;
-    uint64_t graph_bytes, graph_bytes_high;
-    CUmemoryPool default_pool, pool; /* pool: the one that allocations without a named pool use */
+    /* Memory of graphs: what their allocations hold now, and with it what is kept for the next ones. */
+    pthread_mutex_t graph_lock;
+    uint64_t graph_used, graph_used_high, graph_reserved, graph_reserved_high;
     /* For stream/device_queue.c: */
     pthread_mutex_t queue_lock; /* guards the kernels that wait to be booked */
     struct waiter *waiters;

@@ -34,18 +34,32 @@ __thread bool per_thread_default;
 
 typedef void (*entry)(void);
 
+#define CUDA_ABSENT(symbol)
+#define CUDA_ABSENT_SINCE(plain, since, symbol) extern void symbol(void);
+#include "simulator/cuda/core/absent.def"
+
+/* Second meanings of names, which only programs of CUDA 13 ask for. */
+extern CUresult cuCtxSynchronize_v2(CUcontext context);
+extern CUresult cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext context);
+
 static const struct row {
     const char *plain;
     int since;
     entry symbol, per_thread;
+    bool late; /* older drivers don't know it */
 } rows[] = {
-#define CUDA_API(tag, plain, since, symbol, parameters, arguments) {#plain, since, (entry)symbol, NULL},
+#define CUDA_API(tag, plain, since, symbol, parameters, arguments) {#plain, since, (entry)symbol, NULL, false},
 #define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
-    {#plain, since, (entry)symbol, (entry)symbol##suffix},
-#define CUDA_ALIAS(plain, since, symbol) {#plain, since, (entry)symbol, NULL},
+    {#plain, since, (entry)symbol, (entry)symbol##suffix, false},
+#define CUDA_ALIAS(plain, since, symbol) {#plain, since, (entry)symbol, NULL, false},
 #include "abi/symbols.def"
 #undef CUDA_API
 #undef CUDA_API_PT
+#define CUDA_ABSENT(symbol)
+#define CUDA_ABSENT_SINCE(plain, since, symbol) {#plain, since, (entry)symbol, NULL, true},
+#include "simulator/cuda/core/absent.def"
+    {"cuCtxSynchronize", 13000, (entry)cuCtxSynchronize_v2, NULL, true},
+    {"cuCtxGetDevice", 13000, (entry)cuCtxGetDevice_v2, NULL, true},
 };
 
 enum { FIRST_PER_THREAD_VERSION = 7000, ROWS = sizeof rows / sizeof *rows, BUCKETS = 1024 };
@@ -79,8 +93,10 @@ CUresult cuGetProcAddress_v2(const char *symbol, void **function, int cuda_versi
     NEED(!(per_thread && (flags & CU_GET_PROC_ADDRESS_LEGACY_STREAM)), CUDA_ERROR_INVALID_VALUE);
     const struct row *best = NULL;
     bool known = false;
+    int newest = 0;
+    NEED_OK(cuDriverGetVersion(&newest));
     for (int i = bucket[hash(symbol)]; i >= 0; i = next_row[i]) {
-        if (!rows[i].symbol || strcmp(rows[i].plain, symbol) != 0) {
+        if (!rows[i].symbol || (rows[i].late && rows[i].since > newest) || strcmp(rows[i].plain, symbol) != 0) {
             continue;
         }
         known = true;
@@ -108,4 +124,11 @@ CUresult cuGetProcAddress(const char *symbol, void **function, int cuda_version,
     CUdriverProcAddressQueryResult status;
     NEED_OK(cuGetProcAddress_v2(symbol, function, cuda_version, flags, &status));
     return status == CU_GET_PROC_ADDRESS_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+}
+
+/* Tables of unnamed functions, which NVIDIA's own libraries request: this driver has none of them. */
+CUresult cuGetExportTable(const void **export_table, const CUuuid *export_table_id) {
+    NEED(export_table && export_table_id, CUDA_ERROR_INVALID_VALUE);
+    *export_table = NULL;
+    return CUDA_ERROR_NOT_FOUND;
 }

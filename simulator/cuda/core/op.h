@@ -60,6 +60,7 @@ typedef struct op {
         } event;
         struct {
             CUDA_MEM_ALLOC_NODE_PARAMS wanted;
+            CUdeviceptr *pointer; /* where a capture stores the addresses that it chose */
         } alloc;
         CUdeviceptr free;
         struct {

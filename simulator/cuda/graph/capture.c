@@ -9,6 +9,7 @@
 
 #include "simulator/cuda/graph/graph_copy.h"
 #include "simulator/cuda/graph/graph_exec.h"
+#include "simulator/cuda/graph/reuse.h"
 #include "simulator/cuda/stream/event.h"
 #include "simulator/cuda/stream/stream.h"
 
@@ -80,11 +81,16 @@ static CUresult add(recorder *base, CUstream stream, const op *work) {
         NEED(kept.as.kernel.parameters, CUDA_ERROR_OUT_OF_MEMORY);
         memcpy(kept.as.kernel.parameters, work->as.kernel.parameters, kept.as.kernel.function->parameter_bytes);
     }
+    const CUgraphNode *after = in->tails[place].nodes;
+    size_t count = in->tails[place].count;
+    if (kept.kind == OP_ALLOC) {
+        NEED_OK(graph_memory(in->graph, stream->context, after, count, &kept.as.alloc.wanted));
+    }
     CUgraphNode made;
-    NEED_OK(graph_add(in->graph, node_type_of(&kept), &kept, stream->context, in->tails[place].nodes,
-                      in->tails[place].count, &made));
+    NEED_OK(graph_add(in->graph, node_type_of(&kept), &kept, stream->context, after, count, &made));
     if (kept.kind == OP_ALLOC) {
         made->alloc = kept.as.alloc.wanted;
+        *kept.as.alloc.pointer = made->alloc.pointer;
     }
     if (kept.kind == OP_GRAPH) {
         made->work.kind = OP_EMPTY;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "simulator/cuda/graph/graph_copy.h"
+#include "simulator/cuda/graph/reuse.h"
 #include "simulator/cuda/memory/graph_memory.h"
 #include "simulator/cuda/memory/transfer.h"
 #include "simulator/cuda/module/launch.h"
@@ -305,12 +306,12 @@ CUresult cuGraphAddMemAllocNode(CUgraphNode *graph_node, CUgraph graph, const CU
     NEED(node_params->pool.handle_types == CU_MEM_HANDLE_TYPE_NONE, CUDA_ERROR_INVALID_VALUE);
     NEED(node_params->pool.location.type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
     NEED(device_at(node_params->pool.location.id), CUDA_ERROR_INVALID_VALUE);
-    NEED_OK(heap_reserve(current->heap, node_params->bytes, &node_params->pointer));
+    NEED_OK(graph_memory(graph, current, dependencies, dependency_count, node_params));
     op work = {.kind = OP_ALLOC, .as.alloc.wanted = *node_params};
     CUresult result =
         graph_add(graph, CU_GRAPH_NODE_TYPE_MEM_ALLOC, &work, current, dependencies, dependency_count, graph_node);
     if (result != CUDA_SUCCESS) {
-        heap_free(node_params->pointer);
+        heap_unref(node_params->pointer);
         return result;
     }
     (*graph_node)->alloc = *node_params;

@@ -146,11 +146,44 @@ void block_unmap(block *ended) {
     free(ended);
 }
 
+static uint64_t higher(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+bool block_charge(block *target) {
+    device *owner = target->heap->device;
+    pthread_mutex_lock(&owner->graph_lock);
+    uint64_t kept = owner->graph_reserved - owner->graph_used;
+    uint64_t more = target->bytes > kept ? target->bytes - kept : 0;
+    bool taken = !more || sim_memory_reserve(sim_driver.machine, owner->gpu, more) == SIM_OK;
+    if (taken) {
+        target->charged = target->bytes;
+        owner->graph_used += target->bytes;
+        owner->graph_reserved += more;
+        owner->graph_used_high = higher(owner->graph_used, owner->graph_used_high);
+        owner->graph_reserved_high = higher(owner->graph_reserved, owner->graph_reserved_high);
+    }
+    pthread_mutex_unlock(&owner->graph_lock);
+    return taken;
+}
+
 void block_uncharge(block *target) {
     if (target->charged) {
-        sim_memory_release(sim_driver.machine, target->heap->device->gpu, target->charged);
-        __atomic_sub_fetch(&target->heap->device->graph_bytes, target->charged, __ATOMIC_RELAXED);
+        device *owner = target->heap->device;
+        pthread_mutex_lock(&owner->graph_lock);
+        owner->graph_used -= target->charged;
+        pthread_mutex_unlock(&owner->graph_lock);
         target->charged = 0;
         madvise((void *)target->base, target->bytes, MADV_DONTNEED);
+    }
+}
+
+void graph_memory_trim(device *owner) {
+    pthread_mutex_lock(&owner->graph_lock);
+    uint64_t kept = owner->graph_reserved - owner->graph_used;
+    owner->graph_reserved = owner->graph_used;
+    pthread_mutex_unlock(&owner->graph_lock);
+    if (kept) {
+        sim_memory_release(sim_driver.machine, owner->gpu, kept);
     }
 }

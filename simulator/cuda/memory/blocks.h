@@ -39,7 +39,7 @@ struct block {
 #define FREE_SLOT 0x80000000U
 
 struct heap {
-    device *device;
+    device *device; /* NULL: in host memory */
     CUcontext context;
     CUmemoryPool pool;
     pthread_mutex_t lock;
@@ -61,7 +61,12 @@ void block_unmap(block *ended);
 void block_link(block **list, block *added);
 void block_unlink(block **list, block *removed);
 
-/* Gives the memory of a graph's block back to the GPU; its addresses stay. Call with the heap locked. */
+/* Takes the memory behind a graph's block, kept memory of the device first; false: the GPU has too little. Call with the heap
+ * locked, as the next. */
+bool block_charge(block *target);
+/* Leaves that memory to the next graphs; the addresses stay. */
 void block_uncharge(block *target);
+/* Gives memory that the device keeps for graphs back to the GPU. */
+void graph_memory_trim(device *owner);
 
 #endif

@@ -1,6 +1,26 @@
-/* Memory of graphs. Addresses last as long as a graph that knows them; the memory behind them is reserved at a launch and
- * released by a free. */
+/* Memory of graphs. Addresses last as long as a graph that knows them; the memory behind them is reserved at a launch. After a
+ * free the device keeps it for the next launches, until it is trimmed. */
 #include "simulator/cuda/memory/graph_memory.h"
+
+struct heap *graph_heap(CUcontext context, device *chosen) {
+    static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+    static struct heap *elsewhere[SIM_MAX_GPUS];
+    if (context->device == chosen) {
+        return context->heap;
+    }
+    struct heap **place = &elsewhere[chosen - sim_driver.devices];
+    pthread_mutex_lock(&making);
+    if (!*place) {
+        *place = heap_new(chosen, NULL, NULL);
+    }
+    pthread_mutex_unlock(&making);
+    return *place;
+}
+
+size_t heap_reserved_bytes(CUdeviceptr pointer) {
+    block *home = block_at(pointer);
+    return home && home->refs && home->base == (uintptr_t)pointer ? home->bytes : 0;
+}
 
 CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer) {
     NEED(bytes <= (size_t)1 << (ADDRESS_BITS - 1), CUDA_ERROR_OUT_OF_MEMORY);
@@ -21,19 +41,12 @@ CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer) {
 CUresult heap_charge(CUdeviceptr pointer) {
     block *home = block_at(pointer);
     NEED(home, CUDA_ERROR_INVALID_VALUE);
-    device *owner = home->heap->device;
-    CUresult result = CUDA_ERROR_INVALID_VALUE;
+    CUresult result;
     pthread_mutex_lock(&home->heap->lock);
     if (home->charged) {
-        result = home->frees ? CUDA_SUCCESS : result;
+        result = home->frees ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
     } else {
-        result = CUDA_ERROR_OUT_OF_MEMORY;
-        if (sim_memory_reserve(sim_driver.machine, owner->gpu, home->bytes) == SIM_OK) {
-            home->charged = home->bytes;
-            uint64_t all = __atomic_add_fetch(&owner->graph_bytes, home->bytes, __ATOMIC_RELAXED);
-            owner->graph_bytes_high = all > owner->graph_bytes_high ? all : owner->graph_bytes_high;
-            result = CUDA_SUCCESS;
-        }
+        result = block_charge(home) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     }
     pthread_mutex_unlock(&home->heap->lock);
     return result;
@@ -80,33 +93,39 @@ void heap_unref(CUdeviceptr pointer) {
 
 /* ---- Memory of graphs on a device. */
 
-static uint64_t graph_bytes(const device *owner, bool highest) {
-    return highest ? owner->graph_bytes_high : __atomic_load_n(&owner->graph_bytes, __ATOMIC_RELAXED);
-}
-
 CUresult cuDeviceGetGraphMemAttribute(CUdevice ordinal, CUgraphMem_attribute attribute, void *value) {
     NEED_DEVICE(chosen, ordinal);
     NEED(value, CUDA_ERROR_INVALID_VALUE);
+    uint64_t *answer = value;
+    CUresult result = CUDA_SUCCESS;
+    pthread_mutex_lock(&chosen->graph_lock);
     switch ((int)attribute) {
-    case CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT:
-    case CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT: *(uint64_t *)value = graph_bytes(chosen, false); break;
-    case CU_GRAPH_MEM_ATTR_USED_MEM_HIGH:
-    case CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH: *(uint64_t *)value = graph_bytes(chosen, true); break;
-    default: return CUDA_ERROR_INVALID_VALUE;
+    case CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT: *answer = chosen->graph_used; break;
+    case CU_GRAPH_MEM_ATTR_USED_MEM_HIGH: *answer = chosen->graph_used_high; break;
+    case CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT: *answer = chosen->graph_reserved; break;
+    case CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH: *answer = chosen->graph_reserved_high; break;
+    default: result = CUDA_ERROR_INVALID_VALUE;
     }
-    return CUDA_SUCCESS;
+    pthread_mutex_unlock(&chosen->graph_lock);
+    return result;
 }
 
 CUresult cuDeviceSetGraphMemAttribute(CUdevice ordinal, CUgraphMem_attribute attribute, void *value) {
     NEED_DEVICE(chosen, ordinal);
     NEED(value && *(uint64_t *)value == 0, CUDA_ERROR_INVALID_VALUE);
-    NEED(attribute == CU_GRAPH_MEM_ATTR_USED_MEM_HIGH || attribute == CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH,
-         CUDA_ERROR_INVALID_VALUE);
-    chosen->graph_bytes_high = chosen->graph_bytes;
-    return CUDA_SUCCESS;
+    CUresult result = CUDA_SUCCESS;
+    pthread_mutex_lock(&chosen->graph_lock);
+    switch ((int)attribute) {
+    case CU_GRAPH_MEM_ATTR_USED_MEM_HIGH: chosen->graph_used_high = chosen->graph_used; break;
+    case CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH: chosen->graph_reserved_high = chosen->graph_reserved; break;
+    default: result = CUDA_ERROR_INVALID_VALUE;
+    }
+    pthread_mutex_unlock(&chosen->graph_lock);
+    return result;
 }
 
 CUresult cuDeviceGraphMemTrim(CUdevice ordinal) {
     NEED_DEVICE(chosen, ordinal);
+    graph_memory_trim(chosen);
     return CUDA_SUCCESS;
 }

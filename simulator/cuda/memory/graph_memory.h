@@ -1,9 +1,14 @@
-/* Memory of graphs: addresses last as long as a graph knows them; the memory behind them comes with a launch and goes with a free. */
+/* Memory of graphs: addresses last as long as a graph knows them; the memory behind them comes with a launch and goes with a
+ * free. */
 #ifndef UNIGPU_SIM_GRAPH_MEMORY_H
 #define UNIGPU_SIM_GRAPH_MEMORY_H
 
 #include "simulator/cuda/memory/heap.h"
 
+/* The heap for memory of graphs on a device: the context's own, or one that the device has for contexts of others. */
+struct heap *graph_heap(CUcontext context, device *chosen);
+/* The size of reserved addresses, which may be more than was asked for; 0: not the start of such. */
+size_t heap_reserved_bytes(CUdeviceptr pointer);
 /* Reserves addresses without memory, with one reference. */
 CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer);
 /* Puts memory behind reserved addresses; heap_free takes it away again and leaves the addresses. */

@@ -1,4 +1,4 @@
-/* Device memory of a context or a pool.
+/* Device memory of a context or a pool, or host memory of a pool: that of a heap without a device.
  *
  * The GPU hands out memory in pieces of 2 MiB. A large allocation has pieces of its own; allocations of up to 1 MiB share a
  * piece with others of their size class. A pool's heap may keep freed memory, up to a threshold, for its next allocations. A
@@ -13,7 +13,8 @@
 /* Memory that the heap keeps is taken first, then the GPU's. */
 static bool take(struct heap *heap, uint64_t bytes) {
     uint64_t kept = heap->kept < bytes ? heap->kept : bytes;
-    if (bytes > kept && sim_memory_reserve(sim_driver.machine, heap->device->gpu, bytes - kept) != SIM_OK) {
+    if (bytes > kept && heap->device &&
+        sim_memory_reserve(sim_driver.machine, heap->device->gpu, bytes - kept) != SIM_OK) {
         return false;
     }
     heap->kept -= kept;
@@ -29,7 +30,9 @@ static void trim(struct heap *heap, uint64_t most) {
     if (given) {
         heap->kept -= given;
         heap->charged -= given;
-        sim_memory_release(sim_driver.machine, heap->device->gpu, given);
+        if (heap->device) {
+            sim_memory_release(sim_driver.machine, heap->device->gpu, given);
+        }
     }
 }
 
@@ -306,6 +309,7 @@ static void begin_in(CUcontext context) {
 
 static void end_in(CUcontext context) {
     heap_end(context->heap);
+    graph_memory_trim(context->device);
 }
 
 __attribute__((constructor)) static void register_part(void) {

@@ -5,6 +5,7 @@
 #include "simulator/cuda/memory/blocks.h"
 #include "simulator/cuda/memory/extent.h"
 
+/* Makes a heap of the device's memory; owner NULL: of host memory, which no GPU counts. */
 struct heap *heap_new(device *owner, CUcontext context, CUmemoryPool pool);
 void heap_end(struct heap *heap);
 /* Ends a pool's heap, and the pool's object, as soon as the last allocation is freed: until then the memory stays taken. */

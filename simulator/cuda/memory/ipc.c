@@ -34,7 +34,8 @@ static opened *all;
 CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr pointer) {
     NEED_CONTEXT(current);
     extent found;
-    NEED(handle && heap_find(pointer, &found) && !found.managed && !found.pool, CUDA_ERROR_INVALID_VALUE);
+    NEED(handle && heap_find(pointer, &found) && found.device && !found.managed && !found.pool,
+         CUDA_ERROR_INVALID_VALUE);
     memory_handle made = {.magic = MAGIC, .pid = getpid(), .gpu = found.device->gpu, .bytes = found.bytes};
     int file;
     size_t offset;

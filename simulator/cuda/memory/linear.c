@@ -90,11 +90,11 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     switch ((int)attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT: *(CUcontext *)data = found.context; break;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        *(CUmemorytype *)data = on_gpu ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+        *(CUmemorytype *)data = on_gpu && found.device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
         break;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: *(CUdeviceptr *)data = pointer; break;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-        NEED(host || found.managed, CUDA_ERROR_INVALID_VALUE);
+        NEED(host || found.managed || !found.device, CUDA_ERROR_INVALID_VALUE);
         *(CUdeviceptr *)data = pointer;
         break;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED: *(int *)data = found.managed; break;

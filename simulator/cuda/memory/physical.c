@@ -82,8 +82,7 @@ static CUresult check_properties(const CUmemAllocationProp *wanted, device **cho
         NEED(*chosen, CUDA_ERROR_INVALID_DEVICE);
         break;
     case CU_MEM_LOCATION_TYPE_HOST:
-    case CU_MEM_LOCATION_TYPE_HOST_NUMA:
-    case CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT: break;
+    case CU_MEM_LOCATION_TYPE_HOST_NUMA: break;
     default: return CUDA_ERROR_INVALID_VALUE;
     }
     NEED(!((unsigned)wanted->handle_types & ~(unsigned)CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),

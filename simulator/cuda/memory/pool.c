@@ -1,12 +1,19 @@
-/* Memory pools. Freed memory beyond a pool's release threshold goes back to the GPU at once. */
+/* Memory pools. Freed memory beyond a pool's release threshold goes back to the GPU at once. Pools in host memory take no
+ * memory of any GPU. */
 #include "simulator/cuda/memory/pool.h"
 
 #include "simulator/cuda/memory/heap.h"
 
+/* Where pools may live, by location and type of allocation; each place has a default pool and a current one. */
+typedef struct place {
+    CUmemoryPool usual, current;
+} place;
+
 struct CUmemPoolHandle_st {
     object object;
     bool destroyed; /* its allocations live on */
-    device *device;
+    device *device; /* NULL: in host memory */
+    place *place;
     struct heap *heap;
     unsigned access[SIM_MAX_GPUS]; /* CUmemAccess_flags of each device, by ordinal */
     CUmemPoolProps properties;
@@ -15,13 +22,53 @@ struct CUmemPoolHandle_st {
     uint64_t used, used_high;
 };
 
-static CUmemoryPool pool_new(device *chosen, const CUmemPoolProps *properties) {
+enum { NUMA_NODES = 64 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the places */
+static place on_device[2][SIM_MAX_GPUS], on_node[2][NUMA_NODES], on_host[2], anywhere;
+
+static bool is_managed(CUmemAllocationType type) {
+    return type == CU_MEM_ALLOCATION_TYPE_MANAGED;
+}
+
+/* Node 0 exists everywhere, and so do the nodes of the GPUs. */
+static bool node_exists(int node) {
+    bool found = node == 0;
+    for (int i = 0; i < sim_driver.device_count; i++) {
+        found = found || (int)sim_driver.devices[i].card->numa_node == node;
+    }
+    return found && node < NUMA_NODES;
+}
+
+static CUresult place_of(CUmemAllocationType type, CUmemLocation location, place **found) {
+    NEED(type == CU_MEM_ALLOCATION_TYPE_PINNED || is_managed(type), CUDA_ERROR_INVALID_VALUE);
+    bool managed = is_managed(type);
+    switch ((int)location.type) {
+    case CU_MEM_LOCATION_TYPE_DEVICE:
+        NEED(device_at(location.id), CUDA_ERROR_INVALID_DEVICE);
+        *found = &on_device[managed][location.id];
+        return CUDA_SUCCESS;
+    case CU_MEM_LOCATION_TYPE_HOST: *found = &on_host[managed]; return CUDA_SUCCESS;
+    case CU_MEM_LOCATION_TYPE_HOST_NUMA:
+        NEED(node_exists(location.id), CUDA_ERROR_INVALID_VALUE);
+        *found = &on_node[managed][location.id];
+        return CUDA_SUCCESS;
+    case CU_MEM_LOCATION_TYPE_NONE: *found = &anywhere; return managed ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    default: return CUDA_ERROR_INVALID_VALUE; /* HOST_NUMA_CURRENT too */
+    }
+}
+
+static CUmemoryPool pool_new(place *home, const CUmemPoolProps *properties) {
     CUmemoryPool made = object_new(KIND_POOL, sizeof *made);
     if (made) {
-        made->device = chosen;
+        bool on_gpu = properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+        made->device = on_gpu ? device_at(properties->location.id) : NULL;
+        made->place = home;
         made->properties = *properties;
-        made->access[chosen - sim_driver.devices] = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
-        made->heap = heap_new(chosen, NULL, made);
+        if (on_gpu) {
+            made->access[properties->location.id] = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+        }
+        made->heap = heap_new(made->device, NULL, made);
         for (int i = 0; i < 4; i++) {
             made->reuse[i] = 1;
         }
@@ -29,20 +76,25 @@ static CUmemoryPool pool_new(device *chosen, const CUmemPoolProps *properties) {
     return made;
 }
 
-static CUmemoryPool default_pool(device *chosen) {
-    pthread_mutex_lock(&chosen->lock);
-    if (!chosen->default_pool) {
-        CUmemPoolProps usual = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
-                                .location = {CU_MEM_LOCATION_TYPE_DEVICE, (int)(chosen - sim_driver.devices)}};
-        chosen->default_pool = pool_new(chosen, &usual);
-        chosen->pool = chosen->default_pool;
+/* Makes the place's default pool at the first call. */
+static CUmemoryPool default_pool(place *home, CUmemAllocationType type, CUmemLocation location) {
+    pthread_mutex_lock(&lock);
+    if (!home->usual) {
+        CUmemPoolProps properties = {.type = type, .location = location};
+        home->usual = pool_new(home, &properties);
+        __atomic_store_n(&home->current, home->usual, __ATOMIC_RELEASE);
     }
-    pthread_mutex_unlock(&chosen->lock);
-    return chosen->default_pool;
+    pthread_mutex_unlock(&lock);
+    return home->usual;
 }
 
 CUmemoryPool pool_current(device *chosen) {
-    return default_pool(chosen) ? chosen->pool : NULL;
+    int ordinal = (int)(chosen - sim_driver.devices);
+    place *home = &on_device[0][ordinal];
+    CUmemoryPool current = __atomic_load_n(&home->current, __ATOMIC_ACQUIRE);
+    return current ? current
+                   : default_pool(home, CU_MEM_ALLOCATION_TYPE_PINNED,
+                                  (CUmemLocation){CU_MEM_LOCATION_TYPE_DEVICE, ordinal});
 }
 
 bool pool_is_open(CUmemoryPool pool) {
@@ -55,51 +107,77 @@ const CUmemPoolProps *pool_properties(CUmemoryPool pool) {
 
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *pool_props) {
     NEED_DRIVER();
-    NEED(pool && pool_props && pool_props->type == CU_MEM_ALLOCATION_TYPE_PINNED, CUDA_ERROR_INVALID_VALUE);
-    NEED(pool_props->location.type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
-    device *chosen = device_at(pool_props->location.id);
-    NEED(chosen, CUDA_ERROR_INVALID_DEVICE);
-    *pool = pool_new(chosen, pool_props);
+    NEED(pool && pool_props, CUDA_ERROR_INVALID_VALUE);
+    place *home;
+    NEED_OK(place_of(pool_props->type, pool_props->location, &home));
+    bool shareable = pool_props->location.type != CU_MEM_LOCATION_TYPE_HOST && !is_managed(pool_props->type);
+    NEED(shareable || pool_props->handle_types == CU_MEM_HANDLE_TYPE_NONE, CUDA_ERROR_INVALID_VALUE);
+    NEED(!is_managed(pool_props->type) || !pool_props->max_size, CUDA_ERROR_INVALID_VALUE);
+    *pool = pool_new(home, pool_props);
     return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult cuMemPoolDestroy(CUmemoryPool pool) {
     NEED_DRIVER();
     NEED_POOL(pool);
-    NEED(pool != pool->device->default_pool, CUDA_ERROR_INVALID_VALUE);
-    pthread_mutex_lock(&pool->device->lock);
-    if (pool->device->pool == pool) {
-        pool->device->pool = pool->device->default_pool;
+    NEED(pool != pool->place->usual, CUDA_ERROR_INVALID_VALUE);
+    pthread_mutex_lock(&lock);
+    if (pool->place->current == pool) {
+        __atomic_store_n(&pool->place->current, pool->place->usual, __ATOMIC_RELEASE);
     }
-    pthread_mutex_unlock(&pool->device->lock);
+    pthread_mutex_unlock(&lock);
     pool->destroyed = true;
     heap_leave(pool->heap);
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool_out, CUdevice ordinal) {
-    NEED_DEVICE(chosen, ordinal);
-    NEED(pool_out, CUDA_ERROR_INVALID_VALUE);
-    *pool_out = default_pool(chosen);
+/* ---- Default and current pools, by location and type; since CUDA 13 not only of devices. */
+
+CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location, CUmemAllocationType type) {
+    NEED_DRIVER();
+    NEED(pool_out && location, CUDA_ERROR_INVALID_VALUE);
+    place *home;
+    NEED_OK(place_of(type, *location, &home));
+    *pool_out = default_pool(home, type, *location);
+    return *pool_out ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type) {
+    NEED_DRIVER();
+    NEED(pool && location, CUDA_ERROR_INVALID_VALUE);
+    place *home;
+    NEED_OK(place_of(type, *location, &home));
+    NEED(default_pool(home, type, *location), CUDA_ERROR_OUT_OF_MEMORY);
+    *pool = __atomic_load_n(&home->current, __ATOMIC_ACQUIRE);
     return CUDA_SUCCESS;
+}
+
+CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type, CUmemoryPool pool) {
+    NEED_DRIVER();
+    NEED_POOL(pool);
+    NEED(location, CUDA_ERROR_INVALID_VALUE);
+    place *home;
+    NEED_OK(place_of(type, *location, &home));
+    NEED(pool->place == home, CUDA_ERROR_INVALID_VALUE);
+    NEED(default_pool(home, type, *location), CUDA_ERROR_OUT_OF_MEMORY);
+    __atomic_store_n(&home->current, pool, __ATOMIC_RELEASE);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool_out, CUdevice ordinal) {
+    return cuMemGetDefaultMemPool(pool_out, &(CUmemLocation){CU_MEM_LOCATION_TYPE_DEVICE, ordinal},
+                                  CU_MEM_ALLOCATION_TYPE_PINNED);
 }
 
 CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice ordinal) {
-    NEED_DEVICE(chosen, ordinal);
-    NEED(pool, CUDA_ERROR_INVALID_VALUE);
-    default_pool(chosen);
-    *pool = chosen->pool;
-    return CUDA_SUCCESS;
+    return cuMemGetMemPool(pool, &(CUmemLocation){CU_MEM_LOCATION_TYPE_DEVICE, ordinal}, CU_MEM_ALLOCATION_TYPE_PINNED);
 }
 
 CUresult cuDeviceSetMemPool(CUdevice ordinal, CUmemoryPool pool) {
-    NEED_DEVICE(chosen, ordinal);
-    NEED_POOL(pool);
-    NEED(pool->device == chosen, CUDA_ERROR_INVALID_VALUE);
-    default_pool(chosen);
-    chosen->pool = pool;
-    return CUDA_SUCCESS;
+    return cuMemSetMemPool(&(CUmemLocation){CU_MEM_LOCATION_TYPE_DEVICE, ordinal}, CU_MEM_ALLOCATION_TYPE_PINNED, pool);
 }
+
+/* ---- What a pool is like. */
 
 CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value) {
     NEED_DRIVER();
@@ -114,6 +192,13 @@ CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
     case CU_MEMPOOL_ATTR_USED_MEM_HIGH: *(uint64_t *)value = pool->used_high; break;
     case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: *(uint64_t *)value = heap_charged_bytes(pool->heap, false); break;
     case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: *(uint64_t *)value = heap_charged_bytes(pool->heap, true); break;
+    case CU_MEMPOOL_ATTR_ALLOCATION_TYPE: *(int *)value = (int)pool->properties.type; break;
+    case CU_MEMPOOL_ATTR_EXPORT_HANDLE_TYPES: *(int *)value = (int)pool->properties.handle_types; break;
+    case CU_MEMPOOL_ATTR_LOCATION_ID: *(int *)value = pool->properties.location.id; break;
+    case CU_MEMPOOL_ATTR_LOCATION_TYPE: *(int *)value = (int)pool->properties.location.type; break;
+    case CU_MEMPOOL_ATTR_MAX_POOL_SIZE: *(uint64_t *)value = pool->properties.max_size; break;
+    case CU_MEMPOOL_ATTR_HW_DECOMPRESS_ENABLED: *(int *)value = 0; break;
+    case CU_MEMPOOL_ATTR_LOCALITY_DOMAIN_ID: *(int *)value = -1; break;
     default: return CUDA_ERROR_INVALID_VALUE;
     }
     return CUDA_SUCCESS;
@@ -158,7 +243,7 @@ CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *map, size_
     for (size_t i = 0; i < count; i++) {
         NEED(map[i].location.type == CU_MEM_LOCATION_TYPE_DEVICE && device_at(map[i].location.id),
              CUDA_ERROR_INVALID_DEVICE);
-        bool own = device_at(map[i].location.id) == pool->device;
+        bool own = device_at(map[i].location.id) == pool->device; /* never of a pool in host memory */
         NEED(!own || map[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE, CUDA_ERROR_INVALID_VALUE);
     }
     for (size_t i = 0; i < count; i++) {
@@ -170,7 +255,12 @@ CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *map, size_
 CUresult cuMemPoolGetAccess(CUmemAccess_flags *flags, CUmemoryPool mem_pool, CUmemLocation *location) {
     NEED_DRIVER();
     NEED_POOL(mem_pool);
-    NEED(flags && location && location->type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
+    NEED(flags && location, CUDA_ERROR_INVALID_VALUE);
+    if (!mem_pool->device && location->type != CU_MEM_LOCATION_TYPE_DEVICE) {
+        *flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE; /* the host's own access to its memory */
+        return CUDA_SUCCESS;
+    }
+    NEED(location->type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
     NEED(device_at(location->id), CUDA_ERROR_INVALID_DEVICE);
     *flags = (CUmemAccess_flags)mem_pool->access[location->id];
     return CUDA_SUCCESS;
@@ -181,7 +271,7 @@ CUresult cuMemPoolGetAccess(CUmemAccess_flags *flags, CUmemoryPool mem_pool, CUm
 CUresult pool_alloc(CUmemoryPool pool, size_t bytes, CUdeviceptr *pointer) {
     NEED(!pool->properties.max_size || heap_charged_bytes(pool->heap, false) + bytes <= pool->properties.max_size,
          CUDA_ERROR_OUT_OF_MEMORY);
-    NEED_OK(heap_alloc(pool->heap, bytes, false, pointer));
+    NEED_OK(heap_alloc(pool->heap, bytes, is_managed(pool->properties.type), pointer));
     uint64_t used = __atomic_add_fetch(&pool->used, bytes, __ATOMIC_RELAXED);
     uint64_t high = __atomic_load_n(&pool->used_high, __ATOMIC_RELAXED);
     while (used > high &&

@@ -12,12 +12,11 @@ static CUresult alloc(CUmemoryPool pool, CUstream stream, size_t bytes, CUdevice
     if (!stream->capture) {
         return pool_alloc(pool, bytes, pointer);
     }
+    NEED(pool_properties(pool)->location.type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
     op work = {.kind = OP_ALLOC};
-    CUDA_MEM_ALLOC_NODE_PARAMS *wanted = &work.as.alloc.wanted;
-    wanted->pool = *pool_properties(pool);
-    wanted->bytes = bytes;
-    NEED_OK(heap_reserve(stream->context->heap, bytes, &wanted->pointer));
-    *pointer = wanted->pointer;
+    work.as.alloc.wanted.pool = *pool_properties(pool);
+    work.as.alloc.wanted.bytes = bytes;
+    work.as.alloc.pointer = pointer;
     return stream_submit(stream, &work);
 }
 

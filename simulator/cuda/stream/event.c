@@ -64,7 +64,8 @@ static CUresult query(CUevent event) {
     NEED(!event->capture, CUDA_ERROR_CAPTURED_EVENT);
     NEED(!lost(event), CUDA_ERROR_UNKNOWN);
     fence *point = event->fence;
-    return !point || (fence_is_signalled(point) && point->at_ns <= sim_now_ns()) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    return !point || (fence_is_signalled(point) && noticed(point->at_ns) <= sim_now_ns()) ? CUDA_SUCCESS
+                                                                                          : CUDA_ERROR_NOT_READY;
 }
 
 CUresult cuEventQuery(CUevent event) {
@@ -82,7 +83,7 @@ CUresult cuEventSynchronize(CUevent event) {
     if (point) {
         uint64_t at = fence_wait(point);
         if (object_is(event->context, KIND_CONTEXT)) {
-            context_sleep(event->context, at);
+            context_sleep(event->context, noticed(at));
         }
         fence_unref(point);
     }

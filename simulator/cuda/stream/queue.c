@@ -112,7 +112,7 @@ static bool start_thread(CUstream stream) {
 static CUresult queue(CUstream stream, const op *work) {
     pending *added = malloc(sizeof *added);
     NEED(added, CUDA_ERROR_OUT_OF_MEMORY);
-    *added = (pending){.op = *work, .submitted_ns = sim_now_ns()};
+    *added = (pending){.op = *work, .submitted_ns = sim_now_ns() + latencies()->start_ns};
     if (stream->last) {
         stream->last->next = added;
     } else {
@@ -159,7 +159,8 @@ static CUresult launch_locked(CUstream stream, const op *work) {
     if (stream->pending_count || must_wait(stream, work)) {
         result = queue(stream, work);
     } else if (work->kind == OP_GRAPH) {
-        stream_run(stream, work, stream->seen_ns = sim_now_ns());
+        stream->seen_ns = sim_now_ns();
+        stream_run(stream, work, stream->seen_ns + latencies()->start_ns);
         device_queue_rest();
         settled(stream);
     } else {
@@ -184,7 +185,7 @@ static CUresult submit_locked(CUstream stream, const op *work) {
     if (stream->pending_count || must_wait(stream, work)) {
         return queue(stream, work);
     }
-    stream_run(stream, work, work->kind == OP_RECORD ? sim_now_ns() : 0);
+    stream_run(stream, work, work->kind == OP_RECORD ? sim_now_ns() + latencies()->start_ns : 0);
     return CUDA_SUCCESS;
 }
 
@@ -258,6 +259,14 @@ static CUresult follow_others(CUstream stream) {
     return result;
 }
 
+/* The calling thread works for so long. */
+static void spend(uint32_t ns) {
+    if (ns) {
+        for (uint64_t end = sim_now_ns() + ns; sim_now_ns() < end;) {
+        }
+    }
+}
+
 CUresult stream_submit(CUstream stream, const op *work) {
     if (stream->capture) {
         return stream->capture->ops->add(stream->capture, stream, work);
@@ -265,6 +274,7 @@ CUresult stream_submit(CUstream stream, const op *work) {
     if (stream == stream->context->legacy) {
         NEED_OK(capture_forbids_sync(stream->context));
     }
+    spend(is_launch(work) ? latencies()->launch_ns : work->kind == OP_RECORD ? latencies()->record_ns : 0);
     NEED_OK(follow_others(stream));
     pthread_mutex_lock(&stream->lock);
     CUresult result = submit_locked(stream, work);
@@ -275,11 +285,11 @@ CUresult stream_submit(CUstream stream, const op *work) {
 /* ---- Waiting for the work submitted so far, even if other threads keep submitting more. */
 
 bool stream_idle(CUstream stream) {
-    return !has_pending(stream) && stream_start(stream) <= sim_now_ns();
+    return !has_pending(stream) && noticed(stream_start(stream)) <= sim_now_ns();
 }
 
 static void wait_for(CUcontext context, fence *point) {
-    context_sleep(context, fence_wait(point));
+    context_sleep(context, noticed(fence_wait(point)));
     fence_unref(point);
 }
 
@@ -291,7 +301,7 @@ void stream_wait(CUstream stream) {
     }
     uint64_t ready = stream_start(stream);
     if (ready) {
-        context_sleep(stream->context, ready);
+        context_sleep(stream->context, noticed(ready));
     }
 }
 
@@ -310,7 +320,7 @@ static void wait_in(CUcontext context) {
     free(points);
     uint64_t latest = __atomic_load_n(&context->latest_ns, __ATOMIC_ACQUIRE);
     if (latest) {
-        context_sleep(context, latest);
+        context_sleep(context, noticed(latest));
         /* Known to be past from now on: the next look needs no clock. */
         __atomic_compare_exchange_n(&context->latest_ns, &latest, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
     }

@@ -80,7 +80,7 @@ bool kernel_begin(CUstream stream, const op *work, op *rest) {
     device *card = stream->context->device;
     if (job.left_ns) {
         uint64_t now = stream->seen_ns = sim_now_ns();
-        uint64_t since = job.ready_ns = sim_later(job.ready_ns, now);
+        uint64_t since = job.ready_ns = sim_later(job.ready_ns, now + latencies()->start_ns);
         if (device_queue_is_contended(card) || !sim_work_book(sim_driver.machine, card->gpu, &job, now)) {
             if (job.left_ns < work->as.kernel.duration_ns) {
                 set_ready(stream, job.ready_ns);

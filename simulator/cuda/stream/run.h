@@ -12,6 +12,16 @@ bool kernel_begin(CUstream stream, const op *work, op *rest);
 /* Books all of a kernel that may start then, waiting for the GPU; returns when it ends. */
 uint64_t kernel_run(device *card, const op *work, uint64_t ready_ns);
 /* When work may start that is submitted now. */
+/* How long the smallest things take on this machine. */
+static inline const sim_latencies *latencies(void) {
+    return &sim_driver.machine->state->latencies;
+}
+
+/* When the host can see what happened on the GPU at that time. */
+static inline uint64_t noticed(uint64_t at_ns) {
+    return at_ns + latencies()->notice_ns;
+}
+
 uint64_t stream_start(CUstream stream);
 void sleep_until(uint64_t at_ns);
 /* The same, but no longer than the context has its GPU. */

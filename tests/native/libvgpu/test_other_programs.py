@@ -24,7 +24,7 @@ SMI = CLIENTS / "debian" / "usr" / "lib" / "nvidia" / "current" / "nvidia-smi"
 NVTOP = CLIENTS / "debian" / "usr" / "bin" / "nvtop"
 PROGRAMS = Path(__file__).with_name("programs")
 UNCHANGED = ROOT / "tests/native/simulator/programs"
-LIMIT, TOTAL, HELD, CONTEXT = 7680, 24576, 1024, 362
+LIMIT, TOTAL, HELD, CONTEXT = 7680, 24564, 1024, 362
 HOLD = """
 import ctypes, sys
 cuda, context, pointer = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(), ctypes.c_uint64()

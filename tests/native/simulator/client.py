@@ -303,6 +303,44 @@ def nvml_processes(index: int = 0) -> dict[str, int]:
     return {str(each.pid): each.used for each in found[: count.value]}
 
 
+def nvml_process_list(index: int = 0) -> list[list[int]]:
+    """Pid and memory of each entry, in order."""
+    count = ctypes.c_uint(64)
+    found = (Process * 64)()
+    assert nvml.nvmlDeviceGetComputeRunningProcesses_v3(_handle(index), ctypes.byref(count), found) == 0
+    return [[each.pid, each.used] for each in found[: count.value]]
+
+
+class Limits(ctypes.Structure):
+    _fields_ = (
+        ("group", ctypes.c_char_p),
+        ("soft", ctypes.c_ulonglong),
+        ("hard", ctypes.c_ulonglong),
+        ("used", ctypes.c_ulonglong),
+    )
+
+
+def nvml_limit(index: int, group: str, soft: int, hard: int) -> int:
+    """Sets a control group's limits; the structure is one word shorter than that for reading them."""
+    limits = Limits(group.encode(), soft, hard)
+    return int(nvml.nvmlDeviceSetMemoryLimits_v1(_handle(index), ctypes.byref(limits)))
+
+
+def nvml_limits(index: int, group: str) -> list[int]:
+    """The status, then the soft limit, the hard one, and what is used."""
+    found = Limits(group.encode())
+    status = nvml.nvmlDeviceGetMemoryLimits_v1(_handle(index), ctypes.byref(found))
+    return [status, found.soft, found.hard, found.used]
+
+
+def nvml_recovery_action(index: int = 0) -> int:
+    """The number of what heals the GPU; 0: nothing is wrong."""
+    field = (ctypes.c_uint64 * 5)(230)
+    assert nvml.nvmlDeviceGetFieldValues(_handle(index), 1, field) == 0
+    assert field[3] >> 32 == 0, "the field's own status"
+    return int(field[4]) & 0xFFFFFFFF
+
+
 def nvml_handle_status(index: int = 0) -> int:
     assert nvml.nvmlInit_v2() == 0
     return int(nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(ctypes.c_void_p())))

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from tests.native.simulator.conftest import Machine
 
 PROGRAM = Path(__file__).with_name("programs") / "rules.py"
-INVALID_VALUE, UNSUPPORTED, INVALIDATED = 1, 900, 901
+INVALID_VALUE, INVALID_DEVICE, UNSUPPORTED, INVALIDATED = 1, 101, 900, 901
 
 
 @pytest.fixture
 def seen(machine: "Machine") -> dict[str, Any]:
-    machine.create("--profile", "a100-40", "--gpus", "2")
+    machine.create("--profile", "a100-40", "--gpus", "2", "--driver-version", "580.65.06", "--cuda-version", "13.0")
     done = subprocess.run(
         [sys.executable, PROGRAM], env=machine.environment(), capture_output=True, text=True, timeout=60
     )
@@ -39,6 +39,27 @@ def test_memory(seen: dict[str, Any]) -> None:
     assert seen["pools_remember_access"] == [3, 0, INVALID_VALUE]
 
 
+def test_pools_by_place(seen: dict[str, Any]) -> None:
+    nothing_on_the_gpu, host_memory = 0, 1
+    works = [0, nothing_on_the_gpu, host_memory, 1 << 30]
+    assert seen["pools_in_host_memory"] == {"host": works, "node": works, "nearest node": [INVALID_VALUE]}
+    right = [True, True, True, INVALID_VALUE]
+    assert seen["pools_by_location_and_type"] == {
+        "device": right,
+        "host": right,
+        "managed": right,
+        "wrong": [INVALID_VALUE, INVALID_DEVICE, INVALID_VALUE, INVALID_VALUE],
+    }
+
+
+def test_memory_inside_graphs(seen: dict[str, Any]) -> None:
+    """Used, used at most, reserved, reserved at most, taken from the GPU; after a trim used, reserved, taken."""
+    in_a_row = [1, 0, 64, 64, 64, 64, 0, 0, 0]
+    side_by_side = [8, 0, 512, 512, 512, 512, 0, 0, 0]
+    assert seen["a_graph_reuses_memory"] == {"row": in_a_row, "sides": side_by_side, "capture": in_a_row}
+    assert seen["a_graph_allocates_where_its_node_says"] == 64
+
+
 def test_captures(seen: dict[str, Any]) -> None:
     assert seen["queries_while_another_thread_captures"] == {
         "global, global": [UNSUPPORTED, INVALIDATED] * 2,
@@ -47,6 +68,19 @@ def test_captures(seen: dict[str, Any]) -> None:
     }
     assert seen["a_graph_in_capture_cannot_be_destroyed"] == [INVALID_VALUE, UNSUPPORTED, INVALIDATED, INVALID_VALUE, 0]
     assert seen["a_joined_stream_may_be_destroyed"] == [INVALIDATED]
+
+
+def test_names_that_came_later(seen: dict[str, Any]) -> None:
+    """A feature that no GPU here has, a name before and after its first version, and a second meaning from 13.0 on."""
+    invalid_context, not_supported = 201, 801
+    assert seen["later_names"] == {
+        "cuGreenCtxCreate 12040": [0, not_supported],
+        "cuLogsCurrent 12080": [0, None],
+        "cuLogsCurrent 12090": [0, not_supported],
+        "cuCtxSynchronize 12090": invalid_context,
+        "cuCtxSynchronize 13000": 0,
+        "cuCtxGetDevice_v2": [0, 0],
+    }
 
 
 def test_user_objects(seen: dict[str, Any]) -> None:

@@ -31,20 +31,37 @@ def test_the_table_shows_cards_health_and_processes() -> None:
         "lost": False,
         "ecc_corrected": 2,
         "ecc_uncorrected": 1,
+        "xid": 13,
+        "fatal_xid": 0,
+        "hanging": False,
+        "rows_pending": False,
+        "compute_mode": 0,
+        "mig": False,
+        "memory_hidden": False,
+        "listed_twice": False,
         "busy_ns": 2_500_000_000,
         "processes": [
             {"pid": 42, "memory": 10 * mib, "contexts": 5 * mib, "busy_ns": 1_250_000_000},
             {"pid": 0, "memory": 10 * mib, "contexts": 5 * mib, "busy_ns": 0},
         ],
     }
-    lost = gpu | {"minor": 4, "lost": True, "processes": []}
+    lost = gpu | {"minor": 4, "lost": True, "fatal_xid": 79, "hanging": True, "compute_mode": 3, "processes": []}
     assert command.table({"driver": "575.57.08", "cuda": 12090, "gpus": [gpu, lost]}).splitlines() == [
         "driver 575.57.08, CUDA 12.9",
-        "gpu3  GPU-1  NVIDIA L40S  30 / 90 MiB  2.500 s busy  ecc 2/1",
+        "gpu3  GPU-1  NVIDIA L40S  30 / 90 MiB  2.500 s busy  ecc 2/1, XID 13",
         "      pid 42  15 MiB  1.250 s busy",
         "      pid elsewhere  15 MiB  0.000 s busy",
-        "gpu4  GPU-1  NVIDIA L40S  30 / 90 MiB  2.500 s busy  LOST",
+        "gpu4  GPU-1  NVIDIA L40S  30 / 90 MiB  2.500 s busy  LOST, XID 79 until reset, hanging, "
+        "compute mode exclusive-process",
     ]
+
+
+def test_the_drivers_folder_comes_first_and_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / machine.LIBRARY).touch()
+    monkeypatch.setenv(machine.LIBRARY_FOLDER, str(tmp_path))
+    found = machine.environment(Path("/a machine"), f"/lib:{tmp_path}::/more")
+    assert found == {"UNIGPU_SIM_DIR": "/a machine", "LD_LIBRARY_PATH": f"{tmp_path}:/lib:/more"}
+    assert command.shell_text(found).splitlines()[0] == "export UNIGPU_SIM_DIR='/a machine'"
 
 
 def test_a_missing_library_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def main() -> None:
         ok(driver.cuStreamSynchronize(stream))
         ok(driver.cuGraphExecDestroy(ready))
         ok(driver.cuGraphDestroy(graph))
+        ok(driver.cuDeviceGraphMemTrim(0))
 
     pointer = ok(driver.cuMemAlloc(4 * MIB))
     ok(driver.cuMemsetD8(pointer, 4, 4 * MIB))

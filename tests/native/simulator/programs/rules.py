@@ -197,6 +197,142 @@ def pools_remember_access() -> list[object]:
     return [*seen, cuda.cuMemPoolSetAccess(pool, (c_int * 3)(device, 0, none), c_size_t(1))]
 
 
+PINNED, MANAGED = 1, 2
+DEVICE, HOST, HOST_NUMA, HOST_NUMA_CURRENT = 1, 2, 3, 4
+
+
+def free_bytes() -> int:
+    free = c_size_t()
+    ok(cuda.cuMemGetInfo_v2(byref(free), None))
+    return free.value
+
+
+def pools_in_host_memory() -> dict[str, list[int]]:
+    """By location: creating a pool, then the GPU memory that 1 GiB takes, type of its memory, bytes kept."""
+    seen = {}
+    for name, kind in (("host", HOST), ("node", HOST_NUMA), ("nearest node", HOST_NUMA_CURRENT)):
+        pool, pointer, memory_type, reserved = c_void_p(), c_uint64(), c_int(), c_uint64()
+        seen[name] = [cuda.cuMemPoolCreate(byref(pool), (c_int * 32)(PINNED, 0, kind, 0))]
+        if seen[name] != [0]:
+            continue
+        before = free_bytes()
+        ok(cuda.cuMemAllocFromPoolAsync(byref(pointer), c_size_t(1 << 30), pool, None))
+        ok(cuda.cuPointerGetAttribute(byref(memory_type), 2, pointer))
+        ok(cuda.cuMemPoolGetAttribute(pool, 5, byref(reserved)))
+        seen[name] += [before - free_bytes(), memory_type.value, reserved.value]
+        ok(cuda.cuMemsetD8Async(pointer, 7, c_size_t(64), None))
+        ok(cuda.cuMemFreeAsync(pointer, None))
+        ok(cuda.cuStreamSynchronize(None))
+        ok(cuda.cuMemPoolDestroy(pool))
+    return seen
+
+
+def pools_by_location_and_type() -> dict[str, list[int]]:
+    """Current pool by location and type: the default one; set, got, destroyed; then what wrong places return."""
+    seen = {}
+    for name, kind, place in (("device", PINNED, DEVICE), ("host", PINNED, HOST), ("managed", MANAGED, DEVICE)):
+        location, default, current, made = (c_int * 2)(place, 0), c_void_p(), c_void_p(), c_void_p()
+        ok(cuda.cuMemGetDefaultMemPool(byref(default), location, kind))
+        ok(cuda.cuMemGetMemPool(byref(current), location, kind))
+        first = current.value == default.value
+        ok(cuda.cuMemPoolCreate(byref(made), (c_int * 32)(kind, 0, place, 0)))
+        ok(cuda.cuMemSetMemPool(location, kind, made))
+        ok(cuda.cuMemGetMemPool(byref(current), location, kind))
+        second = current.value == made.value
+        ok(cuda.cuMemPoolDestroy(made))
+        ok(cuda.cuMemGetMemPool(byref(current), location, kind))
+        seen[name] = [first, second, current.value == default.value, cuda.cuMemPoolDestroy(default)]
+    pool = c_void_p()
+    ok(cuda.cuDeviceGetDefaultMemPool(byref(pool), 0))
+    seen["wrong"] = [
+        cuda.cuMemGetMemPool(byref(pool), (c_int * 2)(HOST_NUMA_CURRENT, 0), PINNED),
+        cuda.cuMemGetMemPool(byref(pool), (c_int * 2)(DEVICE, 99), PINNED),
+        cuda.cuMemGetMemPool(byref(pool), (c_int * 2)(0, 0), PINNED),
+        cuda.cuMemSetMemPool((c_int * 2)(HOST, 0), PINNED, pool),
+    ]
+    return seen
+
+
+def graph_memory(attribute: int) -> int:
+    found = c_uint64()
+    ok(cuda.cuDeviceGetGraphMemAttribute(0, attribute, byref(found)))
+    return found.value >> 20
+
+
+def a_graph_reuses_memory() -> dict[str, list[int]]:
+    """8 times 64 MiB, freed in a row, side by side, and captured: addresses, then MiB by attribute, taken, trimmed."""
+    seen = {}
+    for name in ("row", "sides", "capture"):
+        graph, ready, pointers = c_void_p(), c_void_p(), set()
+        worker, last = stream(), c_void_p()
+        if name == "capture":
+            ok(cuda.cuStreamBeginCapture_v2(worker, RELAXED))
+            for _ in range(8):
+                pointer = c_uint64()
+                ok(cuda.cuMemAllocAsync(byref(pointer), c_size_t(64 << 20), worker))
+                ok(cuda.cuMemFreeAsync(pointer, worker))
+                pointers.add(pointer.value)
+            ok(cuda.cuStreamEndCapture(worker, byref(graph)))
+        else:
+            ok(cuda.cuGraphCreate(byref(graph), 0))
+            for _ in range(8):
+                wanted, taken, freed = (c_uint64 * 15)(), c_void_p(), c_void_p()
+                wanted[0], wanted[1], wanted[13] = PINNED, DEVICE, 64 << 20
+                needs = (c_void_p * 1)(last) if last and name == "row" else None
+                ok(cuda.cuGraphAddMemAllocNode(byref(taken), graph, needs, c_size_t(1 if needs else 0), wanted))
+                ok(cuda.cuGraphAddMemFreeNode(byref(freed), graph, byref(taken), c_size_t(1), c_uint64(wanted[14])))
+                last = freed
+                pointers.add(wanted[14])
+        ok(cuda.cuGraphInstantiateWithFlags(byref(ready), graph, c_uint64(0)))
+        before = free_bytes()
+        for _ in range(3):
+            ok(cuda.cuGraphLaunch(ready, worker))
+        ok(cuda.cuStreamSynchronize(worker))
+        kept = [graph_memory(each) for each in (0, 1, 2, 3)] + [before - free_bytes() >> 20]
+        ok(cuda.cuDeviceGraphMemTrim(0))
+        trimmed = [graph_memory(0), graph_memory(2), before - free_bytes()]
+        for attribute in (1, 3):
+            ok(cuda.cuDeviceSetGraphMemAttribute(0, attribute, byref(c_uint64())))
+        seen[name] = [len(pointers), *kept, *trimmed]
+    return seen
+
+
+def a_graph_allocates_where_its_node_says() -> int:
+    """MiB that a launch takes of the last device, for a node which names that device."""
+    count, graph, ready, node, reserved = c_int(), c_void_p(), c_void_p(), c_void_p(), c_uint64()
+    ok(cuda.cuDeviceGetCount(byref(count)))
+    wanted = (c_uint64 * 15)()
+    wanted[0], wanted[1], wanted[13] = PINNED, DEVICE | (count.value - 1) << 32, 64 << 20
+    ok(cuda.cuGraphCreate(byref(graph), 0))
+    ok(cuda.cuGraphAddMemAllocNode(byref(node), graph, None, c_size_t(0), wanted))
+    ok(cuda.cuGraphInstantiateWithFlags(byref(ready), graph, c_uint64(0)))
+    ok(cuda.cuGraphLaunch(ready, None))
+    ok(cuda.cuDeviceGetGraphMemAttribute(count.value - 1, 2, byref(reserved)))
+    ok(cuda.cuMemFreeAsync(c_uint64(wanted[14]), None))
+    ok(cuda.cuCtxSynchronize())
+    ok(cuda.cuDeviceGraphMemTrim(count.value - 1))
+    return reserved.value >> 20
+
+
+def later_names() -> dict[str, int | list[int | None]]:
+    """By name and CUDA version: whether cuGetProcAddress finds it, and what calling it with the context returns."""
+    seen: dict[str, int | list[int | None]] = {}
+    for name, version in ((b"cuGreenCtxCreate", 12040), (b"cuLogsCurrent", 12080), (b"cuLogsCurrent", 12090)):
+        found = c_void_p()
+        status = cuda.cuGetProcAddress_v2(name, byref(found), version, c_uint64(0), byref(c_int()))
+        call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value) if found.value else None
+        seen[f"{name.decode()} {version}"] = [status, call(context) if call else None]
+    for version in (12090, 13000):
+        found, ordinal = c_void_p(), c_int(-1)
+        ok(cuda.cuGetProcAddress_v2(b"cuCtxSynchronize", byref(found), version, c_uint64(0), None))
+        call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value or 0)
+        ok(cuda.cuCtxSetCurrent(None))
+        seen[f"cuCtxSynchronize {version}"] = call(context)
+        seen["cuCtxGetDevice_v2"] = [cuda.cuCtxGetDevice_v2(byref(ordinal), context), ordinal.value]
+        ok(cuda.cuCtxSetCurrent(context))
+    return seen
+
+
 ok(cuda.cuInit(0))
 ok(cuda.cuDevicePrimaryCtxRetain(byref(context), 0))
 ok(cuda.cuCtxSetCurrent(context))
@@ -209,6 +345,11 @@ RULES: list[Callable[[], object]] = [
     names_of_null,
     mapped_host_memory_is_device_memory,
     pools_remember_access,
+    pools_in_host_memory,
+    pools_by_location_and_type,
+    a_graph_reuses_memory,
+    a_graph_allocates_where_its_node_says,
+    later_names,
     a_joined_stream_may_be_destroyed,
     a_graph_in_capture_cannot_be_destroyed,
 ]

@@ -1,0 +1,43 @@
+"""Launches, records and completions take time, unless the machine was told otherwise."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.native.simulator.conftest import Machine
+
+PROGRAM = Path(__file__).with_name("programs") / "latencies.py"
+
+
+def measure(machine: "Machine") -> dict[str, int]:
+    done = subprocess.run(
+        [sys.executable, PROGRAM], env=machine.environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+def figures(machine: "Machine") -> dict[str, int]:
+    shown: dict[str, Any] = json.loads(machine.command("show", "--json"))
+    found: dict[str, int] = shown["latencies_ns"]
+    return found
+
+
+def test_small_things_take_the_time_in_the_table(machine: "Machine") -> None:
+    machine.create()
+    small, seen = figures(machine), measure(machine)
+    assert seen["launch_ns"] >= small["launch"] > 0
+    assert seen["record_ns"] >= small["record"] > 0
+    assert seen["not_ready"] > 0
+
+
+def test_events_of_an_idle_stream_are_ready_at_once_without_latencies(machine: "Machine") -> None:
+    machine.create("--latencies", "off")
+    assert set(figures(machine).values()) == {0}
+    assert measure(machine)["not_ready"] == 0
+    machine.command("set", "--latencies", "on")
+    assert measure(machine)["not_ready"] > 0
