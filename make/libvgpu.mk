@@ -57,5 +57,5 @@ test-libvgpu: native ## Tests of libvgpu against the simulated driver
 .PHONY: soak soak-libvgpu
 soak: soak-libvgpu
 ##@ Minutes to hours
-soak-libvgpu: native ## Kills of libvgpu after every instruction, and a million rounds of 16 processes
-	UNIGPU_SOAK=1 .venv/bin/pytest -q tests/native/libvgpu/test_kills.py
+soak-libvgpu: native ## Kills after every instruction, a million rounds of 16 processes, 1,000 forks
+	UNIGPU_SOAK=1 .venv/bin/pytest -q tests/native/libvgpu/test_kills.py tests/native/libvgpu/test_forks.py

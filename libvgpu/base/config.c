@@ -160,7 +160,7 @@ static void decide(struct config *here) {
 
 const struct config *config(void) {
     static struct config here;
-    static struct mutex lock;
+    MUTEX(lock);
     static bool decided;
     if (__atomic_load_n(&decided, __ATOMIC_ACQUIRE)) {
         return &here;

@@ -11,6 +11,20 @@ struct mutex {
     int word; /* 0: free, 1: locked, 2: locked, and others wait */
 };
 
+/* Defines a mutex that is unlocked in the child of a fork: the thread that holds it may live in the parent only. Every
+ * mutex in libvgpu is defined so, or reset by its module. */
+#define MUTEX(name) static struct mutex name __attribute__((section("libvgpu_mutexes"), aligned(4)))
+
+extern struct mutex __start_libvgpu_mutexes[] __attribute__((visibility("hidden")));
+extern struct mutex __stop_libvgpu_mutexes[] __attribute__((visibility("hidden")));
+
+/* In the child of a fork. */
+static inline void mutex_free_all(void) {
+    for (struct mutex *each = __start_libvgpu_mutexes; each < __stop_libvgpu_mutexes; each++) {
+        each->word = 0;
+    }
+}
+
 static inline void mutex_lock(struct mutex *lock) {
     int seen = 0;
     if (__atomic_compare_exchange_n(&lock->word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {

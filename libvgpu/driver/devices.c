@@ -136,7 +136,7 @@ int devices_gpu_of_nvml(nvmlDevice_t device) {
     if (!nvml_uuid(device, uuid) || !find(uuid, VGPU_MAX_GPUS, &gpu)) {
         return NO_GPU;
     }
-    static struct mutex lock;
+    MUTEX(lock);
     mutex_lock(&lock);
     if (count < DEVICES) {
         known[count].device = device;

@@ -11,7 +11,7 @@
 
 /* Held while a context is made or ended: handles are reused, and the old context's notes must be gone before the new
  * one has any. */
-static struct mutex contexts;
+MUTEX(contexts);
 static CUcontext primary[DEVICES];
 
 /* Notes the context's cost, or ends the context where it costs more than is left. */

@@ -7,7 +7,7 @@
 #include "libvgpu/memory/pages.h"
 #include "libvgpu/memory/reservation.h"
 
-static struct mutex setting;
+MUTEX(setting);
 
 static struct allocation_key key_of(enum allocation_kind kind, CUcontext context, CUlimit limit) {
     return (struct allocation_key){.handle = (uintptr_t)context, .limit = (uint32_t)limit, .kind = (uint8_t)kind};

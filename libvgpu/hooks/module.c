@@ -5,7 +5,7 @@
 #include "libvgpu/memory/nvml_delta.h"
 #include "libvgpu/memory/reservation.h"
 
-static struct mutex loading;
+MUTEX(loading);
 
 static CUresult unload_module(void *module) {
     return DRIVER(cuModuleUnload)(module);

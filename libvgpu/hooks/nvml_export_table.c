@@ -79,7 +79,7 @@ static bool branch_is_known(void) {
 }
 
 static const union slot *ours(const union slot *theirs) {
-    static struct mutex lock;
+    MUTEX(lock);
     size_t bytes = theirs->bytes;
     if (bytes < SLOTS_LEAST * sizeof *theirs || bytes > sizeof slots) {
         return theirs;

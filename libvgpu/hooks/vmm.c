@@ -15,7 +15,7 @@ struct physical {
     bool imported; /* its size isn't known before it is mapped */
 };
 
-static struct mutex lock;
+MUTEX(lock);
 
 /* Notes a handle or a mapping. `physical` is NULL for memory of no GPU. */
 static void hold(struct allocation_key key, uint64_t bytes, struct physical *physical) {

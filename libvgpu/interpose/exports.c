@@ -7,14 +7,13 @@
 #include "libvgpu/hooks/launches.h"
 #include "libvgpu/interpose/fork.h"
 
-/* A call passes untouched where the driver calls itself, or nothing is limited. */
-static bool passes(void) {
-    return inside_libvgpu || config()->kind == CONFIG_NONE;
-}
-
-static void enter(void) {
-    fork_watch();
-    inside_libvgpu = true;
+/* A call passes untouched where the driver calls itself, nothing is limited, or a fork's child has no driver. */
+static inline bool passes(enum driver_symbol symbol) {
+    if (inside_libvgpu) {
+        return true;
+    }
+    fork_enter();
+    return config()->kind == CONFIG_NONE || fork_passes(symbol);
 }
 
 #define ENTRY_PASS(result, missing, symbol, exported, per_thread, parameters, ...)
@@ -23,9 +22,9 @@ static void enter(void) {
         __typeof__(&symbol) driver = DRIVER(exported);                             \
         if (driver == NULL)                                                        \
             return missing;                                                        \
-        if (passes())                                                              \
+        if (passes(DRIVER_##exported))                                             \
             return driver(__VA_ARGS__);                                            \
-        enter();                                                                   \
+        inside_libvgpu = true;                                                     \
         result answer = hook_##symbol(driver __VA_OPT__(, ) __VA_ARGS__);          \
         inside_libvgpu = false;                                                    \
         return answer;                                                             \
@@ -39,11 +38,11 @@ static void enter(void) {
         struct cost_key key = key_##symbol(__VA_ARGS__);                                              \
         if (driver == NULL)                                                                           \
             return missing;                                                                           \
-        if (passes())                                                                                 \
+        if (passes(DRIVER_##exported))                                                                \
             return driver(__VA_ARGS__);                                                               \
         if (launch_in_context(&key))                                                                  \
             return run_##symbol(driver, __VA_ARGS__);                                                 \
-        enter();                                                                                      \
+        inside_libvgpu = true;                                                                        \
         launch_begin(&launch, &key, launch_stream(stream_##symbol(__VA_ARGS__), per_thread));         \
         result answer = launch_end(&launch, run_##symbol(driver, __VA_ARGS__));                       \
         inside_libvgpu = false;                                                                       \

@@ -1,8 +1,40 @@
-/* Resets, in the child of a fork, the state that belongs to its parent. */
+/* Notices that this process is the child of a fork, and resets the state that belongs to its parent.
+ *
+ * A child of a process that used CUDA can't use it: the driver answers every call with CUDA_ERROR_NOT_INITIALIZED, and so
+ * must libvgpu, at once, whatever the parent's other threads were doing. A child of a process that did not is limited like
+ * any other process. */
 #ifndef UNIGPU_INTERPOSE_FORK_H
 #define UNIGPU_INTERPOSE_FORK_H
 
-/* Makes sure that the modules in fork.c are reset in every child that this process forks from here on. */
-void fork_watch(void);
+#include <stdbool.h>
+
+#include "libvgpu/driver/driver.h"
+
+enum fork_mark { FORK_WIPED, FORK_BEGINNING, FORK_BEGUN };
+
+/* Lies on a page that the kernel wipes in the child of every fork, also of one without libc's handlers. */
+extern unsigned char *fork_mark;
+
+/* Whether this process may be the child of one that used CUDA. */
+extern bool fork_child;
+
+void fork_begin(void);
+
+/* To be called before anything else in every exported function: takes no lock. */
+static inline void fork_enter(void) {
+    if (__builtin_expect(__atomic_load_n(__atomic_load_n(&fork_mark, __ATOMIC_ACQUIRE), __ATOMIC_ACQUIRE) != FORK_BEGUN,
+                         0)) {
+        fork_begin();
+    }
+}
+
+bool fork_driver_is_the_parents(void);
+
+/* Whether the driver has to answer the call alone, as its state is the parent's. Lookups are answered as ever: what they
+ * find may be called after the child's own cuInit. NVML works in a child. */
+static inline bool fork_passes(enum driver_symbol symbol) {
+    return __builtin_expect(__atomic_load_n(&fork_child, __ATOMIC_RELAXED), 0) && symbol < DRIVER_FIRST_OF_NVML &&
+           symbol != DRIVER_cuGetProcAddress && symbol != DRIVER_cuGetProcAddress_v2 && fork_driver_is_the_parents();
+}
 
 #endif

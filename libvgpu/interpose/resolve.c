@@ -9,6 +9,7 @@
 #include "libvgpu/base/lock.h"
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/interpose/exports.h"
+#include "libvgpu/interpose/fork.h"
 
 enum variant { VARIANT_LEGACY, VARIANT_PER_THREAD };
 
@@ -63,13 +64,17 @@ static void add_plain(uint16_t hooked) {
 }
 
 static void build(void) {
-    static struct mutex lock;
+    MUTEX(lock);
     static bool built;
     if (__atomic_load_n(&built, __ATOMIC_ACQUIRE)) {
         return;
     }
     mutex_lock(&lock);
     if (!built) {
+        /* A thread of the parent may have been here when this process was forked. */
+        memset(by_name, 0, sizeof by_name);
+        memset(by_plain, 0, sizeof by_plain);
+        memset(next, 0, sizeof next);
         for (uint16_t hooked = 0; hooked < HOOKED_SYMBOLS; hooked++) {
             uint32_t place = hash(driver_names[hooked_symbols[hooked].symbol]) % ROOM;
             while (by_name[place] != 0) {
@@ -112,6 +117,7 @@ DL_EARLY void *resolve_dlsym(void *handle, const char *name) {
     if (dlsym == NULL || name == NULL || !((name[0] == 'c' && name[1] == 'u') || (name[0] == 'n' && name[1] == 'v'))) {
         return NULL;
     }
+    fork_enter();
     const struct hooked *hooked = exported(name);
     /* The default search finds our own export without help. Where nothing is limited, the driver's function serves. */
     if (hooked == NULL || handle == RTLD_DEFAULT || config()->kind == CONFIG_NONE) {

@@ -146,3 +146,9 @@ void allocations_sweep(void *context, void (*each)(const struct allocation *entr
         mutex_unlock(&shard->lock);
     }
 }
+
+void allocations_after_fork(void) {
+    for (struct shard *shard = shards; shard < shards + SHARDS; shard++) {
+        shard->lock = (struct mutex){0};
+    }
+}

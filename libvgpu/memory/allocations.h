@@ -61,4 +61,7 @@ bool allocations_find(struct allocation_key key, struct allocation *entry);
 /* Takes out all notes of a context, and calls `each` for them. */
 void allocations_sweep(void *context, void (*each)(const struct allocation *entry));
 
+/* In the child of a fork. */
+void allocations_after_fork(void);
+
 #endif

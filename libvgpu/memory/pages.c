@@ -24,7 +24,7 @@ struct page {
  * is a guess. A wrong guess is corrected once the driver has answered. */
 static int32_t holes[HOLES];
 
-static struct mutex lock;
+MUTEX(lock);
 static struct page *table;
 static uint64_t room, count;
 

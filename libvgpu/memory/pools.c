@@ -19,7 +19,7 @@ struct pool {
     bool over; /* the GPU has reached it */
 };
 
-static struct mutex lock;
+MUTEX(lock);
 
 /* Whether pools may hold memory that they are about to release. */
 static bool freed;

@@ -33,7 +33,7 @@ static struct own *own;
 static struct usage_file shared;
 
 static struct own *own_page(void) {
-    static struct mutex lock;
+    MUTEX(lock);
     struct own *page = __atomic_load_n(&own, __ATOMIC_ACQUIRE);
     if (page != NULL) {
         return page;

@@ -17,7 +17,7 @@
 static const struct vgpu_policy *mapped;
 
 static const struct vgpu_policy *map(void) {
-    static struct mutex lock;
+    MUTEX(lock);
     const struct vgpu_policy *file = __atomic_load_n(&mapped, __ATOMIC_ACQUIRE);
     if (file != NULL) {
         return file;
