@@ -163,27 +163,37 @@ void devices_forget_contexts(void) {
     __atomic_add_fetch(&epoch, 1, __ATOMIC_RELEASE);
 }
 
+/* What a thread asked last. */
+static __thread struct {
+    CUcontext context;
+    uint64_t epoch;
+    int gpu;
+} last;
+
+static bool remembered(CUcontext context, int *gpu) {
+    if (last.context != context || last.epoch != __atomic_load_n(&epoch, __ATOMIC_ACQUIRE)) {
+        return false;
+    }
+    *gpu = last.gpu;
+    return true;
+}
+
+/* Finds the GPU of the calling thread's context. */
 static bool of_context(CUcontext context, int *gpu) {
-    static __thread struct {
-        CUcontext context;
-        uint64_t epoch;
-        int gpu;
-    } last;
-    uint64_t now = __atomic_load_n(&epoch, __ATOMIC_ACQUIRE);
     CUdevice device;
-    if (last.context != context || last.epoch != now) {
-        if (DRIVER(cuCtxGetDevice) == NULL || DRIVER(cuCtxGetDevice)(&device) != CUDA_SUCCESS) {
-            return false;
-        }
-        *gpu = devices_gpu(device);
-        if (*gpu == NO_GPU) {
-            return true;
-        }
+    if (remembered(context, gpu)) {
+        return true;
+    }
+    uint64_t now = __atomic_load_n(&epoch, __ATOMIC_ACQUIRE);
+    if (DRIVER(cuCtxGetDevice) == NULL || DRIVER(cuCtxGetDevice)(&device) != CUDA_SUCCESS) {
+        return false;
+    }
+    *gpu = devices_gpu(device);
+    if (*gpu != NO_GPU) {
         last.context = context;
         last.epoch = now;
         last.gpu = *gpu;
     }
-    *gpu = last.gpu;
     return true;
 }
 
@@ -193,21 +203,32 @@ bool devices_current(CUcontext *context, int *gpu) {
            of_context(*context, gpu);
 }
 
+bool devices_enter(CUcontext context) {
+    CUcontext current = NULL;
+    return context != NULL && DRIVER(cuCtxGetCurrent) != NULL && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS &&
+           current != context && DRIVER(cuCtxPushCurrent_v2) != NULL && DRIVER(cuCtxPopCurrent_v2) != NULL &&
+           DRIVER(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
+}
+
+void devices_leave(void) {
+    CUcontext context;
+    DRIVER(cuCtxPopCurrent_v2)(&context);
+}
+
 bool devices_of_stream(CUstream stream, CUcontext *context, int *gpu) {
-    CUcontext current, own;
-    if (!devices_current(&current, gpu)) {
-        return false;
-    }
-    *context = current;
+    CUcontext own;
     if (stream == NULL || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD ||
-        DRIVER(cuStreamGetCtx) == NULL || DRIVER(cuStreamGetCtx)(stream, &own) != CUDA_SUCCESS || own == current) {
-        return true;
+        DRIVER(cuStreamGetCtx) == NULL || DRIVER(cuStreamGetCtx)(stream, &own) != CUDA_SUCCESS) {
+        return devices_current(context, gpu);
     }
     *context = own;
-    if (DRIVER(cuCtxPushCurrent_v2)(own) != CUDA_SUCCESS) {
+    if (remembered(own, gpu)) {
         return true;
     }
+    bool entered = devices_enter(own);
     bool known = of_context(own, gpu);
-    DRIVER(cuCtxPopCurrent_v2)(&own);
+    if (entered) {
+        devices_leave();
+    }
     return known;
 }

@@ -16,7 +16,13 @@ int devices_gpu_of_nvml(nvmlDevice_t device);
 /* Finds the calling thread's context and its GPU; false where there is no context. */
 bool devices_current(CUcontext *context, int *gpu);
 
-/* Finds the stream's context and its GPU; those of the calling thread for a default stream. */
+/* Makes the context the calling thread's, until devices_leave. False, and devices_leave must not be called, where it is
+ * already, or that can't be. */
+bool devices_enter(CUcontext context);
+void devices_leave(void);
+
+/* Finds the stream's context and its GPU, whichever context is current; those of the calling thread for a default
+ * stream. False where there is none. */
 bool devices_of_stream(CUstream stream, CUcontext *context, int *gpu);
 
 /* Returns NVML's device of the GPU; NULL where there is none. */

@@ -1,4 +1,6 @@
 /* Contexts. Each one costs memory of its GPU. Its end frees the memory that was allocated in it. */
+#include <sched.h>
+
 #include "libvgpu/base/lock.h"
 #include "libvgpu/compute/cost_cache.h"
 #include "libvgpu/compute/samples.h"
@@ -9,24 +11,28 @@
 
 #define DEVICES 64
 
-/* Held while a context is made or ended: handles are reused, and the old context's notes must be gone before the new
- * one has any. */
-MUTEX(contexts);
+/* Held while a context is made: two threads must not both measure its cost. No driver makes a context wait for other
+ * threads of the program. The end of a context does wait, for its work: no lock is held then. */
+MUTEX(creating);
+
+/* A context whose end is under way. */
+struct ending {
+    CUcontext context;
+    struct ending *next;
+};
+
+/* Guards what follows. */
+MUTEX(lock);
+static struct ending *endings;
 static CUcontext primary[DEVICES];
+static uint64_t primaries_made[DEVICES];
 
-/* Notes the context's cost, or ends the context where it costs more than is left. */
-static CUresult count_or_end(struct context_cost *context_cost, CUresult result, CUcontext context,
-                             CUresult (*end)(CUcontext)) {
-    if (result == CUDA_SUCCESS && !context_cost_measure(context_cost)) {
-        end(context);
-        result = CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    context_cost->reservation.context = context;
-    return reservation_finish(&context_cost->reservation, result, ALLOCATION_KEY(CONTEXT, context));
-}
-
-static CUresult end_created(CUcontext context) {
-    return DRIVER(cuCtxDestroy_v2)(context);
+static void begin_end(struct ending *ending, CUcontext context) {
+    ending->context = context;
+    mutex_lock(&lock);
+    ending->next = endings;
+    endings = ending;
+    mutex_unlock(&lock);
 }
 
 static void ended(CUcontext context) {
@@ -36,19 +42,68 @@ static void ended(CUcontext context) {
     cost_cache_doubt();
 }
 
-#define CREATE(call)                                                             \
-    do {                                                                         \
-        struct context_cost context_cost;                                        \
-        if (context == NULL)                                                     \
-            return call;                                                         \
-        mutex_lock(&contexts);                                                   \
-        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                              \
-        if (context_cost_begin(&context_cost, device)) {                         \
-            result = call;                                                       \
-            result = count_or_end(&context_cost, result, *context, end_created); \
-        }                                                                        \
-        mutex_unlock(&contexts);                                                 \
-        return result;                                                           \
+static void finish_end(struct ending *ending, bool gone) {
+    if (gone) {
+        ended(ending->context);
+    }
+    mutex_lock(&lock);
+    for (struct ending **each = &endings; *each != NULL; each = &(*each)->next) {
+        if (*each == ending) {
+            *each = ending->next;
+            break;
+        }
+    }
+    mutex_unlock(&lock);
+}
+
+/* Handles are reused: the notes of an ended context must be gone before a new one of its handle has any. The driver is done
+ * with the old one, so its thread is too, in a moment. */
+static void await_end(CUcontext context) {
+    for (bool found = true; found;) {
+        found = false;
+        mutex_lock(&lock);
+        for (struct ending *each = endings; each != NULL; each = each->next) {
+            found |= each->context == context;
+        }
+        mutex_unlock(&lock);
+        if (found) {
+            sched_yield();
+        }
+    }
+}
+
+/* Notes the context's cost, or ends the context where it costs more than is left. */
+static CUresult count_or_end(struct context_cost *context_cost, CUresult result, CUcontext context,
+                             CUresult (*end)(CUcontext, CUdevice), CUdevice device) {
+    if (!context_cost_measure(context_cost, result == CUDA_SUCCESS)) {
+        end(context, device);
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    if (result == CUDA_SUCCESS) {
+        await_end(context);
+    }
+    context_cost->reservation.context = context;
+    return reservation_finish(&context_cost->reservation, result, ALLOCATION_KEY(CONTEXT, context));
+}
+
+static CUresult end_created(CUcontext context, CUdevice device) {
+    (void)device;
+    return DRIVER(cuCtxDestroy_v2)(context);
+}
+
+#define CREATE(call)                                                                     \
+    do {                                                                                 \
+        struct context_cost context_cost;                                                \
+        if (context == NULL)                                                             \
+            return call;                                                                 \
+        mutex_lock(&creating);                                                           \
+        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                                      \
+        if (context_cost_begin(&context_cost, device)) {                                 \
+            result = call;                                                               \
+            result = count_or_end(&context_cost, result, *context, end_created, device); \
+        }                                                                                \
+        mutex_unlock(&creating);                                                         \
+        return result;                                                                   \
     } while (0)
 
 CUresult hook_cuCtxCreate_v2(__typeof__(&cuCtxCreate_v2) driver, CUcontext *context, unsigned int flags,
@@ -91,14 +146,12 @@ CUresult hook_cuVDPAUCtxCreate_v2(__typeof__(&cuVDPAUCtxCreate_v2) driver, CUcon
 }
 
 static CUresult destroy(CUresult (*driver)(CUcontext), CUcontext context) {
-    mutex_lock(&contexts);
+    struct ending ending;
+    begin_end(&ending, context);
     samples_hold(context);
     CUresult result = driver(context);
     samples_release(context, result == CUDA_SUCCESS);
-    if (result == CUDA_SUCCESS) {
-        ended(context);
-    }
-    mutex_unlock(&contexts);
+    finish_end(&ending, result == CUDA_SUCCESS);
     return result;
 }
 
@@ -112,19 +165,19 @@ CUresult hook_cuCtxDestroy_v2(__typeof__(&cuCtxDestroy_v2) driver, CUcontext con
 
 /* The last detach ends the context. The driver doesn't know it any more then. */
 CUresult hook_cuCtxDetach(__typeof__(&cuCtxDetach) driver, CUcontext context) {
+    struct ending ending;
     unsigned int version;
-    mutex_lock(&contexts);
+    begin_end(&ending, context);
     samples_hold(context);
     CUresult result = driver(context);
     bool gone = result == CUDA_SUCCESS && DRIVER(cuCtxGetApiVersion) != NULL &&
                 DRIVER(cuCtxGetApiVersion)(context, &version) != CUDA_SUCCESS;
     samples_release(context, gone);
-    if (gone) {
-        ended(context);
-    }
-    mutex_unlock(&contexts);
+    finish_end(&ending, gone);
     return result;
 }
+
+/* ---- Primary contexts, one of each device. */
 
 static bool primary_lives(CUdevice device) {
     unsigned int flags;
@@ -133,47 +186,73 @@ static bool primary_lives(CUdevice device) {
            DRIVER(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && active != 0;
 }
 
-static CUdevice being_made;
-
-static CUresult end_primary(CUcontext context) {
+static CUresult end_primary(CUcontext context, CUdevice device) {
     (void)context;
-    return DRIVER(cuDevicePrimaryCtxRelease_v2)(being_made);
+    return DRIVER(cuDevicePrimaryCtxRelease_v2)(device);
+}
+
+static CUcontext primary_of(CUdevice device, uint64_t *made) {
+    mutex_lock(&lock);
+    CUcontext context = primary[device];
+    *made = primaries_made[device];
+    mutex_unlock(&lock);
+    return context;
+}
+
+/* Forgets the primary context that was the `made`th, unless another thread has done so, or made another. */
+static void end_of_primary(CUdevice device, uint64_t made) {
+    struct ending ending;
+    mutex_lock(&lock);
+    ending.context = primaries_made[device] == made ? primary[device] : NULL;
+    if (ending.context != NULL) {
+        primary[device] = NULL;
+        ending.next = endings;
+        endings = &ending;
+    }
+    mutex_unlock(&lock);
+    if (ending.context != NULL) {
+        finish_end(&ending, true);
+    }
+}
+
+static CUresult make_primary(__typeof__(&cuDevicePrimaryCtxRetain) driver, CUcontext *context, CUdevice device) {
+    struct context_cost context_cost;
+    uint64_t made;
+    primary_of(device, &made);
+    end_of_primary(device, made); /* one that has ended, and whose thread isn't done */
+    if (!context_cost_begin(&context_cost, device)) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    CUresult result = driver(context, device);
+    result = count_or_end(&context_cost, result, *context, end_primary, device);
+    mutex_lock(&lock);
+    primary[device] = result == CUDA_SUCCESS ? *context : NULL;
+    primaries_made[device]++;
+    mutex_unlock(&lock);
+    return result;
 }
 
 CUresult hook_cuDevicePrimaryCtxRetain(__typeof__(&cuDevicePrimaryCtxRetain) driver, CUcontext *context,
                                        CUdevice device) {
-    struct context_cost context_cost;
-    if (context == NULL || device < 0 || device >= DEVICES) {
+    if (context == NULL || device < 0 || device >= DEVICES || primary_lives(device)) {
         return driver(context, device);
     }
-    mutex_lock(&contexts);
-    CUresult result;
-    if (primary_lives(device)) {
-        result = driver(context, device);
-    } else if (!context_cost_begin(&context_cost, device)) {
-        result = CUDA_ERROR_OUT_OF_MEMORY;
-    } else {
-        being_made = device;
-        result = driver(context, device);
-        result = count_or_end(&context_cost, result, *context, end_primary);
-        primary[device] = result == CUDA_SUCCESS ? *context : NULL;
-    }
-    mutex_unlock(&contexts);
+    mutex_lock(&creating);
+    CUresult result = primary_lives(device) ? driver(context, device) : make_primary(driver, context, device);
+    mutex_unlock(&creating);
     return result;
 }
 
 static CUresult end_if_unused(CUresult (*driver)(CUdevice), CUdevice device) {
-    mutex_lock(&contexts);
-    CUcontext context = device >= 0 && device < DEVICES ? primary[device] : NULL;
+    uint64_t made = 0;
+    CUcontext context = device >= 0 && device < DEVICES ? primary_of(device, &made) : NULL;
     samples_hold(context);
     CUresult result = driver(device);
     bool gone = result == CUDA_SUCCESS && context != NULL && !primary_lives(device);
     samples_release(context, gone);
     if (gone) {
-        ended(context);
-        primary[device] = NULL;
+        end_of_primary(device, made);
     }
-    mutex_unlock(&contexts);
     return result;
 }
 
@@ -206,17 +285,16 @@ CUresult hook_cuGreenCtxCreate(__typeof__(&cuGreenCtxCreate) driver, CUgreenCtx 
 }
 
 CUresult hook_cuGreenCtxDestroy(__typeof__(&cuGreenCtxDestroy) driver, CUgreenCtx context) {
-    mutex_lock(&contexts);
     samples_hold(NULL);
     CUresult result = driver(context);
     samples_release(NULL, false);
     for (CUdevice device = 0; result == CUDA_SUCCESS && device < DEVICES; device++) {
-        if (primary[device] != NULL && !primary_lives(device)) {
-            samples_release(primary[device], true);
-            ended(primary[device]);
-            primary[device] = NULL;
+        uint64_t made;
+        CUcontext own = primary_of(device, &made);
+        if (own != NULL && !primary_lives(device)) {
+            samples_release(own, true);
+            end_of_primary(device, made);
         }
     }
-    mutex_unlock(&contexts);
     return result;
 }

@@ -7,6 +7,7 @@
 #include "libvgpu/memory/pages.h"
 #include "libvgpu/memory/reservation.h"
 
+/* Held for the notes, not while the driver sets a limit: it may wait for the GPU. */
 MUTEX(setting);
 
 static struct allocation_key key_of(enum allocation_kind kind, CUcontext context, CUlimit limit) {
@@ -44,6 +45,23 @@ static uint64_t first_size(CUcontext context, CUlimit limit, size_t now) {
     return now;
 }
 
+/* Notes what the limit takes now: the note that there was grows to `whole`, and the rest of the reservation is given
+ * back. Another thread may have set the limit in the same time. */
+static CUresult note(struct reservation *reservation, CUcontext context, CUlimit limit, uint64_t whole) {
+    struct allocation has = {.bytes = 0};
+    mutex_lock(&setting);
+    bool noted = allocations_remove(key_of(ALLOCATION_LIMIT, context, limit), &has);
+    uint64_t more = whole > has.bytes ? whole - has.bytes : 0;
+    reservation_adjust(reservation, more < reservation->bytes ? more : reservation->bytes);
+    if (noted) {
+        reservation->bytes += has.bytes;
+        reservation->counted = true;
+    }
+    CUresult result = reservation_finish(reservation, CUDA_SUCCESS, key_of(ALLOCATION_LIMIT, context, limit));
+    mutex_unlock(&setting);
+    return result;
+}
+
 static CUresult set(__typeof__(&cuCtxSetLimit) driver, CUcontext context, int gpu, CUlimit limit, size_t value) {
     struct nvml_delta delta;
     struct reservation reservation;
@@ -53,27 +71,27 @@ static CUresult set(__typeof__(&cuCtxSetLimit) driver, CUcontext context, int gp
     if (DRIVER(cuCtxGetLimit) == NULL || DRIVER(cuCtxGetLimit)(&now, limit) != CUDA_SUCCESS) {
         return driver(limit, value);
     }
+    mutex_lock(&setting);
     uint64_t first = first_size(context, limit, now);
-    if (__builtin_mul_overflow(value > first ? value - first : 0, times(limit), &need) || !pages_whole(need, &whole)) {
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
     allocations_find(key_of(ALLOCATION_LIMIT, context, limit), &has);
-    if (!reservation_take(&reservation, context, gpu, whole > has.bytes ? whole - has.bytes : 0)) {
+    mutex_unlock(&setting);
+    if (__builtin_mul_overflow(value > first ? value - first : 0, times(limit), &need) || !pages_whole(need, &whole) ||
+        !reservation_take(&reservation, context, gpu, whole > has.bytes ? whole - has.bytes : 0)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     nvml_delta_begin(&delta, gpu);
     CUresult result = driver(limit, value);
-    uint64_t more = result == CUDA_SUCCESS ? nvml_delta_end(&delta, 0) : 0;
-    bool refused = more > reservation.bytes && !reservation_adjust(&reservation, more);
-    if (refused) {
+    uint64_t beyond = nvml_delta_end(&delta, 0);
+    if (result != CUDA_SUCCESS) {
+        reservation_cancel(&reservation);
+        return result;
+    }
+    if (beyond > reservation.bytes && !reservation_adjust(&reservation, beyond)) {
         driver(limit, now);
+        note(&reservation, context, limit, has.bytes);
+        return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    if (result == CUDA_SUCCESS && reservation.counted &&
-        allocations_remove(key_of(ALLOCATION_LIMIT, context, limit), &has)) {
-        reservation.bytes += has.bytes;
-    }
-    result = reservation_finish(&reservation, result, key_of(ALLOCATION_LIMIT, context, limit));
-    return refused ? CUDA_ERROR_OUT_OF_MEMORY : result;
+    return note(&reservation, context, limit, has.bytes + reservation.bytes);
 }
 
 CUresult hook_cuCtxSetLimit(__typeof__(&cuCtxSetLimit) driver, CUlimit limit, size_t value) {
@@ -83,8 +101,5 @@ CUresult hook_cuCtxSetLimit(__typeof__(&cuCtxSetLimit) driver, CUlimit limit, si
     if (of_caches || !devices_current(&context, &gpu) || gpu == NO_GPU) {
         return driver(limit, value);
     }
-    mutex_lock(&setting);
-    CUresult result = set(driver, context, gpu, limit, value);
-    mutex_unlock(&setting);
-    return result;
+    return set(driver, context, gpu, limit, value);
 }

@@ -1,63 +1,23 @@
 /* Graphs. Memory that a graph's nodes allocate is reserved before the graph runs, and then counted as the driver
  * reports it. */
-#include <stdlib.h>
-
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/hooks/launches.h"
 #include "libvgpu/memory/allocations.h"
-#include "libvgpu/memory/pages.h"
+#include "libvgpu/memory/graph_memory.h"
 #include "libvgpu/memory/pools.h"
-
-struct need {
-    uint64_t bytes;
-    CUdevice device; /* of the first node that allocates; the others are assumed to use the same */
-};
-
-static void add_up(CUgraph graph, struct need *need);
-
-static void add_node(CUgraphNode node, struct need *need) {
-    CUgraphNodeType type;
-    CUDA_MEM_ALLOC_NODE_PARAMS wanted;
-    CUgraph child;
-    uint64_t whole;
-    if (DRIVER(cuGraphNodeGetType)(node, &type) != CUDA_SUCCESS) {
-        return;
-    }
-    if (type == CU_GRAPH_NODE_TYPE_GRAPH && DRIVER(cuGraphChildGraphNodeGetGraph)(node, &child) == CUDA_SUCCESS) {
-        add_up(child, need);
-    }
-    if (type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && DRIVER(cuGraphMemAllocNodeGetParams)(node, &wanted) == CUDA_SUCCESS &&
-        wanted.pool.location.type == CU_MEM_LOCATION_TYPE_DEVICE && pages_whole(wanted.bytes, &whole)) {
-        need->device = need->bytes == 0 ? wanted.pool.location.id : need->device;
-        need->bytes += whole;
-    }
-}
-
-static void add_up(CUgraph graph, struct need *need) {
-    size_t count = 0;
-    if (DRIVER(cuGraphGetNodes) == NULL || DRIVER(cuGraphGetNodes)(graph, NULL, &count) != CUDA_SUCCESS || count == 0) {
-        return;
-    }
-    CUgraphNode *nodes = calloc(count, sizeof *nodes);
-    if (nodes != NULL && DRIVER(cuGraphGetNodes)(graph, nodes, &count) == CUDA_SUCCESS) {
-        for (size_t place = 0; place < count; place++) {
-            add_node(nodes[place], need);
-        }
-    }
-    free(nodes);
-}
 
 /* Notes what a graph allocates when it runs. */
 static CUresult instantiated(CUresult result, CUgraphExec *graph_exec, CUgraph graph) {
-    struct need need = {0};
+    struct graph_need need[VGPU_MAX_GPUS];
     if (result != CUDA_SUCCESS || graph_exec == NULL) {
         return result;
     }
-    add_up(graph, &need);
-    if (need.bytes > 0) {
+    unsigned count = graph_memory_needs(graph, need, VGPU_MAX_GPUS);
+    for (unsigned number = 0; number < count; number++) {
         allocations_add((struct allocation){.handle = (uintptr_t)*graph_exec,
-                                            .bytes = need.bytes,
-                                            .device = (int16_t)need.device,
+                                            .bytes = need[number].bytes,
+                                            .limit = number,
+                                            .device = (int16_t)need[number].device,
                                             .kind = ALLOCATION_EXECUTABLE});
     }
     return result;
@@ -94,7 +54,10 @@ static CUresult changed(CUgraphExec graph_exec, CUresult result) {
 
 CUresult hook_cuGraphExecDestroy(__typeof__(&cuGraphExecDestroy) driver, CUgraphExec graph_exec) {
     struct allocation entry;
-    allocations_remove(ALLOCATION_KEY(EXECUTABLE, graph_exec), &entry);
+    struct allocation_key key = ALLOCATION_KEY(EXECUTABLE, graph_exec);
+    while (allocations_remove(key, &entry)) {
+        key.limit++;
+    }
     return changed(graph_exec, driver(graph_exec));
 }
 
@@ -145,24 +108,45 @@ CUresult hook_cuGraphNodeSetEnabled(__typeof__(&cuGraphNodeSetEnabled) driver, C
     return changed(graph_exec, driver(graph_exec, node, is_enabled));
 }
 
+/* One note for each GPU on which the graph's nodes allocate, numbered from 0. */
+static bool note_of(CUgraphExec graph_exec, unsigned number, struct allocation *entry) {
+    struct allocation_key key = ALLOCATION_KEY(EXECUTABLE, graph_exec);
+    key.limit = number;
+    return allocations_find(key, entry);
+}
+
+struct growing {
+    struct pool *pool;
+    struct pool_growth growth;
+};
+
+static void end_growth(struct growing *growing, unsigned count) {
+    for (unsigned place = 0; place < count; place++) {
+        /* A graph that runs can't be undone. If it needed more than its nodes asked for, that is counted as soon as
+         * there is room. */
+        pool_end_growth(growing[place].pool, &growing[place].growth);
+    }
+}
+
 /* Launches or uploads the graph. */
 static CUresult run(CUresult (*driver)(CUgraphExec, CUstream), CUgraphExec graph_exec, CUstream stream) {
     struct allocation entry;
-    struct pool_growth growth;
-    if (!allocations_find(ALLOCATION_KEY(EXECUTABLE, graph_exec), &entry)) {
-        return driver(graph_exec, stream);
-    }
-    struct pool *pool = pools_of_graphs(entry.device);
-    if (pool == NULL) {
-        return driver(graph_exec, stream);
-    }
-    if (!pool_begin_growth(pool, &growth, entry.bytes)) {
-        return CUDA_ERROR_OUT_OF_MEMORY;
+    struct growing growing[VGPU_MAX_GPUS];
+    unsigned count = 0;
+    for (unsigned number = 0; number < VGPU_MAX_GPUS && note_of(graph_exec, number, &entry); number++) {
+        struct pool *pool = pools_of_graphs(entry.device);
+        if (pool == NULL) {
+            continue;
+        }
+        growing[count].pool = pool;
+        if (!pool_begin_growth(pool, &growing[count].growth, entry.bytes)) {
+            end_growth(growing, count);
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        count++;
     }
     CUresult result = driver(graph_exec, stream);
-    /* A graph that runs can't be undone. If it needed more than its nodes asked for, that is counted as soon as there
-     * is room. */
-    pool_end_growth(pool, &growth);
+    end_growth(growing, count);
     return result;
 }
 

@@ -1,11 +1,8 @@
 /* Modules and libraries: code and variables. Only the driver knows the size of their memory. */
-#include "libvgpu/base/lock.h"
 #include "libvgpu/compute/cost_cache.h"
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/nvml_delta.h"
 #include "libvgpu/memory/reservation.h"
-
-MUTEX(loading);
 
 static CUresult unload_module(void *module) {
     return DRIVER(cuModuleUnload)(module);
@@ -16,13 +13,14 @@ static CUresult unload_library(void *library) {
 }
 
 /* Counts the loaded code, or unloads it where it is more than is left. `context` is NULL where no context owns it. */
-static CUresult loaded(CUresult result, const struct nvml_delta *delta, int gpu, CUcontext context, void *handle,
+static CUresult loaded(CUresult result, struct nvml_delta *delta, int gpu, CUcontext context, void *handle,
                        CUresult (*unload)(void *)) {
     struct reservation reservation;
+    uint64_t bytes = nvml_delta_end(delta, 0);
     if (result != CUDA_SUCCESS) {
         return result;
     }
-    if (reservation_take(&reservation, context, gpu, nvml_delta_end(delta, 0))) {
+    if (reservation_take(&reservation, context, gpu, bytes)) {
         return reservation_finish(&reservation, result, ALLOCATION_KEY(MODULE, handle));
     }
     unload(handle);
@@ -36,11 +34,9 @@ static CUresult loaded(CUresult result, const struct nvml_delta *delta, int gpu,
         int gpu;                                                                   \
         if ((handle) == NULL || !devices_current(&context, &gpu) || gpu == NO_GPU) \
             return call;                                                           \
-        mutex_lock(&loading);                                                      \
         nvml_delta_begin(&delta, gpu);                                             \
         CUresult result = call;                                                    \
         result = loaded(result, &delta, gpu, owner, *(handle), unload);            \
-        mutex_unlock(&loading);                                                    \
         return result;                                                             \
     } while (0)
 

@@ -127,7 +127,7 @@ bool allocations_find(struct allocation_key key, struct allocation *entry) {
 
 /* Whether the note's union holds a context. */
 static bool has_context(uint8_t kind) {
-    return kind != 0 && kind != ALLOCATION_POOLED && kind != ALLOCATION_HANDLE && kind != ALLOCATION_MAPPING;
+    return kind != 0 && kind != ALLOCATION_POOLED && kind != ALLOCATION_HANDLE;
 }
 
 void allocations_sweep(void *context, void (*each)(const struct allocation *entry)) {

@@ -14,7 +14,6 @@ enum allocation_kind {
     ALLOCATION_ARRAY, /* bytes of its elements; pages.h likewise */
     ALLOCATION_MODULE,
     ALLOCATION_HANDLE,     /* of physical memory */
-    ALLOCATION_MAPPING,    /* of physical memory, by address */
     ALLOCATION_EXECUTABLE, /* a graph: bytes that its nodes allocate when it runs */
     ALLOCATION_EXTERNAL,
     ALLOCATION_LIMIT,      /* of a context: what the GPU gives beyond the limit's first size */
@@ -23,7 +22,7 @@ enum allocation_kind {
 
 struct allocation_key {
     uint64_t handle;
-    uint32_t limit; /* CUlimit, of the last two kinds; else 0 */
+    uint32_t limit; /* CUlimit, of the last two kinds; number of the GPU, of ALLOCATION_EXECUTABLE; else 0 */
     uint8_t kind;
 };
 
@@ -39,7 +38,7 @@ struct allocation {
     union {
         void *context;             /* the memory ends with it; NULL: it belongs to no context */
         struct pool *pool;         /* of ALLOCATION_POOLED */
-        struct physical *physical; /* of ALLOCATION_HANDLE and ALLOCATION_MAPPING; NULL: memory of no GPU */
+        struct physical *physical; /* of ALLOCATION_HANDLE */
     };
     uint32_t limit;
     union {

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include "libvgpu/base/log.h"
 #include "libvgpu/memory/quota.h"
 #include "libvgpu/shared/account.h"
 
@@ -11,6 +12,16 @@
 /* Where several processes make the container's first contexts, the first one done notes the cost for all. */
 #define WAIT_TURNS 3000
 #define WAIT_NS 1000000
+
+#define MIB(bytes) ((unsigned long long)(bytes) >> 20)
+
+static void say(int gpu, const char *some, uint64_t bytes) {
+    uint64_t limit = gpu == NO_GPU ? 0 : quota_limit(gpu);
+    if (limit != 0 && limit != QUOTA_UNLIMITED) {
+        LOG_ONCE(LOG_ERROR, "a context on GPU %d needs %s%llu MiB; the limit is %llu MiB, of which %llu MiB are in use",
+                 gpu, some, MIB(bytes), MIB(limit), MIB(quota_used(gpu)));
+    }
+}
 
 /* Reserves what is left, up to UNKNOWN_COST. Where other processes have reserved everything, waits for one of them.
  * False: the cost has become known, or the wait took too long. */
@@ -39,6 +50,7 @@ bool context_cost_begin(struct context_cost *context_cost, CUdevice device) {
     if (!context_cost->measured) {
         uint64_t cost = gpu == NO_GPU ? 0 : account_context_cost((unsigned)gpu);
         if (!reservation_take(&context_cost->reservation, NULL, gpu, cost != 0 ? cost : UNKNOWN_COST)) {
+            say(gpu, cost != 0 ? "" : "up to ", cost != 0 ? cost : UNKNOWN_COST);
             return false;
         }
     }
@@ -49,12 +61,16 @@ bool context_cost_begin(struct context_cost *context_cost, CUdevice device) {
     return true;
 }
 
-bool context_cost_measure(struct context_cost *context_cost) {
+bool context_cost_measure(struct context_cost *context_cost, bool made) {
     if (!context_cost->measured) {
         return true;
     }
     uint64_t cost = nvml_delta_end(&context_cost->delta, context_cost->reservation.bytes);
+    if (!made) {
+        return true;
+    }
     if (!reservation_adjust(&context_cost->reservation, cost)) {
+        say(context_cost->reservation.gpu, "", cost);
         return false;
     }
     account_note_context_cost((unsigned)context_cost->reservation.gpu, cost);

@@ -15,7 +15,8 @@ struct context_cost {
 /* Reserves the cost of a context on the device; false: refused. */
 bool context_cost_begin(struct context_cost *context_cost, CUdevice device);
 
-/* Counts the measured cost; false where that is more than is left: the context has to be destroyed. */
-bool context_cost_measure(struct context_cost *context_cost);
+/* Counts the measured cost of the context that was made; false where that is more than is left: the context has to be
+ * destroyed. To be called once after each context_cost_begin, also where no context was made. */
+bool context_cost_measure(struct context_cost *context_cost, bool made);
 
 #endif

@@ -40,7 +40,11 @@ CUresult linear_end(struct reservation *reservation, CUresult result, CUdevicept
         } else {
             pages_remove(*pointer, bytes);
         }
+        bool entered = devices_enter(reservation->context);
         DRIVER(cuMemFree_v2)(*pointer);
+        if (entered) {
+            devices_leave();
+        }
         reservation_cancel(reservation);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }

@@ -1,14 +1,23 @@
 #include "libvgpu/memory/nvml_delta.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
-static unsigned list(nvmlDevice_t device, nvmlProcessInfo_t *processes) {
-    unsigned count = NVML_DELTA_PROCESSES;
-    if (device == NULL || NVML(nvmlDeviceGetComputeRunningProcesses_v3) == NULL ||
-        NVML(nvmlDeviceGetComputeRunningProcesses_v3)(device, &count, processes) != NVML_SUCCESS) {
-        return 0;
+#include "libvgpu/memory/quota.h"
+
+/* A thread's stack may be too small for the list. */
+#define PROCESSES 256
+
+static struct nvml_processes list(nvmlDevice_t device) {
+    struct nvml_processes found = {.count = PROCESSES};
+    if (device != NULL && NVML(nvmlDeviceGetComputeRunningProcesses_v3) != NULL) {
+        found.list = calloc(PROCESSES, sizeof *found.list);
     }
-    return count;
+    if (found.list == NULL ||
+        NVML(nvmlDeviceGetComputeRunningProcesses_v3)(device, &found.count, found.list) != NVML_SUCCESS) {
+        found.count = 0;
+    }
+    return found;
 }
 
 static unsigned long long used(nvmlDevice_t device) {
@@ -21,15 +30,17 @@ static unsigned long long used(nvmlDevice_t device) {
 }
 
 void nvml_delta_begin(struct nvml_delta *delta, int gpu) {
+    delta->gpu = gpu;
     delta->nvml = devices_nvml(gpu);
-    delta->count = list(delta->nvml, delta->before);
+    delta->before = list(delta->nvml);
     delta->device_used = used(delta->nvml);
+    delta->counted = quota_own(gpu);
 }
 
 /* Returns how much more memory the process has than before. */
-static unsigned long long more_of(const struct nvml_delta *delta, const nvmlProcessInfo_t *after) {
-    for (unsigned place = 0; place < delta->count; place++) {
-        const nvmlProcessInfo_t *before = &delta->before[place];
+static unsigned long long more_of(const struct nvml_processes *then, const nvmlProcessInfo_t *after) {
+    for (unsigned place = 0; place < then->count; place++) {
+        const nvmlProcessInfo_t *before = &then->list[place];
         if (before->pid == after->pid) {
             return after->used > before->used ? after->used - before->used : 0;
         }
@@ -37,14 +48,18 @@ static unsigned long long more_of(const struct nvml_delta *delta, const nvmlProc
     return after->used;
 }
 
-uint64_t nvml_delta_end(const struct nvml_delta *delta, uint64_t most) {
-    nvmlProcessInfo_t after[NVML_DELTA_PROCESSES];
+static unsigned long long beyond(unsigned long long grown, uint64_t counted) {
+    return grown > counted ? grown - counted : 0;
+}
+
+/* Returns how much this process has grown. */
+static uint64_t of_this_process(const struct nvml_processes *before, const struct nvml_processes *after,
+                                uint64_t counted) {
     unsigned long long least = 0;
-    unsigned count = list(delta->nvml, after);
-    for (unsigned place = 0; place < count; place++) {
-        unsigned long long more = more_of(delta, &after[place]);
-        if (after[place].pid == (unsigned)getpid() && more < INT64_MAX) {
-            return more;
+    for (unsigned place = 0; place < after->count; place++) {
+        unsigned long long more = more_of(before, &after->list[place]);
+        if (after->list[place].pid == (unsigned)getpid() && more < INT64_MAX) {
+            return beyond(more, counted);
         }
         /* NVML may use process numbers of another pid namespace. Then this process is one of those that grew; of
          * several, take the one that grew least, since others may have allocated in the same time. */
@@ -52,11 +67,21 @@ uint64_t nvml_delta_end(const struct nvml_delta *delta, uint64_t most) {
             least = more;
         }
     }
-    if (count > 0) {
-        return least;
+    return least;
+}
+
+uint64_t nvml_delta_end(struct nvml_delta *delta, uint64_t most) {
+    struct nvml_processes after = list(delta->nvml);
+    uint64_t counted = beyond(quota_own(delta->gpu), delta->counted), grown;
+    if (after.count > 0) {
+        grown = of_this_process(&delta->before, &after, counted);
+    } else {
+        /* NVML lists no processes here, so take the whole GPU's memory, with other processes' changes in it. */
+        unsigned long long now = used(delta->nvml);
+        grown = delta->device_used > 0 && now > delta->device_used ? beyond(now - delta->device_used, counted) : most;
+        grown = grown < most ? grown : most;
     }
-    /* NVML lists no processes here, so take the whole GPU's memory, with other processes' changes in it. */
-    unsigned long long now = used(delta->nvml);
-    uint64_t grown = delta->device_used > 0 && now > delta->device_used ? now - delta->device_used : most;
-    return grown < most ? grown : most;
+    free(after.list);
+    free(delta->before.list);
+    return grown;
 }

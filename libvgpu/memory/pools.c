@@ -1,5 +1,7 @@
 #include "libvgpu/memory/pools.h"
 
+#include <time.h>
+
 #include "libvgpu/base/lock.h"
 #include "libvgpu/memory/pages.h"
 #include "libvgpu/memory/quota.h"
@@ -7,18 +9,32 @@
 #define MOST 256
 #define DEVICES 64
 
+/* Near the limit, how long a refusal waits for calls of other threads, which may have reserved more than they need. A call
+ * that the driver holds up takes longer. */
+#define WAIT_TURNS 20
+#define WAIT_NS 500000
+
+/* CU_MEMPOOL_ATTR_LOCATION_TYPE, since CUDA 13. */
+#define ATTRIBUTE_LOCATION_TYPE ((CUmemPool_attribute)12)
+
 struct pool {
     bool taken;
     CUmemoryPool handle; /* NULL: the pool of the device's graphs */
     CUdevice device;
     int gpu;
+    bool stays; /* a device's default pool, which can't be destroyed */
     uint64_t counted;
+    uint64_t reserved; /* from the share, for driver calls under way: more than `counted` */
+    uint64_t wanted;   /* bytes that those calls allocate */
+    unsigned calls;    /* under way: the entry stays as long */
     uint64_t living; /* living allocations, which survive the pool's end */
     bool gone; /* the pool was destroyed: its memory stays with its allocations, and the driver doesn't report it */
     bool late; /* no allocation lives, but the GPU may not have reached the last free */
     bool over; /* the GPU has reached it */
 };
 
+/* Held while sizes are read and counted, never while the driver allocates, launches, frees or destroys: such a call may
+ * wait for the GPU, and the GPU for a thread that needs this lock. */
 MUTEX(lock);
 
 /* Whether pools may hold memory that they are about to release. */
@@ -69,16 +85,25 @@ bool pools_note(CUmemoryPool handle, CUdevice device) {
     return noted;
 }
 
-/* Finds the device of a pool that the program didn't create: a default pool. */
+static bool is_default(CUmemoryPool handle, CUdevice device) {
+    CUmemoryPool own;
+    return DRIVER(cuDeviceGetDefaultMemPool)(&own, device) == CUDA_SUCCESS && own == handle;
+}
+
+/* Finds the device of a pool that the program didn't create: a default pool. The calling thread's device comes first: the
+ * others may be busy with a call that waits. */
 static CUdevice device_of(CUmemoryPool handle) {
     int count = 0;
-    CUmemoryPool own;
+    CUdevice current = CU_DEVICE_INVALID;
     if (DRIVER(cuDeviceGetCount) == NULL || DRIVER(cuDeviceGetDefaultMemPool) == NULL) {
         return CU_DEVICE_INVALID;
     }
+    if (DRIVER(cuCtxGetDevice)(&current) == CUDA_SUCCESS && is_default(handle, current)) {
+        return current;
+    }
     DRIVER(cuDeviceGetCount)(&count);
     for (CUdevice device = 0; device < count && device < DEVICES; device++) {
-        if (DRIVER(cuDeviceGetDefaultMemPool)(&own, device) == CUDA_SUCCESS && own == handle) {
+        if (device != current && is_default(handle, device)) {
             return device;
         }
     }
@@ -90,15 +115,43 @@ static struct pool *if_reported(struct pool *pool) {
     return pool != NULL && pool->gpu != NO_GPU && read_size(pool, &reserved, &used) ? pool : NULL;
 }
 
-struct pool *pools_find(CUmemoryPool handle) {
+/* Asks the driver, as drivers of CUDA 13 can be, whether a pool that the program didn't create is in memory of no GPU. */
+static bool of_no_device(CUmemoryPool handle) {
+    int type = CU_MEM_LOCATION_TYPE_DEVICE;
+    return DRIVER(cuMemPoolGetAttribute) != NULL &&
+           DRIVER(cuMemPoolGetAttribute)(handle, ATTRIBUTE_LOCATION_TYPE, &type) == CUDA_SUCCESS &&
+           type != CU_MEM_LOCATION_TYPE_DEVICE;
+}
+
+enum pool_place pools_find(CUmemoryPool handle, struct pool **found, int *gpu) {
+    *found = NULL;
     mutex_lock(&lock);
     struct pool *pool = find(handle, 0);
+    mutex_unlock(&lock);
     if (pool == NULL) {
         CUdevice device = device_of(handle);
-        pool = device >= 0 ? add(handle, device) : NULL;
+        if (device < 0) {
+            return of_no_device(handle) ? POOL_ELSEWHERE : POOL_UNKNOWN;
+        }
+        mutex_lock(&lock);
+        pool = find(handle, 0);
+        if (pool == NULL) {
+            pool = add(handle, device);
+        }
+        if (pool != NULL) {
+            pool->stays = true;
+        }
+        mutex_unlock(&lock);
     }
-    mutex_unlock(&lock);
-    return if_reported(pool);
+    if (pool != NULL && pool->device < 0) {
+        return POOL_ELSEWHERE;
+    }
+    *found = if_reported(pool);
+    if (*found == NULL) {
+        return POOL_UNKNOWN;
+    }
+    *gpu = pool->gpu;
+    return POOL_FOUND;
 }
 
 struct pool *pools_of_graphs(CUdevice device) {
@@ -111,23 +164,32 @@ struct pool *pools_of_graphs(CUdevice device) {
     return if_reported(pool);
 }
 
-/* Counts the size that the driver reports. False, and nothing is changed, where that is more than is left. */
+/* Counts the size that the driver reports. Growth by calls under way is in `reserved` already, and counted when they end.
+ * False, and nothing is changed, where the size is more than is left. */
 static bool follow(struct pool *pool) {
-    uint64_t reserved, used;
-    if (pool->gone || !read_size(pool, &reserved, &used)) {
+    uint64_t size, used;
+    if (pool->gone || !read_size(pool, &size, &used)) {
         return true;
     }
-    if (reserved > pool->counted && quota_try(pool->gpu, reserved - pool->counted) == QUOTA_REFUSED) {
-        return false;
+    uint64_t has = pool->counted + pool->reserved;
+    if (size > has) {
+        enum quota_answer answer = quota_try(pool->gpu, size - has);
+        if (answer == QUOTA_REFUSED) {
+            return false;
+        }
+        pool->counted += answer == QUOTA_TAKEN ? size - has : 0;
+    } else if (size < pool->counted) {
+        quota_give(pool->gpu, pool->counted - size);
+        pool->counted = size;
     }
-    if (reserved < pool->counted) {
-        quota_give(pool->gpu, pool->counted - reserved);
-    }
-    pool->counted = reserved;
     return true;
 }
 
 static void end(struct pool *pool) {
+    if (pool->calls > 0) {
+        __atomic_store_n(&pool->over, true, __ATOMIC_RELEASE);
+        return;
+    }
     if (pool->gpu != NO_GPU) {
         quota_give(pool->gpu, pool->counted);
     }
@@ -246,55 +308,113 @@ void pools_settle(void) {
     mutex_unlock(&lock);
 }
 
-bool pool_begin_growth(struct pool *pool, struct pool_growth *growth, uint64_t bytes) {
-    uint64_t reserved, used, whole = 0;
-    mutex_lock(&lock);
-    for (int turn = 0; turn < 2; turn++) {
-        uint64_t idle = read_size(pool, &reserved, &used) && reserved > used ? reserved - used : 0;
-        uint64_t need = bytes > idle ? bytes - idle : 0;
-        if (!pages_whole(need, &whole)) {
-            break;
-        }
-        *growth = (struct pool_growth){.bytes = whole};
-        enum quota_answer answer = turn == 0 ? quota_try(pool->gpu, whole) : quota_take(pool->gpu, whole);
-        growth->counted = answer == QUOTA_TAKEN;
-        if (answer != QUOTA_REFUSED) {
-            return true;
-        }
-        refresh(pool->gpu);
+static uint64_t above(uint64_t has, uint64_t least) {
+    return has > least ? has - least : 0;
+}
+
+/* Reserves for one call. QUOTA_REFUSED, and `busy`: other calls on the GPU are under way. */
+static enum quota_answer reserve(struct pool *pool, struct pool_growth *growth, bool last, bool *busy) {
+    uint64_t size, used, whole;
+    uint64_t idle = read_size(pool, &size, &used) ? above(size + pool->reserved, used + pool->wanted) : 0;
+    *busy = false;
+    if (!pages_whole(above(growth->wanted, idle), &whole)) {
+        return QUOTA_REFUSED;
     }
-    mutex_unlock(&lock);
-    return false;
+    enum quota_answer answer = last ? quota_take(pool->gpu, whole) : quota_try(pool->gpu, whole);
+    if (answer != QUOTA_REFUSED) {
+        growth->reserved = answer == QUOTA_TAKEN ? whole : 0;
+        pool->reserved += growth->reserved;
+        pool->wanted += growth->wanted;
+        pool->calls++;
+        return answer;
+    }
+    refresh(pool->gpu);
+    for (struct pool *each = pools; each < pools + MOST; each++) {
+        *busy |= each->taken && each->gpu == pool->gpu && each->calls > 0;
+    }
+    return QUOTA_REFUSED;
+}
+
+bool pool_begin_growth(struct pool *pool, struct pool_growth *growth, uint64_t bytes) {
+    *growth = (struct pool_growth){.wanted = bytes};
+    bool busy, last = false;
+    for (int turn = 0;; turn++) {
+        mutex_lock(&lock);
+        enum quota_answer answer = reserve(pool, growth, last, &busy);
+        mutex_unlock(&lock);
+        if (answer != QUOTA_REFUSED || last) {
+            return answer != QUOTA_REFUSED;
+        }
+        if (busy && turn > 0 && turn < WAIT_TURNS) {
+            nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
+        } else {
+            last = turn > 0 || !busy;
+        }
+    }
 }
 
 bool pool_end_growth(struct pool *pool, struct pool_growth *growth) {
+    mutex_lock(&lock);
     /* The reserved bytes are the pool's now. Following the driver's size gives back what wasn't needed. */
-    if (growth->counted) {
-        pool->counted += growth->bytes;
-    }
+    pool->reserved -= growth->reserved;
+    pool->counted += growth->reserved;
+    pool->wanted -= growth->wanted;
+    pool->calls--;
     bool fits = follow(pool);
+    end_if_over(pool);
     mutex_unlock(&lock);
     return fits;
+}
+
+void pool_follow(struct pool *pool) {
+    mutex_lock(&lock);
+    follow(pool);
+    mutex_unlock(&lock);
+}
+
+/* From before the driver's call on, the handle may name another thread's new pool. */
+static bool leaves(struct pool *pool, CUmemoryPool handle) {
+    mutex_lock(&lock);
+    bool ours = pool->taken && !pool->gone && pool->handle == handle;
+    if (ours) {
+        follow(pool);
+        __atomic_store_n(&pool->gone, true, __ATOMIC_SEQ_CST);
+        pool->calls++;
+    }
+    mutex_unlock(&lock);
+    return ours;
+}
+
+static void left(struct pool *pool, CUresult result) {
+    mutex_lock(&lock);
+    pool->calls--;
+    if (result != CUDA_SUCCESS) {
+        __atomic_store_n(&pool->gone, false, __ATOMIC_SEQ_CST);
+    } else if (__atomic_load_n(&pool->living, __ATOMIC_SEQ_CST) == 0) {
+        pool->late = pool->counted > 0;
+        if (!pool->late) {
+            end(pool);
+        }
+        mark_freed();
+    }
+    end_if_over(pool);
+    mutex_unlock(&lock);
 }
 
 CUresult pools_destroy(CUmemoryPool handle, CUresult (*destroy)(CUmemoryPool)) {
     mutex_lock(&lock);
     struct pool *pool = find(handle, 0);
-    if (pool != NULL && pool->gpu != NO_GPU && DRIVER(cuMemPoolTrimTo) != NULL &&
-        DRIVER(cuMemPoolTrimTo)(handle, 0) == CUDA_SUCCESS) {
-        follow(pool);
-    }
-    CUresult result = destroy(handle);
-    if (result == CUDA_SUCCESS && pool != NULL) {
-        __atomic_store_n(&pool->gone, true, __ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&pool->living, __ATOMIC_SEQ_CST) == 0) {
-            pool->late = pool->counted > 0;
-            if (!pool->late) {
-                end(pool);
-            }
-            mark_freed();
-        }
-    }
     mutex_unlock(&lock);
+    if (pool == NULL || pool->stays) {
+        return destroy(handle);
+    }
+    if (pool->gpu != NO_GPU && DRIVER(cuMemPoolTrimTo) != NULL) {
+        DRIVER(cuMemPoolTrimTo)(handle, 0);
+    }
+    bool ours = leaves(pool, handle);
+    CUresult result = destroy(handle);
+    if (ours) {
+        left(pool, result);
+    }
     return result;
 }

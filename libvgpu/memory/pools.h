@@ -11,28 +11,38 @@
 
 struct pool;
 
-/* Bytes reserved from the share before a pool may grow. */
+/* One call that may make a pool grow. */
 struct pool_growth {
-    uint64_t bytes;
-    bool counted;
+    uint64_t wanted;   /* bytes that the call allocates */
+    uint64_t reserved; /* bytes taken of the share for it */
 };
 
-/* Returns the pool of that handle; NULL where the driver doesn't report its size, or its GPU is not one of ours. */
-struct pool *pools_find(CUmemoryPool handle);
+enum pool_place {
+    POOL_UNKNOWN,   /* the driver doesn't report its size, or its GPU is not one of ours */
+    POOL_FOUND,     /* on a GPU of ours */
+    POOL_ELSEWHERE, /* in memory of no GPU: nothing is counted */
+};
 
-/* Returns the pool from which the device's graphs allocate; NULL likewise. */
+/* Finds the pool of that handle, and its GPU. */
+enum pool_place pools_find(CUmemoryPool handle, struct pool **pool, int *gpu);
+
+/* Returns the pool from which the device's graphs allocate; NULL where the driver doesn't report its
+ * size, or its GPU is not one of ours. */
 struct pool *pools_of_graphs(CUdevice device);
 
 /* Notes that a pool was created on the device, or (CU_DEVICE_INVALID) on none; false where there is no room to note it.
  */
 bool pools_note(CUmemoryPool handle, CUdevice device);
 
-/* Reserves as much as an allocation of `bytes` can make the pool grow by; false: refused. After success all pools stay
- * locked until pool_end_growth. */
+/* Reserves as much as an allocation of `bytes` can make the pool grow by; false: refused. After success
+ * pool_end_growth has to be called. */
 bool pool_begin_growth(struct pool *pool, struct pool_growth *growth, uint64_t bytes);
 
 /* Counts the size that the pool has now; false where it grew by more than is left of the share. */
 bool pool_end_growth(struct pool *pool, struct pool_growth *growth);
+
+/* Counts the size that the pool has now. */
+void pool_follow(struct pool *pool);
 
 /* Reads the sizes of all pools of the GPU again: the driver may have released memory. */
 void pools_refresh(int gpu);

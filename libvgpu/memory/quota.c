@@ -67,6 +67,10 @@ uint64_t quota_used(int gpu) {
     return gpu == NO_GPU ? 0 : account_used((unsigned)gpu);
 }
 
+uint64_t quota_own(int gpu) {
+    return gpu == NO_GPU ? 0 : account_own((unsigned)gpu);
+}
+
 bool quota_counted_already(int gpu, uint64_t bytes) {
     struct account_process processes[VGPU_SLOTS];
     if (gpu == NO_GPU) {

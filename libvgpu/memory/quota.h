@@ -28,6 +28,9 @@ uint64_t quota_limit(int gpu);
 /* Returns the bytes that the container's living processes have of the GPU. */
 uint64_t quota_used(int gpu);
 
+/* Returns the bytes that this process has of the GPU. */
+uint64_t quota_own(int gpu);
+
 /* Whether memory of that size, which another process made, may be counted already: one of the container's processes has
  * as much of the GPU. */
 bool quota_counted_already(int gpu, uint64_t bytes);

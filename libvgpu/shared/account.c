@@ -191,6 +191,16 @@ uint64_t account_used(unsigned gpu) {
     return used;
 }
 
+uint64_t account_own(unsigned gpu) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return 0;
+    }
+    uint64_t used = mine->slot != NO_SLOT ? slot_txn_used(shared.view, mine->slot, gpu) : 0;
+    mutex_unlock(&mine->lock);
+    return used;
+}
+
 bool account_usable(void) {
     struct own *mine = enter();
     if (mine == NULL) {

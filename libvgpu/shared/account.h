@@ -17,6 +17,9 @@ void account_give(unsigned gpu, uint64_t bytes);
 /* Returns the bytes of the GPU that the container's living processes have; 0 where the account can't be used. */
 uint64_t account_used(unsigned gpu);
 
+/* Returns the bytes of the GPU that this process has; 0 likewise. */
+uint64_t account_own(unsigned gpu);
+
 /* Whether the account can be used. Where it can't, the reason is logged once. */
 bool account_usable(void);
 
