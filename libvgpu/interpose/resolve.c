@@ -40,6 +40,9 @@ static uint16_t by_name[ROOM];
 static uint16_t by_plain[ROOM]; /* the first symbol of that plain name; `next` links the others */
 static uint16_t next[HOOKED_SYMBOLS];
 
+/* The driver's own addresses: one name may mean another symbol's function, by version. */
+static uint16_t by_address[ROOM];
+
 static uint32_t hash(const char *name) {
     uint32_t value = 2166136261u;
     for (; *name != '\0'; name++) {
@@ -109,6 +112,47 @@ static uint16_t first_of(const char *plain) {
     return 0;
 }
 
+static uint32_t place_of(const void *address) {
+    return (uint32_t)((uintptr_t)address * UINT64_C(0x9e3779b97f4a7c15) >> 40) % ROOM;
+}
+
+/* Looks up all functions that are hooked, once the driver is there. */
+static void build_addresses(void) {
+    MUTEX(lock);
+    static bool built;
+    if (__atomic_load_n(&built, __ATOMIC_ACQUIRE)) {
+        return;
+    }
+    mutex_lock(&lock);
+    if (!built) {
+        memset(by_address, 0, sizeof by_address);
+        for (uint16_t hooked = 0; hooked < HOOKED_SYMBOLS; hooked++) {
+            enum driver_symbol symbol = hooked_symbols[hooked].symbol;
+            void *address = symbol < DRIVER_FIRST_OF_NVML ? driver_get(symbol) : NULL;
+            if (address != NULL) {
+                uint32_t place = place_of(address);
+                while (by_address[place] != 0) {
+                    place = (place + 1) % ROOM;
+                }
+                by_address[place] = (uint16_t)(hooked + 1);
+            }
+        }
+        __atomic_store_n(&built, true, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&lock);
+}
+
+static const struct hooked *at(const void *address) {
+    build_addresses();
+    for (uint32_t place = place_of(address); by_address[place] != 0; place = (place + 1) % ROOM) {
+        const struct hooked *hooked = &hooked_symbols[by_address[place] - 1];
+        if (driver_get(hooked->symbol) == address) {
+            return hooked;
+        }
+    }
+    return NULL;
+}
+
 /* Called by dlsym before libc's. Returns our function, or NULL where libc has to answer. */
 void *resolve_dlsym(void *handle, const char *name);
 
@@ -132,24 +176,24 @@ DL_EARLY void *resolve_dlsym(void *handle, const char *name) {
 
 /* Returns our function in place of the one that cuGetProcAddress found, or that one itself. */
 static void *replace(const char *plain, void *answer, int version, uint64_t flags) {
+    const struct hooked *best = at(answer);
+    if (best != NULL) {
+        return exports_entries[best->symbol];
+    }
     uint16_t first = first_of(plain);
     if (first == 0) {
         return answer;
     }
-    const struct hooked *best = NULL;
     enum variant wanted = flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM ? VARIANT_PER_THREAD : VARIANT_LEGACY;
     for (uint16_t place = first; place != 0; place = next[place - 1]) {
         const struct hooked *hooked = &hooked_symbols[place - 1];
-        if (driver_get(hooked->symbol) == answer) {
-            return exports_entries[hooked->symbol];
-        }
         bool later = best == NULL || hooked->since > best->since;
         bool nearer = best != NULL && hooked->since == best->since && hooked->variant == wanted;
         if (hooked->since <= version && (later || nearer)) {
             best = hooked;
         }
     }
-    /* The driver's answer is none that we hook by name. It is another export, which is left alone, or a function
+    /* The answer is none of the functions that are hooked. It is another export, which is left alone, or a function
      * without a name: the version tells which. */
     Dl_info found;
     if (dl_describe(answer, &found) && found.dli_saddr == answer) {

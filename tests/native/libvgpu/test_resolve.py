@@ -102,3 +102,15 @@ def test_next_of_another_library(
     trial = limited | {"LD_PRELOAD": " ".join(str(places[name]) for name in order)}
     for symbol in ("cuMemAlloc_v2", "cuMemAllocAsync_ptsz"):
         assert machine.run(compiled("resolve", *LINKED), "library", symbol, **trial).stdout.split() == [OURS, symbol]
+
+
+def test_no_answer_is_the_drivers_own_address_of_a_hooked_function(
+    machine: Machine, limited: dict[str, str], compiled: Callable[..., Path]
+) -> None:
+    """Over every plain name of the list, in every version and with all flags: `cuGraphInstantiate` of CUDA 12 among them."""
+    *wrong, last = machine.run(compiled("doors"), **limited).stdout.splitlines()
+    words = last.split()
+    assert wrong == []
+    assert (words[0], words[2], words[4:]) == ("compared", "replaced", ["wrong", "0"])
+    assert int(words[1]) > 50_000
+    assert int(words[3]) > 5_000
