@@ -10,7 +10,7 @@ build/bench/memory: bench/libvgpu/memory.c
 	@mkdir -p $(@D)
 	@$(CC) $(C_WARNINGS) -O2 -I. $< -o $@ -ldl
 
-VGPU_ACCOUNT := $(addprefix libvgpu/,$(addprefix shared/,account.c slot_txn.c usage_file.c process.c) \
+VGPU_ACCOUNT := $(addprefix libvgpu/,$(addprefix shared/,account.c slot_txn.c usage_file.c family_file.c process.c) \
   $(addprefix base/,config.c dl.c log.c))
 build/bench/race: tests/native/libvgpu/programs/race.c $(VGPU_ACCOUNT)
 	@mkdir -p $(@D)

@@ -87,6 +87,8 @@ ENV_CORE_LIMIT: Final = "CUDA_DEVICE_SM_LIMIT"
 ENV_INJECTED_LIMITS: Final = "UNIGPU_INJECTED_LIMITS"
 """The limit variables that the node agent set at the container's start, as `NAME=value` joined by `;`. libvgpu ignores
 a limit variable that still has that value, so it doesn't hold down a limit that is raised later."""
+ENV_FAMILY_ACCOUNT: Final = "UNIGPU_FAMILY_ACCOUNT"
+"""Set by libvgpu itself, outside Kubernetes: where programs that a limited program starts find the account of both."""
 ENV_SHARED_CACHE: Final = "CUDA_DEVICE_MEMORY_SHARED_CACHE"
 """Usage file that several programs without a policy share."""
 ENV_LIBRARY_LOG: Final = "UNIGPU_LOG"

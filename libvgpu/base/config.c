@@ -136,6 +136,22 @@ static const char *kept(const char *name) {
     return text == NULL || *text == '\0' ? NULL : strdup(text);
 }
 
+static bool set(const char *name) {
+    const char *text = secure_getenv(name);
+    return text != NULL && *text != '\0';
+}
+
+_Bool config_is_alone(void) {
+    static const char *const prefixes[] = {UNIGPU_ENV_MEMORY_LIMIT, UNIGPU_ENV_CORE_LIMIT};
+    bool any = false;
+    for (char **each = environ; each != NULL && *each != NULL && !any; each++) {
+        any = strncmp(*each, prefixes[0], strlen(prefixes[0])) == 0 ||
+              strncmp(*each, prefixes[1], strlen(prefixes[1])) == 0;
+    }
+    return any && !set(UNIGPU_ENV_TRIAL_POLICY) && !set(UNIGPU_ENV_TRIAL_USAGE) && !set(UNIGPU_ENV_SHARED_CACHE) &&
+           !managed();
+}
+
 static void decide(struct config *here) {
     bool by_agent = managed();
     bool limited = read_limits(by_agent ? secure_getenv(UNIGPU_ENV_INJECTED_LIMITS) : NULL, here);

@@ -25,6 +25,9 @@ struct config {
 /* Returns the configuration. It is read at the first driver call and never changes in the life of the process. */
 const struct config *config(void);
 
+/* Whether, by the environment as it is now, limits apply that no file belongs to. Remembers nothing. */
+_Bool config_is_alone(void);
+
 /* Parses `300m`, `1g`, `2GiB` or bytes; false for anything else. */
 _Bool config_parse_size(const char *text, uint64_t *bytes);
 

@@ -79,6 +79,12 @@ static bool is_left(unsigned slot) {
     return __atomic_load_n(&owner->state, __ATOMIC_ACQUIRE) == 0 || !process_lives(owner->pid, owner->start);
 }
 
+/* Whether this process took the slot as another program, before it called exec. */
+static bool is_our_past(unsigned slot) {
+    const struct vgpu_slot *owner = &shared.view->slots[slot];
+    return owner->pid == (uint32_t)getpid() && owner->start != 0 && owner->start == process_start(owner->pid);
+}
+
 static bool is_dead(unsigned slot) {
     if (usage_file_is_locked(&shared, slot) || !is_left(slot)) {
         return false;
@@ -102,7 +108,8 @@ static void reclaim(const struct own *mine, unsigned gpu) {
 static bool seize(unsigned slot) {
     struct vgpu_usage *view = shared.view;
     bool taken = __atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) != 0;
-    for (unsigned gpu = 0; taken && gpu < VGPU_MAX_GPUS; gpu++) {
+    bool past = taken && is_our_past(slot);
+    for (unsigned gpu = 0; taken && !past && gpu < VGPU_MAX_GPUS; gpu++) {
         if (!slot_txn_reclaim(view, slot, gpu, is_dead)) {
             return false;
         }
@@ -110,7 +117,7 @@ static bool seize(unsigned slot) {
     if (!usage_file_lock(&shared, slot)) {
         return false;
     }
-    if (!is_left(slot)) {
+    if (!past && !is_left(slot)) {
         usage_file_unlock(&shared, slot);
         return false;
     }

@@ -9,11 +9,12 @@
 
 struct status {
     char state;
+    uint32_t parent;
     unsigned flags;
     uint64_t start;
 };
 
-/* Reads /proc/<pid>/stat after the name, which may contain anything: field 1 is the state, 7 the flags, 20 the start
+/* Reads /proc/<pid>/stat after the name, which may contain anything: field 1 is the state, 2 the parent, 7 the flags, 20 the start
  * time. */
 static bool read_status(uint32_t pid, struct status *status) {
     char path[32], text[1024];
@@ -34,11 +35,14 @@ static bool read_status(uint32_t pid, struct status *status) {
     }
     at += 2;
     status->state = *at;
+    status->parent = 0;
     status->flags = 0;
     status->start = 0;
     for (unsigned field = 1; *at != '\0' && field <= 20; at++) {
         if (*at == ' ') {
             field++;
+        } else if (field == 2 && *at >= '0' && *at <= '9') {
+            status->parent = status->parent * 10 + (uint32_t)(*at - '0');
         } else if (field == 7 && *at >= '0' && *at <= '9') {
             status->flags = status->flags * 10 + (unsigned)(*at - '0');
         } else if (field == 20 && *at >= '0' && *at <= '9') {
@@ -51,6 +55,11 @@ static bool read_status(uint32_t pid, struct status *status) {
 uint64_t process_start(uint32_t pid) {
     struct status status;
     return read_status(pid, &status) ? status.start : 0;
+}
+
+uint32_t process_parent(uint32_t pid) {
+    struct status status;
+    return read_status(pid, &status) ? status.parent : 0;
 }
 
 bool process_lives(uint32_t pid, uint64_t start) {

@@ -2,16 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "libvgpu/base/log.h"
-
-/* The lowest descriptor to use: programs expect low ones for their own files. */
-#define LOWEST_DESCRIPTOR 200
+#include "libvgpu/shared/family_file.h"
 
 /* libc has this function only under a version that is newer than we may need. */
 static int status_of(int descriptor, struct stat *status) {
@@ -23,18 +24,57 @@ bool usage_file_is_open(const struct usage_file *file) {
     return status_of(file->descriptor, &status) == 0 && status.st_dev == file->device && status.st_ino == file->inode;
 }
 
-static int open_high(const char *path, int create) {
-    int low = path != NULL ? open(path, O_RDWR | create | O_CLOEXEC | O_NOCTTY, 0666)
-                           : memfd_create("unigpu-usage", MFD_CLOEXEC);
+/* Opens the file for all users, whatever the umask of the one that makes it. */
+static int open_for_all(const char *path, bool create) {
+    int descriptor = create ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666) : -1;
+    if (descriptor >= 0) {
+        fchmod(descriptor, 0666);
+        return descriptor;
+    }
+    return open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+}
+
+static int open_high(const char *path, bool create) {
+    if (path == NULL) {
+        return family_file_open(create);
+    }
+    int low = open_for_all(path, create);
     if (low < 0) {
         return -1;
     }
-    int high = fcntl(low, F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR);
+    int high = fcntl(low, F_DUPFD_CLOEXEC, FAMILY_FILE_LOWEST);
     if (high < 0) {
         return low;
     }
     close(low);
     return high;
+}
+
+/* Calls fallocate or ftruncate. Beyond the limit of `ulimit -f` the kernel sends a signal that ends the program: it is kept
+ * off, and taken back. */
+static int resize(int descriptor, int (*call)(int descriptor)) {
+    sigset_t beyond, before, pending;
+    sigemptyset(&beyond);
+    sigaddset(&beyond, SIGXFSZ);
+    bool waiting = sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1;
+    if (pthread_sigmask(SIG_BLOCK, &beyond, &before) != 0) {
+        return -1;
+    }
+    int result = call(descriptor), error = errno;
+    if (result != 0 && error == EFBIG && !waiting) {
+        sigtimedwait(&beyond, NULL, &(struct timespec){0});
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return result;
+}
+
+static int allocate(int descriptor) {
+    return fallocate(descriptor, 0, 0, sizeof(struct vgpu_usage));
+}
+
+static int lengthen(int descriptor) {
+    return ftruncate(descriptor, sizeof(struct vgpu_usage));
 }
 
 /* Allocates every byte on the disk before the file is mapped: a hole on a full disk would kill the program later. */
@@ -50,13 +90,13 @@ static bool make_whole(int descriptor) {
     if ((size_t)status.st_size >= sizeof(struct vgpu_usage) && status.st_blocks * 512 >= status.st_size) {
         return true;
     }
-    if (fallocate(descriptor, 0, 0, sizeof(struct vgpu_usage)) == 0) {
+    if (resize(descriptor, allocate) == 0) {
         return true;
     }
     if (errno != EOPNOTSUPP) {
         return false;
     }
-    return (size_t)status.st_size >= sizeof(struct vgpu_usage) || ftruncate(descriptor, sizeof(struct vgpu_usage)) == 0;
+    return (size_t)status.st_size >= sizeof(struct vgpu_usage) || resize(descriptor, lengthen) == 0;
 }
 
 static bool is_current(struct vgpu_usage *view) {
@@ -75,9 +115,11 @@ void usage_file_open(struct usage_file *file, const char *path, bool made_by_age
     struct stat status;
     file->view = NULL;
     file->path = path;
-    file->descriptor = open_high(path, made_by_agent ? 0 : O_CREAT);
+    file->descriptor = open_high(path, !made_by_agent);
     if (file->descriptor < 0 || !make_whole(file->descriptor) || status_of(file->descriptor, &status) != 0) {
-        LOG_ONCE(LOG_ERROR, "the usage file %s can't be used: %s: GPU memory is refused", name, strerror(errno));
+        const char *hint = errno == EFBIG ? " (see `ulimit -f`)" : "";
+        LOG_ONCE(LOG_ERROR, "the usage file %s can't be used: %s%s: GPU memory is refused", name, strerror(errno),
+                 hint);
         return;
     }
     file->device = status.st_dev;
@@ -109,11 +151,16 @@ static bool have_open(struct usage_file *file) {
     if (usage_file_is_open(file)) {
         return true;
     }
-    if (file->path == NULL) {
-        return false;
+    int lost = file->descriptor;
+    file->descriptor = open_high(file->path, false);
+    if (file->descriptor >= 0 && usage_file_is_open(file)) {
+        return true;
     }
-    file->descriptor = open_high(file->path, 0);
-    return usage_file_is_open(file);
+    if (file->descriptor >= 0 && file->path != NULL) {
+        close(file->descriptor); /* another file has its name now */
+    }
+    file->descriptor = lost;
+    return false;
 }
 
 bool usage_file_is_locked(struct usage_file *file, unsigned slot) {

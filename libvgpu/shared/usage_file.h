@@ -9,7 +9,7 @@
 
 struct usage_file {
     struct vgpu_usage *view; /* NULL: it can't be used */
-    const char *path;        /* NULL: a nameless file, which only forks share */
+    const char *path;        /* NULL: the nameless file of family_file.h */
     int descriptor;
     dev_t device;
     ino_t inode;

@@ -107,7 +107,7 @@ def test_next_of_another_library(
 def test_no_answer_is_the_drivers_own_address_of_a_hooked_function(
     machine: Machine, limited: dict[str, str], compiled: Callable[..., Path]
 ) -> None:
-    """Over every plain name of the list, in every version and with all flags: `cuGraphInstantiate` of CUDA 12 among them."""
+    """Over every plain name of the list, in every version and with all flags: CUDA 12's `cuGraphInstantiate` too."""
     *wrong, last = machine.run(compiled("doors"), **limited).stdout.splitlines()
     words = last.split()
     assert wrong == []

@@ -3,7 +3,8 @@
  * `used`: the parent has used CUDA, so each call of a child is answered with CUDA_ERROR_NOT_INITIALIZED, at once: a child
  * that takes 10 s is killed by its alarm.
  * `fresh`: threads look functions up and ask NVML while this process, which never calls cuInit, forks: the child starts
- * CUDA itself, and is limited. */
+ * CUDA itself, and is limited.
+ * `workers`: the children start CUDA, take 900 MiB each, and live at the same time. Prints how many of them could. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
@@ -190,6 +191,35 @@ static int starts_itself(void) {
                : 1;
 }
 
+static int workers(long forks) {
+    int done[2], go[2], fits = 0;
+    char answer;
+    if (pipe(done) != 0 || pipe(go) != 0) {
+        return 3;
+    }
+    for (long index = 0; index < forks; index++) {
+        if (fork() == 0) {
+            CUdeviceptr taken;
+            close(go[1]);
+            NEED(cuInit(0));
+            NEED(cuDevicePrimaryCtxRetain(&context, 0));
+            NEED(cuCtxSetCurrent(context));
+            answer = cuMemAlloc_v2(&taken, (size_t)900 << 20) == CUDA_SUCCESS;
+            _exit(write(done[1], &answer, 1) == 1 && read(go[0], &answer, 1) == 0 ? 0 : 3);
+        }
+    }
+    for (long index = 0; index < forks; index++) {
+        if (read(done[0], &answer, 1) == 1) {
+            fits += answer;
+        }
+    }
+    close(go[1]);
+    while (wait(NULL) > 0) {
+    }
+    printf("%d\n", fits);
+    return 0;
+}
+
 int main(int count, char **words) {
     pthread_t threads[KINDS];
     if (count < 3) {
@@ -197,6 +227,9 @@ int main(int count, char **words) {
     }
     bool fresh = strcmp(words[2], "fresh") == 0;
     long forks = atol(words[1]), done = 0;
+    if (strcmp(words[2], "workers") == 0) {
+        return workers(forks);
+    }
     if (fresh) {
         nvmlInit_v2();
         nvmlDeviceGetHandleByIndex_v2(0, &device_of_nvml);
