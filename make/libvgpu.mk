@@ -6,6 +6,8 @@ VGPU_HEADERS := $(wildcard libvgpu/*/*.h) $(wildcard abi/*)
 VGPU_OBJECTS := $(patsubst libvgpu/%,build/libvgpu/%.o,$(VGPU_SOURCES))
 VGPU_MACHINE := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 VGPU_FLAGS := -O2 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -I. $(VGPU_MACHINE)
+# Threads of programs may have the smallest stacks that libc allows.
+VGPU_FRAMES := -Wframe-larger-than=1024
 # Lazy binding and no libdl: what a program on an old libc never calls, it need not have. Our table of hooks names our
 # own functions, also where another library of the same symbols was loaded first.
 VGPU_LINK := -shared -Wl,-Bsymbolic -Wl,-soname,libvgpu.so -Wl,-z,defs -Wl,-z,lazy -Wl,-z,relro -Wl,-z,nodelete \
@@ -20,7 +22,7 @@ native: simulator build/lib/libvgpu.so build/probe/probe $(VGPU_SANITIZED) ## Bu
 
 build/libvgpu/%.o: libvgpu/% $(VGPU_HEADERS) make/libvgpu.mk
 	@mkdir -p $(@D)
-	@$(CC) $(C_WARNINGS) $(VGPU_FLAGS) -c $< -o $@
+	@$(CC) $(C_WARNINGS) $(VGPU_FLAGS) $(VGPU_FRAMES) -c $< -o $@
 
 build/sanitize/%/libvgpu.so: $(VGPU_SOURCES) $(VGPU_HEADERS) build/libvgpu/exports.map make/libvgpu.mk
 	@mkdir -p $(@D)

@@ -12,35 +12,52 @@
 #include "libvgpu/base/log.h"
 #include "libvgpu/base/names.h"
 
+#define FRACTION_DIGITS 9
+
+/* Reads digits; false where there are none, or too many. `scale` is 10 to the power of their count. */
+static bool digits(const char **at, unsigned most, uint64_t *number, uint64_t *scale) {
+    unsigned count = 0;
+    *number = 0;
+    *scale = 1;
+    for (; **at >= '0' && **at <= '9' && count < most; (*at)++, count++) {
+        *number = *number * 10 + (uint64_t)(**at - '0');
+        *scale *= 10;
+    }
+    return count > 0 && !(**at >= '0' && **at <= '9');
+}
+
 _Bool config_parse_size(const char *text, uint64_t *bytes) {
-    uint64_t number = 0;
+    uint64_t number, fraction = 0, scale = 1;
     const char *at = text;
     while (*at == ' ') {
         at++;
     }
-    if (*at < '0' || *at > '9') {
+    if (!digits(&at, 19, &number, &scale)) {
         return false;
     }
-    for (; *at >= '0' && *at <= '9'; at++) {
-        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, *at - '0', &number)) {
+    scale = 1;
+    if (*at == '.') {
+        at++;
+        if (!digits(&at, FRACTION_DIGITS, &fraction, &scale)) {
             return false;
         }
     }
-    static const char units[] = "kmgt";
-    unsigned shift = 0;
+    static const char units[] = "kmgtp";
     const char *unit = *at == '\0' ? NULL : strchr(units, *at | 0x20);
-    if (unit != NULL) {
-        shift = 10 * (unsigned)(unit - units + 1);
+    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+    at += unit != NULL;
+    if (shift > 0 && (*at | 0x20) == 'i') {
         at++;
     }
-    if (strcasecmp(at, "") != 0 && strcasecmp(at, "b") != 0 && !(shift > 0 && strcasecmp(at, "ib") == 0)) {
+    if ((*at | 0x20) == 'b') {
+        at++;
+    }
+    if (*at != '\0' || (shift == 0 && scale > 1)) {
         return false;
     }
-    if (shift > 0 && number >> (64 - shift) != 0) {
-        return false;
-    }
-    *bytes = number << shift;
-    return true;
+    unsigned __int128 whole = ((unsigned __int128)number << shift) + ((unsigned __int128)fraction << shift) / scale;
+    *bytes = (uint64_t)whole;
+    return whole <= UINT64_MAX;
 }
 
 _Bool config_parse_percent(const char *text, uint32_t *percent) {
@@ -81,28 +98,25 @@ static const char *user_limit(const char *injected, const char *name) {
     return text == NULL || *text == '\0' || config_is_injected(injected, name, text) ? NULL : text;
 }
 
-static bool read_size(const char *injected, const char *name, uint64_t *bytes) {
+enum reading { UNSET, READ, UNREADABLE };
+
+static enum reading read_size(const char *injected, const char *name, uint64_t *bytes) {
     const char *text = user_limit(injected, name);
-    if (text == NULL) {
-        return false;
+    if (text == NULL || config_parse_size(text, bytes)) {
+        return text == NULL ? UNSET : READ;
     }
-    if (config_parse_size(text, bytes)) {
-        return true;
-    }
-    log_write(LOG_ERROR, "%s=%s is not a size such as 300m, 1g or 314572800: it limits nothing", name, text);
-    return false;
+    log_write(LOG_ERROR, "%s = %s: not a size, so GPU memory is refused; accepted: 300m, 1.5g, 2Gi, 314572800", name,
+              text);
+    return UNREADABLE;
 }
 
-static bool read_percent(const char *injected, const char *name, uint32_t *percent) {
+static enum reading read_percent(const char *injected, const char *name, uint32_t *percent) {
     const char *text = user_limit(injected, name);
-    if (text == NULL) {
-        return false;
+    if (text == NULL || config_parse_percent(text, percent)) {
+        return text == NULL ? UNSET : READ;
     }
-    if (config_parse_percent(text, percent)) {
-        return true;
-    }
-    log_write(LOG_ERROR, "%s=%s is not a percentage from 1 to 100: it limits nothing", name, text);
-    return false;
+    log_write(LOG_ERROR, "%s = %s: not a percentage, so GPU memory is refused; accepted: 0 to 100", name, text);
+    return UNREADABLE;
 }
 
 /* Reads the limits for every GPU, then those for single GPUs. Returns whether there is any. */
@@ -110,17 +124,19 @@ static bool read_limits(const char *injected, struct config *here) {
     uint64_t bytes = 0;
     uint32_t percent = 0;
     bool any = false;
-    read_size(injected, UNIGPU_ENV_MEMORY_LIMIT, &bytes);
-    read_percent(injected, UNIGPU_ENV_CORE_LIMIT, &percent);
+    enum reading size = read_size(injected, UNIGPU_ENV_MEMORY_LIMIT, &bytes);
+    enum reading cores = read_percent(injected, UNIGPU_ENV_CORE_LIMIT, &percent);
     for (unsigned gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
         char name[64];
         here->limits[gpu] = bytes;
         here->cores[gpu] = percent;
         snprintf(name, sizeof name, UNIGPU_ENV_MEMORY_LIMIT "_%u", gpu);
-        read_size(injected, name, &here->limits[gpu]);
+        enum reading own_size = read_size(injected, name, &here->limits[gpu]);
         snprintf(name, sizeof name, UNIGPU_ENV_CORE_LIMIT "_%u", gpu);
-        read_percent(injected, name, &here->cores[gpu]);
-        any = any || here->limits[gpu] > 0 || (here->cores[gpu] > 0 && here->cores[gpu] < 100);
+        enum reading own_cores = read_percent(injected, name, &here->cores[gpu]);
+        here->unreadable[gpu] = (own_size == UNSET ? size : own_size) == UNREADABLE ||
+                                (own_cores == UNSET ? cores : own_cores) == UNREADABLE;
+        any = any || here->limits[gpu] > 0 || (here->cores[gpu] > 0 && here->cores[gpu] < 100) || here->unreadable[gpu];
     }
     return any;
 }

@@ -20,6 +20,7 @@ struct config {
     _Bool made_by_agent;            /* the node agent made both files */
     uint64_t limits[VGPU_MAX_GPUS]; /* bytes, from the environment; 0: none */
     uint32_t cores[VGPU_MAX_GPUS];  /* percent, likewise */
+    _Bool unreadable[VGPU_MAX_GPUS]; /* a limit in the environment can't be read: the GPU's memory is refused */
 };
 
 /* Returns the configuration. It is read at the first driver call and never changes in the life of the process. */
@@ -28,7 +29,7 @@ const struct config *config(void);
 /* Whether, by the environment as it is now, limits apply that no file belongs to. Remembers nothing. */
 _Bool config_is_alone(void);
 
-/* Parses `300m`, `1g`, `2GiB` or bytes; false for anything else. */
+/* Parses `300m`, `1.5g`, `2GiB`, `2Gi` or bytes; false for anything else. Every unit is a power of 1024. */
 _Bool config_parse_size(const char *text, uint64_t *bytes);
 
 /* Parses a whole number of percent, 0 to 100; false for anything else. */

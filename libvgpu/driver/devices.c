@@ -1,6 +1,7 @@
 #include "libvgpu/driver/devices.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libvgpu/base/config.h"
@@ -55,22 +56,27 @@ static nvmlDevice_t nvml_at(unsigned index) {
     return result == NVML_SUCCESS ? device : NULL;
 }
 
-/* False: it can't be determined now, ask again later. */
+/* False: it can't be determined now, ask again later. The copy of the policy may be too large for a thread's stack. */
+static bool find_in_policy(const unsigned char *uuid, int *gpu) {
+    unsigned char other[UUID_BYTES];
+    struct vgpu_policy *policy = malloc(sizeof *policy);
+    bool known = policy != NULL && policy_copy(policy);
+    *gpu = NO_GPU;
+    for (unsigned place = 0; known && place < policy->count; place++) {
+        policy->gpus[place].uuid[sizeof policy->gpus[place].uuid - 1] = '\0';
+        if (parse_uuid(policy->gpus[place].uuid, other) && memcmp(uuid, other, UUID_BYTES) == 0) {
+            *gpu = (int)place;
+        }
+    }
+    free(policy);
+    return known;
+}
+
+/* False likewise. */
 static bool find(const unsigned char *uuid, int fallback, int *gpu) {
     unsigned char other[UUID_BYTES];
-    *gpu = NO_GPU;
     if (config()->kind == CONFIG_POLICY) {
-        struct vgpu_policy policy;
-        if (!policy_copy(&policy)) {
-            return false;
-        }
-        for (unsigned place = 0; place < policy.count; place++) {
-            policy.gpus[place].uuid[sizeof policy.gpus[place].uuid - 1] = '\0';
-            if (parse_uuid(policy.gpus[place].uuid, other) && memcmp(uuid, other, UUID_BYTES) == 0) {
-                *gpu = (int)place;
-            }
-        }
-        return true;
+        return find_in_policy(uuid, gpu);
     }
     *gpu = fallback < VGPU_MAX_GPUS ? fallback : NO_GPU;
     for (unsigned index = 0; index < VGPU_MAX_GPUS; index++) {

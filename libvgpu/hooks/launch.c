@@ -1,5 +1,7 @@
 /* One call that launches on several GPUs. Each launch is charged to its own GPU. The other launch functions are in
  * launches.h. */
+#include <stdlib.h>
+
 #include "libvgpu/compute/captures.h"
 #include "libvgpu/compute/launch.h"
 #include "libvgpu/hooks/hooks.h"
@@ -22,8 +24,11 @@ static void leave(void) {
 CUresult hook_cuLaunchCooperativeKernelMultiDevice(__typeof__(&cuLaunchCooperativeKernelMultiDevice) driver,
                                                    CUDA_LAUNCH_PARAMS *launch_params_list, unsigned int device_count,
                                                    unsigned int flags) {
-    struct launch launches[GPUS_MOST];
-    if (launch_params_list == NULL || device_count > GPUS_MOST) {
+    struct launch *launches = NULL;
+    if (launch_params_list != NULL && device_count <= GPUS_MOST) {
+        launches = calloc(GPUS_MOST, sizeof *launches);
+    }
+    if (launches == NULL) {
         return driver(launch_params_list, device_count, flags);
     }
     launch_close_run();
@@ -46,5 +51,6 @@ CUresult hook_cuLaunchCooperativeKernelMultiDevice(__typeof__(&cuLaunchCooperati
             leave();
         }
     }
+    free(launches);
     return result;
 }

@@ -2,6 +2,7 @@
  * its lists like the public ones. For other driver branches the table passes untouched, and the list shows the
  * processes that the driver lets the container's pid namespace see. */
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libvgpu/base/lock.h"
@@ -36,12 +37,12 @@ static union slot {
 static list_of_processes *drivers[3];
 
 static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, struct named_process *list, void *more) {
-    struct account_process found[VGPU_SLOTS];
+    unsigned all;
     int gpu;
     if (count == NULL || list == NULL || !reported_gpu(device, &gpu)) {
         return drivers[0](device, count, list, more);
     }
-    unsigned all = account_processes((unsigned)gpu, found, VGPU_SLOTS);
+    struct account_process *found = account_processes((unsigned)gpu, &all);
     if (*count > all) {
         *count = all;
     }
@@ -55,6 +56,7 @@ static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, stru
             NVML(nvmlSystemGetProcessName)(found[place].pid, list[place].name, NAME_BYTES);
         }
     }
+    free(found);
     return NVML_SUCCESS;
 }
 

@@ -1,25 +1,26 @@
 /* NVML's lists of processes. libvgpu lists the container's own processes, by their numbers in the container, with the
  * memory that the account has for each. */
+#include <stdlib.h>
+
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/reported.h"
 #include "libvgpu/shared/account.h"
 
 /* As in NVML, `count` is the room before the call, and the number of processes after it. */
-#define ANSWER(fill)                                                  \
-    do {                                                              \
-        struct account_process found[VGPU_SLOTS];                     \
-        int gpu;                                                      \
-        if (count == NULL || !reported_gpu(device, &gpu))             \
-            return driver(device, count, processes);                  \
-        unsigned room = *count;                                       \
-        *count = account_processes((unsigned)gpu, found, VGPU_SLOTS); \
-        if (*count > room)                                            \
-            return NVML_ERROR_INSUFFICIENT_SIZE;                      \
-        if (*count > 0 && processes == NULL)                          \
-            return NVML_ERROR_INVALID_ARGUMENT;                       \
-        for (unsigned place = 0; place < *count; place++)             \
-            processes[place] = (__typeof__(*processes))fill;          \
-        return NVML_SUCCESS;                                          \
+#define ANSWER(fill)                                                                           \
+    do {                                                                                       \
+        int gpu;                                                                               \
+        if (count == NULL || !reported_gpu(device, &gpu))                                      \
+            return driver(device, count, processes);                                           \
+        unsigned room = *count;                                                                \
+        struct account_process *found = account_processes((unsigned)gpu, count);               \
+        nvmlReturn_t result = *count > room                     ? NVML_ERROR_INSUFFICIENT_SIZE \
+                              : *count > 0 && processes == NULL ? NVML_ERROR_INVALID_ARGUMENT  \
+                                                                : NVML_SUCCESS;                \
+        for (unsigned place = 0; result == NVML_SUCCESS && place < *count; place++)            \
+            processes[place] = (__typeof__(*processes))fill;                                   \
+        free(found);                                                                           \
+        return result;                                                                         \
     } while (0)
 
 #define FIRST_FORM {.pid = found[place].pid, .used = found[place].used}
@@ -95,31 +96,37 @@ nvmlReturn_t hook_nvmlDeviceGetMPSComputeRunningProcesses_v3(
 
 nvmlReturn_t hook_nvmlDeviceGetRunningProcessDetailList(__typeof__(&nvmlDeviceGetRunningProcessDetailList) driver,
                                                         nvmlDevice_t device, nvmlProcessDetailList_v1_t *list) {
-    struct account_process found[VGPU_SLOTS];
     int gpu;
     if (list == NULL || list->version != NVML_VERSION(nvmlProcessDetailList_v1_t, 1) || !reported_gpu(device, &gpu)) {
         return driver(device, list);
     }
     unsigned room = list->processes != NULL ? list->count : 0;
-    list->count = account_processes((unsigned)gpu, found, VGPU_SLOTS);
-    if (list->count > room) {
-        return NVML_ERROR_INSUFFICIENT_SIZE;
-    }
-    for (unsigned place = 0; place < list->count; place++) {
+    struct account_process *found = account_processes((unsigned)gpu, &list->count);
+    for (unsigned place = 0; list->count <= room && place < list->count; place++) {
         list->processes[place] = (nvmlProcessDetail_v1_t){.pid = found[place].pid,
                                                           .used = found[place].used,
                                                           .gpu_instance = NVML_NO_INSTANCE,
                                                           .compute_instance = NVML_NO_INSTANCE};
     }
-    return NVML_SUCCESS;
+    free(found);
+    return list->count > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
 }
 
 /* Samples have NVML's process numbers. Those of processes outside the container are left out. */
-static bool is_ours(int gpu, unsigned pid) {
-    struct account_process found[VGPU_SLOTS];
-    unsigned count = account_processes((unsigned)gpu, found, VGPU_SLOTS);
-    for (unsigned place = 0; place < count && place < VGPU_SLOTS; place++) {
-        if (found[place].pid == pid) {
+struct own_processes {
+    struct account_process *list;
+    unsigned count;
+};
+
+static struct own_processes own_processes(int gpu) {
+    struct own_processes own;
+    own.list = account_processes((unsigned)gpu, &own.count);
+    return own;
+}
+
+static bool is_ours(const struct own_processes *own, unsigned pid) {
+    for (unsigned place = 0; place < own->count; place++) {
+        if (own->list[place].pid == pid) {
             return true;
         }
     }
@@ -135,11 +142,13 @@ nvmlReturn_t hook_nvmlDeviceGetProcessUtilization(__typeof__(&nvmlDeviceGetProce
         return result;
     }
     unsigned kept = 0;
+    struct own_processes own = own_processes(gpu);
     for (unsigned place = 0; place < *count; place++) {
-        if (is_ours(gpu, samples[place].pid)) {
+        if (is_ours(&own, samples[place].pid)) {
             samples[kept++] = samples[place];
         }
     }
+    free(own.list);
     *count = kept;
     return kept > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
 }
@@ -152,11 +161,13 @@ nvmlReturn_t hook_nvmlDeviceGetProcessesUtilizationInfo(__typeof__(&nvmlDeviceGe
         return result;
     }
     unsigned kept = 0;
+    struct own_processes own = own_processes(gpu);
     for (unsigned place = 0; place < info->count; place++) {
-        if (is_ours(gpu, info->processes[place].pid)) {
+        if (is_ours(&own, info->processes[place].pid)) {
             info->processes[kept++] = info->processes[place];
         }
     }
+    free(own.list);
     info->count = kept;
     return kept > 0 ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
 }

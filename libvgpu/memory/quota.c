@@ -1,10 +1,27 @@
 #include "libvgpu/memory/quota.h"
 
+#include <stdlib.h>
+
 #include "libvgpu/base/config.h"
 #include "libvgpu/base/log.h"
+#include "libvgpu/base/names.h"
 #include "libvgpu/shared/account.h"
 #include "libvgpu/shared/policy.h"
 #include "libvgpu/shared/slot_txn.h"
+
+#define MIB(bytes) ((unsigned long long)(bytes) >> 20)
+
+/* A limit in the environment only tightens: says once where it is above the container's own. */
+static void say_without_effect(const struct config *here, int gpu, uint64_t limit) {
+    if (here->made_by_agent && here->limits[gpu] > limit) {
+        const char *pod = getenv("HOSTNAME");
+        LOG_ONCE(
+            LOG_ERROR,
+            UNIGPU_ENV_MEMORY_LIMIT " = %llu MiB: no effect on GPU %d, where the container's limit is %llu MiB; to "
+                                    "change that: kubectl unigpu limit %s --memory %llu",
+            MIB(here->limits[gpu]), gpu, MIB(limit), pod != NULL && *pod != '\0' ? pod : "POD", MIB(here->limits[gpu]));
+    }
+}
 
 /* False where the policy, which there has to be, can't be used; policy.c has logged why. */
 static bool find_limit(int gpu, uint64_t *limit) {
@@ -14,8 +31,14 @@ static bool find_limit(int gpu, uint64_t *limit) {
     if (here->kind == CONFIG_POLICY && !policy_limit(gpu == NO_GPU ? VGPU_MAX_GPUS : (unsigned)gpu, limit)) {
         return false;
     }
-    if (gpu != NO_GPU && here->limits[gpu] > 0 && here->limits[gpu] < *limit) {
-        *limit = here->limits[gpu];
+    if (gpu == NO_GPU) {
+        return true;
+    }
+    if (here->unreadable[gpu]) {
+        *limit = 0;
+    } else if (here->limits[gpu] > 0) {
+        say_without_effect(here, gpu, *limit);
+        *limit = here->limits[gpu] < *limit ? here->limits[gpu] : *limit;
     }
     return true;
 }
@@ -43,6 +66,10 @@ static enum quota_answer take(int gpu, uint64_t bytes, bool count_refusal) {
     if (gpu == NO_GPU) {
         LOG_ONCE(LOG_ERROR, "memory of a GPU that this container was not given is refused");
     } else if (count_refusal) {
+        LOG_ONCE(LOG_ERROR,
+                 "GPU %d: %llu MiB are refused; of the limit of %llu MiB, %llu MiB are in use. Later refusals are "
+                 "logged with " UNIGPU_ENV_LIBRARY_LOG "=info",
+                 gpu, MIB(bytes + (1 << 20) - 1), MIB(limit), MIB(account_used((unsigned)gpu)));
         log_write(LOG_INFO, "refused %llu bytes of GPU %d: the limit is %llu", (unsigned long long)bytes, gpu,
                   (unsigned long long)limit);
     }
@@ -72,15 +99,15 @@ uint64_t quota_own(int gpu) {
 }
 
 bool quota_counted_already(int gpu, uint64_t bytes) {
-    struct account_process processes[VGPU_SLOTS];
+    unsigned count;
     if (gpu == NO_GPU) {
         return false;
     }
-    unsigned count = account_processes((unsigned)gpu, processes, VGPU_SLOTS);
+    struct account_process *processes = account_processes((unsigned)gpu, &count);
+    bool found = false;
     for (unsigned place = 0; place < count; place++) {
-        if (processes[place].used >= bytes) {
-            return true;
-        }
+        found |= processes[place].used >= bytes;
     }
-    return false;
+    free(processes);
+    return found;
 }

@@ -217,13 +217,7 @@ bool account_usable(void) {
     return true;
 }
 
-unsigned account_processes(unsigned gpu, struct account_process *processes, unsigned room) {
-    struct own *mine = enter();
-    if (mine == NULL) {
-        return 0;
-    }
-    reclaim(mine, gpu);
-    const struct vgpu_usage *view = shared.view;
+static unsigned list(const struct vgpu_usage *view, unsigned gpu, struct account_process *processes, unsigned room) {
     unsigned count = 0;
     for (unsigned slot = 0; slot < VGPU_SLOTS; slot++) {
         if (__atomic_load_n(&view->slots[slot].state, __ATOMIC_ACQUIRE) == 0) {
@@ -238,8 +232,23 @@ unsigned account_processes(unsigned gpu, struct account_process *processes, unsi
         }
         count++;
     }
+    return count < room || room == 0 ? count : room;
+}
+
+struct account_process *account_processes(unsigned gpu, unsigned *count) {
+    struct own *mine = enter();
+    *count = 0;
+    if (mine == NULL) {
+        return NULL;
+    }
+    reclaim(mine, gpu);
+    unsigned room = list(shared.view, gpu, NULL, 0);
     mutex_unlock(&mine->lock);
-    return count;
+    struct account_process *processes = room > 0 ? calloc(room, sizeof *processes) : NULL;
+    if (processes != NULL) {
+        *count = list(shared.view, gpu, processes, room);
+    }
+    return processes;
 }
 
 uint64_t account_context_cost(unsigned gpu) {

@@ -29,8 +29,9 @@ struct account_process {
     uint64_t used;
 };
 
-/* Fills in up to `room` processes that have memory of the GPU. Returns how many there are. */
-unsigned account_processes(unsigned gpu, struct account_process *processes, unsigned room);
+/* Lists the processes that have memory of the GPU, and sets their number. The caller frees the list, which is NULL where
+ * there are none, or no memory for it: threads may have stacks too small for it. */
+struct account_process *account_processes(unsigned gpu, unsigned *count);
 
 /* Returns the cost of a context on the GPU when last measured, bytes; 0: unknown. */
 uint64_t account_context_cost(unsigned gpu);

@@ -17,7 +17,7 @@ struct status {
 /* Reads /proc/<pid>/stat after the name, which may contain anything: field 1 is the state, 2 the parent, 7 the flags, 20 the start
  * time. */
 static bool read_status(uint32_t pid, struct status *status) {
-    char path[32], text[1024];
+    char path[32], text[512];
     snprintf(path, sizeof path, "/proc/%u/stat", pid);
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {
