@@ -42,9 +42,15 @@ CUresult hook_cuMemFree(__typeof__(&cuMemFree) driver, unsigned int pointer) {
 
 CUresult hook_cuMemGetInfo(__typeof__(&cuMemGetInfo) driver, unsigned int *free_bytes, unsigned int *total) {
     CUcontext context;
+    unsigned int own_free, own_total;
     int gpu;
+    if (free_bytes == NULL && total == NULL) {
+        return driver(free_bytes, total);
+    }
+    free_bytes = free_bytes != NULL ? free_bytes : &own_free;
+    total = total != NULL ? total : &own_total;
     CUresult result = driver(free_bytes, total);
-    if (result != CUDA_SUCCESS || free_bytes == NULL || total == NULL || !devices_current(&context, &gpu)) {
+    if (result != CUDA_SUCCESS || !devices_current(&context, &gpu)) {
         return result;
     }
     pools_refresh(gpu);

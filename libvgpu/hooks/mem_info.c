@@ -6,9 +6,16 @@
 
 CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_bytes, size_t *total) {
     CUcontext context;
+    size_t own_free, own_total;
     int gpu;
+    if (free_bytes == NULL && total == NULL) {
+        return driver(free_bytes, total);
+    }
+    /* A program may ask for one of the two. */
+    free_bytes = free_bytes != NULL ? free_bytes : &own_free;
+    total = total != NULL ? total : &own_total;
     CUresult result = driver(free_bytes, total);
-    if (result != CUDA_SUCCESS || free_bytes == NULL || total == NULL || !devices_current(&context, &gpu)) {
+    if (result != CUDA_SUCCESS || !devices_current(&context, &gpu)) {
         return result;
     }
     uint64_t limit = quota_limit(gpu);
@@ -32,7 +39,7 @@ CUresult hook_cuDeviceTotalMem_v2(__typeof__(&cuDeviceTotalMem_v2) driver, size_
 nvmlReturn_t hook_nvmlDeviceGetMemoryInfo(__typeof__(&nvmlDeviceGetMemoryInfo) driver, nvmlDevice_t device,
                                           nvmlMemory_t *memory) {
     nvmlReturn_t result = driver(device, memory);
-    if (result != NVML_SUCCESS) {
+    if (result != NVML_SUCCESS || memory == NULL) {
         return result;
     }
     int gpu = devices_gpu_of_nvml(device);
@@ -40,7 +47,7 @@ nvmlReturn_t hook_nvmlDeviceGetMemoryInfo(__typeof__(&nvmlDeviceGetMemoryInfo) d
     if (limit < memory->total) {
         memory->total = reported_total(limit, memory->total);
         memory->used = limit != 0 ? reported_min(quota_used(gpu), limit) : memory->total;
-        memory->free = memory->total - memory->used;
+        memory->free = reported_min(memory->free, memory->total - memory->used);
     }
     return result;
 }
@@ -48,7 +55,7 @@ nvmlReturn_t hook_nvmlDeviceGetMemoryInfo(__typeof__(&nvmlDeviceGetMemoryInfo) d
 nvmlReturn_t hook_nvmlDeviceGetMemoryInfo_v2(__typeof__(&nvmlDeviceGetMemoryInfo_v2) driver, nvmlDevice_t device,
                                              nvmlMemory_v2_t *memory) {
     nvmlReturn_t result = driver(device, memory);
-    if (result != NVML_SUCCESS) {
+    if (result != NVML_SUCCESS || memory == NULL) {
         return result;
     }
     int gpu = devices_gpu_of_nvml(device);
@@ -57,7 +64,7 @@ nvmlReturn_t hook_nvmlDeviceGetMemoryInfo_v2(__typeof__(&nvmlDeviceGetMemoryInfo
         memory->total = reported_total(limit, memory->total);
         memory->reserved = 0;
         memory->used = limit != 0 ? reported_min(quota_used(gpu), limit) : memory->total;
-        memory->free = memory->total - memory->used;
+        memory->free = reported_min(memory->free, memory->total - memory->used);
     }
     return result;
 }

@@ -32,9 +32,11 @@ def test_the_policy_at_its_place_holds(machine: Machine) -> None:
     machine.write_policy((0, 2560))
     machine.usage_file.write_bytes(bytes(usage.SIZE))
     status, said, complaint = inside(machine, "policy", "usage")
-    assert (status, complaint) == (0, "")
+    assert status == 0
     (gpu,) = json.loads(said)["gpus"]
     assert gpu["total_bytes"] == mib(2560)
+    (line,) = complaint.splitlines()
+    assert "MiB are refused; of the limit of 2560 MiB, 2560 MiB are in use." in line
     (gpu,) = usage.unpack((machine.folder / "back").read_bytes(), 1, lambda slot: True).gpus
     assert (gpu.peak, gpu.refused) == (mib(2560), 1)
 
@@ -58,3 +60,13 @@ def test_a_tighter_environment_is_heeded(machine: Machine) -> None:
     machine.usage_file.write_bytes(bytes(usage.SIZE))
     _, said, _ = inside(machine, "policy", "usage", CUDA_DEVICE_MEMORY_LIMIT_0="2g")
     assert json.loads(said)["gpus"][0]["total_bytes"] == mib(2048)
+
+
+def test_a_limit_above_the_containers_says_what_would_work(machine: Machine) -> None:
+    machine.write_policy((0, 2560))
+    machine.usage_file.write_bytes(bytes(usage.SIZE))
+    _, said, complaint = inside(machine, "policy", "usage", CUDA_DEVICE_MEMORY_LIMIT="4g", HOSTNAME="trainer-0")
+    assert json.loads(said)["gpus"][0]["total_bytes"] == mib(2560)
+    first, _ = complaint.splitlines()
+    assert "CUDA_DEVICE_MEMORY_LIMIT = 4096 MiB: no effect on GPU 0, where the container's limit is 2560 MiB" in first
+    assert first.endswith("to change that: kubectl unigpu limit trainer-0 --memory 4096")

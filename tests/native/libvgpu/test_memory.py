@@ -1,8 +1,11 @@
 """Limits on memory as a program meets them, on a simulated machine of four GPUs."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from tests.native.libvgpu.machine import LIBRARY, PROBE, Machine, mib
+from tests.native.libvgpu.machine import LIBRARY, PROBE, ROOT, Machine, mib
 from unigpu import names
 
 CARD_MIB = 24564
@@ -149,3 +152,86 @@ def test_a_container_sees_its_own_processes(machine: Machine) -> None:
         for process in (stranger, holder):
             process.kill()
             process.communicate()
+
+
+LINKED = ("-Lbuild/simulator", "-l:libcuda.so.1", "-l:libnvidia-ml.so.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [
+        ("1Gi", mib(1024)),
+        ("1024Mi", mib(1024)),
+        ("1.5g", mib(1536)),
+        ("1.5GiB", mib(1536)),
+        (" 1g", mib(1024)),
+        ("1048576Ki", mib(1024)),
+        ("1073741824", mib(1024)),
+        ("1073741824b", mib(1024)),
+        ("0.001t", (1 << 40) // 1000),
+    ],
+)
+def test_limits_as_people_write_them(machine: Machine, text: str, bytes_: int) -> None:
+    (gpu,) = machine.probe("--no-take", CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_MEMORY_LIMIT=text)
+    assert gpu["total_bytes"] == bytes_
+
+
+@pytest.mark.parametrize("text", ["1Gib/s", "1.5", "1.g", ".5g", "-1g", "one", "1 g", "99999999999p", "1e9", "1Gii"])
+def test_a_limit_that_cant_be_read_refuses(machine: Machine, text: str) -> None:
+    done = machine.attempt(PROBE, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_MEMORY_LIMIT=text)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"CUDA_DEVICE_MEMORY_LIMIT = {text}: not a size, so GPU memory is refused; accepted: 300m" in done.stderr
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in done.stderr
+
+
+def test_a_share_of_time_that_cant_be_read_refuses_that_gpu_alone(machine: Machine) -> None:
+    done = machine.attempt(PROBE, CUDA_VISIBLE_DEVICES="1", CUDA_DEVICE_SM_LIMIT_1="half")
+    assert (done.returncode, "CUDA_DEVICE_SM_LIMIT_1 = half: not a percentage" in done.stderr) == (1, True)
+    (gpu,) = machine.probe("--no-take", CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_SM_LIMIT_1="half")
+    assert int(gpu["total_bytes"]) > mib(24000)
+
+
+def test_a_context_that_doesnt_fit_says_what_it_needs(machine: Machine) -> None:
+    done = machine.attempt(PROBE, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_MEMORY_LIMIT="100m")
+    context = context_mib(machine, 3000)
+    assert done.returncode == 1
+    assert f"a context on GPU 0 needs {context} MiB; the limit is 100 MiB, of which " in done.stderr
+
+
+def test_the_first_refusal_says_so_once(machine: Machine) -> None:
+    done = machine.run(PROBE, "--step", "100", CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_MEMORY_LIMIT="2g")
+    (line,) = done.stderr.splitlines()
+    assert "GPU 0: 100 MiB are refused; of the limit of 2048 MiB, " in line
+    silent = machine.run(PROBE, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_MEMORY_LIMIT="2g", UNIGPU_LOG="none")
+    assert silent.stderr == ""
+
+
+def test_nvml_reports_no_more_free_than_the_gpu_has(machine: Machine) -> None:
+    """Next to another program that has filled the GPU, as cuMemGetInfo does."""
+    script = (
+        "import pynvml as n; n.nvmlInit(); d = n.nvmlDeviceGetHandleByIndex(0); "
+        "m = n.nvmlDeviceGetMemoryInfo(d); w = n.nvmlDeviceGetMemoryInfo(d, n.nvmlMemory_v2); "
+        "print(m.total >> 20, m.free >> 20, w.total >> 20, w.free >> 20)"
+    )
+    stranger = machine.start(PROBE, "--no-take", "--hold", "20000", "--stay", CUDA_VISIBLE_DEVICES="0")
+    try:
+        assert stranger.stdout is not None
+        stranger.stdout.readline()
+        limited = {"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_MEMORY_LIMIT": "10g"}
+        python = ROOT / ".venv/bin/python"
+        total, free, later_total, later_free = map(
+            int, machine.run(python, "-W", "ignore", "-c", script, **limited).stdout.split()
+        )
+        assert (total, later_total) == (10240, 10240)
+        assert free <= 24564 - 20000
+        assert later_free <= 24564 - 20000
+    finally:
+        stranger.kill()
+        stranger.communicate()
+
+
+def test_the_smallest_stacks_are_enough(machine: Machine, compiled: Callable[..., Path]) -> None:
+    program = compiled("small_stack", *LINKED)
+    for trial in ({"CUDA_DEVICE_MEMORY_LIMIT": "2g"}, machine.trial((0, 2000))):
+        done = machine.run(program, "16384", CUDA_VISIBLE_DEVICES="0", **trial)
+        assert done.stdout == "0\n"

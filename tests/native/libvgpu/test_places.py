@@ -43,3 +43,8 @@ def test_what_a_graph_needs_on_a_second_gpu_is_counted_there(said: Callable[...,
     limits = TWO | {"CUDA_DEVICE_MEMORY_LIMIT_1": "2g"}
     assert said("graph", "two-gpus", **limits)["launch"] == 0
     assert said("graph", "two-gpus", **limits | {"CUDA_DEVICE_MEMORY_LIMIT_0": "700m"}) == {"launch": 2, "taken": 0}
+
+
+def test_one_of_two_outputs_is_the_shares(said: Callable[..., dict[str, int]]) -> None:
+    answers = said("null", CUDA_VISIBLE_DEVICES="0")
+    assert (answers["total"], answers["same"]) == (1000, 1)

@@ -12,6 +12,7 @@ RUNTIMES = {"address": "libasan.so", "thread": "libtsan.so", "undefined": "libub
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=99",
     "TSAN_OPTIONS": "exitcode=99:report_signal_unsafe=0",
+    "UNIGPU_LOG": "none",
     "UBSAN_OPTIONS": "halt_on_error=1:exitcode=99",
 }
 
