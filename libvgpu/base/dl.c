@@ -7,8 +7,10 @@
  * weak: a program without libdl never calls them, and must start all the same. */
 #if defined(__x86_64__)
 #define OLDEST "GLIBC_2.2.5"
+#define OLDEST_DLMOPEN "GLIBC_2.3.4"
 #elif defined(__aarch64__)
 #define OLDEST "GLIBC_2.17"
+#define OLDEST_DLMOPEN OLDEST
 #else
 #error "libvgpu knows x86-64 and AArch64"
 #endif
@@ -19,6 +21,7 @@ __asm__(".symver dladdr, dladdr@" OLDEST);
 #pragma weak dlopen
 #pragma weak dladdr
 
+/* Read by dlsym.S. */
 dl_lookup *dl_found_dlsym;
 
 DL_EARLY dl_lookup *dl_dlsym(void) {
@@ -34,12 +37,29 @@ DL_EARLY dl_lookup *dl_dlsym(void) {
     return found;
 }
 
+void *dl_found_dlmopen;
+
+void dl_find_dlmopen(void) {
+    if (__atomic_load_n(&dl_found_dlmopen, __ATOMIC_RELAXED) != NULL || dlvsym == NULL) {
+        return;
+    }
+    void *found = dlvsym(RTLD_NEXT, "dlmopen", OLDEST_DLMOPEN);
+    if (found == NULL) {
+        found = dlvsym(RTLD_NEXT, "dlmopen", "GLIBC_2.34");
+    }
+    __atomic_store_n(&dl_found_dlmopen, found, __ATOMIC_RELAXED);
+}
+
 void *dl_loaded(const char *library) {
     return dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
 }
 
 void *dl_load(const char *library) {
     return dlopen(library, RTLD_LAZY | RTLD_LOCAL);
+}
+
+void *dl_open(const char *path, int mode) {
+    return dlopen(path, mode);
 }
 
 bool dl_describe(const void *address, Dl_info *found) {

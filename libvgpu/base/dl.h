@@ -13,11 +13,17 @@
 typedef void *dl_lookup(void *handle, const char *name);
 dl_lookup *dl_dlsym(void);
 
+/* Finds libc's dlmopen, for dlsym.S, where there is one. */
+void dl_find_dlmopen(void);
+
 /* Returns a handle of the library if the process has loaded it, else NULL. */
 void *dl_loaded(const char *library);
 
 /* Returns a handle of the library, which it loads if need be; NULL where that fails. */
 void *dl_load(const char *library);
+
+/* Calls dlopen; NULL where that fails. */
+void *dl_open(const char *path, int mode);
 
 /* Calls dladdr: finds the exported function at the address. */
 bool dl_describe(const void *address, Dl_info *found);

@@ -174,6 +174,33 @@ DL_EARLY void *resolve_dlsym(void *handle, const char *name) {
     return exports_entries[hooked->symbol];
 }
 
+static bool is_drivers(const char *path) {
+    static const char *const names[] = {"libcuda.so", "libcuda.so.1", "libnvidia-ml.so", "libnvidia-ml.so.1"};
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    for (unsigned place = 0; place < sizeof names / sizeof names[0]; place++) {
+        if (strcmp(name, names[place]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Called by dlmopen before libc's. Preloaded libraries are not in a namespace that a program makes, so the driver is opened in
+ * the first one, where its functions are ours. Returns its handle, or NULL where libc has to answer. */
+void *resolve_dlmopen(Lmid_t space, const char *path, int mode);
+
+void *resolve_dlmopen(Lmid_t space, const char *path, int mode) {
+    dl_find_dlmopen();
+    if (space == LM_ID_BASE || path == NULL || !is_drivers(path)) {
+        return NULL;
+    }
+    fork_enter();
+    return config()->kind != CONFIG_NONE ? dl_open(path, mode & ~RTLD_GLOBAL) : NULL;
+}
+
+/* In later versions a name may have a second meaning that the list doesn't have. */
+#define LISTED_UNTIL 12090
+
 /* Returns our function in place of the one that cuGetProcAddress found, or that one itself. */
 static void *replace(const char *plain, void *answer, int version, uint64_t flags) {
     const struct hooked *best = at(answer);
@@ -194,9 +221,9 @@ static void *replace(const char *plain, void *answer, int version, uint64_t flag
         }
     }
     /* The answer is none of the functions that are hooked. It is another export, which is left alone, or a function
-     * without a name: the version tells which. */
+     * without a name: the version tells which, as far as the list knows versions. */
     Dl_info found;
-    if (dl_describe(answer, &found) && found.dli_saddr == answer) {
+    if (version > LISTED_UNTIL || (dl_describe(answer, &found) && found.dli_saddr == answer)) {
         return answer;
     }
     return best != NULL ? exports_entries[best->symbol] : answer;

@@ -18,7 +18,7 @@ def limited(machine: Machine) -> dict[str, str]:
     return machine.trial((0, 100))
 
 
-@pytest.mark.parametrize("door", ["dlsym", "twice", "next", "default", "threads"])
+@pytest.mark.parametrize("door", ["dlsym", "dlmopen", "twice", "next", "default", "threads"])
 @pytest.mark.parametrize(
     ("symbol", "owner"),
     [
@@ -114,3 +114,22 @@ def test_no_answer_is_the_drivers_own_address_of_a_hooked_function(
     assert (words[0], words[2], words[4:]) == ("compared", "replaced", ["wrong", "0"])
     assert int(words[1]) > 50_000
     assert int(words[3]) > 5_000
+
+
+@pytest.mark.parametrize("later", ["0", "1"])
+@pytest.mark.parametrize("order", ["VA", "AV"])
+@pytest.mark.parametrize("door", ["dlsym", "dlmopen", "proc_v2"])
+def test_another_library_has_a_dlsym_of_its_own(
+    machine: Machine, limited: dict[str, str], compiled: Callable[..., Path], order: str, later: str, door: str
+) -> None:
+    """Whichever was loaded first, and whichever of libc's versions of dlsym it looks for behind itself."""
+    places = {"A": compiled("own_dlsym", "-shared", "-fPIC", f"-DVERSION_LATER={later}"), "V": LIBRARY}
+    trial = limited | {"LD_PRELOAD": " ".join(str(places[name]) for name in order)}
+    name = "cuMemAlloc" if door == "proc_v2" else "cuMemAlloc_v2"
+    assert machine.run(compiled("resolve"), door, name, **trial).stdout.split() == [OURS, "cuMemAlloc_v2"]
+
+
+def test_a_namespace_of_its_own_stays_one_where_nothing_is_limited(
+    machine: Machine, compiled: Callable[..., Path]
+) -> None:
+    assert machine.run(compiled("resolve"), "dlmopen", "cuMemAlloc_v2").stdout.split()[0] == DRIVER

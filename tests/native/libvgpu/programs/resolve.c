@@ -66,6 +66,9 @@ static void *through(const char *door, char *name, int version, unsigned long fl
     if (strcmp(door, "dlsym") == 0) {
         return dlsym(library(), name);
     }
+    if (strcmp(door, "dlmopen") == 0) {
+        return dlsym(dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW), name);
+    }
     if (strcmp(door, "twice") == 0) {
         return dlsym(library(), name) == dlsym(library(), name) ? dlsym(library(), name) : NULL;
     }
