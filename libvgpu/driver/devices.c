@@ -43,6 +43,31 @@ static bool nvml_uuid(nvmlDevice_t device, unsigned char *uuid) {
            parse_uuid(text, uuid);
 }
 
+/* Whether libvgpu has started NVML. Its session stays: starting it takes long. */
+static bool own_session;
+
+bool devices_have_nvml(void) {
+    return __atomic_load_n(&own_session, __ATOMIC_ACQUIRE);
+}
+
+bool devices_end_nvml(void) {
+    return __atomic_exchange_n(&own_session, false, __ATOMIC_ACQ_REL) && NVML(nvmlShutdown) != NULL &&
+           NVML(nvmlShutdown)() == NVML_SUCCESS;
+}
+
+static bool start_nvml(void) {
+    MUTEX(starting);
+    mutex_lock(&starting);
+    nvmlDevice_t first;
+    bool started = NVML(nvmlDeviceGetHandleByIndex_v2)(0, &first) != NVML_ERROR_UNINITIALIZED;
+    if (!started && NVML(nvmlInit_v2)() == NVML_SUCCESS) {
+        started = true;
+        __atomic_store_n(&own_session, true, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&starting);
+    return started;
+}
+
 /* Returns NVML's device of that index. Starts NVML where the program hasn't. */
 static nvmlDevice_t nvml_at(unsigned index) {
     nvmlDevice_t device = NULL;
@@ -50,7 +75,7 @@ static nvmlDevice_t nvml_at(unsigned index) {
         return NULL;
     }
     nvmlReturn_t result = NVML(nvmlDeviceGetHandleByIndex_v2)(index, &device);
-    if (result == NVML_ERROR_UNINITIALIZED && NVML(nvmlInit_v2)() == NVML_SUCCESS) {
+    if (result == NVML_ERROR_UNINITIALIZED && start_nvml()) {
         result = NVML(nvmlDeviceGetHandleByIndex_v2)(index, &device);
     }
     return result == NVML_SUCCESS ? device : NULL;

@@ -28,6 +28,12 @@ bool devices_of_stream(CUstream stream, CUcontext *context, int *gpu);
 /* Returns NVML's device of the GPU; NULL where there is none. */
 nvmlDevice_t devices_nvml(int gpu);
 
+/* Ends libvgpu's own session of NVML, where it has one: it begins another where it needs it. False: it has none. */
+bool devices_end_nvml(void);
+
+/* Whether libvgpu has a session of NVML. */
+bool devices_have_nvml(void);
+
 /* To be called when a context has ended: its handle may be reused for another device. */
 void devices_forget_contexts(void);
 

@@ -235,3 +235,12 @@ def test_the_smallest_stacks_are_enough(machine: Machine, compiled: Callable[...
     for trial in ({"CUDA_DEVICE_MEMORY_LIMIT": "2g"}, machine.trial((0, 2000))):
         done = machine.run(program, "16384", CUDA_VISIBLE_DEVICES="0", **trial)
         assert done.stdout == "0\n"
+
+
+def test_nvmls_sessions_are_the_programs_own(machine: Machine, compiled: Callable[..., Path]) -> None:
+    """libvgpu measures with NVML, and neither lends the program its session nor loses it to the program."""
+    program = compiled("nvml_sessions", *LINKED)
+    bare = machine.without_libvgpu().attempt(program, CUDA_VISIBLE_DEVICES="0")
+    limited = machine.run(program, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_MEMORY_LIMIT="4g")
+    assert len(bare.stdout.split()) == 14
+    assert limited.stdout == bare.stdout
