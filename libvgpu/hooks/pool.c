@@ -110,8 +110,11 @@ CUresult hook_cuMemPoolCreate(__typeof__(&cuMemPoolCreate) driver, CUmemoryPool 
                               const CUmemPoolProps *pool_props) {
     CUresult result = driver(pool, pool_props);
     if (result == CUDA_SUCCESS && pool != NULL && pool_props != NULL) {
-        bool on_device = pool_props->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
-        pools_note(*pool, on_device ? pool_props->location.id : CU_DEVICE_INVALID);
+        if (pool_props->location.type == CU_MEM_LOCATION_TYPE_DEVICE) {
+            pools_note(*pool, pool_props->location.id);
+        } else if (pools_of_host((int)pool_props->location.type)) {
+            pools_note(*pool, CU_DEVICE_INVALID);
+        }
     }
     return result;
 }

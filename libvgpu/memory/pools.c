@@ -117,10 +117,9 @@ static struct pool *if_reported(struct pool *pool) {
 
 /* Asks the driver, as drivers of CUDA 13 can be, whether a pool that the program didn't create is in memory of no GPU. */
 static bool of_no_device(CUmemoryPool handle) {
-    int type = CU_MEM_LOCATION_TYPE_DEVICE;
+    int type;
     return DRIVER(cuMemPoolGetAttribute) != NULL &&
-           DRIVER(cuMemPoolGetAttribute)(handle, ATTRIBUTE_LOCATION_TYPE, &type) == CUDA_SUCCESS &&
-           type != CU_MEM_LOCATION_TYPE_DEVICE;
+           DRIVER(cuMemPoolGetAttribute)(handle, ATTRIBUTE_LOCATION_TYPE, &type) == CUDA_SUCCESS && pools_of_host(type);
 }
 
 enum pool_place pools_find(CUmemoryPool handle, struct pool **found, int *gpu) {

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -50,21 +49,21 @@ static int open_high(const char *path, bool create) {
     return high;
 }
 
-/* Calls fallocate or ftruncate. Beyond the limit of `ulimit -f` the kernel sends a signal that ends the program: it is kept
+/* Calls fallocate or ftruncate. The mask is the calling thread's alone. Beyond the limit of `ulimit -f` the kernel sends a signal that ends the program: it is kept
  * off, and taken back. */
 static int resize(int descriptor, int (*call)(int descriptor)) {
     sigset_t beyond, before, pending;
     sigemptyset(&beyond);
     sigaddset(&beyond, SIGXFSZ);
     bool waiting = sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1;
-    if (pthread_sigmask(SIG_BLOCK, &beyond, &before) != 0) {
+    if (sigprocmask(SIG_BLOCK, &beyond, &before) != 0) {
         return -1;
     }
     int result = call(descriptor), error = errno;
     if (result != 0 && error == EFBIG && !waiting) {
         sigtimedwait(&beyond, NULL, &(struct timespec){0});
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     errno = error;
     return result;
 }

@@ -16,8 +16,9 @@ LIMIT = {"CUDA_DEVICE_MEMORY_LIMIT": "1000m"}
 def said(machine: Machine, compiled: Callable[..., Path]) -> Callable[..., dict[str, int]]:
     """What the program prints of a case: values by name."""
 
-    def run(*words: str, **environment: str) -> dict[str, int]:
-        lines = machine.run(compiled("places", *LINKED), *words, **LIMIT | environment).stdout.splitlines()
+    def run(*words: str, limited: bool = True, **environment: str) -> dict[str, int]:
+        chosen = machine if limited else machine.without_libvgpu()
+        lines = chosen.run(compiled("places", *LINKED), *words, **LIMIT | environment).stdout.splitlines()
         return {name: int(value) for name, value in map(str.split, lines)}
 
     return run
@@ -43,6 +44,31 @@ def test_what_a_graph_needs_on_a_second_gpu_is_counted_there(said: Callable[...,
     limits = TWO | {"CUDA_DEVICE_MEMORY_LIMIT_1": "2g"}
     assert said("graph", "two-gpus", **limits)["launch"] == 0
     assert said("graph", "two-gpus", **limits | {"CUDA_DEVICE_MEMORY_LIMIT_0": "700m"}) == {"launch": 2, "taken": 0}
+
+
+def test_a_graph_counts_what_it_has_in_use_at_a_time(said: Callable[..., dict[str, int]]) -> None:
+    """Allocations and frees in a row take the same addresses, and count once; kept ones count each."""
+    alone = {"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_MEMORY_LIMIT": "700m"}
+    if said("graph", "in-a-row", limited=False, **alone)["taken"] != 64:
+        pytest.skip("the driver gives each allocation of a graph addresses of its own")
+    assert said("graph", "kept", **alone) == {"launch": 2, "taken": 0}
+    assert said("graph", "in-a-row", **alone) == {"launch": 0, "taken": 64}
+
+
+@pytest.mark.parametrize(
+    ("case", "answers"),
+    [
+        (("host-pool", "2"), {"pool": 0, "large": 0, "taken": 0, "destroyed": 0}),
+        (("host-pool", "3"), {"pool": 0, "large": 0, "taken": 0, "destroyed": 0}),
+        (("default-host-pool",), {"found": 0, "large": 0, "taken": 0}),
+    ],
+)
+def test_a_pool_in_host_memory_takes_nothing_of_the_share(
+    said: Callable[..., dict[str, int]], case: tuple[str, ...], answers: dict[str, int]
+) -> None:
+    if said(*case, limited=False, CUDA_VISIBLE_DEVICES="0") != answers:
+        pytest.skip("the driver has no pools in host memory")
+    assert said(*case, CUDA_VISIBLE_DEVICES="0") == answers
 
 
 def test_one_of_two_outputs_is_the_shares(said: Callable[..., dict[str, int]]) -> None:

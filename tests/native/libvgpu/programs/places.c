@@ -1,5 +1,6 @@
 /* Memory that is counted where it lies, or not at all: `places CASE [WORD]`. Each step is printed as `name value`; sizes in MiB
  * are what the account of GPU 0, as cuMemGetInfo reports it, has taken since the start. */
+#include <dlfcn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,6 +160,23 @@ static void host_pool(const char *type) {
     taken("destroyed");
 }
 
+/* A pool that the program didn't create, found by CUDA 13's function. */
+static void default_host_pool(void) {
+    CUresult (*get)(CUmemoryPool *, CUmemLocation *, CUmemAllocationType) =
+        (__typeof__(get))dlsym(RTLD_DEFAULT, "cuMemGetDefaultMemPool");
+    CUmemLocation location = {.type = CU_MEM_LOCATION_TYPE_HOST};
+    CUmemoryPool pool;
+    CUdeviceptr memory;
+    CUstream stream;
+    CUresult found = get == NULL ? CUDA_ERROR_NOT_FOUND : get(&pool, &location, CU_MEM_ALLOCATION_TYPE_PINNED);
+    answer("found", found);
+    if (found == CUDA_SUCCESS) {
+        NEED(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+        answer("large", cuMemAllocFromPoolAsync(&memory, 4096 * MIB, pool, stream));
+        taken("taken");
+    }
+}
+
 int main(int count, char **words) {
     const char *name = count > 1 ? words[1] : "", *word = count > 2 ? words[2] : "";
     int devices;
@@ -179,6 +197,8 @@ int main(int count, char **words) {
         graph(word);
     } else if (strcmp(name, "null") == 0) {
         null_outputs();
+    } else if (strcmp(name, "default-host-pool") == 0) {
+        default_host_pool();
     } else if (strcmp(name, "host-pool") == 0) {
         host_pool(word);
     } else {
