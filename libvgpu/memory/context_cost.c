@@ -17,7 +17,7 @@
 
 static void say(int gpu, const char *some, uint64_t bytes) {
     uint64_t limit = gpu == NO_GPU ? 0 : quota_limit(gpu);
-    if (limit != 0 && limit != QUOTA_UNLIMITED) {
+    if (limit != 0 && limit != QUOTA_UNLIMITED && account_usable()) {
         LOG_ONCE(LOG_ERROR, "a context on GPU %d needs %s%llu MiB; the limit is %llu MiB, of which %llu MiB are in use",
                  gpu, some, MIB(bytes), MIB(limit), MIB(quota_used(gpu)));
     }

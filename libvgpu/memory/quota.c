@@ -66,10 +66,13 @@ static enum quota_answer take(int gpu, uint64_t bytes, bool count_refusal) {
     if (gpu == NO_GPU) {
         LOG_ONCE(LOG_ERROR, "memory of a GPU that this container was not given is refused");
     } else if (count_refusal) {
-        LOG_ONCE(LOG_ERROR,
-                 "GPU %d: %llu MiB are refused; of the limit of %llu MiB, %llu MiB are in use. Later refusals are "
-                 "logged with " UNIGPU_ENV_LIBRARY_LOG "=info",
-                 gpu, MIB(bytes + (1 << 20) - 1), MIB(limit), MIB(account_used((unsigned)gpu)));
+        /* Otherwise another line has said why. */
+        if (limit > 0 && account_usable()) {
+            LOG_ONCE(LOG_ERROR,
+                     "GPU %d: %llu MiB are refused; of the limit of %llu MiB, %llu MiB are in use. Later refusals are "
+                     "logged with " UNIGPU_ENV_LIBRARY_LOG "=info",
+                     gpu, MIB(bytes + (1 << 20) - 1), MIB(limit), MIB(account_used((unsigned)gpu)));
+        }
         log_write(LOG_INFO, "refused %llu bytes of GPU %d: the limit is %llu", (unsigned long long)bytes, gpu,
                   (unsigned long long)limit);
     }

@@ -125,10 +125,11 @@ def test_a_card_that_was_not_given_is_refused(machine: Machine) -> None:
 
 @pytest.mark.parametrize("value", ["lots", "3x", "-1", "99999999999999999999", "300mb!"])
 def test_a_limit_that_is_no_size_is_named(machine: Machine, value: str) -> None:
-    done = machine.run(
+    done = machine.attempt(
         PROBE, "--no-take", CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_MEMORY_LIMIT="3g", CUDA_DEVICE_MEMORY_LIMIT_0=value
     )
-    assert f"CUDA_DEVICE_MEMORY_LIMIT_0={value} is not a size" in done.stderr
+    assert f"CUDA_DEVICE_MEMORY_LIMIT_0 = {value}: not a size, so GPU memory is refused" in done.stderr
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from unigpu import names
 LONG = os.environ.get("UNIGPU_SOAK") == "1"
 RECOVERY_NS = 10_000_000
 ACCOUNT = [
-    *(f"libvgpu/shared/{part}.c" for part in ("account", "slot_txn", "usage_file", "process")),
+    *(f"libvgpu/shared/{part}.c" for part in ("account", "slot_txn", "usage_file", "family_file", "process")),
     *(f"libvgpu/base/{part}.c" for part in ("config", "dl", "log")),
     "-Wl,-z,now",
 ]

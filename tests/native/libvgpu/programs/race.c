@@ -141,14 +141,14 @@ static struct times dying = {.name = "dying"}, back = {.name = "back"}, look_tim
 
 /* Whether the account still has memory under that number: who looks gives the dead's back. */
 static bool has_memory(pid_t pid) {
-    struct account_process processes[MOST];
-    unsigned count = account_processes(0, processes, MOST);
-    for (unsigned place = 0; place < count && place < MOST; place++) {
-        if (processes[place].pid == (uint32_t)pid) {
-            return true;
-        }
+    unsigned count;
+    struct account_process *processes = account_processes(0, &count);
+    bool found = false;
+    for (unsigned place = 0; place < count; place++) {
+        found |= processes[place].pid == (uint32_t)pid;
     }
-    return false;
+    free(processes);
+    return found;
 }
 
 static void end(pid_t child, unsigned number) {

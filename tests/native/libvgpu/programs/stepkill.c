@@ -296,7 +296,6 @@ static void check_sums(const struct victim *victim) {
 
 /* Kills it, and its company; the parent then gets all that there is, to the byte, and is alone. */
 static void end(struct victim *victim) {
-    struct account_process processes[4];
     kill(victim->pid, SIGKILL);
     waitpid(victim->pid, NULL, 0);
     if (in_company) {
@@ -312,8 +311,10 @@ static void end(struct victim *victim) {
     account_give(GPU, LIMIT - OWN);
     need(account_used(GPU) == OWN, victim, "in use", account_used(GPU));
     need(account_used(OTHER_GPU) == 0, victim, "in use of the other GPU", account_used(OTHER_GPU));
-    unsigned count = account_processes(GPU, processes, 4);
+    unsigned count;
+    struct account_process *processes = account_processes(GPU, &count);
     need(count == 1 && processes[0].pid == (uint32_t)getpid(), victim, "processes", count);
+    free(processes);
     check_sums(victim);
 }
 
