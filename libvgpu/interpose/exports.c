@@ -12,7 +12,10 @@ static inline bool passes(enum driver_symbol symbol) {
     if (inside_libvgpu) {
         return true;
     }
-    fork_enter();
+    if (fork_begun()) {
+        return config()->kind == CONFIG_NONE;
+    }
+    fork_begin();
     return config()->kind == CONFIG_NONE || fork_passes(symbol);
 }
 

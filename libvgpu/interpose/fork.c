@@ -16,7 +16,6 @@
 
 static unsigned char unwatched = FORK_WIPED;
 unsigned char *fork_mark = &unwatched;
-bool fork_child;
 
 /* Every module whose state the child has to reset, beyond its MUTEX. shared/account.c needs no entry: the kernel wipes
  * its page too. */
@@ -35,12 +34,11 @@ static void reset(void) {
         after_fork[place]();
     }
     inside_libvgpu = false;
-    __atomic_store_n(&fork_child, true, __ATOMIC_RELAXED);
 }
 
 static void in_child(void) {
     reset();
-    __atomic_store_n(fork_mark, FORK_BEGUN, __ATOMIC_RELEASE);
+    __atomic_store_n(fork_mark, FORK_CHILD, __ATOMIC_RELEASE);
 }
 
 /* Where no page can be wiped, only libc's fork is noticed. */
@@ -64,7 +62,9 @@ static void watch(void) {
 void fork_begin(void) {
     unsigned char *mark = __atomic_load_n(&fork_mark, __ATOMIC_ACQUIRE), seen = FORK_WIPED;
     if (mark == &unwatched) {
-        watch();
+        if (__atomic_load_n(mark, __ATOMIC_ACQUIRE) == FORK_WIPED) {
+            watch();
+        }
     } else if (__atomic_compare_exchange_n(mark, &seen, FORK_BEGINNING, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
         in_child();
     } else {
@@ -74,13 +74,18 @@ void fork_begin(void) {
     }
 }
 
-bool fork_driver_is_the_parents(void) {
+bool fork_passes(enum driver_symbol symbol) {
     int count;
+    unsigned char *mark = __atomic_load_n(&fork_mark, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(mark, __ATOMIC_ACQUIRE) != FORK_CHILD || symbol > DRIVER_BEFORE_NVML ||
+        symbol == DRIVER_cuGetProcAddress || symbol == DRIVER_cuGetProcAddress_v2) {
+        return false;
+    }
     inside_libvgpu = true;
     bool own = DRIVER(cuDeviceGetCount) != NULL && DRIVER(cuDeviceGetCount)(&count) == CUDA_SUCCESS;
     inside_libvgpu = false;
     if (own) {
-        __atomic_store_n(&fork_child, false, __ATOMIC_RELAXED);
+        __atomic_store_n(mark, FORK_BEGUN, __ATOMIC_RELEASE);
     }
     return !own;
 }

@@ -10,31 +10,32 @@
 
 #include "libvgpu/driver/driver.h"
 
-enum fork_mark { FORK_WIPED, FORK_BEGINNING, FORK_BEGUN };
+enum fork_mark {
+    FORK_WIPED,
+    FORK_BEGINNING,
+    FORK_CHILD, /* this process may be the child of one that used CUDA */
+    FORK_BEGUN,
+};
 
 /* Lies on a page that the kernel wipes in the child of every fork, also of one without libc's handlers. */
 extern unsigned char *fork_mark;
 
-/* Whether this process may be the child of one that used CUDA. */
-extern bool fork_child;
+static inline bool fork_begun(void) {
+    return __builtin_expect(
+        __atomic_load_n(__atomic_load_n(&fork_mark, __ATOMIC_ACQUIRE), __ATOMIC_ACQUIRE) == FORK_BEGUN, 1);
+}
 
 void fork_begin(void);
 
-/* To be called before anything else in every exported function: takes no lock. */
+/* To be called before anything else that takes a lock. */
 static inline void fork_enter(void) {
-    if (__builtin_expect(__atomic_load_n(__atomic_load_n(&fork_mark, __ATOMIC_ACQUIRE), __ATOMIC_ACQUIRE) != FORK_BEGUN,
-                         0)) {
+    if (!fork_begun()) {
         fork_begin();
     }
 }
 
-bool fork_driver_is_the_parents(void);
-
-/* Whether the driver has to answer the call alone, as its state is the parent's. Lookups are answered as ever: what they
- * find may be called after the child's own cuInit. NVML works in a child. */
-static inline bool fork_passes(enum driver_symbol symbol) {
-    return __builtin_expect(__atomic_load_n(&fork_child, __ATOMIC_RELAXED), 0) && symbol < DRIVER_FIRST_OF_NVML &&
-           symbol != DRIVER_cuGetProcAddress && symbol != DRIVER_cuGetProcAddress_v2 && fork_driver_is_the_parents();
-}
+/* Whether the driver has to answer the call alone, as its state is the parent's. Lookups are always answered: what they find
+ * may be called after the child's own cuInit. NVML works in a child. */
+bool fork_passes(enum driver_symbol symbol);
 
 #endif
