@@ -233,17 +233,23 @@ static void set_provisional(struct launch *launch, struct provisional_charge cha
     launch->sample = charge.sample;
 }
 
-static void begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
-    struct launch_site site = {.stream = stream};
-    *launch = (struct launch){0};
-    struct launch_thread *thread = mine();
-    if (thread == NULL || !devices_current(&site.context, &site.gpu) || site.gpu == NO_GPU || captures_stream(stream)) {
-        launch_close_run();
-        return;
+/* Makes the context current in which events of the launch are recorded, where another one is. */
+static bool enter(CUcontext context) {
+    return context != NULL && DRIVER(cuCtxPushCurrent_v2) != NULL && DRIVER(cuCtxPopCurrent_v2) != NULL &&
+           DRIVER(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
+}
+
+static void leave(bool entered) {
+    CUcontext left;
+    if (entered) {
+        DRIVER(cuCtxPopCurrent_v2)(&left);
     }
-    int gpu = site.gpu;
-    launch->thread = thread;
-    launch->gpu = gpu;
+}
+
+static void charge(struct launch *launch, const struct cost_key *key, struct launch_site site) {
+    struct launch_thread *thread = launch->thread;
+    CUstream stream = site.stream;
+    int gpu = launch->gpu;
     if ((__atomic_load_n(&gpus_seen, __ATOMIC_RELAXED) & 1u << gpu) == 0 &&
         __atomic_fetch_or(&gpus_seen, 1u << gpu, __ATOMIC_RELAXED) != 0) {
         cost_cache_expire_memos();
@@ -278,6 +284,27 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
     } else {
         charge_known(launch, key, &site, cost_known(launch->cost));
     }
+}
+
+/* The launch's GPU is that of its stream, whichever context is current. */
+static void begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
+    struct launch_site site = {.stream = stream};
+    CUcontext current = NULL;
+    *launch = (struct launch){0};
+    struct launch_thread *thread = mine();
+    if (thread == NULL || !devices_of_stream(stream, &site.context, &site.gpu) || site.gpu == NO_GPU ||
+        captures_stream(stream)) {
+        launch_close_run();
+        return;
+    }
+    launch->thread = thread;
+    launch->gpu = site.gpu;
+    if (DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS && current != site.context) {
+        launch->context = site.context;
+    }
+    bool entered = enter(launch->context);
+    charge(launch, key, site);
+    leave(entered);
 }
 
 void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
@@ -322,7 +349,9 @@ static void end(struct launch *launch, CUresult result) {
 
 CUresult launch_end(struct launch *launch, CUresult result) {
     if (launch->thread != NULL) {
+        bool entered = enter(launch->context);
         end(launch, result);
+        leave(entered);
     }
     return result;
 }

@@ -64,6 +64,7 @@ struct launch {
     struct launch_thread *thread; /* NULL: the launch passes untouched */
     struct cost *cost;
     struct sample *sample;
+    CUcontext context; /* the stream's, where the thread's current one is another; else NULL */
     int64_t charged;
     int gpu;
     bool in_run;
@@ -110,17 +111,27 @@ static inline bool launch_at_once(const struct cost_key *key) {
     return __builtin_expect(launch_remembers(memo, key) && memo->context == NULL, 1) && launch_spend(memo);
 }
 
-/* As launch_at_once, where one handle may mean functions of several contexts. */
-static inline bool launch_in_context(const struct cost_key *key) {
-    struct launch_memo *memo = launch_memo_of(launch_mine, key);
-    CUcontext current;
-    return launch_remembers(memo, key) && memo->context != NULL && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS &&
-           current == memo->context && launch_spend(memo);
-}
-
 /* Returns the stream as events name it. */
 static inline CUstream launch_stream(CUstream stream, bool per_thread) {
     return per_thread && stream == NULL ? CU_STREAM_PER_THREAD : stream;
+}
+
+/* Whether the stream is one of the calling thread's current context, whichever that is. */
+static inline bool launch_on_default(CUstream stream) {
+    return stream == NULL || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD;
+}
+
+/* As launch_at_once, where one handle may mean functions of several contexts: that of the stream counts. */
+static inline bool launch_in_context(const struct cost_key *key, CUstream stream) {
+    struct launch_memo *memo = launch_memo_of(launch_mine, key);
+    CUcontext context = NULL;
+    if (!launch_remembers(memo, key) || memo->context == NULL) {
+        return false;
+    }
+    CUresult found = launch_on_default(stream) || DRIVER(cuStreamGetCtx) == NULL
+                         ? DRIVER(cuCtxGetCurrent)(&context)
+                         : DRIVER(cuStreamGetCtx)(stream, &context);
+    return found == CUDA_SUCCESS && context == memo->context && launch_spend(memo);
 }
 
 #endif

@@ -109,10 +109,7 @@ static bool record(CUevent event, CUstream stream) {
     return recorded;
 }
 
-struct sample *sample_begin(struct cost *cost, const struct launch_site *site) {
-    if (captures_any() || !able()) {
-        return NULL;
-    }
+static struct sample *begin(struct cost *cost, const struct launch_site *site) {
     struct sample *sample = take(site->context);
     if (sample == NULL) {
         return NULL;
@@ -130,6 +127,16 @@ struct sample *sample_begin(struct cost *cost, const struct launch_site *site) {
         return NULL;
     }
     sample->backlogged = DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY;
+    return sample;
+}
+
+struct sample *sample_begin(struct cost *cost, const struct launch_site *site) {
+    if (captures_any() || !able() || captures_ask(site->stream)) {
+        return NULL;
+    }
+    CUstreamCaptureMode mode = captures_relax();
+    struct sample *sample = begin(cost, site);
+    captures_restore(mode);
     return sample;
 }
 
@@ -274,6 +281,7 @@ static bool read_one(struct sample *sample, uint64_t now) {
 unsigned samples_read(CUcontext context) {
     CUcontext current = context;
     unsigned undone = 0;
+    CUstreamCaptureMode mode = captures_relax();
     mutex_lock(&lock);
     uint64_t now = throttle_clock();
     for (struct sample **link = &first; *link != NULL && undone < UNDONE_MOST && !stopped && all_held == 0;) {
@@ -298,6 +306,7 @@ unsigned samples_read(CUcontext context) {
     }
     unsigned left = stopped ? 0 : under_way;
     mutex_unlock(&lock);
+    captures_restore(mode);
     return left;
 }
 

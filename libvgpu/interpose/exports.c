@@ -41,7 +41,7 @@ static void enter(void) {
             return missing;                                                                           \
         if (passes())                                                                                 \
             return driver(__VA_ARGS__);                                                               \
-        if (launch_in_context(&key))                                                                  \
+        if (launch_in_context(&key, stream_##symbol(__VA_ARGS__)))                                    \
             return run_##symbol(driver, __VA_ARGS__);                                                 \
         enter();                                                                                      \
         launch_begin(&launch, &key, launch_stream(stream_##symbol(__VA_ARGS__), per_thread));         \
