@@ -38,11 +38,11 @@ struct launch_lead {
     CUstream stream;
 };
 
-/* Launches of one kind on one stream, between two events. */
+/* Launches of one kind between two moments: from an event before the first to the last of those on all its streams. */
 struct launch_run {
     struct sample *sample; /* NULL: none */
     struct cost *cost;
-    CUstream stream;
+    CUstream streams[SAMPLES_STREAMS]; /* as many as the sample has */
     uint64_t until; /* the GPU can't be done with them before, ns */
     unsigned launches, wanted;
 };
@@ -54,6 +54,7 @@ struct launch_thread {
     struct launch_lead lead;
     struct launch_tally tallies[LAUNCH_MEMOS];
     uint32_t random;
+    uint32_t postponed; /* launches since a sample was due */
 };
 
 /* The calling thread's state. Before the thread's first launch, and while it measures a run, a state without memos. */
