@@ -12,6 +12,11 @@
 /* Charges are remembered for so much GPU time of launches. */
 #define PASSED_MOST_NS 1000000000
 
+/* A launch that is let in behind a long one is charged so many times what that one has taken. So the next one waits
+ * until the first has most probably ended, but still not for ever. */
+#define GUESS_TIMES 10u
+#define GUESS_LONGEST_NS 60000000000u
+
 uint32_t cost_cache_generation = 1;
 
 static struct mutex lock;
@@ -121,12 +126,23 @@ void cost_cache_end_learning(struct cost *cost, uint32_t meaning) {
     mutex_unlock(&lock);
 }
 
+int64_t cost_guess_of_long(uint64_t runs_for) {
+    if (runs_for < COST_UNKNOWN_MOST_NS) {
+        return 0;
+    }
+    return (int64_t)((runs_for < GUESS_LONGEST_NS ? runs_for : GUESS_LONGEST_NS) * GUESS_TIMES);
+}
+
 int64_t cost_cache_guess(struct cost *cost, uint64_t now) {
     int64_t guess = 0;
     mutex_lock(&lock);
     if (cost->value == 0) {
         uint64_t passed = now > cost->asked_at ? now - cost->asked_at : 1;
-        guess = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS);
+        uint64_t since = __atomic_load_n(&cost->runs_since, __ATOMIC_RELAXED);
+        guess = since != 0 && now > since ? cost_guess_of_long(now - since) : 0;
+        if (guess == 0) {
+            guess = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS);
+        }
     }
     mutex_unlock(&lock);
     return guess;

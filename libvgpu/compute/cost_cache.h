@@ -85,8 +85,11 @@ bool cost_cache_begin_learning(struct cost *cost, uint64_t now);
 /* Ends that: the launch failed, or its sample is lost. */
 void cost_cache_end_learning(struct cost *cost, uint32_t meaning);
 
-/* Returns a guess for one more launch of a key whose first launch is being measured: the time since that one,
- * COST_UNKNOWN_MOST_NS at most; 0 where the cost has become known. */
+/* Returns the guess for a launch behind one of unknown cost that has run for so long, ns; 0: it hasn't for long. */
+int64_t cost_guess_of_long(uint64_t runs_for);
+
+/* Returns a guess for one more launch of a key whose first launch is being measured: the time since that one, and once it
+ * was seen to run for COST_UNKNOWN_MOST_NS, cost_guess_of_long; 0 where the cost has become known. */
 int64_t cost_cache_guess(struct cost *cost, uint64_t now);
 
 /* Notes a launch that was charged this guess and isn't measured. The charge is corrected when the cost is known. */

@@ -34,9 +34,15 @@ static unsigned all_held;
 static bool stopped;
 static unsigned under_way;
 static struct sample *first, **last = &first;
+static uint64_t unknown_since[VGPU_MAX_GPUS]; /* when a launch of unknown cost was first seen to run; 0: none runs */
 
 unsigned samples_under_way(void) {
     return __atomic_load_n(&under_way, __ATOMIC_RELAXED);
+}
+
+uint64_t samples_unknown_for(int gpu, uint64_t now) {
+    uint64_t since = __atomic_load_n(&unknown_since[gpu], __ATOMIC_RELAXED);
+    return since != 0 && now > since ? now - since : 0;
 }
 
 /* Call with the lock held. */
@@ -146,6 +152,9 @@ void sample_launched(struct sample *sample) {
 }
 
 static void end_learning(struct sample *sample) {
+    if (sample->started_at != 0) {
+        __atomic_store_n(&unknown_since[sample->gpu], 0, __ATOMIC_RELAXED);
+    }
     cost_cache_end_learning(sample->cost, sample->meaning);
     throttle_end_learning(gpu_time_account(sample->gpu), sample->noted_at);
 }
@@ -258,6 +267,7 @@ static void charge_so_far(struct sample *sample, uint64_t now) {
             return;
         }
         sample->started_at = sample->backlogged ? now : sample->ended_at;
+        __atomic_store_n(&unknown_since[sample->gpu], sample->started_at, __ATOMIC_RELAXED);
         if (sample->meaning == cost_meaning(sample->cost)) {
             __atomic_store_n(&sample->cost->runs_since, sample->started_at, __ATOMIC_RELAXED);
         }
@@ -461,4 +471,7 @@ void samples_after_fork(void) {
     last = &first;
     under_way = 0;
     all_held = 0;
+    for (int gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
+        unknown_since[gpu] = 0;
+    }
 }

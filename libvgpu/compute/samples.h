@@ -64,6 +64,9 @@ unsigned samples_read(CUcontext context);
 /* Returns how many samples are under way, without a lock. */
 unsigned samples_under_way(void);
 
+/* Returns for how long the GPU has been seen to run a launch of unknown cost, ns; 0: there is none. */
+uint64_t samples_unknown_for(int gpu, uint64_t now);
+
 /* To be called before and after a call that may end a context (NULL: any context). In between no event of it is
  * touched. */
 void samples_hold(CUcontext context);
