@@ -54,7 +54,8 @@ uint64_t estimate_value(const struct estimate *estimate, uint64_t now) {
     unsigned counted = 0;
     for (unsigned place = 0; place < kept(estimate); place++) {
         const struct estimate_sample *sample = &estimate->samples[place];
-        if (!is_late(estimate, place, now) || !sample->exact || sample->view >= ESTIMATE_CONTENDED) {
+        bool disturbed = sample->view == ESTIMATE_CONTENDED || sample->view == ESTIMATE_COMPANY;
+        if (!is_late(estimate, place, now) || !sample->exact || disturbed) {
             continue;
         }
         /* A launch that took much longer than the shortest was perhaps interrupted. */

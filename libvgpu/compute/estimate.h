@@ -9,10 +9,10 @@
 
 enum estimate_view {
     ESTIMATE_CLEAR,     /* the GPU had no other work */
-    ESTIMATE_STREAMS,   /* other streams of the program may have had their turns in between */
     ESTIMATE_UNCERTAIN, /* unknown */
     ESTIMATE_CONTENDED, /* other containers had turns in between: the sample is no shorter than the launch alone */
     ESTIMATE_COMPANY,   /* likewise, other processes of this container */
+    ESTIMATE_STREAMS,   /* other streams of this process may have had turns in between */
 };
 
 struct estimate_sample {

@@ -155,7 +155,7 @@ static void count_passed(struct launch_thread *thread, struct launch_memo *memo)
     struct launch_tally *tally = &thread->tallies[memo - thread->memos];
     int32_t launches = tally->left - memo->left;
     if (launches > 0 && memo->generation == __atomic_load_n(&cost_cache_generation, __ATOMIC_ACQUIRE)) {
-        cost_cache_note_passed(tally->cost, launches, launches * memo->cost);
+        cost_cache_note_passed(tally->cost, launches, launches * memo->cost, tally->meaning);
     }
     tally->left = memo->left;
 }
@@ -178,7 +178,7 @@ static void remember(struct launch *launch, const struct cost_key *key, CUcontex
                                  .context = several ? context : NULL,
                                  .generation = generation,
                                  .left = (int32_t)jitter(thread, number)};
-    thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, memo->left};
+    thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, launch->meaning, memo->left};
 }
 
 /* Returns how many launches to measure together. */
@@ -202,7 +202,8 @@ static void measure(struct launch *launch, const struct launch_site *site, uint6
     if (launch->sample == NULL) {
         return;
     }
-    if (value >= COST_LONG_NS || (wanted < 2 && value >= EACH_OF_SEVERAL_NS && streams_several(site->gpu, launch->sample->begun_at))) {
+    if (value >= COST_LONG_NS ||
+        (wanted < 2 && value >= EACH_OF_SEVERAL_NS && streams_several(site->gpu, launch->sample->begun_at))) {
         launch->sample->charged = launch->charged;
         return;
     }
@@ -243,7 +244,7 @@ static void charge_known(struct launch *launch, const struct cost_key *key, cons
     launch->charged = (int64_t)value;
     count_passed(thread, memo);
     if (value < COST_LONG_NS) {
-        cost_cache_note_passed(launch->cost, 1, (int64_t)value);
+        cost_cache_note_passed(launch->cost, 1, (int64_t)value, launch->meaning);
     }
     if (each && !due && value < COST_LONG_NS) {
         due = true;
@@ -310,19 +311,21 @@ static void charge(struct launch *launch, const struct cost_key *key, struct lau
         samples_read(site.context);
     }
     launch->cost = cost_cache_find(key, site.context);
+    launch->meaning = cost_meaning(launch->cost);
     uint64_t value = cost_known(launch->cost);
     struct launch_run *run = &thread->run;
     uint64_t now = throttle_clock();
     bool several = streams_note(gpu, stream_identity(thread, stream), now);
-    if (run->sample != NULL && (run->cost != launch->cost || now > run->until + value ||
-                                thread->credit.ns[gpu] < (int64_t)value || !joins(run, stream))) {
+    if (run->sample != NULL &&
+        (run->cost != launch->cost || run->sample->meaning != launch->meaning || now > run->until + value ||
+         thread->credit.ns[gpu] < (int64_t)value || !joins(run, stream))) {
         launch_close_run();
     }
     if (run->sample != NULL) {
         thread->credit.ns[gpu] -= (int64_t)value;
         launch->charged = (int64_t)value;
         launch->in_run = true;
-        cost_cache_note_passed(launch->cost, 1, (int64_t)value);
+        cost_cache_note_passed(launch->cost, 1, (int64_t)value, launch->meaning);
         return;
     }
     if (value == 0 && cost_cache_begin_learning(launch->cost, throttle_clock())) {
@@ -336,7 +339,9 @@ static void charge(struct launch *launch, const struct cost_key *key, struct lau
     if (guess > 0) {
         set_provisional(launch, first_launch_charge_guess(launch->cost, &thread->credit, &site, guess));
     } else {
-        charge_known(launch, key, &site, cost_known(launch->cost), several);
+        /* Another thread may have made it unknown just now. */
+        value = cost_known(launch->cost);
+        charge_known(launch, key, &site, value > 0 ? value : 1, several);
     }
 }
 
@@ -378,7 +383,7 @@ static void end(struct launch *launch, CUresult result) {
     struct launch_run *run = &thread->run;
     if (result != CUDA_SUCCESS) {
         thread->credit.ns[launch->gpu] += launch->charged;
-        cost_cache_note_passed(launch->cost, -1, -launch->charged);
+        cost_cache_note_passed(launch->cost, -1, -launch->charged, launch->meaning);
         if (launch->in_run) {
             launch->sample = run->sample;
             abandon_run(thread);

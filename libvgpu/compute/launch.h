@@ -28,7 +28,8 @@ struct launch_memo {
 /* Counts the launches of a memo, which the fast path doesn't. The slow path adds them up at the next miss. */
 struct launch_tally {
     struct cost *cost;
-    int32_t left; /* `left` of the memo, when last added up */
+    uint32_t meaning; /* of the cost, when remembered */
+    int32_t left;     /* `left` of the memo, when last added up */
 };
 
 /* A launch that one more of its kind follows at once: then the GPU is still ours, and the second is measured without
@@ -64,6 +65,7 @@ extern __thread struct launch_thread *launch_mine;
 struct launch {
     struct launch_thread *thread; /* NULL: the launch passes untouched */
     struct cost *cost;
+    uint32_t meaning; /* of the cost */
     struct sample *sample;
     CUcontext context; /* the stream's, where the thread's current one is another; else NULL */
     int64_t charged;

@@ -1,6 +1,6 @@
 /* Captures again and again while other threads launch kernels of ever new shapes: `captures MODE COUNT [ask]`. MODE is that of
  * the captures: 0 global, 1 of the thread, 2 relaxed, 3 all in turn. With `ask` the other threads query an event of their own
- * as well, which a global capture forbids. Says how many captures there were, how many of them were spoiled, and how many
+ * as well, which a global capture forbids, and the first capture that it spoils is the last. Says how many captures there were, how many of them were spoiled, and how many
  * launches failed.
  */
 #include <pthread.h>
@@ -65,7 +65,7 @@ int main(int words, char **word) {
     for (int place = 0; place < THREADS; place++) {
         pthread_create(&threads[place], NULL, launch, NULL);
     }
-    for (long turn = 0; turn < count; turn++) {
+    for (long turn = 0; turn < count && !(ask && spoiled > 0); turn++) {
         CUgraph graph = NULL;
         CUstreamCaptureMode wanted = (CUstreamCaptureMode)(mode < 3 ? mode : (int)(turn % 3));
         CUresult result = cuStreamBeginCapture_v2(stream, wanted);
