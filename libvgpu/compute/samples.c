@@ -19,6 +19,11 @@
 /* A host that isn't interrupted launches in less time. */
 #define USUAL_GAP_NS 5000u
 
+/* After this time the host has seen that an event has passed. */
+#define NOTICE_NS 12000u
+
+#define GAPS_LEAST 16u
+
 struct pairs {
     CUcontext context;
     CUevent latest; /* the latest end of a sample that was read; NULL: none */
@@ -115,6 +120,22 @@ static bool record(CUevent event, CUstream stream) {
     return recorded;
 }
 
+/* Whether the stream has unfinished work before the sample. The host sees only after a moment that an idle stream has
+ * passed an event. */
+static bool backlogged(struct sample *sample) {
+    uint64_t begun = 0, now = 0;
+    sample->asked_for = 0;
+    while (DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY) {
+        now = throttle_clock();
+        begun = begun == 0 ? now : begun;
+        sample->asked_for = now - begun + 1;
+        if (sample->asked_for > NOTICE_NS) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct sample *begin(struct cost *cost, const struct launch_site *site) {
     struct sample *sample = take(site->context);
     if (sample == NULL) {
@@ -128,12 +149,12 @@ static struct sample *begin(struct cost *cost, const struct launch_site *site) {
     sample->started_at = 0;
     sample->streams = 1;
     sample->meaning = cost_meaning(cost);
-    sample->begun_at = throttle_clock();
     if (!record(sample->before, site->stream)) {
         sample_cancel(sample);
         return NULL;
     }
-    sample->backlogged = DRIVER(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY;
+    sample->begun_at = throttle_clock();
+    sample->backlogged = backlogged(sample);
     return sample;
 }
 
@@ -205,6 +226,19 @@ struct span {
     uint64_t whole, added;
 };
 
+/* Returns the part of the gap that is certainly not the launch's, where the GPU lags behind the host: somewhat less than
+ * the shortest gap lately, since the GPU may have begun in the middle of a longer one. */
+static uint64_t idle_part(uint64_t gap) {
+    static uint64_t shortest;
+    static unsigned seen;
+    shortest = shortest == 0 || gap < shortest ? gap : shortest + shortest / 256;
+    if (++seen < GAPS_LEAST) {
+        return gap / 2;
+    }
+    uint64_t least = gap < shortest ? gap : shortest;
+    return least - least / 8;
+}
+
 /* Adds a finished sample to its cost, and corrects charges: the launch's own, where it was provisional, and earlier
  * ones. */
 static void learn(struct sample *sample, struct span span, uint64_t now) {
@@ -215,17 +249,25 @@ static void learn(struct sample *sample, struct span span, uint64_t now) {
     if (elapsed == 0) {
         elapsed = 1;
     }
-    bool kept_busy = elapsed >= sample->ended_at - sample->begun_at;
+    uint64_t host = sample->ended_at - sample->begun_at;
+    bool kept_busy = elapsed >= host;
+    /* Where the GPU needs a moment to begin, one that was idle in between has taken as long as the host. */
+    if (sample->launches > 1 && !sample->backlogged && sample->asked_for > 0) {
+        kept_busy = elapsed > host + host / 8;
+    }
     /* The host was slower than the GPU during the run, so its duration says nothing. */
     if (sample->launches > 1 && !kept_busy) {
         __atomic_store_n(&cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
         return;
     }
     /* An idle GPU began the launch while the host was still making it, usually in the middle. So half of the host's
-     * time is subtracted. Not from a run: there it is a small part, and was perhaps not in the shortest one. */
+     * time is subtracted. Not from a run: there it is a small part, and was perhaps not in the shortest one. Where the
+     * GPU is seen to lag behind the host, it lags as much with the launch, and the time that the host takes is all in. */
     uint64_t off = 0;
-    if (!sample->backlogged && sample->launches == 1 && sample->gap <= USUAL_GAP_NS && elapsed > sample->gap) {
-        off = sample->gap / 2;
+    bool lags = sample->asked_for > 0;
+    if (!sample->backlogged && (sample->launches == 1 || lags) && elapsed > sample->gap &&
+        sample->gap <= USUAL_GAP_NS + sample->asked_for) {
+        off = lags ? idle_part(sample->gap) : sample->gap / 2;
     }
     elapsed -= off;
     bool exact = kept_busy && (sample->backlogged || sample->gap * 50 <= elapsed);
@@ -235,7 +277,7 @@ static void learn(struct sample *sample, struct span span, uint64_t now) {
                                        .view = (uint8_t)(stretched ? ESTIMATE_STREAMS : view),
                                        .behind = sample->backlogged || stretched,
                                        .exact = exact,
-                                       .off = exact ? 0 : off};
+                                       .off = exact ? 0 : off / sample->launches};
     bool in_company = view == ESTIMATE_COMPANY;
     measured.charged = sample->charged >= 0 && !in_company && !several ? elapsed : 0;
     int64_t missing = cost_cache_add(cost, measured, sample->meaning);

@@ -22,6 +22,7 @@ struct sample {
         CUevent before, after;
     } others[SAMPLES_STREAMS - 1]; /* likewise for a run's other streams; NULL: not made yet */
     uint64_t begun_at, ended_at; /* when the host began and ended the launches, ns */
+    uint64_t asked_for; /* how long the host then asked whether the stream was idle, ns; 0: it was seen at once */
     uint64_t noted_at; /* time of the note in the account, where it is the first launch of its key: see throttle.h */
     uint64_t gap; /* host's time from the first event to the end of the first launch, ns */
     uint64_t started_at; /* when the GPU was first seen to run it, ns; 0: not yet */
