@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from bench.compute import cells, criteria, lending, matrix, pictures, scenarios
+from bench.compute import cells, criteria, lending, matrix, pictures, scenarios, streams
 from bench.compute.cells import MS, US
 
 NEIGHBOURS: Final = ((30, 70), (10, 90), (20, 30, 50))
@@ -33,6 +33,8 @@ def jobs() -> dict[str, Job]:
     named |= {"requests": scenarios.short_requests, "soft": lending.soft}
     for place, name in enumerate(scenarios.FAMILIES):
         named[f"family-{place}"] = functools.partial(scenarios.family, name=name)
+    for place, title in enumerate(streams.rows()):
+        named[f"streams-{place}"] = functools.partial(streams.share, title=title)
     named |= {
         "unlimited": scenarios.unlimited,
         "crowd": scenarios.crowd,

@@ -18,9 +18,13 @@ bool captures_any(void) {
 }
 
 bool captures_stream(CUstream stream) {
+    return captures_any() && captures_ask(stream);
+}
+
+bool captures_ask(CUstream stream) {
     CUstreamCaptureStatus status;
     /* The legacy stream can't be captured, and a query of it would break a capture that is under way. */
-    if (!captures_any() || stream == NULL || stream == CU_STREAM_LEGACY || DRIVER(cuStreamIsCapturing) == NULL) {
+    if (stream == NULL || stream == CU_STREAM_LEGACY || DRIVER(cuStreamIsCapturing) == NULL) {
         return false;
     }
     return DRIVER(cuStreamIsCapturing)(stream, &status) == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE;
@@ -37,6 +41,21 @@ bool captures_hold_off(void) {
 
 void captures_let_go(void) {
     __atomic_sub_fetch(&recording, 1, __ATOMIC_SEQ_CST);
+}
+
+CUstreamCaptureMode captures_relax(void) {
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    if (DRIVER(cuThreadExchangeStreamCaptureMode) == NULL ||
+        DRIVER(cuThreadExchangeStreamCaptureMode)(&mode) != CUDA_SUCCESS) {
+        return CU_STREAM_CAPTURE_MODE_RELAXED;
+    }
+    return mode;
+}
+
+void captures_restore(CUstreamCaptureMode before) {
+    if (before != CU_STREAM_CAPTURE_MODE_RELAXED) {
+        DRIVER(cuThreadExchangeStreamCaptureMode)(&before);
+    }
 }
 
 void captures_begin(CUstream stream) {

@@ -12,9 +12,17 @@ bool captures_any(void);
 /* Whether this stream is being captured. Asks the driver only where any stream is. */
 bool captures_stream(CUstream stream);
 
+/* Asks the driver whether this stream is being captured, by whichever call that began. */
+bool captures_ask(CUstream stream);
+
 /* No capture begins between these two calls. False, and captures_let_go must not be called, where one is under way. */
 bool captures_hold_off(void);
 void captures_let_go(void);
+
+/* Sets the calling thread's capture mode to RELAXED, so that no query of ours spoils a capture, and returns the mode to
+ * restore. */
+CUstreamCaptureMode captures_relax(void);
+void captures_restore(CUstreamCaptureMode before);
 
 /* To be called before and after the driver begins a capture of the stream. */
 void captures_begin(CUstream stream);

@@ -6,11 +6,16 @@
 
 #define ROOM 8192
 
-/* A key that finds no place within so many shares the first one: that entry's cost is then a mixture. */
+/* A key lies within so many places. If all are taken, it takes the place of another one. */
 #define PROBES 64
 
 /* Charges are remembered for so much GPU time of launches. */
 #define PASSED_MOST_NS 1000000000
+
+/* A launch that is let in behind a long one is charged so many times what that one has taken. So the next one waits
+ * until the first has most probably ended, but still not for ever. */
+#define GUESS_TIMES 10u
+#define GUESS_LONGEST_NS 60000000000u
 
 uint32_t cost_cache_generation = 1;
 
@@ -18,6 +23,7 @@ static struct mutex lock;
 static struct cost costs[ROOM];
 static uint32_t doubted; /* generation at the last cost_cache_doubt */
 static uint32_t forks;
+static uint64_t finds;
 
 void cost_cache_expire_memos(void) {
     __atomic_add_fetch(&cost_cache_generation, 1, __ATOMIC_RELEASE);
@@ -56,10 +62,26 @@ static void forget(struct cost *cost) {
     forget_passed(cost);
 }
 
+/* Samples and memos of the key that was there before find another meaning. */
+static void replace(struct cost *cost, const struct cost_key *key, void *context) {
+    change_meaning(cost);
+    forget(cost);
+    __atomic_store_n(&cost->value, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&cost->tried, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&cost->alone, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&cost->runs_since, 0, __ATOMIC_RELAXED);
+    set_learning(cost, false);
+    cost->provisional = 0;
+    cost->guessed = 0;
+    cost->key = *key;
+    cost->context = context;
+    cost->generation = doubted;
+}
+
 struct cost *cost_cache_find(const struct cost_key *key, void *context) {
     uint32_t first = place_of(key, context);
     mutex_lock(&lock);
-    struct cost *found = NULL;
+    struct cost *found = NULL, *oldest = NULL;
     for (uint32_t turn = 0; found == NULL && turn < PROBES; turn++) {
         struct cost *each = &costs[(first + turn) % ROOM];
         if (!each->taken) {
@@ -67,11 +89,15 @@ struct cost *cost_cache_find(const struct cost_key *key, void *context) {
             found = each;
         } else if (each->context == context && memcmp(&each->key, key, sizeof *key) == 0) {
             found = each;
+        } else if (oldest == NULL || (each->found < oldest->found && !each->learning) || oldest->learning) {
+            oldest = each;
         }
     }
     if (found == NULL) {
-        found = &costs[first];
+        found = oldest;
+        replace(found, key, context);
     }
+    found->found = ++finds;
     if (found->generation != doubted) {
         found->generation = doubted;
         change_meaning(found);
@@ -121,12 +147,23 @@ void cost_cache_end_learning(struct cost *cost, uint32_t meaning) {
     mutex_unlock(&lock);
 }
 
+int64_t cost_guess_of_long(uint64_t runs_for) {
+    if (runs_for < COST_UNKNOWN_MOST_NS) {
+        return 0;
+    }
+    return (int64_t)((runs_for < GUESS_LONGEST_NS ? runs_for : GUESS_LONGEST_NS) * GUESS_TIMES);
+}
+
 int64_t cost_cache_guess(struct cost *cost, uint64_t now) {
     int64_t guess = 0;
     mutex_lock(&lock);
     if (cost->value == 0) {
         uint64_t passed = now > cost->asked_at ? now - cost->asked_at : 1;
-        guess = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS);
+        uint64_t since = __atomic_load_n(&cost->runs_since, __ATOMIC_RELAXED);
+        guess = since != 0 && now > since ? cost_guess_of_long(now - since) : 0;
+        if (guess == 0) {
+            guess = (int64_t)(passed < COST_UNKNOWN_MOST_NS ? passed : COST_UNKNOWN_MOST_NS);
+        }
     }
     mutex_unlock(&lock);
     return guess;
@@ -139,8 +176,12 @@ void cost_cache_note_guess(struct cost *cost, int64_t guess) {
     mutex_unlock(&lock);
 }
 
-void cost_cache_note_passed(struct cost *cost, int64_t launches, int64_t ns) {
+void cost_cache_note_passed(struct cost *cost, int64_t launches, int64_t ns, uint32_t meaning) {
     mutex_lock(&lock);
+    if (cost->meaning != meaning) {
+        mutex_unlock(&lock);
+        return;
+    }
     if (cost->passed_in != forks) {
         cost->passed_in = forks;
         forget_passed(cost);

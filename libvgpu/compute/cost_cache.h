@@ -48,6 +48,7 @@ static inline enum cost_kind cost_key_kind(const struct cost_key *key) {
 struct cost {
     struct cost_key key;
     void *context;
+    uint64_t found; /* number of the last cost_cache_find that returned it */
     uint64_t value; /* ns; 0: unknown; read without the lock */
     unsigned tried; /* measurements since the cost was last in doubt; read and written without the lock, roughly */
     unsigned alone; /* so many of the next samples have one launch only: the host was too slow for a run; likewise */
@@ -72,7 +73,8 @@ void cost_cache_doubt(void);
 extern uint32_t cost_cache_generation;
 void cost_cache_expire_memos(void);
 
-/* Returns the key's entry, which it makes where there is none. */
+/* Returns the key's entry. Where there is none, a new one, in place of the one that was longest not looked for if there is
+ * no room: that one's key is unknown from then on. */
 struct cost *cost_cache_find(const struct cost_key *key, void *context);
 
 /* Forgets the cost: the key means something else from here on. */
@@ -85,16 +87,19 @@ bool cost_cache_begin_learning(struct cost *cost, uint64_t now);
 /* Ends that: the launch failed, or its sample is lost. */
 void cost_cache_end_learning(struct cost *cost, uint32_t meaning);
 
-/* Returns a guess for one more launch of a key whose first launch is being measured: the time since that one,
- * COST_UNKNOWN_MOST_NS at most; 0 where the cost has become known. */
+/* Returns the guess for a launch behind one of unknown cost that has run for so long, ns; 0: it hasn't for long. */
+int64_t cost_guess_of_long(uint64_t runs_for);
+
+/* Returns a guess for one more launch of a key whose first launch is being measured: the time since that one, and once it
+ * was seen to run for COST_UNKNOWN_MOST_NS, cost_guess_of_long; 0 where the cost has become known. */
 int64_t cost_cache_guess(struct cost *cost, uint64_t now);
 
 /* Notes a launch that was charged this guess and isn't measured. The charge is corrected when the cost is known. */
 void cost_cache_note_guess(struct cost *cost, int64_t guess);
 
-/* Notes that so many launches were charged `ns` in sum, by the cost known then. Later samples show how much of that was
- * too much. Negative: launches that failed. */
-void cost_cache_note_passed(struct cost *cost, int64_t launches, int64_t ns);
+/* Notes that so many launches were charged `ns` in sum, by the cost known then, if the key still has that meaning. Later
+ * samples show how much of that was too much. Negative: launches that failed. */
+void cost_cache_note_passed(struct cost *cost, int64_t launches, int64_t ns, uint32_t meaning);
 
 /* Adds a sample, if the key still has that meaning. Returns by how much earlier charges fell short in sum; negative:
  * they were too high. */

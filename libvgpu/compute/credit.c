@@ -8,8 +8,10 @@
 #define WISH_MOST_NS 500000
 #define SOON_NS 3000000u
 
-static int64_t next_wish(struct credit_pace *pace, int64_t cost) {
-    uint64_t now = throttle_clock();
+/* Anything that takes longer was a wait. */
+#define SLEPT_NS 50000u
+
+static int64_t next_wish(struct credit_pace *pace, int64_t cost, uint64_t now) {
     int64_t wish = pace->wish;
     if (now - pace->taken_at < SOON_NS) {
         wish = wish < WISH_MOST_NS / 2 ? wish * 2 : WISH_MOST_NS;
@@ -23,16 +25,18 @@ static int64_t next_wish(struct credit_pace *pace, int64_t cost) {
     return wish > cost ? wish : cost;
 }
 
-void credit_charge(struct credit *credit, int gpu, int64_t cost) {
+bool credit_charge(struct credit *credit, int gpu, int64_t cost) {
     int64_t *left = &credit->ns[gpu];
     if (*left >= cost) {
         *left -= cost;
-        return;
+        return false;
     }
+    uint64_t begun = throttle_clock();
     struct credit_pace *pace = &credit->pace[gpu];
     int64_t missing = cost - *left;
-    *left += gpu_time_take(gpu, missing, next_wish(pace, missing)) - cost;
+    *left += gpu_time_take(gpu, missing, next_wish(pace, missing, begun)) - cost;
     pace->taken_at = throttle_clock();
+    return pace->taken_at - begun > SLEPT_NS;
 }
 
 void credit_return(struct credit *credit) {

@@ -2,6 +2,7 @@
 #ifndef UNIGPU_COMPUTE_CREDIT_H
 #define UNIGPU_COMPUTE_CREDIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "libvgpu/base/layout.h"
@@ -17,8 +18,9 @@ struct credit {
     struct credit_pace pace[VGPU_MAX_GPUS];
 };
 
-/* Charges a launch of that cost. Where the credit is too small it takes more from the account, which may sleep. */
-void credit_charge(struct credit *credit, int gpu, int64_t cost);
+/* Charges a launch of that cost. Where the credit is too small it takes more from the account, which may sleep. Returns
+ * whether it slept. */
+bool credit_charge(struct credit *credit, int gpu, int64_t cost);
 
 /* Returns to the account what is left on every GPU. */
 void credit_return(struct credit *credit);

@@ -13,10 +13,11 @@ void estimate_add(struct estimate *estimate, struct estimate_sample sample) {
     if (sample.ns == 0) {
         sample.ns = 1;
     }
-    for (unsigned place = 0; sample.view == ESTIMATE_CONTENDED && place < kept(estimate); place++) {
+    bool doubt = sample.view == ESTIMATE_CONTENDED || sample.view == ESTIMATE_STREAMS;
+    for (unsigned place = 0; doubt && place < kept(estimate); place++) {
         struct estimate_sample *before = &estimate->samples[place];
         if (before->view == ESTIMATE_CLEAR && before->at + ESTIMATE_DOUBT_NS > sample.at) {
-            before->view = ESTIMATE_CONTENDED;
+            before->view = sample.view;
         }
     }
     estimate->samples[estimate->count % ESTIMATE_SAMPLES] = sample;
@@ -53,11 +54,12 @@ uint64_t estimate_value(const struct estimate *estimate, uint64_t now) {
     unsigned counted = 0;
     for (unsigned place = 0; place < kept(estimate); place++) {
         const struct estimate_sample *sample = &estimate->samples[place];
-        if (!is_late(estimate, place, now) || !sample->exact || sample->view >= ESTIMATE_CONTENDED) {
+        bool disturbed = sample->view == ESTIMATE_CONTENDED || sample->view == ESTIMATE_COMPANY;
+        if (!is_late(estimate, place, now) || !sample->exact || disturbed) {
             continue;
         }
         /* A launch that took much longer than the shortest was perhaps interrupted. */
-        if (sample->view == ESTIMATE_UNCERTAIN && sample->ns > shortest + shortest / 16) {
+        if (sample->view != ESTIMATE_CLEAR && sample->ns > shortest + shortest / 16) {
             continue;
         }
         sum += sample->ns;

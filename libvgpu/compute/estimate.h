@@ -12,6 +12,7 @@ enum estimate_view {
     ESTIMATE_UNCERTAIN, /* unknown */
     ESTIMATE_CONTENDED, /* other containers had turns in between: the sample is no shorter than the launch alone */
     ESTIMATE_COMPANY,   /* likewise, other processes of this container */
+    ESTIMATE_STREAMS,   /* other streams of this process may have had turns in between */
 };
 
 struct estimate_sample {

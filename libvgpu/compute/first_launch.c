@@ -85,8 +85,14 @@ struct provisional_charge first_launch_charge(struct cost *cost, struct credit *
             add(&charge, credit, site->gpu, credit->ns[site->gpu] + FIRST_GUESS_NS);
         }
     }
+    int64_t guess = limited ? cost_guess_of_long(samples_unknown_for(site->gpu, noted_at)) : 0;
+    if (guess > 0) {
+        add(&charge, credit, site->gpu, guess);
+    }
     charge.sample = sample_begin(cost, site);
     if (charge.sample == NULL) {
+        credit->ns[site->gpu] += guess;
+        charge.ns -= guess;
         throttle_end_learning(account, noted_at);
         cost_cache_end_learning(cost, cost_meaning(cost));
         return charge;

@@ -7,12 +7,21 @@
 #include "libvgpu/compute/gpu_time.h"
 #include "libvgpu/compute/neighbours.h"
 #include "libvgpu/compute/poller.h"
+#include "libvgpu/compute/streams.h"
 #include "libvgpu/compute/throttle.h"
 #include "libvgpu/driver/devices.h"
 
 /* Short launches are measured in runs of about this length. */
 #define RUN_NS 1000000u
 #define RUN_LAUNCHES 16u
+
+/* Launches on several streams stretch each other, so they are measured where the GPU has just been idle: after a wait.
+ * So many launches at most are let through until then. Such a run is as long as what may be charged in debt for it. */
+#define POSTPONED_MOST 256u
+#define RUN_SEVERAL_NS 2000000u
+
+/* From here on each launch on several streams is measured. */
+#define EACH_OF_SEVERAL_NS 250000u
 
 /* Where others may have turns on the GPU, a run must fit into one of ours. On most GPUs a turn takes 1 to 2 ms. */
 #define RUN_IN_TURN_NS 300000u
@@ -85,8 +94,8 @@ static uint32_t jitter(struct launch_thread *thread, uint32_t number) {
     return number - number / 4 + thread->random % (number / 2 + 1);
 }
 
-static void finish(struct sample *sample, unsigned launches) {
-    if (sample_end(sample, launches)) {
+static void finish(struct sample *sample, unsigned launches, const CUstream *streams) {
+    if (sample_end(sample, launches, streams)) {
         poller_wake();
     }
 }
@@ -108,11 +117,31 @@ void launch_close_run(void) {
     run->sample = NULL;
     launch_mine = thread;
     if (run->launches > 0 && throttle_clock() < run->until) {
-        finish(sample, run->launches);
+        finish(sample, run->launches, run->streams);
         return;
     }
     __atomic_store_n(&run->cost->alone, SAMPLES_ALONE, __ATOMIC_RELAXED);
     sample_cancel(sample);
+}
+
+/* Adds the stream to those of the run; false: it can't. */
+static bool joins(struct launch_run *run, CUstream stream) {
+    unsigned count = run->sample->streams;
+    for (unsigned place = 0; place < count; place++) {
+        if (run->streams[place] == stream) {
+            return true;
+        }
+    }
+    if (!sample_join(run->sample, stream)) {
+        return false;
+    }
+    run->streams[count] = stream;
+    return true;
+}
+
+/* The default stream of each thread is another one. */
+static uint64_t stream_identity(const struct launch_thread *thread, CUstream stream) {
+    return stream == CU_STREAM_PER_THREAD ? (uintptr_t)thread : stream == NULL ? 1 : (uintptr_t)stream;
 }
 
 /* ---- Launches of known cost. */
@@ -126,7 +155,7 @@ static void count_passed(struct launch_thread *thread, struct launch_memo *memo)
     struct launch_tally *tally = &thread->tallies[memo - thread->memos];
     int32_t launches = tally->left - memo->left;
     if (launches > 0 && memo->generation == __atomic_load_n(&cost_cache_generation, __ATOMIC_ACQUIRE)) {
-        cost_cache_note_passed(tally->cost, launches, launches * memo->cost);
+        cost_cache_note_passed(tally->cost, launches, launches * memo->cost, tally->meaning);
     }
     tally->left = memo->left;
 }
@@ -149,12 +178,15 @@ static void remember(struct launch *launch, const struct cost_key *key, CUcontex
                                  .context = several ? context : NULL,
                                  .generation = generation,
                                  .left = (int32_t)jitter(thread, number)};
-    thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, memo->left};
+    thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, launch->meaning, memo->left};
 }
 
 /* Returns how many launches to measure together. */
-static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn) {
-    uint64_t most = in_turn ? RUN_IN_TURN_NS : RUN_NS;
+static unsigned run_length(struct cost *cost, uint64_t value, bool in_turn, bool several) {
+    uint64_t most = in_turn ? RUN_IN_TURN_NS : several ? RUN_SEVERAL_NS : RUN_NS;
+    if (several && value >= EACH_OF_SEVERAL_NS) {
+        return 1;
+    }
     if (value >= COST_LONG_NS || __atomic_load_n(&cost->alone, __ATOMIC_RELAXED) > 0) {
         return 1;
     }
@@ -170,7 +202,8 @@ static void measure(struct launch *launch, const struct launch_site *site, uint6
     if (launch->sample == NULL) {
         return;
     }
-    if (value >= COST_LONG_NS) {
+    if (value >= COST_LONG_NS ||
+        (wanted < 2 && value >= EACH_OF_SEVERAL_NS && streams_several(site->gpu, launch->sample->begun_at))) {
         launch->sample->charged = launch->charged;
         return;
     }
@@ -181,13 +214,17 @@ static void measure(struct launch *launch, const struct launch_site *site, uint6
     if (wanted < 2) {
         return;
     }
-    *run = (struct launch_run){launch->sample, launch->cost, site->stream, launch->sample->begun_at, 0, wanted};
+    *run = (struct launch_run){.sample = launch->sample,
+                               .cost = launch->cost,
+                               .streams = {site->stream},
+                               .until = launch->sample->begun_at,
+                               .wanted = wanted};
     launch->in_run = true;
     launch_mine = &no_thread;
 }
 
 static void charge_known(struct launch *launch, const struct cost_key *key, const struct launch_site *site,
-                         uint64_t value) {
+                         uint64_t value, bool several) {
     struct launch_thread *thread = launch->thread;
     struct launch_memo *memo = launch_memo_of(thread, key);
     struct launch_lead lead = thread->lead;
@@ -195,18 +232,22 @@ static void charge_known(struct launch *launch, const struct cost_key *key, cons
         !launch_remembers(memo, key) || memo->left <= 0 || (memo->context != NULL && memo->context != site->context);
     enum estimate_view view = due ? neighbours_view(launch->gpu) : ESTIMATE_CLEAR;
     bool in_turn = view == ESTIMATE_CONTENDED || (view != ESTIMATE_CLEAR && !settled(launch->cost));
-    unsigned wanted = run_length(launch->cost, value, in_turn);
+    unsigned wanted = run_length(launch->cost, value, in_turn, several);
+    bool each = value >= COST_LONG_NS || (several && value >= EACH_OF_SEVERAL_NS);
     thread->lead.cost = NULL;
     /* The launch that follows a lead goes into debt instead of waiting; later ones pay. */
     if (due && lead.cost == launch->cost && lead.stream == site->stream) {
         thread->credit.ns[launch->gpu] += (int64_t)(wanted * value);
         gpu_time_give(launch->gpu, -(int64_t)(wanted * value));
     }
-    credit_charge(&thread->credit, launch->gpu, (int64_t)value);
+    bool slept = credit_charge(&thread->credit, launch->gpu, (int64_t)value);
     launch->charged = (int64_t)value;
     count_passed(thread, memo);
     if (value < COST_LONG_NS) {
-        cost_cache_note_passed(launch->cost, 1, (int64_t)value);
+        cost_cache_note_passed(launch->cost, 1, (int64_t)value, launch->meaning);
+    }
+    if (each && !due && value < COST_LONG_NS) {
+        due = true;
     }
     if (!due) {
         memo->cost = (int64_t)value;
@@ -222,7 +263,19 @@ static void charge_known(struct launch *launch, const struct cost_key *key, cons
             return;
         }
     }
-    remember(launch, key, site->context, value);
+    if (several && !each) {
+        if (!slept && gpu_time_limited(launch->gpu) && thread->postponed++ < POSTPONED_MOST) {
+            return;
+        }
+        thread->postponed = 0;
+        if (wanted > 1) {
+            thread->credit.ns[launch->gpu] += (int64_t)(2 * wanted * value);
+            gpu_time_give(launch->gpu, -(int64_t)(2 * wanted * value));
+        }
+    }
+    if (!each) {
+        remember(launch, key, site->context, value);
+    }
     measure(launch, site, value, wanted);
 }
 
@@ -233,17 +286,23 @@ static void set_provisional(struct launch *launch, struct provisional_charge cha
     launch->sample = charge.sample;
 }
 
-static void begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
-    struct launch_site site = {.stream = stream};
-    *launch = (struct launch){0};
-    struct launch_thread *thread = mine();
-    if (thread == NULL || !devices_current(&site.context, &site.gpu) || site.gpu == NO_GPU || captures_stream(stream)) {
-        launch_close_run();
-        return;
+/* Makes the context current in which events of the launch are recorded, where another one is. */
+static bool enter(CUcontext context) {
+    return context != NULL && DRIVER(cuCtxPushCurrent_v2) != NULL && DRIVER(cuCtxPopCurrent_v2) != NULL &&
+           DRIVER(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
+}
+
+static void leave(bool entered) {
+    CUcontext left;
+    if (entered) {
+        DRIVER(cuCtxPopCurrent_v2)(&left);
     }
-    int gpu = site.gpu;
-    launch->thread = thread;
-    launch->gpu = gpu;
+}
+
+static void charge(struct launch *launch, const struct cost_key *key, struct launch_site site) {
+    struct launch_thread *thread = launch->thread;
+    CUstream stream = site.stream;
+    int gpu = launch->gpu;
     if ((__atomic_load_n(&gpus_seen, __ATOMIC_RELAXED) & 1u << gpu) == 0 &&
         __atomic_fetch_or(&gpus_seen, 1u << gpu, __ATOMIC_RELAXED) != 0) {
         cost_cache_expire_memos();
@@ -252,17 +311,21 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
         samples_read(site.context);
     }
     launch->cost = cost_cache_find(key, site.context);
+    launch->meaning = cost_meaning(launch->cost);
     uint64_t value = cost_known(launch->cost);
     struct launch_run *run = &thread->run;
-    if (run->sample != NULL && (run->cost != launch->cost || run->stream != stream ||
-                                throttle_clock() > run->until + value || thread->credit.ns[gpu] < (int64_t)value)) {
+    uint64_t now = throttle_clock();
+    bool several = streams_note(gpu, stream_identity(thread, stream), now);
+    if (run->sample != NULL &&
+        (run->cost != launch->cost || run->sample->meaning != launch->meaning || now > run->until + value ||
+         thread->credit.ns[gpu] < (int64_t)value || !joins(run, stream))) {
         launch_close_run();
     }
     if (run->sample != NULL) {
         thread->credit.ns[gpu] -= (int64_t)value;
         launch->charged = (int64_t)value;
         launch->in_run = true;
-        cost_cache_note_passed(launch->cost, 1, (int64_t)value);
+        cost_cache_note_passed(launch->cost, 1, (int64_t)value, launch->meaning);
         return;
     }
     if (value == 0 && cost_cache_begin_learning(launch->cost, throttle_clock())) {
@@ -276,8 +339,31 @@ static void begin(struct launch *launch, const struct cost_key *key, CUstream st
     if (guess > 0) {
         set_provisional(launch, first_launch_charge_guess(launch->cost, &thread->credit, &site, guess));
     } else {
-        charge_known(launch, key, &site, cost_known(launch->cost));
+        /* Another thread may have made it unknown just now. */
+        value = cost_known(launch->cost);
+        charge_known(launch, key, &site, value > 0 ? value : 1, several);
     }
+}
+
+/* The launch's GPU is that of its stream, whichever context is current. */
+static void begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
+    struct launch_site site = {.stream = stream};
+    CUcontext current = NULL;
+    *launch = (struct launch){0};
+    struct launch_thread *thread = mine();
+    if (thread == NULL || !devices_of_stream(stream, &site.context, &site.gpu) || site.gpu == NO_GPU ||
+        captures_stream(stream)) {
+        launch_close_run();
+        return;
+    }
+    launch->thread = thread;
+    launch->gpu = site.gpu;
+    if (DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS && current != site.context) {
+        launch->context = site.context;
+    }
+    bool entered = enter(launch->context);
+    charge(launch, key, site);
+    leave(entered);
 }
 
 void launch_begin(struct launch *launch, const struct cost_key *key, CUstream stream) {
@@ -297,7 +383,7 @@ static void end(struct launch *launch, CUresult result) {
     struct launch_run *run = &thread->run;
     if (result != CUDA_SUCCESS) {
         thread->credit.ns[launch->gpu] += launch->charged;
-        cost_cache_note_passed(launch->cost, -1, -launch->charged);
+        cost_cache_note_passed(launch->cost, -1, -launch->charged, launch->meaning);
         if (launch->in_run) {
             launch->sample = run->sample;
             abandon_run(thread);
@@ -312,17 +398,22 @@ static void end(struct launch *launch, CUresult result) {
     }
     if (launch->in_run) {
         run->until += (uint64_t)launch->charged;
-        if (++run->launches >= run->wanted) {
+        run->launches++;
+        /* Streams most often take turns, so that a whole number of rounds is the fairest part. */
+        bool whole = run->launches % run->sample->streams == 0 || run->launches >= 2 * run->wanted;
+        if (run->launches >= run->wanted && whole) {
             launch_close_run();
         }
     } else if (launch->sample != NULL) {
-        finish(launch->sample, 1);
+        finish(launch->sample, 1, &launch->sample->stream);
     }
 }
 
 CUresult launch_end(struct launch *launch, CUresult result) {
     if (launch->thread != NULL) {
+        bool entered = enter(launch->context);
         end(launch, result);
+        leave(entered);
     }
     return result;
 }

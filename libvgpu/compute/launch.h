@@ -28,7 +28,8 @@ struct launch_memo {
 /* Counts the launches of a memo, which the fast path doesn't. The slow path adds them up at the next miss. */
 struct launch_tally {
     struct cost *cost;
-    int32_t left; /* `left` of the memo, when last added up */
+    uint32_t meaning; /* of the cost, when remembered */
+    int32_t left;     /* `left` of the memo, when last added up */
 };
 
 /* A launch that one more of its kind follows at once: then the GPU is still ours, and the second is measured without
@@ -38,11 +39,11 @@ struct launch_lead {
     CUstream stream;
 };
 
-/* Launches of one kind on one stream, between two events. */
+/* Launches of one kind between two moments: from an event before the first to the last of those on all its streams. */
 struct launch_run {
     struct sample *sample; /* NULL: none */
     struct cost *cost;
-    CUstream stream;
+    CUstream streams[SAMPLES_STREAMS]; /* as many as the sample has */
     uint64_t until; /* the GPU can't be done with them before, ns */
     unsigned launches, wanted;
 };
@@ -54,6 +55,7 @@ struct launch_thread {
     struct launch_lead lead;
     struct launch_tally tallies[LAUNCH_MEMOS];
     uint32_t random;
+    uint32_t postponed; /* launches since a sample was due */
 };
 
 /* The calling thread's state. Before the thread's first launch, and while it measures a run, a state without memos. */
@@ -63,7 +65,9 @@ extern __thread struct launch_thread *launch_mine;
 struct launch {
     struct launch_thread *thread; /* NULL: the launch passes untouched */
     struct cost *cost;
+    uint32_t meaning; /* of the cost */
     struct sample *sample;
+    CUcontext context; /* the stream's, where the thread's current one is another; else NULL */
     int64_t charged;
     int gpu;
     bool in_run;
@@ -110,17 +114,27 @@ static inline bool launch_at_once(const struct cost_key *key) {
     return __builtin_expect(launch_remembers(memo, key) && memo->context == NULL, 1) && launch_spend(memo);
 }
 
-/* As launch_at_once, where one handle may mean functions of several contexts. */
-static inline bool launch_in_context(const struct cost_key *key) {
-    struct launch_memo *memo = launch_memo_of(launch_mine, key);
-    CUcontext current;
-    return launch_remembers(memo, key) && memo->context != NULL && DRIVER(cuCtxGetCurrent)(&current) == CUDA_SUCCESS &&
-           current == memo->context && launch_spend(memo);
-}
-
 /* Returns the stream as events name it. */
 static inline CUstream launch_stream(CUstream stream, bool per_thread) {
     return per_thread && stream == NULL ? CU_STREAM_PER_THREAD : stream;
+}
+
+/* Whether the stream is one of the calling thread's current context, whichever that is. */
+static inline bool launch_on_default(CUstream stream) {
+    return stream == NULL || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD;
+}
+
+/* As launch_at_once, where one handle may mean functions of several contexts: that of the stream counts. */
+static inline bool launch_in_context(const struct cost_key *key, CUstream stream) {
+    struct launch_memo *memo = launch_memo_of(launch_mine, key);
+    CUcontext context = NULL;
+    if (!launch_remembers(memo, key) || memo->context == NULL) {
+        return false;
+    }
+    CUresult found = launch_on_default(stream) || DRIVER(cuStreamGetCtx) == NULL
+                         ? DRIVER(cuCtxGetCurrent)(&context)
+                         : DRIVER(cuStreamGetCtx)(stream, &context);
+    return found == CUDA_SUCCESS && context == memo->context && launch_spend(memo);
 }
 
 #endif

@@ -55,9 +55,9 @@ enum estimate_view neighbours_view(int gpu) {
     if (at != 0 && now < at + SIBLING_NS) {
         return ESTIMATE_COMPANY;
     }
-    /* Without a policy there is no node agent to report others, and most often there are none. */
+    /* Without a policy there is no node agent to report others. */
     if (config()->kind != CONFIG_POLICY) {
-        return ESTIMATE_CLEAR;
+        return ESTIMATE_UNCERTAIN;
     }
     return view_other_containers(gpu, now);
 }

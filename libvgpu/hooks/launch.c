@@ -8,19 +8,6 @@
 
 #define GPUS_MOST 32
 
-/* Makes the stream's context the calling thread's. False where that can't be, and then `leave` must not be called. */
-static bool enter(CUstream stream) {
-    CUcontext context;
-    return stream != NULL && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD &&
-           DRIVER(cuStreamGetCtx) != NULL && DRIVER(cuStreamGetCtx)(stream, &context) == CUDA_SUCCESS &&
-           DRIVER(cuCtxPushCurrent_v2) != NULL && DRIVER(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
-}
-
-static void leave(void) {
-    CUcontext context;
-    DRIVER(cuCtxPopCurrent_v2)(&context);
-}
-
 CUresult hook_cuLaunchCooperativeKernelMultiDevice(__typeof__(&cuLaunchCooperativeKernelMultiDevice) driver,
                                                    CUDA_LAUNCH_PARAMS *launch_params_list, unsigned int device_count,
                                                    unsigned int flags) {
@@ -37,19 +24,11 @@ CUresult hook_cuLaunchCooperativeKernelMultiDevice(__typeof__(&cuLaunchCooperati
         struct cost_key key =
             cost_key_of_kernel(wanted->function, wanted->grid_x, wanted->grid_y, wanted->grid_z, wanted->block_x,
                                wanted->block_y, wanted->block_z, wanted->shared_bytes);
-        bool entered = enter(wanted->stream);
         launch_begin_alone(&launches[place], &key, wanted->stream);
-        if (entered) {
-            leave();
-        }
     }
     CUresult result = driver(launch_params_list, device_count, flags);
     for (unsigned place = 0; place < device_count; place++) {
-        bool entered = enter(launch_params_list[place].stream);
         launch_end(&launches[place], result);
-        if (entered) {
-            leave();
-        }
     }
     free(launches);
     return result;

@@ -43,7 +43,7 @@ static inline bool passes(enum driver_symbol symbol) {
             return missing;                                                                           \
         if (passes(DRIVER_##exported))                                                                \
             return driver(__VA_ARGS__);                                                               \
-        if (launch_in_context(&key))                                                                  \
+        if (launch_in_context(&key, stream_##symbol(__VA_ARGS__)))                                    \
             return run_##symbol(driver, __VA_ARGS__);                                                 \
         inside_libvgpu = true;                                                                        \
         launch_begin(&launch, &key, launch_stream(stream_##symbol(__VA_ARGS__), per_thread));         \

@@ -33,6 +33,11 @@ PATTERNS: dict[str, tuple[int, testbed.Words]] = {
     "cuLaunchKernelEx": (1, {"call": "ex", "kernel": 1 * MS}),
     "per-thread streams": (1, {"call": "per-thread", "threads": 4, "kernel": MS // 2}),
     "eight streams": (1, {"streams": 8, "kernel": MS // 2}),
+    "64 streams": (1, {"streams": 64, "kernel": MS // 10}),
+    "64 streams, short kernels": (1, {"streams": 64, "kernel": MS // 100}),
+    "four threads of two streams": (1, {"threads": 4, "streams": 2, "kernel": MS // 10}),
+    "kernels side by side": (1, {"streams": 8, "grid": 108, "kernel": MS // 10}),
+    "longer kernels side by side": (1, {"streams": 8, "grid": 108, "kernel": 1 * MS}),
     "a wait after each launch": (1, {"ahead": 1, "kernel": 1 * MS}),
 }
 

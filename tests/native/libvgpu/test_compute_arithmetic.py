@@ -12,7 +12,7 @@ SOURCES = [str(ROOT / f"libvgpu/compute/{name}.c") for name in ("token_bucket", 
 MS = 1_000_000
 SECOND = 1000 * MS
 BURST = 10 * MS
-CLEAR, UNCERTAIN, CONTENDED = 0, 1, 2
+CLEAR, UNCERTAIN, CONTENDED, STREAMS = 0, 1, 2, 4
 GUESSED = (0, UNCERTAIN, 0, 0, 20)
 """What follows a sample's length."""
 UNLIMITED, HARD, SOFT = 0, 1, 2
@@ -179,6 +179,20 @@ def test_estimate(ask: Callable[..., list[list[int]]], samples: list[tuple[int, 
     added = [f"sample {' '.join(map(str, sample))}" for sample in samples]
     last = samples[-1][0] if samples else 0
     assert ask(*added, f"estimate {last}") == [[value, 0]]
+
+
+def test_a_hundred_thousand_shapes_keep_their_own_costs_or_none(ask: Callable[..., list[list[int]]]) -> None:
+    ((unknown, wrong, in_use),) = ask("shapes 100000")
+    assert wrong == 0
+    assert in_use == 1000
+    assert 90_000 <= unknown < 100_000
+
+
+def test_next_to_other_streams_what_is_near_the_shortest_counts(ask: Callable[..., list[list[int]]]) -> None:
+    assert ask(f"sample 0 500 1 {STREAMS}", f"sample 0 520 1 {STREAMS}", f"sample 0 900 1 {STREAMS}", "estimate 0") == [
+        [510, 0]
+    ]
+    assert ask(f"sample 0 900 1 {CLEAR}", f"sample 9 500 1 {STREAMS}", "estimate 9") == [[500, 0]]
 
 
 def test_only_the_last_samples_count(ask: Callable[..., list[list[int]]]) -> None:

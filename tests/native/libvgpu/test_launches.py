@@ -102,6 +102,23 @@ def test_the_second_of_a_kind_waits_until_the_first_one_s_length_is_known(machin
         assert said["over"]
 
 
+def test_few_kernels_of_unknown_length_are_let_in_behind_one_that_runs_for_long(
+    machine: Machine, compiled: Callable[..., Path]
+) -> None:
+    said = machine.run(compiled("kinds", *LINKED), 4, 500 * MS, **trial(machine, 60)).stdout.split()
+    assert int(said[1]) <= 3, "the one that runs, one behind it, and one that it may wait for"
+
+
+def test_the_gpu_of_a_launch_is_that_of_its_stream(machine: Machine, compiled: Callable[..., Path]) -> None:
+    environment = machine.trial((0, 0), (1, 0))
+    machine.usage_file.write_bytes(bytes(usage.SIZE))
+    with program(machine, compiled("other_gpu", *LINKED), 20, 3 * MS, **environment):
+        pass
+    first, second = machine.read_usage(2).gpus[:2]
+    assert first.compute_ns == pytest.approx(20 * 3 * MS, rel=0.2)
+    assert second.compute_ns == 0
+
+
 def test_launches_that_fail_cost_nothing(machine: Machine, launches: Path) -> None:
     with program(machine, launches, "failing", 1000, 3 * MS, **trial(machine, 10)):
         pass

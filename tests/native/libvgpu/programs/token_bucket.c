@@ -14,6 +14,29 @@
 #include "libvgpu/compute/estimate.h"
 #include "libvgpu/compute/rate.h"
 
+/* Learns the cost of so many shapes, while one shape stays in use. Prints how many are unknown afterwards, how many have
+ * another one's cost, and the cost of the one in use.
+ */
+static void learn_shapes(unsigned count) {
+    struct cost_key used = cost_key_of_kernel(&learn_shapes, 1, 1, 1, 1, 1, 1, 0);
+    unsigned unknown = 0, wrong = 0;
+    for (unsigned shape = 0; shape <= count; shape++) {
+        struct cost_key key = shape == 0 ? used : cost_key_of_kernel(&used, shape, 1, 1, 1, 1, 1, 0);
+        struct cost *cost = cost_cache_find(&key, NULL);
+        struct estimate_sample sample = {.at = shape, .ns = 1000 + shape, .exact = true};
+        cost_cache_add(cost, sample, cost->meaning);
+        cost_cache_find(&used, NULL);
+    }
+    for (unsigned shape = count; shape > 0; shape--) {
+        struct cost_key key = cost_key_of_kernel(&used, shape, 1, 1, 1, 1, 1, 0);
+        uint64_t value = cost_known(cost_cache_find(&key, NULL));
+        cost_cache_find(&used, NULL);
+        unknown += value == 0;
+        wrong += value != 0 && value != 1000 + shape;
+    }
+    printf("%u %u %" PRIu64 "\n", unknown, wrong, cost_known(cost_cache_find(&used, NULL)));
+}
+
 int main(void) {
     static struct estimate estimate;
     uint64_t measured = 0;
@@ -60,12 +83,15 @@ int main(void) {
                                                              .behind = n[5] != 0,
                                                              .off = (uint64_t)n[6]});
         } else if (strcmp(what, "passed") == 0) {
-            cost_cache_note_passed(cost_cache_find(&key, NULL), n[0], n[1]);
+            struct cost *cost = cost_cache_find(&key, NULL);
+            cost_cache_note_passed(cost, n[0], n[1], cost->meaning);
         } else if (strcmp(what, "add") == 0) {
             struct cost *cost = cost_cache_find(&key, NULL);
             struct estimate_sample sample = {
                 .at = (uint64_t)n[0], .ns = (uint64_t)n[1], .exact = n[2] != 0, .view = (uint8_t)n[3]};
             printf("%" PRId64 "\n", cost_cache_add(cost, sample, cost->meaning));
+        } else if (strcmp(what, "shapes") == 0) {
+            learn_shapes((unsigned)n[0]);
         } else if (strcmp(what, "fork") == 0) {
             cost_cache_after_fork();
         } else if (strcmp(what, "settled") == 0) {
