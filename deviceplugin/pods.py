@@ -114,7 +114,7 @@ def read(document: Mapping[str, Any]) -> Pod:
         )
     except documents.INVALID as error:
         reason = documents.brief(error)
-        raise errors.Malformed(f"the API server's pod is not of the expected form: {reason}") from error
+        raise errors.Malformed(f"the API server's pod can't be read: {reason}") from error
 
 
 def read_all(documents: Iterable[Mapping[str, Any]]) -> tuple[list[Pod], frozenset[str]]:

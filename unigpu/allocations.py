@@ -122,7 +122,7 @@ def load(text: str) -> Allocation:
     try:
         document = documents.decode(text)
         if document["version"] != VERSION:
-            raise errors.Malformed(f"allocation annotation has version {document['version']}; this is for {VERSION}")
+            raise errors.Malformed(f"allocation annotation has version {document['version']}, not {VERSION}")
         allocation = Allocation(
             node=documents.text(document["node"]),
             containers={
@@ -140,7 +140,7 @@ def load(text: str) -> Allocation:
         )
     except documents.INVALID as error:
         reason = documents.brief(error)
-        raise errors.Malformed(f"allocation annotation is not of the expected form: {reason}") from error
+        raise errors.Malformed(f"allocation annotation can't be read: {reason}") from error
     for name, shares in allocation.containers.items():
         twice = [gpu for gpu, count in Counter(share.gpu for share in shares).items() if count > 1]
         if twice:

@@ -41,9 +41,9 @@ def whole(value: object, high: int, low: int = 0) -> int:
 
 
 def text(value: object) -> str:
-    """Return a text. Raises ValueError for anything else."""
+    """Return a string. Raises ValueError for anything else."""
     if not isinstance(value, str):
-        raise ValueError(f"{_brief(value)} is not a text")
+        raise ValueError(f"{_brief(value)} is not a string")
     return value
 
 

@@ -77,7 +77,7 @@ def load(text: str) -> tuple[Gpu, ...]:
     try:
         document = documents.decode(text)
         if document["version"] != VERSION:
-            raise errors.Malformed(f"inventory annotation has version {document['version']}; this is for {VERSION}")
+            raise errors.Malformed(f"inventory annotation has version {document['version']}, not {VERSION}")
         return tuple(
             Gpu(
                 uuid=GpuUuid(documents.text(item["uuid"])),
@@ -93,7 +93,7 @@ def load(text: str) -> tuple[Gpu, ...]:
             for item in document["gpus"]
         )
     except documents.INVALID as error:
-        raise errors.Malformed(f"inventory annotation is not of the expected form: {documents.brief(error)}") from error
+        raise errors.Malformed(f"inventory annotation can't be read: {documents.brief(error)}") from error
 
 
 def _fault(item: Any) -> Fault | None:

@@ -84,7 +84,7 @@ def load(text: str) -> Grant:
     try:
         document = documents.decode(text)
         if document["version"] != VERSION:
-            raise errors.Malformed(f"grant has version {document['version']}; this is for {VERSION}")
+            raise errors.Malformed(f"grant has version {document['version']}, not {VERSION}")
         return Grant(
             namespace=documents.text(document["namespace"]),
             pod=documents.text(document["pod"]),
@@ -109,4 +109,4 @@ def load(text: str) -> Grant:
             boot=documents.text(document["boot"]),
         )
     except documents.INVALID as error:
-        raise errors.Malformed(f"grant is not of the expected form: {documents.brief(error)}") from error
+        raise errors.Malformed(f"grant can't be read: {documents.brief(error)}") from error

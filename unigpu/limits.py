@@ -140,7 +140,7 @@ def load_applied(text: str | None) -> Applied:
                 limits[name] = limit
     except documents.INVALID as error:
         reason = documents.brief(error)
-        raise errors.Malformed(f"annotation {names.ANNOTATION_LIMITS_APPLIED} is not of the form: {reason}") from error
+        raise errors.Malformed(f"annotation {names.ANNOTATION_LIMITS_APPLIED} can't be read: {reason}") from error
     return Applied(limits, held)
 
 

@@ -31,7 +31,7 @@ def parse(text: str) -> tuple[Fraction, bool]:
         return Fraction(int(text)), False
     match = _QUANTITY.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is not a Kubernetes quantity")
+        raise ValueError("not a Kubernetes quantity")
     sign, whole, part, binary, decimal, exponent = match.groups()
     number = Fraction(f"{whole}.{part or 0}")
     if binary:

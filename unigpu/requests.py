@@ -145,13 +145,13 @@ def load(text: str) -> PodRequest:
     try:
         document = documents.decode(text)
         if document["version"] != VERSION:
-            raise errors.Malformed(f"request annotation has version {document['version']}; this is for {VERSION}")
+            raise errors.Malformed(f"request annotation has version {document['version']}, not {VERSION}")
         return PodRequest(
             containers={name: _request(value) for name, value in document["containers"].items()},
             preferences=_preferences(document.get("preferences", {})),
         )
     except documents.INVALID as error:
-        raise errors.Malformed(f"request annotation is not of the unified form: {documents.brief(error)}") from error
+        raise errors.Malformed(f"request annotation can't be read: {documents.brief(error)}") from error
 
 
 _HIGHEST = {

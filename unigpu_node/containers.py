@@ -71,7 +71,7 @@ def read(root: Path, key: Key) -> StoredGrant:
     try:
         grant = grants.load(file.read_text())
     except UnicodeDecodeError as error:
-        raise errors.Malformed(f"grant is not a text: {error}") from error
+        raise errors.Malformed(f"grant is not UTF-8 text: {error}") from error
     if (grant.pod_uid, grant.container) != key:
         raise errors.Malformed(f"grant is for container {grant.container} of pod {grant.pod_uid}")
     return StoredGrant(grant, file.stat().st_mtime)

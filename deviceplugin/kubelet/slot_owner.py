@@ -63,7 +63,7 @@ def read_checkpoint(text: str) -> tuple[Entry, ...]:
         )
     except documents.INVALID as error:
         reason = documents.brief(error)
-        raise errors.Malformed(f"the kubelet's checkpoint is not of the expected form: {reason}") from error
+        raise errors.Malformed(f"the kubelet's checkpoint can't be read: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def read(line: bytes) -> Sample:
             session=documents.text(document["session"]),
         )
     except documents.INVALID as error:
-        raise errors.Malformed(f"the probe's line is not of the expected form: {documents.brief(error)}") from error
+        raise errors.Malformed(f"the probe's line can't be read: {documents.brief(error)}") from error
 
 
 def _reading(item: Mapping[str, Any]) -> GpuReading:

@@ -65,7 +65,7 @@ OUTCOMES = {
     "19": Outcome({"probe": (WHOLE,)}, 1),
     "20": Outcome({"probe": (WHOLE,)}, 1),
 }
-REFUSED = {"14": "is a share of a GPU without memory", "15": "tencent.com/vcuda-core = 150"}
+REFUSED = {"14": "a share of a GPU needs tencent.com/vcuda-memory", "15": "tencent.com/vcuda-core = 150"}
 LINKED = ("09", "12")
 """Whose GPUs are the pair with the best link."""
 

@@ -27,7 +27,7 @@ def check(reading: PodReading) -> Translation:
     except errors.Malformed as error:
         return Translation(problems=(_whole(text, str(error)),))
     if requests.dump(request) != text:
-        return Translation(problems=(_whole(text, "is not in the form in which unigpu writes it"),))
+        return Translation(problems=(_whole(text, "not in the form that unigpu writes"),))
     problems = [*reading.problems, *reading.placement_problems, *_containers(reading, request, text)]
     if not problems and _preferences(reading, request) != request.preferences:
         problems.append(_whole(text, "its preferences differ from the pod's other annotations"))
@@ -45,27 +45,27 @@ def _containers(reading: PodReading, request: PodRequest, text: str) -> Iterator
     present = {container.container.name for container in reading.containers}
     for name in request.containers:
         if name not in present:
-            yield _whole(text, f"names container {name}, which the pod doesn't have")
+            yield _whole(text, f"the pod has no container {name}")
     if not request.containers:
-        yield _whole(text, "names no container")
+        yield _whole(text, "it names no container")
     for container in reading.containers:
         brought = request.containers.get(container.container.name)
         if brought is None:
-            yield from _untranslated(container, "is not in the annotation that the pod brings along")
+            yield from _untranslated(container, f"the pod's {names.ANNOTATION_REQUEST} doesn't name this container")
         else:
             yield from _brought(container, brought)
 
 
 def _brought(container: ContainerReading, brought: Request) -> Iterator[Problem]:
     """Where the container's entry in the annotation differs from the container."""
-    yield from _untranslated(container, "is in the pod together with its translation", unified=False)
+    yield from _untranslated(container, "the pod has this field and also its translation", unified=False)
     if (impossible := _impossible(brought)) is not None:
         yield _entry(container, impossible)
         return
     yield from namespaces.problems(container.container.name, brought, container.options.rules)
     yield from container.isolation.problems
     if brought.isolated != container.isolation.isolated:
-        yield _entry(container, "isolated differs from the container's variables")
+        yield _entry(container, "isolated contradicts the container's variables")
     if brought.role is not container.container.role or container.container.ephemeral:
         yield _entry(container, f"role is {brought.role}, but the container's is {container.container.role}")
     yield from _amounts(container, mutate.unified(brought))
@@ -92,7 +92,7 @@ def _amounts(container: ContainerReading, wanted: dict[str, str]) -> Iterator[Pr
 def _impossible(brought: Request) -> str | None:
     """Why no dialect could have produced the request; None: one could."""
     if brought.dialect not in dialects.BY_NAME:
-        return f"there is no dialect {brought.dialect!r}"
+        return f"unknown dialect {brought.dialect!r}"
     if bool(brought.memory) + bool(brought.memory_percent) + brought.whole > 1:
         return "it gives the share in more than one way"
     if brought.whole and (brought.cores or brought.ceiling):
@@ -101,11 +101,11 @@ def _impossible(brought: Request) -> str | None:
         return "it limits nothing"
     percentages = (brought.memory_percent, brought.cores, brought.ceiling)
     if brought.gpus > MAX_GPUS or brought.memory > MAX_MEMORY or max(percentages) > 100:
-        return "a number is larger than any GPU has"
+        return "a number is larger than any GPU allows"
     if brought.priority > 1:
         return "priority is neither 0 nor 1"
     if (brought.policy is ComputePolicy.SOFT) != (brought.ceiling > brought.cores):
-        return "a soft policy and a ceiling above the core share require each other"
+        return "policy soft and a ceiling above the share of cores go together; only one is set"
     return None
 
 

@@ -10,8 +10,8 @@ from webhook.translation.pods import Container, Pod
 from webhook.translation.remarks import remark
 
 MAX_GPUS = policy.MAX_GPUS
-_BELOW_ONE = {"m": 3, "u": 6, "n": 9}
-"""Suffix → negative power of ten."""
+_BELOW_ONE = {"m": (3, "thousandths"), "u": (6, "millionths"), "n": (9, "billionths")}
+"""Suffix → negative power of ten, and its name."""
 
 
 @dataclass(slots=True)
@@ -52,13 +52,14 @@ class ContainerReader:
         except ValueError as error:
             return self._not_understood(resource, error, accepted)
         if number and (not low <= number <= high or number % step):
-            self.refuse(resource, "is out of range" if not low <= number <= high else f"is no step of {step}", accepted)
+            why = "out of range" if not low <= number <= high else f"not a multiple of {step}"
+            self.refuse(resource, why, accepted)
             return 0
         return self._read(resource, number)
 
     def gpus(self, resource: str) -> int:
         """Read a number of GPUs, 0 where absent."""
-        return self.number(resource, low=1, high=MAX_GPUS, accepted=f"1 to {MAX_GPUS} GPUs a container")
+        return self.number(resource, low=1, high=MAX_GPUS, accepted=f"1 to {MAX_GPUS} GPUs for each container")
 
     def percent(self, resource: str) -> Percent:
         """Read a percentage of one GPU, 0 where absent."""
@@ -124,16 +125,17 @@ class ContainerReader:
     def _in_thousandths(self, resource: str) -> bool:
         """Refuse suffixes below one: Kubernetes reads 3000m as 3, and an author who writes it means 3000 MiB."""
         text = self.text(resource).strip()
-        number, power = text[:-1], _BELOW_ONE.get(text[-1:])
-        if power is None or not number.isascii() or not number.isdecimal() or len(number) > 18:
+        number, suffix = text[:-1], text[-1:]
+        if suffix not in _BELOW_ONE or not number.isascii() or not number.isdecimal() or len(number) > 18:
             return False
+        power, name = _BELOW_ONE[suffix]
         whole, rest = divmod(int(number), 10**power)
-        meant = f"{number} without the suffix" + (f", or {whole}" if whole and not rest else "")
-        self.refuse(resource, f"the suffix {text[-1]} divides by 10^{power} in Kubernetes", meant)
+        meant = f"{number}, without a suffix" + (f", or {whole}" if whole and not rest else "")
+        self.refuse(resource, f"in Kubernetes, the suffix {suffix} means {name}", meant)
         return True
 
     def _not_understood(self, resource: str, error: ValueError, accepted: str) -> int:
-        fraction = "is not a whole number, and Kubernetes takes no fractions of extended resources"
+        fraction = "not a whole number, and Kubernetes accepts no fractions of extended resources"
         self.refuse(resource, fraction if isinstance(error, quantities.NotWhole) else str(error), accepted)
         return 0
 

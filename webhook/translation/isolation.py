@@ -47,10 +47,10 @@ def read(container: Container, *, opting_out: bool) -> Isolation:
         variable = f"env {name}"
         without_gpu.append(remark(where, variable, value or "", "has no effect without a request for a GPU"))
         if value is None:
-            why = "has no effect, because its value isn't known at admission; the container is isolated"
+            why = "has no effect, because its value isn't known at admission; the container stays isolated"
             warnings.append(remark(where, variable, "valueFrom", why, _ACCEPTED))
         elif value not in meaning:
-            warnings.append(remark(where, variable, value, "is not known; the container is isolated", _ACCEPTED))
+            warnings.append(remark(where, variable, value, "unknown value; the container stays isolated", _ACCEPTED))
         elif not meaning[value]:
             used[name] = value
             if not opting_out:

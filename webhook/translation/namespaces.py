@@ -46,7 +46,7 @@ def apply(options: Options, annotations: Mapping[str, str], labels: Mapping[str,
     isolation = annotations.get(names.ANNOTATION_ISOLATION)
     opting_out = options.opting_out if isolation is None else _ISOLATION.get(isolation)
     if opting_out is None:
-        why = "is not known and counts as required"
+        why = "unknown value; it counts as required"
         field = f"annotation {names.ANNOTATION_ISOLATION}"
         warnings.append(remark("namespace", field, isolation or "", why, "required or optional"))
     return dataclasses.replace(

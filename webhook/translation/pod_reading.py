@@ -122,12 +122,12 @@ def _compare(reader: ContainerReader, dialect: Dialect) -> None:
     for resource in dialect.resources:
         limit, request = container.limits.get(resource), container.requests.get(resource)
         if container.ephemeral and container.has(resource):
-            reader.refuse(resource, "an ephemeral container can't have resources", "the GPU in another container")
+            reader.refuse(resource, "an ephemeral container can't have resources", "a GPU for another container")
         elif limit is None and request is not None:
-            reader.refuse(resource, "is under requests only", "the same value under limits")
+            reader.refuse(resource, "set in requests only", "the same value in limits")
         elif request is not None and limit is not None and not quantities.same(limit, request):
             reader.refuse(
-                resource, f"the limit is {limit} and the request {request}", "the same in both, or limits only"
+                resource, f"limits say {limit}, requests say {request}", "the same value in both, or limits only"
             )
 
 
@@ -135,16 +135,22 @@ def _pod_level(pod: Pod) -> Iterator[Problem]:
     for resource, value in pod.limits.items():
         if resource in dialects.OF_RESOURCE:
             field = f"spec.resources.limits {resource}"
-            yield Problem("", field, value, "GPUs belong to containers", f"{resource} in a container's limits")
+            yield Problem(
+                "",
+                field,
+                value,
+                "a GPU is requested for a container, not for the pod",
+                f"{resource} in a container's limits",
+            )
 
 
 def _placement(pod: Pod, options: Options) -> Iterator[Problem]:
     if pod.scheduler not in options.schedulers and pod.scheduler != options.scheduler:
         accepted = f"{options.scheduler}, or no schedulerName"
-        yield Problem("", "spec.schedulerName", pod.scheduler, "that scheduler can't choose a GPU", accepted)
+        yield Problem("", "spec.schedulerName", pod.scheduler, "this scheduler can't choose a GPU", accepted)
     if pod.node:
         why = "the pod bypasses the scheduler, which chooses the GPU"
-        accepted = "no nodeName; a nodeSelector for kubernetes.io/hostname"
+        accepted = "no nodeName, or instead a nodeSelector for kubernetes.io/hostname"
         yield Problem("", "spec.nodeName", pod.node, why, accepted)
     names = [container.name for container in pod.containers]
     if len(set(names)) == len(names):

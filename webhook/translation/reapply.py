@@ -20,7 +20,7 @@ VENDORS = frozenset(
     resource for dialect in dialects.ALL for resource in dialect.resources if resource not in names.UNIFIED_RESOURCES
 )
 """Resources that a translated pod doesn't have, so that their return shows."""
-ACCEPTED = "the original value: the GPUs of a pod are fixed at its creation; delete the pod and create it again"
+ACCEPTED = "the original value; to change the GPUs, delete the pod and create it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _differences(reading: ContainerReading, request: Request | None) -> Iterator
     for resource in sorted(VENDORS & (present.keys() | original.keys())):
         now, then = present.get(resource), original.get(resource)
         if now is None or then is None or not quantities.same(now, then):
-            why = f"the pod was created with {then}" if then is not None else "the pod was created without it"
+            why = f"the pod was created with {then}" if then is not None else "the pod was created without this field"
             yield Problem(reading.container.name, resource, now or "absent", why, ACCEPTED)
 
 

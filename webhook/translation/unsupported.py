@@ -62,11 +62,11 @@ def warnings(pod: Pod) -> Iterator[str]:
         for resource in sorted((container.limits.keys() | container.requests.keys()) - dialects.OF_RESOURCE.keys()):
             if known := _misspelt(resource):
                 where, value = f"container {container.name}", container.value(resource)
-                yield remark(where, resource, value, "is not known and has no effect", known)
+                yield remark(where, resource, value, "unknown, has no effect", known)
     yield from _on_pod("annotation", pod.annotations, ANNOTATIONS)
     yield from _on_pod("label", pod.labels, LABELS)
     if (note := pod.annotations.get(kai.MEMORY)) is not None and not kai.asks(pod):
-        why = "has no effect, because nothing else in the pod speaks of KAI"
+        why = "has no effect, because nothing else in the pod is KAI's"
         accepted = f"schedulerName kai-scheduler for KAI's meaning, or {names.RESOURCE_MEMORY} under limits"
         yield remark("pod", f"annotation {kai.MEMORY}", note, why, accepted)
 
@@ -98,7 +98,7 @@ def _on_pod(kind: str, present: Mapping[str, str], known: frozenset[str]) -> Ite
             why = f"has no effect as {'an annotation' if kind == 'annotation' else 'a label'}"
             yield remark("pod", f"{kind} {name}", value, why, f"{name} under a container's limits")
         elif (close := _nearest(name, known, _CLOSE)) is not None and name.partition("/")[0] == close.partition("/")[0]:
-            yield remark("pod", f"{kind} {name}", value, "is not known and has no effect", f"{kind} {close}")
+            yield remark("pod", f"{kind} {name}", value, "unknown, has no effect", f"{kind} {close}")
 
 
 def _without_effect(name: str) -> str | None:

@@ -209,7 +209,7 @@ def test_a_change_with_kubectl(cluster: Cluster) -> None:
             "container main: cores = 71 %: GPU 0 (GPU-a) of node n has 70 % of its compute time free for this "
             "container (others have 30 of 100 %); accepted: up to 70 %",
         ),
-        ("memory=9 GB", "container main: memory = 9 GB: '9 GB' is not a Kubernetes quantity; accepted: MiB on each"),
+        ("memory=9 GB", "container main: memory = 9 GB: not a Kubernetes quantity; accepted: MiB on each"),
         ("ceiling=20", "container main: ceiling = 20: below the container's share of 30 %; accepted: 30 to 100"),
     ],
 )

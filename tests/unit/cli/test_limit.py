@@ -97,7 +97,7 @@ def test_one_of_several_containers() -> None:
         (
             annotations(),
             LimitChange(fields={"memory": "lots"}),
-            "container main: memory = lots: 'lots' is not a Kubernetes",
+            "container main: memory = lots: not a Kubernetes",
         ),
         (annotations(), LimitChange(fields={"cores": "0", "policy": "x"}), "2 problems:"),
     ],

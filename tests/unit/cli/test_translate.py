@@ -113,7 +113,7 @@ def test_a_fraction_is_explained(run: Any) -> None:
     ran = run(POD % "5.5")
     assert ran.status == 1
     assert "aliyun.com/gpu-mem = 5.5" in ran.err
-    assert "Kubernetes takes no fractions" in ran.err
+    assert "Kubernetes accepts no fractions" in ran.err
 
 
 @pytest.mark.parametrize(

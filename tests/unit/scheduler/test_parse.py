@@ -50,7 +50,7 @@ def test_a_node() -> None:
 def test_a_node_whose_inventory_can_t_be_read_has_no_gpus() -> None:
     found = parse.node({"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: "{"}}})
     assert found.gpus == ()
-    assert "inventory annotation is not of the expected form" in found.problem
+    assert "inventory annotation can't be read" in found.problem
 
 
 def test_containers_are_in_the_order_in_which_they_start() -> None:
@@ -83,7 +83,7 @@ def test_an_allocation_that_does_not_belong_to_the_pod_does_not_count() -> None:
     assert found.problem == "allocation annotation is for node other, and the pod is bound to n"
     found = parse.pod(pod(asking("main") | {names.ANNOTATION_ALLOCATION: "{}"}, "n"))
     assert found.allocation is None
-    assert "allocation annotation is not" in found.problem
+    assert "allocation annotation can't be read" in found.problem
 
 
 def test_without_a_readable_request_no_container_overlaps() -> None:
@@ -107,7 +107,7 @@ def test_without_a_readable_request_no_container_overlaps() -> None:
             7,
             "",
         ),
-        ({names.ANNOTATION_LIMITS: "memory=much"}, 10, "'much' is not a Kubernetes quantity"),
+        ({names.ANNOTATION_LIMITS: "memory=much"}, 10, "memory = much: not a Kubernetes quantity"),
     ],
 )
 def test_a_bound_pod_whose_limits_were_changed(annotations: dict[str, str], memory: int, problem: str) -> None:

@@ -53,7 +53,7 @@ def test_grants_of_all_containers(tmp_path: Path, folder: Path) -> None:
     found, unreadable = containers.read_all(tmp_path)
     assert {key: stored.grant for key, stored in found.items()} == {("uid-1", "main"): GRANT}
     assert set(unreadable) == {("uid-2", "broken"), ("uid-2", "foreign"), ("uid-4", "empty")}
-    assert "not a text" in unreadable["uid-2", "broken"]
+    assert "not UTF-8 text" in unreadable["uid-2", "broken"]
     assert "of pod uid-1" in unreadable["uid-2", "foreign"]
     assert {key for key, _ in containers.stamps(tmp_path)} == {
         ("uid-1", "main"),

@@ -189,7 +189,7 @@ def test_a_pods_own_containers_share_its_room() -> None:
     [
         (
             text("lots"),
-            "container main: memory = lots: 'lots' is not a Kubernetes quantity; accepted: MiB on each",
+            "container main: memory = lots: not a Kubernetes quantity; accepted: MiB on each",
         ),
         (text(5, cores=0, policy="x"), "2 problems:"),
         ('{"other": {"cores": 5}}', "no container with a share of a GPU has that name; accepted: main"),
@@ -311,7 +311,7 @@ MEM = "aliyun.com/gpu-mem"
         ),
         ({MEM: 4}, text(cores=10), "cores = 10 %: exceeds the request"),
         ({MEM: 4, "aliyun.com/gpu-core.percentage": 30}, text(cores=10, ceiling=30), ""),
-        ({MEM: 4}, text("x"), "'x' is not a Kubernetes quantity"),
+        ({MEM: 4}, text("x"), "memory = x: not a Kubernetes quantity"),
         ({"nvidia.com/gpu": 1}, text(5), "the container has whole GPUs"),
         ({}, text(5), "the pod has no share of a GPU"),
     ],

@@ -51,7 +51,10 @@ def test_another_vendors_scheduler_is_put_back_too(pod: Make, admission: Any) ->
     ("changed", "told"),
     [
         ({"aliyun.com/gpu-mem": "4"}, "aliyun.com/gpu-mem = 4: the pod was created with 3"),
-        ({"aliyun.com/gpu-mem": "3", "nvidia.com/gpu": "1"}, "nvidia.com/gpu = 1: the pod was created without it"),
+        (
+            {"aliyun.com/gpu-mem": "3", "nvidia.com/gpu": "1"},
+            "nvidia.com/gpu = 1: the pod was created without this field",
+        ),
         ({"nvidia.com/gpu": "1"}, "aliyun.com/gpu-mem = absent: the pod was created with 3"),
     ],
 )

@@ -80,7 +80,7 @@ def test_requests_without_limits_are_refused(pod: Make) -> None:
 def test_requests_other_than_limits_are_refused(pod: Make) -> None:
     document = pod(containers=[{"name": "a", "resources": {"requests": {MEM: "1"}, "limits": {MEM: "2"}}}])
     (problem,) = read(document).problems
-    assert problem.why == "the limit is 2 and the request 1"
+    assert problem.why == "limits say 2, requests say 1"
 
 
 def test_requests_written_another_way_are_equal(pod: Make) -> None:

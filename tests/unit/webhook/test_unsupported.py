@@ -35,7 +35,7 @@ def read(document: dict[str, Any], options: Options | None = None) -> translate.
 def test_a_misspelt_resource_is_warned_of_with_the_nearest(pod: Make, wrong: str, meant: str) -> None:
     for fields in ({wrong: "1"}, {wrong: "1", "example.com/gpu": "1", "cpu": "1"}):
         (warning,) = read(pod(fields)).warnings
-        assert warning == f"container main: {wrong} = 1: is not known and has no effect; accepted: {meant}"
+        assert warning == f"container main: {wrong} = 1: unknown, has no effect; accepted: {meant}"
 
 
 @pytest.mark.parametrize("resource", sorted(dialects.OF_RESOURCE))

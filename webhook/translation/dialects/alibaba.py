@@ -23,13 +23,14 @@ def read(reader: ContainerReader) -> Request | None:
     """Return the container's request, or None with problems in the reader."""
     whole = reader.gpus(WHOLE)
     total = reader.memory(MEMORY, reader.options.aliyun_unit.size)
-    cores = reader.number(CORES, low=5, high=100, step=5, accepted="5 to 100 in steps of 5")
+    cores = reader.number(CORES, low=5, high=100, step=5, accepted="a multiple of 5 from 5 to 100")
     count = reader.gpus(COUNT)
     if whole and (total or cores or count):
-        reader.refuse(WHOLE, f"asks for whole GPUs together with a share ({MEMORY})", f"either {WHOLE} or {MEMORY}")
+        why = f"a container can't request both whole GPUs and a share ({MEMORY})"
+        reader.refuse(WHOLE, why, "one of the two")
     if not whole and not total and not reader.problems:
         field = CORES if cores else COUNT
-        reader.refuse(field, f"lacks {MEMORY}", f"together with {MEMORY} of 1 or more")
+        reader.refuse(field, f"needs {MEMORY}", f"together with {MEMORY} of 1 or more")
     if whole:
         return None if reader.problems else Request(gpus=whole, whole=True)
     gpus = _gpus(reader, total, count)
@@ -53,7 +54,7 @@ def _gpus(reader: ContainerReader, total: MiB, count: int) -> int:
     label = reader.label(COUNT)
     if label is not None:
         if not (label.isascii() and label.isdigit() and len(label) <= 3 and 1 <= int(label) <= MAX_GPUS):
-            reader.refuse(COUNT, "is not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=label)
+            reader.refuse(COUNT, "not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=label)
             return 1
         if count and count != int(label):
             reader.refuse(COUNT, f"contradicts the label {COUNT} = {label}", "one of the two")

@@ -38,17 +38,18 @@ def read(reader: ContainerReader, fields: Fields) -> Request | None:
         return None
     gpus, rest = divmod(core, 100)
     if core > MAX_GPUS * 100 or (gpus and rest) or 0 < core < fields.least:
-        reader.refuse(fields.core, "is neither a share of one GPU nor a number of whole GPUs", accepted)
+        reader.refuse(fields.core, "neither a share of one GPU nor whole GPUs", accepted)
         return None
     if gpus:
         if memory:
             reader.warn(fields.memory, "has no effect on whole GPUs, which come with all their memory")
         return Request(gpus=gpus, whole=True)
     if not memory:
-        reader.refuse(fields.core, "is a share of a GPU without memory", f"together with {fields.memory} of 1 or more")
+        why = f"a share of a GPU needs {fields.memory}"
+        reader.refuse(fields.core, why, f"together with {fields.memory} of 1 or more")
         return None
     if not core and fields.core_needed:
-        reader.refuse(fields.memory, f"lacks {fields.core}", f"together with {fields.core}: {accepted}")
+        reader.refuse(fields.memory, f"needs {fields.core}", f"together with {fields.core}: {accepted}")
         return None
     compute = ComputePolicy.HARD if core else ComputePolicy.UNLIMITED
     return Request(gpus=1, memory=memory, cores=Percent(core), policy=compute)

@@ -16,9 +16,9 @@ CORES = "volcano.sh/gpu-core.percentage"
 def read(reader: ContainerReader) -> Request | None:
     """Return the container's request, or None with problems in the reader."""
     memory = reader.memory(MEMORY, MiB(128))
-    cores = reader.number(CORES, low=5, high=100, step=5, accepted="5 to 100 in steps of 5")
+    cores = reader.number(CORES, low=5, high=100, step=5, accepted="a multiple of 5 from 5 to 100")
     if cores and not memory and not reader.problems:
-        reader.refuse(CORES, f"lacks {MEMORY}", f"together with {MEMORY} of 1 or more")
+        reader.refuse(CORES, f"needs {MEMORY}", f"together with {MEMORY} of 1 or more")
     if reader.problems:
         return None
     compute = ComputePolicy.HARD if cores else ComputePolicy.UNLIMITED

@@ -19,7 +19,7 @@ CONTAINER = "gpu-fraction-container-name"
 ANNOTATIONS = (FRACTION, MEMORY, DEVICES, CONTAINER)
 SCHEDULERS = ("kai-scheduler", "runai-scheduler", names.SCHEDULER_NAME)
 QUEUE_LABELS = ("kai.scheduler/queue", "runai/queue")
-ACCEPTED_FRACTION = 'a quoted number above "0" and below "1"'
+ACCEPTED_FRACTION = 'a quoted number between "0" and "1"'
 
 
 def read(reader: ContainerReader) -> Request | None:
@@ -31,7 +31,7 @@ def read(reader: ContainerReader) -> Request | None:
         known = ", ".join(container.name for container in reader.pod.containers[:8])
         reader.refuse(CONTAINER, "the pod has no such container", f"one of {known}", value=name)
     if fraction is not None and memory is not None:
-        reader.refuse(MEMORY, f"contradicts {FRACTION}", "one of the two", value=memory)
+        reader.refuse(MEMORY, f"{FRACTION} is set too", "one of the two", value=memory)
         return None
     percent = _percent(reader, fraction) if fraction is not None else Percent(0)
     mebibytes = _memory(reader, memory) if memory is not None else MiB(0)
@@ -71,11 +71,12 @@ def _percent(reader: ContainerReader, text: str) -> Percent:
         reader.refuse(FRACTION, str(error), ACCEPTED_FRACTION, value=text)
         return Percent(0)
     if number >= 1:
-        reader.refuse(
-            FRACTION, "is not less than a whole GPU", f"{ACCEPTED_FRACTION}; nvidia.com/gpu for whole GPUs", value=text
-        )
+        accepted = f"{ACCEPTED_FRACTION}, or nvidia.com/gpu for whole GPUs"
+        reader.refuse(FRACTION, "not a fraction of a GPU", accepted, value=text)
     elif number < Fraction(1, 100):
-        reader.refuse(FRACTION, "is less than a hundredth of a GPU", ACCEPTED_FRACTION, value=text)
+        reader.refuse(
+            FRACTION, "less than a hundredth of a GPU", 'a quoted number from "0.01" on, below "1"', value=text
+        )
     percent = int(number * 100)
     if percent != number * 100:
         reader.warn(f"annotation {FRACTION}", f"counts as {percent} %", value=text)
@@ -85,8 +86,8 @@ def _percent(reader: ContainerReader, text: str) -> Percent:
 def _memory(reader: ContainerReader, text: str) -> MiB:
     accepted = "a quoted whole number of MiB above 0"
     if text.strip().endswith("m"):
-        why = "the suffix m divides by 10^3 in Kubernetes"
-        reader.refuse(MEMORY, why, f"{text.strip()[:-1]} without the suffix", value=text)
+        why = "in Kubernetes, the suffix m means thousandths"
+        reader.refuse(MEMORY, why, f"{text.strip()[:-1]}, without a suffix", value=text)
         return MiB(0)
     try:
         number = quantities.amount(text, MiB(1))
@@ -94,7 +95,7 @@ def _memory(reader: ContainerReader, text: str) -> MiB:
         reader.refuse(MEMORY, str(error), accepted, value=text)
         return MiB(0)
     if not 0 < number <= MAX_MEMORY:
-        reader.refuse(MEMORY, "is no memory" if not number else "no GPU has that much", accepted, value=text)
+        reader.refuse(MEMORY, "out of range" if not number else "no GPU has that much memory", accepted, value=text)
     return MiB(number)
 
 
@@ -103,7 +104,7 @@ def _gpus(reader: ContainerReader) -> int:
     if text is None:
         return 1
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_GPUS):
-        reader.refuse(DEVICES, "is not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=text)
+        reader.refuse(DEVICES, "not a number of GPUs", f'a quoted number from "1" to "{MAX_GPUS}"', value=text)
         return 1
     return int(text)
 

@@ -26,12 +26,12 @@ def read(reader: ContainerReader) -> Request | None:
     memory = reader.memory_bytes(MEMORY)
     shared = reader.gpus(SHARED)
     if both and (cores or ratio or memory or shared):
-        reader.refuse(BOTH, f"contradicts the other fields; it stands for {CORES} and {RATIO}", f"{BOTH} alone")
+        reader.refuse(BOTH, f"stands for both {CORES} and {RATIO}, so no other field can be set", f"{BOTH} alone")
     if memory and ratio:
-        reader.refuse(RATIO, f"contradicts {MEMORY}", "one of the two")
+        reader.refuse(RATIO, f"{MEMORY} is set too", "one of the two")
     if not (both or memory or ratio or reader.problems):
         field = CORES if cores else SHARED
-        reader.refuse(field, f"lacks {MEMORY} or {RATIO}", f"together with {MEMORY} or {RATIO}")
+        reader.refuse(field, f"needs {MEMORY} or {RATIO}", f"together with {MEMORY} or {RATIO}")
     if reader.problems:
         return None
     if both:
@@ -43,7 +43,7 @@ def read(reader: ContainerReader) -> Request | None:
 def _gpus(reader: ContainerReader, field: str, percent: int) -> int:
     """Return the number of GPUs that a percentage means without `gpu.shared`."""
     if percent > 100 and percent % 100:
-        reader.refuse(field, "is neither a share of one GPU nor a number of whole GPUs", _PERCENT)
+        reader.refuse(field, "neither a share of one GPU nor whole GPUs", _PERCENT)
     return max(percent // 100, 1)
 
 
@@ -55,7 +55,7 @@ def _shares(reader: ContainerReader, field: str, ratio: int, cores: int, memory:
         if total % gpus or total > gpus * 100:
             accepted = f"a multiple of {gpus} up to {gpus * 100}"
             if reader.has(name):
-                reader.refuse(name, f"doesn't divide into percentages of {gpus} GPUs", accepted)
+                reader.refuse(name, f"can't be divided into whole percentages of {gpus} GPUs", accepted)
     if reader.problems:
         return None
     percent, share = Percent(ratio // gpus), Percent(cores // gpus)

@@ -67,9 +67,11 @@ def _gpus(reader: ContainerReader, fields: Fields) -> int:
     counts = {name: reader.gpus(name) for name in named}
     if len(set(counts.values())) > 1:
         other, first = named[-1], named[0]
-        reader.refuse(other, f"contradicts {first} = {reader.text(first)}", f"one of the two, 1 to {MAX_GPUS}")
+        reader.refuse(
+            other, f"contradicts {first} = {reader.text(first)}", f"only one of them, with 1 to {MAX_GPUS} GPUs"
+        )
     if named and not any(counts.values()) and not reader.problems:
-        reader.refuse(named[0], "memory or cores need a GPU", f"1 to {MAX_GPUS} GPUs a container")
+        reader.refuse(named[0], "the container requests GPU memory or cores, but no GPU", f"1 to {MAX_GPUS}")
     return max(counts.values(), default=0)
 
 
@@ -86,6 +88,6 @@ def _compute(reader: ContainerReader) -> ComputePolicy:
     if value == "disable":
         return ComputePolicy.UNLIMITED
     if value not in _UTILIZATION:
-        why = "is not known; the core share is a hard limit"
+        why = "unknown value; the share of cores is a hard limit"
         reader.warn(f"env {UTILIZATION_POLICY}", why, "force, default or disable", value=value)
     return ComputePolicy.HARD

@@ -19,7 +19,7 @@ def read(reader: ContainerReader) -> Request | None:
     if limit is None:
         return request
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= 100):
-        reader.refuse(CORE_LIMIT, "is not a percentage", 'a quoted whole number from "1" to "100"', value=limit)
+        reader.refuse(CORE_LIMIT, "not a percentage", 'a quoted whole number from "1" to "100"', value=limit)
         return None
     if request is None:
         return None

@@ -16,7 +16,7 @@ def read(reader: ContainerReader) -> Request | None:
         return None
     if not gpus:
         field = names.RESOURCE_MEMORY if memory else names.RESOURCE_CORES
-        reader.refuse(field, f"lacks {names.RESOURCE_VGPU}", f"together with {names.RESOURCE_VGPU} of 1 to {MAX_GPUS}")
+        reader.refuse(field, f"needs {names.RESOURCE_VGPU}", f"together with {names.RESOURCE_VGPU} of 1 to {MAX_GPUS}")
         return None
     for field, total in ((names.RESOURCE_MEMORY, memory), (names.RESOURCE_CORES, cores)):
         if total % gpus:

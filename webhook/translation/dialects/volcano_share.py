@@ -20,7 +20,8 @@ def read(reader: ContainerReader) -> Request | None:
     memory = reader.memory(MEMORY, MiB(1))
     whole = reader.gpus(NUMBER)
     if memory and whole:
-        reader.refuse(NUMBER, f"asks for whole GPUs together with a share ({MEMORY})", f"either {NUMBER} or {MEMORY}")
+        why = f"a container can't request both whole GPUs and a share ({MEMORY})"
+        reader.refuse(NUMBER, why, "one of the two")
     if reader.problems:
         return None
     if whole:
