@@ -38,20 +38,24 @@ fmt: $(SETUP) ## Format every Python and C file
 	.venv/bin/ruff check --fix .
 	@.venv/bin/clang-format -i $(C_FILES)
 
-lint: $(SETUP) ## Check formatting, lint, strict types, and import and include order
+lint: $(SETUP) ## Check formatting, lint, strict types, import and include order, and retired words
 	.venv/bin/ruff format --check .
 	@.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m lint.include_order
+	$(PYTHON) -m lint.retired
 
 ##@ Test
+# Each process imports everything again, so more of them save little.
+UNIT_TEST_PROCESSES ?= 2
+
 packages: ## Install the Debian packages that the cluster and the tests need
 	@python3 -m demo.packages --tests
 
 test-unit: $(SETUP) ## Unit tests: under a minute, without root, Go or a cluster
-	$(PYTHON) -m pytest -q tests/unit
+	$(PYTHON) -m pytest -q -n $(UNIT_TEST_PROCESSES) tests/unit
 
 # One process has the cluster's tests, which mostly wait; the others share the rest. All that they use is built before.
 TEST_PROCESSES ?= 3
