@@ -43,7 +43,7 @@ from webhook.translation.options import Options
 
 HOST = "webhook.bench.svc"
 GOAL_MS = 1.0
-MANIFEST = Path(__file__).parents[1] / "examples" / "manifests" / "10-tencent-half-card.yaml"
+MANIFEST = Path(__file__).parents[1] / "examples" / "manifests" / "10-tencent-half-gpu.yaml"
 
 
 def body() -> bytes:

@@ -7,7 +7,7 @@ are the whole policy: docs/glossary.md explains the words that stay, and names t
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,8 @@ NAMES: Mapping[str, str] = {
 """Retired names of code, annotations, variables and metrics, and what replaced them."""
 
 WORDS: Mapping[str, str] = {
-    r"(?<![-/_.\w])[Cc]ards?(?:'s)?(?![-/_.\w])": "GPU",
-    r"\banew\b": "again",
+    r"(?<![-/_.\w])[Cc]ards?(?:'s)?(?![-/_\w]|\.\w)": "GPU",
+    r"\banew\b|_anew\b": "again",
     r"\bfor ever\b": "forever, or name the condition",
     r"\bas ever\b": "as before",
     r"\b[Mm]eanwhile\b": "while …, or nothing",
@@ -60,6 +60,13 @@ WORDS: Mapping[str, str] = {
     r"\b[Aa]t present\b": "now, or nothing",
     r"\b[Ww]hat lacks\b": "name what is missing",
     r"\bgives? its room back\b": "frees",
+    r"\bbeside (?:the|an?|it|its|them|what|manifest)\b": "next to, along with",
+    r"\b(?:is|are|was|were) told\b(?! (?:apart|so\b))": "name what is written, sent or shown",
+    r"\bspoilt\b|\bforeseen\b": "damaged; prepared",
+    r"\bof the expected form\b|\bthis is for \d|\bis no step of\b": "can't be read; version 2, not 1; not a multiple",
+    r": is (?:neither|not known|a share|under requests)\b": 'the reason without "is"',
+    r"\bGPUs a container\b": "GPUs for each container",
+    r"\bregistry lacks\b|\bis content\b|\bnobody wishes\b|\bpassed over\b": "doesn't have; accepts; demands; skipped",
 }
 """Words that readers stumbled over, and what says the same."""
 
@@ -69,6 +76,9 @@ SUFFIXES = (
 )
 NO_WORDS = (".json", ".txt", ".S", ".def")
 """Files of names, in which a word may be somebody else's."""
+C = (".c", ".h")
+"""Files whose words count in comments and strings; a name in code is no text."""
+_C_TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 EXEMPT = ("lint/", "tests/unit/lint/", "docs/glossary.md", "docs/adr/", "CHANGELOG.md", "LICENSE")
 """Where retired names are listed, or history is told."""
 
@@ -88,12 +98,25 @@ class Found:
 
 def find(path: str, text: str) -> Iterator[Found]:
     """Yield each retired name and word of one file."""
-    tables: Sequence[Mapping[str, str]] = (NAMES,) if path.endswith(NO_WORDS) else (NAMES, WORDS)
+    yield from _matches(path, text, NAMES)
+    if not path.endswith(NO_WORDS):
+        yield from _matches(path, _comments_and_strings(text) if path.endswith(C) else text, WORDS)
+
+
+def _matches(path: str, text: str, table: Mapping[str, str]) -> Iterator[Found]:
     for number, line in enumerate(text.splitlines(), start=1):
-        for table in tables:
-            for pattern, better in table.items():
-                for match in re.finditer(pattern, line):
-                    yield Found(path, number, match.group(), better)
+        for pattern, better in table.items():
+            for match in re.finditer(pattern, line):
+                yield Found(path, number, match.group(), better)
+
+
+def _comments_and_strings(text: str) -> str:
+    """Return the text of a C file with its code left out, and each line where it was."""
+    found, end = [], 0
+    for match in _C_TEXT.finditer(text):
+        found += ["\n" * text.count("\n", end, match.start()), " ", match.group()]
+        end = match.end()
+    return "".join(found)
 
 
 def checked(paths: Iterable[str]) -> Iterator[str]:

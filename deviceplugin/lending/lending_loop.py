@@ -1,8 +1,8 @@
-"""Tells the node's containers, many times a second, what they may use of their GPUs.
+"""Write, many times a second, what the node's containers may use of their GPUs.
 
 The loop has a thread of its own: a container that resumes work waits for this loop, and the agent's event loop may be
-busy for longer than that while a hundred pods start. `unigpu.lending` has the decisions. What a container is told holds
-for one second (`unigpu.policy`), so a loan ends even when this loop does.
+busy for longer than that while a hundred pods start. `unigpu.lending` has the decisions. A rate holds for one
+second (`unigpu.policy`), so a loan ends even when this loop does.
 """
 
 import asyncio
@@ -185,7 +185,7 @@ class LendingRound:
                 members.setdefault(gpu, []).append((state, place))
         gpus = [_Gpu(group) for group in members.values()]
         self._gpus = [gpu for gpu in gpus if gpu.shared]
-        # A container that is alone on a GPU is told once: nothing that it does changes what it may use.
+        # A container that is alone on a GPU gets its rate once: nothing that it does changes what it may use.
         for shared in gpus:
             shared.run(0)
 

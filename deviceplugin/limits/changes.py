@@ -1,4 +1,4 @@
-"""Works out a change of a pod's limits: whether the node has room for it, and what people are told. No I/O."""
+"""Work out a change of a pod's limits: whether the node has room for it, and what the events say. No I/O."""
 
 import dataclasses
 import hashlib

@@ -46,7 +46,7 @@ def processes(cgroup: str, words: list[str]) -> list[int]:
 
 
 class Churn(threading.Thread):
-    """Pods come and go until it is told to stop."""
+    """Create and delete pods until it is stopped."""
 
     def __init__(self, kube: Kube, image: str) -> None:
         super().__init__(name="churn")

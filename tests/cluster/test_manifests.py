@@ -71,7 +71,7 @@ LINKED = ("09", "12")
 
 
 def offline(number: str, *options: str) -> tuple[list[dict[str, Any]], str]:
-    """The documents that `kubectl unigpu translate` makes of a manifest, and what it says beside them."""
+    """The documents that `kubectl unigpu translate` makes of a manifest, and what it says about them."""
     (path,) = FOLDER.glob(f"{number}-*.yaml")
     command = [sys.executable, "-m", "cli", "translate", "-o", "json", "-f", str(path), *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parents[1])

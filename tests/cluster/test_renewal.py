@@ -31,7 +31,7 @@ ARGUMENTS = "/spec/template/spec/containers/0/args"
 
 
 class Creator(threading.Thread):
-    """Creates and deletes pods until it is told to stop. Nobody schedules them, so that only admission works."""
+    """Create and delete pods until it is stopped. Nothing schedules them, so only admission has work."""
 
     def __init__(self, api: Api) -> None:
         super().__init__(name="creator")

@@ -104,7 +104,7 @@ def test_three_shares_are_packed_on_one_gpu_and_alibaba_programs_find_their_envi
 def test_a_share_past_its_limit_leaves_the_gpu_s_other_pods_unharmed(
     kube: Kube, probe_image: str, namespace: str
 ) -> None:
-    """Manifest 11 allocates until it is refused, again and again, beside manifest 6 on the same GPU."""
+    """Manifest 11 allocates until it is refused, again and again, next to manifest 6 on the same GPU."""
     ((neighbour, _),) = run(kube, "06", probe_image)
     both = run(kube, "11", probe_image, pods=2)
     assert len({given(pod)[0] for pod, _ in both}) == 1

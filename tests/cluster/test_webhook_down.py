@@ -21,7 +21,7 @@ Tell = Callable[[str], None]
 ASKING: dict[str, dict[str, Any]] = {
     "alibaba": {"limits": {"aliyun.com/gpu-mem": "3"}},
     "tencent": {"limits": {"tencent.com/vcuda-core": "50", "tencent.com/vcuda-memory": "30"}},
-    "whole-card": {"limits": {"nvidia.com/gpu": "1"}},
+    "whole-gpu": {"limits": {"nvidia.com/gpu": "1"}},
     "by-annotation": {"annotations": {"gpu-fraction": "0.5"}},
     "unified": {"limits": {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "1024"}},
     "unified-to-our-scheduler": {

@@ -102,7 +102,7 @@ def evaluate(pod: Item, before: Annotations, after: Annotations, rules: Rules) -
 
 
 def check_capacity(change: Change, others: CapacityLedger) -> list[Problem]:
-    """Return where the GPUs lack capacity for the change; `others` has the change's node with all of its pods."""
+    """Return where the GPUs have too little capacity for the change; `others` is its node's ledger with all pods."""
     node = others.without(change.node, {change.uid})
     if node is None or not node.gpus or change.before is None or change.after is None:
         why = f"the GPUs of node {change.node} aren't known, so no limit can be raised there"

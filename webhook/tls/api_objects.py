@@ -113,7 +113,7 @@ def _bundles(item: Mapping[str, Any]) -> tuple[str, ...]:
     try:
         return tuple(_text((hook.get("clientConfig") or {}).get("caBundle")) for hook in item.get("webhooks") or ())
     except AttributeError as error:
-        raise errors.Unavailable(f"the webhook configuration isn't of the expected form: {error}") from error
+        raise errors.Unavailable(f"the webhook configuration can't be read: {error}") from error
 
 
 def _text(bundle: str | None) -> str:

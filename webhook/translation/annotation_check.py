@@ -31,10 +31,10 @@ def check(reading: PodReading) -> Translation:
     problems = [*reading.problems, *reading.placement_problems, *_containers(reading, request, text)]
     if not problems and _preferences(reading, request) != request.preferences:
         problems.append(_whole(text, "its preferences differ from the pod's other annotations"))
-    spoken = tuple(sorted({granted.dialect for granted in request.containers.values()}))
+    named = tuple(sorted({granted.dialect for granted in request.containers.values()}))
     if problems:
-        return Translation(problems=tuple(problems), dialects=spoken)
-    return Translation(request, dialects=spoken)
+        return Translation(problems=tuple(problems), dialects=named)
+    return Translation(request, dialects=named)
 
 
 def _preferences(reading: PodReading, request: PodRequest) -> requests.Preferences:

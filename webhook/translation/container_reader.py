@@ -41,7 +41,7 @@ class ContainerReader:
         return self.container.value(resource)
 
     def number(self, resource: str, *, high: int, low: int = 0, accepted: str = "", step: int = 1) -> int:
-        """Read a whole number from `low` to `high` in steps of `step`; 0, as for an absent field, means no wish."""
+        """Read a whole number from `low` to `high` in steps of `step`; 0, as for an absent field, requests nothing."""
         if not self.has(resource):
             return 0
         accepted = accepted or f"a whole number from {low} to {high}"
@@ -107,13 +107,13 @@ class ContainerReader:
 
     def label(self, name: str) -> str | None:
         """Read a label of the pod."""
-        return self._wish(name, self.pod.labels.get(name))
+        return self._noted(name, self.pod.labels.get(name))
 
     def annotation(self, name: str) -> str | None:
         """Read an annotation of the pod."""
-        return self._wish(name, self.pod.annotations.get(name))
+        return self._noted(name, self.pod.annotations.get(name))
 
-    def _wish(self, name: str, value: str | None) -> str | None:
+    def _noted(self, name: str, value: str | None) -> str | None:
         if value is not None:
             self.original_fields[name] = value
         return value

@@ -1,4 +1,4 @@
-"""The agent beside a kubelet and an API server: from registration to what a container gets."""
+"""The agent with a kubelet and an API server: from registration to what a container gets."""
 
 import asyncio
 import json

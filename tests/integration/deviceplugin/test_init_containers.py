@@ -82,18 +82,18 @@ async def test_books_count_the_larger_of_init_and_main(machine: Machine) -> None
     assert mounted(machine, pod, "main")
 
 
-async def test_what_was_foreseen_for_init_is_not_written_over_main(machine: Machine) -> None:
+async def test_what_was_prepared_for_init_is_not_written_over_main(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     pod = await machine.create("pod", prepare=one(0, 9000, role=Role.INIT), main=one(0, 500))
-    hidden = machine.kubelet.checkpoint.rename(machine.root / "checkpoint")  # nothing can be foreseen yet
+    hidden = machine.kubelet.checkpoint.rename(machine.root / "checkpoint")  # nothing can be prepared yet
     await machine.kubelet.prestart(pod, "prepare")
     await status(machine, pod, prepare={"terminated": {"exitCode": 0, "finishedAt": now()}})
     await until(lambda: not machine.folder(pod, "prepare").exists(), "the init container's folder is gone")
     starting = asyncio.create_task(machine.kubelet.prestart(pod, "main"))
     hidden.rename(machine.kubelet.checkpoint)
     await starting
-    await asyncio.sleep(0.2)  # what was foreseen waits for this one's spec to be written, and is next
+    await asyncio.sleep(0.2)  # what was prepared waits for this one's spec to be written, and is next
     assert mounted(machine, pod, "main")
 
 
@@ -118,7 +118,7 @@ async def test_sidecar_beside_main(machine: Machine) -> None:
     assert memory(machine, pod, "main") == [(uuid(1), 500)]
 
 
-async def test_all_begins_anew_when_the_sandbox_was_lost(machine: Machine) -> None:
+async def test_all_containers_run_again_when_the_sandbox_was_lost(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     pod = await machine.create("pod", prepare=one(0, 9000, role=Role.INIT), main=one(1, 500))

@@ -138,7 +138,7 @@ async def test_api_server_away_at_start(machine: Machine) -> None:
     await machine.serving()
 
 
-async def test_node_object_is_made_anew(machine: Machine) -> None:
+async def test_node_object_is_made_again(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     await machine.api.delete("nodes", machine.api.node(NODE))

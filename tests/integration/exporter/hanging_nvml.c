@@ -1,4 +1,4 @@
-/* An NVML whose first call never comes back, as a real one's does on a broken card. */
+/* An NVML whose first call never comes back, as a real one's does on a broken GPU. */
 #include <unistd.h>
 
 int nvmlInitWithFlags(unsigned flags) {

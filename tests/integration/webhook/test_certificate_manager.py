@@ -39,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def replica(kubeconfig: str, clock: Clock) -> AsyncIterator[Callable[..., Awaitable[Replica]]]:
-    """Makes replicas that check when they are told."""
+    """Make replicas that check only when the test asks."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(lifetime: timedelta = timedelta(days=90), clock: Callable[[], datetime] = clock) -> Replica:
@@ -134,7 +134,7 @@ async def test_replicas_change_over_only_when_the_new_authority_was_noticed(
     assert identity.certificate == secret(apiserver).current.certificate != before
 
 
-async def test_a_spoilt_secret_is_written_anew(apiserver: Any, replica: Any) -> None:
+async def test_a_damaged_secret_is_replaced(apiserver: Any, replica: Any) -> None:
     manager, _ = await replica()
     await manager.check()
     await apiserver.change(SECRET, {"metadata": {"name": names.SECRET_WEBHOOK_TLS}, "data": {"tls.key": "eA=="}})
@@ -189,7 +189,7 @@ async def test_a_change_wakes_the_keeper(apiserver: Any, replica: Any, kubeconfi
 
 
 async def test_a_certificate_that_ends_between_two_looks_is_replaced_at_once(apiserver: Any, replica: Any) -> None:
-    """As when a platform's certificates shall live longer than they did."""
+    """As when a platform makes its certificates live longer than before."""
 
     def clock() -> datetime:
         return datetime.now(UTC)

@@ -173,7 +173,7 @@ def test_a_process_killed_while_it_waits_delays_no_other(machine: Machine, launc
     with program(machine, launches, "plain", 40, 3 * MS, **environment):
         pass
     assert charged(machine).compute_ns > before
-    assert not charged(machine).waiting, "their turns were passed over"
+    assert not charged(machine).waiting, "their turns were skipped"
 
 
 def test_a_changed_share_is_in_force_for_who_waits(machine: Machine, launches: Path) -> None:

@@ -50,7 +50,7 @@ def test_cuda_bindings(machine: "Machine") -> None:
     assert seen["busy"] == seen["behind"] == [NOT_READY, NOT_READY]
     assert seen["first_ms"] >= 50
     assert seen["both_ms"] - seen["first_ms"] >= 19.999
-    assert (seen["alloc_in_capture"], seen["spoilt"]) == (900, 901)
+    assert (seen["alloc_in_capture"], seen["invalid"]) == (900, 901)
     assert (seen["zero"], seen["not_yet"], seen["sevens"], seen["nines"]) == (0, 0, 7 * MIB, 9 * MIB)
     assert seen["nodes"] == 5
     assert seen["graph_ms"] >= 45

@@ -39,7 +39,7 @@ OLD = '{"main":{"cores":10,"memory":1024}}'
             LimitChange(fields={"memory": "2048"}),
             '{"main":{"cores":10,"memory":2048}}',
             ["main: 1024 MiB, 10 % (hard) → 2048 MiB, 10 % (hard)"],
-            id="beside what is there",
+            id="added to what is there",
         ),
         pytest.param(
             OLD,

@@ -1,4 +1,4 @@
-"""The loop that lends, over real files: what is told, how often it looks, and that it goes on when they are damaged."""
+"""The loop that lends, over real files: what it writes, how often it reads, and that damage doesn't end it."""
 
 import asyncio
 import contextlib
@@ -200,7 +200,7 @@ def test_containers_come_and_go(node: Node) -> None:
     assert node.run() is None
 
 
-def test_limits_that_change_are_told_anew(node: Node) -> None:
+def test_limits_that_change_are_written_again(node: Node) -> None:
     soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)
     node.run()
     assert soft.live_state[0] == 100

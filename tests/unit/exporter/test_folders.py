@@ -143,7 +143,7 @@ def test_gpu_time_is_seen_while_memory_stays_as_it_is(tree: Any, folders: Folder
         assert (told[names.METRIC_MEMORY_USED, "GPU-0"], told[names.METRIC_MEMORY_USED, "GPU-1"]) == (70, 80)
 
 
-def test_gpu_time_never_goes_back_unless_it_begins_anew(tree: Any, folders: Folders) -> None:
+def test_gpu_time_never_goes_back_unless_it_starts_again(tree: Any, folders: Folders) -> None:
     grant = tree.grant()
     tree.add(grant)
 

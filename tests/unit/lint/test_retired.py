@@ -36,6 +36,11 @@ def test_other_words_are_let_alone(line: str) -> None:
     assert not list(retired.find("docs/install.md", line))
 
 
+def test_words_of_c_are_those_of_its_comments_and_strings() -> None:
+    text = 'struct card *card;\n/* Two\n * cards. */\nint card; // "a card"\nconst char *text = "\\"card";\n'
+    assert [one.line for one in retired.find("simulator/a.c", text)] == [3, 4, 5]
+
+
 def test_names_are_checked_where_words_are_not() -> None:
     assert not list(retired.find("helm/unigpu/values.schema.json", '"card"'))
     assert list(retired.find("helm/unigpu/values.schema.json", '"unigpu.dev/largest-gpus"'))

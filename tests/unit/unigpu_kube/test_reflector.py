@@ -20,7 +20,7 @@ from unigpu_kube.reflector import Listing
 
 @dataclass
 class Copy:
-    """What the sink was told; `parse` reads the label `number` as a whole number."""
+    """What the sink received; `parse` reads the label `number` as a whole number."""
 
     items: dict[str, int] = field(default_factory=dict)
     listings: list[Listing[tuple[str, int]]] = field(default_factory=list)

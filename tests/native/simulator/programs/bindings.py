@@ -63,10 +63,10 @@ ok(driver.cuEventSynchronize(end))
 seen["first_ms"] = ok(driver.cuEventElapsedTime(start, middle))
 seen["both_ms"] = ok(driver.cuEventElapsedTime(start, end))
 
-# A capture refuses what it cannot hold, and is spoilt by it.
+# A capture refuses what it cannot hold, and is invalid after it.
 ok(driver.cuStreamBeginCapture(first, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL))
 seen["alloc_in_capture"] = int(driver.cuMemAlloc(100)[0])
-seen["spoilt"] = int(driver.cuStreamEndCapture(first)[0])
+seen["invalid"] = int(driver.cuStreamEndCapture(first)[0])
 
 # A graph over two streams, with memory that lives inside it.
 memory = ok(driver.cuMemAlloc(1 << 20))
