@@ -1,5 +1,6 @@
 """The step-by-step changes of the contributors' pages work as written."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ from tests.unit.docs import following
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return following.copy(tmp_path / "project")
+
+
+def test_a_hooked_function_calls_what_there_is(project: Path) -> None:
+    """Without a C compiler: tests of libvgpu build the hook and run its test."""
+    section = following.steps("A hooked function")
+    (test,) = (step for step in section if step.language == "python")
+    following.write(project, test)
+    said = following.run(project, dataclasses.replace(test, text=f".venv/bin/mypy {test.path}"))
+    assert "no issues" in said
 
 
 def test_a_dialect_is_added(project: Path) -> None:
