@@ -3,6 +3,7 @@
 Uses only the standard library, because it runs before the project's Python environment exists, and creates it.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import fcntl
@@ -10,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cluster import build, settings
 from demo import packages, preflight, steps
@@ -24,8 +25,16 @@ NATIVE = ("simulator", "build/lib/libvgpu.so", "build/probe/probe")
 """The targets of `make native` that the cluster and the images need; the others are for the tests."""
 
 
-def main() -> int:
-    """Run the demo; return 0, 1 after an error that was printed, or 130 after Ctrl-C."""
+_EPILOG = "Without KUBECONFIG it builds a local cluster. Variables for a cluster of your own: docs/install.md."
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run the demo; return 0, 1 after an error that was printed, or 130 after Ctrl-C.
+
+    It takes no arguments; `--help` and unknown ones end it before anything is installed.
+    """
+    about = "Install what is missing, start a cluster, run vendors' pods, and show the GPU share of each."
+    argparse.ArgumentParser(prog="make demo", description=about, epilog=_EPILOG).parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):  # as on Ctrl-C, end running steps first
         signal.signal(number, signal.default_int_handler)
     try:
@@ -127,4 +136,4 @@ def _walkthrough(runner: steps.Runner, plan: preflight.Plan) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -100,3 +100,11 @@ def test_a_second_demo_is_refused_while_one_runs(
     assert demo.main() == 1
     assert second == [1]
     assert "Another `make demo` of this checkout is running (process " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("--now", 2)])
+def test_arguments_start_nothing(ready: Path, monkeypatch: pytest.MonkeyPatch, argument: str, status: int) -> None:
+    run(monkeypatch, lambda step: pytest.fail(f"{step.name} was run"))
+    with pytest.raises(SystemExit) as ended:
+        demo.main([argument])
+    assert ended.value.code == status
