@@ -12,8 +12,8 @@
 /* Charges are remembered for so much GPU time of launches. */
 #define PASSED_MOST_NS 1000000000
 
-/* A launch that is let in behind a long one is charged so many times what that one has taken. So the next one waits
- * until the first has most probably ended, but still not for ever. */
+/* The charge of a launch that is let in behind a long one, as a multiple of the time that one has run so far. The next
+ * launch then waits until the first has most probably ended, but for a bounded time. */
 #define GUESS_TIMES 10u
 #define GUESS_LONGEST_NS 60000000000u
 

@@ -105,7 +105,7 @@ def test_the_second_of_a_kind_waits_until_the_first_one_s_length_is_known(machin
 def test_few_kernels_of_unknown_length_are_let_in_behind_one_that_runs_for_long(
     machine: Machine, compiled: Callable[..., Path]
 ) -> None:
-    said = machine.run(compiled("kinds", *LINKED), 4, 500 * MS, **trial(machine, 60)).stdout.split()
+    said = machine.run(compiled("kinds", *LINKED), "4", str(500 * MS), **trial(machine, 60)).stdout.split()
     assert int(said[1]) <= 3, "the one that runs, one behind it, and one that it may wait for"
 
 

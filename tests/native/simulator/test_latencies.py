@@ -1,4 +1,4 @@
-"""Launches, records and completions take time, unless the machine was told otherwise."""
+"""Launches, records and completions take time, unless latencies are off."""
 
 import json
 import subprocess
