@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cli import completion, failures, limit_command, translate_command, version
+from cli.explain import command as explain
 from cli.status import command as status
 from unigpu import errors
 
@@ -26,6 +27,9 @@ class Command:
 COMMANDS = {
     "status": Command(
         "show which containers share which GPU, and what is free", status.ABOUT, status.arguments, status.run
+    ),
+    "explain": Command(
+        "explain where a pod's numbers come from, or why it waits", explain.ABOUT, explain.arguments, explain.run
     ),
     "limit": Command(
         "change the limits of running pods", limit_command.ABOUT, limit_command.arguments, limit_command.run
