@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cli import completion, failures, limit_command, translate_command, version
+from cli.doctor import command as doctor
 from cli.explain import command as explain
 from cli.status import command as status
 from unigpu import errors
@@ -34,6 +35,7 @@ COMMANDS = {
     "limit": Command(
         "change the limits of running pods", limit_command.ABOUT, limit_command.arguments, limit_command.run
     ),
+    "doctor": Command("check the installation, and say what to do", doctor.ABOUT, doctor.arguments, doctor.run),
     "translate": Command(
         "show how unigpu understands manifests of any vendor",
         translate_command.ABOUT,
