@@ -10,6 +10,7 @@ from cli import completion, failures, limit_command, translate_command, version
 from cli.doctor import command as doctor
 from cli.explain import command as explain
 from cli.status import command as status
+from cli.top import command as top
 from unigpu import errors
 
 INTERRUPTED = 130
@@ -29,6 +30,7 @@ COMMANDS = {
     "status": Command(
         "show which containers share which GPU, and what is free", status.ABOUT, status.arguments, status.run
     ),
+    "top": Command("show what containers use of their GPUs now", top.ABOUT, top.arguments, top.run),
     "explain": Command(
         "explain where a pod's numbers come from, or why it waits", explain.ABOUT, explain.arguments, explain.run
     ),
