@@ -1,4 +1,4 @@
-"""What the kubeconfig says beside the API server's address: contexts, the namespace, and as whom its user acts."""
+"""What the kubeconfig says apart from the API server's address: contexts, the namespace, and as whom its user acts."""
 
 import contextlib
 import os

@@ -18,7 +18,7 @@ from unigpu_kube.client import Client
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _PAGE = 250
 _ALWAYS_EXCLUDED = frozenset({"kube-system"})
-"""Namespaces that the chart's webhook leaves out, beside its own, where its configuration can't be read."""
+"""Namespaces that the chart's webhook leaves out in addition to its own, where its configuration can't be read."""
 T = TypeVar("T")
 
 

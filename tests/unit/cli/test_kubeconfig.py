@@ -1,4 +1,4 @@
-"""What the kubeconfig says beside the API server's address."""
+"""What the kubeconfig says apart from the API server's address."""
 
 from pathlib import Path
 from typing import Any
