@@ -1,53 +1,47 @@
 """The API server, for commands that ask a cluster."""
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from kubernetes_asyncio import config
-
+from cli import kubeconfig, text
 from unigpu import errors
 from unigpu_kube import client, objects
 from unigpu_kube.client import Client
 
-_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = 30.0
-_PAGE = 100
 Item = Mapping[str, Any]
 
 
 @contextlib.asynccontextmanager
-async def connected(kubeconfig: str, context: str = "") -> AsyncIterator[Client]:
-    """Connect as kubectl would. Raises Unavailable where no cluster is known."""
+async def connected(path: str, context: str = "") -> AsyncIterator[Client]:
+    """Connect as kubectl would, and print the API server's warnings. Raises Unavailable where no cluster is known."""
+    kubeconfig.check(path, context)
+    headers = kubeconfig.impersonation(path, context)
     async with contextlib.AsyncExitStack() as stack:
         try:
-            connection = client.connect(kubeconfig, context=context, user_agent="kubectl-unigpu", deadline=_TIMEOUT)
+            connection = client.connect(
+                path, context=context, user_agent="kubectl-unigpu", deadline=_TIMEOUT, warned=_Warnings()
+            )
             api = await stack.enter_async_context(connection)
         except errors.Malformed as error:
             raise errors.Unavailable(f"no cluster to ask: {error}") from error
+        for name, value in headers.items():
+            api.api.set_default_header(name, value)
         yield api
 
 
-async def nodes_and_pods(kubeconfig: str, context: str = "") -> tuple[list[Item], list[Item]]:
-    """Return all nodes and all pods.
+class _Warnings:
+    """Prints each warning of the API server once, as kubectl does."""
 
-    Raises Unavailable where there is no cluster, or it doesn't answer; Rejected where it refuses.
-    """
-    async with connected(kubeconfig, context) as api:
-        return await api.items(objects.NODES, limit=_PAGE), await api.items(objects.PODS, limit=_PAGE)
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
 
-
-def namespace(kubeconfig: str, context: str = "") -> str:
-    """Return the namespace that is meant where none is named: the kubeconfig's, or the pod's own."""
-    try:
-        contexts, current = config.list_kube_config_contexts(config_file=kubeconfig or None)
-    except (config.ConfigException, OSError):
-        with contextlib.suppress(OSError):
-            return _ACCOUNT_NAMESPACE.read_text(encoding="utf-8").strip()
-        return "default"
-    chosen = next((one for one in contexts if one.get("name") == context), current) if context else current
-    return str(((chosen or {}).get("context") or {}).get("namespace") or "default")
+    def __call__(self, warning: str) -> None:
+        if warning not in self._seen:
+            self._seen.add(warning)
+            print(f"Warning: {text.safe(warning)}", file=sys.stderr, flush=True)
 
 
 async def last_event(api: Client, pod: Item, reason: str) -> str:

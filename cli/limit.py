@@ -9,8 +9,6 @@ from unigpu import errors, limits, names, requests
 from unigpu.limits import AS_REQUESTED, Applied
 from unigpu.requests import ComputePolicy, Request
 
-_DENIED = "denied the request: "
-
 
 @dataclass(frozen=True, slots=True)
 class LimitChange:
@@ -112,11 +110,6 @@ def beyond(said: Applied) -> list[str]:
         for name, gpus in said.held.items()
         for gpu, amount in gpus.items()
     ]
-
-
-def refusal(message: str) -> str:
-    """Return unigpu's own words from the API server's answer."""
-    return message.partition(_DENIED)[2] or message
 
 
 def _requests(annotations: Mapping[str, str]) -> Mapping[str, Request]:

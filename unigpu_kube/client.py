@@ -8,7 +8,8 @@ import contextlib
 import enum
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,8 @@ _UNUSABLE = (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeEr
 """What reading a kubeconfig of any content raises."""
 _JSON = "application/json"
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+_TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
+_WARNING = re.compile(r'^299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
 class Patch(enum.StrEnum):
@@ -47,6 +50,15 @@ class Patch(enum.StrEnum):
     MERGE = "application/merge-patch+json"
     JSON = "application/json-patch+json"
     STRATEGIC = "application/strategic-merge-patch+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An object as `kubectl get` shows it."""
+
+    cells: Mapping[str, Any]
+    """Values by the name of their column, `Status` for instance."""
+    metadata: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +76,12 @@ class Page:
 class Client:
     """A connection. Paths are as in the Kubernetes API reference; `unigpu_kube.objects` has the usual ones."""
 
-    def __init__(self, api: library.ApiClient, deadline: float = DEADLINE) -> None:
+    def __init__(
+        self, api: library.ApiClient, deadline: float = DEADLINE, warned: Callable[[str], None] | None = None
+    ) -> None:
+        """`warned` is called with each warning that the API server attaches to an answer."""
         self._api = api
+        self._warned = warned
         self.deadline = deadline
         """Seconds for a short request."""
 
@@ -84,6 +100,41 @@ class Client:
             return await self.get(path)
         except kube_errors.Missing:
             return None
+
+    async def text(self, path: str) -> str:
+        """Return what is at the path, as text: a page of a pod through the API server's proxy, for instance."""
+        limits = aiohttp.ClientTimeout(total=self.deadline)
+        async with self._request("GET", path, {}, limits, accept="*/*") as response:
+            await _check(response)
+            return (await response.read()).decode(errors="replace")
+
+    async def rows(self, path: str, query: Query | None = None, *, limit: int = 500) -> list[Row]:
+        """Return every object of a list as a row of the API server's table: metadata, and a few words on its state.
+
+        It costs a fraction of the whole objects. Source: "Receiving resources as Tables" in the API concepts.
+        """
+        found: list[Row] = []
+        more = ""
+        columns: list[str] = []
+        while True:
+            asked: dict[str, str | int] = {**(query or {}), "limit": limit}
+            document = await self._ask(
+                "GET",
+                path,
+                asked | ({"continue": more} if more else {}),
+                accept=_TABLE,
+                within=max(LIST_SECONDS, self.deadline),
+            )
+            try:
+                columns = [column["name"] for column in document.get("columnDefinitions") or ()] or columns
+                for row in document.get("rows") or ():
+                    cells = dict(zip(columns, row["cells"], strict=False))
+                    found.append(Row(cells, row["object"]["metadata"]))
+                more = str(document["metadata"].get("continue") or "")
+            except (LookupError, TypeError, AttributeError) as error:
+                raise kube_errors.Garbled(f"API server's answer to GET {path} is not a table") from error
+            if not more:
+                return found
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Json:
         """Create an object in the collection. Raises Conflict where its name is taken."""
@@ -201,6 +252,9 @@ class Client:
                 _request_timeout=limits,
             )
             async with response:
+                if self._warned is not None:
+                    for warning in warnings(response.headers.getall("Warning", ())):
+                        self._warned(warning)
                 yield response
         except (aiohttp.ClientError, config.ConfigException, library.ApiException, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
@@ -216,6 +270,7 @@ async def connect(
     context: str | None = None,
     user_agent: str = "unigpu",
     deadline: float = DEADLINE,
+    warned: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Client]:
     """Connect as the kubeconfig says, for as long as the context lasts.
 
@@ -240,7 +295,13 @@ async def connect(
         ) from error
     async with library.ApiClient(settings) as api:
         api.user_agent = user_agent
-        yield Client(api, deadline)
+        yield Client(api, deadline, warned)
+
+
+def warnings(headers: Iterable[str]) -> list[str]:
+    """Return the texts of Warning headers (RFC 9111, code 299)."""
+    matches = map(_WARNING.match, headers)
+    return [re.sub(r"\\(.)", r"\1", match[1]) for match in matches if match]
 
 
 def _parts(event: object) -> tuple[str, Json]:

@@ -150,18 +150,12 @@ def test_what_is_shown() -> None:
     assert limit.shown(said) == [line]
 
 
-def test_refusals_without_the_words_around_them() -> None:
-    said = 'admission webhook "protect.unigpu.dev" denied the request: container main: memory = 8 MiB: …'
-    assert limit.refusal(said) == "container main: memory = 8 MiB: …"
-    assert limit.refusal('pods "p" is forbidden') == 'pods "p" is forbidden'
-
-
 def test_the_command_without_a_change_or_a_cluster(
     tmp_path: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(SystemExit):
         command.main(["limit"])
-    assert "the following arguments are required: pod" in capsys.readouterr().err
+    assert "no pod is named; accepted: POD, pod/NAME, deploy/NAME" in capsys.readouterr().err
     assert command.main(["limit", "p", "--reset", "--kubeconfig", str(tmp_path / "none")]) == 2
     said = capsys.readouterr().err
     assert "no cluster to ask" in said and "--kubeconfig" in said

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Server:
     def __init__(self) -> None:
         self.status = 200
         self.body: bytes = b"{}"
+        self.headers: list[tuple[str, str]] = []
         self.asked: list[tuple[str, str, str, Any]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -30,7 +31,10 @@ class Server:
         self.asked.append(
             (request.method, request.path_qs, request.content_type, json.loads(content) if content else None)
         )
-        return web.Response(status=self.status, body=self.body, content_type="application/json")
+        answer = web.Response(status=self.status, body=self.body, content_type="application/json")
+        for name, value in self.headers:
+            answer.headers.add(name, value)
+        return answer
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def server() -> Server:
 
 
 @contextlib.asynccontextmanager
-async def connected(server: Server) -> AsyncIterator[client.Client]:
+async def connected(server: Server, warned: Callable[[str], None] | None = None) -> AsyncIterator[client.Client]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", server.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -48,7 +52,7 @@ async def connected(server: Server) -> AsyncIterator[client.Client]:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         async with library.ApiClient(library.Configuration(host=url)) as api:
-            yield client.Client(api, 5.0)
+            yield client.Client(api, 5.0, warned)
     finally:
         await runner.cleanup()
 
@@ -93,6 +97,45 @@ async def test_find_is_none_for_what_is_missing(server: Server) -> None:
     server.status = 404
     async with connected(server) as api:
         assert await api.find(objects.node("a")) is None
+
+
+TABLE = {
+    "metadata": {"continue": ""},
+    "columnDefinitions": [{"name": "Name"}, {"name": "Status"}],
+    "rows": [{"cells": ["n1", "NotReady"], "object": {"metadata": {"name": "n1"}}}],
+}
+
+
+async def test_rows_of_a_table(server: Server) -> None:
+    server.body = json.dumps(TABLE).encode()
+    async with connected(server) as api:
+        (row,) = await api.rows(objects.NODES, {"fieldSelector": "x"}, limit=7)
+    assert (row.cells, row.metadata) == ({"Name": "n1", "Status": "NotReady"}, {"name": "n1"})
+    assert server.asked[0][1] == "/api/v1/nodes?fieldSelector=x&limit=7"
+
+
+@pytest.mark.parametrize("change", [{"rows": [{}]}, {"rows": [1]}, {"metadata": None}, {"columnDefinitions": [{}]}])
+async def test_what_is_no_table(server: Server, change: dict[str, Any]) -> None:
+    server.body = json.dumps(TABLE | change).encode()
+    async with connected(server) as api:
+        with pytest.raises(kube_errors.Garbled, match="is not a table"):
+            await api.rows(objects.NODES)
+
+
+async def test_text_and_warnings(server: Server) -> None:
+    server.body = b"unigpu_x 1\n"
+    server.headers = [
+        ("Warning", '299 - "a \\"quoted\\" word"'),
+        ("Warning", "110 - other"),
+        ("Warning", '299 - "two"'),
+    ]
+    warned: list[str] = []
+    async with connected(server, warned.append) as api:
+        assert await api.text("/metrics") == "unigpu_x 1\n"
+        server.status = 403
+        with pytest.raises(kube_errors.Rejected):
+            await api.text("/metrics")
+    assert warned == ['a "quoted" word', "two"] * 2
 
 
 async def test_no_server_is_unavailable() -> None:

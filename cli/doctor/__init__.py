@@ -1,0 +1,1 @@
+"""`kubectl unigpu doctor`: is the installation sound, and what to do where it isn't."""

@@ -1,0 +1,53 @@
+"""`kubectl unigpu doctor` as a command: arguments, requests to the API server, output."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Iterator
+
+from cli import options, text
+from cli.doctor import check, control, node_checks, pod_checks
+from cli.doctor.check import Finding
+from cli.doctor.evidence import Evidence
+from unigpu import names
+
+ABOUT = (
+    "Checks the installation: API server, webhook, certificates, node agents, inventories, capacity, GPUs, other "
+    "device plugins, quotas and limit ranges on vendors' names, pods that the webhook never saw. Each line says ok, "
+    "warn or fail, and what to do. It changes nothing. Exit status: 0 all ok, 1 a warning, 2 a failure, or the "
+    "cluster doesn't answer."
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    options.system(parser, names.SYSTEM_NAMESPACE)
+    options.output(parser, "table", "json")
+    options.connection(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Check; return the exit status."""
+    return asyncio.run(_run(given))
+
+
+async def _run(given: argparse.Namespace) -> int:
+    # Not at the top: Kubernetes' client takes longer to load than a translation.
+    from cli import api_client
+    from cli.doctor import read
+
+    async with api_client.connected(given.kubeconfig, given.context) as api:
+        findings = list(examine(await read.evidence(api, given.system_namespace)))
+    if given.output == "json":
+        print(json.dumps(check.document(findings), indent=2))
+    else:
+        for line in check.lines(findings, text.style()):
+            print(line)
+    return check.STATUS[check.worst(findings)]
+
+
+def examine(found: Evidence) -> Iterator[Finding]:
+    """Yield the findings of all checks."""
+    yield from control.checks(found)
+    yield from node_checks.checks(found)
+    yield from pod_checks.checks(found)
