@@ -72,7 +72,7 @@ def conditions() -> str:
     expressions = {
         "mentionsGpu": configuration.mentions_gpu(),
         "appliedAgain": configuration.applied_again(),
-        "changesOurs": configuration.changes_ours(),
+        "changesOurs": configuration.protected(),
         "boundByOthers": configuration.bound_by_others(_NAMESPACE),
     }
     parts = ["{{/* Generated from the webhook's dialects by `make chart`. */}}"]

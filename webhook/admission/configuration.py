@@ -39,6 +39,21 @@ def changes_ours() -> str:
     )
 
 
+def mounts_for_debugging() -> str:
+    """Return the CEL condition: a translated pod gets an ephemeral container that has something mounted."""
+    default = "'/dev/termination-log'"
+    message = f"has(c.terminationMessagePath) && c.terminationMessagePath != {default}"
+    mounted = f"has(c.volumeMounts) || has(c.volumeDevices) || {message}"
+    now, before = "object.spec.ephemeralContainers", "oldObject.spec.ephemeralContainers"
+    added = f"has({now}) && (!has({before}) || size({now}) != size({before}))"
+    return f"{_translated()} && {added} && {now}.exists(c, {mounted})"
+
+
+def protected() -> str:
+    """Return the CEL condition of the updates that the webhook checks."""
+    return f"{changes_ours()} || ({mounts_for_debugging()})"
+
+
 def bound_by_others(namespace: str) -> str:
     """Return the CEL condition: a binding, not the scheduler's, brings one of the platform's annotations, which the API
     server copies to the pod. `namespace` is unigpu's own."""
@@ -54,10 +69,7 @@ def applied_again() -> str:
     asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in {listed})"
     returns = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
     scheduler = "object.spec.schedulerName != oldObject.spec.schedulerName"
-    translated = (
-        f"has(oldObject.metadata.annotations) && '{names.ANNOTATION_REQUEST}' in oldObject.metadata.annotations"
-    )
-    return f"{translated} && ({' || '.join([*returns, scheduler])})"
+    return f"{_translated()} && ({' || '.join([*returns, scheduler])})"
 
 
 def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -75,7 +87,7 @@ def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
             ["UPDATE"],
             ["pods", "pods/status", "pods/ephemeralcontainers"],
             "changes-unigpus-annotations",
-            changes_ours(),
+            protected(),
         ),
         _webhook(
             settings,
@@ -134,6 +146,10 @@ def _webhook(
         "sideEffects": "None",
         "timeoutSeconds": 5,
     }
+
+
+def _translated() -> str:
+    return f"has(oldObject.metadata.annotations) && '{names.ANNOTATION_REQUEST}' in oldObject.metadata.annotations"
 
 
 def _list(texts: Iterable[str]) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import findings, limits, names
+from unigpu import errors, findings, limits, names, requests
 from unigpu.ledger import CapacityLedger
 from webhook.admission import admission_review
 from webhook.admission.admission_review import Review
 from webhook.limits import limit_change
-from webhook.translation import decision, pods, reapply
+from webhook.translation import decision, mounts, pods, reapply
 from webhook.translation.options import Options
 from webhook.translation.translate import Translation
 
@@ -113,9 +113,33 @@ def _update(review: Review, options: Options, trusted_writers: Sequence[str], no
         if before.get(name) != after.get(name):
             why = f"only unigpu changes it, not {review.user or 'an unknown user'}"
             return _forged(review, _annotation_problem(name, after.get(name), why, "its present value"))
+    hiding = _hiding(review, before)
+    if hiding:
+        return _refused(review, Translation(problems=hiding))
     if before.get(names.ANNOTATION_LIMITS) == after.get(names.ANNOTATION_LIMITS):
         return _untouched(review)
     return _limits(review, before, after, options, node)
+
+
+def _hiding(review: Review, annotations: Mapping[str, str]) -> tuple[findings.Problem, ...]:
+    """Return the problems of new ephemeral containers in a pod in which something is limited."""
+    if review.subresource != "ephemeralcontainers" or not _is_limited(annotations):
+        return ()
+    known = {container.name for container in pods.read(review.old).containers}
+    return tuple(
+        problem
+        for container in pods.read(review.document).containers
+        if container.ephemeral and container.name not in known
+        for problem in mounts.problems(container)
+    )
+
+
+def _is_limited(annotations: Mapping[str, str]) -> bool:
+    try:
+        found = requests.load(annotations[names.ANNOTATION_REQUEST]).containers
+    except (KeyError, errors.Malformed):
+        return False
+    return any(limits.limitable(request) for request in found.values())
 
 
 def _limits(

@@ -64,6 +64,7 @@ def _brought(container: ContainerReading, brought: Request) -> Iterator[Problem]
         return
     yield from namespaces.problems(container.container.name, brought, container.options.rules)
     yield from container.isolation.problems
+    yield from container.mount_problems(brought)
     if brought.isolated != container.isolation.isolated:
         yield _entry(container, "isolated contradicts the container's variables")
     if brought.role is not container.container.role or container.container.ephemeral:

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from unigpu import quantities
+from unigpu import limits, quantities
 from unigpu.findings import Problem
 from unigpu.requests import Request
-from webhook.translation import dialects, isolation, namespaces
+from webhook.translation import dialects, isolation, mounts, namespaces
 from webhook.translation.container_reader import ContainerReader
 from webhook.translation.dialect import Dialect
 from webhook.translation.isolation import Isolation
@@ -48,6 +48,10 @@ class ContainerReading:
         resources = tuple(name for name in dialect.resources if self.container.has(name))
         return resources or tuple(name for name in dialect.annotations if name in self.pod.annotations)
 
+    def mount_problems(self, request: Request) -> tuple[Problem, ...]:
+        """Return the problems of paths that would hide what limits the container; none where nothing limits it."""
+        return tuple(mounts.problems(self.container)) if limits.limitable(request) else ()
+
     def interpret(self, dialect: Dialect) -> Interpretation:
         """Read the container in the dialect, under the namespace's rules."""
         reader = ContainerReader(self.pod, self.container, self.options)
@@ -64,6 +68,7 @@ class ContainerReading:
                 original_fields=reader.original_fields | self.isolation.original_fields,
                 isolated=self.isolation.isolated,
             )
+            reader.problems += self.mount_problems(request)
         warnings = (*reader.warnings, *self.isolation.warnings)
         accepted = None if reader.problems else request
         return Interpretation(accepted, reader.original_fields, tuple(reader.problems), warnings)

@@ -24,6 +24,8 @@ class Container:
     requests: Mapping[str, str]
     env: Mapping[str, str | None]
     """None: the value comes from elsewhere (valueFrom), unknown at admission. The last of several namesakes counts."""
+    paths: tuple[tuple[str, str], ...] = ()
+    """Field and value of each path at which the kubelet puts something into the container."""
 
     def has(self, resource: str) -> bool:
         """Whether the resource is in its limits or requests."""
@@ -90,7 +92,18 @@ def _containers(spec: Mapping[str, Any]) -> Iterator[Container]:
                 limits=_quantities(resources.get("limits"), f"{where}.resources.limits"),
                 requests=_quantities(resources.get("requests"), f"{where}.resources.requests"),
                 env=_env(container.get("env"), f"{where}.env"),
+                paths=tuple(_paths(container, where)),
             )
+
+
+def _paths(container: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    for field, key in (("volumeMounts", "mountPath"), ("volumeDevices", "devicePath")):
+        for index, item in enumerate(_list(container.get(field), f"{where}.{field}")):
+            place = f"{field}[{index}].{key}"
+            yield place, _text(_object(item, f"{where}.{field}[{index}]").get(key), f"{where}.{place}")
+    message = _text(container.get("terminationMessagePath"), f"{where}.terminationMessagePath")
+    if message:
+        yield "terminationMessagePath", message
 
 
 def _env(value: object, where: str) -> dict[str, str | None]:
