@@ -82,13 +82,22 @@ def slot_of(file: str) -> str | None:
     return inner if inner and file == prefix + inner + suffix else None
 
 
-def common_edits(library: PurePath, preload: PurePath) -> Edits:
+ANCHORED = (names.CONTAINER_LIBRARY, names.CONTAINER_POLICY, names.CONTAINER_USAGE)
+"""Files that are mounted over those of the same name in the anchor, the folder at CONTAINER_ROOT."""
+
+
+def common_edits(library: PurePath, preload: PurePath, anchor: PurePath) -> Edits:
     """Return the edits that make a container managed: libvgpu, loaded into every program.
+
+    `anchor` is a folder on the node with an empty file for each of ANCHORED. It is a mount of its own, because a folder
+    that is a mount can be neither renamed nor removed, and nothing can be created in it. Runtimes mount it before the
+    files below it: CDI has them order mounts by depth.
 
     NVIDIA_VISIBLE_DEVICES=void makes NVIDIA's runtime hook add nothing; it would add all GPUs, or the wrong one.
     """
     return Edits(
         mounts=(
+            Mount(str(anchor), names.CONTAINER_ROOT, executable=False),
             Mount(str(library), names.CONTAINER_LIBRARY),
             Mount(str(preload), names.CONTAINER_PRELOAD, executable=False),
         ),

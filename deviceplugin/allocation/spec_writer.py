@@ -84,7 +84,7 @@ class SpecWriter:
                 self._specs.remove(slot, owner)
 
     def _write(self, slot: str, folder: Path, decision: Decision) -> None:
-        managed = cdi.common_edits(self._installed.library, self._installed.preload)
+        managed = cdi.common_edits(self._installed.library, self._installed.preload, self._installed.anchor)
         self._specs.write_common(self._driver.common().plus(managed))
         self._specs.write(
             slot, cdi.container_edits(folder).plus(self._driver.own(decision.gpus)).plus(cdi.Edits(env=decision.env))

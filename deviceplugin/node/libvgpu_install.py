@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deviceplugin.store import files
-from unigpu import errors, names
+from unigpu import cdi, errors, names
 from unigpu_node import files as node_files
 
+_ANCHOR = "anchor"
 _COPY = re.compile(r"libvgpu-[0-9a-f]{16}\.so")
 
 
@@ -23,6 +24,8 @@ class InstalledLibvgpu:
     library: Path
     preload: Path
     """The `ld.so.preload` that names it."""
+    anchor: Path
+    """The folder over which a container's files are mounted; see `unigpu.cdi`."""
 
 
 def install(image: Path, folder: Path, in_use: str = "") -> InstalledLibvgpu:
@@ -47,8 +50,13 @@ def install(image: Path, folder: Path, in_use: str = "") -> InstalledLibvgpu:
     with files.reporting("write", preload):
         if not preload.exists() or preload.read_bytes() != listed:
             node_files.write(preload, listed, durable=True)
+    anchor = folder / _ANCHOR
+    with files.reporting("create", anchor):
+        anchor.mkdir(exist_ok=True)
+        for path in cdi.ANCHORED:
+            (anchor / Path(path).name).touch()
     for other in folder.iterdir():
         if _COPY.fullmatch(other.name) and other != library and other.name not in in_use:
             with contextlib.suppress(OSError):
                 other.unlink()
-    return InstalledLibvgpu(library, preload)
+    return InstalledLibvgpu(library, preload, anchor)

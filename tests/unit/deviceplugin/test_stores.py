@@ -202,7 +202,7 @@ def test_spec_that_says_the_same_is_not_written_again(tmp_path: Path) -> None:
     specs = CdiStore(tmp_path)
     writers: dict[str, Callable[[Path], None]] = {
         cdi.file_name("slot-0001"): lambda path: specs.write("slot-0001", cdi.container_edits(path)),
-        cdi.COMMON_FILE: lambda path: specs.write_common(cdi.common_edits(path, path)),
+        cdi.COMMON_FILE: lambda path: specs.write_common(cdi.common_edits(path, path, path)),
     }
     for name, write in writers.items():
         write(tmp_path / "one")
@@ -225,7 +225,9 @@ def test_library_is_named_by_its_content(tmp_path: Path) -> None:
     assert first.library.exists()
     second = libvgpu_install.install(image, folder)
     assert second.library.read_bytes() == b"two"
-    assert sorted(entry.name for entry in folder.iterdir()) == sorted(["ld.so.preload", second.library.name])
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted(["anchor", "ld.so.preload", second.library.name])
+    assert sorted(entry.name for entry in second.anchor.iterdir()) == ["libvgpu.so", "policy", "usage"]
+    assert all(entry.read_bytes() == b"" for entry in second.anchor.iterdir())
 
 
 def test_no_library(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from unigpu.cdi import DeviceNode, Edits, Mount
 
 FOLDER = PurePosixPath("/var/lib/unigpu/containers/uid/main")
 OWN = cdi.container_edits(FOLDER)
-MANAGED = cdi.common_edits(PurePosixPath("/lib/libvgpu-1.so"), PurePosixPath("/lib/ld.so.preload"))
+MANAGED = cdi.common_edits(
+    PurePosixPath("/lib/libvgpu-1.so"), PurePosixPath("/lib/ld.so.preload"), PurePosixPath("/lib/anchor")
+)
 
 
 def test_device_is_named_by_the_first_slot() -> None:
@@ -78,6 +80,11 @@ def test_common_spec() -> None:
         "deviceNodes": [],
         "mounts": [
             {
+                "hostPath": "/lib/anchor",
+                "containerPath": names.CONTAINER_ROOT,
+                "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+            },
+            {
                 "hostPath": "/lib/libvgpu-1.so",
                 "containerPath": names.CONTAINER_LIBRARY,
                 "options": ["bind", "ro", "nosuid", "nodev"],
@@ -89,6 +96,13 @@ def test_common_spec() -> None:
             },
         ],
     }
+
+
+def test_files_below_the_anchor_are_mounted_over_files_that_it_has() -> None:
+    mounts = OWN.plus(MANAGED).mounts
+    below = {mount.container for mount in mounts if mount.container.startswith(f"{names.CONTAINER_ROOT}/")}
+    assert below == set(cdi.ANCHORED)
+    assert {str(PurePosixPath(path).parent) for path in cdi.ANCHORED} == {names.CONTAINER_ROOT}
 
 
 def test_the_later_environment_wins() -> None:
