@@ -13,7 +13,7 @@ from exporter.driver import Driver, Reading
 from exporter.folders import Folders
 from exporter.gpu_totals import GrantedGpu
 from unigpu import grants, names
-from unigpu.units import BYTES_PER_MIB, GpuUuid
+from unigpu.units import BYTES_PER_MIB, Bytes, GpuUuid
 
 Granted = Mapping[GpuUuid, GrantedGpu]
 
@@ -31,6 +31,8 @@ class MetricsPage:
         self._used: list[exposition.Used] = []
         self._current: list[bytes] = []
         self._granted: Granted = {}
+        self._sizes: dict[GpuUuid, Bytes] = {}
+        """Memory of each GPU by the last reading, which a GPU keeps."""
 
     def collect(self) -> list[bytes]:
         """Return the page in pieces. Raises OSError where the containers' root can't be listed."""
@@ -41,7 +43,7 @@ class MetricsPage:
             self._containers = self._folders.containers()
         now_ns = time.monotonic_ns()
         for container in self._containers:
-            changed |= container.refresh(now_ns)
+            changed |= container.refresh(now_ns, self._sizes)
         if changed or not self._steady:
             self._steady = self._steady_lines()
             self._granted = gpu_totals.granted(container.grant for container in self._containers)
@@ -51,6 +53,8 @@ class MetricsPage:
             self._used, self._current = used, current
             self._moving = self._moving_lines()
         reading = answer()
+        if reading is not None:
+            self._sizes |= {gpu.uuid: gpu.total for gpu in reading.gpus}
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Gpus(self._node, self._granted, reading, self._clock() - began))
         return [generate_latest(registry), self._moving, self._steady]

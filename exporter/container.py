@@ -4,21 +4,28 @@ import dataclasses
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from exporter import exposition
 from unigpu import errors, grants, logs, usage
 from unigpu.grants import Grant
 from unigpu.policy import Policy
+from unigpu.units import Bytes, GpuUuid
 from unigpu.usage import GpuTotals
 from unigpu_node import locks, policy_file, usage_file
 
 logger = logging.getLogger(__name__)
 _UNREADABLE = (OSError, errors.Malformed)
+_UNKNOWN: Mapping[GpuUuid, Bytes] = {}
 _RECENT = 100_000_000
 """Nanoseconds; several times what file systems round times of change to."""
 _RESET_NS = 10_000_000_000
 """GPU time by which an account is never corrected: a larger step back means that it has begun again."""
+_SET_ASIDE_NS = 30_000_000_000
+"""How long a usage file that says what can't be isn't read again: reading it may be what it was made for."""
+_FEW = 4
+"""So many living processes are asked for one by one; more are asked for with all their file's locks, and bounded."""
 _BUFFER = bytearray(usage.SIZE)
 """For whole usage files, one after another: pages are made on one thread."""
 
@@ -71,34 +78,42 @@ class Container:
         """Lines; empty where the usage file can't be read."""
         self.current = b""
         """Lines; empty where the policy can't be read."""
+        self._set_aside_until = 0
 
     def close(self) -> None:
         """Close the usage file."""
         self._close_usage()
 
-    def refresh(self, now_ns: int | None = None) -> bool:
+    def refresh(self, now_ns: int | None = None, sizes: Mapping[GpuUuid, Bytes] = _UNKNOWN) -> bool:
         """Read what may have changed; return whether `granted` or the list of unreadable files did.
 
-        `now_ns`: CLOCK_MONOTONIC, by which the node agent's last values are still valid or not. Raises nothing: files
-        that can't be read are in `unreadable`.
+        `now_ns`: CLOCK_MONOTONIC, by which the node agent's last values are still valid or not. `sizes`: memory of the
+        node's GPUs, as far as it is known. Raises nothing: files that can't be read are in `unreadable`.
         """
+        now_ns = time.monotonic_ns() if now_ns is None else now_ns
         try:
-            changed = self._read_policy(time.monotonic_ns() if now_ns is None else now_ns)
+            changed = self._read_policy(now_ns)
         except _UNREADABLE as error:
             self._forget_policy()
             changed = self._failed(grants.POLICY_FILE, error)
         else:
             changed |= self._mended(grants.POLICY_FILE)
-        try:
-            self._read_usage()
-        except _UNREADABLE as error:
-            self._forget_usage()
-            changed |= self._failed(grants.USAGE_FILE, error)
-        else:
-            changed |= self._mended(grants.USAGE_FILE)
+        if now_ns >= self._set_aside_until:
+            changed |= self._refresh_usage(now_ns, sizes)
         if not self.stays_open:
             self.close()
         return changed
+
+    def _refresh_usage(self, now_ns: int, sizes: Mapping[GpuUuid, Bytes]) -> bool:
+        """Whether the file can be read where it couldn't, or can't where it could."""
+        try:
+            self._read_usage(sizes)
+        except _UNREADABLE as error:
+            if isinstance(error, usage.Implausible):
+                self._set_aside_until = now_ns + _SET_ASIDE_NS
+            self._forget_usage()
+            return self._failed(grants.USAGE_FILE, error)
+        return self._mended(grants.USAGE_FILE)
 
     def _failed(self, file: str, error: Exception) -> bool:
         if self.unreadable.get(file) == str(error):
@@ -156,7 +171,7 @@ class Container:
             self._limits = None
             self.granted = exposition.granted(self.grant, None, self._node)
 
-    def _read_usage(self) -> None:
+    def _read_usage(self, sizes: Mapping[GpuUuid, Bytes]) -> None:
         if self._usage < 0:
             self._usage = usage_file.open_for_reading(self._folder / grants.USAGE_FILE)
         descriptor = self._usage
@@ -164,10 +179,7 @@ class Container:
         seen, totals = self._usage_seen, self._usage_totals
         still = seen is not None and len(head) == len(seen) and head[:totals] == seen[:totals]
         if still:
-            for slot in self._living:
-                if not locks.held(descriptor, slot):
-                    still = False
-                    break
+            still = self._all_live(descriptor)
         if still:
             if head == seen:
                 return
@@ -175,16 +187,34 @@ class Container:
                 GpuTotals(one.used, one.peak, one.refused, *usage.compute(head, gpu))
                 for gpu, one in enumerate(self.taken)
             )
+            for gpu, one in enumerate(taken):
+                usage.check(one, gpu)
         else:
             # Not mapped: a file that its container shortens would kill us.
             length = os.preadv(descriptor, [_BUFFER], 0)
             content = _BUFFER if length == usage.SIZE else _BUFFER[:length]
-            found = usage.unpack(content, len(self.grant.shares), locks.alive(descriptor))
+            found = usage.unpack(content, len(self.grant.shares), locks.alive(descriptor), self._most(sizes))
             self._living = tuple(process.slot for process in found.processes)
             taken = tuple(found.gpus)
         self._usage_seen = head
         self.taken = tuple(map(_counted, taken, self.taken)) if len(self.taken) == len(taken) else taken
         self.used = exposition.used(self.granted.gpus, self.taken)
+
+    def _all_live(self, descriptor: int) -> bool:
+        """Whether the processes that were seen last live still."""
+        if len(self._living) > _FEW:
+            return locks.living(descriptor).issuperset(self._living)
+        return all(locks.held(descriptor, slot) for slot in self._living)
+
+    def _most(self, sizes: Mapping[GpuUuid, Bytes]) -> list[Bytes]:
+        """Bytes of each GPU that programs can have in use. Without a limit, managed memory may exceed the GPU's."""
+        limits = self._limits
+        return [
+            sizes.get(share.gpu, usage.LARGEST)
+            if limits is not None and limits.memory_enforced and place < len(limits.gpus) and limits.gpus[place].memory
+            else usage.LARGEST
+            for place, share in enumerate(self.grant.shares)
+        ]
 
     def _forget_usage(self) -> None:
         self._close_usage()

@@ -208,6 +208,20 @@ def held_memory(effective_shares: Sequence[Share], used: Sequence[Bytes]) -> dic
     }
 
 
+def granted_memory(
+    effective_shares: Sequence[Share], before: Sequence[Share], held: Mapping[GpuUuid, MiB], used: Mapping[GpuUuid, MiB]
+) -> dict[GpuUuid, MiB]:
+    """Return what counts of `used`, the MiB that a container's usage file says are in use beyond its shares.
+
+    `before`, `held`: its shares, and the MiB held beyond them, as they were last reported. Beyond a limit nothing can
+    be allocated, so a container holds at most what it was granted before or held already. The usage file is the
+    container's to write; without this bound it could claim the whole GPU.
+    """
+    most = {share.gpu: max(share.memory, held.get(share.gpu, MiB(0))) for share in before}
+    counted = {share.gpu: min(used.get(share.gpu, MiB(0)), most.get(share.gpu, MiB(0))) for share in effective_shares}
+    return {share.gpu: counted[share.gpu] for share in effective_shares if counted[share.gpu] > share.memory}
+
+
 def reserved_allocation(
     allocation: Allocation, requests: Mapping[str, Request], wanted: Limits, applied: Applied
 ) -> Allocation:

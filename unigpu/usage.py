@@ -29,6 +29,9 @@ first notes the previous change as counted, in the slot of that change. It is th
 process's last change is in the total. Its bytes are returned exactly, by one exchange of total and last change under
 the number after the dead process's last. A slot whose counted number is higher than its own last number has nothing in
 the total.
+
+Every program of the container may write the file, so a reader trusts nothing in it. A number that no container can
+reach makes the whole file Implausible: whoever wrote it can have written the rest too.
 """
 
 import re
@@ -37,7 +40,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from unigpu import errors
-from unigpu.units import Bytes
+from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, Bytes
 
 MAGIC = int.from_bytes(b"UGUS", "little")
 VERSION = 1
@@ -53,6 +56,10 @@ SLOT_GPU_SIZE = 32
 SLOT_COUNT = 1024
 SIZE = SLOTS_OFFSET + SLOT_COUNT * SLOT_SIZE
 LOCKS_OFFSET = 1 << 30
+MAX_PROCESSES = 300
+"""Living processes of one container. GPUs have contexts for fewer; more would make every reading slow."""
+MAX_COUNT = 1 << 62
+"""No counter gets here: it is more than a hundred years in nanoseconds."""
 
 _HEADER = struct.Struct("<II")
 _TOTAL = struct.Struct("<5Q")
@@ -63,6 +70,10 @@ _SLOT = struct.Struct("<IIQ")
 _SLOT_STATE = 4
 _TAKEN = re.compile(rb"[^\0]")
 _GPU = struct.Struct("<4Q")
+
+
+class Implausible(errors.Malformed):
+    """The file has the form of a usage file, and says or holds what no program with libvgpu writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +114,14 @@ class Usage:
     processes: Sequence[ProcessUsage]
 
 
-def unpack(content: bytes | bytearray, gpus: int, alive: Callable[[int], bool]) -> Usage:
+def unpack(
+    content: bytes | bytearray, gpus: int, alive: Callable[[int], bool], most: Sequence[Bytes] | None = None
+) -> Usage:
     """Return the usage of the first `gpus` GPUs; `alive(slot)` tells whether the slot's lock is held.
 
+    `most`: bytes of each GPU that the container can have in use, where they are known.
     An empty or all-zero file belongs to a container in which no program has used a GPU yet.
-    Raises Malformed if the version differs or the file is too short.
+    Raises Malformed if the version differs or the file is too short; Implausible for what can't be.
     """
     nothing = Usage(tuple(GpuTotals(Bytes(0), Bytes(0), 0) for _ in range(gpus)), ())
     if not content:
@@ -130,12 +144,33 @@ def unpack(content: bytes | bytearray, gpus: int, alive: Callable[[int], bool]) 
             words = range(start + SLOT_GPUS_OFFSET, start + SLOT_SIZE, SLOT_GPU_SIZE)
             used = tuple(_used(content, word) for word in words[:gpus])
             processes.append(ProcessUsage(slot, pid, used))
+            if len(processes) > MAX_PROCESSES:
+                raise Implausible(f"usage file has more than {MAX_PROCESSES} living processes")
     totals = []
     for gpu in range(gpus):
         _, _, peak, refused, _ = _TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)
         used_here = Bytes(sum(process.used[gpu] for process in processes))
         totals.append(GpuTotals(used_here, Bytes(peak), refused, *compute(content, gpu)))
+        check(totals[-1], gpu, LARGEST if most is None else most[gpu])
     return Usage(tuple(totals), tuple(processes))
+
+
+LARGEST = Bytes(MAX_MEMORY * BYTES_PER_MIB)
+"""More memory than any GPU has."""
+
+
+def check(found: GpuTotals, gpu: int, most: Bytes = LARGEST) -> None:
+    """Raise Implausible where the totals of the GPU at this place can't be: memory above `most`, or a huge counter."""
+    for name, amount, limit in (
+        ("memory in use", found.used, most),
+        ("highest use", found.peak, most),
+        ("refused allocations", found.refused, MAX_COUNT),
+        ("GPU time", found.compute_ns, MAX_COUNT),
+        ("time waited", found.waited_ns, MAX_COUNT),
+        ("launches that waited", found.waits, MAX_COUNT),
+    ):
+        if amount > limit:
+            raise Implausible(f"usage file says {amount} as {name} of GPU {gpu}, more than {limit}")
 
 
 def totals(content: bytes, gpus: int) -> list[Bytes]:

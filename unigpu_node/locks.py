@@ -1,30 +1,34 @@
 """Which of a container's processes live: the kernel knows, by the lock that each holds on its byte of the usage file.
 
-It works across pid namespaces, where process numbers say nothing. Source: fcntl(2), F_GETLK.
+It works across pid namespaces, where process numbers say nothing. A container can hold as many locks on its file as it
+likes, and the kernel goes through all of them for each question. So the number of questions is bounded, and a lock that
+libvgpu doesn't take ends the search. Source: fcntl(2), F_GETLK.
 """
 
 import fcntl
 import os
 import struct
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 
 from unigpu import usage
 
 _FLOCK = struct.Struct("hhqqi0q")
 """The C library's `struct flock`: type, whence, start, length, pid."""
 _FREE = struct.Struct("h").pack(fcntl.F_UNLCK)
+_END = 0
+"""As a length: up to the end, however long the file gets."""
 
 
-@cache
-def _question(slot: int, count: int) -> bytes:
-    """Who would be in the way of a write lock on these slots' bytes?"""
-    return _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, usage.LOCKS_OFFSET + slot, count, 0)
+@lru_cache(4096)
+def _question(start: int, count: int) -> bytes:
+    """Who would be in the way of a write lock on these bytes?"""
+    return _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, count, 0)
 
 
 def held(descriptor: int, slot: int, count: int = 1) -> bool:
-    """Return whether a living process holds the lock of any of these slots of an open usage file. Raises OSError."""
-    return not fcntl.fcntl(descriptor, fcntl.F_GETLK, _question(slot, count)).startswith(_FREE)
+    """Return whether a process holds the lock of any of these slots of an open usage file. Raises OSError."""
+    return not _ask(descriptor, usage.LOCKS_OFFSET + slot, count).startswith(_FREE)
 
 
 def any_held(descriptor: int) -> bool:
@@ -32,6 +36,46 @@ def any_held(descriptor: int) -> bool:
     return held(descriptor, 0, usage.SLOT_COUNT)
 
 
+def living(descriptor: int) -> frozenset[int]:
+    """Return the slots whose processes live, by three questions and two for each of them.
+
+    Raises OSError; usage.Implausible for locks that libvgpu doesn't take, or more than it can have taken.
+    """
+    after = usage.LOCKS_OFFSET + usage.SLOT_COUNT
+    for start, count in ((0, usage.LOCKS_OFFSET), (after, _END)):
+        if not _ask(descriptor, start, count).startswith(_FREE):
+            raise usage.Implausible("usage file has locks outside its slots")
+    found = set()
+    ranges = [(usage.LOCKS_OFFSET, after)]
+    while ranges:
+        start, end = ranges.pop()
+        answer = _ask(descriptor, start, end - start)
+        if answer.startswith(_FREE):
+            continue
+        kind, _, first, length, _ = _FLOCK.unpack(answer)
+        if kind != fcntl.F_WRLCK or length != 1:
+            raise usage.Implausible("usage file has locks other than one for each slot")
+        found.add(first - usage.LOCKS_OFFSET)
+        if len(found) > usage.MAX_PROCESSES:
+            raise usage.Implausible(f"usage file has more than {usage.MAX_PROCESSES} living processes")
+        ranges += [(low, high) for low, high in ((start, first), (first + 1, end)) if low < high]
+    return frozenset(found)
+
+
 def alive(descriptor: int) -> Callable[[int], bool]:
-    """Return `held` for one slot of this file, as `unigpu.usage.unpack` wants it."""
-    return lambda slot: held(descriptor, slot)
+    """Return whether the process of a slot of this file lives, as `unigpu.usage.unpack` wants it.
+
+    The locks are read at the first question. It raises what `living` raises.
+    """
+    known: list[frozenset[int]] = []
+
+    def answer(slot: int) -> bool:
+        if not known:
+            known.append(living(descriptor))
+        return slot in known[0]
+
+    return answer
+
+
+def _ask(descriptor: int, start: int, count: int) -> bytes:
+    return fcntl.fcntl(descriptor, fcntl.F_GETLK, _question(start, count))

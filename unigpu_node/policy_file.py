@@ -1,6 +1,9 @@
 """The policy file on disk: read as its one writer leaves it, changed in place, mapped for what changes often.
 
 `unigpu.policy` has the layout and the rule of its sequence: odd while the file is being written.
+
+A container that runs as root can take a lease on its files, and an ordinary open would then wait for 45 s. Nothing here
+waits: a file with a lease raises BlockingIOError, and the kernel ends the lease after that time.
 """
 
 import mmap
@@ -30,11 +33,16 @@ def read(file: Path) -> Policy:
     Raises OSError; Malformed where the file isn't a policy; Busy where no two readings agree.
     """
     for _ in range(TURNS):
-        content, again = file.read_bytes(), file.read_bytes()
+        content, again = _content(file), _content(file)
         sequence = sequence_of(content)
         if not sequence & 1 and sequence == sequence_of(again) and policy.guarded(content) == policy.guarded(again):
             return policy.unpack(content)
     raise Busy(f"policy file {file} is being written all the time")
+
+
+def open_at_once(file: str | Path, flags: int) -> int:
+    """Return a descriptor. Raises OSError; BlockingIOError, at once, where a container has a lease on the file."""
+    return os.open(file, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def rewrite(file: Path, wanted: Policy) -> bool:
@@ -42,7 +50,7 @@ def rewrite(file: Path, wanted: Policy) -> bool:
 
     Raises OSError; Malformed for a file of another size.
     """
-    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = open_at_once(file, os.O_RDWR)
     try:
         present = os.pread(descriptor, policy.SIZE + 1, 0)
         if len(present) != policy.SIZE:
@@ -62,6 +70,15 @@ def rewrite(file: Path, wanted: Policy) -> bool:
         os.close(descriptor)
 
 
+def _content(file: Path) -> bytes:
+    """The whole file, and one byte more where it is too long."""
+    descriptor = open_at_once(file, os.O_RDONLY)
+    try:
+        return os.pread(descriptor, policy.SIZE + 1, 0)
+    finally:
+        os.close(descriptor)
+
+
 def sequence_of(content: bytes) -> int:
     """Return the sequence of a file's content; 0 for what is too short, which `unpack` then refuses."""
     if len(content) < policy.GPUS_OFFSET:
@@ -76,7 +93,7 @@ def read_live_rates(path: str | Path, gpus: int, now_ns: int) -> tuple[float, ..
     `now_ns`: CLOCK_MONOTONIC. Raises OSError, Malformed.
     """
     length = policy.GPUS_OFFSET + policy.ENTRY_SIZE * gpus
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_at_once(path, os.O_RDONLY)
     try:
         head = os.pread(descriptor, length, 0)
     finally:
@@ -93,7 +110,7 @@ class Mapped:
 
     def __init__(self, file: Path) -> None:
         """Raises OSError; Malformed for a file of another size."""
-        self.descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        self.descriptor = open_at_once(file, os.O_RDWR)
         try:
             self.check()
             self._view = mmap.mmap(self.descriptor, policy.SIZE)

@@ -13,7 +13,11 @@ from unigpu.units import Bytes
 from unigpu.usage import Usage
 from unigpu_node import files, locks
 
+ALLOWANCE = 1 << 20
+"""Bytes of the node's disk that one container's usage file may take."""
 _HEADER = struct.Struct("<II")
+_BLOCK = 512
+"""Bytes of one of `st_blocks`."""
 
 
 def create(file: Path) -> None:
@@ -36,15 +40,24 @@ def create(file: Path) -> None:
 def usable(file: Path) -> bool:
     """Return whether there is a usage file that libvgpu can go on with."""
     try:
-        with file.open("rb") as opened:
-            magic, version = _HEADER.unpack(opened.read(_HEADER.size))
-        return file.stat().st_size == usage.SIZE and (magic == 0 or (magic, version) == (usage.MAGIC, usage.VERSION))
+        descriptor = open_for_reading(file)
+    except OSError:
+        return False
+    try:
+        magic, version = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
+        whole = os.fstat(descriptor).st_size == usage.SIZE
+        return whole and (magic == 0 or (magic, version) == (usage.MAGIC, usage.VERSION))
     except (OSError, struct.error):
         return False
+    finally:
+        os.close(descriptor)
 
 
 def open_for_reading(file: str | Path) -> int:
-    """Return a descriptor; a pipe or terminal in the file's place doesn't block. Raises OSError."""
+    """Return a descriptor. A pipe, a terminal, or a lease of a container doesn't block: BlockingIOError for the last.
+
+    Raises OSError.
+    """
     return os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
 
 
@@ -61,10 +74,36 @@ def read_totals(descriptor: int, gpus: int) -> list[Bytes]:
     return usage.totals(os.pread(descriptor, usage.SLOTS_OFFSET, 0), gpus)
 
 
+def cut(file: Path) -> int:
+    """Cut a usage file that takes more than ALLOWANCE back to its size; return how many bytes that gave back.
+
+    Programs that have it mapped keep every byte that they use. Attributes that a program gave the file take room too.
+    Raises OSError; BlockingIOError while a container has a lease on the file.
+    """
+    before = file.stat()
+    if before.st_size <= ALLOWANCE and before.st_blocks * _BLOCK <= ALLOWANCE:
+        return 0
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        # Blocks behind the end count for no size; two changes of the size make every file system drop them.
+        os.ftruncate(descriptor, usage.SIZE + 1)
+        os.ftruncate(descriptor, usage.SIZE)
+        if os.fstat(descriptor).st_blocks * _BLOCK > ALLOWANCE:
+            for name in os.listxattr(descriptor):
+                if name.startswith("user."):
+                    os.removexattr(descriptor, name)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return max(before.st_blocks - after.st_blocks, 0) * _BLOCK
+
+
 def in_use(file: Path) -> bool:
     """Return whether a program of the container lives that uses its GPUs; False where there is no such file."""
     try:
         descriptor = open_for_reading(file)
+    except BlockingIOError:
+        return True  # only a living program has a lease
     except OSError:
         return False
     try:

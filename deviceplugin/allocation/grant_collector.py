@@ -1,6 +1,7 @@
 """Keeps the grants equal to the node's living pods: releases what pods no longer need.
 
-A grant outlives its pod while a program of it still runs. Nothing is remembered that isn't on the node's disk or in the
+A grant outlives its pod while a program of it still runs, for LINGER_SECONDS at most: a lock on the usage file says that
+some program runs, and a program of another pod, to which the file's descriptor was passed, can take one too. Nothing is remembered that isn't on the node's disk or in the
 API server too: the agent may be killed at any moment.
 """
 
@@ -26,6 +27,9 @@ from unigpu_node.containers import Key, StoredGrant
 
 logger = logging.getLogger(__name__)
 
+LINGER_SECONDS = 300.0
+"""How long a program may outlive its pod. The kubelet kills the containers of a pod deleted by force within seconds."""
+_OUTLIVED = "pod is gone, and a program has held its usage file for too long since"
 _POD_GONE = "pod is gone"
 _INIT_ENDED = "init container has ended"
 
@@ -41,7 +45,9 @@ class GrantCollector:
         containers: ContainerStore,
         specs: SpecWriter,
         notify_lending: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._api = api
         self._cache = cache
         self._grants = grants
@@ -49,7 +55,8 @@ class GrantCollector:
         self._specs = specs
         self.notify_lending = notify_lending
         """Tells the lending loop that a container, or a policy, has changed."""
-        self._lingering: set[Key] = set()
+        self._lingering: dict[Key, float] = {}
+        """When each of them is released, whatever holds its usage file."""
         self._problem = ""
 
     @property
@@ -107,7 +114,8 @@ class GrantCollector:
         await self._release(list(self._lingering))
 
     async def tidy(self, interval: float) -> None:
-        """Every `interval` seconds release lingering grants and remove the CDI specs of running containers.
+        """Every `interval` seconds release lingering grants, remove the CDI specs of running containers, and cut usage
+        files back.
 
         A spec has served once its container runs. It must not be read for another container, and runtimes read all
         specs whenever one changes. Never returns.
@@ -118,10 +126,13 @@ class GrantCollector:
             if self._problem:
                 self._gc_cdi_specs()
             now = time.time()
-            for (uid, container), stored in self._grants.items():
+            for (uid, container), stored in list(self._grants.items()):
                 pod = self._cache.get(uid)
                 progress = pod.progress.get(container) if pod is not None else None
                 since = progress.running_since if progress is not None else None
+                given_back = await asyncio.to_thread(self._containers.cut, uid, container)
+                if given_back:
+                    logs.event(logger, "usage file cut back", logging.WARNING, bytes=given_back, **_whose(stored))
                 settled = now - stored.prepared > slot_owner.SETTLE
                 if settled and since is not None and since >= math.floor(stored.prepared):
                     self._remove_spec(stored)
@@ -156,25 +167,29 @@ class GrantCollector:
 
     async def _release(self, keys: Sequence[Key]) -> None:
         """Release grants of pods that are gone; those whose programs still run linger."""
-        ended = []
+        ended, outlived = [], []
         for key in keys:
             stored = self._grants.get(key)
             if stored is None or not await asyncio.to_thread(self._containers.in_use, *key):
-                self._lingering.discard(key)
+                self._lingering.pop(key, None)
                 ended.append(key)
+            elif key in self._lingering and self._clock() >= self._lingering[key]:
+                del self._lingering[key]
+                outlived.append(key)
             elif key not in self._lingering:
-                self._lingering.add(key)
+                self._lingering[key] = self._clock() + LINGER_SECONDS
                 self._remove_spec(stored)
                 logs.event(logger, "pod is gone, and a program of it still runs", logging.INFO, **_whose(stored))
         await self._remove(ended, _POD_GONE)
+        await self._remove(outlived, _OUTLIVED, logging.WARNING)
 
-    async def _remove(self, keys: Sequence[Key], reason: str) -> None:
+    async def _remove(self, keys: Sequence[Key], reason: str, level: int = logging.INFO) -> None:
         for key in keys:
             stored = self._grants.remove(key)
             if stored is not None:
                 self._remove_spec(stored)
                 await asyncio.to_thread(self._containers.remove, *key)
-                logs.event(logger, "released", logging.INFO, **_whose(stored), reason=reason)
+                logs.event(logger, "released", level, **_whose(stored), reason=reason)
         if keys:
             self.notify_lending()
 

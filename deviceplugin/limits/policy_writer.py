@@ -73,12 +73,19 @@ class PolicyWriter:
 
     async def measure(self, pod: Pod, held: Mapping[str, Held]) -> dict[str, dict[GpuUuid, MiB]]:
         """Return what the pod's containers have in use beyond these limits, MiB by container and GPU; the ledger
-        counts it from now on."""
+        counts it from now on.
+
+        It is never more than they were granted, by the pod's last report. Raises Denied, Malformed.
+        """
         found: dict[str, dict[GpuUuid, MiB]] = {}
+        applied = pod.applied()
+        before = changes.held(pod, applied.limits, self._node.now.labels)
         for container, to in held.items():
             key = pod.uid, container
             if key in self._grants and limits.limitable(to.request):
-                over = await asyncio.to_thread(self._containers.beyond, *key, to.shares)
+                used = await asyncio.to_thread(self._containers.beyond, *key, to.shares)
+                reported = applied.held.get(container, {})
+                over = limits.granted_memory(to.shares, before[container].shares, reported, used)
                 self._grants.set_overuse(key, over)
                 if over:
                     found[container] = over

@@ -78,7 +78,8 @@ class ContainerStore:
             with files.reporting("write", file):
                 try:
                     _rewrite(file, wanted)
-                except FileNotFoundError:
+                except (FileNotFoundError, BlockingIOError):
+                    # Nothing of the container runs, so a lease is held by whoever was passed a descriptor.
                     policy_file.create(file, wanted)
             with files.reporting("write", folder / grants.GRANT_FILE):
                 node_files.write(folder / grants.GRANT_FILE, grants.dump(grant).encode())
@@ -141,6 +142,12 @@ class ContainerStore:
         """Return whether a program of the container uses its GPUs: each holds a lock on the usage file."""
         return usage_file.in_use(self.of(pod_uid, container) / grants.USAGE_FILE)
 
+    def cut(self, pod_uid: str, container: str) -> int:
+        """Give back what the container's usage file takes of the disk beyond its size; return the bytes given back."""
+        with contextlib.suppress(OSError):
+            return usage_file.cut(self.of(pod_uid, container) / grants.USAGE_FILE)
+        return 0
+
     def remove(self, pod_uid: str, container: str) -> None:
         """Remove the container's folder, if it exists."""
         with self._writing, contextlib.suppress(OSError):
@@ -168,7 +175,7 @@ def _rewrite(file: Path, wanted: Policy) -> bool:
         return policy_file.rewrite(file, wanted)
     except errors.Malformed as error:
         logs.event(logger, "damaged policy file repaired", logging.ERROR, file=file, reason=error)
-    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = policy_file.open_at_once(file, os.O_RDWR)
     try:
         os.pwrite(descriptor, policy.SEQUENCE.pack(1), policy.SEQUENCE_OFFSET)  # readers wait while it is odd
         os.ftruncate(descriptor, policy.SIZE)

@@ -285,13 +285,18 @@ async def test_what_a_program_holds_beyond_its_limit_is_told_and_counted(machine
         other = await machine.create("other", main=one(0, 22000))
         with pytest.raises(grpc.aio.AioRpcError, match="25000 MiB would be granted"):
             await machine.kubelet.prestart(other, "main")
+        use(23000)
+        await annotate(machine, pod, "memory=512Mi")
+        held = limits.dump_applied(limits.Applied({"main": limits.Limit(MiB(512))}, {"main": {uuid(0): MiB(3000)}}))
+        await until(lambda: applied(machine, pod) == held, "no more than it held is counted")
+        await annotate(machine, pod, "memory=1Gi")
         use(1000)
         await until(lambda: applied(machine, pod) == '{"main":{"memory":1024}}', "nothing is held any more")
         await machine.kubelet.prestart(other, "main")
     finally:
         program.kill()
         await program.wait()
-    assert len(told(machine)) == 1
+    assert len(told(machine)) == 3
 
 
 async def label(machine: Machine, mode: str) -> None:

@@ -14,6 +14,8 @@ from exporter.container import Container
 from exporter.folders import Folders
 from unigpu import grants, names, policy, usage
 from unigpu.requests import ComputePolicy
+from unigpu.units import Bytes
+from unigpu_node import locks
 
 MIB = 1 << 20
 
@@ -291,3 +293,77 @@ def test_foreign_things_in_the_tree_are_passed_over(tree: Any, folders: Folders)
     (tree.root / "empty").mkdir()
     only(folders)
     assert list(folders.broken) == []
+
+
+def test_usage_that_cant_be_is_named_and_set_aside(
+    tree: Any, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    real = locks.living
+
+    def living(descriptor: int) -> frozenset[int]:
+        reads.append(descriptor)
+        return real(descriptor)
+
+    monkeypatch.setattr(locks, "living", living)
+    grant = tree.grant()
+    tree.add(grant)
+    container = only(folders)
+    tree.live(grant, 0)
+    tree.use(grant, 0, 1 << 63)
+    for now in (0, 1, 29_999_999_999):
+        assert container.refresh(now) == (now == 0)
+        assert list(container.unreadable) == [grants.USAGE_FILE]
+        assert (names.METRIC_MEMORY_USED, "GPU-0") not in lines(container)
+    assert len(reads) == 1
+    tree.use(grant, 0, MIB, change=2)
+    assert not container.refresh(29_999_999_999)
+    assert container.refresh(30_000_000_000)
+    assert used(container) == MIB
+
+
+def test_a_container_uses_no_more_than_its_gpu_has(tree: Any, folders: Folders) -> None:
+    grant = tree.grant()
+    tree.add(grant)
+    container = only(folders)
+    tree.live(grant, 0)
+    tree.use(grant, 0, 3000 * MIB)
+    gpu = grant.shares[0].gpu
+    assert not container.refresh(0, {gpu: Bytes(3000 * MIB)})
+    assert used(container) == 3000 * MIB
+    tree.use(grant, 0, 3001 * MIB, change=2)
+    assert container.refresh(0, {gpu: Bytes(3000 * MIB)})
+    assert "in use of GPU 0" in container.unreadable[grants.USAGE_FILE]
+    # Without a limit, managed memory may be more than the GPU has.
+    tree.limit(grant, 0, 25, sequence=2)
+    container.refresh(30_000_000_000, {gpu: Bytes(3000 * MIB)})
+    assert used(container) == 3001 * MIB
+
+
+def test_gpu_time_that_cant_be(tree: Any, folders: Folders) -> None:
+    grant = tree.grant()
+    folder = tree.add(grant)
+    container = only(folders)
+    tree.use(grant, 0, MIB)
+    container.refresh(0)
+    with (folder / grants.USAGE_FILE).open("r+b") as opened:
+        opened.seek(usage.COMPUTE_OFFSET + 16)
+        opened.write(struct.pack("<Q", 1 << 63))
+    assert container.refresh(0)
+    assert "GPU time" in container.unreadable[grants.USAGE_FILE]
+
+
+def test_many_processes_are_asked_for_together(tree: Any, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    grant = tree.grant()
+    tree.add(grant)
+    for slot in range(5):
+        tree.use(grant, slot, MIB)
+    living = [tree.live(grant, slot) for slot in range(5)]
+    container = only(folders)
+    monkeypatch.setattr(locks, "held", None)  # would ask for each of them
+    container.refresh(0)
+    assert used(container) == 5 * MIB
+    living[0].kill()
+    living[0].wait()
+    container.refresh(0)
+    assert used(container) == 4 * MIB

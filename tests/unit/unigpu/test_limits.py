@@ -308,3 +308,27 @@ def test_accounted(annotations: dict[str, str], memory: int, ignored: str) -> No
     )
     assert found.containers["main"][0].memory == memory
     assert (ignored in said) if ignored else said == ""
+
+
+@pytest.mark.parametrize(
+    ("shares", "before", "reported", "used", "counted"),
+    [
+        pytest.param([1024], [4096], {}, {A: MiB(3000)}, {A: 3000}, id="lowered"),
+        pytest.param([1024], [4096], {}, {A: MiB(23000)}, {A: 4096}, id="more than it was granted"),
+        pytest.param([1024], [1024], {A: MiB(3000)}, {A: MiB(2000)}, {A: 2000}, id="some of it freed"),
+        pytest.param([1024], [1024], {A: MiB(3000)}, {A: MiB(23000)}, {A: 3000}, id="more than it held"),
+        pytest.param([1024], [1024], {}, {A: MiB(23000)}, {}, id="never had more"),
+        pytest.param([2048], [1024], {}, {A: MiB(23000)}, {}, id="raised"),
+        pytest.param([512], [1024], {A: MiB(3000)}, {A: MiB(3000)}, {A: 3000}, id="lowered twice"),
+        pytest.param([1024], [4096], {}, {}, {}, id="nothing beyond"),
+    ],
+)
+def test_a_container_holds_no_more_than_it_was_granted(
+    shares: list[int],
+    before: list[int],
+    reported: dict[GpuUuid, MiB],
+    used: dict[GpuUuid, MiB],
+    counted: dict[GpuUuid, int],
+) -> None:
+    now, then = [share(memory) for memory in shares], [share(memory) for memory in before]
+    assert limits.granted_memory(now, then, reported, used) == counted

@@ -95,3 +95,45 @@ def test_totals() -> None:
     assert usage.totals(bytes(file.content[: usage.SLOTS_OFFSET]), 2) == [0, 30]
     assert usage.totals(bytes(usage.SLOTS_OFFSET), 2) == [0, 0]
     assert usage.totals(b"", 1) == [0]
+
+
+TOO_MUCH = 1 << 63
+
+
+@pytest.mark.parametrize(
+    ("offset", "what"),
+    [
+        (usage.TOTALS_OFFSET + 16, "highest use"),
+        (usage.TOTALS_OFFSET + 24, "refused allocations"),
+        (usage.COMPUTE_OFFSET + 16, "GPU time"),
+        (usage.COMPUTE_OFFSET + 24, "time waited"),
+        (usage.COMPUTE_OFFSET + 32, "launches that waited"),
+    ],
+)
+def test_a_counter_that_no_container_reaches(offset: int, what: str) -> None:
+    file = File()
+    struct.pack_into("<Q", file.content, offset, TOO_MUCH)
+    with pytest.raises(usage.Implausible, match=what):
+        usage.unpack(file.content, 1, all_alive)
+
+
+def test_more_memory_in_use_than_there_is() -> None:
+    file = File()
+    file.slot(1, 7, (600, 0, 0))
+    file.slot(2, 8, (600, 0, 0))
+    assert usage.unpack(file.content, 1, all_alive, [Bytes(1200)]).gpus[0].used == 1200
+    with pytest.raises(usage.Implausible, match="1200 as memory in use of GPU 0, more than 1199"):
+        usage.unpack(file.content, 1, all_alive, [Bytes(1199)])
+    file.slot(2, 8, (10**22 % 2**64, 0, 0))
+    with pytest.raises(usage.Implausible, match="memory in use"):
+        usage.unpack(file.content, 1, all_alive)
+    assert usage.unpack(file.content, 1, lambda slot: slot == 1).gpus[0].used == 600
+
+
+def test_more_living_processes_than_a_gpu_has_contexts_for() -> None:
+    file = File()
+    for slot in range(usage.SLOT_COUNT):
+        file.slot(slot, slot + 1, (1, 0, 0))
+    assert len(usage.unpack(file.content, 1, lambda slot: slot < usage.MAX_PROCESSES).processes) == usage.MAX_PROCESSES
+    with pytest.raises(usage.Implausible, match=f"more than {usage.MAX_PROCESSES} living"):
+        usage.unpack(file.content, 1, all_alive)

@@ -1,7 +1,9 @@
 """Containers' folders, and the files in them."""
 
+import contextlib
 import dataclasses
 import fcntl
+import mmap
 import os
 import struct
 import subprocess
@@ -191,3 +193,165 @@ def test_a_usage_file_takes_its_blocks(folder: Path) -> None:
     assert status.st_mode & 0o777 == 0o666
     assert fcntl.F_GETLK  # the locks lie past the end of the file
     assert usage.LOCKS_OFFSET > usage.SIZE
+
+
+LOCKER = """
+import fcntl, os, sys
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+kind = {"write": fcntl.LOCK_EX, "read": fcntl.LOCK_SH}[sys.argv[2]]
+for argument in sys.argv[3:]:
+    start, step, count, length = map(int, argument.split(","))
+    for number in range(count):
+        fcntl.lockf(descriptor, kind, length, start + number * step)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holding(program: str, *arguments: str | Path) -> Iterator[None]:
+    """A process that runs the program, which says `held` once it holds what it should."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each question to the kernel about locks."""
+    asked: list[int] = []
+    real = fcntl.fcntl
+
+    def counted(descriptor: int, command: int, argument: bytes) -> bytes:
+        asked.append(command)
+        return real(descriptor, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", counted)
+    return asked
+
+
+@pytest.fixture
+def descriptor(folder: Path) -> Iterator[int]:
+    """The usage file, with every slot marked as taken."""
+    file = folder / grants.USAGE_FILE
+    with file.open("r+b") as opened:
+        opened.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
+        for slot in range(usage.SLOT_COUNT):
+            opened.seek(usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE)
+            opened.write(struct.pack("<IIQ", slot + 1, 1, 1))
+    found = usage_file.open_for_reading(file)
+    yield found
+    os.close(found)
+
+
+def test_dead_processes_cost_three_questions(descriptor: int, questions: list[int]) -> None:
+    assert usage_file.read(descriptor, 1).processes == ()
+    assert len(questions) == 3
+
+
+def test_each_living_process_costs_two_questions(folder: Path, descriptor: int, questions: list[int]) -> None:
+    with holding(LOCKER, folder / grants.USAGE_FILE, "write", f"{usage.LOCKS_OFFSET + 5},10,40,1"):
+        found = usage_file.read(descriptor, 1)
+    assert [process.slot for process in found.processes] == list(range(5, 405, 10))
+    assert len(questions) <= 3 + 2 * 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [
+        ("write", f"{usage.LOCKS_OFFSET + usage.SLOT_COUNT},2,500,1"),
+        ("read", "0,2,500,1"),
+        ("read", f"{usage.LOCKS_OFFSET},2,500,1"),
+        ("write", f"{usage.LOCKS_OFFSET},2,500,1"),
+        ("write", f"{usage.LOCKS_OFFSET},0,1,{usage.SLOT_COUNT}"),
+        ("write", f"{usage.LOCKS_OFFSET + 1000},0,1,0"),
+    ],
+)
+def test_locks_that_libvgpu_doesnt_take(
+    folder: Path, descriptor: int, questions: list[int], kind: str, taken: str
+) -> None:
+    with holding(LOCKER, folder / grants.USAGE_FILE, kind, taken):
+        with pytest.raises(usage.Implausible, match=r"locks|living"):
+            usage_file.read(descriptor, 1)
+        assert len(questions) <= 3 + 2 * usage.MAX_PROCESSES
+        assert usage_file.used(folder / grants.USAGE_FILE, 1) is None
+
+
+def disk(file: Path) -> int:
+    return file.stat().st_blocks * 512
+
+
+def test_a_usage_file_that_takes_the_disk_is_cut_back(folder: Path) -> None:
+    file = folder / grants.USAGE_FILE
+    assert usage_file.cut(file) == 0
+    with file.open("r+b") as opened:
+        opened.write(b"kept")
+        os.posix_fallocate(opened.fileno(), 0, 8 << 20)
+    assert disk(file) >= 8 << 20
+    assert usage_file.cut(file) >= 7 << 20
+    assert disk(file) <= usage_file.ALLOWANCE
+    content = file.read_bytes()
+    assert (len(content), content[:4]) == (usage.SIZE, b"kept")
+
+
+def test_blocks_behind_the_end_are_given_back(folder: Path) -> None:
+    file = folder / grants.USAGE_FILE
+    keep_size = subprocess.run(["fallocate", "--keep-size", "--length", "8M", file], capture_output=True, text=True)
+    assert keep_size.returncode == 0, keep_size.stderr
+    assert file.stat().st_size == usage.SIZE and disk(file) >= 8 << 20
+    assert usage_file.cut(file) >= 7 << 20
+    assert file.stat().st_size == usage.SIZE and disk(file) <= usage_file.ALLOWANCE
+
+
+def test_a_mapped_file_is_cut_back_under_its_program(folder: Path) -> None:
+    file = folder / grants.USAGE_FILE
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), usage.SIZE) as mapped:
+        os.posix_fallocate(opened.fileno(), 0, 4 << 20)
+        mapped[-1] = 7
+        assert usage_file.cut(file)
+        assert mapped[-1] == 7
+    assert file.read_bytes()[-1] == 7
+
+
+LEASE = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+descriptor = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.fcntl(descriptor, fcntl.F_SETLEASE, {"write": fcntl.F_WRLCK, "read": fcntl.F_RDLCK}[sys.argv[2]])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_lease_on_the_policy_keeps_nobody_waiting(folder: Path, kind: str) -> None:
+    file = folder / grants.POLICY_FILE
+    with holding(LEASE, file, kind):
+        for attempt in (
+            lambda: policy_file.rewrite(file, dataclasses.replace(LIMITS, priority=1)),
+            lambda: policy_file.Mapped(file),
+        ):
+            with pytest.raises(BlockingIOError):
+                attempt()
+        if kind == "write":
+            with pytest.raises(BlockingIOError):
+                policy_file.read(file)
+            with pytest.raises(BlockingIOError):
+                policy_file.read_live_rates(file, 1, 0)
+        policy_file.create(file, LIMITS)
+        assert policy_file.read(file) == LIMITS
+
+
+def test_a_lease_on_the_usage_file_keeps_nobody_waiting(folder: Path) -> None:
+    file = folder / grants.USAGE_FILE
+    with holding(LEASE, file, "write"):
+        assert not usage_file.usable(file)
+        assert usage_file.in_use(file)
+        assert usage_file.used(file, 1) is None
+        usage_file.create(file)
+        assert usage_file.usable(file)

@@ -1,0 +1,149 @@
+"""Grants whose pods are gone, and who may keep them alive."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from deviceplugin.allocation import grant_collector
+from deviceplugin.allocation.grant_collector import GrantCollector
+from deviceplugin.allocation.grant_ledger import GrantLedger
+from deviceplugin.pod_cache import PodCache
+from deviceplugin.store.container_store import ContainerStore
+from unigpu import grants, usage
+from unigpu.allocations import Share
+from unigpu.grants import Grant
+from unigpu.policy import GpuLimit, Policy
+from unigpu.requests import ComputePolicy
+from unigpu.units import Bytes, GpuUuid, MiB, Percent
+
+GPU = GpuUuid("GPU-0")
+GRANT = Grant("n", "p", "uid", "main", ("slot-0",), (Share(GPU, MiB(1), Percent(10)),), {GPU: 0}, True, "hami")
+LIMITS = Policy((GpuLimit(GPU, Bytes(1 << 20), Percent(10), Percent(10)),), True, True, ComputePolicy.HARD)
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+fcntl.lockf(file, fcntl.LOCK_EX, 1, int(sys.argv[2]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+LEASE = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+descriptor = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def running(program: str, *arguments: str | Path) -> Iterator[None]:
+    """The program, once it says that it holds what it should."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class Specs:
+    """Takes away nothing."""
+
+    def remove(self, grant: Grant) -> None:
+        """As if it were gone."""
+
+    def gc(self, uids: frozenset[str]) -> None:
+        """As if none were left."""
+
+
+class Setting:
+    """A collector whose only grant belongs to a pod that is gone."""
+
+    def __init__(self, root: Path) -> None:
+        self.now = 0.0
+        self.store = ContainerStore(root)
+        self.folder = self.store.write(GRANT, LIMITS)
+        self.grants = GrantLedger(self.store.load())
+        self.collector = GrantCollector(
+            cast("Any", None), PodCache(), self.grants, self.store, cast("Any", Specs()), lambda: None, lambda: self.now
+        )
+
+    def sync(self) -> int:
+        """The pods are listed; return how many grants are left."""
+        asyncio.run(self.collector.sync([], float("inf")))
+        asyncio.run(self.collector.release_lingering())
+        return len(list(self.grants.keys()))
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return Setting(tmp_path)
+
+
+@pytest.fixture
+def foreign(setting: Setting) -> Iterator[None]:
+    """A program that never ends, with a descriptor of the usage file."""
+    with running(HOLD, setting.folder / grants.USAGE_FILE, str(usage.LOCKS_OFFSET + 7)):
+        yield
+
+
+def test_without_a_program_it_goes_at_once(setting: Setting) -> None:
+    assert setting.sync() == 0
+    assert not setting.folder.exists()
+
+
+@pytest.mark.usefixtures("foreign")
+def test_a_passed_descriptor_keeps_a_grant_for_a_time_only(setting: Setting) -> None:
+    for setting.now in (0.0, 1.0, grant_collector.LINGER_SECONDS - 1):
+        assert setting.sync() == 1
+        assert setting.collector.lingering
+    setting.now = grant_collector.LINGER_SECONDS
+    assert setting.sync() == 0
+    assert not setting.collector.lingering
+    assert not setting.folder.exists()
+
+
+def test_a_lease_keeps_no_container_from_starting(setting: Setting) -> None:
+    """As after a restart of the container, while another pod has a lease on its policy."""
+    file = setting.folder / grants.POLICY_FILE
+    before = file.stat().st_ino
+    with running(LEASE, file):
+        setting.store.write(GRANT, LIMITS)
+        assert file.stat().st_ino != before
+
+
+def test_a_usage_file_that_takes_the_disk_is_cut_back(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = setting.folder / grants.USAGE_FILE
+    with file.open("r+b") as opened:
+        os.posix_fallocate(opened.fileno(), 0, 4 << 20)
+
+    real, cut = setting.store.cut, asyncio.Event()
+
+    async def until_it_was_cut() -> None:
+        loop = asyncio.get_running_loop()
+
+        def noticed(uid: str, container: str) -> int:
+            given_back = real(uid, container)
+            loop.call_soon_threadsafe(cut.set)
+            return given_back
+
+        monkeypatch.setattr(setting.store, "cut", noticed)
+        tidying = asyncio.create_task(setting.collector.tidy(0))
+        await asyncio.wait_for(cut.wait(), 30)
+        tidying.cancel()
+
+    asyncio.run(until_it_was_cut())
+    assert file.stat().st_size == usage.SIZE
+    assert real("uid", "main") == 0
