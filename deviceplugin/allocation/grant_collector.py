@@ -1,8 +1,8 @@
 """Keeps the grants equal to the node's living pods: releases what pods no longer need.
 
-A grant outlives its pod while a program of it still runs, for LINGER_SECONDS at most: a lock on the usage file says that
-some program runs, and a program of another pod, to which the file's descriptor was passed, can take one too. Nothing is remembered that isn't on the node's disk or in the
-API server too: the agent may be killed at any moment.
+A grant outlives its pod while a program of it still runs, for LINGER_SECONDS at most: a lock on the usage file says
+that some program runs, and a program of another pod can take one too, if it was passed a descriptor of the file.
+Nothing is remembered that isn't on the node's disk or in the API server too: the agent may be killed at any moment.
 """
 
 import asyncio

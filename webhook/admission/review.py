@@ -87,6 +87,18 @@ def unanswered(review: Review, why: str) -> Verdict:
     return Verdict(admission_review.refuse(review.uid, status), "refused", (), str(problem))
 
 
+def unconfirmed(review: Review) -> Verdict:
+    """Return the verdict where the API server doesn't show the pod as the review describes it.
+
+    The API server itself tries an update with this status again, with the pod as it is by then.
+    """
+    after = _annotations(review.document).get(names.ANNOTATION_LIMITS, "")
+    why = "the pod has changed since, or the review isn't the API server's"
+    problem = findings.Problem("", limits.FIELD, after, why, "the same change of the pod as it is now")
+    status: admission_review.Status = {"code": 409, "reason": "Conflict", "message": str(problem)}
+    return Verdict(admission_review.refuse(review.uid, status), "refused", (), str(problem))
+
+
 def _created(review: Review, options: Options) -> Verdict:
     decided = decision.decide(review.document, options)
     translation = decided.translation

@@ -58,9 +58,14 @@ class Reviews:
         verdict = review.review_validation(asked, options, self._trusted_writers)
         if self._node_usage is None:
             return verdict
-        if not verdict.needs_node:
-            return self._noted(asked, verdict, self._node_usage)
+        replaces = verdict.accepted is not None and self._node_usage.remembers(verdict.accepted)
+        if not verdict.needs_node and (asked.dry_run or not replaces):
+            return verdict
         try:
+            if not await self._node_usage.shows(asked.old):
+                return review.unconfirmed(asked)
+            if not verdict.needs_node:
+                return self._noted(asked, verdict, self._node_usage)
             async with self._node_usage.of(verdict.needs_node) as ledger:
                 verdict = review.review_validation(asked, options, self._trusted_writers, ledger)
                 return self._noted(asked, verdict, self._node_usage)

@@ -18,7 +18,7 @@ from unigpu.limits import Limits
 from unigpu.modes import NodeMode
 from unigpu.requests import ComputePolicy, Request, Role
 from unigpu.units import GpuUuid
-from webhook.translation import initial_limits, namespaces
+from webhook.translation import decision, initial_limits, namespaces
 from webhook.translation.options import Rules
 from webhook.translation.remarks import remark
 
@@ -134,6 +134,13 @@ def accepted(change: Change) -> AcceptedChange | None:
         return None
     uses = allocations.pod_usage(change.after, _roles(change.requests))
     return AcceptedChange(change.uid, change.text, Booking(change.pod, change.after.node, uses))
+
+
+def is_same(pod: Item, other: Item) -> bool:
+    """Return whether both are one pod, with the same request, allocation and limits."""
+    uids = [(item.get("metadata") or {}).get("uid") for item in (pod, other)]
+    ours = [{name: _annotations(item).get(name) for name in decision.REVIEWED} for item in (pod, other)]
+    return uids[0] == uids[1] and ours[0] == ours[1]
 
 
 def add_accepted(found: CapacityLedger, node: str, pods: Iterable[Item], recent: Iterable[AcceptedChange]) -> None:

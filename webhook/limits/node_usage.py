@@ -3,12 +3,17 @@
 An allowed change is remembered until the API server shows it, for some seconds at most, so that two raises at the same
 moment can't get the same capacity. A change that another replica allows at that moment isn't known here; the node agent
 puts raises in force one after another and checks last.
+
+A review may come from anybody who reaches the webhook's port. So nothing is remembered, and nothing is said of a GPU,
+before the API server has shown the pod as the review describes it.
 """
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Callable
+from weakref import WeakValueDictionary
 
 from unigpu import errors
 from unigpu.ledger import CapacityLedger
@@ -20,9 +25,15 @@ from webhook.limits.limit_change import AcceptedChange, Item
 
 SECONDS = 3.0
 """For waiting and reading together: the API server waits 5 s for the whole review."""
+PROOF_SECONDS = 1.5
+"""For reading the pod itself, before."""
 HOLD_SECONDS = 10.0
 """How long an allowed change counts although the API server doesn't show it: another webhook or a conflict may have
 stopped it."""
+
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+"""What Kubernetes takes as the name of a namespace or pod; anything else would change the path that is read."""
 
 
 class NodeUsage:
@@ -30,8 +41,31 @@ class NodeUsage:
 
     def __init__(self, client: Client, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._client, self._seconds, self._clock = client, seconds, clock
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._accepted: dict[str, tuple[float, AcceptedChange]] = {}
+
+    async def shows(self, pod: Item) -> bool:
+        """Return whether the API server has this pod: the same UID, and the same of unigpu's annotations.
+
+        Raises Unavailable where the API server doesn't answer in time.
+        """
+        about = objects.ref(pod)
+        if not (about.uid and _NAME.fullmatch(about.namespace) and _NAME.fullmatch(about.name)):
+            return False
+        path = objects.pod(about.namespace, about.name)
+        try:
+            async with asyncio.timeout(min(PROOF_SECONDS, self._seconds)):
+                found = await self._client.find(path)
+        except TimeoutError:
+            why = f"the API server didn't show pod {about.title} within {min(PROOF_SECONDS, self._seconds):g} s"
+            raise errors.Unavailable(why) from None
+        except kube_errors.Rejected as error:
+            raise errors.Unavailable(f"reading {path}: {error}") from error
+        return found is not None and limit_change.is_same(found, pod)
+
+    def remembers(self, change: AcceptedChange) -> bool:
+        """Return whether an earlier change of the pod is remembered, in whose place this one must come."""
+        return change.uid in self._accepted
 
     @contextlib.asynccontextmanager
     async def of(self, node: str) -> AsyncIterator[CapacityLedger]:

@@ -44,8 +44,15 @@ def cluster(apiserver: Any) -> Any:
     apiserver.put("/api/v1/nodes/n", {"metadata": {"name": "n", "annotations": inventory}})
     others = [pod("other", 8192), pod("ended", 8192, phase="Succeeded"), pod("elsewhere", 8192, node="m")]
     for item in [pod("mine", 4096), *others]:
-        apiserver.put(f"/api/v1/pods/{item['metadata']['name']}", item)
+        put(apiserver, item)
     return apiserver
+
+
+def put(apiserver: Any, item: Json) -> None:
+    """Store a pod where it is listed, and where it is read by itself."""
+    name = item["metadata"]["name"]
+    apiserver.put(f"/api/v1/pods/{name}", item)
+    apiserver.put(f"/api/v1/namespaces/team/pods/{name}", item)
 
 
 async def change(caller: Any, port: int, name: str, memory: str, start: int = 4096, **fields: Any) -> Json:
@@ -82,6 +89,41 @@ async def test_two_raises_at_once_do_not_get_the_same_room(service: Service, clu
 
 async def test_what_was_only_tried_takes_nothing(service: Service, cluster: Any, caller: Any) -> None:
     assert (await change(caller, service.port, "mine", "8Gi", dryRun=True))["allowed"]
+    assert (await change(caller, service.port, "other", "12Gi", 8192))["allowed"]
+
+
+@pytest.mark.parametrize("forged", ["uid", "name", "namespace", "limits", "allocation"])
+async def test_a_review_that_isnt_the_api_servers(service: Service, cluster: Any, caller: Any, forged: str) -> None:
+    """It books nothing, and its answer says nothing of the GPU."""
+    old = pod("mine", 4096)
+    metadata = old["metadata"]
+    if forged == "limits":
+        metadata["annotations"][names.ANNOTATION_LIMITS_APPLIED] = '{"main":{"memory":8000}}'
+    elif forged == "allocation":
+        chosen = Allocation("n", {"main": (Share(GPU.uuid, MiB(4000), Percent(0)),)})
+        metadata["annotations"][names.ANNOTATION_ALLOCATION] = allocations.dump(chosen)
+    else:
+        metadata[forged] = "../other" if forged == "name" else "another"
+    new = copy.deepcopy(old)
+    for memory in ("16Gi", "8Gi"):
+        new["metadata"]["annotations"][names.ANNOTATION_LIMITS] = f"memory={memory}"
+        body = review(new, operation="UPDATE", oldObject=old, userInfo={"username": "ann"}, name="mine")
+        _, text = await caller.post(service.port, "/validate", body, "validating")
+        response = json.loads(text)["response"]
+        assert (response["allowed"], response["status"]["code"]) == (False, 409)
+        assert response["status"]["message"] == (
+            f"pod: annotation unigpu.dev/limits = memory={memory}: the pod has changed since, or the review isn't the "
+            "API server's; accepted: the same change of the pod as it is now"
+        )
+    assert (await change(caller, service.port, "other", "12Gi", 8192))["allowed"], "nothing was booked"
+
+
+async def test_a_lowered_limit_takes_the_place_of_a_raise(service: Service, cluster: Any, caller: Any) -> None:
+    assert (await change(caller, service.port, "mine", "8Gi"))["allowed"]
+    assert not (await change(caller, service.port, "other", "12Gi", 8192))["allowed"]
+    assert (await change(caller, service.port, "mine", "1Gi", dryRun=True))["allowed"]
+    assert not (await change(caller, service.port, "other", "12Gi", 8192))["allowed"]
+    assert (await change(caller, service.port, "mine", "1Gi"))["allowed"]
     assert (await change(caller, service.port, "other", "12Gi", 8192))["allowed"]
 
 
@@ -122,6 +164,13 @@ async def test_an_api_server_that_hangs_and_who_waits_behind_it(cluster: Any, ap
     for answer in await asyncio.gather(ask(), ask(), return_exceptions=True):
         assert isinstance(answer, errors.Unavailable)
         assert str(answer) == "the API server didn't list the pods of node n within 0.05 s"
+    cluster.answering.set()
+
+
+async def test_an_api_server_that_hangs_before_it_shows_the_pod(cluster: Any, api: client.Client) -> None:
+    cluster.answering.clear()
+    with pytest.raises(errors.Unavailable, match=r"didn't show pod team/mine within 0\.05 s"):
+        await NodeUsage(api, seconds=0.05).shows(pod("mine", 4096))
     cluster.answering.set()
 
 
