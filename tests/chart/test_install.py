@@ -15,6 +15,7 @@ from unigpu import names
 BUNDLE = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n").decode()
 RENEWED = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMQ==\n-----END CERTIFICATE-----\n").decode()
 KINDS = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
+POLICIES = "validatingadmissionpolicy,validatingadmissionpolicybinding"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def installed(kubeconfig: Path) -> Iterator[Path]:
     # Nothing here runs the pod of a hook; test_jobs.py does.
     done = helm("uninstall", "release", "--kubeconfig", kubeconfig, "--namespace", NAMESPACE, "--no-hooks")
     assert done.returncode == 0, done.stderr
-    left = kubectl(kubeconfig, "get", f"{','.join(KINDS)},clusterrole,clusterrolebinding", "-o", "name")
+    left = kubectl(kubeconfig, "get", f"{','.join(KINDS)},{POLICIES},clusterrole,clusterrolebinding", "-o", "name")
     assert left.returncode == 0, left.stderr
     assert [line for line in left.stdout.splitlines() if "unigpu" in line] == []
 

@@ -13,6 +13,8 @@ CLUSTER_WIDE = {
     "ClusterRoleBinding",
     "MutatingWebhookConfiguration",
     "ValidatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 }
 
 
@@ -242,9 +244,9 @@ LOOK = "get list watch"
             [
                 (ADMISSION, "mutatingwebhookconfigurations", f"{LOOK} patch", CONFIGURATION),
                 (ADMISSION, "validatingwebhookconfigurations", f"{LOOK} patch", CONFIGURATION),
-                ("", "namespaces", LOOK, ""),
-                ("", "nodes", LOOK, ""),
-                ("", "pods", LOOK, ""),
+                ("", "namespaces", "list watch", ""),
+                ("", "nodes", "list watch", ""),
+                ("", "pods", "get list", ""),
                 ("", "events", "create", ""),
             ],
         ),
@@ -256,7 +258,7 @@ LOOK = "get list watch"
         (
             "ClusterRole",
             "unigpu-scheduler",
-            [("", "nodes", LOOK, ""), ("", "pods", LOOK, ""), ("", "pods/binding", "create", "")],
+            [("", "nodes", "list watch", ""), ("", "pods", LOOK, ""), ("", "pods/binding", "create", "")],
         ),
         (
             "Role",
@@ -281,6 +283,68 @@ LOOK = "get list watch"
 )
 def test_nobody_may_more_than_it_needs(defaults: Rendered, kind: str, name: str, entries: list[Any]) -> None:
     assert rules(defaults, kind, name) == allowed(*entries)
+
+
+def test_the_webhook_writes_no_certificate_where_cert_manager_does(every_option: Rendered) -> None:
+    """Its token could create another account's token where the Secret isn't there."""
+    assert all(not item["metadata"]["name"].startswith("unigpu-webhook") for item in every_option.of("Role"))
+    assert {resource for _, resource, _, _ in rules(every_option, "ClusterRole", "unigpu-webhook")} == {
+        "namespaces",
+        "nodes",
+        "pods",
+        "events",
+    }
+
+
+def test_only_the_device_plugin_has_a_token(rendered: Rendered) -> None:
+    (item,) = rendered.of("DaemonSet")
+    spec = item["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    tokens = {
+        volume["name"]
+        for volume in spec["volumes"]
+        if any("serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", []))
+    }
+    holders = {
+        part["name"]: mount for part in spec["containers"] for mount in part["volumeMounts"] if mount["name"] in tokens
+    }
+    assert holders == {
+        "deviceplugin": {
+            "name": "token",
+            "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+            "readOnly": True,
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("cluster", "values", "policies"),
+    [
+        ("v1.29.9", {}, set()),
+        ("v1.30.0", {}, {"unigpu-node-agent-nodes", "unigpu-node-agent-pods", "unigpu-webhook-secret"}),
+        (
+            "v1.31.2-gke.1",
+            {"webhook.certManager.enabled": "true"},
+            {"unigpu-node-agent-nodes", "unigpu-node-agent-pods"},
+        ),
+    ],
+)
+def test_policies_confine_tokens_where_the_cluster_has_them(
+    cluster: str, values: dict[str, str], policies: set[str]
+) -> None:
+    made = render("--kube-version", cluster, values=values)
+    assert {item["metadata"]["name"] for item in made.of("ValidatingAdmissionPolicy")} == policies
+    bindings = made.of("ValidatingAdmissionPolicyBinding")
+    assert {item["spec"]["policyName"] for item in bindings} == policies
+    assert all(item["spec"]["validationActions"] == ["Deny"] for item in bindings)
+
+
+def test_policies_are_for_the_accounts_that_are_used(every_option: Rendered) -> None:
+    (agent,) = every_option.of("DaemonSet")
+    account = agent["spec"]["template"]["spec"]["serviceAccountName"]
+    for item in every_option.of("ValidatingAdmissionPolicy"):
+        (condition,) = item["spec"]["matchConditions"]
+        assert condition["expression"] == f"request.userInfo.username == 'system:serviceaccount:{NAMESPACE}:{account}'"
 
 
 def test_these_are_all_roles(defaults: Rendered) -> None:

@@ -57,6 +57,46 @@ metadata:
 {{- end }}
 {{- end }}
 
+{{/* Whether the cluster has ValidatingAdmissionPolicies, and tokens that name their node: Kubernetes 1.30. Else empty. */}}
+{{- define "unigpu.hasPolicies" -}}
+{{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}yes{{ end }}
+{{- end }}
+
+{{/*
+A policy for one service account, and its binding, up to the policy's own fields: dict "root" $ "name" "…" "component" "…"
+"values" .Values.nodeAgent "operation" "UPDATE" "resources" (list "nodes") "fields" "…"
+*/}}
+{{- define "unigpu.policy" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "unigpu.labels" . | nindent 4 }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [""]
+        apiVersions: [v1]
+        operations: [{{ .operation }}]
+        resources: {{ .resources | toJson }}
+  matchConditions:
+    - name: is-unigpus
+      expression: request.userInfo.username == 'system:serviceaccount:{{ .root.Release.Namespace }}:{{ include "unigpu.serviceAccountName" . }}'
+  {{- .fields | nindent 2 }}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "unigpu.labels" . | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
+{{- end }}
+
 {{/* Arguments that every service of unigpu takes. */}}
 {{- define "unigpu.logArguments" -}}
 - --log-level={{ .Values.log.level }}
