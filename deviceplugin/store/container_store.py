@@ -79,7 +79,7 @@ class ContainerStore:
                 try:
                     _rewrite(file, wanted)
                 except (FileNotFoundError, BlockingIOError):
-                    # Nothing of the container runs, so a lease is held by whoever was passed a descriptor.
+                    # Nothing of the container runs, so the lease belongs to a process that was passed a descriptor.
                     policy_file.create(file, wanted)
             with files.reporting("write", folder / grants.GRANT_FILE):
                 node_files.write(folder / grants.GRANT_FILE, grants.dump(grant).encode())
