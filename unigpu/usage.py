@@ -31,7 +31,7 @@ the number after the dead process's last. A slot whose counted number is higher 
 the total.
 
 Every program of the container may write the file, so a reader trusts nothing in it. A number that no container can
-reach makes the whole file Implausible: who wrote it can have written the rest too.
+reach makes the whole file Implausible: the program that wrote it can have written the rest too.
 """
 
 import re
