@@ -57,7 +57,7 @@ class GrantRepair:
             slots = await self._owners.slots_of(uid, container)
             decision = allocate.decide(self._node.now, pod, container, sorted(slots), self._grants.counted())
             self._grants.enter(decision.grant)
-            await asyncio.to_thread(self._containers.write, decision.grant, decision.policy)
+            await asyncio.to_thread(self._containers.write, decision.grant, decision.policy, running=True)
         except errors.UnigpuError as error:
             if self._problems.get(key) != str(error):
                 self._problems[key] = str(error)

@@ -62,24 +62,30 @@ class ContainerStore:
         with contextlib.suppress(OSError):
             yield from containers.keys(self.root)
 
-    def write(self, grant: Grant, wanted: Policy) -> Path:
+    def write(self, grant: Grant, wanted: Policy, *, running: bool = False) -> Path:
         """Create or renew the container's folder and return its path.
 
         Policy and usage remain the same files, because a container may have them mapped; only after a boot is the usage
-        file a new one. Raises Unavailable.
+        file a new one. `running`: the container has them mounted, so nothing replaces them, whatever is wrong with
+        them. Raises Unavailable.
         """
         folder = self.of(grant.pod_uid, grant.container)
         with self._writing:
             with files.reporting("create", folder):
                 folder.mkdir(parents=True, exist_ok=True)
             with files.reporting("write", folder / grants.USAGE_FILE):
-                self._usage(folder, grant)
+                if not (running and (folder / grants.USAGE_FILE).exists()):
+                    self._usage(folder, grant)
             file = folder / grants.POLICY_FILE
             with files.reporting("write", file):
                 try:
                     _rewrite(file, wanted)
-                except (FileNotFoundError, BlockingIOError):
-                    # Nothing of the container runs, so the lease belongs to a process that was passed a descriptor.
+                except FileNotFoundError:
+                    policy_file.create(file, wanted)
+                except BlockingIOError:
+                    if running:
+                        raise
+                    # The lease belongs to a process that was passed a descriptor.
                     policy_file.create(file, wanted)
             with files.reporting("write", folder / grants.GRANT_FILE):
                 node_files.write(folder / grants.GRANT_FILE, grants.dump(grant).encode())

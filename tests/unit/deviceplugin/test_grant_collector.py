@@ -16,7 +16,7 @@ from deviceplugin.allocation.grant_collector import GrantCollector
 from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.store.container_store import ContainerStore
-from unigpu import grants, usage
+from unigpu import errors, grants, usage
 from unigpu.allocations import Share
 from unigpu.grants import Grant
 from unigpu.policy import GpuLimit, Policy
@@ -122,6 +122,18 @@ def test_a_lease_keeps_no_container_from_starting(setting: Setting) -> None:
     with running(LEASE, file):
         setting.store.write(GRANT, LIMITS)
         assert file.stat().st_ino != before
+
+
+def test_the_files_of_a_running_container_are_never_replaced(setting: Setting) -> None:
+    """As when its grant was damaged, and is written again."""
+    files = [setting.folder / name for name in (grants.POLICY_FILE, grants.USAGE_FILE)]
+    before = [file.stat().st_ino for file in files]
+    (setting.folder / grants.GRANT_FILE).write_bytes(b"damaged")
+    with running(LEASE, files[0]), pytest.raises(errors.Unavailable):
+        setting.store.write(GRANT, LIMITS, running=True)
+    setting.store.write(GRANT, LIMITS, running=True)
+    assert [file.stat().st_ino for file in files] == before
+    assert setting.store.load().keys() == {("uid", "main")}
 
 
 def test_a_usage_file_that_takes_the_disk_is_cut_back(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
