@@ -2,13 +2,16 @@
 
 import base64
 import json
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chart.apiserver import kubectl
+from tests.chart.apiserver import TOKEN, address, authority, kubectl
 from tests.chart.rendering import CHART, EVERY_OPTION, NAMESPACE, helm
 from unigpu import names
 
@@ -105,6 +108,53 @@ def test_a_webhook_that_is_down_holds_up_gpu_pods_only(
     assert (done.returncode != 0) == asked, done.stderr
     if asked:
         assert f"translate.{names.DOMAIN}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ({}, False),
+        ({"terminationMessagePath": "/dev/termination-log"}, False),
+        ({"volumeMounts": [{"name": "v", "mountPath": "/proc/1/root/etc"}]}, True),
+        ({"terminationMessagePath": "/etc/ld.so.preload"}, True),
+    ],
+)
+@pytest.mark.parametrize("translated", [True, False])
+def test_an_ephemeral_container_is_reviewed_only_if_it_mounts_something(
+    installed: Path, more: dict[str, Any], asked: bool, translated: bool
+) -> None:
+    name = "translated" if translated else "plain"
+    kubectl(installed, "create", "serviceaccount", "default", "--namespace=default")
+    document = json.loads(pod(name, {}, {names.ANNOTATION_REQUEST: "{}"} if translated else {}))
+    document["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}]
+    if kubectl(installed, "get", "pod", name).returncode:
+        # As a webhook that answers would have let it pass.
+        assert kubectl(installed, "delete", ",".join(KINDS), names.WEBHOOK_CONFIGURATION).returncode == 0
+        created = kubectl(installed, "create", "-f", "-", text=json.dumps(document))
+        assert created.returncode == 0, created.stderr
+        upgrade(installed)
+    patch = {"spec": {"ephemeralContainers": [{"name": "debugger", "image": "x", **more}]}}
+    refused = add_ephemeral(installed, name, patch)
+    assert (f"protect.{names.DOMAIN}" in refused) == (asked and translated), refused
+
+
+def add_ephemeral(kubeconfig: Path, name: str, patch: dict[str, Any]) -> str:
+    """Try it as `kubectl debug` does; the refusal, empty where it is allowed."""
+    request = urllib.request.Request(
+        f"{address(kubeconfig)}/api/v1/namespaces/default/pods/{name}/ephemeralcontainers?dryRun=All",
+        method="PATCH",
+        data=json.dumps(patch).encode(),
+        headers={
+            "Authorization": f"Bearer {TOKEN}",
+            "Content-Type": "application/strategic-merge-patch+json",
+        },
+    )
+    trusted = ssl.create_default_context(cafile=str(authority(kubeconfig)))
+    try:
+        with urllib.request.urlopen(request, timeout=30, context=trusted):
+            return ""
+    except urllib.error.HTTPError as error:
+        return str(json.load(error)["message"])
 
 
 def test_every_option_is_taken_by_the_server(installed: Path) -> None:
