@@ -302,16 +302,15 @@ async def test_the_next_agent_goes_on_and_says_nothing_twice(world: World, tmp_p
     assert ReportWriter(tmp_path, "another boot").earlier() == ()
 
 
-async def test_a_breach_that_lasts_is_ended_in_its_container_only(world: World, keeper: Callable[[Path], int]) -> None:
+async def test_a_breach_that_lasts_is_ended_in_its_container_only(world: World, keeper: Callable[..., int]) -> None:
     folder = world.grant()
     offender, honest = keeper(folder), keeper(folder, 4)
     world.pod(main=MAIN)
-    started = 5
-    world.process(offender, MAIN, started=started)
+    world.process(offender, MAIN)
     world.process(honest, None)
     world.watch.offenders = Offenders(world.table, world.watch.container_of, 0.3)
     await world.lasting((offender, A, 9000), (honest, A, 9000))
-    assert os.kill(offender, 0) is None
+    os.kill(offender, 0)  # it lives
     await world.lasting((offender, A, 9000), (honest, A, 9000))
     await world.lasting((offender, A, 9000), (honest, A, 9000))
     events = await world.written()
@@ -322,7 +321,7 @@ async def test_a_breach_that_lasts_is_ended_in_its_container_only(world: World, 
     ]
     pid, status = await asyncio.to_thread(os.waitpid, offender, 0)
     assert (pid, os.WTERMSIG(status)) == (offender, signal.SIGKILL)
-    assert os.kill(honest, 0) is None
+    os.kill(honest, 0)  # it lives
 
 
 async def test_a_process_that_is_not_surely_the_containers_is_left_alone(
@@ -334,7 +333,7 @@ async def test_a_process_that_is_not_surely_the_containers_is_left_alone(
     await world.lasting((pid, A, 9000))
     await world.lasting((pid, A, 9000))
     assert world.kinds() == [(Kind.MEMORY, A, "main")]
-    assert os.kill(pid, 0) is None
+    os.kill(pid, 0)  # it lives
     assert names.EVENT_OFFENDERS_KILLED not in {reason for _, reason, _ in await world.written()}
 
 
