@@ -1,10 +1,12 @@
 """Tells people what happens on the node's GPUs: events on pods and on the node, and the log.
 
 Events wait in a queue while the API server doesn't answer. Each is written once: its name follows from the incident.
+A container that begins and ends a breach all the time gets a few events; the log has the rest.
 """
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,7 +16,7 @@ from deviceplugin.node.node_state import NodeState
 from deviceplugin.node_api import NodeApi
 from deviceplugin.pod_cache import PodCache
 from unigpu import errors, logs, names
-from unigpu.breaches import Finding, Kind, Lasting, Process
+from unigpu.breaches import Finding, Key, Kind, Lasting, Process
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, to_mib
 from unigpu_kube import events
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 _COMPONENT = "unigpu-node-agent"
 _MOST = 1000
 """Events that wait at most; the oldest are dropped."""
+_MOST_OF_ONE = 10
+"""Incidents of one kind, container and GPU that are events within `_WINDOW`; each has a few."""
+_WINDOW = 3600.0
 _PAUSE = 5.0
 """Seconds until an event is tried again."""
 
@@ -42,6 +47,8 @@ class IncidentReports:
         self._waiting: deque[Json] = deque(maxlen=_MOST)
         self._wake = asyncio.Event()
         self._problem = ""
+        self._told: dict[Key, dict[str, float]] = {}
+        """By finding: when each of its incidents, named by its beginning, was first told."""
 
     async def run(self) -> None:
         """Write the events. Never returns."""
@@ -115,7 +122,7 @@ class IncidentReports:
 
     def _about_finding(self, lasting: Lasting, reason: str, text: str, severity: Severity, which: str = "") -> None:
         key = lasting.finding.key
-        if key.kind is Kind.UNENFORCED:
+        if key.kind is Kind.UNENFORCED or not self._worth_telling(key, lasting.since):
             return
         identity = (key.kind, key.gpu, key.pod_uid, key.container, lasting.since, which)
         pod = self.pod(key.pod_uid) if key.pod_uid else None
@@ -123,6 +130,18 @@ class IncidentReports:
             self._about_pod(key.pod_uid, reason, text, severity, *identity)
         where = f"pod {pod.title}: " if pod is not None else f"pod {key.pod_uid}: " if key.pod_uid else ""
         self._about_node(reason, f"{where}{text}", severity, *identity)
+
+    def _worth_telling(self, key: Key, since: str) -> bool:
+        now = time.monotonic()
+        for known, incidents in list(self._told.items()):
+            self._told[known] = {name: told for name, told in incidents.items() if now - told < _WINDOW}
+            if not self._told[known]:
+                del self._told[known]
+        incidents = self._told.setdefault(key, {})
+        if since not in incidents and len(incidents) >= _MOST_OF_ONE:
+            return False
+        incidents.setdefault(since, now)
+        return True
 
     def _about_pod(self, uid: str, reason: str, text: str, severity: Severity, *identity: str) -> None:
         pod = self.pod(uid)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -335,6 +336,20 @@ async def test_a_process_that_is_not_surely_the_containers_is_left_alone(
     assert world.kinds() == [(Kind.MEMORY, A, "main")]
     os.kill(pid, 0)  # it lives
     assert names.EVENT_OFFENDERS_KILLED not in {reason for _, reason, _ in await world.written()}
+
+
+async def test_a_breach_that_comes_and_goes_does_not_flood_the_api_server(world: World) -> None:
+    world.grant()
+    world.pod(main=MAIN)
+    finding = breaches.Finding(breaches.Key(Kind.GPU, B, UID, "main"), Bytes(1))
+    for minute in range(30):
+        lasting = breaches.Lasting(finding, 0, 0, True, f"2026-01-01T00:{minute:02}:00Z")
+        world.reports.began(lasting)
+        world.reports.ended(lasting)
+    reasons = [reason for _, reason, _ in await world.written()]
+    assert reasons.count(names.EVENT_BREACH) == reasons.count(names.EVENT_BREACH_ENDED) == 20
+    world.reports.began(breaches.Lasting(dataclasses.replace(finding, key=breaches.Key(Kind.STRANGER, B)), 0, 0, True))
+    assert names.EVENT_STRANGER in {reason for _, reason, _ in await world.written()}
 
 
 async def test_events_wait_for_the_api_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
