@@ -101,7 +101,7 @@ def load(text: str) -> Report:
             boot=documents.text(document["boot"]),
         )
     except documents.INVALID as error:
-        raise errors.Malformed(f"report is not of the expected form: {documents.brief(error)}") from error
+        raise errors.Malformed(f"report can't be read: {documents.brief(error)}") from error
 
 
 def foreign(report: Report) -> dict[GpuUuid, MiB]:

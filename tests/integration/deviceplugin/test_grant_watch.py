@@ -44,7 +44,7 @@ for line in sys.stdin:
 
 
 class Program:
-    """A program that holds GPU memory until it is told to free it."""
+    """A program that holds GPU memory until the test lets it free that."""
 
     def __init__(self, machine: Machine, gpu: int, memory: int, usage_file: Path | None, cgroup: str) -> None:
         environment = {**os.environ, "UNIGPU_SIM_DIR": str(machine.sim), "LD_LIBRARY_PATH": str(LIBRARIES)}
