@@ -132,7 +132,7 @@ def test_a_program_that_bypasses_libvgpu(kube: Kube, probe_image: str, namespace
     began = time.monotonic()
     assert seen["gpus"][0]["total_bytes"] > 20 << 30, f"libvgpu was loaded: {seen}"
     texts = wait_for(
-        "both breaches are told",
+        "both breaches have an event",
         lambda: texts if len(texts := told(kube, names.EVENT_BREACH, "Pod")) >= 2 else None,
         PATIENCE,
         lambda: json.dumps(told(kube, names.EVENT_BREACH, "Node")),
