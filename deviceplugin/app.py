@@ -1,6 +1,7 @@
 """Wires the agent's parts together, and runs them until a signal."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +22,15 @@ from deviceplugin.limits.policy_writer import PolicyWriter
 from deviceplugin.node import driver, libvgpu_install
 from deviceplugin.node.driver import Driver
 from deviceplugin.node.gpu_watch import GpuWatch
+from deviceplugin.node.grant_watch import GrantWatch
 from deviceplugin.node.health import Inventory
+from deviceplugin.node.incident_reports import IncidentReports
 from deviceplugin.node.libvgpu_install import InstalledLibvgpu
 from deviceplugin.node.node_state import Node, NodeState
 from deviceplugin.node.node_status_publisher import NodeStatusPublisher, published_inventory
+from deviceplugin.node.offenders import Offenders
+from deviceplugin.node.process_table import ProcessTable
+from deviceplugin.node.report_writer import ReportWriter
 from deviceplugin.node_api import DEADLINE, NodeApi
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.settings import Settings
@@ -32,6 +38,7 @@ from deviceplugin.store import files
 from deviceplugin.store.cdi_store import CdiStore
 from deviceplugin.store.container_store import ContainerStore
 from unigpu import logs
+from unigpu.units import MiB
 from unigpu_kube import client
 from unigpu_service import http
 from unigpu_service.runtime import Supervisor, supervise
@@ -39,6 +46,7 @@ from unigpu_service.runtime import Supervisor, supervise
 logger = logging.getLogger(__name__)
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PROC = Path("/proc")
 _TIDY = 5.0
 
 
@@ -91,8 +99,23 @@ class Agent:
         self._repair = GrantRepair(self._node, owners, cache, self._grants, self._containers, self._notify_lending)
         self._kubelet = Plugin(settings.plugins, settings.kubelet_poll, allocator.allocated, allocator.prestart)
         self._publisher = NodeStatusPublisher(api, settings.republish_interval, self._labels_seen)
-        self._gpus = GpuWatch(settings, boot, parts, earlier, self._gpus_changed)
+        self._report = ReportWriter(settings.state_dir, boot)
+        self._incidents = IncidentReports(api, self._node, self._grants, cache)
+        self._found = earlier
+        self._watch = self._grant_watch(cache)
+        self._gpus = GpuWatch(settings, boot, parts, earlier, self._gpus_changed, self._watch.observe)
         logs.event(logger, "started", node=settings.node, grants=len(self._grants), library=installed.library.name)
+
+    def _grant_watch(self, cache: PodCache) -> GrantWatch:
+        table = ProcessTable(self._settings.proc_root or _PROC)
+        watch = GrantWatch(
+            table, self._node, self._grants, cache, self._containers, self._incidents, self._findings_changed
+        )
+        if self._settings.proc_root is not None:
+            watch.restore(self._report.earlier())
+            if self._settings.on_breach == "end":
+                watch.offenders = Offenders(table, watch.container_of, self._settings.breach_grace)
+        return watch
 
     def start(self, supervisor: Supervisor) -> None:
         """Start every task of the agent; none of them ends by itself."""
@@ -103,6 +126,8 @@ class Agent:
         supervisor.start("lending", self._lending.lend())
         supervisor.start("node", self._publisher.reflector().run())
         supervisor.start("node status", self._publisher.publish())
+        supervisor.start("incidents", self._incidents.run())
+        supervisor.start("report", self._report.renew())
         supervisor.start("tidying", self._collector.tidy(_TIDY))
         supervisor.start("grant repair", self._repair.run(_TIDY))
 
@@ -124,6 +149,19 @@ class Agent:
             self._limits.mark_all()
 
     async def _gpus_changed(self, found: Inventory) -> None:
-        self._node.set_gpus(found.gpus)
-        self._publisher.observe(found)
+        self._found, before = found, self._found
+        self._publish()
+        self._incidents.health({gpu.uuid: gpu for gpu in before.gpus}, found.gpus)
         await self._kubelet.offer(plugin.slots(len(found.gpus), self._settings.shares_per_gpu))
+
+    def _findings_changed(self) -> None:
+        if self._gpus.answered:
+            self._publish()
+
+    def _publish(self) -> None:
+        """Make everybody see the GPUs with the memory on them that nobody was granted."""
+        foreign = self._watch.foreign
+        gpus = tuple(dataclasses.replace(gpu, foreign=foreign.get(gpu.uuid, MiB(0))) for gpu in self._found.gpus)
+        self._node.set_gpus(gpus)
+        self._publisher.observe(dataclasses.replace(self._found, gpus=gpus))
+        self._report.write(gpus, self._watch.entries)

@@ -41,6 +41,8 @@ class Pod:
     sandbox_lost: float | None = None
     """When its sandbox was last lost; None where the status doesn't show it. In a new sandbox the pod starts again with
     its init containers."""
+    ids: Mapping[str, str] = field(default_factory=dict)
+    """Names of its containers by the runtime's ID, as far as the status shows them; ephemeral ones too."""
     env: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names of the variables that the author set, by container."""
 
@@ -94,6 +96,7 @@ def read(document: Mapping[str, Any]) -> Pod:
     early: list[dict[str, Any]] = spec.get("initContainers") or []
     late: list[dict[str, Any]] = spec.get("containers") or []
     statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    ephemeral = status.get("ephemeralContainerStatuses") or []
     try:
         return Pod(
             namespace=metadata["namespace"],
@@ -107,6 +110,11 @@ def read(document: Mapping[str, Any]) -> Pod:
             init=frozenset(container["name"] for container in early if container.get("restartPolicy") != "Always"),
             progress={item["name"]: _progress(item) for item in statuses},
             sandbox_lost=_sandbox_lost(status),
+            ids={
+                item["containerID"].rpartition("/")[2]: item["name"]
+                for item in (*statuses, *ephemeral)
+                if item.get("containerID")
+            },
             env={
                 container["name"]: frozenset(variable["name"] for variable in container.get("env") or ())
                 for container in (*early, *late)

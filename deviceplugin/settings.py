@@ -13,7 +13,8 @@ A manifest of the agent (DaemonSet `unigpu-node-agent`, container `deviceplugin`
                 real driver:   / of the node at /host, ro, mountPropagation HostToContainer
                 simulated:     --simulator-dir rw and --simulator-lib ro, at the same paths as on the node
     privileges  real driver: privileged (NVML opens the device nodes); simulated: none beyond user 0
-                neither hostNetwork nor hostPID
+                hostPID, to compare what processes use with what was granted (--proc-root=/proc); no hostNetwork
+                --on-breach=end: CAP_KILL
     ports       9401: /healthz (liveness), /readyz (readiness: registered with the kubelet, inventory published)
     RBAC        cluster role: pods get, list, watch · pods/status patch · events create
                 nodes get, list, watch, patch · nodes/status patch
@@ -24,6 +25,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from unigpu import names
 from unigpu_service import settings as service
@@ -71,6 +73,16 @@ class Settings(service.Logging):
     xid_quiet: float = option(60.0, minimum=0)
     """Seconds without another critical XID after which a GPU counts as healthy again. XIDs that need a reset of the
     GPU don't pass with time."""
+    proc_root: Path | None = option(None, absolute=True)
+    """Where the node's own /proc is seen: `/proc` in a pod with hostPID. Without it the agent compares nobody's use of
+    the GPUs with the grants, and notices neither breaches nor strangers."""
+    process_interval: float = option(1.0, above=0, maximum=2.0)
+    """Seconds between two NVML samples of the processes on the GPUs. A breach is noticed within four such intervals."""
+    on_breach: Literal["report", "end"] = "report"
+    """What to do with the processes of a container that use more of a GPU than it was granted: only report the breach,
+    or also end them, where the breach lasts."""
+    breach_grace: float = option(10.0, minimum=0)
+    """Seconds for which a reported breach may last before its processes are ended, with --on-breach=end."""
     republish_interval: float = option(60.0, above=0)
     """Seconds between two comparisons of the node object with the GPUs; a change is published at once."""
     kubelet_poll: float = option(0.5, above=0)

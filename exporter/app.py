@@ -4,6 +4,7 @@ import contextlib
 import logging
 import resource
 
+from exporter.agent_report import AgentReport
 from exporter.collector import MetricsPage
 from exporter.driver import Driver
 from exporter.folders import Folders
@@ -24,7 +25,8 @@ async def run(settings: Settings) -> None:
         stack.callback(folders.close)
         driver = Driver(settings)
         stack.callback(driver.close)
-        scrapes = Scrapes(MetricsPage(folders, driver, settings.node))
+        page = MetricsPage(folders, driver, AgentReport(settings.state_dir), settings.node)
+        scrapes = Scrapes(page)
         stack.callback(scrapes.close)
         async with (
             runtime.supervise() as supervisor,

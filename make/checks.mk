@@ -1,6 +1,6 @@
 # One promise, one command: parts of `make test` that can be run, and read, alone. Each brings up a cluster of its own
 # and takes it down.
-.PHONY: check-vendors check-allocation check-faults check-modes check-cluster
+.PHONY: check-vendors check-allocation check-faults check-modes check-breach check-cluster
 
 CHECK = $(PYTHON) -m pytest -v
 
@@ -16,6 +16,9 @@ check-faults: packages cluster native ## kill -9 of every part while pods come a
 
 check-modes: packages cluster native ## The node modes of ack.node.gpu.schedule
 	$(CHECK) tests/cluster/test_modes.py
+
+check-breach: packages cluster native ## Strangers and programs that bypass libvgpu: seen, said, counted, ended
+	$(CHECK) -s tests/cluster/test_breach.py
 
 check-cluster: packages cluster native ## The local cluster: start, kills, stop, and nothing is left
 	$(CHECK) tests/cluster/test_lifecycle.py

@@ -33,10 +33,11 @@ class UnfitReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """A GPU, and what pods take of it."""
+    """A GPU, and what is taken of it."""
 
     gpu: Gpu
     taken: GpuUsage = UNUSED
+    """By pods, and memory that is in use without a grant."""
 
 
 FreeCapacity = tuple[int, int, int]
@@ -97,7 +98,7 @@ def check_fit(state: GpuState, request: Request, preferences: Preferences, share
     if taken.whole:
         return UnfitReason.WHOLE
     if request.whole:
-        return UnfitReason.OCCUPIED if taken.shares else None
+        return UnfitReason.OCCUPIED if taken.shares or taken.memory else None
     if request.memory_percent:
         memory = share_of(gpu, request).memory
     if taken.memory + memory > gpu.memory:
@@ -124,7 +125,7 @@ def check_fit_together(state: GpuState, own: PodShares, shares_per_gpu: int) -> 
     gpu, taken = state.gpu, state.taken
     for use in allocations.usage_phases(own):
         if use.whole:
-            if taken.shares or use.shares > 1:
+            if taken.shares or taken.memory or use.shares > 1:
                 return UnfitReason.OCCUPIED
         elif taken.memory + use.memory > gpu.memory:
             return UnfitReason.MEMORY

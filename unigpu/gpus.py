@@ -45,6 +45,8 @@ class Gpu:
     """PCI bus ID, as NVML prints it; empty: unknown."""
     fault: Fault | None = None
     """Why it is unhealthy; None: it is healthy, or the reason isn't known."""
+    foreign: MiB = MiB(0)
+    """MiB in use that no container was granted, as the node agent sees it: nobody else can have them."""
 
 
 def dump(gpus: Sequence[Gpu]) -> str:
@@ -62,6 +64,7 @@ def dump(gpus: Sequence[Gpu]) -> str:
                 "links": dict(gpu.links),
                 **({"bus": gpu.bus} if gpu.bus else {}),
                 **({"fault": dataclasses.asdict(gpu.fault)} if gpu.fault is not None else {}),
+                **({"foreign": gpu.foreign} if gpu.foreign else {}),
             }
             for gpu in gpus
         ],
@@ -89,6 +92,7 @@ def load(text: str) -> tuple[Gpu, ...]:
                 links={GpuUuid(other): whole(quality, MAX_NUMBER) for other, quality in item["links"].items()},
                 bus=documents.text(item.get("bus", "")),
                 fault=_fault(item.get("fault")),
+                foreign=MiB(whole(item.get("foreign", 0), MAX_MEMORY)),
             )
             for item in document["gpus"]
         )

@@ -136,7 +136,7 @@ class CapacityLedger:
         if entry is None:
             return None
         seen = tuple(
-            GpuState(gpu, _sum({uid: use for uid, use in entry.uses.get(gpu.uuid, {}).items() if uid not in uids}))
+            GpuState(gpu, _sum(gpu, {uid: use for uid, use in entry.uses.get(gpu.uuid, {}).items() if uid not in uids}))
             for gpu in entry.gpus
         )
         return Node(name, seen, entry.mode, entry.gpu_policy)
@@ -179,7 +179,7 @@ class CapacityLedger:
     def _view(self, name: str, entry: _NodeEntry) -> Node:
         if entry.view is not None:
             return entry.view
-        seen = tuple(GpuState(gpu, _sum(entry.uses.get(gpu.uuid))) for gpu in entry.gpus)
+        seen = tuple(GpuState(gpu, _sum(gpu, entry.uses.get(gpu.uuid))) for gpu in entry.gpus)
         entry.view = Node(name, seen, entry.mode, entry.gpu_policy, fit.free_capacities(seen, entry.mode))
         self._fullness[name] = sum(map(fit.fullness, seen)) // max(len(seen), 1)
         self._stale.discard(name)
@@ -199,10 +199,12 @@ class CapacityLedger:
         return entry.view
 
 
-def _sum(uses: Mapping[str, GpuUsage] | None) -> GpuUsage:
+def _sum(gpu: Gpu, uses: Mapping[str, GpuUsage] | None) -> GpuUsage:
+    """What pods take of the GPU, and the memory on it that nobody was granted."""
     if not uses:
-        return fit.UNUSED
-    memory = cores = shares = 0
+        return GpuUsage(gpu.foreign) if gpu.foreign else fit.UNUSED
+    memory: int = gpu.foreign
+    cores = shares = 0
     whole = False
     for use in uses.values():
         memory += use.memory
@@ -213,5 +215,6 @@ def _sum(uses: Mapping[str, GpuUsage] | None) -> GpuUsage:
 
 
 def _overbooked(state: GpuState, pods: int) -> bool:
+    """Whether more was given out than there is. Memory that was taken without a grant isn't the scheduler's fault."""
     taken = state.taken
-    return taken.memory > state.gpu.memory or taken.cores > fit.FULL or (taken.whole and pods > 1)
+    return taken.memory - state.gpu.foreign > state.gpu.memory or taken.cores > fit.FULL or (taken.whole and pods > 1)

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from deviceplugin.node import driver, health, inventory
-from deviceplugin.node.health import Inventory, Moment
+from deviceplugin.node.health import Inventory, Moment, Sample
+from deviceplugin.node.inventory import Processes
 from deviceplugin.settings import Settings
 from unigpu import errors, logs
 
@@ -29,7 +30,9 @@ class GpuWatch:
         parts: driver.Driver,
         known: Inventory,
         changed: Callable[[Inventory], Awaitable[None]],
+        processes_seen: Callable[[Processes], Awaitable[None]],
     ) -> None:
+        """`processes_seen` is called with each sample of processes, where the settings ask for them."""
         self.known = known
         self.answered = False
         """Whether NVML answered at least once."""
@@ -37,6 +40,7 @@ class GpuWatch:
         self._boot = boot
         self._driver = parts
         self._changed = changed
+        self._processes_seen = processes_seen
         self._problem = ""
         self._reported = False
 
@@ -62,6 +66,7 @@ class GpuWatch:
             "deviceplugin.node.probe",
             str(self._driver.nvml()),
             str(self._settings.probe_interval),
+            str(self._settings.process_interval if self._settings.proc_root is not None else 0),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, **self._driver.environment()},
@@ -72,6 +77,9 @@ class GpuWatch:
             patience = self._settings.probe_interval + self._settings.probe_deadline
             while line := await asyncio.wait_for(process.stdout.readline(), patience):
                 sample = inventory.read(line)
+                if not isinstance(sample, Sample):
+                    await self._processes_seen(sample)
+                    continue
                 self.answered, self._problem = True, ""
                 at = Moment(time.monotonic(), _utc(), f"{self._boot}/{self._driver.instance()}")
                 await self._learn(health.after(self.known, sample, at, self._settings.xid_quiet))

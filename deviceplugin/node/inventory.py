@@ -1,16 +1,32 @@
-"""Reads a line of the probe: one sample of the node's GPUs."""
+"""Reads a line of the probe: one sample of the node's GPUs, or of the processes on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from deviceplugin.node.health import GpuReading, Sample
 from unigpu import documents, errors
 from unigpu.documents import MAX_INDEX, MAX_NUMBER, whole
 from unigpu.gpus import Gpu
-from unigpu.units import MAX_MEMORY, GpuUuid, MiB
+from unigpu.units import MAX_MEMORY, Bytes, GpuUuid, MiB, to_bytes
+
+_MAX_BYTES = to_bytes(MAX_MEMORY)
 
 
-def read(line: bytes) -> Sample:
+@dataclass(frozen=True, slots=True)
+class ProcessReading:
+    """One process on one GPU, as NVML lists it."""
+
+    pid: int
+    memory: Bytes | None
+    """None: the driver doesn't say."""
+
+
+Processes = Mapping[GpuUuid, Sequence[ProcessReading]]
+"""The processes on each GPU that can be read."""
+
+
+def read(line: bytes) -> Sample | Processes:
     """Return the sample.
 
     Raises Unavailable with the driver's words where the driver doesn't answer at all, Malformed for anything else.
@@ -19,6 +35,8 @@ def read(line: bytes) -> Sample:
         document = documents.decode(line.decode())
         if "error" in document:
             raise errors.Unavailable(f"the driver doesn't answer: {document['error']}")
+        if "processes" in document:
+            return _processes(document["processes"])
         return Sample(
             readings=tuple(_reading(item) for item in document["gpus"]),
             xids={
@@ -28,6 +46,16 @@ def read(line: bytes) -> Sample:
         )
     except documents.INVALID as error:
         raise errors.Malformed(f"the probe's line can't be read: {documents.brief(error)}") from error
+
+
+def _processes(document: Mapping[str, Any]) -> Processes:
+    return {
+        GpuUuid(uuid): tuple(
+            ProcessReading(whole(pid, MAX_NUMBER), None if memory is None else Bytes(whole(memory, _MAX_BYTES)))
+            for pid, memory in listed
+        )
+        for uuid, listed in document.items()
+    }
 
 
 def _reading(item: Mapping[str, Any]) -> GpuReading:

@@ -1,9 +1,11 @@
 """The process that calls NVML: one JSON line a sample, on stdout. Only it loads the driver's library.
 
+There are two kinds of samples: of the GPUs themselves, and, more often, of the processes on them.
+
 NVML may hang in the kernel or take its process down; the agent then replaces this process and goes on. NVML's
 functions: https://docs.nvidia.com/deploy/nvml-api/
 
-    python -m deviceplugin.node.probe <NVML library> <seconds between samples>
+    python -m deviceplugin.node.probe <NVML library> <seconds between samples of GPUs> <of processes; 0: none>
 """
 
 import contextlib
@@ -36,6 +38,8 @@ class Probe:
         self._watched: set[str] = set()
         self._uuids: dict[int, str] = {}
         """By index. Indexes hold for one session."""
+        self._handles: dict[str, Any] = {}
+        """By UUID, of GPUs that the last sample could read."""
         self._by_handle: dict[int | None, str] = {}
         """UUID of each handle: a GPU that has fallen off the bus no longer tells its own."""
 
@@ -68,7 +72,16 @@ class Probe:
             if "problem" not in gpu:
                 gpu["links"] = self._links[gpu["uuid"]]
         self._watch(handles)
+        self._handles = handles
         return read
+
+    def processes(self) -> dict[str, list[tuple[int, int | None]]]:
+        """Return pid and bytes (None: the driver doesn't say) of each process, by GPU that can be read."""
+        found = {}
+        for uuid, handle in self._handles.items():
+            with contextlib.suppress(pynvml.NVMLError):
+                found[uuid] = _processes(handle)
+        return found
 
     def wait(self, seconds: float) -> dict[str, list[int]]:
         """Return the XIDs of each GPU as soon as there are any; none after so many seconds, or where the driver reports
@@ -98,6 +111,32 @@ class Probe:
             with contextlib.suppress(pynvml.NVMLError):
                 pynvml.nvmlDeviceRegisterEvents(handles[uuid], pynvml.nvmlEventTypeXidCriticalError, self._events)
                 self._watched.add(uuid)
+
+
+def _processes(handle: Any) -> list[tuple[int, int | None]]:
+    """A process that computes and draws is in two lists, with the same memory. Raises NVMLError."""
+    found: dict[int, int | None] = {}
+    for kind in ("Compute", "Graphics", "MPSCompute"):
+        try:
+            listed = _listed(kind, handle)
+        except pynvml.NVMLError:
+            if kind == "Compute":
+                raise
+            continue
+        for process in listed:
+            memory = None if process.usedGpuMemory is None else int(process.usedGpuMemory)
+            before = found.get(int(process.pid))
+            found[int(process.pid)] = memory if before is None else max(before, memory or 0)
+    return sorted(found.items())
+
+
+def _listed(kind: str, handle: Any) -> list[Any]:
+    """The third version came with R510."""
+    try:
+        found: list[Any] = getattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses_v3")(handle)
+    except pynvml.NVMLError_FunctionNotFound:
+        found = getattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses_v2")(handle)
+    return found
 
 
 def _links(handle: Any, uuid: str, handles: dict[str, Any]) -> dict[str, int]:
@@ -142,13 +181,19 @@ def _text(value: str | bytes) -> str:
 
 def main() -> int:
     """Print samples until stdout is closed."""
-    library, seconds = sys.argv[1], float(sys.argv[2])
+    library, seconds, process_seconds = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+    pause = min(seconds, process_seconds) if process_seconds else seconds
     xids: dict[str, list[int]] = {}
+    due = 0.0
     try:
         probe = Probe(library)
         while True:
-            print(json.dumps({"gpus": probe.sample(), "xids": xids, "session": probe.session}), flush=True)
-            xids = probe.wait(seconds)
+            if xids or time.monotonic() >= due:
+                due = time.monotonic() + seconds - pause / 2
+                print(json.dumps({"gpus": probe.sample(), "xids": xids, "session": probe.session}), flush=True)
+            if process_seconds:
+                print(json.dumps({"processes": probe.processes()}), flush=True)
+            xids = probe.wait(pause)
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:

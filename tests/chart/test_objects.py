@@ -68,6 +68,19 @@ def test_only_a_real_driver_needs_privileges(defaults: Rendered, simulated: Rend
             assert one.containers()[name]["securityContext"].get("privileged", False) is privileged
 
 
+def test_the_agent_sees_the_nodes_processes_and_ends_them_only_where_a_value_says_so(simulated: Rendered) -> None:
+    ending = render(values={"nodeAgent.driver.kind": "simulated", "nodeAgent.onBreach": "end"})
+    for one, action, capabilities in (
+        (simulated, "report", ["DAC_OVERRIDE"]),
+        (ending, "end", ["DAC_OVERRIDE", "KILL"]),
+    ):
+        assert one.get("DaemonSet", "unigpu-node-agent")["spec"]["template"]["spec"]["hostPID"] is True
+        agent, exporter = (one.containers()[name] for name in ("deviceplugin", "exporter"))
+        assert {"--proc-root=/proc", f"--on-breach={action}"} <= set(agent["args"])
+        assert agent["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": capabilities}
+        assert "KILL" not in exporter["securityContext"]["capabilities"]["add"]
+
+
 def test_every_container_says_what_it_needs(rendered: Rendered) -> None:
     for part in rendered.containers().values():
         assert part["resources"]["requests"].keys() == {"cpu", "memory"}

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from unigpu import grants, names, policy, usage
+from unigpu import grants, names, node_report, policy, usage
 from unigpu.allocations import Share
+from unigpu.breaches import Key, Kind
+from unigpu.gpus import Fault, Gpu
+from unigpu.node_report import Entry, Report
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
 
@@ -107,6 +110,59 @@ def test_a_lost_gpu_is_unhealthy(exporter: Start, simulated: list[str]) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert [value for _, value in running.samples()[names.METRIC_GPU_HEALTHY]] == healthy
+
+
+def test_what_the_agent_reports(exporter: Start, simulated: list[str], tmp_path: Path) -> None:
+    running = exporter(*simulated)
+    (first, second) = (one[0]["uuid"] for one in running.samples()[names.METRIC_GPU_HEALTHY])
+    assert not {names.METRIC_CONTAINER_BREACH, names.METRIC_GPU_FOREIGN} & running.samples().keys()
+    fault = Fault("XID 79, which needs a reset of the GPU", "2026-01-01T00:00:00Z")
+    report = Report(
+        (
+            Gpu(GpuUuid(first), 0, 0, "Tesla T4", MiB(15360), foreign=MiB(4096)),
+            Gpu(GpuUuid(second), 1, 1, "Tesla T4", MiB(15360), healthy=False, fault=fault),
+        ),
+        (
+            Entry(Key(Kind.STRANGER, GpuUuid(first)), Bytes(4096 << 20), Bytes(0), "now"),
+            Entry(Key(Kind.MEMORY, GpuUuid(first), "uid", "main"), Bytes(2), Bytes(1), "now", "team", "pod"),
+        ),
+        "boot",
+    )
+    file = tmp_path / node_report.REPORT_FILE
+    file.write_text(node_report.dump(report))
+    samples = running.samples()
+    # One truth: the driver answers for both.
+    assert {labels["uuid"]: value for labels, value in samples[names.METRIC_GPU_HEALTHY]} == {first: 1, second: 0}
+    assert {labels["uuid"]: value for labels, value in samples[names.METRIC_GPU_FOREIGN]} == {
+        first: 4096 << 20,
+        second: 0,
+    }
+    ((labels, value),) = samples[names.METRIC_GPU_FAULT]
+    assert (labels["uuid"], labels["gpu"], labels["reason"], labels["since"], value) == (
+        *(second, "1", fault.reason, fault.since),
+        1,
+    )
+    ((labels, value),) = samples[names.METRIC_CONTAINER_BREACH]
+    assert (value, labels) == (
+        1,
+        {
+            "namespace": "team",
+            "pod": "pod",
+            "container": "main",
+            "pod_uid": "uid",
+            "node": "node-1",
+            "gpu": "0",
+            "uuid": first,
+            "model": "Tesla T4",
+            "kind": "memory",
+        },
+    )
+    os.utime(file, (0, 0))  # its agent is dead: the exporter says what it sees itself
+    samples = running.samples()
+    assert {labels["uuid"]: value for labels, value in samples[names.METRIC_GPU_HEALTHY]} == {first: 1, second: 1}
+    assert not {names.METRIC_CONTAINER_BREACH, names.METRIC_GPU_FOREIGN} & samples.keys()
+    file.write_text("{")
+    assert len(running.samples()[names.METRIC_GPU_HEALTHY]) == 2
 
 
 def test_without_a_driver_containers_are_served(exporter: Start, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from deviceplugin.node import inventory
-from deviceplugin.node.health import GpuReading
+from deviceplugin.node.health import GpuReading, Sample
+from deviceplugin.node.inventory import ProcessReading
 from unigpu import errors
 from unigpu.gpus import Gpu
-from unigpu.units import GpuUuid, MiB
+from unigpu.units import Bytes, GpuUuid, MiB
 
 GPU = {"index": 0, "uuid": "GPU-a", "minor": 0, "model": "Test", "memory": 1000, "links": {"GPU-b": 50}}
 
@@ -18,6 +19,7 @@ def test_read() -> None:
     gpu = {**GPU, "bus": "0000:3B:00.0", "recovery": 0}
     line = json.dumps({"gpus": [gpu, *lost], "xids": {"GPU-a": [79, 45]}, "session": "s"}).encode()
     sample = inventory.read(line)
+    assert isinstance(sample, Sample)
     links = {GpuUuid("GPU-b"): 50}
     assert sample.readings == (
         GpuReading(Gpu(GpuUuid("GPU-a"), 0, 0, "Test", MiB(1000), links=links, bus="0000:3B:00.0"), recovery=0),
@@ -26,6 +28,11 @@ def test_read() -> None:
     )
     assert sample.xids == {"GPU-a": (79, 45)}
     assert sample.session == "s"
+
+
+def test_read_processes() -> None:
+    line = b'{"processes": {"GPU-a": [[7, 1024], [8, null]], "GPU-b": []}}'
+    assert inventory.read(line) == {"GPU-a": (ProcessReading(7, Bytes(1024)), ProcessReading(8, None)), "GPU-b": ()}
 
 
 def test_read_what_the_driver_refuses() -> None:
@@ -37,6 +44,10 @@ def test_read_what_the_driver_refuses() -> None:
     "line",
     [
         b"",
+        b'{"processes": [1]}',
+        b'{"processes": {"GPU-a": [7]}}',
+        b'{"processes": {"GPU-a": [[-7, 1024]]}}',
+        b'{"processes": {"GPU-a": [[7, 1e99]]}}',
         b"[]",
         b"{}",
         b"\xff",

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from unigpu import errors, gpus
 from unigpu.gpus import Gpu
+from unigpu.units import GpuUuid, MiB
 
 uuids = st.text(min_size=1, max_size=10)
 node_gpus = st.builds(
@@ -23,6 +24,12 @@ node_gpus = st.builds(
 @given(st.lists(node_gpus, max_size=8))
 def test_the_annotation_reads_back(seen: list[Gpu]) -> None:
     assert gpus.load(gpus.dump(seen)) == tuple(seen)
+
+
+def test_foreign_memory_is_optional() -> None:
+    text = gpus.dump([Gpu(GpuUuid("a"), 0, 0, "m", MiB(100), foreign=MiB(64)), Gpu(GpuUuid("b"), 1, 1, "m", MiB(100))])
+    assert text.count("foreign") == 1
+    assert [gpu.foreign for gpu in gpus.load(text)] == [64, 0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unigpu import allocations, documents, errors, gpus, grants, limits, requests
+from unigpu import allocations, documents, errors, gpus, grants, limits, node_report, requests
 from unigpu.units import MAX_MEMORY
 
 REQUEST = {"version": 1, "containers": {"main": {"gpus": 1, "memory": 1024, "cores": 10, "dialect": "hami"}}}
@@ -29,6 +29,7 @@ INVENTORY = {
             "memory": 81920,
             "healthy": True,
             "links": {"GPU-2": 100},
+            "foreign": 640,
         }
     ],
 }
@@ -47,6 +48,24 @@ GRANT = {
     "changes": 0,
     "boot": "boot",
 }
+REPORT = {
+    "version": 1,
+    "boot": "boot",
+    "inventory": json.dumps(INVENTORY),
+    "findings": [
+        {
+            "kind": "stranger",
+            "gpu": "GPU-1",
+            "pod_uid": "",
+            "container": "",
+            "memory": 1024,
+            "allowed": 0,
+            "since": "2026-01-01T00:00:00Z",
+            "namespace": "",
+            "pod": "",
+        }
+    ],
+}
 LIMITS = {"main": {"memory": 1024, "cores": 10, "ceiling": 80, "policy": "soft"}}
 APPLIED = {"main": {"memory": 1024, "held": {"GPU-1": 3000}}}
 
@@ -62,6 +81,7 @@ LOADERS: dict[str, tuple[Load, Any]] = {
     "allocation": (allocations.load, ALLOCATION),
     "inventory": (gpus.load, INVENTORY),
     "grant": (grants.load, GRANT),
+    "report": (node_report.load, REPORT),
     "limits": (parse_limits, LIMITS),
     "limits-applied": (limits.load_applied, APPLIED),
 }

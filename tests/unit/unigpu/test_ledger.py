@@ -1,5 +1,7 @@
 """The capacity ledger: what is taken of every GPU, after any sequence of changes."""
 
+import dataclasses
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -9,7 +11,7 @@ from unigpu.allocations import GpuUsage
 from unigpu.gpus import Gpu
 from unigpu.ledger import Booking, CapacityLedger
 from unigpu.modes import NodeMode
-from unigpu.requests import PlacementPolicy
+from unigpu.requests import PlacementPolicy, Preferences, Request
 from unigpu.units import GpuUuid, MiB
 
 
@@ -46,6 +48,36 @@ def test_bookings_count_until_they_are_released() -> None:
     assert ledger.release("1") == booking("n", a=use(10, 5), b=use(20))
     assert taken(ledger, "n") == {"a": GpuUsage(MiB(30), 5, 1), "b": GpuUsage()}
     assert ledger.release("1") is None
+
+
+def test_memory_that_nobody_was_granted_is_taken_and_not_overbooked() -> None:
+    ledger = ledger_of(n=[dataclasses.replace(gpu("a"), foreign=MiB(60)), gpu("b")])
+    assert taken(ledger, "n") == {"a": GpuUsage(MiB(60)), "b": GpuUsage()}
+    signature = ledger.signature("n")
+    ledger.book("1", booking("n", a=use(50)))
+    assert taken(ledger, "n")["a"] == GpuUsage(MiB(110), 0, 1)
+    assert ledger.overbooked() == []
+    without = ledger.without("n", {"1"})
+    assert without is not None
+    assert without.gpus[0].taken == GpuUsage(MiB(60))
+    ledger.release("1")
+    ledger.set_node("n", [gpu("a"), gpu("b")], NodeMode.MIXED, None)
+    assert taken(ledger, "n")["a"] == GpuUsage()
+    assert ledger.signature("n") != signature
+
+
+def test_a_gpu_with_foreign_memory_is_neither_empty_nor_free() -> None:
+    ledger = ledger_of(n=[dataclasses.replace(gpu("a"), foreign=MiB(60))])
+    node = ledger.node("n")
+    assert node is not None
+    assert [free[0] for free in node.free] == [40]
+
+    def check(request: Request) -> fit.UnfitReason | None:
+        return fit.check_fit(node.gpus[0], request, Preferences(), 16)
+
+    assert check(Request(1, MiB(40))) is None
+    assert check(Request(1, MiB(41))) is fit.UnfitReason.MEMORY
+    assert check(Request(1, whole=True)) is fit.UnfitReason.OCCUPIED
 
 
 def test_booking_again_replaces() -> None:

@@ -42,17 +42,18 @@
 {{- end }}
 {{- end }}
 
-{{/* The node's sockets and files belong to root; the devices of a real driver need more than that. */}}
+{{/* The node's sockets and files belong to root; the devices of a real driver need more than that. `kill`: whether the
+container ends processes of other users. */}}
 {{- define "unigpu.nodeAgent.securityContext" -}}
 runAsUser: 0
 readOnlyRootFilesystem: true
-{{- if eq .Values.nodeAgent.driver.kind "nvidia" }}
+{{- if eq .root.Values.nodeAgent.driver.kind "nvidia" }}
 privileged: true
 {{- else }}
 allowPrivilegeEscalation: false
 capabilities:
   drop: [ALL]
-  add: [DAC_OVERRIDE]
+  add: [DAC_OVERRIDE{{ if .kill }}, KILL{{ end }}]
 seccompProfile:
   type: RuntimeDefault
 {{- end }}

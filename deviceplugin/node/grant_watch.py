@@ -1,0 +1,225 @@
+"""Compares what processes really use of the GPUs with what was granted, at each of the probe's samples.
+
+NVML names processes by their pid on the host. /proc says in which pod and container each runs, the pod's status which
+container has that ID, the grants what it may use, and the locks on its usage file which processes have libvgpu loaded.
+`unigpu.breaches` judges.
+"""
+
+import asyncio
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from deviceplugin.allocation.grant_ledger import GrantLedger
+from deviceplugin.node.incident_reports import IncidentReports
+from deviceplugin.node.inventory import Processes
+from deviceplugin.node.node_state import NodeState
+from deviceplugin.node.offenders import Offenders
+from deviceplugin.node.process_table import ProcessInfo, ProcessTable
+from deviceplugin.pod_cache import PodCache
+from deviceplugin.store.container_store import ContainerStore
+from unigpu import breaches, grants, modes
+from unigpu.breaches import Allowance, Finding, Lasting, Process, Watched
+from unigpu.grants import Grant
+from unigpu.node_report import Entry
+from unigpu.requests import Request
+from unigpu.units import Bytes, GpuUuid, MiB, to_bytes
+from unigpu_node import locks, usage_file
+from unigpu_node.containers import Key
+
+
+class GrantWatch:
+    """The agent's eyes."""
+
+    def __init__(
+        self,
+        table: ProcessTable,
+        node: NodeState,
+        grants: GrantLedger,
+        cache: PodCache,
+        containers: ContainerStore,
+        reports: IncidentReports,
+        changed: Callable[[], None],
+    ) -> None:
+        """`changed` is called when foreign memory or the findings have changed."""
+        self._table = table
+        self._node = node
+        self._grants = grants
+        self._cache = cache
+        self._containers = containers
+        self._reports = reports
+        self._changed = changed
+        self._watched = Watched()
+        self._known: frozenset[Key] = frozenset()
+        self.offenders: Offenders | None = None
+        """Ends the processes of a breach that lasts; None: they are only reported."""
+
+    @property
+    def foreign(self) -> dict[GpuUuid, MiB]:
+        """Memory of each GPU that is in use and granted to nobody."""
+        return breaches.foreign_memory(one.finding for one in self._watched.confirmed)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The findings that count, for the exporter."""
+        return [self._entry(one) for one in self._watched.confirmed]
+
+    def restore(self, earlier: Iterable[Entry]) -> None:
+        """Go on with an earlier agent's findings: what was said of them isn't said again."""
+        now = time.monotonic()
+        findings = {
+            entry.key: Lasting(Finding(entry.key, entry.memory, entry.allowed), now, now, True, entry.since)
+            for entry in earlier
+        }
+        self._watched = Watched(findings)
+
+    async def observe(self, sample: Processes) -> None:
+        """Judge one sample of the processes on the GPUs."""
+        infos = await asyncio.to_thread(self._table.read, [one.pid for listed in sample.values() for one in listed])
+        owners = {pid: self._owner(info) for pid, info in infos.items()}
+        stored = dict(self._grants.items())
+        new = [key for key in stored if key not in self._known and stored[key].grant.changes]
+        locked, held = await asyncio.to_thread(self._read_files, set(owners.values()) & stored.keys(), new)
+        processes = [
+            Process(
+                one.pid,
+                gpu,
+                one.memory,
+                *owners[one.pid],
+                one.pid in (locked.get(owners[one.pid]) or ()),
+                infos[one.pid].started,
+                infos[one.pid].name,
+            )
+            for gpu, listed in sample.items()
+            for one in listed
+            if one.pid in infos
+        ]
+        self._known = frozenset(stored)
+        allowances = self._allowances({key: one.grant for key, one in stored.items()}, locked)
+        self._judge(processes, allowances, held, set(sample))
+        if self.offenders is not None:
+            self.offenders.forget({(info.pid, info.started) for info in infos.values()})
+
+    def container_of(self, info: ProcessInfo) -> Key | None:
+        """Return the container with a grant in which a process runs, by the container's ID; None: not known."""
+        if info.place is None:
+            return None
+        pod = self._cache.get(info.place.pod_uid)
+        name = pod.ids.get(info.place.container_id) if pod is not None else None
+        return (info.place.pod_uid, name) if name and (info.place.pod_uid, name) in self._grants else None
+
+    def _owner(self, info: ProcessInfo) -> Key:
+        """Pod UID and container of a process. Both are empty outside every pod.
+
+        The pod's status shows a container's ID seconds after it starts, or never while the API server is away. Until
+        then the process counts as one of the pod's only container with a grant, or of all those that have one.
+        """
+        if info.place is None:
+            return "", ""
+        uid = info.place.pod_uid
+        pod = self._cache.get(uid)
+        name = pod.ids.get(info.place.container_id) if pod is not None else None
+        if name is not None:
+            return uid, name
+        granted = self._grants.of_pod(uid)
+        return uid, next(iter(granted)) if len(granted) == 1 else ""
+
+    def _read_files(
+        self, used: Iterable[Key], new: Iterable[Key]
+    ) -> tuple[dict[Key, frozenset[int] | None], dict[Key, Mapping[GpuUuid, MiB]]]:
+        """Who holds locks on these usage files (None: unknown), and what `new` containers hold beyond their shares."""
+        locked = {key: self._holders(key) for key in used}
+        held: dict[Key, Mapping[GpuUuid, MiB]] = {}
+        for key in new:
+            found = self._grants.get(key)
+            if found is not None:
+                held[key] = self._containers.beyond(*key, found.grant.shares)
+        return locked, held
+
+    def _holders(self, key: Key) -> frozenset[int] | None:
+        try:
+            descriptor = usage_file.open_for_reading(self._containers.of(*key) / grants.USAGE_FILE)
+        except BlockingIOError:
+            return frozenset()  # a lease of the container's own keeps readers out
+        except OSError:
+            return None  # not there: the grant is being released
+        try:
+            return locks.holders(descriptor)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _allowances(
+        self, granted: Mapping[Key, Grant], locked: Mapping[Key, frozenset[int] | None]
+    ) -> dict[Key, Allowance]:
+        labels = self._node.now.labels
+        mode = modes.from_labels(labels)
+        found: dict[Key, Allowance] = {}
+        of_pod: dict[str, list[Allowance]] = {}
+        for key, grant in granted.items():
+            enforced = modes.enforcement(mode, labels, Request(1, isolated=grant.isolated)).memory
+            memory = {
+                share.gpu: None if share.whole or not share.memory else to_bytes(share.memory) for share in grant.shares
+            }
+            found[key] = Allowance(memory, enforced, locked.get(key) is not None)
+            of_pod.setdefault(key[0], []).append(found[key])
+        for uid, several in of_pod.items():
+            if len(several) > 1:
+                found[uid, ""] = _together(several)
+        return found
+
+    def _judge(
+        self,
+        processes: Sequence[Process],
+        allowances: Mapping[Key, Allowance],
+        held: Mapping[Key, Mapping[GpuUuid, MiB]],
+        gpus: set[GpuUuid],
+    ) -> None:
+        before = dict(self._watched.ceilings)
+        before |= {key: {gpu: to_bytes(memory) for gpu, memory in used.items()} for key, used in held.items()}
+        ceilings, settled = breaches.settle(before, allowances, processes)
+        found = breaches.examine(processes, settled)
+        now = time.monotonic()
+        shown = self.entries
+        findings, began, ended = breaches.follow(self._watched.findings, found, gpus, now, _utc())
+        self._watched = Watched(findings, ceilings)
+        for lasting in began:
+            self._reports.began(lasting)
+        for lasting in ended:
+            self._reports.ended(lasting)
+        if self.entries != shown:
+            self._changed()
+        if self.offenders is None:
+            return
+        for lasting in self._watched.confirmed:
+            if self.offenders.due(lasting, now) and (victims := self.offenders.end(lasting)):
+                self._reports.killed(lasting, victims)
+
+    def _entry(self, lasting: Lasting) -> Entry:
+        finding = lasting.finding
+        pod = self._reports.pod(finding.key.pod_uid) if finding.key.pod_uid else None
+        return Entry(
+            finding.key,
+            finding.memory,
+            finding.allowed,
+            lasting.since,
+            pod.namespace if pod is not None else "",
+            pod.name if pod is not None else "",
+        )
+
+
+def _together(several: Sequence[Allowance]) -> Allowance:
+    """What containers may use together. Whose process it is isn't known, so locks say nothing."""
+    memory: dict[GpuUuid, Bytes | None] = {}
+    for allowance in several:
+        for gpu, amount in allowance.memory.items():
+            before = memory.get(gpu, Bytes(0))
+            memory[gpu] = None if before is None or amount is None else Bytes(before + amount)
+    return dataclasses.replace(several[0], memory=memory, enforced=all(one.enforced for one in several), locks=False)
+
+
+def _utc() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
