@@ -8,9 +8,9 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
-from scheduler.parse import NodeFacts, PodFacts
 from unigpu import allocations, logs
 from unigpu.allocations import Allocation
+from unigpu.api_objects import NodeFacts, PodFacts
 from unigpu.ledger import Booking, CapacityLedger
 from unigpu.requests import PodRequest
 

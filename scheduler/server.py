@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from scheduler import binding, filter_prioritize, parse, wire
+from scheduler import binding, filter_prioritize, wire
 from scheduler.fit_cache import FitCache
 from scheduler.metrics import Metrics
 from scheduler.staleness_guard import StalenessGuard
-from unigpu import documents, errors, logs
+from unigpu import api_objects, documents, errors, logs
 from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
 from unigpu.requests import PlacementPolicy
@@ -96,9 +96,9 @@ class Server:
         except errors.Unavailable as error:
             return "error", {"Error": str(error)}
         try:
-            request = parse.request(pod)
+            request = api_objects.request(pod)
         except (errors.Denied, errors.Malformed) as error:
-            logs.event(logger, "refused", pod=parse.key(pod), pod_uid=uid, reason=error)
+            logs.event(logger, "refused", pod=api_objects.key(pod), pod_uid=uid, reason=error)
             return "refused", filter_prioritize.refuse_all(names, error)
         self._binder.remember(uid, request)
         result = filter_prioritize.filter_nodes(self._fits, request, names)
@@ -115,7 +115,7 @@ class Server:
             logger,
             "filtered" if fitting else "no node fits",
             logging.DEBUG if fitting else logging.INFO,
-            pod=parse.key(pod),
+            pod=api_objects.key(pod),
             pod_uid=uid,
             nodes=len(names),
             fitting=len(fitting),
@@ -126,7 +126,7 @@ class Server:
     async def _prioritize(self, args: wire.Args) -> tuple[str, list[wire.HostPriority]]:
         names = args["NodeNames"] or []
         try:
-            policy = parse.request(args["Pod"]).preferences.node_policy
+            policy = api_objects.request(args["Pod"]).preferences.node_policy
         except (errors.Denied, errors.Malformed):
             policy = None
         return "ok", filter_prioritize.prioritize(self._ledger, policy or self._node_policy, names)
@@ -136,14 +136,14 @@ class Server:
         pod, offered = args["Pod"], args["NodeNameToMetaVictims"] or {}
         try:
             kept = filter_prioritize.preempt(
-                self._ledger, self._rules, parse.request(pod), parse.priority(pod), offered
+                self._ledger, self._rules, api_objects.request(pod), api_objects.priority(pod), offered
             )
         except (errors.Denied, errors.Malformed):
             kept = {}
         logs.event(
             logger,
             "preemption",
-            pod=parse.key(pod),
+            pod=api_objects.key(pod),
             pod_uid=pod["metadata"].get("uid", ""),
             offered=sorted(offered),
             kept=sorted(kept),

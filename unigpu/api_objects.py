@@ -1,4 +1,4 @@
-"""Read nodes and pods as the API server has them: plain functions of JSON."""
+"""Read from the API server's nodes and pods, as JSON, what placement needs to know of them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from unigpu.allocations import Allocation
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
-from unigpu_kube import objects
 
 Json = Mapping[str, Any]
 
@@ -105,7 +104,7 @@ def pods(found: Iterable[Json]) -> tuple[list[PodFacts], set[str]]:
         try:
             facts.append(pod(document))
         except documents.INVALID:
-            unreadable.add(objects.ref(document).uid)
+            unreadable.add(_uid(document))
     return facts, unreadable
 
 
@@ -159,6 +158,12 @@ def ended(document: Json) -> bool:
         for entry in status.get(group) or ()
     }
     return all("terminated" in states.get(container["name"], {}) for container in _containers(document))
+
+
+def _uid(document: object) -> str:
+    metadata = document.get("metadata") if isinstance(document, Mapping) else None
+    uid = metadata.get("uid") if isinstance(metadata, Mapping) else None
+    return uid if isinstance(uid, str) else ""
 
 
 def _containers(document: Json) -> Iterator[Json]:
