@@ -32,10 +32,10 @@ class ClusterCache:
     def node_changed(self, facts: NodeFacts) -> None:
         """Take over a node that is new or has changed."""
         if facts.problem and facts.name not in self._doubtful:
-            logs.event(logger, "inventory unreadable", logging.WARNING, node=facts.name, reason=facts.problem)
+            logs.event(logger, "node unreadable", logging.WARNING, node=facts.name, reason=facts.problem)
         self._doubt(facts.name, facts.problem)
         self._nodes.add(facts.name)
-        self.ledger.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy)
+        self.ledger.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy, facts.cordoned)
 
     def node_gone(self, name: str) -> None:
         """Forget a node."""

@@ -1,11 +1,12 @@
 """The metrics of the scheduler extender."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import prometheus_client
 from prometheus_client import core, registry
 
 from unigpu import names
+from unigpu.fit import Node
 from unigpu.ledger import CapacityLedger
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -56,11 +57,25 @@ class _State(registry.Collector):
             "GPUs with more allocated than they have; 0 unless another program allocates.",
             len(ledger.overbooked()),
         )
+        yield _cordoned(nodes)
         yield core.CounterMetricFamily(
             names.METRIC_SCHEDULER_RELISTS.removesuffix("_total"),
             "Times that nodes or pods were listed.",
             value=self._lists(),
         )
+
+
+def _cordoned(nodes: Iterable[Node]) -> core.GaugeMetricFamily:
+    family = core.GaugeMetricFamily(
+        names.METRIC_SCHEDULER_CORDONED,
+        "GPUs on which nothing new is placed, by node; only nodes that have some.",
+        labels=("node",),
+    )
+    for node in nodes:
+        count = sum(state.cordoned for state in node.gpus)
+        if count:
+            family.add_metric((node.name,), count)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> core.GaugeMetricFamily:

@@ -21,6 +21,7 @@ class UnfitReason(enum.Enum):
     """Why a GPU can't take a share. The text follows `2 of 4 ` or `GPUs `."""
 
     UNHEALTHY = "unhealthy"
+    CORDONED = "cordoned"
     MODEL = "excluded by model"
     UUID = "excluded by UUID"
     SMALL = "too small"
@@ -37,6 +38,8 @@ class GpuState:
 
     gpu: Gpu
     taken: GpuUsage = UNUSED
+    cordoned: bool = False
+    """Whether nothing new is placed on it; see unigpu.cordons."""
 
 
 FreeCapacity = tuple[int, int, int]
@@ -67,7 +70,7 @@ def free_capacities(seen: Sequence[GpuState], mode: NodeMode) -> tuple[FreeCapac
     found = [
         (state.gpu.memory - state.taken.memory, FULL - state.taken.cores, state.taken.shares)
         for state in seen
-        if state.gpu.healthy and not state.taken.whole
+        if state.gpu.healthy and not state.cordoned and not state.taken.whole
     ]
     found.sort(reverse=True)
     return tuple(found)
@@ -89,6 +92,8 @@ def check_fit(state: GpuState, request: Request, preferences: Preferences, share
     gpu, taken = state.gpu, state.taken
     if not gpu.healthy:
         return UnfitReason.UNHEALTHY
+    if state.cordoned:
+        return UnfitReason.CORDONED
     if preferences.selective and (reason := _unwanted(gpu, preferences)) is not None:
         return reason
     memory = request.memory

@@ -40,6 +40,7 @@ class _NodeEntry:
     gpus: tuple[Gpu, ...] = ()
     mode: NodeMode = NodeMode.MIXED
     gpu_policy: PlacementPolicy | None = None
+    cordoned: frozenset[GpuUuid] = frozenset()
     uses: dict[GpuUuid, dict[str, GpuUsage]] = field(default_factory=dict)
     view: Node | None = None
     """None: the node has changed since the view was built."""
@@ -63,12 +64,19 @@ class CapacityLedger:
         """Call `changed` with a node's name after each change of its GPUs or of what is taken of them."""
         self._watchers.append(changed)
 
-    def set_node(self, name: str, gpus: Sequence[Gpu], mode: NodeMode, gpu_policy: PlacementPolicy | None) -> None:
-        """Set the node's GPUs, mode and policy; add the node if it is new."""
+    def set_node(
+        self,
+        name: str,
+        gpus: Sequence[Gpu],
+        mode: NodeMode,
+        gpu_policy: PlacementPolicy | None,
+        cordoned: frozenset[GpuUuid] = frozenset(),
+    ) -> None:
+        """Set the node's GPUs, mode, policy and which of the GPUs take nothing new; add the node if it is new."""
         entry = self._entries.setdefault(name, _NodeEntry())
-        new = (tuple(gpus), mode, gpu_policy)
-        if new != (entry.gpus, entry.mode, entry.gpu_policy):
-            entry.gpus, entry.mode, entry.gpu_policy = new
+        new = (tuple(gpus), mode, gpu_policy, cordoned)
+        if new != (entry.gpus, entry.mode, entry.gpu_policy, entry.cordoned):
+            entry.gpus, entry.mode, entry.gpu_policy, entry.cordoned = new
             self._changed(name, entry)
 
     def remove_node(self, name: str) -> None:
@@ -136,7 +144,11 @@ class CapacityLedger:
         if entry is None:
             return None
         seen = tuple(
-            GpuState(gpu, _sum({uid: use for uid, use in entry.uses.get(gpu.uuid, {}).items() if uid not in uids}))
+            GpuState(
+                gpu,
+                _sum({uid: use for uid, use in entry.uses.get(gpu.uuid, {}).items() if uid not in uids}),
+                gpu.uuid in entry.cordoned,
+            )
             for gpu in entry.gpus
         )
         return Node(name, seen, entry.mode, entry.gpu_policy)
@@ -179,7 +191,7 @@ class CapacityLedger:
     def _view(self, name: str, entry: _NodeEntry) -> Node:
         if entry.view is not None:
             return entry.view
-        seen = tuple(GpuState(gpu, _sum(entry.uses.get(gpu.uuid))) for gpu in entry.gpus)
+        seen = tuple(GpuState(gpu, _sum(entry.uses.get(gpu.uuid)), gpu.uuid in entry.cordoned) for gpu in entry.gpus)
         entry.view = Node(name, seen, entry.mode, entry.gpu_policy, fit.free_capacities(seen, entry.mode))
         self._fullness[name] = sum(map(fit.fullness, seen)) // max(len(seen), 1)
         self._stale.discard(name)
@@ -189,7 +201,9 @@ class CapacityLedger:
         characteristics = (
             entry.mode,
             entry.gpu_policy,
-            tuple((state.gpu.model, state.gpu.memory, state.gpu.healthy, state.taken) for state in seen),
+            tuple(
+                (state.gpu.model, state.gpu.memory, state.gpu.healthy, state.cordoned, state.taken) for state in seen
+            ),
         )
         if len(self._signatures) >= _MAX_SIGNATURES:
             self._signatures.clear()

@@ -4,6 +4,7 @@ All containers of a pod are placed together, the hardest first. If its best GPUs
 containers, the search tries other GPUs, up to MAX_TRIALS.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -225,7 +226,7 @@ class _Search:
         self, state: GpuState, request: Request, before: GpuUsage, additional: int, candidates: list[GpuState]
     ) -> tuple[int, ...]:
         """Return the GPU's rank: by the pod's additional demand there, then by the policy, then by the index."""
-        full = fit.fullness(GpuState(state.gpu, state.taken.plus(before)) if before.shares else state)
+        full = fit.fullness(dataclasses.replace(state, taken=state.taken.plus(before)) if before.shares else state)
         shares = state.taken.shares + before.shares
         index = state.gpu.index
         if self.policy is PlacementPolicy.SPREAD:

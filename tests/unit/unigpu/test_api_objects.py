@@ -54,6 +54,20 @@ def test_a_node_whose_inventory_can_t_be_read_has_no_gpus() -> None:
     assert "inventory annotation can't be read" in found.problem
 
 
+def test_cordoned_gpus() -> None:
+    def cordoned(text: str) -> tuple[set[str], str]:
+        annotations = {names.ANNOTATION_INVENTORY: gpus.dump([GPU]), names.ANNOTATION_CORDONED: text}
+        found = api_objects.node({"metadata": {"name": "n", "annotations": annotations}})
+        assert found.gpus == (GPU,)
+        return set(found.cordoned), found.problem
+
+    assert cordoned('{"a": {"reason": "fans", "since": "2026-01-31T12:00:00Z"}}') == ({"a"}, "")
+    assert cordoned('{"gone": {}}') == ({"gone"}, "")
+    unreadable, problem = cordoned('{"a": 1}')
+    assert unreadable == {"a"}, "all GPUs of the node"
+    assert "cordoned annotation is not of the expected form" in problem
+
+
 def test_containers_are_in_the_order_in_which_they_start() -> None:
     found = api_objects.request(pod(asking("a-last", "b-side", "main", "z-first")))
     assert list(found.containers) == ["z-first", "b-side", "main", "a-last"]

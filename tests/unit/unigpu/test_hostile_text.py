@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unigpu import allocations, documents, errors, gpus, grants, limits, requests
+from unigpu import allocations, cordons, documents, errors, gpus, grants, limits, requests
 from unigpu.units import MAX_MEMORY
 
 REQUEST = {"version": 1, "containers": {"main": {"gpus": 1, "memory": 1024, "cores": 10, "dialect": "hami"}}}
@@ -49,6 +49,7 @@ GRANT = {
 }
 LIMITS = {"main": {"memory": 1024, "cores": 10, "ceiling": 80, "policy": "soft"}}
 APPLIED = {"main": {"memory": 1024, "held": {"GPU-1": 3000}}}
+CORDONED = {"GPU-1": {"reason": "fans", "since": "2026-01-31T12:00:00Z"}}
 
 Load = Callable[[str], Any]
 
@@ -64,6 +65,7 @@ LOADERS: dict[str, tuple[Load, Any]] = {
     "grant": (grants.load, GRANT),
     "limits": (parse_limits, LIMITS),
     "limits-applied": (limits.load_applied, APPLIED),
+    "cordoned": (cordons.load, CORDONED),
 }
 HOSTILE_VALUES = [
     "1e999",
