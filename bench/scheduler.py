@@ -3,7 +3,10 @@
 Rows, each the median and the 99th percentile over its rounds, in milliseconds:
 
     filter, warm      a shape that was seen before, one pod bound between two questions (what a busy cluster does)
-    filter, new shape a shape that was never seen: every node is looked at
+    filter, new shape a shape that was never seen: every node is compared
+    … whole GPU       the same for a container that wants a GPU whole
+    … two containers  the same for a pod of two containers
+    … fits nowhere    the same for a share that no GPU has free, with the reason of every node
     filter, HTTP      warm, over a socket with the JSON of all 5,000 names both ways, through the whole service
     prioritize        all 5,000 nodes
     place             the choice of GPUs on one node, as bind does it
@@ -54,6 +57,13 @@ def make(nodes: int, gpus: int, mixed: bool) -> CapacityLedger:
                 use = GpuUsage(MiB(chance.randrange(1000, 12000)), chance.randrange(0, 30), 1)
                 ledger.book(f"{gpu.uuid}-{share}", Booking("default/p", name, {gpu.uuid: use}))
     return ledger
+
+
+NEW_SHAPES = {
+    "whole GPU": Request(1, whole=True),
+    "two containers": Request(1, MiB(4000), cores=Percent(10)),
+    "fits nowhere": Request(1, MiB(GPU + 1)),
+}
 
 
 def asking(memory: int, cores: int) -> PodRequest:
@@ -157,7 +167,21 @@ def main() -> int:
 
         filter_warm(0)
         results.append(show(f"{kind}: filter, warm", list(rounds(told.rounds, filter_warm, change)), 2.0))
-        results.append(show(f"{kind}: filter, new shape", list(rounds(min(told.rounds, 20), filter_new))))
+        results.append(show(f"{kind}: filter, new shape", list(rounds(min(told.rounds, 50), filter_new)), 2.0))
+        for title, wish in NEW_SHAPES.items():
+
+            def filter_other(
+                number: int,
+                known: fit_cache.FitCache = known,
+                all_names: list[str] = all_names,
+                wish: Request = wish,
+                title: str = title,
+            ) -> None:
+                # A container's name is part of the shape.
+                second = {"second": wish} if title == "two containers" else {}
+                filter_prioritize.filter_nodes(known, PodRequest({f"c{number}": wish, **second}), all_names)
+
+            results.append(show(f"{kind}: … {title}", list(rounds(min(told.rounds, 50), filter_other))))
         results.append(show(f"{kind}: filter, HTTP", asyncio.run(over_http(ledger, all_names, told.rounds))))
 
         def score(_: int, ledger: CapacityLedger = ledger, all_names: list[str] = all_names) -> None:

@@ -9,10 +9,6 @@ from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
 from unigpu.requests import PlacementPolicy, PodRequest
 
-FEW = 16
-"""Up to that many failing nodes, each reason has the number of GPUs. With more, reasons have no numbers, so that equal
-ones add up in the kube-scheduler's message."""
-
 
 def filter_nodes(fits: FitCache, pod: PodRequest, names: Sequence[str]) -> wire.FilterResult:
     """Return which of the nodes take the pod, and why the others don't.
@@ -24,10 +20,7 @@ def filter_nodes(fits: FitCache, pod: PodRequest, names: Sequence[str]) -> wire.
     fit = fits.of(pod, names)
     result = wire.FilterResult(NodeNames=fit.fitting)
     if fit.failing:
-        counted = len(fit.failing) <= FEW
-        result["FailedAndUnresolvableNodes"] = {
-            name: reason.text if counted else reason.brief for name, reason in fit.failing.items()
-        }
+        result["FailedAndUnresolvableNodes"] = fit.failing
     return result
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from unigpu import allocations, modes
+from unigpu import allocations
 from unigpu.allocations import GpuUsage, Share
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
@@ -42,10 +42,6 @@ class GpuState:
     """Whether nothing new is placed on it; see unigpu.cordons."""
 
 
-FreeCapacity = tuple[int, int, int]
-"""A GPU's free memory (MiB), its free compute time (percent), and the number of shares on it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node, as placement sees it."""
@@ -55,25 +51,10 @@ class Node:
     mode: NodeMode = NodeMode.MIXED
     gpu_policy: PlacementPolicy | None = None
     """The policy that the node's label sets; None: no label."""
-    free: tuple[FreeCapacity, ...] = ()
-    """Free capacity of the GPUs that can take shares, for a quick yes. Empty if it wasn't computed."""
 
 
 PodShares = Sequence[tuple[Role, Share]]
 """One pod's shares of one GPU, in the order in which its containers start."""
-
-
-def free_capacities(seen: Sequence[GpuState], mode: NodeMode) -> tuple[FreeCapacity, ...]:
-    """Return the free capacity of each GPU that can take shares, the largest free memory first."""
-    if mode in modes.WHOLE_GPUS_ONLY:
-        return ()
-    found = [
-        (state.gpu.memory - state.taken.memory, FULL - state.taken.cores, state.taken.shares)
-        for state in seen
-        if state.gpu.healthy and not state.cordoned and not state.taken.whole
-    ]
-    found.sort(reverse=True)
-    return tuple(found)
 
 
 def share_of(gpu: Gpu, request: Request) -> Share:

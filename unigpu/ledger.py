@@ -192,7 +192,7 @@ class CapacityLedger:
         if entry.view is not None:
             return entry.view
         seen = tuple(GpuState(gpu, _sum(entry.uses.get(gpu.uuid)), gpu.uuid in entry.cordoned) for gpu in entry.gpus)
-        entry.view = Node(name, seen, entry.mode, entry.gpu_policy, fit.free_capacities(seen, entry.mode))
+        entry.view = Node(name, seen, entry.mode, entry.gpu_policy)
         self._fullness[name] = sum(map(fit.fullness, seen)) // max(len(seen), 1)
         self._stale.discard(name)
         entry.overbooked = tuple(

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unigpu import allocations, errors, fit, modes
@@ -127,6 +127,11 @@ def _too_few_gpus(name: str, key: _RequestKey, total: int, unfit: tuple[UnfitRea
     fitting = total - len(unfit)
     only = f"only {fitting} of {total} {'fits' if fitting == 1 else 'fit'}, " if fitting else ""
     return Reason(f"{needs}: {only}{fit.count_reasons(unfit, total)}", f"{needs}: GPUs {fit.list_reasons(unfit)}")
+
+
+def brief(name: str, request: Request, unfit: Collection[UnfitReason]) -> str:
+    """Return the brief reason for a container that a node has too few GPUs for."""
+    return f"container {name} needs {fit.describe(request)}: GPUs {fit.list_reasons(unfit)}"
 
 
 _ALL_ADDITIONAL = 2001
