@@ -9,6 +9,8 @@ Rows, each the median and the 99th percentile over its rounds, in milliseconds:
     … fits nowhere    the same for a share that no GPU has free, with the reason of every node
     filter, HTTP      warm, over a socket with the JSON of all 5,000 names both ways, through the whole service
     prioritize        all 5,000 nodes
+    scrape            the page of metrics, one pod bound and one ended between two
+    … new typical     the same when the typical share has become another, so that every node is counted again
     place             the choice of GPUs on one node, as bind does it
 
 "mixed" is a cluster where no two nodes are alike; "empty" one where all are.
@@ -123,7 +125,7 @@ async def over_http(ledger: CapacityLedger, all_names: list[str], count: int) ->
             fit_cache.FitCache(ledger, RULES),
             binder,
             guard,
-            metrics.Metrics(ledger, lambda: 0),
+            metrics.Metrics(ledger, lambda: 0, RULES.shares_per_gpu),
             lambda: None,
             RULES,
             PlacementPolicy.BINPACK,
@@ -188,6 +190,18 @@ def main() -> int:
             filter_prioritize.prioritize(ledger, PlacementPolicy.BINPACK, all_names)
 
         results.append(show(f"{kind}: prioritize", list(rounds(told.rounds, score, change))))
+        page = metrics.Metrics(ledger, lambda: 0, RULES.shares_per_gpu)
+
+        def scrape(_: int, page: metrics.Metrics = page) -> None:
+            page.text()
+
+        scrape(0)
+        results.append(show(f"{kind}: scrape", list(rounds(min(told.rounds, 50), scrape, change))))
+
+        def other_typical(number: int, ledger: CapacityLedger = ledger) -> None:
+            ledger.share_sizes.count(GpuUsage(MiB(2000 + 1000 * (number % 2)), 5, 1), 10 ** (9 + number))
+
+        results.append(show(f"{kind}: … new typical", list(rounds(10, scrape, other_typical))))
         node = ledger.node(all_names[0])
         assert node is not None
 

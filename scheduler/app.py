@@ -95,7 +95,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         synced = nodes.synced.is_set() and pods.synced.is_set()
         return None if synced else "nodes and pods are not listed yet"
 
-    shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists)
+    shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists, settings.shares_per_gpu)
     answers = server.Server(
         capacity, fit_cache.FitCache(capacity, rules), binder, guard, shown, unready, rules, settings.node_policy
     )

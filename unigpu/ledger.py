@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from unigpu import fit
 from unigpu.allocations import GpuUsage
 from unigpu.fit import GpuState, Node
+from unigpu.fragmentation import ShareSizes
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy
@@ -59,6 +60,9 @@ class CapacityLedger:
         self._next_signature = 0
         self._fullness: dict[str, int] = {}
         self._stale: set[str] = set()
+        self.share_sizes = ShareSizes()
+        self.assumed = 0
+        """Number of bookings that aren't confirmed."""
 
     def watch(self, changed: Callable[[str], None]) -> None:
         """Call `changed` with a node's name after each change of its GPUs or of what is taken of them."""
@@ -91,9 +95,11 @@ class CapacityLedger:
         if former is not None:
             if (former.node, former.uses) == (booking.node, booking.uses):
                 self._bookings[uid] = booking
+                self.assumed += former.confirmed - booking.confirmed
                 return
             self.release(uid)
         self._bookings[uid] = booking
+        self._count(booking, 1)
         entry = self._entries.setdefault(booking.node, _NodeEntry())
         for gpu, use in booking.uses.items():
             entry.uses.setdefault(gpu, {})[uid] = use
@@ -104,6 +110,7 @@ class CapacityLedger:
         booking = self._bookings.pop(uid, None)
         if booking is None:
             return None
+        self._count(booking, -1)
         entry = self._entries.get(booking.node)
         if entry is None:
             return booking
@@ -114,6 +121,11 @@ class CapacityLedger:
         self._changed(booking.node, entry)
         self._drop_if_empty(booking.node)
         return booking
+
+    @property
+    def pods(self) -> int:
+        """Number of bookings."""
+        return len(self._bookings)
 
     def booking(self, uid: str) -> Booking | None:
         """Return the pod's booking, or None."""
@@ -175,6 +187,11 @@ class CapacityLedger:
             self._view(name, entry)
             found += [(name, gpu) for gpu in entry.overbooked]
         return found
+
+    def _count(self, booking: Booking, times: int) -> None:
+        self.assumed += times * (not booking.confirmed)
+        for use in booking.uses.values():
+            self.share_sizes.count(use, times)
 
     def _changed(self, name: str, entry: _NodeEntry) -> None:
         entry.view = None
