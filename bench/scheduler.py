@@ -186,8 +186,13 @@ def main() -> int:
             results.append(show(f"{kind}: … {title}", list(rounds(min(told.rounds, 50), filter_other))))
         results.append(show(f"{kind}: filter, HTTP", asyncio.run(over_http(ledger, all_names, told.rounds))))
 
-        def score(_: int, ledger: CapacityLedger = ledger, all_names: list[str] = all_names) -> None:
-            filter_prioritize.prioritize(ledger, PlacementPolicy.BINPACK, all_names)
+        def score(
+            _: int,
+            ledger: CapacityLedger = ledger,
+            all_names: list[str] = all_names,
+            known: fit_cache.FitCache = known,
+        ) -> None:
+            filter_prioritize.prioritize(ledger, PlacementPolicy.BINPACK, all_names, known, asking(8192, 30))
 
         results.append(show(f"{kind}: prioritize", list(rounds(told.rounds, score, change))))
         page = metrics.Metrics(ledger, lambda: 0, RULES.shares_per_gpu)

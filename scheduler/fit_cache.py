@@ -43,6 +43,7 @@ class _Table:
     fitting: set[str] = field(default_factory=set)
     briefs: dict[str, str] = field(default_factory=dict)
     """Reasons of nodes that don't take the pod, as far as they were asked for."""
+    grades: dict[str, int | None] = field(default_factory=dict)
     asked: dict[Members, Asked] = field(default_factory=dict)
     phrases: dict[Reasons, str] = field(default_factory=dict)
     by_signature: dict[int, Reason | None] = field(default_factory=dict)
@@ -77,6 +78,29 @@ class FitCache:
         if missing:
             self._add_briefs(table, missing)
         return Fit(chosen, {name: briefs[name] for name in failing})
+
+    def grades(self, pod: PodRequest, names: Sequence[str]) -> list[int] | None:
+        """Return for each of the nodes how well the pod would fit there, lower is better; see `headroom.grade`.
+
+        Return None if there is no grade for such a pod on any of the nodes.
+        """
+        self._refresh()
+        table = self._table(pod)
+        if table.stale:
+            self._renew(table, names)
+        known = table.grades
+        for name in names:
+            if name not in known:
+                known[name] = self._grade(table, name)
+        found = [known[name] for name in names]
+        return None if all(one is None for one in found) else [headroom.OPENS if one is None else one for one in found]
+
+    def _grade(self, table: _Table, name: str) -> int | None:
+        members = self._headroom.of(name)
+        if members is None:
+            return None
+        asked = self._asked(table, members)
+        return headroom.grade(members.group, members.room(name), asked, self._rules.shares_per_gpu)
 
     def _refresh(self) -> None:
         """Bring the headroom of changed nodes up to date."""
@@ -124,6 +148,7 @@ class FitCache:
         for name in asked:
             stale.discard(name)
             table.briefs.pop(name, None)
+            table.grades.pop(name, None)
             if self._takes(table, name, name in named):
                 table.fitting.add(name)
             else:

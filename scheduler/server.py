@@ -1,5 +1,6 @@
 """The verbs of the extender, over HTTP: read the body, ask the decisions, measure, log."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from scheduler.staleness_guard import StalenessGuard
 from unigpu import api_objects, documents, errors, logs
 from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
-from unigpu.requests import PlacementPolicy
+from unigpu.requests import PlacementPolicy, PodRequest
 
 logger = logging.getLogger(__name__)
 
@@ -125,11 +126,11 @@ class Server:
 
     async def _prioritize(self, args: wire.Args) -> tuple[str, list[wire.HostPriority]]:
         names = args["NodeNames"] or []
-        try:
-            policy = api_objects.request(args["Pod"]).preferences.node_policy
-        except (errors.Denied, errors.Malformed):
-            policy = None
-        return "ok", filter_prioritize.prioritize(self._ledger, policy or self._node_policy, names)
+        request: PodRequest | None = None
+        with contextlib.suppress(errors.Denied, errors.Malformed):
+            request = api_objects.request(args["Pod"])
+        policy = (None if request is None else request.preferences.node_policy) or self._node_policy
+        return "ok", filter_prioritize.prioritize(self._ledger, policy, names, self._fits, request)
 
     async def _preempt(self, args: wire.PreemptionArgs) -> tuple[str, wire.PreemptionResult]:
         self._check_ready()

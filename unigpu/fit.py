@@ -129,6 +129,22 @@ def fullness(state: GpuState) -> int:
     return max(taken.memory * 1000 // max(state.gpu.memory, 1), taken.cores * 10)
 
 
+def leftover(total: int, memory: int, cores: int, taken_memory: int, taken_cores: int) -> int:
+    """Return what a share would leave of a GPU: thousandths of memory and of compute time, added up.
+
+    Memory counts three times where the share leaves too little for another one: less than an eighth of the GPU's memory
+    or of its compute time. Memory that is of so little use already counts once.
+    """
+    free_memory, free_cores = total - taken_memory, FULL - taken_cores
+    left_memory, left_cores = free_memory - memory, free_cores - cores
+    found = left_memory * 1000 // total + left_cores * 10
+    if left_memory * 8 < total or left_cores * 8 < FULL:
+        found += left_memory * 2000 // total
+    if free_memory * 8 < total or free_cores * 8 < FULL:
+        found -= free_memory * 2000 // total
+    return found
+
+
 def link(one: Gpu, other: Gpu) -> int:
     """Return the quality of the link between two GPUs (see `Gpu.links`); 0 if it is unknown."""
     return max(one.links.get(other.uuid, 0), other.links.get(one.uuid, 0))

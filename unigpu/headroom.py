@@ -305,6 +305,33 @@ def has(room: Room, asked: Question) -> bool:
     return False
 
 
+OPENS = 10_000
+"""Grade from which on a node would have to open an empty GPU."""
+
+
+def grade(group: Group, room: Room, asked: Asked, shares_per_gpu: int) -> int | None:
+    """Return how well a share would fit on a node, by the GPU that placement takes with binpack; lower is better.
+
+    It is what the share leaves (see `fit.leftover`), OPENS where only empty GPUs take it. None: there is no grade for
+    such pods, or nodes of this group, or the node doesn't take it.
+    """
+    if not isinstance(asked, Question) or asked.whole or not asked.exact or not group.memory:
+        return None
+    total, memory, cores = group.memory, asked.memory, asked.cores
+    grades = []
+    for free_memory, free_cores, free_shares in room.gpus:
+        if free_memory < memory:
+            break
+        if free_cores >= cores and free_shares > 0:
+            if free_shares == shares_per_gpu:
+                grades.append(OPENS)
+            else:
+                grades.append(fit.leftover(total, memory, cores, total - free_memory, fit.FULL - free_cores))
+    if len(grades) < asked.gpus:
+        return None
+    return min(grades) if asked.gpus == 1 else sorted(grades)[asked.gpus - 1]
+
+
 def why_not(room: Room, asked: Question | Never) -> Reasons:
     """Return why GPUs of a node don't take what is asked, for a node whose GPUs are alike and that doesn't have it."""
     if isinstance(asked, Never):

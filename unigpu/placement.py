@@ -241,7 +241,15 @@ class _Search:
             # Prefer the GPU with the worst links to other empty GPUs: the good links stay for pods with several GPUs.
             broken = sum(fit.link(state.gpu, other.gpu) for other in candidates if not other.taken.shares)
             return (additional, -full, -shares, broken, state.gpu.memory, index)
-        return (additional, -full, -shares, state.gpu.memory, index)
+        share = fit.share_of(state.gpu, request)
+        left = fit.leftover(
+            max(state.gpu.memory, 1),
+            share.memory,
+            share.cores,
+            state.taken.memory + before.memory,
+            state.taken.cores + before.cores,
+        )
+        return (additional, not shares, left, -full, -shares, state.gpu.memory, index)
 
 
 def _without_names(entries: Sequence[_Entry]) -> list[tuple[Role, Share]]:

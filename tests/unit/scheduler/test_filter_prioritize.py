@@ -142,6 +142,22 @@ def test_scores() -> None:
     ]
 
 
+def test_a_share_goes_where_it_leaves_least_and_empty_gpus_come_last() -> None:
+    of = ledger_of(4)
+    of.book("1", booking("n1", 0, 30))
+    of.book("2", booking("n2", 0, 60))
+    of.book("3", booking("n3", 0, 100))
+    fits = FitCache(of, RULES)
+    names = ["n0", "n1", "n2", "n3"]
+
+    def scores(wish: PodRequest, policy: PlacementPolicy = PlacementPolicy.BINPACK) -> list[int]:
+        return [entry["Score"] for entry in filter_prioritize.prioritize(of, policy, names, fits, wish)]
+
+    assert scores(pod(20)) == [7, 9, 10, 8], "the fullest node would have to open a GPU"
+    assert scores(pod(20), PlacementPolicy.SPREAD) == [10, 7, 4, 0]
+    assert scores(PodRequest({"main": Request(1, whole=True)})) == [0, 3, 6, 10], "by fullness"
+
+
 def victims(*uids: str, violations: int = 0) -> wire.MetaVictims:
     return {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": violations}
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from scheduler.fit_cache import FEW, FitCache
-from unigpu import placement
+from unigpu import fit, headroom, placement
 from unigpu.allocations import GpuUsage
 from unigpu.gpus import Gpu
 from unigpu.ledger import Booking, CapacityLedger
@@ -106,6 +106,41 @@ def test_fits_are_those_of_placement(seed: int) -> None:
             step,
             wish,
         )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_grade_is_what_the_share_leaves_on_the_gpu_that_placement_takes(seed: int) -> None:
+    chance = random.Random(seed)
+    of = CapacityLedger()
+    for _ in range(150):
+        change(of, chance)
+    fits = FitCache(of, RULES)
+    graded = 0
+    for _ in range(40):
+        memory, cores = chance.choice([5, 20, 45]), chance.choice([0, 10, 35])
+        wish = PodRequest({"main": Request(1, MiB(memory), cores=Percent(cores))})
+        names = fits.of(wish, NODES).fitting
+        grades = fits.grades(wish, names) or []
+        for name, grade in zip(names, grades, strict=True):
+            node = of.node(name)
+            assert node is not None
+            if len({(state.gpu.model, state.gpu.memory) for state in node.gpus}) > 1:
+                continue
+            (share,) = placement.place(node, wish, RULES).containers["main"]
+            (state,) = (state for state in node.gpus if state.gpu.uuid == share.gpu)
+            left = fit.leftover(100, memory, cores, state.taken.memory, state.taken.cores)
+            assert grade == (left if state.taken.shares else headroom.OPENS)
+            graded += 1
+        change(of, chance)
+    assert graded
+
+
+def test_whole_gpus_have_no_grade() -> None:
+    of = CapacityLedger()
+    of.set_node("n", [Gpu(GpuUuid("a"), 0, 0, "X", MiB(100))], NodeMode.MIXED, None)
+    fits = FitCache(of, RULES)
+    assert fits.grades(PodRequest({"main": Request(1, whole=True)}), ["n"]) is None
+    assert fits.grades(PodRequest({"main": Request(1, MiB(10))}), ["n", "unknown"]) == [headroom.OPENS] * 2
 
 
 def test_a_node_without_gpus_left_is_forgotten() -> None:
