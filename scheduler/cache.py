@@ -8,7 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
-from unigpu import allocations, logs
+from unigpu import allocations, api_objects, logs
 from unigpu.allocations import Allocation
 from unigpu.api_objects import NodeFacts, PodFacts
 from unigpu.ledger import Booking, CapacityLedger
@@ -70,7 +70,7 @@ class ClusterCache:
             )
         self._doubt(facts.uid, facts.problem)
         if facts.allocation is not None:
-            uses = allocations.pod_usage(facts.allocation, facts.roles or {})
+            uses = api_objects.usage(facts)
             self.ledger.book(facts.uid, Booking(facts.key, facts.node, uses, priority=facts.priority))
         elif facts.node:
             # Another scheduler bound it. What was confirmed earlier stays: its containers may be using it.

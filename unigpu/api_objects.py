@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unigpu import allocations, cordons, documents, errors, gpus, limits, modes, names, requests
-from unigpu.allocations import Allocation
+from unigpu.allocations import Allocation, GpuUsage
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
@@ -118,6 +118,11 @@ def pods(found: Iterable[Json]) -> tuple[list[PodFacts], set[str]]:
         except documents.INVALID:
             unreadable.add(_uid(document))
     return facts, unreadable
+
+
+def usage(pod: PodFacts) -> dict[GpuUuid, GpuUsage]:
+    """Return what a pod takes of each GPU."""
+    return {} if pod.allocation is None else allocations.pod_usage(pod.allocation, pod.roles or {})
 
 
 def key(document: Json) -> str:
