@@ -1,6 +1,6 @@
 """Fragmentation under random arrivals and departures, by the rule that places pods: `make bench-fragmentation`.
 
-Every rule gets the same 10,000 pods on 16 nodes × 8 GPUs of 40 GiB: they arrive, each with the same time to live under
+Every rule gets the same 10,000 pods on 12 nodes × 8 GPUs of 40 GiB: they arrive, each with the same time to live under
 every rule, and leave. A pod that fits nowhere is turned away. The load is such that some are, under every rule.
 
     first fit         the first node, and its first GPUs, that take the pod
@@ -39,7 +39,7 @@ from unigpu.units import GpuUuid, MiB, Percent
 PICTURE: Final = Path(__file__).parents[1] / "docs/pictures/fragmentation.svg"
 GPU: Final = 40960
 RULES: Final = placement.Rules()
-NODES, GPUS, EVENTS = 16, 8, 10_000
+NODES, GPUS, EVENTS = 12, 8, 10_000
 LIFE: Final = 21
 """Mean number of arrivals, for each node, during which a pod stays."""
 SAMPLE: Final = 50

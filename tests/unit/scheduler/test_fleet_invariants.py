@@ -84,9 +84,13 @@ class Cluster(RuleBasedStateMachine):
             self.nodes[name]["metadata"]["annotations"].pop(names.ANNOTATION_CORDONED, None)
             self.cache.node_changed(api_objects.node(self.nodes[name]))
 
-    @rule(wish=wishes)
-    def create_and_assume(self, wish: PodRequest) -> None:
-        """A pod is filtered, and its binding to the first node that fits is sent."""
+    @rule(found=st.lists(wishes, min_size=1, max_size=6))
+    def create_and_assume(self, found: list[PodRequest]) -> None:
+        """Pods are filtered one after the other, and the binding of each to the first node that fits is sent."""
+        for wish in found:
+            self._place(wish)
+
+    def _place(self, wish: PodRequest) -> None:
         fitting = self.fits.of(wish, NODES).fitting
         closed = {name: self._closed(name) for name in NODES}
         for name in fitting:
