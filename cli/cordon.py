@@ -4,12 +4,11 @@ import argparse
 import asyncio
 import contextlib
 import datetime
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cli import limit_command
+from cli import options
 from unigpu import cordons, documents, errors, gpus, names
 from unigpu.cordons import Cordon, Cordons
 from unigpu.gpus import Gpu
@@ -18,7 +17,6 @@ from unigpu.units import GpuUuid
 if TYPE_CHECKING:
     from unigpu_kube.client import Client
 
-DONE, REFUSED, UNREACHABLE = 0, 1, 2
 ABOUT = (
     f"Writes annotation {names.ANNOTATION_CORDONED} of a node: nothing new is placed on the GPU. Pods with a share "
     "of it keep running, and their limits can still be raised. Exit status: 0 done, 1 refused, 2 the cluster doesn't "
@@ -41,17 +39,16 @@ class Plan:
     changes: bool
 
 
-def register(commands: Any) -> None:
-    """Declare both commands and their arguments."""
-    for name, about, text in (
-        ("cordon", ABOUT, "place nothing new on a GPU"),
-        ("uncordon", ABOUT_UNCORDON, "end a GPU's cordon"),
-    ):
-        parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=about)
-        parser.add_argument("gpu", metavar="NODE/GPU", help="node, and index or UUID of the GPU: node-1/0")
-        if name == "cordon":
-            parser.add_argument("--reason", default="", help="why, for people: shown by status")
-        limit_command.connection_arguments(parser)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `cordon`."""
+    uncordon_arguments(parser)
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for people: shown by status")
+
+
+def uncordon_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `uncordon`."""
+    parser.add_argument("gpu", metavar="NODE/GPU", help="node, and index or UUID of the GPU: node-1/0")
+    options.connection(parser)
 
 
 def by_gpu(nodes: Iterable[Mapping[str, Any]]) -> dict[tuple[str, GpuUuid], Cordon]:
@@ -85,17 +82,10 @@ def plan(node: Mapping[str, Any], gpu: str, reason: str | None, now: str) -> Pla
 
 
 def run(given: argparse.Namespace) -> int:
-    """Cordon or uncordon, print what was done, and return the exit code."""
+    """Cordon or uncordon, print what was done, and return the exit status."""
     reason = given.reason if given.command == "cordon" else None
-    try:
-        print(asyncio.run(_write(given, reason)))
-    except errors.Unavailable as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UNREACHABLE
-    except errors.UnigpuError as error:
-        print(f"refused: {getattr(error, 'message', str(error))}", file=sys.stderr)
-        return REFUSED
-    return DONE
+    print(asyncio.run(_write(given, reason)))
+    return 0
 
 
 async def _write(given: argparse.Namespace, reason: str | None) -> str:

@@ -3,9 +3,9 @@
 import argparse
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cli import limit_command, plan
+from cli import options, plan
 from unigpu import errors
 from unigpu.placement import Rules
 from unigpu.requests import PlacementPolicy
@@ -25,15 +25,12 @@ ABOUT = (
 )
 
 
-def register(commands: Any) -> None:
-    """Declare the command and its arguments."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "plan", help="show where a pod would go, without creating it", description=ABOUT
-    )
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
     parser.add_argument(
         "-f", "--filename", action="append", required=True, metavar="FILE|-|FOLDER", help="manifests; may be repeated"
     )
-    parser.add_argument("-n", "--namespace", help="namespace whose rules apply (default: the kubeconfig's)")
+    options.namespace(parser, "namespace whose rules apply (default: the kubeconfig's)")
     rules = Rules()
     parser.add_argument(
         "--shares-per-gpu",
@@ -60,18 +57,18 @@ def register(commands: Any) -> None:
         default="whole",
         help="meaning of nvidia.com/gpu on its own (default: %(default)s)",
     )
-    limit_command.connection_arguments(parser)
+    options.connection(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the plan and return the exit code."""
     try:
         manifests = list(plan.read(given.filename))
-        nodes, pods, options = asyncio.run(_ask(given))
-        return _show(given, [pod for manifest in manifests for pod in plan.pods(manifest, options)], nodes, pods)
-    except errors.UnigpuError as error:
-        print(f"error: {getattr(error, 'message', str(error))}", file=sys.stderr)
+    except errors.Malformed as error:
+        print(f"error: {error}", file=sys.stderr)
         return UNREADABLE
+    nodes, pods, choices = asyncio.run(_ask(given))
+    return _show(given, [pod for manifest in manifests for pod in plan.pods(manifest, choices)], nodes, pods)
 
 
 def _show(given: argparse.Namespace, wanted: "list[plan.PlannedPod]", nodes: "list[Item]", pods: "list[Item]") -> int:
@@ -94,15 +91,15 @@ def _show(given: argparse.Namespace, wanted: "list[plan.PlannedPod]", nodes: "li
 
 
 async def _ask(given: argparse.Namespace) -> "tuple[list[Item], list[Item], Options]":
-    from cli import api_client  # not at the top: Kubernetes' client takes longer to load than a translation
+    from cli import api_client, kubeconfig  # not at the top: Kubernetes' client takes longer to load than a translation
     from unigpu_kube import objects
 
-    options = Options(aliyun_unit=AliyunUnit(given.aliyun_unit), bare_gpu=BareGpu(given.bare_nvidia_gpu))
+    choices = Options(aliyun_unit=AliyunUnit(given.aliyun_unit), bare_gpu=BareGpu(given.bare_nvidia_gpu))
     async with api_client.connected(given.kubeconfig, given.context) as api:
-        name = given.namespace or api_client.namespace(given.kubeconfig, given.context)
+        name = given.namespace or kubeconfig.namespace(given.kubeconfig, given.context)
         namespace = await api.find(f"/api/v1/namespaces/{name}")
         if namespace is None:
             raise errors.Denied(f"namespace = {name}: there is no such namespace; accepted: one that exists")
         metadata = namespace["metadata"]
-        options = namespaces.apply(options, metadata.get("annotations") or {}, metadata.get("labels") or {})
-        return await api.items(objects.NODES, limit=500), await api.items(objects.PODS, limit=500), options
+        choices = namespaces.apply(choices, metadata.get("annotations") or {}, metadata.get("labels") or {})
+        return await api.items(objects.NODES, limit=500), await api.items(objects.PODS, limit=500), choices

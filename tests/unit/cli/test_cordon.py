@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cli import __main__ as command
-from cli import cordon
+from cli import cordon, failures
 from unigpu import cordons, errors, gpus, names
 from unigpu.cordons import Cordon
 from unigpu.gpus import Gpu
@@ -62,10 +62,10 @@ def test_cordons_of_all_nodes() -> None:
 
 @pytest.mark.parametrize("name", ["n1", "n1/", "/0"])
 def test_a_gpu_is_named_with_its_node(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["cordon", name, "--kubeconfig", "/nonexistent"]) == cordon.REFUSED
+    assert command.main(["cordon", name, "--kubeconfig", "/nonexistent"]) == failures.REFUSED
     assert f"GPU = {name}: it names no GPU of a node; accepted: NODE/GPU" in capsys.readouterr().err
 
 
 def test_without_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["uncordon", "n1/0", "--kubeconfig", "/nonexistent"]) == cordon.UNREACHABLE
+    assert command.main(["uncordon", "n1/0", "--kubeconfig", "/nonexistent"]) == failures.UNREACHABLE
     assert "error: " in capsys.readouterr().err
