@@ -3,9 +3,14 @@
 Rows, each the median and the 99th percentile over its rounds, in milliseconds:
 
     filter, warm      a shape that was seen before, one pod bound between two questions (what a busy cluster does)
-    filter, new shape a shape that was never seen: every node is looked at
+    filter, new shape a shape that was never seen: every node is compared
+    … whole GPU       the same for a container that wants a GPU whole
+    … two containers  the same for a pod of two containers
+    … fits nowhere    the same for a share that no GPU has free, with the reason of every node
     filter, HTTP      warm, over a socket with the JSON of all 5,000 names both ways, through the whole service
     prioritize        all 5,000 nodes
+    scrape            the page of metrics, one pod bound and one ended between two
+    … new typical     the same when the typical share has become another, so that every node is counted again
     place             the choice of GPUs on one node, as bind does it
 
 "mixed" is a cluster where no two nodes are alike; "empty" one where all are.
@@ -54,6 +59,13 @@ def make(nodes: int, gpus: int, mixed: bool) -> CapacityLedger:
                 use = GpuUsage(MiB(chance.randrange(1000, 12000)), chance.randrange(0, 30), 1)
                 ledger.book(f"{gpu.uuid}-{share}", Booking("default/p", name, {gpu.uuid: use}))
     return ledger
+
+
+NEW_SHAPES = {
+    "whole GPU": Request(1, whole=True),
+    "two containers": Request(1, MiB(4000), cores=Percent(10)),
+    "fits nowhere": Request(1, MiB(GPU + 1)),
+}
 
 
 def asking(memory: int, cores: int) -> PodRequest:
@@ -113,7 +125,7 @@ async def over_http(ledger: CapacityLedger, all_names: list[str], count: int) ->
             fit_cache.FitCache(ledger, RULES),
             binder,
             guard,
-            metrics.Metrics(ledger, lambda: 0),
+            metrics.Metrics(ledger, lambda: 0, RULES.shares_per_gpu),
             lambda: None,
             RULES,
             PlacementPolicy.BINPACK,
@@ -157,13 +169,44 @@ def main() -> int:
 
         filter_warm(0)
         results.append(show(f"{kind}: filter, warm", list(rounds(told.rounds, filter_warm, change)), 2.0))
-        results.append(show(f"{kind}: filter, new shape", list(rounds(min(told.rounds, 20), filter_new))))
+        results.append(show(f"{kind}: filter, new shape", list(rounds(min(told.rounds, 50), filter_new)), 2.0))
+        for title, wish in NEW_SHAPES.items():
+
+            def filter_other(
+                number: int,
+                known: fit_cache.FitCache = known,
+                all_names: list[str] = all_names,
+                wish: Request = wish,
+                title: str = title,
+            ) -> None:
+                # A container's name is part of the shape.
+                second = {"second": wish} if title == "two containers" else {}
+                filter_prioritize.filter_nodes(known, PodRequest({f"c{number}": wish, **second}), all_names)
+
+            results.append(show(f"{kind}: … {title}", list(rounds(min(told.rounds, 50), filter_other))))
         results.append(show(f"{kind}: filter, HTTP", asyncio.run(over_http(ledger, all_names, told.rounds))))
 
-        def score(_: int, ledger: CapacityLedger = ledger, all_names: list[str] = all_names) -> None:
-            filter_prioritize.prioritize(ledger, PlacementPolicy.BINPACK, all_names)
+        def score(
+            _: int,
+            ledger: CapacityLedger = ledger,
+            all_names: list[str] = all_names,
+            known: fit_cache.FitCache = known,
+        ) -> None:
+            filter_prioritize.prioritize(ledger, PlacementPolicy.BINPACK, all_names, known, asking(8192, 30))
 
         results.append(show(f"{kind}: prioritize", list(rounds(told.rounds, score, change))))
+        page = metrics.Metrics(ledger, lambda: 0, RULES.shares_per_gpu)
+
+        def scrape(_: int, page: metrics.Metrics = page) -> None:
+            page.text()
+
+        scrape(0)
+        results.append(show(f"{kind}: scrape", list(rounds(min(told.rounds, 50), scrape, change))))
+
+        def other_typical(number: int, ledger: CapacityLedger = ledger) -> None:
+            ledger.share_sizes.count(GpuUsage(MiB(2000 + 1000 * (number % 2)), 5, 1), 10 ** (9 + number))
+
+        results.append(show(f"{kind}: … new typical", list(rounds(10, scrape, other_typical))))
         node = ledger.node(all_names[0])
         assert node is not None
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cli import completion, failures, limit_command, translate_command, version
+from cli import completion, cordon, failures, limit_command, plan_command, translate_command, version
 from cli.doctor import command as doctor
 from cli.explain import command as explain
 from cli.status import command as status
@@ -38,6 +38,11 @@ COMMANDS = {
         "change the limits of running pods", limit_command.ABOUT, limit_command.arguments, limit_command.run
     ),
     "doctor": Command("check the installation, and say what to do", doctor.ABOUT, doctor.arguments, doctor.run),
+    "cordon": Command("place nothing new on a GPU", cordon.ABOUT, cordon.arguments, cordon.run),
+    "uncordon": Command("end a GPU's cordon", cordon.ABOUT_UNCORDON, cordon.uncordon_arguments, cordon.run),
+    "plan": Command(
+        "show where a pod would go, without creating it", plan_command.ABOUT, plan_command.arguments, plan_command.run
+    ),
     "translate": Command(
         "show how unigpu understands manifests of any vendor",
         translate_command.ABOUT,

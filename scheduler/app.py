@@ -6,10 +6,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from scheduler import binding, cache, fit_cache, metrics, parse, server, staleness_guard
-from scheduler.parse import NodeFacts, PodFacts
+from scheduler import binding, cache, fit_cache, metrics, server, staleness_guard
 from scheduler.settings import Settings
-from unigpu import ledger, logs, placement
+from unigpu import api_objects, ledger, logs, placement
+from unigpu.api_objects import NodeFacts, PodFacts
 from unigpu_kube import client, objects, reflector
 from unigpu_kube.client import Client, Json
 from unigpu_service import http, runtime
@@ -73,7 +73,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         api,
         source(objects.NODES, ""),
         reflector.Sink(
-            parse.node,
+            api_objects.node,
             lambda listing: state.nodes_listed(listing.items),
             state.node_changed,
             lambda ref: state.node_gone(ref.name),
@@ -83,7 +83,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         api,
         source(objects.PODS, ours),
         reflector.Sink(
-            parse.pod,
+            api_objects.pod,
             pods_listed,
             state.pod_changed,
             gone=lambda ref: state.pod_gone(ref.uid),
@@ -95,7 +95,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         synced = nodes.synced.is_set() and pods.synced.is_set()
         return None if synced else "nodes and pods are not listed yet"
 
-    shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists)
+    shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists, settings.shares_per_gpu)
     answers = server.Server(
         capacity, fit_cache.FitCache(capacity, rules), binder, guard, shown, unready, rules, settings.node_policy
     )

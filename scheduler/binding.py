@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scheduler import parse, staleness_guard, wire
+from scheduler import staleness_guard, wire
 from scheduler.cache import ClusterCache
-from unigpu import allocations, errors, logs, names, placement
+from unigpu import allocations, api_objects, errors, logs, names, placement
 from unigpu.allocations import Allocation
 from unigpu.ledger import Booking
 from unigpu.placement import Rules
@@ -114,7 +114,7 @@ class Binder:
         document = await self._api.find(objects.pod(args["PodNamespace"], args["PodName"]))
         if document is None or document["metadata"]["uid"] != args["PodUID"]:
             raise errors.Denied(f"there is no pod {args['PodNamespace']}/{args['PodName']} with UID {args['PodUID']}")
-        return parse.request(document)
+        return api_objects.request(document)
 
     def _assume(self, args: wire.BindingArgs, request: PodRequest) -> _Attempt:
         """Choose and count, with nothing in between."""
@@ -145,7 +145,7 @@ class Binder:
         if document is None or document["metadata"]["uid"] != uid:
             self._cache.withdraw(uid, booking)
             return False
-        facts = parse.pod(document)
+        facts = api_objects.pod(document)
         if not facts.node:
             self._cache.withdraw(uid, booking)
             return False

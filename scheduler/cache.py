@@ -8,9 +8,9 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
-from scheduler.parse import NodeFacts, PodFacts
-from unigpu import allocations, logs
+from unigpu import allocations, api_objects, logs
 from unigpu.allocations import Allocation
+from unigpu.api_objects import NodeFacts, PodFacts
 from unigpu.ledger import Booking, CapacityLedger
 from unigpu.requests import PodRequest
 
@@ -32,10 +32,10 @@ class ClusterCache:
     def node_changed(self, facts: NodeFacts) -> None:
         """Take over a node that is new or has changed."""
         if facts.problem and facts.name not in self._doubtful:
-            logs.event(logger, "inventory unreadable", logging.WARNING, node=facts.name, reason=facts.problem)
+            logs.event(logger, "node unreadable", logging.WARNING, node=facts.name, reason=facts.problem)
         self._doubt(facts.name, facts.problem)
         self._nodes.add(facts.name)
-        self.ledger.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy)
+        self.ledger.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy, facts.cordoned)
 
     def node_gone(self, name: str) -> None:
         """Forget a node."""
@@ -70,7 +70,7 @@ class ClusterCache:
             )
         self._doubt(facts.uid, facts.problem)
         if facts.allocation is not None:
-            uses = allocations.pod_usage(facts.allocation, facts.roles or {})
+            uses = api_objects.usage(facts)
             self.ledger.book(facts.uid, Booking(facts.key, facts.node, uses, priority=facts.priority))
         elif facts.node:
             # Another scheduler bound it. What was confirmed earlier stays: its containers may be using it.

@@ -1,17 +1,15 @@
 """Decide which nodes take a pod, which of those are best, and which victims make room. Nothing here waits."""
 
+import heapq
 from collections.abc import Mapping, Sequence
 
 from scheduler import wire
 from scheduler.fit_cache import FitCache
 from unigpu import errors, placement
+from unigpu.headroom import OPENS
 from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
 from unigpu.requests import PlacementPolicy, PodRequest
-
-FEW = 16
-"""Up to that many failing nodes, each reason has the number of GPUs. With more, reasons have no numbers, so that equal
-ones add up in the kube-scheduler's message."""
 
 
 def filter_nodes(fits: FitCache, pod: PodRequest, names: Sequence[str]) -> wire.FilterResult:
@@ -24,10 +22,7 @@ def filter_nodes(fits: FitCache, pod: PodRequest, names: Sequence[str]) -> wire.
     fit = fits.of(pod, names)
     result = wire.FilterResult(NodeNames=fit.fitting)
     if fit.failing:
-        counted = len(fit.failing) <= FEW
-        result["FailedAndUnresolvableNodes"] = {
-            name: reason.text if counted else reason.brief for name, reason in fit.failing.items()
-        }
+        result["FailedAndUnresolvableNodes"] = fit.failing
     return result
 
 
@@ -36,14 +31,26 @@ def refuse_all(names: Sequence[str], why: errors.UnigpuError) -> wire.FilterResu
     return wire.FilterResult(NodeNames=[], FailedAndUnresolvableNodes=dict.fromkeys(names, str(why)))
 
 
-def prioritize(ledger: CapacityLedger, policy: PlacementPolicy, names: Sequence[str]) -> list[wire.HostPriority]:
+def prioritize(
+    ledger: CapacityLedger,
+    policy: PlacementPolicy,
+    names: Sequence[str],
+    fits: FitCache | None = None,
+    pod: PodRequest | None = None,
+) -> list[wire.HostPriority]:
     """Return scores: with binpack the fullest of these nodes has the highest, with spread the emptiest.
 
-    Scores use the whole range, however little the nodes differ.
+    With binpack and a pod that asks for shares, the node comes first where the share leaves the least on the GPU that
+    it would get, and nodes that would have to open an empty GPU come last. Scores use the whole range, however little
+    the nodes differ.
     """
     fullness = ledger.fullness(names)
     if not fullness:
         return []
+    if policy is not PlacementPolicy.SPREAD and fits is not None and pod is not None:
+        grades = fits.grades(pod, names)
+        if grades is not None:
+            return _by_grade(names, grades, fullness)
     low, high = min(fullness), max(fullness)
     if low == high:
         return [{"Host": name, "Score": 0} for name in names]
@@ -54,6 +61,15 @@ def prioritize(ledger: CapacityLedger, policy: PlacementPolicy, names: Sequence[
     else:
         scores = [(full - low) * most // span for full in fullness]
     return [{"Host": name, "Score": score} for name, score in zip(names, scores, strict=True)]
+
+
+def _by_grade(names: Sequence[str], grades: Sequence[int], fullness: Sequence[int]) -> list[wire.HostPriority]:
+    """Return a point less for each grade that is worse than the best, so that the best nodes stand out."""
+    most = wire.MOST_SCORE
+    # Among nodes that open a GPU, the fullest node.
+    keys = [grade if grade < OPENS else OPENS - full for grade, full in zip(grades, fullness, strict=True)]
+    ranks = {key: most - rank for rank, key in enumerate(heapq.nsmallest(most, set(keys)))}
+    return [{"Host": name, "Score": ranks.get(key, 0)} for name, key in zip(names, keys, strict=True)]
 
 
 def preempt(

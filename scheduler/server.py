@@ -1,5 +1,6 @@
 """The verbs of the extender, over HTTP: read the body, ask the decisions, measure, log."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -8,14 +9,14 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from scheduler import binding, filter_prioritize, parse, wire
+from scheduler import binding, filter_prioritize, wire
 from scheduler.fit_cache import FitCache
 from scheduler.metrics import Metrics
 from scheduler.staleness_guard import StalenessGuard
-from unigpu import documents, errors, logs
+from unigpu import api_objects, documents, errors, logs
 from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
-from unigpu.requests import PlacementPolicy
+from unigpu.requests import PlacementPolicy, PodRequest
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +97,9 @@ class Server:
         except errors.Unavailable as error:
             return "error", {"Error": str(error)}
         try:
-            request = parse.request(pod)
+            request = api_objects.request(pod)
         except (errors.Denied, errors.Malformed) as error:
-            logs.event(logger, "refused", pod=parse.key(pod), pod_uid=uid, reason=error)
+            logs.event(logger, "refused", pod=api_objects.key(pod), pod_uid=uid, reason=error)
             return "refused", filter_prioritize.refuse_all(names, error)
         self._binder.remember(uid, request)
         result = filter_prioritize.filter_nodes(self._fits, request, names)
@@ -115,7 +116,7 @@ class Server:
             logger,
             "filtered" if fitting else "no node fits",
             logging.DEBUG if fitting else logging.INFO,
-            pod=parse.key(pod),
+            pod=api_objects.key(pod),
             pod_uid=uid,
             nodes=len(names),
             fitting=len(fitting),
@@ -125,25 +126,25 @@ class Server:
 
     async def _prioritize(self, args: wire.Args) -> tuple[str, list[wire.HostPriority]]:
         names = args["NodeNames"] or []
-        try:
-            policy = parse.request(args["Pod"]).preferences.node_policy
-        except (errors.Denied, errors.Malformed):
-            policy = None
-        return "ok", filter_prioritize.prioritize(self._ledger, policy or self._node_policy, names)
+        request: PodRequest | None = None
+        with contextlib.suppress(errors.Denied, errors.Malformed):
+            request = api_objects.request(args["Pod"])
+        policy = (None if request is None else request.preferences.node_policy) or self._node_policy
+        return "ok", filter_prioritize.prioritize(self._ledger, policy, names, self._fits, request)
 
     async def _preempt(self, args: wire.PreemptionArgs) -> tuple[str, wire.PreemptionResult]:
         self._check_ready()
         pod, offered = args["Pod"], args["NodeNameToMetaVictims"] or {}
         try:
             kept = filter_prioritize.preempt(
-                self._ledger, self._rules, parse.request(pod), parse.priority(pod), offered
+                self._ledger, self._rules, api_objects.request(pod), api_objects.priority(pod), offered
             )
         except (errors.Denied, errors.Malformed):
             kept = {}
         logs.event(
             logger,
             "preemption",
-            pod=parse.key(pod),
+            pod=api_objects.key(pod),
             pod_uid=pod["metadata"].get("uid", ""),
             offered=sorted(offered),
             kept=sorted(kept),

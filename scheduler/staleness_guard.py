@@ -11,8 +11,8 @@ kube-scheduler and not yet for the extender, and a refusal would evict others.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from scheduler import parse
 from scheduler.cache import ClusterCache
+from unigpu import api_objects
 from unigpu_kube.client import Json
 
 IDLE = 5.0
@@ -56,7 +56,7 @@ class StalenessGuard:
         Raises Unavailable, Rejected.
         """
         before = self._cache.ledger.confirmed_on(node)
-        facts, unreadable = parse.pods(await self._read(node))
+        facts, unreadable = api_objects.pods(await self._read(node))
         self._cache.node_read([uid for uid in before if uid not in unreadable], facts)
 
     def _done(self, node: str, done: asyncio.Future[None]) -> None:

@@ -34,23 +34,23 @@ def decode(text: str) -> dict[str, Any]:
 def whole(value: object, high: int, low: int = 0) -> int:
     """Return a whole number from `low` to `high`. Raises ValueError for anything else, booleans included."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{_brief(value)} is not a whole number")
+        raise ValueError(f"{shorten(value)} is not a whole number")
     if not low <= value <= high:
-        raise ValueError(f"{_brief(value)} is out of range; accepted: {low} to {high}")
+        raise ValueError(f"{shorten(value)} is out of range; accepted: {low} to {high}")
     return value
 
 
 def text(value: object) -> str:
     """Return a string. Raises ValueError for anything else."""
     if not isinstance(value, str):
-        raise ValueError(f"{_brief(value)} is not a string")
+        raise ValueError(f"{shorten(value)} is not a string")
     return value
 
 
 def flag(value: object) -> bool:
     """Return true or false. Raises ValueError for anything else."""
     if not isinstance(value, bool):
-        raise ValueError(f"{_brief(value)} is not true or false")
+        raise ValueError(f"{shorten(value)} is not true or false")
     return value
 
 
@@ -60,7 +60,8 @@ def brief(error: Exception) -> str:
     return shown if len(shown) <= 300 else shown[:299] + "…"
 
 
-def _brief(value: object) -> str:
+def shorten(value: object) -> str:
+    """Return a value as Python writes it, cut to what a sentence holds."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 1 << 256:
         return "a number of more than 77 digits"
     shown = repr(value)

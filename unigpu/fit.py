@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from unigpu import allocations, modes
+from unigpu import allocations
 from unigpu.allocations import GpuUsage, Share
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
@@ -21,6 +21,7 @@ class UnfitReason(enum.Enum):
     """Why a GPU can't take a share. The text follows `2 of 4 ` or `GPUs `."""
 
     UNHEALTHY = "unhealthy"
+    CORDONED = "cordoned"
     MODEL = "excluded by model"
     UUID = "excluded by UUID"
     SMALL = "too small"
@@ -38,10 +39,8 @@ class GpuState:
     gpu: Gpu
     taken: GpuUsage = UNUSED
     """By pods, and memory that is in use without a grant."""
-
-
-FreeCapacity = tuple[int, int, int]
-"""A GPU's free memory (MiB), its free compute time (percent), and the number of shares on it."""
+    cordoned: bool = False
+    """Whether nothing new is placed on it; see unigpu.cordons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +52,10 @@ class Node:
     mode: NodeMode = NodeMode.MIXED
     gpu_policy: PlacementPolicy | None = None
     """The policy that the node's label sets; None: no label."""
-    free: tuple[FreeCapacity, ...] = ()
-    """Free capacity of the GPUs that can take shares, for a quick yes. Empty if it wasn't computed."""
 
 
 PodShares = Sequence[tuple[Role, Share]]
 """One pod's shares of one GPU, in the order in which its containers start."""
-
-
-def free_capacities(seen: Sequence[GpuState], mode: NodeMode) -> tuple[FreeCapacity, ...]:
-    """Return the free capacity of each GPU that can take shares, the largest free memory first."""
-    if mode in modes.WHOLE_GPUS_ONLY:
-        return ()
-    found = [
-        (state.gpu.memory - state.taken.memory, FULL - state.taken.cores, state.taken.shares)
-        for state in seen
-        if state.gpu.healthy and not state.taken.whole
-    ]
-    found.sort(reverse=True)
-    return tuple(found)
 
 
 def share_of(gpu: Gpu, request: Request) -> Share:
@@ -90,6 +74,8 @@ def check_fit(state: GpuState, request: Request, preferences: Preferences, share
     gpu, taken = state.gpu, state.taken
     if not gpu.healthy:
         return UnfitReason.UNHEALTHY
+    if state.cordoned:
+        return UnfitReason.CORDONED
     if preferences.selective and (reason := _unwanted(gpu, preferences)) is not None:
         return reason
     memory = request.memory
@@ -142,6 +128,22 @@ def fullness(state: GpuState) -> int:
     if taken.whole:
         return 1000
     return max(taken.memory * 1000 // max(state.gpu.memory, 1), taken.cores * 10)
+
+
+def leftover(total: int, memory: int, cores: int, taken_memory: int, taken_cores: int) -> int:
+    """Return what a share would leave of a GPU: thousandths of memory and of compute time, added up.
+
+    Memory counts three times where the share leaves too little for another one: less than an eighth of the GPU's memory
+    or of its compute time. Memory that is of so little use already counts once.
+    """
+    free_memory, free_cores = total - taken_memory, FULL - taken_cores
+    left_memory, left_cores = free_memory - memory, free_cores - cores
+    found = left_memory * 1000 // total + left_cores * 10
+    if left_memory * 8 < total or left_cores * 8 < FULL:
+        found += left_memory * 2000 // total
+    if free_memory * 8 < total or free_cores * 8 < FULL:
+        found -= free_memory * 2000 // total
+    return found
 
 
 def link(one: Gpu, other: Gpu) -> int:

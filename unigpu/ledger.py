@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from unigpu import fit
 from unigpu.allocations import GpuUsage
 from unigpu.fit import GpuState, Node
+from unigpu.fragmentation import ShareSizes
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy
@@ -40,6 +41,7 @@ class _NodeEntry:
     gpus: tuple[Gpu, ...] = ()
     mode: NodeMode = NodeMode.MIXED
     gpu_policy: PlacementPolicy | None = None
+    cordoned: frozenset[GpuUuid] = frozenset()
     uses: dict[GpuUuid, dict[str, GpuUsage]] = field(default_factory=dict)
     view: Node | None = None
     """None: the node has changed since the view was built."""
@@ -58,17 +60,27 @@ class CapacityLedger:
         self._next_signature = 0
         self._fullness: dict[str, int] = {}
         self._stale: set[str] = set()
+        self.share_sizes = ShareSizes()
+        self.assumed = 0
+        """Number of bookings that aren't confirmed."""
 
     def watch(self, changed: Callable[[str], None]) -> None:
         """Call `changed` with a node's name after each change of its GPUs or of what is taken of them."""
         self._watchers.append(changed)
 
-    def set_node(self, name: str, gpus: Sequence[Gpu], mode: NodeMode, gpu_policy: PlacementPolicy | None) -> None:
-        """Set the node's GPUs, mode and policy; add the node if it is new."""
+    def set_node(
+        self,
+        name: str,
+        gpus: Sequence[Gpu],
+        mode: NodeMode,
+        gpu_policy: PlacementPolicy | None,
+        cordoned: frozenset[GpuUuid] = frozenset(),
+    ) -> None:
+        """Set the node's GPUs, mode, policy and which of the GPUs take nothing new; add the node if it is new."""
         entry = self._entries.setdefault(name, _NodeEntry())
-        new = (tuple(gpus), mode, gpu_policy)
-        if new != (entry.gpus, entry.mode, entry.gpu_policy):
-            entry.gpus, entry.mode, entry.gpu_policy = new
+        new = (tuple(gpus), mode, gpu_policy, cordoned)
+        if new != (entry.gpus, entry.mode, entry.gpu_policy, entry.cordoned):
+            entry.gpus, entry.mode, entry.gpu_policy, entry.cordoned = new
             self._changed(name, entry)
 
     def remove_node(self, name: str) -> None:
@@ -83,9 +95,11 @@ class CapacityLedger:
         if former is not None:
             if (former.node, former.uses) == (booking.node, booking.uses):
                 self._bookings[uid] = booking
+                self.assumed += former.confirmed - booking.confirmed
                 return
             self.release(uid)
         self._bookings[uid] = booking
+        self._count(booking, 1)
         entry = self._entries.setdefault(booking.node, _NodeEntry())
         for gpu, use in booking.uses.items():
             entry.uses.setdefault(gpu, {})[uid] = use
@@ -96,6 +110,7 @@ class CapacityLedger:
         booking = self._bookings.pop(uid, None)
         if booking is None:
             return None
+        self._count(booking, -1)
         entry = self._entries.get(booking.node)
         if entry is None:
             return booking
@@ -106,6 +121,11 @@ class CapacityLedger:
         self._changed(booking.node, entry)
         self._drop_if_empty(booking.node)
         return booking
+
+    @property
+    def pods(self) -> int:
+        """Number of bookings."""
+        return len(self._bookings)
 
     def booking(self, uid: str) -> Booking | None:
         """Return the pod's booking, or None."""
@@ -136,7 +156,11 @@ class CapacityLedger:
         if entry is None:
             return None
         seen = tuple(
-            GpuState(gpu, _sum(gpu, {uid: use for uid, use in entry.uses.get(gpu.uuid, {}).items() if uid not in uids}))
+            GpuState(
+                gpu,
+                _sum(gpu, {uid: use for uid, use in entry.uses.get(gpu.uuid, {}).items() if uid not in uids}),
+                gpu.uuid in entry.cordoned,
+            )
             for gpu in entry.gpus
         )
         return Node(name, seen, entry.mode, entry.gpu_policy)
@@ -164,6 +188,11 @@ class CapacityLedger:
             found += [(name, gpu) for gpu in entry.overbooked]
         return found
 
+    def _count(self, booking: Booking, times: int) -> None:
+        self.assumed += times * (not booking.confirmed)
+        for use in booking.uses.values():
+            self.share_sizes.count(use, times)
+
     def _changed(self, name: str, entry: _NodeEntry) -> None:
         entry.view = None
         self._stale.add(name)
@@ -179,8 +208,10 @@ class CapacityLedger:
     def _view(self, name: str, entry: _NodeEntry) -> Node:
         if entry.view is not None:
             return entry.view
-        seen = tuple(GpuState(gpu, _sum(gpu, entry.uses.get(gpu.uuid))) for gpu in entry.gpus)
-        entry.view = Node(name, seen, entry.mode, entry.gpu_policy, fit.free_capacities(seen, entry.mode))
+        seen = tuple(
+            GpuState(gpu, _sum(gpu, entry.uses.get(gpu.uuid)), gpu.uuid in entry.cordoned) for gpu in entry.gpus
+        )
+        entry.view = Node(name, seen, entry.mode, entry.gpu_policy)
         self._fullness[name] = sum(map(fit.fullness, seen)) // max(len(seen), 1)
         self._stale.discard(name)
         entry.overbooked = tuple(
@@ -189,7 +220,9 @@ class CapacityLedger:
         characteristics = (
             entry.mode,
             entry.gpu_policy,
-            tuple((state.gpu.model, state.gpu.memory, state.gpu.healthy, state.taken) for state in seen),
+            tuple(
+                (state.gpu.model, state.gpu.memory, state.gpu.healthy, state.cordoned, state.taken) for state in seen
+            ),
         )
         if len(self._signatures) >= _MAX_SIGNATURES:
             self._signatures.clear()

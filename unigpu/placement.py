@@ -4,20 +4,22 @@ All containers of a pod are placed together, the hardest first. If its best GPUs
 containers, the search tries other GPUs, up to MAX_TRIALS.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from unigpu import allocations, errors, fit, modes
+from unigpu import allocations, errors, fit, links, modes
 from unigpu.allocations import Allocation, GpuUsage, Share
 from unigpu.fit import GpuState, Node, UnfitReason
 from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
 
 MAX_SETS = 1000
-"""Most sets of GPUs to compare by their links. Where there are more, one set is grown greedily from each GPU."""
+"""Most sets of GPUs to try by their links, one after the other, for a pod of several containers. The best set is found
+however many there are."""
 MAX_TRIALS = 500
 """Most attempts to put a container on GPUs before a pod of several containers counts as unschedulable."""
 
@@ -128,6 +130,11 @@ def _too_few_gpus(name: str, key: _RequestKey, total: int, unfit: tuple[UnfitRea
     return Reason(f"{needs}: {only}{fit.count_reasons(unfit, total)}", f"{needs}: GPUs {fit.list_reasons(unfit)}")
 
 
+def brief(name: str, request: Request, unfit: Collection[UnfitReason]) -> str:
+    """Return the brief reason for a container that a node has too few GPUs for."""
+    return f"container {name} needs {fit.describe(request)}: GPUs {fit.list_reasons(unfit)}"
+
+
 _ALL_ADDITIONAL = 2001
 """Additional demand on a GPU of which the pod has nothing yet: the whole share."""
 _Entry = tuple[str, Role, Share]
@@ -225,16 +232,24 @@ class _Search:
         self, state: GpuState, request: Request, before: GpuUsage, additional: int, candidates: list[GpuState]
     ) -> tuple[int, ...]:
         """Return the GPU's rank: by the pod's additional demand there, then by the policy, then by the index."""
-        full = fit.fullness(GpuState(state.gpu, state.taken.plus(before)) if before.shares else state)
+        full = fit.fullness(dataclasses.replace(state, taken=state.taken.plus(before)) if before.shares else state)
         shares = state.taken.shares + before.shares
         index = state.gpu.index
         if self.policy is PlacementPolicy.SPREAD:
             return (additional, full, shares, -state.gpu.memory, index)
         if request.gpus == 1 and (request.whole or self.policy is PlacementPolicy.TOPOLOGY):
             # Prefer the GPU with the worst links to other empty GPUs: the good links stay for pods with several GPUs.
-            links = sum(fit.link(state.gpu, other.gpu) for other in candidates if not other.taken.shares)
-            return (additional, -full, -shares, links, state.gpu.memory, index)
-        return (additional, -full, -shares, state.gpu.memory, index)
+            broken = sum(fit.link(state.gpu, other.gpu) for other in candidates if not other.taken.shares)
+            return (additional, -full, -shares, broken, state.gpu.memory, index)
+        share = fit.share_of(state.gpu, request)
+        left = fit.leftover(
+            max(state.gpu.memory, 1),
+            share.memory,
+            share.cores,
+            state.taken.memory + before.memory,
+            state.taken.cores + before.cores,
+        )
+        return (additional, not shares, left, -full, -shares, state.gpu.memory, index)
 
 
 def _without_names(entries: Sequence[_Entry]) -> list[tuple[Role, Share]]:
@@ -257,41 +272,33 @@ def _additional_demand(share: Share, before: GpuUsage, after: GpuUsage) -> int:
 
 
 def _sets_by_links(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]:
-    """Yield sets of `count` GPUs: by their weakest link, then by the sum of their links, then by their ranks."""
+    """Yield sets of `count` GPUs: by their weakest link, then by the sum of their links, then by their ranks.
+
+    The first is the best of all. The others, which only pods of several containers ask for, are in order as well if
+    there are at most MAX_SETS; else only sets follow that are the best without one of the GPUs, without another, and so
+    on.
+    """
+    table = [[fit.link(one.state.gpu, other.state.gpu) for other in options] for one in options]
+    first = links.best(table, count)
+    yield tuple(options[place] for place in first)
+    seen = {first}
     if math.comb(len(options), count) <= MAX_SETS:
-        sets = list(itertools.combinations(options, count))
-    else:
-        grown = dict.fromkeys(_grow_set(options, seed, count) for seed in range(len(options)))
-        sets = [tuple(options[number] for number in numbers) for numbers in grown]
-    table = {
-        (one.state.gpu.uuid, other.state.gpu.uuid): fit.link(one.state.gpu, other.state.gpu)
-        for one, other in itertools.combinations(options, 2)
-    }
-    sets.sort(key=lambda chosen: _link_quality(chosen, table))
-    yield from sets
+        others = list(itertools.combinations(range(len(options)), count))
+        others.sort(key=lambda chosen: _link_quality(chosen, table))
+        for chosen in others:
+            if chosen not in seen:
+                yield tuple(options[place] for place in chosen)
+        return
+    for left_out in range(len(options)):
+        # Every GPU of the best set may be the one that another container needs.
+        kept = [place for place in range(len(options)) if place != left_out]
+        found = links.best([[table[one][other] for other in kept] for one in kept], count)
+        chosen = tuple(kept[place] for place in found)
+        if chosen not in seen:
+            seen.add(chosen)
+            yield tuple(options[place] for place in chosen)
 
 
-def _grow_set(options: list[_Option], seed: int, count: int) -> tuple[int, ...]:
-    """Return the positions of `count` options: `seed`, then repeatedly the GPU with the best links to the set."""
-
-    chosen = [seed]
-    while len(chosen) < count:
-        rest = [number for number in range(len(options)) if number not in chosen]
-        chosen.append(
-            max(
-                rest,
-                key=lambda number: (
-                    min(fit.link(options[number].state.gpu, options[other].state.gpu) for other in chosen),
-                    sum(fit.link(options[number].state.gpu, options[other].state.gpu) for other in chosen),
-                    -number,
-                ),
-            )
-        )
-    return tuple(sorted(chosen))
-
-
-def _link_quality(
-    chosen: tuple[_Option, ...], table: Mapping[tuple[GpuUuid, GpuUuid], int]
-) -> tuple[int, int, tuple[tuple[int, ...], ...]]:
-    links = [table[one.state.gpu.uuid, other.state.gpu.uuid] for one, other in itertools.combinations(chosen, 2)]
-    return (-min(links), -sum(links), tuple(option.rank for option in chosen))
+def _link_quality(chosen: tuple[int, ...], table: links.Links) -> tuple[int, int, tuple[int, ...]]:
+    found = [table[one][other] for one, other in itertools.combinations(chosen, 2)]
+    return (-min(found), -sum(found), chosen)

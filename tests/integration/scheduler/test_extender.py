@@ -6,10 +6,13 @@ from pathlib import Path
 from tests.integration.scheduler import extender
 from tests.integration.scheduler.apiserver import ApiServer, Json
 from tests.integration.scheduler.extender import asking, inventory, until
-from unigpu import names
+from unigpu import cordons, names
+from unigpu.cordons import Cordon
+from unigpu.units import GpuUuid
 
 PODS = names.METRIC_SCHEDULER_PODS
 ASSUMED = names.METRIC_SCHEDULER_ASSUMED
+CORDONED = names.ANNOTATION_CORDONED
 ENDED = [{"name": "main", "state": {"terminated": {"exitCode": 0}}}]
 
 
@@ -114,7 +117,7 @@ async def test_binpack_and_spread_among_nodes(api: ApiServer, tmp_path: Path) ->
             pod = await api.add_pod(f"on-{name}", asking(memory=memory))
             assert await caller.bind(pod, name) == ""
         pod = await api.add_pod("p", asking(memory=1000))
-        assert await caller.prioritize(pod, ["n1", "n2", "n3"]) == {"n1": 5, "n2": 10, "n3": 0}
+        assert await caller.prioritize(pod, ["n1", "n2", "n3"]) == {"n1": 9, "n2": 10, "n3": 8}
         annotations = asking(memory=1000)
         annotations[names.ANNOTATION_REQUEST] = annotations[names.ANNOTATION_REQUEST].replace(
             '"version":1', '"preferences":{"node_policy":"spread"},"version":1'
@@ -167,6 +170,26 @@ async def test_node_changes_are_followed(api: ApiServer, tmp_path: Path) -> None
         await takes(True)
         await api.remove("nodes", "n1")
         await takes(False)
+
+
+async def test_a_cordoned_gpu_keeps_its_pods_and_gets_no_others(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        first = await api.add_pod("first", asking(memory=1000))
+        assert (await caller.filter(first, ["n1"]))["NodeNames"] == ["n1"]
+        assert await caller.bind(first, "n1") == ""
+        uuid = GpuUuid("GPU-n1-0")
+        text = cordons.dump({uuid: Cordon("fans", "2026-01-31T12:00:00Z")})
+        await api.change("nodes", "n1", lambda node: node["metadata"]["annotations"].update({CORDONED: text}))
+        await caller.until(names.METRIC_SCHEDULER_CORDONED, 1)
+        second = await api.add_pod("second", asking(memory=1000))
+        found = await caller.filter(second, ["n1"])
+        assert found["FailedAndUnresolvableNodes"]["n1"].endswith("1 of 1 cordoned")
+        assert "1 of 1 cordoned" in await caller.bind(second, "n1")
+        assert extender.taken(api) == {uuid: 1000}
+        await api.change("nodes", "n1", lambda node: node["metadata"]["annotations"].pop(CORDONED))
+        await caller.until(names.METRIC_SCHEDULER_CORDONED, 0)
+        assert await caller.bind(second, "n1") == ""
 
 
 async def test_answers_to_what_is_no_question_of_a_scheduler(api: ApiServer, tmp_path: Path) -> None:

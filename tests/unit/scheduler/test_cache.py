@@ -1,8 +1,8 @@
 """How lists, changes and assumptions add up to the ledger."""
 
 from scheduler.cache import ClusterCache
-from scheduler.parse import NodeFacts, PodFacts
 from unigpu.allocations import Allocation, GpuUsage, Share
+from unigpu.api_objects import NodeFacts, PodFacts
 from unigpu.gpus import Gpu
 from unigpu.ledger import Booking, CapacityLedger
 from unigpu.modes import NodeMode

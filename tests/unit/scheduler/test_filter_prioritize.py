@@ -79,7 +79,7 @@ def test_remembered_fits_are_those_of_placement_after_any_changes(seed: int) -> 
         for name in names:
             seen = of.node(name)
             reason = placement.NO_GPUS if seen is None else placement.reason(seen, wish, RULES)
-            assert found.failing.get(name) == reason, (step, name)
+            assert found.failing.get(name) == (None if reason is None else reason.text), (step, name)
 
 
 def test_more_shapes_than_are_remembered() -> None:
@@ -140,6 +140,22 @@ def test_scores() -> None:
         0,
         10,
     ]
+
+
+def test_a_share_goes_where_it_leaves_least_and_empty_gpus_come_last() -> None:
+    of = ledger_of(4)
+    of.book("1", booking("n1", 0, 30))
+    of.book("2", booking("n2", 0, 60))
+    of.book("3", booking("n3", 0, 100))
+    fits = FitCache(of, RULES)
+    names = ["n0", "n1", "n2", "n3"]
+
+    def scores(wish: PodRequest, policy: PlacementPolicy = PlacementPolicy.BINPACK) -> list[int]:
+        return [entry["Score"] for entry in filter_prioritize.prioritize(of, policy, names, fits, wish)]
+
+    assert scores(pod(20)) == [7, 9, 10, 8], "the fullest node would have to open a GPU"
+    assert scores(pod(20), PlacementPolicy.SPREAD) == [10, 7, 4, 0]
+    assert scores(PodRequest({"main": Request(1, whole=True)})) == [0, 3, 6, 10], "by fullness"
 
 
 def victims(*uids: str, violations: int = 0) -> wire.MetaVictims:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unigpu import allocations, documents, errors, gpus, grants, limits, node_report, requests
+from unigpu import allocations, cordons, documents, errors, gpus, grants, limits, node_report, requests
 from unigpu.units import MAX_MEMORY
 
 REQUEST = {"version": 1, "containers": {"main": {"gpus": 1, "memory": 1024, "cores": 10, "dialect": "hami"}}}
@@ -68,6 +68,7 @@ REPORT = {
 }
 LIMITS = {"main": {"memory": 1024, "cores": 10, "ceiling": 80, "policy": "soft"}}
 APPLIED = {"main": {"memory": 1024, "held": {"GPU-1": 3000}}}
+CORDONED = {"GPU-1": {"reason": "fans", "since": "2026-01-31T12:00:00Z"}}
 
 Load = Callable[[str], Any]
 
@@ -84,6 +85,7 @@ LOADERS: dict[str, tuple[Load, Any]] = {
     "report": (node_report.load, REPORT),
     "limits": (parse_limits, LIMITS),
     "limits-applied": (limits.load_applied, APPLIED),
+    "cordoned": (cordons.load, CORDONED),
 }
 HOSTILE_VALUES = [
     "1e999",

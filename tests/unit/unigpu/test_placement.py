@@ -68,7 +68,9 @@ ONE_CONTAINER = {
     "binpack: the fullest that fits": (node(FREE, HALF, used(20000)), share(8000), "1"),
     "binpack: exactly full is full enough": (node(FREE, used(GIB_24 - 100)), share(100), "1"),
     "binpack: first of equals": (node(FREE, FREE), share(100), "0"),
-    "binpack: compute counts too": (node(used(1000), used(500, 80)), share(1000, 10), "1"),
+    "binpack: compute counts too": (node(used(1000), used(500, 70)), share(1000, 10), "1"),
+    "binpack: not where the rest would be useless": (node(used(12288, 50), used(2048, 80)), share(2048, 10), "0"),
+    "binpack: no empty one": (node(FREE, used(2048, 10)), share(20480, 80), "1"),
     "binpack: small GPUs first": (
         Node("n", (GpuState(gpu(0, 81920)), GpuState(gpu(1, GIB_24)))),
         share(8000),

@@ -1,15 +1,15 @@
-"""Read nodes and pods as the API server has them: plain functions of JSON."""
+"""Read from the API server's nodes and pods, as JSON, what placement needs to know of them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import allocations, documents, errors, gpus, limits, modes, names, requests
-from unigpu.allocations import Allocation
+from unigpu import allocations, cordons, documents, errors, gpus, limits, modes, names, requests
+from unigpu.allocations import Allocation, GpuUsage
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
-from unigpu_kube import objects
+from unigpu.units import GpuUuid
 
 Json = Mapping[str, Any]
 
@@ -23,7 +23,10 @@ class NodeFacts:
     mode: NodeMode
     gpu_policy: PlacementPolicy | None
     problem: str = ""
-    """What is wrong with its inventory; its GPUs then count as absent."""
+    """What is wrong with its annotations. GPUs of an inventory that can't be read count as absent. If the cordons can't
+    be read, all GPUs count as cordoned."""
+    cordoned: frozenset[GpuUuid] = frozenset()
+    """GPUs that take nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ def node(document: Json) -> NodeFacts:
     """Return the facts of a node. Raises an error of `documents.INVALID` for what isn't one."""
     metadata = document["metadata"]
     labels = metadata.get("labels") or {}
-    text = (metadata.get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
+    annotations = metadata.get("annotations") or {}
+    text = annotations.get(names.ANNOTATION_INVENTORY)
     node_gpus: tuple[Gpu, ...] = ()
     problem = ""
     if text is not None:
@@ -57,7 +61,14 @@ def node(document: Json) -> NodeFacts:
             node_gpus = gpus.load(text)
         except errors.Malformed as error:
             problem = str(error)
-    return NodeFacts(metadata["name"], node_gpus, modes.from_labels(labels), modes.gpu_policy(labels), problem)
+    try:
+        cordoned = frozenset(cordons.load(annotations.get(names.ANNOTATION_CORDONED)))
+    except errors.Malformed as error:
+        # The author wanted less to be placed here, and a wrong guess may put pods on a broken GPU.
+        cordoned, problem = frozenset(gpu.uuid for gpu in node_gpus), problem or str(error)
+    return NodeFacts(
+        metadata["name"], node_gpus, modes.from_labels(labels), modes.gpu_policy(labels), problem, cordoned
+    )
 
 
 def pod(document: Json) -> PodFacts:
@@ -105,8 +116,13 @@ def pods(found: Iterable[Json]) -> tuple[list[PodFacts], set[str]]:
         try:
             facts.append(pod(document))
         except documents.INVALID:
-            unreadable.add(objects.ref(document).uid)
+            unreadable.add(_uid(document))
     return facts, unreadable
+
+
+def usage(pod: PodFacts) -> dict[GpuUuid, GpuUsage]:
+    """Return what a pod takes of each GPU."""
+    return {} if pod.allocation is None else allocations.pod_usage(pod.allocation, pod.roles or {})
 
 
 def key(document: Json) -> str:
@@ -159,6 +175,12 @@ def ended(document: Json) -> bool:
         for entry in status.get(group) or ()
     }
     return all("terminated" in states.get(container["name"], {}) for container in _containers(document))
+
+
+def _uid(document: object) -> str:
+    metadata = document.get("metadata") if isinstance(document, Mapping) else None
+    uid = metadata.get("uid") if isinstance(metadata, Mapping) else None
+    return uid if isinstance(uid, str) else ""
 
 
 def _containers(document: Json) -> Iterator[Json]:

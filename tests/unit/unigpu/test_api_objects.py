@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from scheduler import parse
-from unigpu import allocations, errors, gpus, names, requests
+from unigpu import allocations, api_objects, errors, gpus, names, requests
 from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
@@ -43,51 +42,67 @@ def test_a_node() -> None:
         "labels": {names.LABEL_ACK_SCHEDULE: "cgpu", names.LABEL_ACK_PLACEMENT: "spread"},
         "annotations": {names.ANNOTATION_INVENTORY: gpus.dump([GPU])},
     }
-    assert parse.node({"metadata": metadata}) == parse.NodeFacts("n", (GPU,), NodeMode.CGPU, PlacementPolicy.SPREAD)
-    assert parse.node({"metadata": {"name": "n"}}) == parse.NodeFacts("n", (), NodeMode.MIXED, None)
+    assert api_objects.node({"metadata": metadata}) == api_objects.NodeFacts(
+        "n", (GPU,), NodeMode.CGPU, PlacementPolicy.SPREAD
+    )
+    assert api_objects.node({"metadata": {"name": "n"}}) == api_objects.NodeFacts("n", (), NodeMode.MIXED, None)
 
 
 def test_a_node_whose_inventory_can_t_be_read_has_no_gpus() -> None:
-    found = parse.node({"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: "{"}}})
+    found = api_objects.node({"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: "{"}}})
     assert found.gpus == ()
     assert "inventory annotation can't be read" in found.problem
 
 
+def test_cordoned_gpus() -> None:
+    def cordoned(text: str) -> tuple[set[str], str]:
+        annotations = {names.ANNOTATION_INVENTORY: gpus.dump([GPU]), names.ANNOTATION_CORDONED: text}
+        found = api_objects.node({"metadata": {"name": "n", "annotations": annotations}})
+        assert found.gpus == (GPU,)
+        return set(found.cordoned), found.problem
+
+    assert cordoned('{"a": {"reason": "fans", "since": "2026-01-31T12:00:00Z"}}') == ({"a"}, "")
+    assert cordoned('{"gone": {}}') == ({"gone"}, "")
+    unreadable, problem = cordoned('{"a": 1}')
+    assert unreadable == {"a"}, "all GPUs of the node"
+    assert "cordoned annotation is not of the expected form" in problem
+
+
 def test_containers_are_in_the_order_in_which_they_start() -> None:
-    found = parse.request(pod(asking("a-last", "b-side", "main", "z-first")))
+    found = api_objects.request(pod(asking("a-last", "b-side", "main", "z-first")))
     assert list(found.containers) == ["z-first", "b-side", "main", "a-last"]
 
 
 def test_a_pod_without_request_or_with_a_wrong_one() -> None:
     with pytest.raises(errors.Denied, match="webhook was down"):
-        parse.request(pod())
+        api_objects.request(pod())
     with pytest.raises(errors.Malformed, match=r"is for other, and the pod has z-first, b-side, main, a-last"):
-        parse.request(pod(asking("other", "main")))
+        api_objects.request(pod(asking("other", "main")))
     with pytest.raises(errors.Malformed, match="is for no container"):
-        parse.request(pod(asking()))
+        api_objects.request(pod(asking()))
     with pytest.raises(errors.Malformed):
-        parse.request(pod({names.ANNOTATION_REQUEST: "{"}))
+        api_objects.request(pod({names.ANNOTATION_REQUEST: "{"}))
 
 
 def test_a_bound_pod() -> None:
-    found = parse.pod(pod(asking("main", "z-first", z_first=Role.INIT) | given("n", "z-first", "main"), "n"))
+    found = api_objects.pod(pod(asking("main", "z-first", z_first=Role.INIT) | given("n", "z-first", "main"), "n"))
     assert (found.uid, found.key, found.node, found.ended, found.problem) == ("u", "ns/p", "n", False, "")
     assert found.allocation == Allocation("n", {"z-first": (SHARE,), "main": (SHARE,)})
     assert found.roles == {"z-first": Role.INIT, "main": Role.MAIN}
 
 
 def test_an_allocation_that_does_not_belong_to_the_pod_does_not_count() -> None:
-    assert parse.pod(pod(asking("main") | given("n", "main"))).allocation is None, "not bound yet"
-    found = parse.pod(pod(asking("main") | given("other", "main"), "n"))
+    assert api_objects.pod(pod(asking("main") | given("n", "main"))).allocation is None, "not bound yet"
+    found = api_objects.pod(pod(asking("main") | given("other", "main"), "n"))
     assert found.allocation is None
     assert found.problem == "allocation annotation is for node other, and the pod is bound to n"
-    found = parse.pod(pod(asking("main") | {names.ANNOTATION_ALLOCATION: "{}"}, "n"))
+    found = api_objects.pod(pod(asking("main") | {names.ANNOTATION_ALLOCATION: "{}"}, "n"))
     assert found.allocation is None
     assert "allocation annotation can't be read" in found.problem
 
 
 def test_without_a_readable_request_no_container_overlaps() -> None:
-    found = parse.pod(pod(given("n", "main"), "n"))
+    found = api_objects.pod(pod(given("n", "main"), "n"))
     assert found.allocation is not None
     assert found.roles == {}
     assert names.ANNOTATION_REQUEST in found.problem
@@ -111,7 +126,7 @@ def test_without_a_readable_request_no_container_overlaps() -> None:
     ],
 )
 def test_a_bound_pod_whose_limits_were_changed(annotations: dict[str, str], memory: int, problem: str) -> None:
-    found = parse.pod(pod(asking("main") | given("n", "main") | annotations, "n"))
+    found = api_objects.pod(pod(asking("main") | given("n", "main") | annotations, "n"))
     assert found.allocation == Allocation("n", {"main": (Share(GpuUuid("a"), MiB(memory), Percent(5)),)})
     assert (problem in found.problem) if problem else found.problem == ""
 
@@ -169,11 +184,11 @@ ENDS: dict[str, tuple[dict[str, Any], bool]] = {
 @pytest.mark.parametrize("case", ENDS)
 def test_ended(case: str) -> None:
     more, expected = ENDS[case]
-    assert parse.pod(json.loads(json.dumps(pod(asking("main"), "n", **more)))).ended is expected
+    assert api_objects.pod(json.loads(json.dumps(pod(asking("main"), "n", **more)))).ended is expected
 
 
 def test_pods_that_cannot_be_read_are_named() -> None:
     broken = {"metadata": {"uid": "bad", "namespace": "default", "name": "p"}, "spec": {"priority": "high"}}
-    facts, unreadable = parse.pods([pod(), broken, {}, {"metadata": []}])
-    assert [one.key for one in facts] == [parse.key(pod())]
+    facts, unreadable = api_objects.pods([pod(), broken, {}, {"metadata": []}])
+    assert [one.key for one in facts] == [api_objects.key(pod())]
     assert unreadable == {"bad", ""}

@@ -1,0 +1,130 @@
+"""`kubectl unigpu cordon` and `uncordon`: keep new pods off one GPU; those that are there stay."""
+
+import argparse
+import asyncio
+import contextlib
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cli import options
+from unigpu import cordons, documents, errors, gpus, names
+from unigpu.cordons import Cordon, Cordons
+from unigpu.gpus import Gpu
+from unigpu.units import GpuUuid
+
+if TYPE_CHECKING:
+    from unigpu_kube.client import Client
+
+ABOUT = (
+    f"Writes annotation {names.ANNOTATION_CORDONED} of a node: nothing new is placed on the GPU. Pods with a share "
+    "of it keep running, and their limits can still be raised. Exit status: 0 done, 1 refused, 2 the cluster doesn't "
+    "answer."
+)
+ABOUT_UNCORDON = (
+    f"Removes a GPU from annotation {names.ANNOTATION_CORDONED} of a node: pods are placed there again. Exit status: 0 "
+    "done, 1 refused, 2 the cluster doesn't answer."
+)
+_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a command writes, and what it says."""
+
+    text: str | None
+    """The annotation; None removes it."""
+    said: str
+    changes: bool
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `cordon`."""
+    uncordon_arguments(parser)
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for people: shown by status")
+
+
+def uncordon_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `uncordon`."""
+    parser.add_argument("gpu", metavar="NODE/GPU", help="node, and index or UUID of the GPU: node-1/0")
+    options.connection(parser)
+
+
+def by_gpu(nodes: Iterable[Mapping[str, Any]]) -> dict[tuple[str, GpuUuid], Cordon]:
+    """Return the cordons of all nodes, by node and GPU. An annotation that can't be read counts as none."""
+    found: dict[tuple[str, GpuUuid], Cordon] = {}
+    for node in nodes:
+        with contextlib.suppress(errors.Malformed, *documents.INVALID):
+            read = cordons.load(_annotations(node).get(names.ANNOTATION_CORDONED))
+            found |= {(str(node["metadata"]["name"]), uuid): cordon for uuid, cordon in read.items()}
+    return found
+
+
+def plan(node: Mapping[str, Any], gpu: str, reason: str | None, now: str) -> Plan:
+    """Return what to write on the node object. `reason` None ends the cordon; `now` is UTC.
+
+    Raises Denied where the node has no such GPU, Malformed where its annotations can't be read.
+    """
+    annotations = _annotations(node)
+    inventory = annotations.get(names.ANNOTATION_INVENTORY)
+    found: tuple[Gpu, ...] = () if inventory is None else gpus.load(inventory)
+    before = cordons.load(annotations.get(names.ANNOTATION_CORDONED))
+    uuid = cordons.find_gpu(gpu, found, before)
+    after: Cordons = cordons.uncordon(before, uuid) if reason is None else cordons.cordon(before, uuid, reason, now)
+    title = _title(str(node["metadata"]["name"]), uuid, found)
+    if reason is None:
+        said = f"{title} uncordoned" if uuid in before else f"{title} is not cordoned"
+    else:
+        kept = after[uuid]
+        said = f"{title} cordoned since {kept.since or 'an unknown time'}" + (f": {kept.reason}" if kept.reason else "")
+    return Plan(cordons.dump(after), said, after != before)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Cordon or uncordon, print what was done, and return the exit status."""
+    reason = given.reason if given.command == "cordon" else None
+    print(asyncio.run(_write(given, reason)))
+    return 0
+
+
+async def _write(given: argparse.Namespace, reason: str | None) -> str:
+    from cli import api_client  # not at the top: Kubernetes' client takes longer to load than a translation
+
+    name, slash, gpu = given.gpu.partition("/")
+    if not (name and slash and gpu):
+        raise errors.Denied(f"GPU = {given.gpu}: it names no GPU of a node; accepted: NODE/GPU, such as node-1/0")
+    async with api_client.connected(given.kubeconfig, given.context) as api:
+        return await _annotate(api, name, gpu, reason)
+
+
+async def _annotate(api: "Client", name: str, gpu: str, reason: str | None) -> str:
+    from unigpu_kube import errors as kube_errors
+    from unigpu_kube import objects
+
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for tries in range(_TRIES):
+        node = await api.get(objects.node(name))
+        wanted = plan(node, gpu, reason, now)
+        if not wanted.changes:
+            break
+        metadata = {
+            "resourceVersion": node["metadata"]["resourceVersion"],
+            "annotations": {names.ANNOTATION_CORDONED: wanted.text},
+        }
+        try:
+            await api.patch(objects.node(name), {"metadata": metadata})
+            break
+        except kube_errors.Conflict:
+            if tries == _TRIES - 1:
+                raise
+    return wanted.said
+
+
+def _title(node: str, uuid: GpuUuid, found: Iterable[Gpu]) -> str:
+    index = next((f"{gpu.index} " for gpu in found if gpu.uuid == uuid), "")
+    return f"GPU {index}({uuid}) of node {node}"
+
+
+def _annotations(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (node.get("metadata") or {}).get("annotations") or {}
