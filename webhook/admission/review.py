@@ -21,8 +21,8 @@ class Verdict:
 
     answer: admission_review.Answer
     outcome: str
-    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before · `limited`: its limits change ·
-    `refused` · `forged`."""
+    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before, or a copy of a running pod ·
+    `limited`: its limits change · `refused` · `forged`."""
     dialects: Sequence[str] = ()
     reason: str = ""
     """Of a refusal; of `limited`, the change."""
@@ -48,8 +48,6 @@ def review_mutation(review: Review, options: Options) -> Verdict:
         return _untouched(review)
     decided = decision.decide(review.document, options)
     translation = decided.translation
-    if decided.denied:
-        return _forged(review, decided.denied)
     if translation.problems:
         return _refused(review, translation)
     answer = admission_review.allow(review.uid, translation.warnings, decided.patch)
@@ -88,7 +86,7 @@ def unanswered(review: Review, why: str) -> Verdict:
 
 
 def _created(review: Review, options: Options) -> Verdict:
-    decided = decision.decide(review.document, options)
+    decided = decision.verify(review.document, options)
     translation = decided.translation
     if decided.denied:
         return _forged(review, decided.denied)

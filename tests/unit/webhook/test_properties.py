@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from unigpu import errors, names, quantities, requests
 from webhook.admission import admission_review, review
 from webhook.admission.review import Verdict
-from webhook.translation import dialects
+from webhook.translation import decision, dialects
 from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 EXAMPLES = int(os.environ.get("UNIGPU_EXAMPLES", "120"))
@@ -142,10 +142,13 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def foreign(pod: dict[str, Any]) -> dict[str, Any]:
-    """The pod without what any dialect or unigpu has in it."""
+    """The pod without what any dialect or unigpu has in it, and without what the scheduler chooses."""
     rest = copy.deepcopy(pod)
     rest["spec"].pop("schedulerName", None)
-    rest["metadata"].setdefault("annotations", {}).pop(names.ANNOTATION_REQUEST, None)
+    rest["spec"].pop("nodeName", None)
+    annotations = rest["metadata"].setdefault("annotations", {})
+    for name in decision.REVIEWED:
+        annotations.pop(name, None)
     for container in containers(rest):
         resources = container.setdefault("resources", {})
         for kind in ("limits", "requests"):
@@ -181,6 +184,40 @@ def test_every_pod_is_translated_refused_or_left_alone(pod: dict[str, Any], opti
             assert limits.get(names.RESOURCE_MEMORY, "0") == str(wish.total_memory)
             assert limits.get(names.RESOURCE_CORES, "0") == str(wish.total_cores)
             assert wish.isolated or options.opting_out
+
+
+BROUGHT = st.dictionaries(
+    st.sampled_from(decision.REVIEWED),
+    st.one_of(st.text(max_size=5), st.sampled_from(["{}", "memory=9Gi", '{"node":"n","containers":{}}'])),
+)
+"""Our annotations, as an author may write them."""
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(pod=PODS, options=OPTIONS, brought=BROUGHT, keep=st.booleans(), node=st.booleans())
+def test_no_pod_is_stored_with_an_allocation(
+    pod: dict[str, Any], options: Options, brought: dict[str, str], keep: bool, node: bool
+) -> None:
+    """Whatever annotations it brings along, also over its own translation (`keep`), and whatever node."""
+    first = mutate(pod, options)
+    if keep and first.outcome == "translated":
+        pod = patched(pod, first)
+    pod["metadata"]["annotations"] = brought | (pod["metadata"].get("annotations") or {})
+    if node:
+        pod["spec"]["nodeName"] = "n"
+    verdict = mutate(pod, options)
+    if not verdict.answer["response"]["allowed"]:
+        assert "patch" not in verdict.answer["response"]
+        return
+    stored = canonical(patched(pod, verdict))
+    assert decision.PLATFORM_ONLY.keys().isdisjoint(stored["metadata"]["annotations"])
+    assert foreign(stored) == foreign(canonical(pod))
+    asks = names.ANNOTATION_REQUEST in stored["metadata"]["annotations"]
+    assert not (asks and stored["spec"].get("nodeName"))
+    validated = review.review_validation(admission_review.read(ask(stored)), options, ())
+    assert validated.answer["response"]["allowed"], validated.reason
+    bypassed = review.review_validation(admission_review.read(ask(pod)), options, ())
+    assert decision.PLATFORM_ONLY.keys().isdisjoint(brought) or bypassed.outcome == "forged"
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
