@@ -28,7 +28,7 @@ EVERY_SHARE: dict[str, dict[str, Any]] = {
 
 def live(admission: Any, document: dict[str, Any], **annotations: str) -> dict[str, Any]:
     """The pod as it is stored while it runs."""
-    running = copy.deepcopy(admission.create(document))
+    running: dict[str, Any] = copy.deepcopy(admission.create(document))
     running["metadata"]["annotations"] |= {ALLOCATION: '{"node":"n1"}', APPLIED: "{}", **annotations}
     running["metadata"]["uid"] = "u1"
     running["spec"]["nodeName"] = "n1"
