@@ -9,7 +9,7 @@ from unigpu import findings, limits, names
 from unigpu.ledger import CapacityLedger
 from webhook.admission import admission_review
 from webhook.admission.admission_review import Review
-from webhook.limits import limit_change
+from webhook.limits import limit_change, update_warnings
 from webhook.translation import decision, pods, reapply
 from webhook.translation.options import Options
 from webhook.translation.translate import Translation
@@ -112,7 +112,7 @@ def _update(review: Review, options: Options, trusted_writers: Sequence[str], no
             why = f"only unigpu changes it, not {review.user or 'an unknown user'}"
             return _forged(review, _annotation_problem(name, after.get(name), why, "its present value"))
     if before.get(names.ANNOTATION_LIMITS) == after.get(names.ANNOTATION_LIMITS):
-        return _untouched(review)
+        return Verdict(admission_review.allow(review.uid, _without_effect(review)), "untouched")
     return _limits(review, before, after, options, node)
 
 
@@ -133,12 +133,23 @@ def _limits(
     if problems:
         return _refused(review, Translation(problems=problems))
     was, becomes = (said.get(names.ANNOTATION_LIMITS, "as requested") for said in (before, after))
+    warnings = [*change.warnings, *_without_effect(review)]
+    if not change.warnings:  # which say that the pod has ended
+        warnings += update_warnings.ends_with_pod(review.old, after.get(names.ANNOTATION_LIMITS, ""))
     return Verdict(
-        admission_review.allow(review.uid, change.warnings),
+        admission_review.allow(review.uid, warnings),
         "limited",
         reason=f"{was} → {becomes}",
         accepted=limit_change.accepted(change),
     )
+
+
+def _without_effect(review: Review) -> tuple[str, ...]:
+    """Return warnings about the rest of an update."""
+    if review.subresource:
+        return ()
+    old, new = (pods.read({"metadata": document.get("metadata")}) for document in (review.old, review.document))
+    return tuple(update_warnings.without_effect(old, new))
 
 
 def _binding(review: Review, trusted_writers: Sequence[str]) -> Verdict:
