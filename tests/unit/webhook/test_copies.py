@@ -21,9 +21,18 @@ EVERY_SHARE: dict[str, dict[str, Any]] = {
     "a percentage": {"nvidia.com/gpu": 1, "nvidia.com/gpumem-percentage": 50},
     "all memory": {"nvidia.com/gpu": 1, "nvidia.com/gpumem-percentage": 100},
     "cores": {"nvidia.com/gpu": 1, "nvidia.com/gpucores": 30},
+    "unlimited memory": {"nvshare.com/gpu": 1},
     "whole": {"nvidia.com/gpu": 2},
     "vCUDA": {"tencent.com/vcuda-core": 30, "tencent.com/vcuda-memory": 8},
 }
+WITHOUT_AMOUNT = (
+    "cores and a percentage",
+    "all cores and a percentage",
+    "a percentage",
+    "all memory",
+    "unlimited memory",
+)
+"""Shares whose memory only the annotation tells."""
 
 
 def live(admission: Any, document: dict[str, Any], **annotations: str) -> dict[str, Any]:
@@ -75,7 +84,7 @@ def test_a_copy_without_annotations_has_no_more_than_its_original(pod: Make, adm
     copied = copy.deepcopy(original)
     del copied["metadata"]["annotations"]
     verdict = admission.mutate(copied)
-    if share in ("cores and a percentage", "all cores and a percentage", "a percentage", "all memory"):
+    if share in WITHOUT_AMOUNT:
         assert verdict.outcome == "refused"
         assert f"container main: {names.RESOURCE_MEMORY} = 0: stands for a percentage" in verdict.reason
         assert "--keep-annotations" in verdict.reason

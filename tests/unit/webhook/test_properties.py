@@ -186,6 +186,35 @@ def test_every_pod_is_translated_refused_or_left_alone(pod: dict[str, Any], opti
             assert wish.isolated or options.opting_out
 
 
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(pod=PODS, options=OPTIONS)
+def test_a_copy_without_annotations_has_no_more_than_its_original(pod: dict[str, Any], options: Options) -> None:
+    """As `kubectl debug --copy-to` makes it with most profiles: without labels either."""
+    verdict = mutate(pod, options)
+    if verdict.outcome != "translated":
+        return
+    stored = canonical(patched(pod, verdict))
+    copied = {"metadata": {"name": "copy"}, "spec": stored["spec"]}
+    again = mutate(copied, options)
+    assert again.outcome in ("translated", "refused")
+    if again.outcome == "refused":
+        assert f"{names.RESOURCE_MEMORY} = 0" in again.reason
+        return
+    both = (
+        requests.load(item["metadata"]["annotations"][names.ANNOTATION_REQUEST]).containers
+        for item in (stored, patched(copied, again))
+    )
+    original, became = both
+    assert became.keys() == original.keys()
+    for name, wish in became.items():
+        was = original[name]
+        everything = was.whole or (was.memory_percent == 100 and was.cores == 100)
+        assert not wish.whole or everything
+        amounts = [(of.gpus, of.memory, of.total_cores) for of in (wish, was)]
+        assert amounts[0] == amounts[1] and wish.memory_percent in (0, was.memory_percent)
+        assert wish.isolated == was.isolated and wish.ceiling <= was.ceiling
+
+
 BROUGHT = st.dictionaries(
     st.sampled_from(decision.REVIEWED),
     st.one_of(st.text(max_size=5), st.sampled_from(["{}", "memory=9Gi", '{"node":"n","containers":{}}'])),
