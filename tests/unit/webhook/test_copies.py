@@ -79,7 +79,7 @@ def test_a_copy_with_a_container_for_debugging(pod: Make, admission: Any) -> Non
 
 @pytest.mark.parametrize("share", EVERY_SHARE)
 def test_a_copy_without_annotations_has_no_more_than_its_original(pod: Make, admission: Any, share: str) -> None:
-    """As `kubectl debug --copy-to` makes it with any profile but legacy, unless told to keep annotations."""
+    """As `kubectl debug --copy-to` makes it with every profile, unless with --keep-annotations."""
     original = admission.create(pod(EVERY_SHARE[share]))
     copied = copy.deepcopy(original)
     del copied["metadata"]["annotations"]

@@ -189,7 +189,7 @@ def test_every_pod_is_translated_refused_or_left_alone(pod: dict[str, Any], opti
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(pod=PODS, options=OPTIONS)
 def test_a_copy_without_annotations_has_no_more_than_its_original(pod: dict[str, Any], options: Options) -> None:
-    """As `kubectl debug --copy-to` makes it with most profiles: without labels either."""
+    """As `kubectl debug --copy-to` makes it: without labels either."""
     verdict = mutate(pod, options)
     if verdict.outcome != "translated":
         return
