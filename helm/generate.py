@@ -73,6 +73,7 @@ def conditions() -> str:
         "mentionsGpu": configuration.mentions_gpu(),
         "appliedAgain": configuration.applied_again(),
         "changesOurs": configuration.protected(),
+        "changesWithoutEffect": configuration.changes_without_effect(),
         "boundByOthers": configuration.bound_by_others(_NAMESPACE),
     }
     parts = ["{{/* Generated from the webhook's dialects by `make chart`. */}}"]

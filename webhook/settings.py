@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unigpu import names
+from unigpu.units import MiB
 from unigpu_service import settings
 from unigpu_service.settings import Logging, option
 from webhook.translation.options import AliyunUnit, BareGpu, Options
@@ -57,6 +58,10 @@ class Settings(Logging):
     """Unit of aliyun.com/gpu-mem."""
     bare_nvidia_gpu: BareGpu = BareGpu.WHOLE
     """Meaning of nvidia.com/gpu without memory and cores: whole GPUs, or leave the pod to NVIDIA's device plugin."""
+    volcano_memory_factor: int = option(1, minimum=1, maximum=1 << 20)
+    """MiB in one unit of volcano.sh/gpu-memory and volcano.sh/vgpu-memory."""
+    context_memory: int = option(0, minimum=0)
+    """MiB that a CUDA context takes: smaller shares are warned of; 0: by the models of the cluster's GPUs."""
     opting_out: bool = True
     """Refuse pods that switch isolation off by CGPU_DISABLE or CUDA_DISABLE_CONTROL."""
     schedulers: tuple[str, ...] = option((), flag="--scheduler")
@@ -94,6 +99,8 @@ class Settings(Logging):
             aliyun_unit=self.aliyun_unit,
             bare_gpu=self.bare_nvidia_gpu,
             opting_out=self.opting_out,
+            context_memory=MiB(self.context_memory),
+            volcano_factor=self.volcano_memory_factor,
             schedulers=Options().schedulers | frozenset(self.schedulers),
         )
 

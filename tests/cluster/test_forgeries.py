@@ -17,7 +17,10 @@ AUTHOR = "--as=alice"
 PATIENCE = 120.0
 OURS = decision.PROTECTED
 VICTIM, PENDING = "victim", "pending"
+DROPPED = tuple(decision.PLATFORM_ONLY)
+"""Those that a new pod may bring along as the copy of another: they are dropped."""
 TAKE_AWAY = "patch (take away)"
+CREATE = ("create", "create, with a share")
 Tell = Callable[[str], None]
 
 
@@ -102,12 +105,13 @@ SILENT: dict[str, Callable[[Place, str], str]] = {
 
 
 def cases() -> Iterator[tuple[str, str]]:
-    """Every attempt with each annotation; what the victim hasn't can't be taken away."""
+    """Every attempt with each annotation that is refused; what the victim hasn't can't be taken away."""
     for attempt in ATTEMPTS:
         yield from (
             (attempt, annotation)
             for annotation in OURS
-            if attempt != TAKE_AWAY or annotation in (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION)
+            if (attempt != TAKE_AWAY or annotation in (names.ANNOTATION_REQUEST, names.ANNOTATION_ALLOCATION))
+            and (attempt not in CREATE or annotation not in DROPPED)
         )
 
 
@@ -151,8 +155,35 @@ def test_a_forgery_is_without_effect(place: Place, tell: Tell, attempt: str, ann
     tell(f"{annotation:21} {attempt:36} without effect")
 
 
-@pytest.mark.parametrize("annotation", OURS)
-def test_a_controllers_template_makes_no_pod(place: Place, tell: Tell, annotation: str) -> None:
+@pytest.mark.parametrize("annotation", DROPPED)
+@pytest.mark.parametrize("share", [{}, {"aliyun.com/gpu-mem": "1"}], ids=["plain", "with a share"])
+def test_a_new_pod_doesnt_have_it(place: Place, tell: Tell, share: dict[str, str], annotation: str) -> None:
+    """The pod waits for a node that isn't there, so that only admission has written its annotations."""
+    body = pod("forged", {annotation: "{}"}, share, nodeSelector={"is": "nowhere"})
+    try:
+        place.run("create", "-f", "-", body=body)
+        assert annotation not in place.notes("forged")
+        assert (names.ANNOTATION_REQUEST in place.notes("forged")) is bool(share)
+    finally:
+        place.run("delete", "pod", "forged", "--ignore-not-found", "--now")
+    tell(f"{annotation:21} {'create':36} dropped")
+
+
+def test_a_running_pods_manifest_can_be_created_again(place: Place, tell: Tell) -> None:
+    before = place.kube.json("get", "pod", VICTIM, "-n", NAMESPACE)
+    again = {**before, "metadata": {"name": "again", "annotations": before["metadata"]["annotations"]}}
+    place.run("create", "-f", "-", body=again)
+    wait_for("the copy is allocated", lambda: names.ANNOTATION_ALLOCATION in place.notes("again"), PATIENCE)
+    created = place.kube.json("get", "pod", "again", "-n", NAMESPACE)
+    resources = [item["spec"]["containers"][0]["resources"] for item in (before, created)]
+    assert resources[0] == resources[1]
+    assert place.notes("again")[names.ANNOTATION_REQUEST] == place.notes(VICTIM)[names.ANNOTATION_REQUEST]
+    place.run("delete", "pod", "again", "--now")
+    tell(f"{'':21} {'get -o yaml | create':36} runs again, with the same resources")
+
+
+def test_a_controllers_template_makes_no_pod(place: Place, tell: Tell) -> None:
+    annotation = names.ANNOTATION_REQUEST
     labels = {"forged": annotation.partition("/")[2]}
     name = f"by-controller-{labels['forged']}"
     template = pod(name, {annotation: "{}"})

@@ -1,4 +1,4 @@
-"""The cluster's state that reviews depend on: the namespaces' rules and the largest GPU."""
+"""The cluster's state that reviews depend on: the namespaces' rules and the sizes of GPUs."""
 
 import asyncio
 import dataclasses
@@ -10,22 +10,23 @@ from unigpu_kube import objects
 from unigpu_kube.client import Client, Json
 from unigpu_kube.objects import Ref
 from unigpu_kube.reflector import Listing, Reflector, Sink, Source
-from webhook.translation import namespaces
+from webhook.translation import contexts, namespaces
 from webhook.translation.options import Options
 
 NamespaceRules = tuple[str, Mapping[str, str], Mapping[str, str]]
 """A namespace, and those of its annotations and labels that are rules for its pods."""
-LargestGpu = tuple[str, MiB]
-"""A node and the memory of its largest GPU."""
+NodeGpus = tuple[str, MiB, MiB]
+"""A node, the memory of its largest GPU, and the smallest CUDA context among its GPUs; 0 where it has none."""
 
 
 class ClusterCache:
-    """The namespaces' rules and the nodes' largest GPUs, kept current by watches."""
+    """The namespaces' rules and the sizes of the nodes' GPUs, kept current by watches."""
 
     def __init__(self, options: Options) -> None:
         self._plain = options
+        self._context_memory = options.context_memory
         self._options: dict[str, Options] = {}
-        self._gpus: dict[str, MiB] = {}
+        self._gpus: dict[str, tuple[MiB, MiB]] = {}
         self._stale = False
         self.synced = asyncio.Event()
         """Set once the namespaces are known."""
@@ -43,7 +44,7 @@ class ClusterCache:
     async def run(self, client: Client) -> None:
         """Keep the cache current; never returns."""
         of_namespaces = Sink(namespace_rules, self._list_namespaces, self.set_namespace, self.remove_namespace)
-        of_nodes = Sink(largest_gpu, self._list_nodes, self.set_node, self.remove_node)
+        of_nodes = Sink(node_gpus, self._list_nodes, self.set_node, self.remove_node)
         async with asyncio.TaskGroup() as group:
             source = Source(objects.NAMESPACES, metadata_only=True)
             group.create_task(Reflector(client, source, of_namespaces).run())
@@ -67,16 +68,17 @@ class ClusterCache:
         """Forget a namespace."""
         self._options.pop(namespace.name, None)
 
-    def replace_nodes(self, found: Iterable[LargestGpu]) -> None:
+    def replace_nodes(self, found: Iterable[NodeGpus]) -> None:
         """Replace all nodes."""
-        self._gpus = dict(found)
+        self._gpus = {name: (memory, context) for name, memory, context in found}
         self._stale = True
 
-    def set_node(self, found: LargestGpu) -> None:
+    def set_node(self, found: NodeGpus) -> None:
         """Apply a change of one node."""
-        name, memory = found
-        if self._gpus.get(name) != memory:
-            self._gpus[name] = memory
+        name, memory, context = found
+        sizes = memory, context
+        if self._gpus.get(name) != sizes:
+            self._gpus[name] = sizes
             self._stale = True
 
     def remove_node(self, node: Ref) -> None:
@@ -86,16 +88,20 @@ class ClusterCache:
     def _list_namespaces(self, listing: Listing[NamespaceRules]) -> None:
         self.replace_namespaces(listing.items)
 
-    def _list_nodes(self, listing: Listing[LargestGpu]) -> None:
+    def _list_nodes(self, listing: Listing[NodeGpus]) -> None:
         self.replace_nodes(listing.items)
 
     def _refresh(self) -> None:
-        """Put the largest GPU into the options, after nodes changed."""
-        largest = max(self._gpus.values(), default=MiB(0))
-        self._plain = dataclasses.replace(self._plain, largest_gpu=largest)
-        self._options = {
-            name: dataclasses.replace(options, largest_gpu=largest) for name, options in self._options.items()
-        }
+        """Put the sizes of the GPUs into the options, after nodes changed."""
+        largest = max((memory for memory, _ in self._gpus.values()), default=MiB(0))
+        smallest = min((context for _, context in self._gpus.values() if context), default=MiB(0))
+        context = self._context_memory or smallest
+
+        def sized(options: Options) -> Options:
+            return dataclasses.replace(options, largest_gpu=largest, context_memory=context)
+
+        self._plain = sized(self._plain)
+        self._options = {name: sized(options) for name, options in self._options.items()}
         self._stale = False
 
 
@@ -109,8 +115,9 @@ def namespace_rules(item: Json) -> NamespaceRules:
     )
 
 
-def largest_gpu(item: Json) -> LargestGpu:
-    """Return the node's name and the memory of its largest GPU, 0 where it has none. Raises Malformed."""
+def node_gpus(item: Json) -> NodeGpus:
+    """Return the node's name and the sizes of its GPUs. Raises Malformed."""
     text = (item["metadata"].get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
-    memory = max((gpu.memory for gpu in gpus.load(text)), default=MiB(0)) if text is not None else MiB(0)
-    return objects.ref(item).name, memory
+    present = gpus.load(text) if text is not None else ()
+    largest = max((gpu.memory for gpu in present), default=MiB(0))
+    return objects.ref(item).name, largest, min((contexts.of_model(gpu.model) for gpu in present), default=MiB(0))

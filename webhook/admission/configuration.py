@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from unigpu import names
+from webhook.limits import update_warnings
 from webhook.settings import Settings
 from webhook.translation import decision, dialects, reapply, unsupported
 
@@ -72,6 +73,22 @@ def applied_again() -> str:
     return f"{_translated()} && ({' || '.join([*returns, scheduler])})"
 
 
+def changes_without_effect() -> str:
+    """Return the CEL condition: an update of a translated pod changes vendors' annotations or labels, and nothing of
+    the platform's, of which the webhook is asked anyway."""
+    translated = (
+        f"has(oldObject.metadata.annotations) && '{names.ANNOTATION_REQUEST}' in oldObject.metadata.annotations"
+    )
+    parts = []
+    for kind, known in (("annotations", update_warnings.ANNOTATIONS), ("labels", update_warnings.LABELS)):
+        now, before = (
+            f"(has({of}.metadata.{kind}) && k in {of}.metadata.{kind} ? '=' + {of}.metadata.{kind}[k] : '')"
+            for of in ("object", "oldObject")
+        )
+        parts.append(f"{_list(known)}.exists(k, {now} != {before})")
+    return f"{translated} && !({protected()}) && ({' || '.join(parts)})"
+
+
 def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the MutatingWebhookConfiguration and the ValidatingWebhookConfiguration, without caBundle."""
     mutating = _webhook(settings, "translate", "/mutate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu())
@@ -89,6 +106,17 @@ def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
             "changes-unigpus-annotations",
             protected(),
         ),
+        _webhook(
+            settings,
+            "advise",
+            "/validate",
+            ["UPDATE"],
+            ["pods"],
+            "changes-what-has-no-effect",
+            changes_without_effect(),
+        )
+        # It only warns, so that an update never waits for a webhook that is down.
+        | {"failurePolicy": "Ignore"},
         _webhook(
             settings,
             "bind",

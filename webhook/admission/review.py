@@ -9,7 +9,7 @@ from unigpu import errors, findings, limits, names, requests
 from unigpu.ledger import CapacityLedger
 from webhook.admission import admission_review
 from webhook.admission.admission_review import Review
-from webhook.limits import limit_change
+from webhook.limits import limit_change, update_warnings
 from webhook.translation import decision, mounts, pods, reapply
 from webhook.translation.options import Options
 from webhook.translation.translate import Translation
@@ -21,8 +21,8 @@ class Verdict:
 
     answer: admission_review.Answer
     outcome: str
-    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before · `limited`: its limits change ·
-    `refused` · `forged`."""
+    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before, or a copy of a running pod ·
+    `limited`: its limits change · `refused` · `forged`."""
     dialects: Sequence[str] = ()
     reason: str = ""
     """Of a refusal; of `limited`, the change."""
@@ -48,8 +48,6 @@ def review_mutation(review: Review, options: Options) -> Verdict:
         return _untouched(review)
     decided = decision.decide(review.document, options)
     translation = decided.translation
-    if decided.denied:
-        return _forged(review, decided.denied)
     if translation.problems:
         return _refused(review, translation)
     answer = admission_review.allow(review.uid, translation.warnings, decided.patch)
@@ -100,7 +98,7 @@ def unconfirmed(review: Review) -> Verdict:
 
 
 def _created(review: Review, options: Options) -> Verdict:
-    decided = decision.decide(review.document, options)
+    decided = decision.verify(review.document, options)
     translation = decided.translation
     if decided.denied:
         return _forged(review, decided.denied)
@@ -129,7 +127,7 @@ def _update(review: Review, options: Options, trusted_writers: Sequence[str], no
     if hiding:
         return _refused(review, Translation(problems=hiding))
     if before.get(names.ANNOTATION_LIMITS) == after.get(names.ANNOTATION_LIMITS):
-        return _untouched(review)
+        return Verdict(admission_review.allow(review.uid, _without_effect(review)), "untouched")
     return _limits(review, before, after, options, node)
 
 
@@ -171,12 +169,23 @@ def _limits(
     if problems:
         return _refused(review, Translation(problems=problems))
     was, becomes = (said.get(names.ANNOTATION_LIMITS, "as requested") for said in (before, after))
+    warnings = [*change.warnings, *_without_effect(review)]
+    if not change.warnings:  # which say that the pod has ended
+        warnings += update_warnings.ends_with_pod(review.old, after.get(names.ANNOTATION_LIMITS, ""))
     return Verdict(
-        admission_review.allow(review.uid, change.warnings),
+        admission_review.allow(review.uid, warnings),
         "limited",
         reason=f"{was} → {becomes}",
         accepted=limit_change.accepted(change),
     )
+
+
+def _without_effect(review: Review) -> tuple[str, ...]:
+    """Return warnings about the rest of an update."""
+    if review.subresource:
+        return ()
+    old, new = (pods.read({"metadata": document.get("metadata")}) for document in (review.old, review.document))
+    return tuple(update_warnings.without_effect(old, new))
 
 
 def _binding(review: Review, trusted_writers: Sequence[str]) -> Verdict:

@@ -7,7 +7,7 @@ from typing import Any
 
 from unigpu import names
 from unigpu.findings import Problem
-from webhook.translation import annotation_check, initial_limits, mutate, pod_reading, pods, translate
+from webhook.translation import annotation_check, copies, initial_limits, mutate, pod_reading, pods, translate
 from webhook.translation.options import Options
 from webhook.translation.pods import Pod
 from webhook.translation.translate import Translation
@@ -16,7 +16,7 @@ PLATFORM_ONLY = {
     names.ANNOTATION_ALLOCATION: "only unigpu's scheduler writes it",
     names.ANNOTATION_LIMITS_APPLIED: "only unigpu's node agent writes it",
 }
-"""Annotations that no new pod can have."""
+"""Annotations that no new pod has when it is stored."""
 PROTECTED = (names.ANNOTATION_REQUEST, *PLATFORM_ONLY)
 """Annotations of an existing pod that only the platform changes."""
 REVIEWED = (*PROTECTED, names.ANNOTATION_LIMITS)
@@ -28,7 +28,8 @@ class Decision:
     """The outcome for a pod that is created."""
 
     outcome: str
-    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before · `refused` · `forged`."""
+    """`untouched`: nothing of ours · `translated` · `unchanged`: translated before, or stale annotations of a copy are
+    dropped · `refused` · `forged`."""
     pod: Pod
     translation: Translation
     patch: mutate.Patch = field(default_factory=list)
@@ -39,6 +40,25 @@ class Decision:
 def decide(document: Mapping[str, Any], options: Options) -> Decision:
     """Translate a pod, or the template of one; check the translation that it brings along, if it does.
 
+    What belongs to the running pod of which it is a copy is dropped, with warnings.
+    Raises Malformed where it isn't a pod.
+    """
+    cleaned = copies.clean(pods.read(document))
+    decision = _decide(document, cleaned.pod, options)
+    if not cleaned.patch:
+        return decision
+    warnings = (*cleaned.warnings, *decision.translation.warnings)
+    return dataclasses.replace(
+        decision,
+        outcome="unchanged" if decision.outcome == "untouched" else decision.outcome,
+        translation=dataclasses.replace(decision.translation, warnings=warnings),
+        patch=[] if decision.outcome == "refused" else [*cleaned.patch, *decision.patch],
+    )
+
+
+def verify(document: Mapping[str, Any], options: Options) -> Decision:
+    """Decide about a pod after all mutations: where it still has an annotation of the platform's, it is forged.
+
     Raises Malformed where it isn't a pod.
     """
     pod = pods.read(document)
@@ -46,6 +66,10 @@ def decide(document: Mapping[str, Any], options: Options) -> Decision:
         if name in pod.annotations:
             denied = str(Problem("", f"annotation {name}", pod.annotations[name], why, "no such annotation"))
             return Decision("forged", pod, Translation(), denied=denied)
+    return _decide(document, pod, options)
+
+
+def _decide(document: Mapping[str, Any], pod: Pod, options: Options) -> Decision:
     reading = pod_reading.read(pod, options)
     brought = names.ANNOTATION_REQUEST in pod.annotations
     translation = _with_limits(pod, annotation_check.check(reading) if brought else translate.translate(reading))

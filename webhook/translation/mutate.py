@@ -46,13 +46,22 @@ def scheduler(pod: Pod, options: Options) -> Patch:
 
 
 def unified(request: Request) -> dict[str, str]:
-    """Return the container's limits in the unified form, without amounts that are 0 or depend on the GPU chosen."""
+    """Return the container's limits in the unified form, without amounts that are 0.
+
+    Memory that is a percentage or unlimited is an explicit 0. By this a copy that has lost its annotations differs from
+    a pod that asks for all of the memory.
+    """
     amounts = {
         names.RESOURCE_VGPU: request.gpus,
         names.RESOURCE_MEMORY: request.total_memory,
         names.RESOURCE_CORES: request.total_cores,
     }
-    return {name: str(amount) for name, amount in amounts.items() if amount}
+    all_memory = request.whole or (request.memory_percent == 100 and request.cores)
+    return {
+        name: str(amount)
+        for name, amount in amounts.items()
+        if amount or (name == names.RESOURCE_MEMORY and not all_memory)
+    }
 
 
 def resources(document: Mapping[str, Any], container: Container, request: Request) -> Iterator[dict[str, Any]]:

@@ -76,6 +76,10 @@ class Options:
     """Rules of the pod's namespace."""
     largest_gpu: MiB = MiB(0)
     """Memory of the largest GPU in the cluster; 0: unknown."""
+    context_memory: MiB = MiB(0)
+    """What a CUDA context takes at least on the GPUs of the cluster; 0: unknown."""
+    volcano_factor: int = 1
+    """MiB in one unit of Volcano's memory, `--gpu-memory-factor` of its device plugins."""
     ignored_dialects: frozenset[str] = frozenset()
     """Names of dialects that the pod's namespace has switched off."""
     schedulers: frozenset[str] = VENDORS_SCHEDULERS

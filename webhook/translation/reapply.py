@@ -54,7 +54,9 @@ def restore(before: Mapping[str, Any], after: Mapping[str, Any], options: Option
         request = granted.get(container.name)
         problems += _differences(reading, request)
         if request is not None:
-            patch += mutate.resources(after["spec"][container.place][container.index], container, request)
+            operations = mutate.resources(after["spec"][container.place][container.index], container, request)
+            # Resources are immutable, and pods of earlier versions don't have the 0 of a percentage.
+            patch += [operation for operation in operations if operation.get("value") != "0"]
     if new.scheduler != old.scheduler:
         patch.append({"op": "add", "path": "/spec/schedulerName", "value": old.scheduler})
     return Reapplied(problems=tuple(problems)) if problems else Reapplied(patch)

@@ -1,10 +1,11 @@
 """Translate a pod in any mix of dialects into the unified form, or give every reason against it. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from unigpu.findings import Problem
 from unigpu.requests import PodRequest, Request
-from webhook.translation import preferences, unsupported
+from webhook.translation import contexts, preferences, unsupported
 from webhook.translation.pod_reading import ContainerReading, Interpretation, PodReading
 from webhook.translation.remarks import remark
 
@@ -59,12 +60,24 @@ def _interpret(container: ContainerReading) -> Interpretation:
     if len(container.dialects) > 1:
         return Interpretation(None, {}, (_mixed(container),), ())
     interpretation = container.interpret(container.dialects[0])
-    request, largest = interpretation.request, container.options.largest_gpu
-    if request is None or not request.memory > largest > 0:
+    request = interpretation.request
+    if request is None:
         return interpretation
-    where = f"container {container.container.name}"
-    too_large = remark(where, "memory", f"{request.memory} MiB", f"the largest GPU of this cluster has {largest} MiB")
-    return Interpretation(request, interpretation.original_fields, (), (*interpretation.warnings, too_large))
+    warnings = (*interpretation.warnings, *_of_size(container, request))
+    return Interpretation(request, interpretation.original_fields, (), warnings)
+
+
+def _of_size(container: ContainerReading, request: Request) -> Iterator[str]:
+    """Warn of a share that no GPU of the cluster has, and of one that can't hold a program."""
+    where, largest = f"container {container.container.name}", container.options.largest_gpu
+    if request.memory > largest > 0:
+        why = f"the largest GPU of this cluster has {largest} MiB"
+        yield remark(where, "memory", f"{request.memory} MiB", why)
+    context = container.options.context_memory or contexts.SMALLEST
+    memory = request.memory or largest * request.memory_percent // 100
+    if request.isolated and 0 < memory < context:
+        why = f"the program can't start, because its CUDA context alone takes about {context} MiB"
+        yield remark(where, "memory", f"{memory} MiB", why, f"more than {context} MiB")
 
 
 def _mixed(container: ContainerReading) -> Problem:

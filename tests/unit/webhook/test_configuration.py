@@ -18,9 +18,11 @@ def test_each_webhook_has_a_condition_and_the_service() -> None:
     assert mutating["metadata"]["name"] == validating["metadata"]["name"] == "c"
     hooks = [*mutating["webhooks"], *validating["webhooks"]]
     paths = [hook["clientConfig"]["service"]["path"] for hook in hooks]
-    assert paths == ["/mutate", "/mutate", "/validate", "/validate", "/validate"]
+    assert paths == ["/mutate", "/mutate", "/validate", "/validate", "/validate", "/validate"]
     for hook in hooks:
-        assert hook["matchConditions"] and hook["failurePolicy"] == "Fail" and hook["sideEffects"] == "None"
+        advises = hook["name"] == "advise.unigpu.dev"
+        assert hook["failurePolicy"] == ("Ignore" if advises else "Fail")
+        assert hook["matchConditions"] and hook["sideEffects"] == "None"
         assert hook["clientConfig"]["service"] | {"path": ""} == {
             "name": "s",
             "namespace": "n",
@@ -41,8 +43,16 @@ def test_the_schedulers_own_bindings_are_not_sent() -> None:
 
 def test_updates_are_sent_only_where_ours_change() -> None:
     _, validating = configuration.documents(Settings())
-    (protect,) = [hook for hook in validating["webhooks"] if hook["rules"][0]["operations"] == ["UPDATE"]]
+    (protect,) = [hook for hook in validating["webhooks"] if hook["name"] == "protect.unigpu.dev"]
     assert "pods/status" in protect["rules"][0]["resources"]
     (condition,) = protect["matchConditions"]
     for annotation in ("request", "allocation", "limits", "limits-applied"):
         assert f"'unigpu.dev/{annotation}' in oldObject.metadata.annotations" in condition["expression"]
+
+
+def test_vendors_annotations_and_labels_of_translated_pods_are_sent() -> None:
+    expression = configuration.changes_without_effect()
+    assert expression.startswith("has(oldObject.metadata.annotations) && 'unigpu.dev/request' in oldObject")
+    assert f"!({configuration.changes_ours()})" in expression
+    for name in ("tencent.com/vcuda-core-limit", "gpu-fraction", "nvidia.com/use-gputype", "aliyun.com/gpu-count"):
+        assert f"'{name}'" in expression

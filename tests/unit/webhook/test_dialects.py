@@ -266,10 +266,10 @@ def test_pods_that_ask_for_nothing_are_left_alone(pod: Make, fields: dict[str, A
         ({VCORE: 100, VMEM: 1}, {}, f"{VMEM} = 1: has no effect"),
         ({VCORE: 50, VMEM: 1}, {"annotations": {VLIMIT: "20"}}, "below"),
         ({VCORE: 200}, {"annotations": {VLIMIT: "20"}}, "no effect on whole GPUs"),
-        ({GPU: 1, GMEM: 1, GPERCENT: 1}, {}, f"{GPERCENT} = 1: has no effect"),
+        ({GPU: 1, GMEM: 1000, GPERCENT: 1}, {}, f"{GPERCENT} = 1: has no effect"),
         ({GCORES: 30}, {}, "all memory of each GPU"),
-        ({GMEM: 1, PRIORITY: 5}, {}, f"{PRIORITY} = 5: counts as 1"),
-        ({GMEM: 1, GCORES: 30}, {"env": {"GPU_CORE_UTILIZATION_POLICY": "x"}}, "unknown value"),
+        ({GMEM: 1000, PRIORITY: 5}, {}, f"{PRIORITY} = 5: counts as 1"),
+        ({GMEM: 1000, GCORES: 30}, {"env": {"GPU_CORE_UTILIZATION_POLICY": "x"}}, "unknown value"),
         ({MEM: 1}, {"env": {"CGPU_DISABLE": "yes"}}, "unknown value"),
         ({MEM: 1}, {"labels": {"ack.gpushare.placement": "x"}}, "= x: has no effect"),
         ({MEM: 1}, {"annotations": {"hami.io/gpu-scheduler-policy": "x"}}, "= x: has no effect"),
@@ -365,3 +365,12 @@ def test_every_dialect_has_names_of_its_own() -> None:
     names = [name for dialect in dialects.ALL for name in (*dialect.resources, *dialect.annotations)]
     assert len(names) == len(set(names))
     assert len(dialects.BY_NAME) == len(dialects.ALL)
+
+
+@pytest.mark.parametrize(
+    ("limits", "memory"), [({"volcano.sh/gpu-memory": 24}, 240), ({"volcano.sh/vgpu-memory": 24}, 240)], ids=str
+)
+def test_the_unit_of_volcanos_memory(pod: Make, limits: dict[str, Any], memory: int) -> None:
+    request = read(pod(limits), Options(volcano_factor=10)).request
+    assert request is not None and request.containers["main"].memory == memory
+    assert request.containers["main"].original_fields == {name: str(value) for name, value in limits.items()}

@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.webhook.conftest import make_pod
 from unigpu import names
+from webhook.limits import update_warnings
 from webhook.translation import dialects, isolation, pod_reading, pods, preferences, translate
 from webhook.translation.dialect import Dialect
 from webhook.translation.options import Options
@@ -47,11 +48,16 @@ def shown() -> list[str]:
 def test_refusals_and_warnings_are_shown_as_they_are() -> None:
     volcano = {"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory": "2000"}
     gang = {"scheduling.k8s.io/group-name": "vj"}
+    before, after = (
+        pods.read(make_pod(annotations={names.ANNOTATION_REQUEST: "{}"} | more))
+        for more in ({}, {"tencent.com/vcuda-core-limit": "80"})
+    )
     said = [
         *map(str, translated(make_pod({"tencent.com/vcuda-core": "150"})).problems),
         *translated(make_pod({"nvidia.com/gpumemory": "4000"})).warnings,
         *translated(make_pod({"nvidia.com/gpu": "1"}, annotations={"nvidia.com/gpumem": "4000"})).warnings,
         *translated(make_pod(volcano, annotations=gang, schedulerName="volcano")).warnings,
+        *update_warnings.without_effect(before, after),
     ]
     assert shown() == said
 

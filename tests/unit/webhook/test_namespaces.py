@@ -112,9 +112,9 @@ def namespace(name: str, **annotations: str) -> cluster_cache.NamespaceRules:
     return cluster_cache.namespace_rules(item(name, **annotations))
 
 
-def node(name: str, *memory: int) -> tuple[str, MiB]:
-    node_gpus = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T", MiB(size)) for index, size in enumerate(memory)]
-    return cluster_cache.largest_gpu(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
+def node(name: str, *memory: int, model: str = "T") -> cluster_cache.NodeGpus:
+    node_gpus = [Gpu(GpuUuid(f"GPU-{index}"), index, index, model, MiB(size)) for index, size in enumerate(memory)]
+    return cluster_cache.node_gpus(item(name, **{names.ANNOTATION_INVENTORY: gpus.dump(node_gpus)}))
 
 
 def test_namespaces_come_and_go() -> None:
@@ -132,7 +132,7 @@ def test_namespaces_come_and_go() -> None:
 def test_the_largest_gpu_is_known_to_every_namespace(pod: Make, admission_with: Any) -> None:
     around = ClusterCache(Options())
     around.replace_namespaces([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"})])
-    around.replace_nodes([node("x", 16384, 24576), node("y", 8192), cluster_cache.largest_gpu(item("z"))])
+    around.replace_nodes([node("x", 16384, 24576), node("y", 8192), cluster_cache.node_gpus(item("z"))])
     assert [around.options(name).largest_gpu for name in "ab"] == [24576, 24576]
     (warning,) = admission_with(around.options("b")).mutate(pod({MEM: 30})).answer["response"]["warnings"]
     assert "memory = 30720 MiB: the largest GPU of this cluster has 24576 MiB" in warning
@@ -142,6 +142,39 @@ def test_the_largest_gpu_is_known_to_every_namespace(pod: Make, admission_with: 
     assert around.options("b").largest_gpu == 4096
 
 
+H100, T4 = "NVIDIA H100 80GB HBM3", "Tesla T4"
+
+
+@pytest.mark.parametrize(
+    ("models", "chosen", "fields", "says"),
+    [
+        ([H100], 0, {"nvidia.com/gpumem": 500}, "memory = 500 MiB: the program can't start"),
+        ([H100], 0, {"nvidia.com/gpumem": 517}, ""),
+        ([H100, T4], 0, {"nvidia.com/gpumem": 500}, ""),
+        ([H100, T4], 0, {"nvidia.com/gpumem": 102}, "takes about 103 MiB; accepted: more than 103 MiB"),
+        ([H100, T4], 600, {"nvidia.com/gpumem": 500}, "takes about 600 MiB"),
+        ([], 0, {"volcano.sh/gpu-memory": 24}, "container main: memory = 24 MiB"),
+        (["unknown"], 0, {"nvidia.com/gpumem": 200}, ""),
+        ([H100], 0, {"nvidia.com/gpumem-percentage": 1}, "memory = 163 MiB: the program can't start"),
+        ([], 0, {"nvidia.com/gpumem-percentage": 1}, ""),
+        ([H100], 0, {"nvidia.com/gpu": 1}, ""),
+    ],
+)
+def test_a_share_that_cant_hold_a_program_is_warned_of(
+    pod: Make, admission_with: Any, models: list[str], chosen: int, fields: dict[str, Any], says: str
+) -> None:
+    around = ClusterCache(Options(context_memory=MiB(chosen)))
+    around.replace_nodes([node(model, 16384, model=model) for model in models])
+    response = admission_with(around.options("a")).mutate(pod(fields)).answer["response"]
+    assert response["allowed"] and bool(response.get("warnings")) is bool(says)
+    assert says in "".join(response.get("warnings", []))
+
+
+def test_a_share_that_isnt_enforced_isnt_too_small(pod: Make, admission: Any) -> None:
+    verdict = admission.mutate(pod({"nvidia.com/gpumem": 50}, env={"CGPU_DISABLE": "true"}))
+    assert "warnings" not in verdict.answer["response"]
+
+
 def test_an_inventory_that_is_not_understood_is_the_reflectors_to_report() -> None:
     with pytest.raises(errors.Malformed):
-        cluster_cache.largest_gpu(item("w", **{names.ANNOTATION_INVENTORY: "?"}))
+        cluster_cache.node_gpus(item("w", **{names.ANNOTATION_INVENTORY: "?"}))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from unigpu import errors, names, quantities, requests
 from webhook.admission import admission_review, review
 from webhook.admission.review import Verdict
-from webhook.translation import dialects
+from webhook.translation import decision, dialects
 from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 EXAMPLES = int(os.environ.get("UNIGPU_EXAMPLES", "120"))
@@ -142,10 +142,13 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def foreign(pod: dict[str, Any]) -> dict[str, Any]:
-    """The pod without what any dialect or unigpu has in it."""
+    """The pod without what any dialect or unigpu has in it, and without what the scheduler chooses."""
     rest = copy.deepcopy(pod)
     rest["spec"].pop("schedulerName", None)
-    rest["metadata"].setdefault("annotations", {}).pop(names.ANNOTATION_REQUEST, None)
+    rest["spec"].pop("nodeName", None)
+    annotations = rest["metadata"].setdefault("annotations", {})
+    for name in decision.REVIEWED:
+        annotations.pop(name, None)
     for container in containers(rest):
         resources = container.setdefault("resources", {})
         for kind in ("limits", "requests"):
@@ -181,6 +184,69 @@ def test_every_pod_is_translated_refused_or_left_alone(pod: dict[str, Any], opti
             assert limits.get(names.RESOURCE_MEMORY, "0") == str(wish.total_memory)
             assert limits.get(names.RESOURCE_CORES, "0") == str(wish.total_cores)
             assert wish.isolated or options.opting_out
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(pod=PODS, options=OPTIONS)
+def test_a_copy_without_annotations_has_no_more_than_its_original(pod: dict[str, Any], options: Options) -> None:
+    """As `kubectl debug --copy-to` makes it: without labels either."""
+    verdict = mutate(pod, options)
+    if verdict.outcome != "translated":
+        return
+    stored = canonical(patched(pod, verdict))
+    copied = {"metadata": {"name": "copy"}, "spec": stored["spec"]}
+    again = mutate(copied, options)
+    assert again.outcome in ("translated", "refused")
+    if again.outcome == "refused":
+        assert f"{names.RESOURCE_MEMORY} = 0" in again.reason
+        return
+    both = (
+        requests.load(item["metadata"]["annotations"][names.ANNOTATION_REQUEST]).containers
+        for item in (stored, patched(copied, again))
+    )
+    original, became = both
+    assert became.keys() == original.keys()
+    for name, wish in became.items():
+        was = original[name]
+        everything = was.whole or (was.memory_percent == 100 and was.cores == 100)
+        assert not wish.whole or everything
+        amounts = [(of.gpus, of.memory, of.total_cores) for of in (wish, was)]
+        assert amounts[0] == amounts[1] and wish.memory_percent in (0, was.memory_percent)
+        assert wish.isolated == was.isolated and wish.ceiling <= was.ceiling
+
+
+BROUGHT = st.dictionaries(
+    st.sampled_from(decision.REVIEWED),
+    st.one_of(st.text(max_size=5), st.sampled_from(["{}", "memory=9Gi", '{"node":"n","containers":{}}'])),
+)
+"""Our annotations, as an author may write them."""
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(pod=PODS, options=OPTIONS, brought=BROUGHT, keep=st.booleans(), node=st.booleans())
+def test_no_pod_is_stored_with_an_allocation(
+    pod: dict[str, Any], options: Options, brought: dict[str, str], keep: bool, node: bool
+) -> None:
+    """Whatever annotations it brings along, also over its own translation (`keep`), and whatever node."""
+    first = mutate(pod, options)
+    if keep and first.outcome == "translated":
+        pod = patched(pod, first)
+    pod["metadata"]["annotations"] = brought | (pod["metadata"].get("annotations") or {})
+    if node:
+        pod["spec"]["nodeName"] = "n"
+    verdict = mutate(pod, options)
+    if not verdict.answer["response"]["allowed"]:
+        assert "patch" not in verdict.answer["response"]
+        return
+    stored = canonical(patched(pod, verdict))
+    assert decision.PLATFORM_ONLY.keys().isdisjoint(stored["metadata"]["annotations"])
+    assert foreign(stored) == foreign(canonical(pod))
+    asks = names.ANNOTATION_REQUEST in stored["metadata"]["annotations"]
+    assert not (asks and stored["spec"].get("nodeName"))
+    validated = review.review_validation(admission_review.read(ask(stored)), options, ())
+    assert validated.answer["response"]["allowed"], validated.reason
+    bypassed = review.review_validation(admission_review.read(ask(pod)), options, ())
+    assert decision.PLATFORM_ONLY.keys().isdisjoint(brought) or bypassed.outcome == "forged"
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

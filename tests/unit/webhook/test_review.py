@@ -45,7 +45,10 @@ def test_requests_are_replaced_beside_limits(pod: Make, admission: Any) -> None:
     ("fields", "expected"),
     [
         ({"nvidia.com/gpu": 2}, {names.RESOURCE_VGPU: "2", names.RESOURCE_CORES: "200"}),
-        ({"nvidia.com/gpu": 1, "nvidia.com/gpumem-percentage": 40}, {names.RESOURCE_VGPU: "1"}),
+        (
+            {"nvidia.com/gpu": 1, "nvidia.com/gpumem-percentage": 40},
+            {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "0"},
+        ),
         (
             {"nvidia.com/gpu": 2, "nvidia.com/gpumem": 3000, "nvidia.com/gpucores": 30},
             {names.RESOURCE_VGPU: "2", names.RESOURCE_MEMORY: "6000", names.RESOURCE_CORES: "60"},
@@ -110,9 +113,9 @@ def test_warnings_reach_kubectl(pod: Make, admission: Any) -> None:
     assert "CGPU_DISABLE" in warning
 
 
-@pytest.mark.parametrize("review", ["mutate", "validate"])
-def test_an_allocation_cant_be_brought_along(pod: Make, admission: Any, review: str) -> None:
-    verdict = getattr(admission, review)(pod({MEM: 1}, annotations={ALLOCATION: "{}"}))
+@pytest.mark.parametrize("annotation", [ALLOCATION, names.ANNOTATION_LIMITS_APPLIED])
+def test_an_allocation_cant_pass_mutation(pod: Make, admission: Any, annotation: str) -> None:
+    verdict = admission.validate(pod({MEM: 1}, annotations={annotation: "{}"}))
     assert verdict.outcome == "forged"
     assert verdict.answer["response"]["status"]["code"] == 403
 

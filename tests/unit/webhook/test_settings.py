@@ -19,8 +19,12 @@ def test_what_the_chart_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POD_NAMESPACE", "gpus")
     monkeypatch.setenv("POD_NAME", "unigpu-webhook-1")
     parsed = settings.parse(
-        ["--aliyun-unit=MiB", "--bare-nvidia-gpu=leave", "--no-opting-out", "--scheduler=mine", "--log-json"]
+        [
+            *("--aliyun-unit=MiB", "--bare-nvidia-gpu=leave", "--no-opting-out", "--scheduler=mine", "--log-json"),
+            *("--volcano-memory-factor=10", "--context-memory=300"),
+        ]
     )
+    assert (parsed.options.volcano_factor, parsed.options.context_memory) == (10, 300)
     assert (parsed.namespace, parsed.pod_name, parsed.log_json) == ("gpus", "unigpu-webhook-1", True)
     assert parsed.trusted_writers[0] == "system:serviceaccount:gpus:unigpu-scheduler"
     assert parsed.options.aliyun_unit is AliyunUnit.MIB

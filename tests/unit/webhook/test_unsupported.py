@@ -79,7 +79,7 @@ def test_a_resource_as_an_annotation_belongs_under_limits(pod: Make) -> None:
 )
 def test_annotations_without_effect(pod: Make, annotation: str, part: str) -> None:
     (warning,) = read(
-        pod({MEM: "1"}, annotations={annotation: "1", "mine": "x", "example.com/use-gputype": "y"})
+        pod({MEM: "1000"}, annotations={annotation: "1", "mine": "x", "example.com/use-gputype": "y"})
     ).warnings
     assert f"annotation {annotation} = 1: " in warning and part in warning
 
@@ -124,7 +124,7 @@ def test_gangs_and_queues_of_a_replaced_scheduler_are_named(pod: Make) -> None:
 
 
 def test_mig_slices_next_to_a_share_are_named(pod: Make) -> None:
-    (warning,) = read(pod({MEM: "1", "nvidia.com/mig-1g.5gb": "1"})).warnings
+    (warning,) = read(pod({MEM: "1000", "nvidia.com/mig-1g.5gb": "1"})).warnings
     assert "nvidia.com/mig-1g.5gb = 1: isn't translated" in warning
 
 

@@ -17,7 +17,7 @@ class Fields:
     counts: tuple[str, ...]
     """Names for the number of GPUs, any one of them."""
     memory: str
-    """MiB on each GPU."""
+    """Memory on each GPU, in MiB unless the dialect has another unit."""
     percent: str
     """Percent of each GPU's memory."""
     cores: str
@@ -30,10 +30,10 @@ class Fields:
         return (*self.counts, self.memory, self.percent, self.cores, self.priority)
 
 
-def read(reader: ContainerReader, fields: Fields) -> Request | None:
+def read(reader: ContainerReader, fields: Fields, unit: MiB = MiB(1)) -> Request | None:
     """Return the container's request, or None with problems in the reader."""
     gpus = _gpus(reader, fields)
-    memory = reader.memory(fields.memory, MiB(1))
+    memory = reader.memory(fields.memory, unit)
     percent = reader.percent(fields.percent)
     cores = reader.percent(fields.cores)
     priority = _priority(reader, fields.priority)

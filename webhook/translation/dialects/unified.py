@@ -6,6 +6,14 @@ from unigpu.units import MiB, Percent
 from webhook.translation.container_reader import MAX_GPUS, ContainerReader
 from webhook.translation.dialect import Dialect
 
+NO_AMOUNT = (
+    "stands for a percentage of the GPU's memory, or no limit; this copy has lost the annotation that says which"
+)
+ACCEPTED_AMOUNT = (
+    f"the annotation {names.ANNOTATION_REQUEST} of the original (kubectl debug --keep-annotations), an amount in MiB, "
+    "or no such field for all of the memory"
+)
+
 
 def read(reader: ContainerReader) -> Request | None:
     """Return the container's request, or None with problems in the reader."""
@@ -18,6 +26,8 @@ def read(reader: ContainerReader) -> Request | None:
         field = names.RESOURCE_MEMORY if memory else names.RESOURCE_CORES
         reader.refuse(field, f"needs {names.RESOURCE_VGPU}", f"together with {names.RESOURCE_VGPU} of 1 to {MAX_GPUS}")
         return None
+    if reader.has(names.RESOURCE_MEMORY) and not memory:
+        reader.refuse(names.RESOURCE_MEMORY, NO_AMOUNT, ACCEPTED_AMOUNT)
     for field, total in ((names.RESOURCE_MEMORY, memory), (names.RESOURCE_CORES, cores)):
         if total % gpus:
             reader.refuse(field, f"doesn't divide evenly among {gpus} GPUs", f"a multiple of {gpus}")

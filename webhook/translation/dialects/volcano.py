@@ -4,6 +4,7 @@ Source: https://github.com/volcano-sh/volcano/blob/master/docs/user-guide/how_to
 """
 
 from unigpu.requests import Request
+from unigpu.units import MiB
 from webhook.translation.container_reader import ContainerReader
 from webhook.translation.dialect import Dialect
 from webhook.translation.dialects import per_gpu
@@ -19,7 +20,7 @@ FIELDS = per_gpu.Fields(
 
 def read(reader: ContainerReader) -> Request | None:
     """Return the container's request, or None with problems in the reader."""
-    return per_gpu.read(reader, FIELDS)
+    return per_gpu.read(reader, FIELDS, MiB(reader.options.volcano_factor))
 
 
 DIALECT = Dialect(name="volcano", title="Volcano", resources=FIELDS.all, read=read)

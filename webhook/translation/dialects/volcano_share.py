@@ -17,7 +17,7 @@ NUMBER = "volcano.sh/gpu-number"
 
 def read(reader: ContainerReader) -> Request | None:
     """Return the container's request, or None with problems in the reader."""
-    memory = reader.memory(MEMORY, MiB(1))
+    memory = reader.memory(MEMORY, MiB(reader.options.volcano_factor))
     whole = reader.gpus(NUMBER)
     if memory and whole:
         why = f"a container can't request both whole GPUs and a share ({MEMORY})"

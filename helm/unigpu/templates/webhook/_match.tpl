@@ -19,14 +19,14 @@ matchExpressions:
 
 {{/*
 One webhook: dict "root" $ "kind" "Mutating…" "name" "translate" "path" "/mutate" "operation" "CREATE"
-"resources" (list "pods") "condition" "asks-for-gpus" "expression" "…"
+"resources" (list "pods") "condition" "asks-for-gpus" "expression" "…", and "failurePolicy" where the value doesn't count
 */}}
 {{- define "unigpu.webhook.entry" -}}
 name: {{ .name }}.unigpu.dev
 admissionReviewVersions: [v1]
 sideEffects: None
 matchPolicy: Equivalent
-failurePolicy: {{ .root.Values.webhook.failurePolicy }}
+failurePolicy: {{ .failurePolicy | default .root.Values.webhook.failurePolicy }}
 timeoutSeconds: {{ .root.Values.webhook.timeoutSeconds }}
 clientConfig:
   service:
