@@ -150,7 +150,7 @@ SICK = gpu(healthy=False, fault=Fault("XID 79", "", ""))
             {"nodes": [{"metadata": {"name": "n1", "annotations": {names.ANNOTATION_INVENTORY: "?"}}}]},
             "inventory",
             "fail",
-            "n1: inventory annotation is not of the expected form",
+            "n1: inventory annotation can't be read",
         ),
         (
             {"nodes": [*NODES, gpu_node("n2", labels={"nvidia.com/gpu.present": "true"})]},

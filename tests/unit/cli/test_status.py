@@ -111,7 +111,7 @@ def test_no_gpus() -> None:
 def test_an_inventory_that_cannot_be_read_is_said() -> None:
     bad = NodeObject({"name": "n1", "annotations": {names.ANNOTATION_INVENTORY: "?"}})
     lines = tree(view.view([bad], [metadata("p", share())]))
-    assert any("! inventory annotation is not of the expected form" in line for line in lines)
+    assert any("! inventory annotation can't be read" in line for line in lines)
     assert any("! the node's inventory doesn't have this GPU" in line for line in lines)
 
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,11 @@ import pytest
 ROOT = Path(__file__).parents[3]
 COPIED = ("Makefile", "make", "lint", "pyproject.toml", ".clang-format")
 PACKAGES = (
-    *("unigpu", "unigpu_kube", "unigpu_service", "unigpu_node", "webhook", "webhook/admission", "webhook/limits"),
-    *("webhook/tls", "webhook/translation", "scheduler", "deviceplugin", "exporter", "cli", "simulator", "cluster"),
-    *("demo", "bench", "helm", "libvgpu", "tests"),
+    *tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["files"],
+    *("webhook/admission", "webhook/limits", "webhook/tls", "webhook/translation"),
 )
 SOURCES = {
-    **{f"{package}/__init__.py": f'"""Stands for {package}."""\n' for package in PACKAGES},
+    **{f"{package}/__init__.py": f'"""Stands for {package}."""\n' for package in PACKAGES if package not in COPIED},
     "webhook/app.py": '"""Stands for a module that translation doesn\'t import."""\n',
     "webhook/settings.py": '"""Stands for a module that translation doesn\'t import."""\n',
     "webhook/translation/pods.py": '"""Stands for a module that the command line imports."""\n',
