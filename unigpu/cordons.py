@@ -58,7 +58,7 @@ def load(text: str | None) -> dict[GpuUuid, Cordon]:
             for uuid, item in document.items()
         }
     except documents.INVALID as error:
-        raise errors.Malformed(f"cordoned annotation is not of the expected form: {documents.brief(error)}") from error
+        raise errors.Malformed(f"cordoned annotation can't be read: {documents.brief(error)}") from error
 
 
 def cordon(cordons: Cordons, gpu: GpuUuid, reason: str, now: str) -> dict[GpuUuid, Cordon]:

@@ -65,7 +65,7 @@ def test_cordoned_gpus() -> None:
     assert cordoned('{"gone": {}}') == ({"gone"}, "")
     unreadable, problem = cordoned('{"a": 1}')
     assert unreadable == {"a"}, "all GPUs of the node"
-    assert "cordoned annotation is not of the expected form" in problem
+    assert "cordoned annotation can't be read" in problem
 
 
 def test_containers_are_in_the_order_in_which_they_start() -> None:

@@ -58,7 +58,7 @@ def test_a_reason_that_cannot_be_shown_is_refused(reason: str) -> None:
     ids=range(7),
 )
 def test_what_is_not_of_the_form(text: str) -> None:
-    with pytest.raises(errors.Malformed, match="cordoned annotation is not of the expected form"):
+    with pytest.raises(errors.Malformed, match="cordoned annotation can't be read"):
         cordons.load(text)
 
 
