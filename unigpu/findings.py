@@ -1,4 +1,4 @@
-"""Problems in a pod, in words that its author can act on."""
+"""Problems and warnings of a pod, in words for its author, all in one form: `field = value: why; accepted: …`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +23,22 @@ class Problem:
     def __str__(self) -> str:
         where = f"container {_short(self.container)}" if self.container else "pod"
         return f"{where}: {self.field} = {_short(self.value)}: {self.why}; accepted: {self.accepted}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One warning. Its text is what kubectl shows; the API server cuts warnings at 256 characters."""
+
+    where: str
+    """`container NAME`, `pod` or `namespace`."""
+    field: str
+    value: str
+    why: str
+    accepted: str = ""
+
+    def __str__(self) -> str:
+        accepted = f"; accepted: {self.accepted}" if self.accepted else ""
+        return f"{self.where}: {self.field} = {_short(self.value, 60)}: {self.why}{accepted}"
 
 
 def message(problems: Sequence[Problem]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from unigpu import allocations, errors, fit, gpus, limits, names, requests
 from unigpu.allocations import Allocation, Share
-from unigpu.findings import Problem
+from unigpu.findings import Problem, Remark
 from unigpu.fit import GpuState
 from unigpu.ledger import Booking, CapacityLedger
 from unigpu.limits import Limits
@@ -20,7 +20,6 @@ from unigpu.requests import ComputePolicy, Request, Role
 from unigpu.units import GpuUuid
 from webhook.translation import decision, initial_limits, namespaces
 from webhook.translation.options import Rules
-from webhook.translation.remarks import remark
 
 _PHASES_ENDED = ("Succeeded", "Failed")
 _UNLIMITED = 1 << 62
@@ -191,7 +190,7 @@ def _guaranteed(request: Request) -> int:
 
 def _ended(after: Annotations) -> str:
     text = after.get(names.ANNOTATION_LIMITS, "")
-    return remark("pod", limits.FIELD, text, "has no effect, because the pod has ended")
+    return str(Remark("pod", limits.FIELD, text, "has no effect, because the pod has ended"))
 
 
 def _grown(before: Allocation, after: Allocation) -> bool:

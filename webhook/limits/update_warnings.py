@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from unigpu import limits, names
+from unigpu.findings import Remark
 from webhook.translation import dialects, preferences, unsupported
 from webhook.translation.pods import Pod
-from webhook.translation.remarks import remark
 
 ANNOTATIONS = tuple(sorted(unsupported.ANNOTATIONS | dialects.OF_RESOURCE.keys()))
 """Vendors' annotations that count at a pod's creation, and resources, which count nowhere as annotations."""
@@ -28,7 +28,7 @@ def without_effect(before: Pod, after: Pod) -> Iterator[str]:
             if had.get(name) != has.get(name):
                 instead = "a new pod" if name in _CHOICES else "kubectl unigpu limit, or a new pod"
                 why = "the change has no effect on a running pod"
-                yield remark("pod", f"{kind} {name}", has.get(name, "absent"), why, instead)
+                yield str(Remark("pod", f"{kind} {name}", has.get(name, "absent"), why, instead))
 
 
 def ends_with_pod(pod: Mapping[str, Any], text: str) -> Iterator[str]:
@@ -38,4 +38,4 @@ def ends_with_pod(pod: Mapping[str, Any], text: str) -> Iterator[str]:
         if isinstance(owner, dict) and owner.get("controller") is True:
             title = f"{owner.get('kind', '')} {owner.get('name', '')}"
             why = f"ends with this pod; the next pod of {title} starts as requested"
-            yield remark("pod", limits.FIELD, text, why)
+            yield str(Remark("pod", limits.FIELD, text, why))

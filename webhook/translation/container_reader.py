@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 
 from unigpu import policy, quantities
-from unigpu.findings import Problem
+from unigpu.findings import Problem, Remark
 from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, MiB, Percent
 from webhook.translation.options import Options
 from webhook.translation.pods import Container, Pod
-from webhook.translation.remarks import remark
 
 MAX_GPUS = policy.MAX_GPUS
 _BELOW_ONE = {"m": (3, "thousandths"), "u": (6, "millionths"), "n": (9, "billionths")}
@@ -103,7 +102,7 @@ class ContainerReader:
     def warn(self, name: str, why: str, accepted: str = "", value: str | None = None) -> None:
         """Note what is accepted but probably not meant; the field's value is looked up unless given."""
         shown = self.text(name) if value is None else value
-        self.warnings.append(remark(f"container {self.container.name}", name, shown, why, accepted))
+        self.warnings.append(str(Remark(f"container {self.container.name}", name, shown, why, accepted)))
 
     def label(self, name: str) -> str | None:
         """Read a label of the pod."""

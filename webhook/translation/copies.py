@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from unigpu import errors, limits, names, requests
+from unigpu.findings import Remark
 from unigpu.limits import Limit
 from unigpu.requests import Request
 from webhook.translation import initial_limits
 from webhook.translation.pods import Pod
-from webhook.translation.remarks import remark
 
 STALE = {
     names.ANNOTATION_ALLOCATION: "the scheduler chooses GPUs for the new pod",
@@ -45,19 +45,21 @@ def clean(pod: Pod) -> Cleaned:
     annotations = {name: value for name, value in pod.annotations.items() if name not in STALE}
     patch = [_remove(name) for name in stale]
     warnings = [
-        remark("pod", f"annotation {name}", pod.annotations[name], f"{_DROPPED}: {STALE[name]}") for name in stale
+        str(Remark("pod", f"annotation {name}", pod.annotations[name], f"{_DROPPED}: {STALE[name]}")) for name in stale
     ]
     node = pod.node
     if node and names.ANNOTATION_ALLOCATION in stale and names.ANNOTATION_REQUEST in annotations:
         patch.append({"op": "remove", "path": "/spec/nodeName"})
-        warnings.append(remark("pod", "spec.nodeName", node, f"{_DROPPED}: the scheduler chooses the new pod's node"))
+        warnings.append(
+            str(Remark("pod", "spec.nodeName", node, f"{_DROPPED}: the scheduler chooses the new pod's node"))
+        )
         node = ""
     was = annotations.get(names.ANNOTATION_LIMITS)
     becomes = _narrowed(annotations)
     if was is not None and becomes != was:
         patch.append(_remove(names.ANNOTATION_LIMITS) if becomes is None else _put(names.ANNOTATION_LIMITS, becomes))
         why = f"exceeds the request, with which this copy of a running pod starts; now {becomes or 'dropped'}"
-        warnings.append(remark("pod", limits.FIELD, was, why))
+        warnings.append(str(Remark("pod", limits.FIELD, was, why)))
         del annotations[names.ANNOTATION_LIMITS]
         annotations |= {} if becomes is None else {names.ANNOTATION_LIMITS: becomes}
     return Cleaned(dataclasses.replace(pod, annotations=annotations, node=node), tuple(patch), tuple(warnings))

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from unigpu.findings import Problem
+from unigpu.findings import Problem, Remark
 from webhook.translation.pods import Container
-from webhook.translation.remarks import remark
 
 SWITCHES = {
     "CGPU_DISABLE": {"true": False, "1": False, "false": True, "0": True, "": True},
@@ -45,12 +44,14 @@ def read(container: Container, *, opting_out: bool) -> Isolation:
             continue
         value = container.env[name]
         variable = f"env {name}"
-        without_gpu.append(remark(where, variable, value or "", "has no effect without a request for a GPU"))
+        without_gpu.append(str(Remark(where, variable, value or "", "has no effect without a request for a GPU")))
         if value is None:
             why = "has no effect, because its value isn't known at admission; the container stays isolated"
-            warnings.append(remark(where, variable, "valueFrom", why, _ACCEPTED))
+            warnings.append(str(Remark(where, variable, "valueFrom", why, _ACCEPTED)))
         elif value not in meaning:
-            warnings.append(remark(where, variable, value, "unknown value; the container stays isolated", _ACCEPTED))
+            warnings.append(
+                str(Remark(where, variable, value, "unknown value; the container stays isolated", _ACCEPTED))
+            )
         elif not meaning[value]:
             used[name] = value
             if not opting_out:

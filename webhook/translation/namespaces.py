@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from unigpu import names, quantities
-from unigpu.findings import Problem
+from unigpu.findings import Problem, Remark
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
 from webhook.translation.options import Options, Rules
-from webhook.translation.remarks import remark
 
 LABELS = {("hami.io/webhook", "ignore"): names.DIALECT_HAMI}
 """Label and value of a namespace → the dialect that is then not read there."""
@@ -28,7 +27,7 @@ def apply(options: Options, annotations: Mapping[str, str], labels: Mapping[str,
         except ValueError:
             value = 0
         if value < 1 or (high is not None and value > high):
-            warnings.append(remark("namespace", f"annotation {annotation}", text, "has no effect", accepted))
+            warnings.append(str(Remark("namespace", f"annotation {annotation}", text, "has no effect", accepted)))
             return 0
         return value
 
@@ -48,7 +47,7 @@ def apply(options: Options, annotations: Mapping[str, str], labels: Mapping[str,
     if opting_out is None:
         why = "unknown value; it counts as required"
         field = f"annotation {names.ANNOTATION_ISOLATION}"
-        warnings.append(remark("namespace", field, isolation or "", why, "required or optional"))
+        warnings.append(str(Remark("namespace", field, isolation or "", why, "required or optional")))
     return dataclasses.replace(
         options,
         rules=dataclasses.replace(rules, warnings=tuple(warnings)),

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from unigpu.findings import Remark
 from unigpu.requests import PlacementPolicy, Preferences, Request
 from webhook.translation.pods import Pod
-from webhook.translation.remarks import remark
 
 NODE_POLICY = "hami.io/node-scheduler-policy"
 GPU_POLICY = "hami.io/gpu-scheduler-policy"
@@ -47,7 +47,7 @@ def read(pod: Pod, requests: Iterable[Request]) -> PodPreferences:
         value = pod.annotations.get(annotation, "")
         policies[annotation] = PlacementPolicy(value) if value in known else None
         if value and value not in known:
-            warnings.append(remark("pod", f"annotation {annotation}", value, "has no effect", " or ".join(known)))
+            warnings.append(str(Remark("pod", f"annotation {annotation}", value, "has no effect", " or ".join(known))))
     gpu_policy = policies[GPU_POLICY]
     if gpu_policy is None and any(request.whole and request.gpus > 1 for request in requests):
         gpu_policy = PlacementPolicy.TOPOLOGY

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from unigpu.findings import Problem
+from unigpu.findings import Problem, Remark
 from unigpu.requests import PodRequest, Request
 from webhook.translation import contexts, preferences, unsupported
 from webhook.translation.pod_reading import ContainerReading, Interpretation, PodReading
-from webhook.translation.remarks import remark
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,12 @@ def _of_size(container: ContainerReading, request: Request) -> Iterator[str]:
     where, largest = f"container {container.container.name}", container.options.largest_gpu
     if request.memory > largest > 0:
         why = f"the largest GPU of this cluster has {largest} MiB"
-        yield remark(where, "memory", f"{request.memory} MiB", why)
+        yield str(Remark(where, "memory", f"{request.memory} MiB", why))
     context = container.options.context_memory or contexts.SMALLEST
     memory = request.memory or largest * request.memory_percent // 100
     if request.isolated and 0 < memory < context:
         why = f"the program can't start, because its CUDA context alone takes about {context} MiB"
-        yield remark(where, "memory", f"{memory} MiB", why, f"more than {context} MiB")
+        yield str(Remark(where, "memory", f"{memory} MiB", why, f"more than {context} MiB"))
 
 
 def _mixed(container: ContainerReading) -> Problem:

@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
 from unigpu import names
+from unigpu.findings import Remark
 from webhook.translation import dialects, preferences
 from webhook.translation.dialects import alibaba, hami, kai, tencent
 from webhook.translation.options import Options
 from webhook.translation.pods import Pod
-from webhook.translation.remarks import remark
 
 DOMAINS = tuple(sorted({name.partition("/")[0] for name in dialects.OF_RESOURCE}))
 """Domains of the vendors' resources."""
@@ -62,13 +62,13 @@ def warnings(pod: Pod) -> Iterator[str]:
         for resource in sorted((container.limits.keys() | container.requests.keys()) - dialects.OF_RESOURCE.keys()):
             if known := _misspelt(resource):
                 where, value = f"container {container.name}", container.value(resource)
-                yield remark(where, resource, value, "unknown, has no effect", known)
+                yield str(Remark(where, resource, value, "unknown, has no effect", known))
     yield from _on_pod("annotation", pod.annotations, ANNOTATIONS)
     yield from _on_pod("label", pod.labels, LABELS)
     if (note := pod.annotations.get(kai.MEMORY)) is not None and not kai.asks(pod):
         why = "has no effect, because nothing else in the pod is KAI's"
         accepted = f"schedulerName kai-scheduler for KAI's meaning, or {names.RESOURCE_MEMORY} under limits"
-        yield remark("pod", f"annotation {kai.MEMORY}", note, why, accepted)
+        yield str(Remark("pod", f"annotation {kai.MEMORY}", note, why, accepted))
 
 
 def of_replaced_scheduler(pod: Pod, options: Options) -> Iterator[str]:
@@ -77,7 +77,7 @@ def of_replaced_scheduler(pod: Pod, options: Options) -> Iterator[str]:
         for resource in container.limits:
             if resource.startswith(SERVED_BY_OTHERS):
                 why = "isn't translated: NVIDIA's own device plugin must serve it on the pod's node"
-                yield remark(f"container {container.name}", resource, container.limits[resource], why)
+                yield str(Remark(f"container {container.name}", resource, container.limits[resource], why))
     if pod.scheduler in (*_DEFAULT_SCHEDULERS, options.scheduler):
         return
     for names_, what in ((GANGS, "place gangs"), (QUEUES, "know queues")):
@@ -85,7 +85,7 @@ def of_replaced_scheduler(pod: Pod, options: Options) -> Iterator[str]:
             for name in names_:
                 if name in present:
                     why = f"has no effect: {options.scheduler} replaces {pod.scheduler} and doesn't {what}"
-                    yield remark("pod", f"{kind} {name}", present[name], why)
+                    yield str(Remark("pod", f"{kind} {name}", present[name], why))
 
 
 def _on_pod(kind: str, present: Mapping[str, str], known: frozenset[str]) -> Iterator[str]:
@@ -93,12 +93,12 @@ def _on_pod(kind: str, present: Mapping[str, str], known: frozenset[str]) -> Ite
         if name in known:
             continue
         if (reason := _without_effect(name)) is not None:
-            yield remark("pod", f"{kind} {name}", value, f"has no effect: {reason}")
+            yield str(Remark("pod", f"{kind} {name}", value, f"has no effect: {reason}"))
         elif name in dialects.OF_RESOURCE:
             why = f"has no effect as {'an annotation' if kind == 'annotation' else 'a label'}"
-            yield remark("pod", f"{kind} {name}", value, why, f"{name} under a container's limits")
+            yield str(Remark("pod", f"{kind} {name}", value, why, f"{name} under a container's limits"))
         elif (close := _nearest(name, known, _CLOSE)) is not None and name.partition("/")[0] == close.partition("/")[0]:
-            yield remark("pod", f"{kind} {name}", value, "unknown, has no effect", f"{kind} {close}")
+            yield str(Remark("pod", f"{kind} {name}", value, "unknown, has no effect", f"{kind} {close}"))
 
 
 def _without_effect(name: str) -> str | None:

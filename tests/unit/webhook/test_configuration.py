@@ -53,6 +53,6 @@ def test_updates_are_sent_only_where_ours_change() -> None:
 def test_vendors_annotations_and_labels_of_translated_pods_are_sent() -> None:
     expression = configuration.changes_without_effect()
     assert expression.startswith("has(oldObject.metadata.annotations) && 'unigpu.dev/request' in oldObject")
-    assert f"!({configuration.changes_ours()})" in expression
+    assert f"!({configuration.protected()})" in expression
     for name in ("tencent.com/vcuda-core-limit", "gpu-fraction", "nvidia.com/use-gputype", "aliyun.com/gpu-count"):
         assert f"'{name}'" in expression
