@@ -2,15 +2,14 @@
 
 import argparse
 import asyncio
-import contextlib
 import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cli import options
-from unigpu import cordons, documents, errors, gpus, names
-from unigpu.cordons import Cordon, Cordons
+from unigpu import cordons, errors, gpus, names
+from unigpu.cordons import Cordons
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid
 
@@ -49,16 +48,6 @@ def uncordon_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `uncordon`."""
     parser.add_argument("gpu", metavar="NODE/GPU", help="node, and index or UUID of the GPU: node-1/0")
     options.connection(parser)
-
-
-def by_gpu(nodes: Iterable[Mapping[str, Any]]) -> dict[tuple[str, GpuUuid], Cordon]:
-    """Return the cordons of all nodes, by node and GPU. An annotation that can't be read counts as none."""
-    found: dict[tuple[str, GpuUuid], Cordon] = {}
-    for node in nodes:
-        with contextlib.suppress(errors.Malformed, *documents.INVALID):
-            read = cordons.load(_annotations(node).get(names.ANNOTATION_CORDONED))
-            found |= {(str(node["metadata"]["name"]), uuid): cordon for uuid, cordon in read.items()}
-    return found
 
 
 def plan(node: Mapping[str, Any], gpu: str, reason: str | None, now: str) -> Plan:

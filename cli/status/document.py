@@ -57,6 +57,8 @@ def _gpu(one: GpuView, view: View) -> dict[str, Any]:
         "model": gpu.model if gpu else None,
         "healthy": one.healthy,
         "fault": {"reason": fault.reason, "since": fault.since, "needsReset": bool(fault.epoch)} if fault else None,
+        "cordon": {"reason": one.cordon.reason, "since": one.cordon.since} if one.cordon else None,
+        "foreign": gpu.foreign if gpu else 0,
         "memory": _amounts(gpu.memory if gpu else None, one.taken.memory, one.free, view),
         "cores": {"total": 100, "granted": one.taken.cores},
         "shares": one.taken.shares,

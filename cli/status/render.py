@@ -187,6 +187,12 @@ def _gpu_remarks(one: GpuView) -> Iterator[tuple[str, str]]:
             yield "warn", "the node's inventory doesn't have this GPU"
     elif not one.gpu.healthy:
         yield "fail", f"unhealthy: {fault(one.gpu)}"
+    if one.cordon is not None:
+        since = f" since {one.cordon.since}" if one.cordon.since else ""
+        reason = f": {one.cordon.reason}" if one.cordon.reason else ""
+        yield "warn", f"cordoned{since}{reason}: it takes no new pods"
+    if one.gpu is not None and one.gpu.foreign:
+        yield "fail", f"{text.memory(one.gpu.foreign)} in use without a grant"
     if one.gpu is not None and (one.taken.memory > one.gpu.memory or one.taken.cores > 100):
         yield "fail", "more is granted than the GPU has"
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cli.status.tenants import PodShares, Tenant, pod_shares
-from unigpu import documents, errors, fit, gpus, modes, names
+from unigpu import cordons, documents, errors, fit, gpus, modes, names
 from unigpu.allocations import GpuUsage
+from unigpu.cordons import Cordon, Cordons
 from unigpu.fit import GpuState
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
@@ -35,6 +36,8 @@ class GpuView:
     taken: GpuUsage = fit.UNUSED
     """What pods take of it, as the scheduler counts it: init containers overlap with the containers after them."""
     tenants: tuple[Tenant, ...] = ()
+    cordon: Cordon | None = None
+    """Why nothing new is placed on it; None: it isn't cordoned."""
 
     @property
     def healthy(self) -> bool:
@@ -44,14 +47,16 @@ class GpuView:
     @property
     def free(self) -> MiB:
         """MiB that other shares can still get."""
-        if self.gpu is None or not self.gpu.healthy or self.taken.whole:
+        if self.gpu is None or not self.gpu.healthy or self.cordon is not None or self.taken.whole:
             return MiB(0)
-        return MiB(max(0, self.gpu.memory - self.taken.memory))
+        return MiB(max(0, self.gpu.memory - self.taken.memory - self.gpu.foreign))
 
     @property
     def state(self) -> GpuState | None:
         """The GPU as placement sees it."""
-        return None if self.gpu is None else GpuState(self.gpu, self.taken)
+        if self.gpu is None:
+            return None
+        return GpuState(self.gpu, self.taken.plus(GpuUsage(self.gpu.foreign)), self.cordon is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,15 @@ def _node(node: NodeObject, name: str, shares: dict[GpuUuid, list[PodShares]]) -
         known = () if text is None else gpus.load(text)
     except errors.Malformed as error:
         problem = str(error)
-    views = [_gpu(gpu.uuid, gpu, shares.pop(gpu.uuid, [])) for gpu in sorted(known, key=lambda gpu: gpu.index)]
+    cordoned: Cordons = {}
+    try:
+        cordoned = cordons.load((node.metadata.get("annotations") or {}).get(names.ANNOTATION_CORDONED))
+    except errors.Malformed as error:
+        problem = problem or f"{error}; nothing new is placed on the node"
+    views = [
+        replace(_gpu(gpu.uuid, gpu, shares.pop(gpu.uuid, [])), cordon=cordoned.get(gpu.uuid))
+        for gpu in sorted(known, key=lambda gpu: gpu.index)
+    ]
     views += [_gpu(uuid, None, rest) for uuid, rest in sorted(shares.items())]
     mode = modes.from_labels(node.metadata.get("labels") or {})
     return NodeView(name, node.condition, mode, tuple(views), problem)

@@ -55,11 +55,6 @@ def test_what_cannot_be_cordoned() -> None:
         cordon.plan({"metadata": {"name": "n1"}}, "0", "", NOW)
 
 
-def test_cordons_of_all_nodes() -> None:
-    nodes = [node(CORDONED), node("?", "n2"), node(None, "n3"), {"metadata": None}]
-    assert cordon.by_gpu(nodes) == {("n1", A): Cordon("fans", "2026-01-01T00:00:00Z")}
-
-
 @pytest.mark.parametrize("name", ["n1", "n1/", "/0"])
 def test_a_gpu_is_named_with_its_node(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["cordon", name, "--kubeconfig", "/nonexistent"]) == failures.REFUSED

@@ -17,9 +17,11 @@ from cli.status.view import NodeObject, View
 from cli.text import Style
 from tests.unit.cli import objects
 from tests.unit.cli.objects import A, B, C, asked, gpu, metadata, node, share
-from unigpu import allocations, gpus, names
+from unigpu import allocations, cordons, gpus, names
+from unigpu.cordons import Cordon
 from unigpu.gpus import Fault
 from unigpu.requests import Role
+from unigpu.units import MiB
 
 NARROW = Style(80)
 NOW = datetime(2026, 1, 1, 0, 5, tzinfo=UTC)
@@ -272,3 +274,23 @@ def test_without_a_cluster_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().err
     assert said.startswith(f"error: no cluster to ask: --kubeconfig = {tmp_path / 'none'}: no such file; accepted:")
     assert said.count("\n") == 1
+
+
+def test_cordons_and_memory_without_a_grant_are_said_and_not_free() -> None:
+    cordoned = cordons.dump({A: Cordon("fans", "2026-01-01T00:00:00Z")})
+    one = node("n1", dataclasses.replace(gpu(A, 0), foreign=MiB(2048)), gpu(B, 1))
+    one.metadata["annotations"][names.ANNOTATION_CORDONED] = cordoned
+    seen = view.view([one], [])
+    lines = [line.strip() for line in tree(seen)]
+    assert "! cordoned since 2026-01-01T00:00:00Z: fans: it takes no new pods" in lines
+    assert "! 2 GiB in use without a grant" in lines
+    assert [one.free for one in seen.nodes[0].gpus] == [0, gpu(B, 1).memory]
+    (first, _) = document.document(seen)["nodes"][0]["gpuList"]
+    assert first["cordon"] == {"reason": "fans", "since": "2026-01-01T00:00:00Z"}
+    assert first["foreign"] == 2048
+
+
+def test_cordons_that_cannot_be_read_are_said() -> None:
+    one = node("n1", gpu(A, 0))
+    one.metadata["annotations"][names.ANNOTATION_CORDONED] = "?"
+    assert view.view([one], []).nodes[0].problem.endswith("nothing new is placed on the node")
