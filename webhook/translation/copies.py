@@ -5,14 +5,11 @@ because only a binding and the node agent give them a meaning. So an author who 
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import errors, limits, names, requests
+from unigpu import limits, names
 from unigpu.findings import Remark
-from unigpu.limits import Limit
-from unigpu.requests import Request
 from webhook.translation import initial_limits
 from webhook.translation.pods import Pod
 
@@ -55,7 +52,7 @@ def clean(pod: Pod) -> Cleaned:
         )
         node = ""
     was = annotations.get(names.ANNOTATION_LIMITS)
-    becomes = _narrowed(annotations)
+    becomes = initial_limits.narrowed(annotations)
     if was is not None and becomes != was:
         patch.append(_remove(names.ANNOTATION_LIMITS) if becomes is None else _put(names.ANNOTATION_LIMITS, becomes))
         why = f"exceeds the request, with which this copy of a running pod starts; now {becomes or 'dropped'}"
@@ -63,36 +60,6 @@ def clean(pod: Pod) -> Cleaned:
         del annotations[names.ANNOTATION_LIMITS]
         annotations |= {} if becomes is None else {names.ANNOTATION_LIMITS: becomes}
     return Cleaned(dataclasses.replace(pod, annotations=annotations, node=node), tuple(patch), tuple(warnings))
-
-
-def _narrowed(annotations: Mapping[str, str]) -> str | None:
-    """Return the text of the limits without those that exceed the request, None where none is left.
-
-    Limits that can't be read stay as they are, and are refused for that.
-    """
-    text = annotations.get(names.ANNOTATION_LIMITS)
-    if text is None:
-        return None
-    try:
-        asked = requests.load(annotations[names.ANNOTATION_REQUEST]).containers
-        wanted = limits.from_annotations(annotations, asked)
-    except (KeyError, errors.Malformed):
-        return text
-    if not initial_limits.wider(asked, wanted):
-        return text
-    kept = {name: _no_wider(name, asked[name], limit) for name, limit in wanted.items()}
-    kept = {name: limit for name, limit in kept.items() if limit != limits.AS_REQUESTED}
-    return limits.dump(kept) if kept else None
-
-
-def _no_wider(name: str, asked: Request, limit: Limit) -> Limit:
-    """Return the limit without the amounts that exceed the request; compute limits go together."""
-    memory = Limit(memory=limit.memory)
-    compute = dataclasses.replace(limit, memory=None)
-    kept = [part for part in (memory, compute) if not initial_limits.wider({name: asked}, {name: part})]
-    return dataclasses.replace(
-        compute if compute in kept else limits.AS_REQUESTED, memory=memory.memory if memory in kept else None
-    )
 
 
 def _remove(annotation: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Limits that a pod brings along in `unigpu.dev/limits`, before it has a GPU: no wider than its request."""
 
+import dataclasses
 from collections.abc import Mapping
 
-from unigpu import limits, names
+from unigpu import errors, limits, names, requests
 from unigpu.findings import Problem
-from unigpu.limits import Limits
+from unigpu.limits import Limit, Limits
 from unigpu.requests import ComputePolicy, Request
 
 NO_SHARE = "the pod has no share of a GPU"
@@ -12,26 +13,56 @@ _WHY = "exceeds the request, and limits can only be lower until the pod has a GP
 _ONCE_PLACED = "no such limit until the pod is placed"
 
 
-def problems(annotations: Mapping[str, str], requests: Mapping[str, Request]) -> list[Problem]:
+def problems(annotations: Mapping[str, str], asked: Mapping[str, Request]) -> list[Problem]:
     """Return the problems with the limits of a pod whose containers have these requests."""
     text = annotations.get(names.ANNOTATION_LIMITS, "")
-    if not requests:
+    if not asked:
         return [Problem("", limits.FIELD, text, NO_SHARE, "no such annotation")] if text.strip() else []
     try:
-        wanted = limits.from_annotations(annotations, requests)
+        wanted = limits.from_annotations(annotations, asked)
     except limits.Unreadable as error:
         return list(error.problems)
     return [
-        *(problem for name, limit in wanted.items() for problem in limits.problems(name, requests[name], limit)),
-        *wider(requests, wanted),
+        *(problem for name, limit in wanted.items() for problem in limits.problems(name, asked[name], limit)),
+        *wider(asked, wanted),
     ]
 
 
-def wider(requests: Mapping[str, Request], wanted: Limits) -> list[Problem]:
+def narrowed(annotations: Mapping[str, str]) -> str | None:
+    """Return the text of the limits without those that exceed the request, None where none is left.
+
+    Limits that can't be read stay as they are, and are refused for that.
+    """
+    text = annotations.get(names.ANNOTATION_LIMITS)
+    if text is None:
+        return None
+    try:
+        asked = requests.load(annotations[names.ANNOTATION_REQUEST]).containers
+        wanted = limits.from_annotations(annotations, asked)
+    except (KeyError, errors.Malformed):
+        return text
+    if not wider(asked, wanted):
+        return text
+    kept = {name: _no_wider(name, asked[name], limit) for name, limit in wanted.items()}
+    kept = {name: limit for name, limit in kept.items() if limit != limits.AS_REQUESTED}
+    return limits.dump(kept) if kept else None
+
+
+def _no_wider(name: str, asked: Request, limit: Limit) -> Limit:
+    """Return the limit without the amounts that exceed the request; compute limits go together."""
+    memory = Limit(memory=limit.memory)
+    compute = dataclasses.replace(limit, memory=None)
+    kept = [part for part in (memory, compute) if not wider({name: asked}, {name: part})]
+    return dataclasses.replace(
+        compute if compute in kept else limits.AS_REQUESTED, memory=memory.memory if memory in kept else None
+    )
+
+
+def wider(by_container: Mapping[str, Request], wanted: Limits) -> list[Problem]:
     """Return where limits are wider than the requests."""
     found = []
     for name, limit in wanted.items():
-        asked = requests[name]
+        asked = by_container[name]
         becomes = limits.effective(asked, limit)
         if limit.memory is not None and not becomes.memory <= asked.memory:
             accepted = f"up to {asked.memory} MiB" if asked.memory else _ONCE_PLACED
