@@ -76,6 +76,8 @@ SYSTEM_NAMESPACE: Final = "unigpu-system"
 # Objects of the chart.
 SERVICE_WEBHOOK: Final = "unigpu-webhook"
 SECRET_WEBHOOK_TLS: Final = "unigpu-webhook-tls"
+WEBHOOK_ADVICE: Final = f"advise.{DOMAIN}"
+"""The webhook that only warns, and whose failure policy is always Ignore."""
 WEBHOOK_CONFIGURATION: Final = "unigpu-webhook"
 """Name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration."""
 ACCOUNT_SCHEDULER: Final = "unigpu-scheduler"

@@ -85,6 +85,11 @@ def _images(parts: Sequence[Json] | Unread) -> Iterator[Finding]:
         yield ok(check, f"all parts run {images[0]}")
 
 
+def _decides(hook: Json) -> bool:
+    """Whether the webhook refuses or changes something, and doesn't only warn."""
+    return hook.get("name") != names.WEBHOOK_ADVICE
+
+
 def _configuration(kind: str, document: Json | Unread | None) -> Iterator[Finding]:
     check = f"{kind} webhook"
     if isinstance(document, Unread):
@@ -96,7 +101,7 @@ def _configuration(kind: str, document: Json | Unread | None) -> Iterator[Findin
         return
     hooks = document.get("webhooks") or ()
     without = [one.get("name", "?") for one in hooks if not (one.get("clientConfig") or {}).get("caBundle")]
-    ignoring = [one.get("name", "?") for one in hooks if one.get("failurePolicy") == "Ignore"]
+    ignoring = [one.get("name", "?") for one in hooks if _decides(one) and one.get("failurePolicy") == "Ignore"]
     local = [one.get("name", "?") for one in hooks if (one.get("clientConfig") or {}).get("url")]
     if not hooks:
         yield fail(check, "the configuration has no webhooks", _UPGRADE)

@@ -269,8 +269,8 @@ def test_the_check_finds_that_no_webhook_is_there(
     assert problems == [
         "error: a pod in the unified form: the webhook doesn't translate it: does it see this namespace?",
         "error: a pod of a vendor's: the webhook doesn't translate it: does it see this namespace?",
-        f"error: a pod with a forged annotation {names.ANNOTATION_ALLOCATION}: not refused by the webhook:"
-        " the API server would create it",
+        f"error: a pod with a forged annotation {names.ANNOTATION_ALLOCATION}: the webhook doesn't drop it:"
+        " the pod would claim a GPU",
     ]
     assert kubectl(kubeconfig, "get", "pods", "--namespace", "default", "-o", "name").stdout == ""
 
@@ -293,17 +293,14 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.answer(200, {"items": first, "metadata": {"continue": "more"} if rest else {}})
 
     def do_POST(self) -> None:
-        """Translate, or refuse."""
+        """Translate."""
         text = self.rfile.read(int(self.headers["Content-Length"])).decode()
         assert self.path == "/api/v1/namespaces/default/pods?dryRun=All"
-        annotations = json.loads(text)["metadata"]["annotations"]
-        if names.ANNOTATION_ALLOCATION in annotations:
-            self.answer(403, {"message": f"annotation {names.ANNOTATION_ALLOCATION}: only unigpu may write it"})
-            return
         command = [sys.executable, "-m", "cli", "translate", "-f", "-"]
         done = subprocess.run(command, input=text, capture_output=True, text=True, cwd=ROOT)
         pod = yaml.safe_load(done.stdout)
-        pod["spec"]["schedulerName"] = self.scheduler or pod["spec"]["schedulerName"]
+        if self.scheduler:
+            pod["spec"]["schedulerName"] = self.scheduler
         self.answer(201, pod)
 
     def answer(self, code: int, document: Document) -> None:
@@ -351,7 +348,7 @@ def test_an_installation_that_works(check: Callable[..., subprocess.CompletedPro
         "node b: GPUs for up to 32 shares",
         "a pod in the unified form: translated",
         "a pod of a vendor's: translated",
-        "a pod with a forged annotation: refused",
+        "a pod with a forged annotation: the annotation is dropped",
     ]
 
 

@@ -36,6 +36,11 @@ def certificate(days: int) -> str:
 GOOD = certificate(300)
 
 
+def advice() -> Json:
+    (hook,) = hooks("Ignore")["webhooks"]
+    return {"webhooks": [*hooks()["webhooks"], hook | {"name": names.WEBHOOK_ADVICE}]}
+
+
 def hooks(policy: str = "Fail", bundle: str = GOOD) -> Json:
     config = {"service": {}, "caBundle": bundle} if bundle else {"service": {}}
     selector = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "x"]}
@@ -87,7 +92,7 @@ SOUND = Evidence(
     namespace="unigpu-system",
     version={"gitVersion": "v1.36.0"},
     mutating=hooks(),
-    validating=hooks(),
+    validating=advice(),
     slices=endpoints(True),
     secret={"data": {"tls.crt": GOOD}},
     deployments=[deployment(2)],
