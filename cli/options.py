@@ -2,6 +2,8 @@
 
 import argparse
 
+from webhook.translation.options import AliyunUnit, BareGpu
+
 
 def connection(parser: argparse.ArgumentParser) -> None:
     """Declare which cluster is asked."""
@@ -54,3 +56,19 @@ def seconds(text: str) -> float:
     if not 0 < value < 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
+
+
+def meaning(parser: argparse.ArgumentParser) -> None:
+    """Add the cluster's choices that decide what vendors' fields mean: the chart's `dialects`."""
+    parser.add_argument(
+        "--aliyun-unit",
+        choices=list(AliyunUnit),
+        default="GiB",
+        help="unit of aliyun.com/gpu-mem (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bare-nvidia-gpu",
+        choices=list(BareGpu),
+        default="whole",
+        help="meaning of nvidia.com/gpu on its own (default: %(default)s)",
+    )

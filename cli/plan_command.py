@@ -45,18 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=rules.gpu_policy,
         help="the chart's placement.gpus (default: %(default)s)",
     )
-    parser.add_argument(
-        "--aliyun-unit",
-        choices=list(AliyunUnit),
-        default="GiB",
-        help="unit of aliyun.com/gpu-mem (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--bare-nvidia-gpu",
-        choices=list(BareGpu),
-        default="whole",
-        help="meaning of nvidia.com/gpu on its own (default: %(default)s)",
-    )
+    options.meaning(parser)
     options.connection(parser)
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cli import manifests, render, translate
+from cli import manifests, options, render, translate
 from cli.translate import Translated
 from unigpu import errors
 from webhook.translation.options import AliyunUnit, BareGpu, Options
@@ -33,18 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=["yaml", "json", "diff"],
         help="form of the output (default: diff on a terminal, else yaml)",
     )
-    parser.add_argument(
-        "--aliyun-unit",
-        choices=list(AliyunUnit),
-        default="GiB",
-        help="unit of aliyun.com/gpu-mem (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--bare-nvidia-gpu",
-        choices=list(BareGpu),
-        default="whole",
-        help="meaning of nvidia.com/gpu on its own (default: %(default)s)",
-    )
+    options.meaning(parser)
     parser.add_argument(
         "--no-opting-out",
         action="store_true",
@@ -61,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Translate and print; return the exit status."""
-    options = Options(
+    choices = Options(
         aliyun_unit=AliyunUnit(given.aliyun_unit),
         bare_gpu=BareGpu(given.bare_nvidia_gpu),
         opting_out=not given.no_opting_out,
@@ -73,7 +62,7 @@ def run(given: argparse.Namespace) -> int:
         try:
             if isinstance(manifest, errors.Malformed):
                 raise manifest
-            item = translate.translate(manifest, options)
+            item = translate.translate(manifest, choices)
         except errors.Malformed as error:
             print(f"error: {error}", file=sys.stderr)
             code = UNREADABLE

@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from helm import generated  # noqa: E402
+
 FOLDER = ROOT / "helm" / "unigpu" / "dashboards"
 
 _COLUMNS = 24
@@ -557,15 +561,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file isn't current")
     check = parser.parse_args().check
     current = {FOLDER / f"{board.name}.json": json.dumps(document(board), indent=2) + "\n" for board in BOARDS}
-    stale = [path for path, text in current.items() if not path.exists() or path.read_text() != text]
-    for path in stale:
-        if check:
-            print(f"{path.relative_to(ROOT)} isn't current; run `make chart`", file=sys.stderr)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(current[path])
-            print(f"wrote {path.relative_to(ROOT)}")
-    return 1 if check and stale else 0
+    return generated.update(current, ROOT, check=check)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from helm import generated  # noqa: E402
 from unigpu import names  # noqa: E402
 from webhook.admission import configuration  # noqa: E402
 
@@ -128,15 +129,7 @@ def main() -> int:
         CONDITIONS: conditions(),
         REFERENCE: reference(json.loads(SCHEMA.read_text()), yaml.safe_load(VALUES.read_text())),
     }
-    stale = [path for path, text in current.items() if not path.exists() or path.read_text() != text]
-    for path in stale:
-        if check:
-            print(f"{path.relative_to(ROOT)} isn't current; run `make chart`", file=sys.stderr)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(current[path])
-            print(f"wrote {path.relative_to(ROOT)}")
-    return 1 if check and stale else 0
+    return generated.update(current, ROOT, check=check)
 
 
 if __name__ == "__main__":
