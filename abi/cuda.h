@@ -27,6 +27,9 @@ _Static_assert(sizeof(CUstreamBatchMemOpParams) == 48, "CUstreamBatchMemOpParams
 _Static_assert(sizeof(CUDA_RESOURCE_DESC) == 144, "CUDA_RESOURCE_DESC");
 _Static_assert(sizeof(CUDA_TEXTURE_DESC) == 104, "CUDA_TEXTURE_DESC");
 _Static_assert(sizeof(CUarrayMapInfo) == 96, "CUarrayMapInfo");
+_Static_assert(sizeof(CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS) == 144, "CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS");
+_Static_assert(sizeof(CUdevResource) == 144, "CUdevResource");
+_Static_assert(sizeof(CU_DEV_SM_RESOURCE_GROUP_PARAMS) == 64, "CU_DEV_SM_RESOURCE_GROUP_PARAMS");
 
 /* Prototypes of every entry point, and of its per-thread twin where it has one. */
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) CUresult symbol parameters;

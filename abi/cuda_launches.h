@@ -131,6 +131,14 @@ typedef struct CUDA_BATCH_MEM_OP_NODE_PARAMS {
     unsigned int flags;
 } CUDA_BATCH_MEM_OP_NODE_PARAMS;
 
+typedef struct CUDA_CONDITIONAL_NODE_PARAMS {
+    CUgraphConditionalHandle handle;
+    int type;
+    unsigned int size;
+    CUgraph *bodies; /* the driver's answer: `size` graphs that live as long as the node */
+    CUcontext context;
+} CUDA_CONDITIONAL_NODE_PARAMS;
+
 typedef struct CUgraphNodeParams {
     CUgraphNodeType type;
     int reserved0[3];
@@ -156,6 +164,7 @@ typedef struct CUgraphNodeParams {
         CUDA_MEM_ALLOC_NODE_PARAMS alloc;
         CUdeviceptr free_pointer;
         CUDA_BATCH_MEM_OP_NODE_PARAMS batch;
+        CUDA_CONDITIONAL_NODE_PARAMS conditional;
     } as;
     long long reserved2;
 } CUgraphNodeParams;

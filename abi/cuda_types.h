@@ -11,6 +11,8 @@
 
 #include "cuda_attributes.h"
 #include "cuda_enums.h"
+#include "cuda_external.h"
+#include "cuda_resources.h"
 
 typedef int CUdevice;
 typedef unsigned long long CUdeviceptr;
@@ -43,7 +45,6 @@ typedef struct CUdevResourceDesc_st *CUdevResourceDesc;
 typedef struct CUasyncCallbackEntry_st *CUasyncCallbackHandle;
 
 /* Values of these reach nobody here but as they are. */
-typedef unsigned int CUdevResourceType;
 typedef unsigned int CUoutput_mode;
 typedef unsigned int CUtensorMapDataType;
 typedef unsigned int CUtensorMapInterleave;
@@ -52,17 +53,16 @@ typedef unsigned int CUtensorMapL2promotion;
 typedef unsigned int CUtensorMapFloatOOBfill;
 typedef unsigned int CUtensorMapIm2ColWideMode;
 typedef struct CUtensorMap CUtensorMap;
-typedef struct CUdevResource CUdevResource;
 typedef struct CUexecAffinityParam CUexecAffinityParam;
 typedef struct CUmemDecompressParams CUmemDecompressParams;
 typedef struct CUDA_MEMCPY3D_BATCH_OP CUDA_MEMCPY3D_BATCH_OP;
-typedef struct CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC;
-typedef struct CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;
-typedef struct CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
 typedef struct CUDA_EXT_SEM_SIGNAL_NODE_PARAMS CUDA_EXT_SEM_SIGNAL_NODE_PARAMS;
 typedef struct CUDA_EXT_SEM_WAIT_NODE_PARAMS CUDA_EXT_SEM_WAIT_NODE_PARAMS;
 
 typedef void (*CUhostFn)(void *user_data);
+typedef int (*CUgraphRecaptureCallback)(void *data, CUgraphNode node, const void *original, const void *recaptured,
+                                        int status); /* a CUresult */
+typedef struct CUstreamCigCaptureParams CUstreamCigCaptureParams; /* of Direct3D, not on Linux */
 typedef void (*CUasyncCallback)(void *info, void *user_data, CUasyncCallbackHandle callback);
 typedef size_t (*CUoccupancyB2DSize)(int block_size);
 
@@ -336,29 +336,7 @@ typedef struct CUDA_RESOURCE_VIEW_DESC {
     unsigned int reserved[16];
 } CUDA_RESOURCE_VIEW_DESC;
 
-/* External memory. */
-
-typedef struct CUDA_EXTERNAL_MEMORY_HANDLE_DESC {
-    unsigned int type;
-    union {
-        int fd;
-        struct {
-            void *handle;
-            const void *name;
-        } win32;
-        const void *nvscibuf;
-    } handle;
-    unsigned long long size;
-    unsigned int flags;
-    unsigned int reserved[16];
-} CUDA_EXTERNAL_MEMORY_HANDLE_DESC;
-
-typedef struct CUDA_EXTERNAL_MEMORY_BUFFER_DESC {
-    unsigned long long offset;
-    unsigned long long size;
-    unsigned int flags;
-    unsigned int reserved[16];
-} CUDA_EXTERNAL_MEMORY_BUFFER_DESC;
+/* External memory; the rest is in cuda_external.h. */
 
 typedef struct CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC {
     unsigned long long offset;
@@ -366,5 +344,32 @@ typedef struct CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC {
     unsigned int levels;
     unsigned int reserved[16];
 } CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC;
+
+/* Checkpoints. */
+
+typedef struct CUcheckpointLockArgs {
+    unsigned int timeout_ms;
+    unsigned int reserved;
+    uint64_t reserved1[7];
+} CUcheckpointLockArgs;
+
+typedef struct CUcheckpointCheckpointArgs {
+    void *custom_storage;
+    char reserved[56];
+} CUcheckpointCheckpointArgs;
+
+typedef struct CUcheckpointRestoreArgs {
+    struct {
+        CUuuid from, to;
+    } *pairs;
+    unsigned int pair_count;
+    unsigned int padding;
+    void *custom_storage;
+    char reserved[40];
+} CUcheckpointRestoreArgs;
+
+typedef struct CUcheckpointUnlockArgs {
+    uint64_t reserved[8];
+} CUcheckpointUnlockArgs;
 
 #endif

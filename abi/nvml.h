@@ -24,7 +24,7 @@ typedef struct nvmlUnit_st *nvmlUnit_t;
 #define NVML_INIT_FLAG_NO_ATTACH 2U
 #define NVML_DEVICE_MIG_DISABLE 0
 #define NVML_DEVICE_MIG_ENABLE 1
-#define NVML_NVLINK_MAX_LINKS 18
+#define NVML_NVLINK_MAX_LINKS 18 /* until branch 610, then 36 */
 
 #define NVML_EVENT_SINGLE_BIT_ECC 0x1ULL
 #define NVML_EVENT_DOUBLE_BIT_ECC 0x2ULL
@@ -34,6 +34,18 @@ typedef struct nvmlUnit_st *nvmlUnit_t;
 
 typedef unsigned int nvmlEnableState_t;
 enum { NVML_FEATURE_DISABLED = 0, NVML_FEATURE_ENABLED = 1 };
+
+typedef struct nvmlDeviceAttributes_t {
+    unsigned int multiprocessors;
+    unsigned int copy_engines, decoders, encoders, jpeg_engines, flow_engines;
+    unsigned int gpu_slices, compute_slices;
+    unsigned long long memory_mib;
+} nvmlDeviceAttributes_t;
+
+typedef struct nvmlDeviceAddressingMode_t {
+    unsigned int version;
+    unsigned int value; /* 0: addresses of the GPU are its own */
+} nvmlDeviceAddressingMode_t;
 
 typedef enum nvmlGpuTopologyLevel_t {
     NVML_TOPOLOGY_INTERNAL = 0,
@@ -90,6 +102,7 @@ typedef enum nvmlValueType_t {
     NVML_VALUE_UNSIGNED_INT = 1,
     NVML_VALUE_UNSIGNED_LONG = 2,
     NVML_VALUE_UNSIGNED_LONG_LONG = 3,
+    NVML_VALUE_SIGNED_INT = 5,
 } nvmlValueType_t;
 
 typedef union nvmlValue_t {
@@ -232,6 +245,11 @@ typedef struct nvmlTemperature_v1_t {
     unsigned int sensor;
     int temperature;
 } nvmlTemperature_v1_t;
+
+typedef struct nvmlMarginTemperature_v1_t {
+    unsigned int version;
+    int margin;
+} nvmlMarginTemperature_v1_t;
 
 _Static_assert(sizeof(nvmlMemory_v2_t) == 40, "nvmlMemory_v2_t");
 _Static_assert(sizeof(nvmlProcessInfo_v1_t) == 16, "nvmlProcessInfo_v1_t");

@@ -119,6 +119,28 @@ static enum reading read_percent(const char *injected, const char *name, uint32_
     return UNREADABLE;
 }
 
+static enum limit_source source(enum reading own, enum reading of_all) {
+    return own != UNSET ? LIMIT_OF_ONE : of_all != UNSET ? LIMIT_OF_ALL : LIMIT_UNSET;
+}
+
+/* Says of each variable that begins like a limit of one GPU, and names none. */
+static void say_unknown(const char *prefix) {
+    size_t length = strlen(prefix);
+    for (char **each = environ; each != NULL && *each != NULL; each++) {
+        const char *end = strchrnul(*each, '='), *number = *each + length + 1;
+        if (strncmp(*each, prefix, length) != 0 || (*each)[length] != '_') {
+            continue;
+        }
+        bool known = end > number && end - number <= 2 && (number[0] != '0' || end - number == 1) &&
+                     strspn(number, "0123456789") == (size_t)(end - number) &&
+                     strtoul(number, NULL, 10) < VGPU_MAX_GPUS;
+        if (!known) {
+            log_write(LOG_ERROR, "%.*s: no effect; accepted: %s, or for one GPU %s_0 to %s_%d", (int)(end - *each),
+                      *each, prefix, prefix, prefix, VGPU_MAX_GPUS - 1);
+        }
+    }
+}
+
 /* Reads the limits for every GPU, then those for single GPUs. Returns whether there is any. */
 static bool read_limits(const char *injected, struct config *here) {
     uint64_t bytes = 0;
@@ -134,6 +156,8 @@ static bool read_limits(const char *injected, struct config *here) {
         enum reading own_size = read_size(injected, name, &here->limits[gpu]);
         snprintf(name, sizeof name, UNIGPU_ENV_CORE_LIMIT "_%u", gpu);
         enum reading own_cores = read_percent(injected, name, &here->cores[gpu]);
+        here->limits_from[gpu] = source(own_size, size);
+        here->cores_from[gpu] = source(own_cores, cores);
         here->unreadable[gpu] = (own_size == UNSET ? size : own_size) == UNREADABLE ||
                                 (own_cores == UNSET ? cores : own_cores) == UNREADABLE;
         any = any || here->limits[gpu] > 0 || (here->cores[gpu] > 0 && here->cores[gpu] < 100) || here->unreadable[gpu];
@@ -170,6 +194,8 @@ _Bool config_is_alone(void) {
 
 static void decide(struct config *here) {
     bool by_agent = managed();
+    say_unknown(UNIGPU_ENV_MEMORY_LIMIT);
+    say_unknown(UNIGPU_ENV_CORE_LIMIT);
     bool limited = read_limits(by_agent ? secure_getenv(UNIGPU_ENV_INJECTED_LIMITS) : NULL, here);
     if (by_agent) {
         here->kind = CONFIG_POLICY;
@@ -190,17 +216,15 @@ static void decide(struct config *here) {
     }
 }
 
-const struct config *config(void) {
+const struct config *config_decided;
+
+const struct config *config_decide(void) {
     static struct config here;
     MUTEX(lock);
-    static bool decided;
-    if (__atomic_load_n(&decided, __ATOMIC_ACQUIRE)) {
-        return &here;
-    }
     mutex_lock(&lock);
-    if (!decided) {
+    if (config_decided == NULL) {
         decide(&here);
-        __atomic_store_n(&decided, true, __ATOMIC_RELEASE);
+        __atomic_store_n(&config_decided, &here, __ATOMIC_RELEASE);
     }
     mutex_unlock(&lock);
     return &here;

@@ -3,6 +3,7 @@
 #ifndef UNIGPU_BASE_CONFIG_H
 #define UNIGPU_BASE_CONFIG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "libvgpu/base/layout.h"
@@ -13,6 +14,13 @@ enum config_kind {
     CONFIG_POLICY,      /* a policy file, which may turn out to be missing */
 };
 
+/* Which variable of the environment sets a GPU's limit. */
+enum limit_source {
+    LIMIT_UNSET,
+    LIMIT_OF_ALL, /* the one for every GPU */
+    LIMIT_OF_ONE, /* the GPU's own */
+};
+
 struct config {
     enum config_kind kind;
     const char *policy;             /* path; NULL: no policy file */
@@ -20,11 +28,18 @@ struct config {
     _Bool made_by_agent;            /* the node agent made both files */
     uint64_t limits[VGPU_MAX_GPUS]; /* bytes, from the environment; 0: none */
     uint32_t cores[VGPU_MAX_GPUS];  /* percent, likewise */
+    uint8_t limits_from[VGPU_MAX_GPUS], cores_from[VGPU_MAX_GPUS]; /* enum limit_source */
     _Bool unreadable[VGPU_MAX_GPUS]; /* a limit in the environment can't be read: the GPU's memory is refused */
 };
 
+extern const struct config *config_decided;
+const struct config *config_decide(void);
+
 /* Returns the configuration. It is read at the first driver call and never changes in the life of the process. */
-const struct config *config(void);
+static inline const struct config *config(void) {
+    const struct config *known = __atomic_load_n(&config_decided, __ATOMIC_ACQUIRE);
+    return __builtin_expect(known != NULL, 1) ? known : config_decide();
+}
 
 /* Whether, by the environment as it is now, limits apply that no file belongs to. Remembers nothing. */
 _Bool config_is_alone(void);

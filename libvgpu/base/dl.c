@@ -1,6 +1,7 @@
 #include "libvgpu/base/dl.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <string.h>
 
 /* Until glibc 2.34 these functions were in libdl, under the oldest version of the machine's symbols. The references are
@@ -64,6 +65,38 @@ void *dl_open(const char *path, int mode) {
 
 bool dl_describe(const void *address, Dl_info *found) {
     return dladdr(address, found) != 0;
+}
+
+struct extent {
+    uintptr_t address, begin, end;
+};
+
+static int extent_of(struct dl_phdr_info *object, size_t size, void *data) {
+    struct extent *wanted = data;
+    uintptr_t begin = UINTPTR_MAX, end = 0;
+    (void)size;
+    for (unsigned place = 0; place < object->dlpi_phnum; place++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[place];
+        uintptr_t first = object->dlpi_addr + part->p_vaddr;
+        if (part->p_type == PT_LOAD) {
+            begin = first < begin ? first : begin;
+            end = first + part->p_memsz > end ? first + part->p_memsz : end;
+        }
+    }
+    if (wanted->address < begin || wanted->address >= end) {
+        return 0;
+    }
+    wanted->begin = begin;
+    wanted->end = end;
+    return 1;
+}
+
+bool dl_extent(const void *address, uintptr_t *begin, uintptr_t *end) {
+    struct extent wanted = {.address = (uintptr_t)address};
+    bool found = dl_iterate_phdr(extent_of, &wanted) == 1;
+    *begin = wanted.begin;
+    *end = wanted.end;
+    return found;
 }
 
 bool dl_loaded_from(const char *folder) {

@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Sanitizers call dlsym before their own instrumentation is ready. */
 #define DL_EARLY __attribute__((no_sanitize("address", "thread", "undefined")))
@@ -27,6 +28,9 @@ void *dl_open(const char *path, int mode);
 
 /* Calls dladdr: finds the exported function at the address. */
 bool dl_describe(const void *address, Dl_info *found);
+
+/* Finds where the library lies that the address is in; false where it is in none. */
+bool dl_extent(const void *address, uintptr_t *begin, uintptr_t *end);
 
 /* Whether libvgpu itself was loaded from a folder under that path. */
 bool dl_loaded_from(const char *folder);

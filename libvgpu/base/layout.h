@@ -20,6 +20,7 @@
 #define VGPU_POLICY_UNLIMITED 0u
 #define VGPU_POLICY_HARD 1u
 #define VGPU_POLICY_SOFT 2u
+#define VGPU_ANSWER_TEXT 400u
 #define VGPU_FRESH_NS 1000000000u /* current_rate and neighbour_load are valid for so long after a heartbeat */
 
 struct vgpu_policy_gpu {
@@ -44,6 +45,12 @@ struct vgpu_policy {
     uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the agent's last pass; see VGPU_FRESH_NS */
     uint8_t unused[24];
     struct vgpu_policy_gpu gpus[VGPU_MAX_GPUS];
+    struct vgpu_answer {
+        uint64_t number; /* of the wish that it answers; written last, 0 while the rest is written */
+        uint32_t granted; /* 1: the limits are in force; 0: `text` says why not */
+        uint32_t unused;
+        char text[VGPU_ANSWER_TEXT];
+    } answer; /* the sequence doesn't guard it */
 };
 
 /* Usage: written here by every process of the container, read by the exporter. */
@@ -52,6 +59,7 @@ struct vgpu_policy {
 #define VGPU_USAGE_VERSION 1u
 #define VGPU_SLOTS 1024u
 #define VGPU_LOCKS_OFFSET (1L << 30)
+#define VGPU_WISH_LOCK VGPU_SLOTS /* the byte past the slots' locks */
 #define VGPU_CHANGE_BITS 48
 
 /* `used` and `last` are exchanged together. */
@@ -61,7 +69,8 @@ struct vgpu_total {
     uint64_t peak;
     uint64_t refused;
     uint64_t context; /* cost of a context on this GPU when last measured, bytes */
-    uint64_t unused[3];
+    uint64_t implicit; /* bytes that the driver took for its own purposes, when last looked at; not in `used` */
+    uint64_t unused[2];
 };
 
 /* GPU time of one GPU. `balance` and `earned` are exchanged together. */
@@ -93,25 +102,42 @@ struct vgpu_slot {
     struct vgpu_slot_gpu gpus[VGPU_MAX_GPUS];
 };
 
+/* Limits above the container's, for which a program asks the node agent. The program that waits for the answer holds the
+ * lock of VGPU_WISH_LOCK. */
+struct vgpu_wish {
+    uint64_t number; /* CLOCK_MONOTONIC when it was written, ns; written last, 0 while the rest is written */
+    uint64_t unused;
+    struct vgpu_wish_gpu {
+        uint64_t memory; /* bytes; 0: none */
+        uint32_t cores; /* percent; 0: none */
+        uint32_t unused;
+    } gpus[VGPU_MAX_GPUS];
+};
+
 struct vgpu_usage {
     uint32_t magic;
     uint32_t version;
     uint8_t unused_a[120];
     struct vgpu_total totals[VGPU_MAX_GPUS];
     struct vgpu_compute compute[VGPU_MAX_GPUS];
-    uint8_t unused_b[4096 - 128 - VGPU_MAX_GPUS * (sizeof(struct vgpu_total) + sizeof(struct vgpu_compute))];
+    struct vgpu_wish wish;
+    uint8_t unused_b[4096 - 128 - VGPU_MAX_GPUS * (sizeof(struct vgpu_total) + sizeof(struct vgpu_compute)) -
+                     sizeof(struct vgpu_wish)];
     struct vgpu_slot slots[VGPU_SLOTS];
 };
 
 _Static_assert(sizeof(struct vgpu_policy_gpu) == 128, "policy GPU");
 _Static_assert(offsetof(struct vgpu_policy, sequence) == 12, "policy sequence");
 _Static_assert(offsetof(struct vgpu_policy, gpus) == 64, "policy GPUs");
+_Static_assert(offsetof(struct vgpu_policy, answer) == 2112, "policy answer");
 _Static_assert(sizeof(struct vgpu_policy) <= VGPU_POLICY_SIZE, "policy");
 _Static_assert(sizeof(struct vgpu_total) == 64, "total");
 _Static_assert(offsetof(struct vgpu_usage, totals) == 128, "totals");
 _Static_assert(sizeof(struct vgpu_compute) == 128, "compute");
 _Static_assert(offsetof(struct vgpu_compute, turn) == 64, "compute's turns");
 _Static_assert(offsetof(struct vgpu_usage, compute) == 1152, "computes");
+_Static_assert(offsetof(struct vgpu_usage, wish) == 3200, "wish");
+_Static_assert(sizeof(struct vgpu_wish) == 272, "wish's size");
 _Static_assert(sizeof(struct vgpu_slot_gpu) == 32, "slot's GPU");
 _Static_assert(sizeof(struct vgpu_slot) == 576, "slot");
 _Static_assert(offsetof(struct vgpu_usage, slots) == 4096, "slots");

@@ -1,16 +1,19 @@
 #include "libvgpu/compute/captures.h"
 
 #include <sched.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "libvgpu/base/lock.h"
 #include "libvgpu/compute/cost_cache.h"
 
-#define MOST 256
+#define ROOM 256
 
-static struct mutex lock;
-static CUstream streams[MOST];
+MUTEX(lock);
+static CUstream few[ROOM];
+static CUstream *streams = few; /* NULL: a free place */
+static size_t room = ROOM;
 static int count;
-static int nameless; /* captures that found no place in the table: their end is never known */
 static int recording;
 
 bool captures_any(void) {
@@ -68,28 +71,43 @@ void captures_begin(CUstream stream) {
     }
 }
 
+/* Returns a free place; NULL: no memory. Call with the lock held. */
+static CUstream *place_for_one(void) {
+    for (size_t place = 0; place < room; place++) {
+        if (streams[place] == NULL) {
+            return &streams[place];
+        }
+    }
+    CUstream *more = calloc(2 * room, sizeof *more);
+    if (more == NULL) {
+        return NULL;
+    }
+    memcpy(more, streams, room * sizeof *more);
+    if (streams != few) {
+        free(streams);
+    }
+    CUstream *free_place = &more[room];
+    streams = more;
+    room *= 2;
+    return free_place;
+}
+
 void captures_begun(CUstream stream, CUresult result) {
-    bool noted = false;
     if (result != CUDA_SUCCESS) {
         __atomic_sub_fetch(&count, 1, __ATOMIC_SEQ_CST);
         return;
     }
     mutex_lock(&lock);
-    for (int place = 0; !noted && place < MOST; place++) {
-        if (streams[place] == NULL) {
-            streams[place] = stream;
-            noted = true;
-        }
-    }
-    if (!noted) {
-        nameless++;
+    CUstream *place = place_for_one();
+    if (place != NULL) {
+        *place = stream;
     }
     mutex_unlock(&lock);
 }
 
 void captures_end(CUstream stream) {
     mutex_lock(&lock);
-    for (int place = 0; place < MOST; place++) {
+    for (size_t place = 0; place < room; place++) {
         if (streams[place] == stream && stream != NULL) {
             streams[place] = NULL;
             __atomic_sub_fetch(&count, 1, __ATOMIC_SEQ_CST);

@@ -24,7 +24,8 @@ void captures_let_go(void);
 CUstreamCaptureMode captures_relax(void);
 void captures_restore(CUstreamCaptureMode before);
 
-/* To be called before and after the driver begins a capture of the stream. */
+/* To be called before and after the driver begins a capture of the stream. Without memory for the note, the process never
+ * measures again: the capture's end isn't known. */
 void captures_begin(CUstream stream);
 void captures_begun(CUstream stream, CUresult result);
 

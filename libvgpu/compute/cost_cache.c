@@ -19,7 +19,7 @@
 
 uint32_t cost_cache_generation = 1;
 
-static struct mutex lock;
+MUTEX(lock);
 static struct cost costs[ROOM];
 static uint32_t doubted; /* generation at the last cost_cache_doubt */
 static uint32_t forks;

@@ -34,6 +34,19 @@ static inline struct cost_key cost_key_of_graph(const void *graph) {
     return (struct cost_key){.handle = (uintptr_t)graph, .rest = (uint64_t)COST_OF_GRAPH << COST_KIND_BIT};
 }
 
+struct cost_shape {
+    uint64_t blocks;  /* of the grid */
+    unsigned threads; /* of a block; 0: unknown */
+    unsigned shared;  /* bytes of dynamic shared memory of a block */
+};
+
+static inline struct cost_shape cost_key_shape(const struct cost_key *key) {
+    unsigned y = key->rest & 0xffff, z = key->rest >> 16 & 0x7fff;
+    return (struct cost_shape){.blocks = (key->grid & 0xffffffff) * (key->grid >> 32) * (key->shape & 0xffffffff),
+                               .threads = (unsigned)(key->shape >> 32) * y * z,
+                               .shared = (unsigned)(key->rest >> 32)};
+}
+
 static inline enum cost_kind cost_key_kind(const struct cost_key *key) {
     return (enum cost_kind)(key->rest >> COST_KIND_BIT & 1);
 }
@@ -45,6 +58,9 @@ static inline enum cost_kind cost_key_kind(const struct cost_key *key) {
  * it may itself be waiting for another launch. */
 #define COST_UNKNOWN_MOST_NS 250000000u
 
+/* So many launches on several streams are remembered by what they added. */
+#define COST_ADDED 4u
+
 struct cost {
     struct cost_key key;
     void *context;
@@ -55,6 +71,9 @@ struct cost {
     uint32_t generation;
     uint32_t meaning; /* how often the key came to mean something else; read without the lock */
     bool taken, learning;
+    uint64_t added[COST_ADDED]; /* by its last launches on several streams, ns; only samples_read.c touches these */
+    unsigned adds;
+    bool fills; /* the GPU: see occupancy_fills; read and written without the lock */
     bool settled;         /* more samples would hardly change the value; read without the lock */
     uint64_t asked_at;    /* time of the first launch, ns */
     uint64_t runs_since;  /* when the GPU was first seen to run that launch, ns; 0: not yet; without the lock */

@@ -20,9 +20,11 @@ struct estimate_sample {
     uint64_t ns; /* duration of one launch */
     bool exact;  /* neither the GPU nor the stream waited for the host; else `ns` is an upper bound */
     uint8_t view;
+    bool together; /* a part of launches on several streams, of which those side by side count once */
     bool behind; /* the stream's own work kept the GPU busy until it began */
     uint64_t off; /* a guessed part of the host that was subtracted from `ns`; the launch takes at most both together */
     uint64_t charged; /* the corrected charge, ns; 0: it wasn't corrected */
+    uint8_t near; /* others that were about as long, as far as it matters; set by estimate_add */
 };
 
 struct estimate {

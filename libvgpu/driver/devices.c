@@ -188,6 +188,18 @@ nvmlDevice_t devices_nvml(int gpu) {
     return NULL;
 }
 
+int devices_count(void) {
+    unsigned count = 0;
+    if (config()->kind == CONFIG_POLICY) {
+        struct vgpu_policy *policy = malloc(sizeof *policy);
+        count = policy != NULL && policy_copy(policy) ? policy->count : 0;
+        free(policy);
+    } else if (nvml_at(0) != NULL && NVML(nvmlDeviceGetCount_v2) != NULL) {
+        NVML(nvmlDeviceGetCount_v2)(&count);
+    }
+    return (int)count;
+}
+
 static uint64_t epoch = 1;
 
 void devices_forget_contexts(void) {
@@ -228,10 +240,66 @@ static bool of_context(CUcontext context, int *gpu) {
     return true;
 }
 
+/* Names of green contexts. Most programs have none. */
+struct name {
+    CUcontext name, primary;
+    struct name *next;
+};
+
+MUTEX(naming);
+static struct name *names;
+
+bool devices_add_name(CUcontext name, CUcontext primary) {
+    struct name *added = malloc(sizeof *added);
+    if (added == NULL) {
+        return false;
+    }
+    *added = (struct name){name, primary, NULL};
+    mutex_lock(&naming);
+    added->next = names;
+    __atomic_store_n(&names, added, __ATOMIC_RELEASE);
+    mutex_unlock(&naming);
+    return true;
+}
+
+void devices_drop_name(CUcontext name) {
+    struct name *found = NULL;
+    mutex_lock(&naming);
+    for (struct name **each = &names; *each != NULL; each = &(*each)->next) {
+        if ((*each)->name == name) {
+            found = *each;
+            __atomic_store_n(each, found->next, __ATOMIC_RELEASE);
+            break;
+        }
+    }
+    mutex_unlock(&naming);
+    free(found);
+}
+
+/* The context to which memory belongs that is taken in this one. */
+static CUcontext owner_of(CUcontext context) {
+    if (__atomic_load_n(&names, __ATOMIC_ACQUIRE) == NULL) {
+        return context;
+    }
+    mutex_lock(&naming);
+    for (struct name *each = names; each != NULL; each = each->next) {
+        if (each->name == context) {
+            context = each->primary;
+            break;
+        }
+    }
+    mutex_unlock(&naming);
+    return context;
+}
+
 bool devices_current(CUcontext *context, int *gpu) {
     *context = NULL;
-    return DRIVER(cuCtxGetCurrent) != NULL && DRIVER(cuCtxGetCurrent)(context) == CUDA_SUCCESS && *context != NULL &&
-           of_context(*context, gpu);
+    if (DRIVER(cuCtxGetCurrent) == NULL || DRIVER(cuCtxGetCurrent)(context) != CUDA_SUCCESS || *context == NULL ||
+        !of_context(*context, gpu)) {
+        return false;
+    }
+    *context = owner_of(*context);
+    return true;
 }
 
 bool devices_enter(CUcontext context) {
@@ -252,7 +320,7 @@ bool devices_of_stream(CUstream stream, CUcontext *context, int *gpu) {
         DRIVER(cuStreamGetCtx) == NULL || DRIVER(cuStreamGetCtx)(stream, &own) != CUDA_SUCCESS) {
         return devices_current(context, gpu);
     }
-    *context = own;
+    *context = owner_of(own);
     if (remembered(own, gpu)) {
         return true;
     }

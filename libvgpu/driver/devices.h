@@ -16,6 +16,11 @@ int devices_gpu_of_nvml(nvmlDevice_t device);
 /* Finds the calling thread's context and its GPU; false where there is no context. */
 bool devices_current(CUcontext *context, int *gpu);
 
+/* Notes that a green context's name as a context stands for the device's primary context, to which its memory belongs; the
+ * functions here then tell that one. False: out of memory. */
+bool devices_add_name(CUcontext name, CUcontext primary);
+void devices_drop_name(CUcontext name);
+
 /* Makes the context the calling thread's, until devices_leave. False, and devices_leave must not be called, where it is
  * already, or that can't be. */
 bool devices_enter(CUcontext context);
@@ -27,6 +32,9 @@ bool devices_of_stream(CUstream stream, CUcontext *context, int *gpu);
 
 /* Returns NVML's device of the GPU; NULL where there is none. */
 nvmlDevice_t devices_nvml(int gpu);
+
+/* Returns how many GPUs limits can name: those of the policy, or of the machine where there is none; 0: unknown. */
+int devices_count(void);
 
 /* Ends libvgpu's own session of NVML, where it has one: it begins another where it needs it. False: it has none. */
 bool devices_end_nvml(void);

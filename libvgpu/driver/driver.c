@@ -1,6 +1,7 @@
 #include "libvgpu/driver/driver.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "libvgpu/base/dl.h"
 
@@ -20,6 +21,30 @@ const char *const driver_names[DRIVER_SYMBOLS] = {
 #undef NVML_API
 };
 
+/* Where the two libraries lie. */
+static struct range {
+    uintptr_t begin, end;
+} ranges[2];
+
+static void note_range(bool nvml, const void *inside) {
+    uintptr_t begin, end;
+    if (inside != NULL && __atomic_load_n(&ranges[nvml].end, __ATOMIC_RELAXED) == 0 &&
+        dl_extent(inside, &begin, &end)) {
+        __atomic_store_n(&ranges[nvml].begin, begin, __ATOMIC_RELAXED);
+        __atomic_store_n(&ranges[nvml].end, end, __ATOMIC_RELEASE);
+    }
+}
+
+bool driver_contains(const void *address) {
+    for (const struct range *range = ranges; range < ranges + 2; range++) {
+        uintptr_t end = __atomic_load_n(&range->end, __ATOMIC_ACQUIRE);
+        if ((uintptr_t)address < end && (uintptr_t)address >= __atomic_load_n(&range->begin, __ATOMIC_RELAXED)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void *look_up(enum driver_symbol symbol, bool bring) {
     static void *libraries[2];
     bool nvml = symbol >= DRIVER_FIRST_OF_NVML;
@@ -37,6 +62,7 @@ static void *look_up(enum driver_symbol symbol, bool bring) {
         __atomic_store_n(&libraries[nvml], library, __ATOMIC_RELEASE);
     }
     void *found = dlsym(library, driver_names[symbol]);
+    note_range(nvml, found);
     __atomic_store_n(&driver_found[symbol], found, __ATOMIC_RELAXED);
     return found;
 }

@@ -3,6 +3,8 @@
 #ifndef UNIGPU_DRIVER_DRIVER_H
 #define UNIGPU_DRIVER_DRIVER_H
 
+#include <stdbool.h>
+
 #include "abi/cuda.h"
 #include "abi/nvml.h"
 
@@ -28,6 +30,9 @@ void *driver_find(enum driver_symbol symbol);
 
 /* As driver_find, but loads the library where the process hasn't. */
 void *driver_bring(enum driver_symbol symbol);
+
+/* Whether the address lies in the driver's or NVML's library, as far as they are loaded. */
+bool driver_contains(const void *address);
 
 static inline void *driver_get(enum driver_symbol symbol) {
     void *found = __atomic_load_n(&driver_found[symbol], __ATOMIC_RELAXED);

@@ -1,6 +1,6 @@
 /* Stream capture. A launch into a captured stream runs, and is charged, when its graph is launched. */
 #include "libvgpu/compute/captures.h"
-#include "libvgpu/compute/launch.h"
+#include "libvgpu/compute/launch_run.h"
 #include "libvgpu/hooks/hooks.h"
 
 /* The run that this thread measures must end before its stream is captured. */
@@ -29,13 +29,31 @@ CUresult hook_cuStreamBeginCaptureToGraph(__typeof__(&cuStreamBeginCaptureToGrap
     BEGIN(stream, driver(stream, graph, dependencies, dependency_data, dependencie_count, mode));
 }
 
+CUresult hook_cuStreamBeginRecaptureToGraph(__typeof__(&cuStreamBeginRecaptureToGraph) driver, CUstream stream,
+                                            CUstreamCaptureMode mode, CUgraph graph, CUgraphRecaptureCallback callback,
+                                            void *user_data) {
+    BEGIN(stream, driver(stream, mode, graph, callback, user_data));
+}
+
+CUresult hook_cuStreamBeginCaptureToCig(__typeof__(&cuStreamBeginCaptureToCig) driver, CUstream stream,
+                                        CUstreamCigCaptureParams *capture_params) {
+    BEGIN(stream, driver(stream, capture_params));
+}
+
 /* A capture that failed also ends here. One that belongs to another thread or stream does not. */
-CUresult hook_cuStreamEndCapture(__typeof__(&cuStreamEndCapture) driver, CUstream stream, CUgraph *graph) {
-    CUresult result = driver(stream, graph);
+static CUresult end(CUstream stream, CUresult result) {
     if (!captures_stream(stream)) {
         captures_end(stream);
     }
     return result;
+}
+
+CUresult hook_cuStreamEndCapture(__typeof__(&cuStreamEndCapture) driver, CUstream stream, CUgraph *graph) {
+    return end(stream, driver(stream, graph));
+}
+
+CUresult hook_cuStreamEndCaptureToCig(__typeof__(&cuStreamEndCaptureToCig) driver, CUstream stream) {
+    return end(stream, driver(stream));
 }
 
 /* Destroying a stream ends its capture. */

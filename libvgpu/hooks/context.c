@@ -15,6 +15,20 @@
  * threads of the program. The end of a context does wait, for its work: no lock is held then. */
 MUTEX(creating);
 
+/* Whether this thread holds it. A signal handler that makes a context while its thread does isn't counted: it can't wait for
+ * its own thread. */
+static __thread bool creating_here;
+
+static void begin_creating(void) {
+    mutex_lock(&creating);
+    creating_here = true;
+}
+
+static void end_creating(void) {
+    creating_here = false;
+    mutex_unlock(&creating);
+}
+
 /* A context whose end is under way. */
 struct ending {
     CUcontext context;
@@ -94,15 +108,15 @@ static CUresult end_created(CUcontext context, CUdevice device) {
 #define CREATE(call)                                                                     \
     do {                                                                                 \
         struct context_cost context_cost;                                                \
-        if (context == NULL)                                                             \
+        if (context == NULL || creating_here)                                            \
             return call;                                                                 \
-        mutex_lock(&creating);                                                           \
+        begin_creating();                                                                \
         CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                                      \
         if (context_cost_begin(&context_cost, device)) {                                 \
             result = call;                                                               \
             result = count_or_end(&context_cost, result, *context, end_created, device); \
         }                                                                                \
-        mutex_unlock(&creating);                                                         \
+        end_creating();                                                                  \
         return result;                                                                   \
     } while (0)
 
@@ -234,12 +248,12 @@ static CUresult make_primary(__typeof__(&cuDevicePrimaryCtxRetain) driver, CUcon
 
 CUresult hook_cuDevicePrimaryCtxRetain(__typeof__(&cuDevicePrimaryCtxRetain) driver, CUcontext *context,
                                        CUdevice device) {
-    if (context == NULL || device < 0 || device >= DEVICES || primary_lives(device)) {
+    if (context == NULL || device < 0 || device >= DEVICES || creating_here || primary_lives(device)) {
         return driver(context, device);
     }
-    mutex_lock(&creating);
+    begin_creating();
     CUresult result = primary_lives(device) ? driver(context, device) : make_primary(driver, context, device);
-    mutex_unlock(&creating);
+    end_creating();
     return result;
 }
 
@@ -272,22 +286,39 @@ CUresult hook_cuDevicePrimaryCtxReset_v2(__typeof__(&cuDevicePrimaryCtxReset_v2)
     return end_if_unused(driver, device);
 }
 
+/* The name that a green context has as a context; NULL: none. */
+static CUcontext green_name(CUgreenCtx green) {
+    CUcontext name = NULL;
+    return green != NULL && DRIVER(cuCtxFromGreenCtx) != NULL && DRIVER(cuCtxFromGreenCtx)(&name, green) == CUDA_SUCCESS
+               ? name
+               : NULL;
+}
+
 /* A green context uses the device's primary context, and makes it where there is none. */
 CUresult hook_cuGreenCtxCreate(__typeof__(&cuGreenCtxCreate) driver, CUgreenCtx *context, CUdevResourceDesc description,
                                CUdevice device, unsigned int flags) {
-    CUcontext held;
+    CUcontext held = NULL;
     if (hook_cuDevicePrimaryCtxRetain(DRIVER(cuDevicePrimaryCtxRetain), &held, device) == CUDA_ERROR_OUT_OF_MEMORY) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     CUresult result = driver(context, description, device, flags);
+    CUcontext name = green_name(result == CUDA_SUCCESS ? *context : NULL);
+    if (name != NULL && !devices_add_name(name, held)) {
+        DRIVER(cuGreenCtxDestroy)(*context);
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    }
     hook_cuDevicePrimaryCtxRelease_v2(DRIVER(cuDevicePrimaryCtxRelease_v2), device);
     return result;
 }
 
 CUresult hook_cuGreenCtxDestroy(__typeof__(&cuGreenCtxDestroy) driver, CUgreenCtx context) {
+    CUcontext name = green_name(context);
     samples_hold(NULL);
     CUresult result = driver(context);
     samples_release(NULL, false);
+    if (result == CUDA_SUCCESS && name != NULL) {
+        devices_drop_name(name);
+    }
     for (CUdevice device = 0; result == CUDA_SUCCESS && device < DEVICES; device++) {
         uint64_t made;
         CUcontext own = primary_of(device, &made);

@@ -1,17 +1,20 @@
 /* Graphs. Memory that a graph's nodes allocate is reserved before the graph runs, and then counted as the driver
  * reports it. */
+#include "libvgpu/compute/graph_parts.h"
+#include "libvgpu/hooks/graph_gpus.h"
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/hooks/launches.h"
 #include "libvgpu/memory/allocations.h"
 #include "libvgpu/memory/graph_memory.h"
 #include "libvgpu/memory/pools.h"
 
-/* Notes what a graph allocates when it runs. */
+/* Notes what a graph allocates when it runs, and on which GPUs. */
 static CUresult instantiated(CUresult result, CUgraphExec *graph_exec, CUgraph graph) {
     struct graph_need need[VGPU_MAX_GPUS];
     if (result != CUDA_SUCCESS || graph_exec == NULL) {
         return result;
     }
+    graph_gpus_note(*graph_exec, graph);
     unsigned count = graph_memory_needs(graph, need, VGPU_MAX_GPUS);
     for (unsigned number = 0; number < count; number++) {
         allocations_add((struct allocation){.handle = (uintptr_t)*graph_exec,
@@ -58,6 +61,7 @@ CUresult hook_cuGraphExecDestroy(__typeof__(&cuGraphExecDestroy) driver, CUgraph
     while (allocations_remove(key, &entry)) {
         key.limit++;
     }
+    graph_parts_forget(graph_exec);
     return changed(graph_exec, driver(graph_exec));
 }
 

@@ -40,7 +40,7 @@ static CUresult opened(CUresult result, CUdeviceptr *pointer) {
         DRIVER(cuMemGetAddressRange_v2)(&base, &bytes, *pointer) != CUDA_SUCCESS || quota_counted_already(gpu, bytes)) {
         return result;
     }
-    if (reservation_take(&reservation, context, gpu, bytes)) {
+    if (reservation_count(&reservation, context, gpu, bytes)) {
         return reservation_finish(&reservation, result, ALLOCATION_KEY(EXTERNAL, *pointer));
     }
     DRIVER(cuIpcCloseMemHandle)(*pointer);

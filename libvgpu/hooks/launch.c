@@ -4,6 +4,7 @@
 
 #include "libvgpu/compute/captures.h"
 #include "libvgpu/compute/launch.h"
+#include "libvgpu/compute/launch_run.h"
 #include "libvgpu/hooks/hooks.h"
 
 #define GPUS_MOST 32

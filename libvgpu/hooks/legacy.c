@@ -1,6 +1,7 @@
 /* Entry points of the first CUDA versions, which the driver still exports. Sizes and addresses have 32 bits. */
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/arrays.h"
+#include "libvgpu/memory/implicit.h"
 #include "libvgpu/memory/linear.h"
 #include "libvgpu/memory/pools.h"
 #include "libvgpu/memory/reported.h"
@@ -54,6 +55,7 @@ CUresult hook_cuMemGetInfo(__typeof__(&cuMemGetInfo) driver, unsigned int *free_
         return result;
     }
     pools_refresh(gpu);
+    implicit_refresh(gpu);
     uint64_t limit = quota_limit(gpu), used = quota_used(gpu);
     *total = (unsigned int)reported_total(limit, *total);
     *free_bytes = (unsigned int)reported_min(*free_bytes, limit > used ? limit - used : 0);

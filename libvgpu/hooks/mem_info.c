@@ -1,6 +1,7 @@
 /* Reports the share's memory in place of the GPU's. */
 #include "libvgpu/driver/devices.h"
 #include "libvgpu/hooks/hooks.h"
+#include "libvgpu/memory/implicit.h"
 #include "libvgpu/memory/pools.h"
 #include "libvgpu/memory/reported.h"
 
@@ -21,6 +22,7 @@ CUresult hook_cuMemGetInfo_v2(__typeof__(&cuMemGetInfo_v2) driver, size_t *free_
     uint64_t limit = quota_limit(gpu);
     if (limit < *total) {
         pools_refresh(gpu);
+        implicit_refresh(gpu);
         uint64_t used = quota_used(gpu);
         *total = reported_total(limit, *total);
         *free_bytes = reported_min(*free_bytes, limit > used ? limit - used : 0);
@@ -45,6 +47,7 @@ nvmlReturn_t hook_nvmlDeviceGetMemoryInfo(__typeof__(&nvmlDeviceGetMemoryInfo) d
     int gpu = devices_gpu_of_nvml(device);
     uint64_t limit = quota_limit(gpu);
     if (limit < memory->total) {
+        implicit_refresh(gpu);
         memory->total = reported_total(limit, memory->total);
         memory->used = limit != 0 ? reported_min(quota_used(gpu), limit) : memory->total;
         memory->free = reported_min(memory->free, memory->total - memory->used);
@@ -61,6 +64,7 @@ nvmlReturn_t hook_nvmlDeviceGetMemoryInfo_v2(__typeof__(&nvmlDeviceGetMemoryInfo
     int gpu = devices_gpu_of_nvml(device);
     uint64_t limit = quota_limit(gpu);
     if (limit < memory->total) {
+        implicit_refresh(gpu);
         memory->total = reported_total(limit, memory->total);
         memory->reserved = 0;
         memory->used = limit != 0 ? reported_min(quota_used(gpu), limit) : memory->total;

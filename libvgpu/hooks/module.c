@@ -20,7 +20,7 @@ static CUresult loaded(CUresult result, struct nvml_delta *delta, int gpu, CUcon
     if (result != CUDA_SUCCESS) {
         return result;
     }
-    if (reservation_take(&reservation, context, gpu, bytes)) {
+    if (reservation_count(&reservation, context, gpu, bytes)) {
         return reservation_finish(&reservation, result, ALLOCATION_KEY(MODULE, handle));
     }
     unload(handle);

@@ -110,11 +110,7 @@ CUresult hook_cuMemPoolCreate(__typeof__(&cuMemPoolCreate) driver, CUmemoryPool 
                               const CUmemPoolProps *pool_props) {
     CUresult result = driver(pool, pool_props);
     if (result == CUDA_SUCCESS && pool != NULL && pool_props != NULL) {
-        if (pool_props->location.type == CU_MEM_LOCATION_TYPE_DEVICE) {
-            pools_note(*pool, pool_props->location.id);
-        } else if (pools_of_host((int)pool_props->location.type)) {
-            pools_note(*pool, CU_DEVICE_INVALID);
-        }
+        pools_note(*pool, pool_props->location);
     }
     return result;
 }

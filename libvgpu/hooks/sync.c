@@ -11,6 +11,10 @@ CUresult hook_cuCtxSynchronize(__typeof__(&cuCtxSynchronize) driver) {
     return waited(driver());
 }
 
+CUresult hook_cuCtxSynchronize_v2(__typeof__(&cuCtxSynchronize_v2) driver, CUcontext context) {
+    return waited(driver(context));
+}
+
 CUresult hook_cuEventSynchronize(__typeof__(&cuEventSynchronize) driver, CUevent event) {
     return waited(driver(event));
 }

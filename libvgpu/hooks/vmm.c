@@ -5,6 +5,7 @@
 
 #include "libvgpu/base/lock.h"
 #include "libvgpu/hooks/hooks.h"
+#include "libvgpu/memory/location.h"
 #include "libvgpu/memory/quota.h"
 #include "libvgpu/memory/reservation.h"
 
@@ -71,24 +72,24 @@ static void let_go_locked(struct physical *physical) {
     }
 }
 
-static int gpu_of(const CUmemAllocationProp *properties) {
-    return properties != NULL && properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE
-               ? devices_gpu(properties->location.id)
-               : NO_GPU;
-}
-
-static bool on_a_device(const CUmemAllocationProp *properties) {
-    return properties != NULL && properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+static bool on_device(const CUmemAllocationProp *properties, int *gpu) {
+    CUdevice device;
+    if (properties == NULL || !location_on_device(properties->location, &device)) {
+        return false;
+    }
+    *gpu = devices_gpu(device);
+    return true;
 }
 
 CUresult hook_cuMemCreate(__typeof__(&cuMemCreate) driver, CUmemGenericAllocationHandle *handle, size_t size,
                           const CUmemAllocationProp *properties, unsigned long long flags) {
     struct reservation reservation;
-    if (handle == NULL || !on_a_device(properties)) {
+    int gpu;
+    if (handle == NULL || !on_device(properties, &gpu)) {
         return driver(handle, size, properties, flags);
     }
     struct physical *physical = calloc(1, sizeof *physical);
-    if (physical == NULL || !reservation_take(&reservation, NULL, gpu_of(properties), size)) {
+    if (physical == NULL || !reservation_take(&reservation, NULL, gpu, size)) {
         free(physical);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
@@ -122,15 +123,16 @@ CUresult hook_cuMemImportFromShareableHandle(__typeof__(&cuMemImportFromShareabl
                                              CUmemGenericAllocationHandle *handle, void *os_handle,
                                              CUmemAllocationHandleType sh_handle_type) {
     CUmemAllocationProp properties;
+    int gpu;
     CUresult result = driver(handle, os_handle, sh_handle_type);
     if (result != CUDA_SUCCESS || handle == NULL || DRIVER(cuMemGetAllocationPropertiesFromHandle) == NULL ||
         DRIVER(cuMemGetAllocationPropertiesFromHandle)(&properties, *handle) != CUDA_SUCCESS ||
-        !on_a_device(&properties)) {
+        !on_device(&properties, &gpu)) {
         return result;
     }
     struct physical *physical = calloc(1, sizeof *physical);
     if (physical != NULL) {
-        *physical = (struct physical){.gpu = gpu_of(&properties), .imported = true};
+        *physical = (struct physical){.gpu = gpu, .imported = true};
         mutex_lock(&lock);
         hold(*handle, 0, physical);
         mutex_unlock(&lock);
@@ -144,7 +146,7 @@ static bool count_import(struct physical *physical, uint64_t bytes) {
         return true;
     }
     enum quota_answer answer = quota_take(physical->gpu, bytes);
-    physical->counted = answer == QUOTA_TAKEN;
+    physical->counted = quota_counted(answer);
     physical->bytes = bytes;
     return answer != QUOTA_REFUSED;
 }

@@ -7,10 +7,11 @@
 #include "libvgpu/hooks/launches.h"
 #include "libvgpu/interpose/fork.h"
 
-/* A call passes untouched where the driver calls itself, nothing is limited, or a fork's child has no driver. */
-static inline bool passes(enum driver_symbol symbol) {
+/* A call passes untouched where the driver calls itself, nothing is limited, or a fork's child has no driver. A signal handler,
+ * or a callback, that interrupts a call of the driver is the program, wherever its thread is. */
+static inline bool passes(enum driver_symbol symbol, const void *caller) {
     if (inside_libvgpu) {
-        return true;
+        return !inside_driver || driver_contains(caller);
     }
     if (fork_begun()) {
         return config()->kind == CONFIG_NONE;
@@ -19,43 +20,60 @@ static inline bool passes(enum driver_symbol symbol) {
     return config()->kind == CONFIG_NONE || fork_passes(symbol);
 }
 
+/* A hook calls the driver through a function that notes that its thread is there. */
+#define CALL_DRIVER(result, symbol, exported, parameters, ...)                               \
+    static result call_##exported parameters {                                               \
+        inside_driver = true;                                                                \
+        result answer = ((__typeof__(&symbol))driver_found[DRIVER_##exported])(__VA_ARGS__); \
+        inside_driver = false;                                                               \
+        return answer;                                                                       \
+    }
+
 #define ENTRY_PASS(result, missing, symbol, exported, per_thread, parameters, ...)
 #define ENTRY_HOOK(result, missing, symbol, exported, per_thread, parameters, ...) \
+    CALL_DRIVER(result, symbol, exported, parameters, __VA_ARGS__)                 \
     result exported parameters {                                                   \
         __typeof__(&symbol) driver = DRIVER(exported);                             \
         if (driver == NULL)                                                        \
             return missing;                                                        \
-        if (passes(DRIVER_##exported))                                             \
+        if (passes(DRIVER_##exported, __builtin_return_address(0)))                \
             return driver(__VA_ARGS__);                                            \
+        bool interrupts = inside_libvgpu;                                          \
         inside_libvgpu = true;                                                     \
-        result answer = hook_##symbol(driver __VA_OPT__(, ) __VA_ARGS__);          \
-        inside_libvgpu = false;                                                    \
+        inside_driver = false;                                                     \
+        result answer = hook_##symbol(call_##exported __VA_OPT__(, ) __VA_ARGS__); \
+        inside_libvgpu = inside_driver = interrupts;                               \
         return answer;                                                             \
     }
 
 /* The fast path of a launch is the exported function, and all else is apart from it. */
-#define ENTRY_LAUNCH(result, missing, symbol, exported, per_thread, parameters, ...)                  \
-    static __attribute__((noinline)) result slow_##exported parameters {                              \
-        __typeof__(&symbol) driver = DRIVER(exported);                                                \
-        struct launch launch;                                                                         \
-        struct cost_key key = key_##symbol(__VA_ARGS__);                                              \
-        if (driver == NULL)                                                                           \
-            return missing;                                                                           \
-        if (passes(DRIVER_##exported))                                                                \
-            return driver(__VA_ARGS__);                                                               \
-        if (launch_in_context(&key, stream_##symbol(__VA_ARGS__)))                                    \
-            return run_##symbol(driver, __VA_ARGS__);                                                 \
-        inside_libvgpu = true;                                                                        \
-        launch_begin(&launch, &key, launch_stream(stream_##symbol(__VA_ARGS__), per_thread));         \
-        result answer = launch_end(&launch, run_##symbol(driver, __VA_ARGS__));                       \
-        inside_libvgpu = false;                                                                       \
-        return answer;                                                                                \
-    }                                                                                                 \
-    result exported parameters {                                                                      \
-        struct cost_key key = key_##symbol(__VA_ARGS__);                                              \
-        if (launch_at_once(&key))                                                                     \
-            return run_##symbol(((__typeof__(&symbol))driver_found[DRIVER_##exported]), __VA_ARGS__); \
-        return slow_##exported(__VA_ARGS__);                                                          \
+#define ENTRY_LAUNCH(result, missing, symbol, exported, per_thread, parameters, ...)                      \
+    static __attribute__((noinline)) result slow_##exported(const void *caller, HOOK_UNPACK parameters) { \
+        __typeof__(&symbol) driver = DRIVER(exported);                                                    \
+        struct launch launch;                                                                             \
+        struct cost_key key = key_##symbol(__VA_ARGS__);                                                  \
+        if (driver == NULL)                                                                               \
+            return missing;                                                                               \
+        if (passes(DRIVER_##exported, caller))                                                            \
+            return driver(__VA_ARGS__);                                                                   \
+        if (launch_in_context(&key, stream_##symbol(__VA_ARGS__)))                                        \
+            return run_##symbol(driver, __VA_ARGS__);                                                     \
+        bool interrupts = inside_libvgpu;                                                                 \
+        inside_libvgpu = true;                                                                            \
+        inside_driver = false;                                                                            \
+        launch_begin(&launch, &key, launch_stream(stream_##symbol(__VA_ARGS__), per_thread));             \
+        inside_driver = true;                                                                             \
+        result answer = run_##symbol(driver, __VA_ARGS__);                                                \
+        inside_driver = false;                                                                            \
+        answer = launch_end(&launch, answer);                                                             \
+        inside_libvgpu = inside_driver = interrupts;                                                      \
+        return answer;                                                                                    \
+    }                                                                                                     \
+    result exported parameters {                                                                          \
+        struct cost_key key = key_##symbol(__VA_ARGS__);                                                  \
+        if (launch_at_once(&key))                                                                         \
+            return run_##symbol(((__typeof__(&symbol))driver_found[DRIVER_##exported]), __VA_ARGS__);     \
+        return slow_##exported(__builtin_return_address(0), __VA_ARGS__);                                 \
     }
 
 #define CUDA_API(tag, plain, since, symbol, parameters, arguments) \

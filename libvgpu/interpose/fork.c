@@ -34,6 +34,7 @@ static void reset(void) {
         after_fork[place]();
     }
     inside_libvgpu = false;
+    inside_driver = false;
 }
 
 static void in_child(void) {

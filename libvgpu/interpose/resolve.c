@@ -198,8 +198,23 @@ void *resolve_dlmopen(Lmid_t space, const char *path, int mode) {
     return config()->kind != CONFIG_NONE ? dl_open(path, mode & ~RTLD_GLOBAL) : NULL;
 }
 
+/* Whether the address is that of an export. To find out takes long, and programs ask for few functions. */
+static bool is_export(const void *address) {
+    static const void *known[2][64]; /* those that aren't, and those that are */
+    const void **places[] = {&known[0][place_of(address) % 64], &known[1][place_of(address) % 64]};
+    for (int named = 0; named < 2; named++) {
+        if (__atomic_load_n(places[named], __ATOMIC_RELAXED) == address) {
+            return named == 1;
+        }
+    }
+    Dl_info found;
+    bool named = dl_describe(address, &found) && found.dli_saddr == address;
+    __atomic_store_n(places[named], address, __ATOMIC_RELAXED);
+    return named;
+}
+
 /* In later versions a name may have a second meaning that the list doesn't have. */
-#define LISTED_UNTIL 12090
+#define LISTED_UNTIL 13050
 
 /* Returns our function in place of the one that cuGetProcAddress found, or that one itself. */
 static void *replace(const char *plain, void *answer, int version, uint64_t flags) {
@@ -222,8 +237,7 @@ static void *replace(const char *plain, void *answer, int version, uint64_t flag
     }
     /* The answer is none of the functions that are hooked. It is another export, which is left alone, or a function
      * without a name: the version tells which, as far as the list knows versions. */
-    Dl_info found;
-    if (version > LISTED_UNTIL || (dl_describe(answer, &found) && found.dli_saddr == answer)) {
+    if (version > LISTED_UNTIL || is_export(answer)) {
         return answer;
     }
     return best != NULL ? exports_entries[best->symbol] : answer;

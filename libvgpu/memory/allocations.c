@@ -21,16 +21,9 @@ static struct shard shards[SHARDS];
 
 _Static_assert(sizeof(struct allocation) == 32, "two in a cache line");
 
-static struct allocation_key key_of(const struct allocation *entry) {
-    return (struct allocation_key){.handle = entry->handle, .limit = entry->limit, .kind = entry->kind};
-}
-
-static bool matches(const struct allocation *entry, struct allocation_key key) {
-    return entry->handle == key.handle && entry->kind == key.kind && entry->limit == key.limit;
-}
-
-static uint64_t mix(struct allocation_key key) {
-    uint64_t mixed = (key.handle ^ (uint64_t)key.kind << 56 ^ (uint64_t)key.limit << 48) * UINT64_C(0x9e3779b97f4a7c15);
+/* By handle alone, so that one search finds it whatever its kind. */
+static uint64_t mix(uint64_t handle) {
+    uint64_t mixed = handle * UINT64_C(0x9e3779b97f4a7c15);
     return mixed ^ mixed >> 29;
 }
 
@@ -39,7 +32,7 @@ static struct shard *shard_of(uint64_t hash) {
 }
 
 static uint32_t home(const struct shard *shard, const struct allocation *entry) {
-    return (uint32_t)mix(key_of(entry)) & (shard->room - 1);
+    return (uint32_t)mix(entry->handle) & (shard->room - 1);
 }
 
 static void put(struct shard *shard, const struct allocation *entry) {
@@ -47,7 +40,14 @@ static void put(struct shard *shard, const struct allocation *entry) {
     while (shard->entries[place].kind != 0) {
         place = (place + 1) & (shard->room - 1);
     }
-    shard->entries[place] = *entry;
+    /* Field by field: the caller has just written them one by one, and a wider read would wait for that. */
+    struct allocation *note = &shard->entries[place];
+    note->handle = entry->handle;
+    note->bytes = entry->bytes;
+    note->context = entry->context;
+    note->limit = entry->limit;
+    note->gpu = entry->gpu;
+    note->kind = entry->kind;
 }
 
 static bool grow(struct shard *shard) {
@@ -67,12 +67,12 @@ static bool grow(struct shard *shard) {
     return true;
 }
 
-bool allocations_add(struct allocation entry) {
-    struct shard *shard = shard_of(mix(key_of(&entry)));
+bool allocations_add_note(const struct allocation *entry) {
+    struct shard *shard = shard_of(mix(entry->handle));
     mutex_lock(&shard->lock);
     bool fits = (shard->count + 1) * 4 <= shard->room * 3 || grow(shard);
     if (fits) {
-        put(shard, &entry);
+        put(shard, entry);
         __atomic_store_n(&shard->count, shard->count + 1, __ATOMIC_RELAXED);
     }
     mutex_unlock(&shard->lock);
@@ -92,8 +92,11 @@ static void close_gap(struct shard *shard, uint32_t gap) {
     __atomic_store_n(&shard->count, shard->count - 1, __ATOMIC_RELAXED);
 }
 
-static bool search(struct allocation_key key, struct allocation *entry, bool remove) {
-    uint64_t hash = mix(key);
+enum search { FIND, REMOVE };
+
+/* `kinds`: a bit for each kind. */
+static bool search(uint64_t handle, uint32_t limit, unsigned kinds, struct allocation *entry, enum search what) {
+    uint64_t hash = mix(handle);
     struct shard *shard = shard_of(hash);
     bool found = false;
     /* A caller knows the key from a call that noted it before: an empty shard needs no lock. */
@@ -104,9 +107,10 @@ static bool search(struct allocation_key key, struct allocation *entry, bool rem
     uint32_t mask = shard->room - 1;
     for (uint32_t place = (uint32_t)hash & mask; shard->room > 0 && shard->entries[place].kind != 0;
          place = (place + 1) & mask) {
-        if (matches(&shard->entries[place], key)) {
-            *entry = shard->entries[place];
-            if (remove) {
+        const struct allocation *each = &shard->entries[place];
+        if (each->handle == handle && (kinds >> each->kind & 1) != 0 && each->limit == limit) {
+            *entry = *each;
+            if (what == REMOVE) {
                 close_gap(shard, place);
             }
             found = true;
@@ -118,11 +122,15 @@ static bool search(struct allocation_key key, struct allocation *entry, bool rem
 }
 
 bool allocations_remove(struct allocation_key key, struct allocation *entry) {
-    return search(key, entry, true);
+    return search(key.handle, key.limit, 1u << key.kind, entry, REMOVE);
+}
+
+bool allocations_remove_memory(uint64_t address, struct allocation *entry) {
+    return search(address, 0, 1u << ALLOCATION_LINEAR | 1u << ALLOCATION_POOLED, entry, REMOVE);
 }
 
 bool allocations_find(struct allocation_key key, struct allocation *entry) {
-    return search(key, entry, false);
+    return search(key.handle, key.limit, 1u << key.kind, entry, FIND);
 }
 
 /* Whether the note's union holds a context. */

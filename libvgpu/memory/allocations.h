@@ -49,10 +49,17 @@ struct allocation {
 };
 
 /* Notes the allocation; false where there is no memory for the note. */
-bool allocations_add(struct allocation entry);
+bool allocations_add_note(const struct allocation *entry);
+
+static inline bool allocations_add(struct allocation entry) {
+    return allocations_add_note(&entry);
+}
 
 /* Takes the note out; false where there was none. */
 bool allocations_remove(struct allocation_key key, struct allocation *entry);
+
+/* The same for an address of ALLOCATION_LINEAR or ALLOCATION_POOLED. */
+bool allocations_remove_memory(uint64_t address, struct allocation *entry);
 
 /* Copies the note; false where there is none. */
 bool allocations_find(struct allocation_key key, struct allocation *entry);

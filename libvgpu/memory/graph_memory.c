@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "libvgpu/memory/location.h"
 #include "libvgpu/memory/pages.h"
 
 /* Pages of one node's allocation. */
@@ -18,7 +19,8 @@ struct ranges {
 
 static void add(struct ranges *ranges, const CUDA_MEM_ALLOC_NODE_PARAMS *node) {
     uint64_t end;
-    if (node->pool.location.type != CU_MEM_LOCATION_TYPE_DEVICE || node->bytes == 0 ||
+    CUdevice device;
+    if (!location_on_device(node->pool.location, &device) || node->bytes == 0 ||
         __builtin_add_overflow(node->pointer, node->bytes, &end) || !pages_whole(end, &end)) {
         return;
     }
@@ -31,7 +33,7 @@ static void add(struct ranges *ranges, const CUDA_MEM_ALLOC_NODE_PARAMS *node) {
         ranges->all = larger;
         ranges->room = room;
     }
-    ranges->all[ranges->count++] = (struct range){node->pointer & ~(PAGE_BYTES - 1), end, node->pool.location.id};
+    ranges->all[ranges->count++] = (struct range){node->pointer & ~(PAGE_BYTES - 1), end, device};
 }
 
 static void collect(CUgraph graph, struct ranges *ranges);

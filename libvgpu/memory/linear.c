@@ -6,10 +6,11 @@
 
 bool linear_begin_on(struct reservation *reservation, CUcontext context, int gpu, uint64_t bytes) {
     uint64_t whole = 0;
-    if (!pages_have_room(context, bytes) && !pages_whole(bytes, &whole)) {
-        return false;
+    if (pages_have_room(context, bytes)) {
+        *reservation = (struct reservation){.context = context, .gpu = gpu};
+        return true;
     }
-    return reservation_take(reservation, context, gpu, whole);
+    return pages_whole(bytes, &whole) && reservation_take(reservation, context, gpu, whole);
 }
 
 bool linear_begin(struct reservation *reservation, uint64_t bytes) {
@@ -33,7 +34,7 @@ CUresult linear_end(struct reservation *reservation, CUresult result, CUdevicept
     bool small = pages_is_small(*pointer, bytes);
     uint64_t taken = small ? pages_add_small(reservation->context, reservation->gpu, *pointer, bytes)
                            : pages_add(reservation->context, reservation->gpu, *pointer, bytes);
-    if (!reservation_adjust(reservation, taken)) {
+    if (taken != reservation->bytes && !reservation_adjust(reservation, taken)) {
         int gpu;
         if (small) {
             pages_remove_small(*pointer, &gpu);
@@ -60,8 +61,7 @@ CUresult linear_end(struct reservation *reservation, CUresult result, CUdevicept
 }
 
 bool linear_take_out(CUdeviceptr pointer, struct allocation *entry) {
-    return allocations_remove(ALLOCATION_KEY(LINEAR, pointer), entry) ||
-           allocations_remove(ALLOCATION_KEY(POOLED, pointer), entry);
+    return allocations_remove_memory(pointer, entry);
 }
 
 void linear_freed(bool noted, CUresult result, CUdeviceptr pointer, const struct allocation *entry) {
@@ -75,6 +75,8 @@ void linear_freed(bool noted, CUresult result, CUdeviceptr pointer, const struct
         allocations_add(*entry);
     } else if (result == CUDA_SUCCESS) {
         uint64_t bytes = pages_remove_small(pointer, &gpu);
-        quota_give(gpu, bytes);
+        if (bytes > 0) {
+            quota_give(gpu, bytes);
+        }
     }
 }

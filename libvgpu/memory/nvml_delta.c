@@ -5,19 +5,26 @@
 
 #include "libvgpu/memory/quota.h"
 
-/* A thread's stack may be too small for the list. */
-#define PROCESSES 256
+/* As many as a container has at most, and as many others. A thread's stack may be too small for the list. */
+#define PROCESSES 600
+
+bool nvml_processes_list(nvmlDevice_t device, struct nvml_processes *found) {
+    *found = (struct nvml_processes){.count = PROCESSES};
+    if (NVML(nvmlDeviceGetComputeRunningProcesses_v3) == NULL) {
+        return false;
+    }
+    found->list = calloc(PROCESSES, sizeof *found->list);
+    if (found->list != NULL &&
+        NVML(nvmlDeviceGetComputeRunningProcesses_v3)(device, &found->count, found->list) == NVML_SUCCESS) {
+        return true;
+    }
+    free(found->list);
+    return false;
+}
 
 static struct nvml_processes list(nvmlDevice_t device) {
-    struct nvml_processes found = {.count = PROCESSES};
-    if (device != NULL && NVML(nvmlDeviceGetComputeRunningProcesses_v3) != NULL) {
-        found.list = calloc(PROCESSES, sizeof *found.list);
-    }
-    if (found.list == NULL ||
-        NVML(nvmlDeviceGetComputeRunningProcesses_v3)(device, &found.count, found.list) != NVML_SUCCESS) {
-        found.count = 0;
-    }
-    return found;
+    struct nvml_processes found;
+    return device != NULL && nvml_processes_list(device, &found) ? found : (struct nvml_processes){0};
 }
 
 static unsigned long long used(nvmlDevice_t device) {
@@ -31,6 +38,7 @@ static unsigned long long used(nvmlDevice_t device) {
 
 void nvml_delta_begin(struct nvml_delta *delta, int gpu) {
     delta->gpu = gpu;
+    delta->exact = false;
     delta->nvml = devices_nvml(gpu);
     delta->before = list(delta->nvml);
     delta->device_used = used(delta->nvml);
@@ -54,11 +62,12 @@ static unsigned long long beyond(unsigned long long grown, uint64_t counted) {
 
 /* Returns how much this process has grown. */
 static uint64_t of_this_process(const struct nvml_processes *before, const struct nvml_processes *after,
-                                uint64_t counted) {
+                                uint64_t counted, bool *exact) {
     unsigned long long least = 0;
     for (unsigned place = 0; place < after->count; place++) {
         unsigned long long more = more_of(before, &after->list[place]);
         if (after->list[place].pid == (unsigned)getpid() && more < INT64_MAX) {
+            *exact = true;
             return beyond(more, counted);
         }
         /* NVML may use process numbers of another pid namespace. Then this process is one of those that grew; of
@@ -74,7 +83,7 @@ uint64_t nvml_delta_end(struct nvml_delta *delta, uint64_t most) {
     struct nvml_processes after = list(delta->nvml);
     uint64_t counted = beyond(quota_own(delta->gpu), delta->counted), grown;
     if (after.count > 0) {
-        grown = of_this_process(&delta->before, &after, counted);
+        grown = of_this_process(&delta->before, &after, counted, &delta->exact);
     } else {
         /* NVML lists no processes here, so take the whole GPU's memory, with other processes' changes in it. */
         unsigned long long now = used(delta->nvml);

@@ -10,11 +10,15 @@ struct nvml_processes {
     nvmlProcessInfo_t *list;
 };
 
+/* Lists the processes that have contexts on the device; false where NVML doesn't tell. The caller frees the list. */
+bool nvml_processes_list(nvmlDevice_t device, struct nvml_processes *found);
+
 struct nvml_delta {
     nvmlDevice_t nvml;
     int gpu;
     unsigned long long device_used;
     uint64_t counted; /* what this process had of the share */
+    bool exact; /* after the end: whether NVML named this process, so that no other's memory is in the figure */
     struct nvml_processes before;
 };
 

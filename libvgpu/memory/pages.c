@@ -37,8 +37,10 @@ static int32_t *holes_of(const void *context, uint32_t grains) {
     return &holes[mixed >> 54];
 }
 
+/* Called with the lock, so that no locked instruction is needed; others only read. */
 static void add_holes(const void *context, uint32_t grains, int32_t more) {
-    __atomic_add_fetch(holes_of(context, grains), more, __ATOMIC_RELAXED);
+    int32_t *here = holes_of(context, grains);
+    __atomic_store_n(here, __atomic_load_n(here, __ATOMIC_RELAXED) + more, __ATOMIC_RELAXED);
 }
 
 static int32_t capacity(uint32_t grains) {

@@ -26,19 +26,12 @@ enum pool_place {
 /* Finds the pool of that handle, and its GPU. */
 enum pool_place pools_find(CUmemoryPool handle, struct pool **pool, int *gpu);
 
-/* Whether pools of that CUmemLocationType are in host memory. Managed ones have no place, and may be on a GPU. */
-static inline bool pools_of_host(int type) {
-    return type == CU_MEM_LOCATION_TYPE_HOST || type == CU_MEM_LOCATION_TYPE_HOST_NUMA ||
-           type == CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT;
-}
-
 /* Returns the pool from which the device's graphs allocate; NULL where the driver doesn't report its
  * size, or its GPU is not one of ours. */
 struct pool *pools_of_graphs(CUdevice device);
 
-/* Notes that a pool was created on the device, or (CU_DEVICE_INVALID) on none; false where there is no room to note it.
- */
-bool pools_note(CUmemoryPool handle, CUdevice device);
+/* Notes that a pool was created; false where there is no room to note it. */
+bool pools_note(CUmemoryPool handle, CUmemLocation location);
 
 /* Reserves as much as an allocation of `bytes` can make the pool grow by; false: refused. After success
  * pool_end_growth has to be called. */

@@ -5,28 +5,19 @@
 #include "libvgpu/base/config.h"
 #include "libvgpu/base/log.h"
 #include "libvgpu/base/names.h"
+#include "libvgpu/memory/limit_words.h"
 #include "libvgpu/shared/account.h"
 #include "libvgpu/shared/policy.h"
 #include "libvgpu/shared/slot_txn.h"
+#include "libvgpu/shared/wish.h"
 
 #define MIB(bytes) ((unsigned long long)(bytes) >> 20)
-
-/* A limit in the environment only tightens: says once where it is above the container's own. */
-static void say_without_effect(const struct config *here, int gpu, uint64_t limit) {
-    if (here->made_by_agent && here->limits[gpu] > limit) {
-        const char *pod = getenv("HOSTNAME");
-        LOG_ONCE(
-            LOG_ERROR,
-            UNIGPU_ENV_MEMORY_LIMIT " = %llu MiB: no effect on GPU %d, where the container's limit is %llu MiB; to "
-                                    "change that: kubectl unigpu limit %s --memory %llu",
-            MIB(here->limits[gpu]), gpu, MIB(limit), pod != NULL && *pod != '\0' ? pod : "POD", MIB(here->limits[gpu]));
-    }
-}
 
 /* False where the policy, which there has to be, can't be used; policy.c has logged why. */
 static bool find_limit(int gpu, uint64_t *limit) {
     const struct config *here = config();
     *limit = QUOTA_UNLIMITED;
+    wish_settle();
     /* A GPU that the policy doesn't name is looked up past its end. */
     if (here->kind == CONFIG_POLICY && !policy_limit(gpu == NO_GPU ? VGPU_MAX_GPUS : (unsigned)gpu, limit)) {
         return false;
@@ -34,10 +25,14 @@ static bool find_limit(int gpu, uint64_t *limit) {
     if (gpu == NO_GPU) {
         return true;
     }
+    static bool compared[VGPU_MAX_GPUS];
+    if (__builtin_expect(!__atomic_load_n(&compared[gpu], __ATOMIC_RELAXED) || here->limits[gpu] > *limit, 0)) {
+        __atomic_store_n(&compared[gpu], true, __ATOMIC_RELAXED);
+        limit_words_say(gpu, *limit);
+    }
     if (here->unreadable[gpu]) {
         *limit = 0;
     } else if (here->limits[gpu] > 0) {
-        say_without_effect(here, gpu, *limit);
         *limit = here->limits[gpu] < *limit ? here->limits[gpu] : *limit;
     }
     return true;
@@ -57,8 +52,12 @@ static enum quota_answer take(int gpu, uint64_t bytes, bool count_refusal) {
         return QUOTA_REFUSED;
     }
     bool limited = limit != QUOTA_UNLIMITED;
-    if (gpu != NO_GPU && account_take((unsigned)gpu, bytes, limited ? limit : SLOT_TXN_NO_LIMIT, count_refusal)) {
-        return QUOTA_TAKEN;
+    if (gpu != NO_GPU) {
+        switch (account_take((unsigned)gpu, bytes, limited ? limit : SLOT_TXN_NO_LIMIT, count_refusal)) {
+        case ACCOUNT_NEAR: return QUOTA_NEAR;
+        case ACCOUNT_TAKEN: return QUOTA_TAKEN;
+        case ACCOUNT_REFUSED: break;
+        }
     }
     if (!limited) {
         return QUOTA_UNCOUNTED;
@@ -95,6 +94,10 @@ void quota_give(int gpu, uint64_t bytes) {
 
 uint64_t quota_used(int gpu) {
     return gpu == NO_GPU ? 0 : account_used((unsigned)gpu);
+}
+
+uint64_t quota_total(int gpu) {
+    return gpu == NO_GPU ? 0 : account_total((unsigned)gpu);
 }
 
 uint64_t quota_own(int gpu) {

@@ -9,9 +9,14 @@
 
 enum quota_answer {
     QUOTA_REFUSED,
-    QUOTA_TAKEN,
     QUOTA_UNCOUNTED, /* allowed, but not in the account: nothing has to be given back */
+    QUOTA_TAKEN,
+    QUOTA_NEAR, /* taken, and little is left: implicit_fits tells whether it still fits with what the driver took unasked */
 };
+
+static inline bool quota_counted(enum quota_answer answer) {
+    return answer >= QUOTA_TAKEN;
+}
 
 /* Takes bytes of the share. Call before the driver allocates. */
 enum quota_answer quota_take(int gpu, uint64_t bytes);
@@ -25,10 +30,13 @@ void quota_give(int gpu, uint64_t bytes);
 /* Returns the bytes that the container may have of the GPU; QUOTA_UNLIMITED where its memory isn't limited. */
 uint64_t quota_limit(int gpu);
 
-/* Returns the bytes that the container's living processes have of the GPU. */
+/* Returns the bytes that the container's living processes have of the GPU, implicit memory included. */
 uint64_t quota_used(int gpu);
 
-/* Returns the bytes that this process has of the GPU. */
+/* As quota_used, but memory of processes that have died may still be in it. */
+uint64_t quota_total(int gpu);
+
+/* Returns the bytes that this process has of the GPU, without implicit memory. */
 uint64_t quota_own(int gpu);
 
 /* Whether memory of that size, which another process made, may be counted already: one of the container's processes has

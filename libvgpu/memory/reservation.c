@@ -1,19 +1,34 @@
 #include "libvgpu/memory/reservation.h"
 
+#include "libvgpu/memory/implicit.h"
 #include "libvgpu/memory/pages.h"
 #include "libvgpu/memory/pools.h"
 #include "libvgpu/memory/quota.h"
 
+/* Before a refusal, looks whether pools and graphs have released idle memory, or the driver what it took unasked. */
+static bool reserved(struct reservation *reservation, enum quota_answer answer) {
+    if (answer == QUOTA_REFUSED) {
+        pools_refresh(reservation->gpu);
+        implicit_refresh_before_refusal(reservation->gpu);
+        answer = quota_take(reservation->gpu, reservation->bytes);
+    }
+    reservation->counted = quota_counted(answer);
+    return answer != QUOTA_REFUSED;
+}
+
 bool reservation_take(struct reservation *reservation, CUcontext context, int gpu, uint64_t bytes) {
     *reservation = (struct reservation){.context = context, .bytes = bytes, .gpu = gpu};
     enum quota_answer answer = quota_try(gpu, bytes);
-    if (answer == QUOTA_REFUSED) {
-        /* Pools and graphs may have released idle memory. */
-        pools_refresh(gpu);
-        answer = quota_take(gpu, bytes);
+    if (answer == QUOTA_NEAR && !implicit_fits(gpu, bytes)) {
+        quota_give(gpu, bytes);
+        answer = QUOTA_REFUSED;
     }
-    reservation->counted = answer == QUOTA_TAKEN;
-    return answer != QUOTA_REFUSED;
+    return reserved(reservation, answer);
+}
+
+bool reservation_count(struct reservation *reservation, CUcontext context, int gpu, uint64_t bytes) {
+    *reservation = (struct reservation){.context = context, .bytes = bytes, .gpu = gpu};
+    return reserved(reservation, quota_try(gpu, bytes));
 }
 
 bool reservation_take_current(struct reservation *reservation, uint64_t bytes) {
@@ -32,11 +47,11 @@ bool reservation_adjust(struct reservation *reservation, uint64_t bytes) {
     }
     if (bytes > reservation->bytes) {
         /* The reservation was uncounted so far because it was empty, or because this GPU isn't counted. */
-        enum quota_answer answer = quota_take(reservation->gpu, bytes - reservation->bytes);
-        if (answer == QUOTA_REFUSED) {
+        struct reservation more;
+        if (!reservation_count(&more, reservation->context, reservation->gpu, bytes - reservation->bytes)) {
             return false;
         }
-        reservation->counted |= answer == QUOTA_TAKEN;
+        reservation->counted |= more.counted;
     }
     reservation->bytes = bytes;
     return true;

@@ -15,6 +15,9 @@ struct reservation {
 /* Reserves bytes of a GPU; false: refused. */
 bool reservation_take(struct reservation *reservation, CUcontext context, int gpu, uint64_t bytes);
 
+/* As reservation_take, for memory that the driver has given already. */
+bool reservation_count(struct reservation *reservation, CUcontext context, int gpu, uint64_t bytes);
+
 /* As reservation_take, in the calling thread's context. Without a context it reserves nothing, and the driver refuses
  * the call. */
 bool reservation_take_current(struct reservation *reservation, uint64_t bytes);

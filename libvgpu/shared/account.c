@@ -16,7 +16,11 @@
 
 /* After so many changes the slot's lock is taken again: a program that closes all its files loses it without knowing.
  */
-#define RELOCK_EVERY 64
+#define RELOCK_EVERY 1024
+
+/* Less than a part of the limit is left, or less than what the code of a large framework takes. */
+#define NEAR_PART 4
+#define NEAR_BYTES (UINT64_C(1) << 30)
 
 /* State that a fork must not inherit: the kernel gives the child a page of zeros, so the child takes a slot of its own.
  */
@@ -156,12 +160,26 @@ static bool reservation(struct own *mine) {
     return false;
 }
 
-bool account_take(unsigned gpu, uint64_t bytes, uint64_t limit, bool count_refusal) {
+static uint64_t implicit(unsigned gpu) {
+    return __atomic_load_n(&shared.view->totals[gpu].implicit, __ATOMIC_RELAXED);
+}
+
+static bool is_near(unsigned gpu, uint64_t limit) {
+    uint64_t used = __atomic_load_n(&shared.view->totals[gpu].used, __ATOMIC_RELAXED);
+    uint64_t left = limit > used ? limit - used : 0;
+    return left < NEAR_BYTES || left < limit / NEAR_PART;
+}
+
+enum account_answer account_take(unsigned gpu, uint64_t bytes, uint64_t limit, bool count_refusal) {
     struct own *mine = enter();
     if (mine == NULL) {
-        return false;
+        return ACCOUNT_REFUSED;
     }
-    bool taken = false;
+    bool taken = false, limited = limit != SLOT_TXN_NO_LIMIT;
+    if (limited) {
+        uint64_t more = implicit(gpu);
+        limit = limit > more ? limit - more : 0;
+    }
     if (bytes <= INT64_MAX && reservation(mine)) {
         taken = slot_txn_commit(shared.view, mine->slot, gpu, (int64_t)bytes, limit);
         if (!taken) {
@@ -172,8 +190,11 @@ bool account_take(unsigned gpu, uint64_t bytes, uint64_t limit, bool count_refus
     if (!taken && count_refusal) {
         __atomic_add_fetch(&shared.view->totals[gpu].refused, 1, __ATOMIC_RELAXED);
     }
+    enum account_answer answer = !taken                           ? ACCOUNT_REFUSED
+                                 : limited && is_near(gpu, limit) ? ACCOUNT_NEAR
+                                                                  : ACCOUNT_TAKEN;
     mutex_unlock(&mine->lock);
-    return taken;
+    return answer;
 }
 
 void account_give(unsigned gpu, uint64_t bytes) {
@@ -193,7 +214,17 @@ uint64_t account_used(unsigned gpu) {
         return 0;
     }
     reclaim(mine, gpu);
-    uint64_t used = __atomic_load_n(&shared.view->totals[gpu].used, __ATOMIC_ACQUIRE);
+    uint64_t used = __atomic_load_n(&shared.view->totals[gpu].used, __ATOMIC_ACQUIRE) + implicit(gpu);
+    mutex_unlock(&mine->lock);
+    return used;
+}
+
+uint64_t account_total(unsigned gpu) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return 0;
+    }
+    uint64_t used = __atomic_load_n(&shared.view->totals[gpu].used, __ATOMIC_ACQUIRE) + implicit(gpu);
     mutex_unlock(&mine->lock);
     return used;
 }
@@ -215,6 +246,10 @@ bool account_usable(void) {
     }
     mutex_unlock(&mine->lock);
     return true;
+}
+
+struct usage_file *account_file(void) {
+    return account_usable() ? &shared : NULL;
 }
 
 static unsigned list(const struct vgpu_usage *view, unsigned gpu, struct account_process *processes, unsigned room) {
@@ -267,6 +302,25 @@ void account_note_context_cost(unsigned gpu, uint64_t bytes) {
         return;
     }
     __atomic_store_n(&shared.view->totals[gpu].context, bytes, __ATOMIC_RELAXED);
+    mutex_unlock(&mine->lock);
+}
+
+uint64_t account_implicit(unsigned gpu) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return 0;
+    }
+    uint64_t bytes = implicit(gpu);
+    mutex_unlock(&mine->lock);
+    return bytes;
+}
+
+void account_note_implicit(unsigned gpu, uint64_t bytes) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return;
+    }
+    __atomic_store_n(&shared.view->totals[gpu].implicit, bytes, __ATOMIC_RELAXED);
     mutex_unlock(&mine->lock);
 }
 

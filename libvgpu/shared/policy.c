@@ -163,3 +163,14 @@ bool policy_compute(unsigned gpu, struct policy_compute *compute) {
     compute->heartbeat_ns = __atomic_load_n(&file->heartbeat_ns, __ATOMIC_RELAXED);
     return true;
 }
+
+bool policy_answer(uint64_t number, struct vgpu_answer *answer) {
+    const struct vgpu_policy *file = map();
+    if (file == NULL || __atomic_load_n(&file->answer.number, __ATOMIC_ACQUIRE) != number) {
+        return false;
+    }
+    memcpy(answer, &file->answer, sizeof *answer);
+    answer->text[VGPU_ANSWER_TEXT - 1] = '\0';
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&file->answer.number, __ATOMIC_RELAXED) == number;
+}

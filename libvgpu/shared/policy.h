@@ -27,6 +27,9 @@ bool policy_copy(struct vgpu_policy *copy);
  * limited, 0 past the last GPU. False where the policy can't be used. */
 bool policy_limit(unsigned gpu, uint64_t *bytes);
 
+/* Copies the node agent's answer to the wish of that number; false where there is none yet. */
+bool policy_answer(uint64_t number, struct vgpu_answer *answer);
+
 /* Copies the terms for the GPU's time; false where the policy can't be used. */
 bool policy_compute(unsigned gpu, struct policy_compute *compute);
 

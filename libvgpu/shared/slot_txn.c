@@ -48,7 +48,10 @@ bool slot_txn_commit(struct vgpu_usage *file, unsigned slot, unsigned gpu, int64
     do {
         last = __atomic_load_n(&total->last, __ATOMIC_ACQUIRE);
         used = __atomic_load_n(&total->used, __ATOMIC_ACQUIRE);
-        acknowledge(file, gpu, last);
+        /* Of this slot's own last change it is known: it was complete before this one began. */
+        if (last >> VGPU_CHANGE_BITS != slot + 1) {
+            acknowledge(file, gpu, last);
+        }
         if (bytes > 0 && (used > limit || (uint64_t)bytes > limit - used)) {
             __atomic_store_n(&mine->change, number - 1, __ATOMIC_RELEASE);
             return false;

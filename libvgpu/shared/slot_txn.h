@@ -6,8 +6,9 @@
  *   1. It writes the slot's new bytes into the word that the next change's number selects.
  *   2. It writes the next change's number.
  *   3. It exchanges the GPU's total together with a note of the last change (slot, number), if the limit allows it.
- * Before step 3 it marks the change in the previous note as counted, in the slot that made that change. A change is in
- * the total exactly if the total's note names it, or its slot has it marked.
+ * Before step 3 it marks the change in the previous note as counted, in the slot that made that change, unless that is its
+ * own. A slot's last change is in the total exactly if the total's note names it, or the slot has it marked; those before its
+ * last one always are.
  *
  * A dead owner's bytes are taken out of the total by step 3 alone, under the number after its last one. Nothing has to
  * be written into the slot, so any number of processes may try at once: one exchange succeeds, the others see that, and
