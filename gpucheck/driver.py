@@ -7,11 +7,41 @@ from typing import Any, Final
 MIB: Final = 1 << 20
 OUT_OF_MEMORY: Final = 2
 NOT_READY: Final = 600
-PTX: Final = b""".version 7.0
+HEADER: Final = b""".version 7.0
 .target sm_50
 .address_size 64
-.visible .entry nothing() { ret; }
 """
+PTX: Final = (
+    HEADER
+    + b""".visible .entry nothing() { ret; }
+"""
+)
+SPIN: Final = (
+    HEADER
+    + b""".visible .entry unigpu_spin(.param .u64 ns, .param .u64 sum) {
+    .reg .u64 %r<6>;
+    .reg .pred %p;
+    .reg .u32 %a;
+    .reg .u32 %b;
+    ld.param.u64 %r1, [ns];
+    ld.param.u64 %r2, [sum];
+    mov.u64 %r3, %globaltimer;
+again:
+    mov.u64 %r4, %globaltimer;
+    sub.u64 %r4, %r4, %r3;
+    setp.lt.u64 %p, %r4, %r1;
+    @%p bra again;
+    mov.u32 %a, %tid.x;
+    mov.u32 %b, %ctaid.x;
+    or.b32 %a, %a, %b;
+    setp.ne.u32 %p, %a, 0;
+    @%p ret;
+    atom.global.add.u64 %r5, [%r2], %r4;
+    ret;
+}
+"""
+)
+"""A kernel that takes `ns` by the GPU's clock; its first thread adds what it took to `sum`."""
 
 
 class DriverError(Exception):
@@ -50,6 +80,12 @@ class Cuda:
         self.call("cuDriverGetVersion", byref(found))
         return found.value
 
+    def attribute(self, number: int) -> int:
+        """Return an attribute of device 0."""
+        found = c_int()
+        self.call("cuDeviceGetAttribute", byref(found), number, 0)
+        return found.value
+
     def total(self) -> int:
         """Return the bytes of device 0 that can be given away."""
         found = c_size_t()
@@ -75,16 +111,23 @@ class Cuda:
         """Free what `alloc` returned."""
         self.call("cuMemFree_v2", c_uint64(pointer))
 
-    def kernel(self) -> c_void_p:
-        """Return a kernel that does nothing."""
+    def kernel(self, text: bytes = PTX, name: bytes = b"nothing") -> c_void_p:
+        """Return a kernel; without arguments one that does nothing."""
         module, function = c_void_p(), c_void_p()
-        self.call("cuModuleLoadData", byref(module), PTX)
-        self.call("cuModuleGetFunction", byref(function), module, b"nothing")
+        self.call("cuModuleLoadData", byref(module), text)
+        self.call("cuModuleGetFunction", byref(function), module, name)
         return function
 
-    def launch(self, kernel: c_void_p) -> None:
-        """Launch it in the default stream."""
-        self.call("cuLaunchKernel", kernel, 1, 1, 1, 32, 1, 1, 0, None, None, None)
+    def launch(self, kernel: c_void_p, *parameters: Any, stream: c_void_p | None = None) -> None:
+        """Launch it with one thread, in the default stream or another; raise DriverError if it fails."""
+        check("cuLaunchKernel", self.launched(kernel, *parameters, stream=stream))
+
+    def launched(self, kernel: c_void_p, *parameters: Any, stream: c_void_p | None = None) -> int:
+        """Launch it and return the status."""
+        pointers = (c_void_p * max(1, len(parameters)))(*(ctypes.addressof(each) for each in parameters))
+        return self.status(
+            "cuLaunchKernel", kernel, 1, 1, 1, 1, 1, 1, 0, stream, pointers if parameters else None, None
+        )
 
 
 class _Memory(ctypes.Structure):
@@ -132,9 +175,13 @@ class Nvml:
         check("nvmlDeviceGetMemoryInfo_v2", self.library.nvmlDeviceGetMemoryInfo_v2(self.device, byref(found)))
         return {"total": found.total, "reserved": found.reserved, "free": found.free, "used": found.used}
 
-    def processes(self) -> dict[int, int]:
-        """Return bytes by pid of the processes with a context on the device."""
+    def close(self) -> None:
+        """End the session."""
+        check("nvmlShutdown", self.library.nvmlShutdown())
+
+    def processes(self, kind: str = "Compute") -> dict[int, int]:
+        """Return bytes by pid of the processes with a context on the device; `MPSCompute`: of the clients of MPS."""
         count, found = c_uint(256), (_Process * 256)()
-        name = "nvmlDeviceGetComputeRunningProcesses_v3"
+        name = f"nvmlDeviceGet{kind}RunningProcesses_v3"
         check(name, getattr(self.library, name)(self.device, byref(count), found))
         return {each.pid: each.used for each in found[: count.value]}

@@ -28,6 +28,12 @@ class Place:
     """How many random allocations to make."""
     processes: int
     """How many processes to start at once."""
+    seconds: float = 2.0
+    """How long to measure a share, and the like."""
+    patience: float = 120.0
+    """Seconds after which a process that a step has started is killed."""
+    rounds: int = 100
+    """How often to repeat what fails rarely."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

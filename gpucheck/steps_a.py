@@ -1,9 +1,7 @@
 """Part A: entry points, memory, contexts, processes, and the smallest times. What finds most comes first."""
 
-import contextlib
 import ctypes
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -11,74 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from ctypes import byref, c_int, c_uint64, c_void_p
-from typing import Any, Final
+from typing import Final
 
 from gpucheck import driver
 from gpucheck.children import ALLOCATORS
 from gpucheck.driver import MIB
-from gpucheck.outcome import Differs, Figures, Place, Skipped, Step
+from gpucheck.outcome import Figures, Place, Skipped, Step
+from gpucheck.processes import LIMIT, answer, children, limited, need, once, start
 
-LIMIT: Final = 4096 * MIB
 ROW: Final = re.compile(r"^CUDA_API(?:_PT)?\(\w+, (\w+), (\d+),\s*(\w+)", re.MULTILINE)
-
-
-def need(condition: bool, text: str) -> None:
-    """Raise Differs with the text unless the condition holds."""
-    if not condition:
-        raise Differs(text)
-
-
-def start(
-    place: Place, *arguments: str, before: tuple[str, ...] = (), extra: dict[str, str] | None = None
-) -> "subprocess.Popen[str]":
-    """Start a function of `children` in a process of its own."""
-    return subprocess.Popen(
-        [*before, sys.executable, "-m", "gpucheck", "child", *arguments],
-        cwd=place.root,
-        env=os.environ | (extra or {}),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def answer(child: "subprocess.Popen[str]") -> dict[str, Any]:
-    """Read what a child tells; raise Differs with its last words if it fails."""
-    assert child.stdout and child.stderr
-    text = child.stdout.readline()
-    if not text:
-        raise Differs((child.stderr.read().strip().splitlines() or ["a child process ended without a word"])[-1])
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-@contextlib.contextmanager
-def children(*started: "subprocess.Popen[str]") -> Iterator[None]:
-    """End the children when the block ends."""
-    try:
-        yield
-    finally:
-        for child in started:
-            child.communicate()
-
-
-def once(
-    place: Place, *arguments: str, before: tuple[str, ...] = (), extra: dict[str, str] | None = None
-) -> dict[str, Any]:
-    """Run a child to its end and return what it told."""
-    child = start(place, *arguments, before=before, extra=extra)
-    with children(child):
-        return answer(child)
-
-
-def limited(place: Place) -> dict[str, str]:
-    """Return the environment of a process under libvgpu, with 4 GiB of every GPU; raise Skipped without libvgpu."""
-    if place.libvgpu is None:
-        raise Skipped("libvgpu isn't built: make native")
-    return {"LD_PRELOAD": str(place.libvgpu), "CUDA_DEVICE_MEMORY_LIMIT": "4g"}
 
 
 def entry_points(place: Place) -> Figures:

@@ -1,9 +1,12 @@
 """Create, read and change a machine through libunigpu-sim.so, which `make simulator` builds."""
 
+import contextlib
 import ctypes
 import dataclasses
+import errno
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +27,14 @@ _REASONS: Final = {
 
 class MachineError(Exception):
     """Raised when the machine can't be created, found or changed; the text says what to do."""
+
+
+class NoMachineError(MachineError):
+    """Raised when the folder holds no machine."""
+
+
+class MachineExistsError(MachineError):
+    """Raised when the folder holds a machine already."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,10 +88,12 @@ def _library() -> ctypes.CDLL:
     library.unigpu_sim_event.argtypes = [text, number, long, long]
     library.unigpu_sim_xid.argtypes = [text, number, number]
     library.unigpu_sim_hang.argtypes = [text, number, ctypes.c_int]
-    library.unigpu_sim_set_gpu.argtypes = [text, number, *([ctypes.c_int] * 4)]
+    library.unigpu_sim_set_gpu.argtypes = [text, number, *([ctypes.c_int] * 5)]
+    library.unigpu_sim_set_instances.argtypes = [text, number, ctypes.POINTER(number), number]
     library.unigpu_sim_lose.argtypes = [text, number, ctypes.c_int]
     library.unigpu_sim_ecc.argtypes = [text, number, long, long]
     library.unigpu_sim_heal.argtypes = [text]
+    library.unigpu_sim_profile_row.argtypes = [number, ctypes.c_int, text, ctypes.c_size_t]
     library.unigpu_sim_profile.argtypes = [number]
     library.unigpu_sim_profile.restype = text
     return library
@@ -90,7 +103,9 @@ def _check(status: int, folder: Path) -> None:
     if status == 0:
         return
     if status == _EXISTS:
-        raise MachineError(f"{folder} already holds a machine: use --force to replace it")
+        raise MachineExistsError(f"{folder} already holds a machine: use --force to replace it")
+    if status not in _REASONS and ctypes.get_errno() == errno.ENOENT:
+        raise NoMachineError(f"{folder} holds no machine: make one with `unigpu-sim create --dir {folder}`")
     reason = _REASONS.get(status) or os.strerror(ctypes.get_errno())
     raise MachineError(f"{folder}: {reason}")
 
@@ -132,10 +147,32 @@ def create(folder: Path, plan: Plan) -> None:
         plan.replace,
         plan.latencies,
     )
+    if status != 0 and status not in (_EXISTS, *_REASONS):
+        raise MachineError(f"{folder} can't be made: {os.strerror(ctypes.get_errno())}")
     _check(status, folder)
     for node in folder.glob("gpu[0-9]*"):
         if int(node.name.removeprefix("gpu")) >= plan.gpus:
             node.unlink()
+
+
+def profile_table(driver_version: str = "") -> list[dict[str, Any]]:
+    """Return the rows of the table of GPU models, with the latencies under a driver of that version's branch."""
+    library, text = _library(), ctypes.create_string_buffer(1 << 12)
+    branch = driver_version.partition(".")[0]
+    rows = []
+    for index in range(len(profiles())):
+        library.unigpu_sim_profile_row(index, int(branch) if branch.isdigit() else 0, text, len(text))
+        rows.append(json.loads(text.value))
+    return rows
+
+
+def ensure(folder: Path) -> None:
+    """Check the machine in the folder; create one with an A100, as the first program would, if there is none."""
+    try:
+        describe(folder)
+    except NoMachineError:
+        with contextlib.suppress(MachineExistsError):
+            create(folder, Plan("a100-40", 1))
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -175,11 +212,13 @@ class GpuSettings:
     compute_mode: str | None = None
     """`default`, `prohibited` or `exclusive-process`."""
     mig: bool | None = None
-    """MIG mode; there are no instances."""
+    """MIG mode; off ends all instances."""
     memory_hidden: bool | None = None
     """Memory of processes is not available, as in guests of a hypervisor."""
     listed_twice: bool | None = None
     """Every process is listed twice."""
+    mps: bool | None = None
+    """Processes are clients of the multi-process service: in NVML's list for them, too."""
 
 
 COMPUTE_MODES: Final = {"default": 0, "prohibited": 2, "exclusive-process": 3}
@@ -192,8 +231,16 @@ def set_gpu(folder: Path, gpu: int, wanted: GpuSettings) -> None:
         return -1 if value is None else int(value)
 
     mode = -1 if wanted.compute_mode is None else COMPUTE_MODES[wanted.compute_mode]
-    others = (number(wanted.mig), number(wanted.memory_hidden), number(wanted.listed_twice))
-    _check(_library().unigpu_sim_set_gpu(os.fsencode(folder), gpu, mode, *others), folder)
+    flags = (wanted.mig, wanted.memory_hidden, wanted.listed_twice, wanted.mps)
+    _check(_library().unigpu_sim_set_gpu(os.fsencode(folder), gpu, mode, *map(number, flags)), folder)
+
+
+def set_instances(folder: Path, gpu: int, slices: Sequence[int]) -> None:
+    """Make MIG instances of so many slices, in place of the GPU's others; raise MachineError if they don't fit."""
+    sizes = (ctypes.c_uint * len(slices))(*slices)
+    if _library().unigpu_sim_set_instances(os.fsencode(folder), gpu, sizes, len(slices)):
+        wanted = ",".join(f"{each}g" for each in slices)
+        raise MachineError(f"--mig-instances = {wanted}: GPU {gpu} isn't in MIG mode, or has no room for them")
 
 
 def lose(folder: Path, gpu: int, *, lost: bool) -> None:

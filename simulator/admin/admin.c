@@ -18,12 +18,15 @@ EXPORT int unigpu_sim_event(const char *dir, unsigned gpu, unsigned long long ty
 EXPORT int unigpu_sim_xid(const char *dir, unsigned gpu, unsigned xid);
 EXPORT int unigpu_sim_hang(const char *dir, unsigned gpu, int hanging);
 /* Settings that are negative stay. */
+EXPORT int unigpu_sim_set_instances(const char *dir, unsigned gpu, const unsigned *sizes, unsigned count);
 EXPORT int unigpu_sim_set_gpu(const char *dir, unsigned gpu, int compute_mode, int mig, int memory_hidden,
-                              int listed_twice);
+                              int listed_twice, int mps);
 EXPORT int unigpu_sim_lose(const char *dir, unsigned gpu, int lost);
 EXPORT int unigpu_sim_ecc(const char *dir, unsigned gpu, unsigned long long corrected, unsigned long long uncorrected);
 EXPORT int unigpu_sim_heal(const char *dir);
 EXPORT const char *unigpu_sim_profile(unsigned index);
+/* A row of the table as JSON, with the latencies under a driver of this branch. */
+EXPORT int unigpu_sim_profile_row(unsigned index, int branch, char *text, size_t length);
 
 const char *unigpu_sim_profile(unsigned index) {
     return index < sim_profile_count ? sim_profiles[index].key : NULL;
@@ -60,6 +63,33 @@ __attribute__((format(printf, 2, 3))) static void put(writer *to, const char *fo
 
 static const char *word(uint32_t flag) {
     return flag ? "true" : "false";
+}
+
+int unigpu_sim_profile_row(unsigned index, int branch, char *text, size_t length) {
+    if (index >= sim_profile_count) {
+        errno = ENOENT;
+        return SIM_FAILED;
+    }
+    const sim_profile *row = &sim_profiles[index];
+    sim_latencies small = sim_latencies_of(row->key, branch);
+    writer to = {text, length, 0};
+    put(&to,
+        "{\"key\": \"%s\", \"name\": \"%s\", \"memory_mib\": %u, \"reserved_mib\": %u, \"context_mib\": %u, "
+        "\"major\": %d, \"minor\": %d, \"multiprocessors\": %d, \"cores_per_multiprocessor\": %d, "
+        "\"threads_per_multiprocessor\": %d, \"shared_kib_per_multiprocessor\": %d, \"shared_kib_optin\": %d, ",
+        row->key, row->name, row->memory_mib, row->reserved_mib, row->context_mib, row->major, row->minor,
+        row->multiprocessors, row->cores_per_multiprocessor, row->threads_per_multiprocessor,
+        row->shared_kib_per_multiprocessor, row->shared_kib_optin);
+    put(&to,
+        "\"l2_mib\": %d, \"bus_bits\": %d, \"sm_mhz\": %d, \"memory_mhz\": %d, \"power_w\": %d, \"idle_w\": %d, "
+        "\"device_id\": %u, \"subsystem_id\": %u, \"brand\": %d, \"architecture\": %d, \"pcie_generation\": %d, "
+        "\"nvlinks\": %d, \"nvlink_version\": %d, \"ecc\": %s, \"fan\": %s, \"mig\": %s, ",
+        row->l2_mib, row->bus_bits, row->sm_mhz, row->memory_mhz, row->power_w, row->idle_w, row->device_id,
+        row->subsystem_id, row->brand, row->architecture, row->pcie_generation, row->nvlinks, row->nvlink_version,
+        word(row->ecc), word(row->fan), word(row->mig_slices));
+    put(&to, "\"latencies_ns\": {\"launch\": %u, \"record\": %u, \"start\": %u, \"notice\": %u}}", small.launch_ns,
+        small.record_ns, small.start_ns, small.notice_ns);
+    return to.used < length ? SIM_OK : SIM_NO_ROOM;
 }
 
 /* Up to now, read under the GPU's lock. */
@@ -110,17 +140,23 @@ int unigpu_sim_describe(const char *dir, char *text, size_t length) {
             "%s{\"minor\": %u, \"uuid\": \"%s\", \"profile\": \"%s\", \"name\": \"%s\", \"total\": %llu, "
             "\"reserved\": %llu, \"used\": %llu, \"numa\": %u, \"bus\": \"%04x:%02x:%02x.0\", \"lost\": %s, "
             "\"ecc_corrected\": %llu, \"ecc_uncorrected\": %llu, \"xid\": %u, \"fatal_xid\": %u, \"hanging\": %s, "
-            "\"rows_pending\": %s, \"compute_mode\": %u, \"mig\": %s, \"memory_hidden\": %s, \"listed_twice\": %s, "
+            "\"rows_pending\": %s, \"compute_mode\": %u, \"mig\": %s, \"mig_capable\": %s, \"memory_hidden\": %s, "
+            "\"listed_twice\": %s, \"mps\": %s, "
             "\"busy_ns\": %llu, \"links\": [",
             i ? ", " : "", i, gpu->uuid, profile->key, profile->name, (unsigned long long)gpu->total_memory,
             (unsigned long long)gpu->reserved_memory, (unsigned long long)gpu->used, gpu->numa_node, gpu->pci_domain,
             gpu->pci_bus, gpu->pci_device, sim_gpu_lost(gpu) ? "true" : "false", (unsigned long long)gpu->ecc_corrected,
             (unsigned long long)gpu->ecc_uncorrected, gpu->faults.last_xid, gpu->faults.fatal_xid,
             word(gpu->faults.hanging), word(gpu->faults.rows_pending), gpu->settings.compute_mode,
-            word(gpu->settings.mig), word(gpu->settings.memory_hidden), word(gpu->settings.listed_twice),
-            busy_ns(machine, i, &gpu->busy));
+            word(gpu->settings.mig), word(profile->mig_slices), word(gpu->settings.memory_hidden),
+            word(gpu->settings.listed_twice), word(gpu->settings.mps), busy_ns(machine, i, &gpu->busy));
         for (uint32_t j = 0; j < state->gpu_count; j++) {
             put(&to, "%s%u", j ? ", " : "", gpu->links[j]);
+        }
+        put(&to, "], \"instances\": [");
+        sim_instance part;
+        for (unsigned j = 0; j < SIM_INSTANCES && sim_instance_at(gpu, j, &part); j++) {
+            put(&to, "%s\"%ug.%llugb\"", j ? ", " : "", part.slices, (unsigned long long)(part.memory + 1023) / 1024);
         }
         put(&to, "], \"processes\": [");
         describe_processes(&to, machine, i);
@@ -181,20 +217,35 @@ static void set(uint32_t *setting, int value) {
     }
 }
 
-int unigpu_sim_set_gpu(const char *dir, unsigned gpu, int compute_mode, int mig, int memory_hidden, int listed_twice) {
+int unigpu_sim_set_gpu(const char *dir, unsigned gpu, int compute_mode, int mig, int memory_hidden, int listed_twice,
+                       int mps) {
     sim_machine *machine;
     int status = find_gpu(dir, gpu, &machine);
     if (status == SIM_OK) {
         sim_settings *settings = &machine->state->gpus[gpu].settings;
-        if (mig > 0 && !sim_profiles[machine->state->gpus[gpu].profile].mig) {
+        if (mig > 0 && !sim_profiles[machine->state->gpus[gpu].profile].mig_slices) {
             errno = EOPNOTSUPP;
             return SIM_FAILED;
         }
         set(&settings->compute_mode, compute_mode);
         set(&settings->mig, mig);
         set(&settings->mig_pending, mig);
+        if (mig == 0) {
+            sim_instances_set(&machine->state->gpus[gpu], NULL, 0);
+        }
         set(&settings->memory_hidden, memory_hidden);
         set(&settings->listed_twice, listed_twice);
+        set(&settings->mps, mps);
+    }
+    return status;
+}
+
+int unigpu_sim_set_instances(const char *dir, unsigned gpu, const unsigned *sizes, unsigned count) {
+    sim_machine *machine;
+    int status = find_gpu(dir, gpu, &machine);
+    if (status == SIM_OK && !sim_instances_set(&machine->state->gpus[gpu], sizes, count)) {
+        errno = EINVAL;
+        return SIM_FAILED;
     }
     return status;
 }

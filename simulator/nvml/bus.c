@@ -65,3 +65,18 @@ nvmlReturn_t nvmlDeviceGetMemoryAffinity(nvmlDevice_t device, unsigned int words
     mask[0] = 1UL << device->card->numa_node;
     return NVML_SUCCESS;
 }
+
+/* The board's place on a baseboard, which boards with NVLink of their own have. */
+nvmlReturn_t nvmlDeviceGetModuleId(nvmlDevice_t device, unsigned int *module) {
+    NEED_DEVICE(device, module);
+    NEED(device->profile->nvlinks, NVML_ERROR_NOT_SUPPORTED);
+    *module = device->gpu + 1;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetAddressingMode(nvmlDevice_t device, nvmlDeviceAddressingMode_t *mode) {
+    NEED_DEVICE(device, mode);
+    NEED(mode->version == NVML_VERSION(*mode, 1), NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    mode->value = 0;
+    return NVML_SUCCESS;
+}

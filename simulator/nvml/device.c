@@ -38,7 +38,7 @@ nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device) {
             return nvmlDeviceGetHandleByIndex_v2(i, device);
         }
     }
-    return NVML_ERROR_NOT_FOUND;
+    return instance_by_uuid(uuid, device);
 }
 
 nvmlReturn_t nvmlDeviceGetHandleBySerial(const char *serial, nvmlDevice_t *device) {
@@ -74,6 +74,10 @@ nvmlReturn_t nvmlDeviceGetHandleByPciBusId(const char *bus_id, nvmlDevice_t *dev
 }
 
 nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int length) {
+    sim_instance part;
+    if (is_instance(device, &part)) {
+        return instance_name(device, &part, name, length);
+    }
     NEED_DEVICE(device, name);
     return give_text(name, length, device->profile->name);
 }
@@ -91,6 +95,10 @@ nvmlReturn_t nvmlDeviceGetArchitecture(nvmlDevice_t device, unsigned int *archit
 }
 
 nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned int length) {
+    sim_instance part;
+    if (is_instance(device, &part)) {
+        return instance_uuid(device, uuid, length);
+    }
     NEED_DEVICE(device, uuid);
     return give_text(uuid, length, device->card->uuid);
 }
@@ -102,6 +110,11 @@ nvmlReturn_t nvmlDeviceGetSerial(nvmlDevice_t device, char *serial, unsigned int
 }
 
 nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index) {
+    sim_instance part;
+    if (index && is_instance(device, &part)) {
+        *index = device->index; /* among the GPU's instances */
+        return NVML_SUCCESS;
+    }
     NEED_DEVICE(device, index);
     *index = device->index;
     return NVML_SUCCESS;
@@ -182,54 +195,6 @@ nvmlReturn_t nvmlDeviceGetPciInfoExt(nvmlDevice_t device, nvmlPciInfoExt_v1_t *i
     info->base_class = 3; /* display controller */
     info->sub_class = device->profile->fan ? 0 : 2;
     memcpy(info->bus_id, full.bus_id, sizeof info->bus_id);
-    return NVML_SUCCESS;
-}
-
-nvmlReturn_t nvmlDeviceIsMigDeviceHandle(nvmlDevice_t device, unsigned int *is_mig) {
-    NEED_DEVICE(device, is_mig);
-    *is_mig = 0;
-    return NVML_SUCCESS;
-}
-
-nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current, unsigned int *pending) {
-    NEED_DEVICE(device, current);
-    NEED(pending, NVML_ERROR_INVALID_ARGUMENT);
-    NEED(device->profile->mig, NVML_ERROR_NOT_SUPPORTED);
-    *current = device->card->settings.mig;
-    *pending = device->card->settings.mig_pending;
-    return NVML_SUCCESS;
-}
-
-static bool in_use(nvmlDevice_t device) {
-    unsigned users = 0;
-    return nvmlDeviceGetComputeRunningProcesses_v3(device, &users, NULL) != NVML_SUCCESS;
-}
-
-nvmlReturn_t nvmlDeviceSetMigMode(nvmlDevice_t device, unsigned int mode, nvmlReturn_t *activation) {
-    NEED_DEVICE(device, activation);
-    NEED(mode <= NVML_DEVICE_MIG_ENABLE, NVML_ERROR_INVALID_ARGUMENT);
-    NEED(device->profile->mig, NVML_ERROR_NOT_SUPPORTED);
-    NEED(geteuid() == 0, NVML_ERROR_NO_PERMISSION);
-    device->card->settings.mig_pending = mode;
-    *activation = device->card->settings.mig != mode && in_use(device) ? NVML_ERROR_IN_USE : NVML_SUCCESS;
-    if (*activation == NVML_SUCCESS) {
-        device->card->settings.mig = mode;
-    }
-    return NVML_SUCCESS;
-}
-
-/* No instance is ever made. */
-nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t device, unsigned int index, nvmlDevice_t *instance) {
-    NEED_DEVICE(device, instance);
-    NEED(device->profile->mig, NVML_ERROR_NOT_SUPPORTED);
-    enum { MOST_INSTANCES = 7 };
-    NEED(index < MOST_INSTANCES, NVML_ERROR_INVALID_ARGUMENT);
-    return NVML_ERROR_NOT_FOUND;
-}
-
-nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t device, unsigned int *count) {
-    NEED_DEVICE(device, count);
-    *count = device->profile->mig ? 7 : 0;
     return NVML_SUCCESS;
 }
 

@@ -91,6 +91,14 @@ nvmlReturn_t nvmlEventSetWait(nvmlEventSet_t set, nvmlEventData_t *data, unsigne
 }
 
 /* Rows of memory that spare ones replace, or will after a reset. */
+bool reset_needed(nvmlDevice_t device) {
+    return !sim_gpu_usable(device->card);
+}
+
+bool reset_advised(nvmlDevice_t device) {
+    return sim_gpu_usable(device->card) && device->card->faults.rows_pending;
+}
+
 nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t device, unsigned int *corrected, unsigned int *uncorrected,
                                        unsigned int *pending, unsigned int *failed) {
     enum { AMPERE = 7 };
@@ -117,6 +125,11 @@ nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t device, nvmlEnableState_t *curren
 
 nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, nvmlMemoryErrorType_t type, nvmlEccCounterType_t counter,
                                          unsigned long long *count) {
+    sim_instance part;
+    if (count && is_instance(device, &part)) {
+        *count = 0; /* errors are the GPU's: none is in memory of an instance */
+        return NVML_SUCCESS;
+    }
     NEED_DEVICE(device, count);
     NEED(type <= NVML_MEMORY_ERROR_UNCORRECTED && counter <= NVML_AGGREGATE_ECC, NVML_ERROR_INVALID_ARGUMENT);
     NEED(device->profile->ecc, NVML_ERROR_NOT_SUPPORTED);

@@ -1,6 +1,7 @@
 /* nvmlInit and nvmlShutdown, versions, and the texts of errors. */
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -61,6 +62,8 @@ nvmlReturn_t nvmlShutdown(void) {
 nvmlReturn_t device_check(nvmlDevice_t device) {
     NEED_LIBRARY();
     bool ours = device >= nvml.devices && device < nvml.devices + nvml.count;
+    sim_instance part;
+    NEED(ours || !is_instance(device, &part), NVML_ERROR_NOT_SUPPORTED); /* a MIG instance tells little */
     NEED(ours, NVML_ERROR_INVALID_ARGUMENT);
     while (__atomic_load_n(&device->card->faults.hanging, __ATOMIC_ACQUIRE)) {
         struct timespec pause = {.tv_nsec = 5000000};
@@ -68,6 +71,10 @@ nvmlReturn_t device_check(nvmlDevice_t device) {
     }
     NEED(!sim_gpu_lost(device->card), NVML_ERROR_GPU_IS_LOST);
     return NVML_SUCCESS;
+}
+
+int driver_branch(void) {
+    return atoi(nvml.machine->state->driver_version);
 }
 
 nvmlReturn_t give_text(char *target, unsigned length, const char *text) {

@@ -17,12 +17,30 @@ typedef struct library {
     unsigned refs;
     unsigned count;
     struct nvmlDevice_st devices[SIM_MAX_GPUS];
+    struct nvmlDevice_st instances[SIM_MAX_GPUS][SIM_INSTANCES]; /* of MIG; `index` is the place */
 } library;
 
 extern library nvml;
 
 /* Return NVML_SUCCESS for a live device of this library. */
 nvmlReturn_t device_check(nvmlDevice_t device);
+/* Whether a handle is that of a MIG instance, and what it has. */
+bool is_instance(nvmlDevice_t device, sim_instance *found);
+nvmlReturn_t instance_name(nvmlDevice_t instance, const sim_instance *of, char *name, unsigned length);
+nvmlReturn_t instance_uuid(nvmlDevice_t instance, char *uuid, unsigned length);
+nvmlReturn_t instance_by_uuid(const char *uuid, nvmlDevice_t *instance);
+/* The time of day in microseconds. */
+unsigned long long wall_us(void);
+/* Branch of the driver: 535, 550, … */
+int driver_branch(void);
+/* Whether any process has a context on the GPU. */
+bool device_in_use(nvmlDevice_t device);
+/* Whether only a reset makes the GPU usable; whether one is due as soon as its programs have ended. */
+bool reset_needed(nvmlDevice_t device);
+bool reset_advised(nvmlDevice_t device);
+/* Degrees from a threshold, or from the GPU's temperature, to the highest at which it works. */
+nvmlReturn_t margin_of_threshold(nvmlDevice_t device, unsigned threshold, int *celsius);
+nvmlReturn_t margin_now(nvmlDevice_t device, int *celsius);
 /* Copies with its end into a caller's buffer. */
 nvmlReturn_t give_text(char *target, unsigned length, const char *text);
 

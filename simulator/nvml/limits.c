@@ -9,7 +9,7 @@ enum { FIRST_BRANCH = 615 };
 static nvmlReturn_t check(nvmlDevice_t device, const void *limits, const char *group) {
     NEED_DEVICE(device, limits);
     NEED(group, NVML_ERROR_INVALID_ARGUMENT);
-    NEED(atoi(nvml.machine->state->driver_version) >= FIRST_BRANCH, NVML_ERROR_NOT_SUPPORTED);
+    NEED(driver_branch() >= FIRST_BRANCH, NVML_ERROR_NOT_SUPPORTED);
     NEED(!device->card->settings.mig, NVML_ERROR_NOT_SUPPORTED);
     return NVML_SUCCESS;
 }

@@ -68,7 +68,8 @@ static unsigned link_count(nvmlDevice_t device) {
 
 static nvmlReturn_t check_link(nvmlDevice_t device, unsigned link, const void *answer) {
     NEED_DEVICE(device, answer);
-    NEED(link < NVML_NVLINK_MAX_LINKS, NVML_ERROR_INVALID_ARGUMENT);
+    unsigned most = driver_branch() < 610 ? NVML_NVLINK_MAX_LINKS : 2 * NVML_NVLINK_MAX_LINKS;
+    NEED(link < most, NVML_ERROR_INVALID_ARGUMENT);
     NEED(device->profile->nvlinks || link_count(device), NVML_ERROR_NOT_SUPPORTED);
     return NVML_SUCCESS;
 }
@@ -97,7 +98,7 @@ nvmlReturn_t nvmlDeviceGetNvLinkCapability(nvmlDevice_t device, unsigned int lin
                                            unsigned int *result) {
     NEED_LINK(device, link, result);
     NEED(capability <= 5, NVML_ERROR_INVALID_ARGUMENT);
-    *result = link < link_count(device) && capability <= 4;
+    *result = link < link_count(device);
     return NVML_SUCCESS;
 }
 
@@ -156,5 +157,16 @@ nvmlReturn_t nvmlDeviceGetNvLinkRemoteDeviceType(nvmlDevice_t device, unsigned i
     NEED(result == NVML_SUCCESS, result);
     enum { TO_GPU = 0, TO_SWITCH = 2 };
     *type = full.device_id == 0x1AF110DE ? TO_SWITCH : TO_GPU;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlSystemGetTopologyGpuSet(unsigned int cpu, unsigned int *count, nvmlDevice_t *devices) {
+    (void)cpu; /* every processor is near every GPU */
+    NEED_LIBRARY();
+    NEED(count, NVML_ERROR_INVALID_ARGUMENT);
+    for (unsigned i = 0; devices && i < nvml.count && i < *count; i++) {
+        devices[i] = &nvml.devices[i];
+    }
+    *count = nvml.count;
     return NVML_SUCCESS;
 }

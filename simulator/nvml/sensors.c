@@ -1,7 +1,15 @@
 /* Utilisation, clocks, power and temperature. All of them follow from the time in which kernels ran. */
 #include "simulator/nvml/library.h"
 
-enum { WINDOW_US = 166667, IDLE_CELSIUS = 34, BUSY_CELSIUS = 71, SLOWDOWN_CELSIUS = 90, SHUTDOWN_CELSIUS = 95 };
+enum {
+    WINDOW_US = 166667,
+    IDLE_CELSIUS = 34,
+    BUSY_CELSIUS = 71,
+    SLOWDOWN_CELSIUS = 90,
+    SHUTDOWN_CELSIUS = 95,
+    WORKING_CELSIUS = 85
+};
+enum { SHUTDOWN_THRESHOLD = 0, SLOWDOWN_THRESHOLD = 1, WORKING_THRESHOLD = 3 };
 
 static double between(double low, double high, double part) {
     return low + (high - low) * part;
@@ -57,11 +65,37 @@ nvmlReturn_t nvmlDeviceGetTemperatureV(nvmlDevice_t device, nvmlTemperature_v1_t
 nvmlReturn_t nvmlDeviceGetTemperatureThreshold(nvmlDevice_t device, unsigned int threshold, unsigned int *celsius) {
     NEED_DEVICE(device, celsius);
     switch (threshold) {
-    case 0: *celsius = SHUTDOWN_CELSIUS; return NVML_SUCCESS;
-    case 1: *celsius = SLOWDOWN_CELSIUS; return NVML_SUCCESS;
-    case 3: *celsius = SLOWDOWN_CELSIUS - 5; return NVML_SUCCESS;
+    case SHUTDOWN_THRESHOLD: *celsius = SHUTDOWN_CELSIUS; return NVML_SUCCESS;
+    case SLOWDOWN_THRESHOLD: *celsius = SLOWDOWN_CELSIUS; return NVML_SUCCESS;
+    case WORKING_THRESHOLD: *celsius = WORKING_CELSIUS; return NVML_SUCCESS;
     default: return threshold < 8 ? NVML_ERROR_NOT_SUPPORTED : NVML_ERROR_INVALID_ARGUMENT;
     }
+}
+
+/* Since Ada, GPUs tell how far they are from the highest temperature at which they work. */
+nvmlReturn_t margin_of_threshold(nvmlDevice_t device, unsigned threshold, int *celsius) {
+    enum { FIRST_ARCHITECTURE = 9 };
+    NEED_DEVICE(device, celsius);
+    NEED(device->profile->architecture >= FIRST_ARCHITECTURE, NVML_ERROR_NOT_SUPPORTED);
+    unsigned at;
+    nvmlReturn_t result = nvmlDeviceGetTemperatureThreshold(device, threshold, &at);
+    *celsius = WORKING_CELSIUS - (int)at;
+    return result;
+}
+
+nvmlReturn_t margin_now(nvmlDevice_t device, int *celsius) {
+    unsigned now;
+    nvmlReturn_t result = margin_of_threshold(device, SLOWDOWN_THRESHOLD, celsius);
+    NEED(result == NVML_SUCCESS, result);
+    result = nvmlDeviceGetTemperature(device, 0, &now);
+    *celsius = WORKING_CELSIUS - (int)now;
+    return result;
+}
+
+nvmlReturn_t nvmlDeviceGetMarginTemperature(nvmlDevice_t device, nvmlMarginTemperature_v1_t *answer) {
+    NEED_DEVICE(device, answer);
+    NEED(answer->version == NVML_VERSION(*answer, 1), NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    return margin_now(device, &answer->margin);
 }
 
 nvmlReturn_t nvmlDeviceGetNumFans(nvmlDevice_t device, unsigned int *count) {

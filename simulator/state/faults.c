@@ -1,7 +1,14 @@
 /* Faults of GPUs: XIDs and what they do, and the reset that heals them. */
 #include "simulator/state/state.h"
 
-enum { EVENT_XID = 8, XID_OFF_THE_BUS = 79, XID_ROW_REMAPPED = 63, XID_NO_SPARE_ROW = 64, XID_MANY_CORRECTED = 92 };
+enum {
+    EVENT_XID = 8,
+    XID_OFF_THE_BUS = 79,
+    XID_ROW_REMAPPED = 63,
+    XID_NO_SPARE_ROW = 64,
+    XID_MANY_CORRECTED = 92,
+    XID_CONTAINED = 94
+};
 
 /* XIDs after which only a reset, a reload of the driver or a boot helps, by NVIDIA's list. */
 static bool is_fatal(uint32_t xid) {
@@ -19,8 +26,9 @@ void sim_gpu_xid(sim_machine *machine, uint32_t index, uint32_t xid) {
     sim_mutex_lock(machine, &gpu->lock);
     gpu->faults.last_xid = xid;
     gpu->faults.rows_corrected += xid == XID_MANY_CORRECTED;
-    gpu->faults.rows_uncorrected += xid == XID_ROW_REMAPPED;
-    gpu->faults.rows_pending = gpu->faults.rows_pending || xid == XID_ROW_REMAPPED || xid == XID_MANY_CORRECTED;
+    bool uncorrected = xid == XID_ROW_REMAPPED || xid == XID_CONTAINED;
+    gpu->faults.rows_uncorrected += uncorrected;
+    gpu->faults.rows_pending = gpu->faults.rows_pending || uncorrected || xid == XID_MANY_CORRECTED;
     gpu->faults.rows_failed = gpu->faults.rows_failed || xid == XID_NO_SPARE_ROW;
     if (is_fatal(xid)) {
         __atomic_store_n(&gpu->faults.fatal_xid, xid, __ATOMIC_RELEASE);

@@ -1,6 +1,7 @@
 /* Limits that control groups have on a GPU's memory, enforced for every process in them.
  *
- * A group is known by its folder. On a computer with the first version of control groups, which the real driver doesn't
+ * A group is known by its folder: by the folder's inode, and by its path. A program in a container sees only its own
+ * group's folder, and in the first version of control groups the paths of those above. On a computer with the first version of control groups, which the real driver doesn't
  * support, the groups of the memory controller stand in. */
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +21,15 @@ static bool group_of(const char *folder, sim_group *group) {
     return true;
 }
 
+/* Stands for a folder's path, where a device and an inode would be. */
+static sim_group path_of(const char *folder) {
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (const char *each = folder; *each; each++) {
+        hash = (hash ^ (unsigned char)*each) * 1099511628211u;
+    }
+    return (sim_group){UINT64_MAX, hash};
+}
+
 static bool same(const sim_group *a, const sim_group *b) {
     return a->device == b->device && a->inode == b->inode;
 }
@@ -31,6 +41,9 @@ static void add(sim_process *own, const char *hierarchy, char *path) {
         snprintf(folder, sizeof folder, "%s%s%s%s", GROUPS_ROOT, *hierarchy ? "/" : "", hierarchy, path);
         if (own->group_count < SIM_GROUPS && group_of(folder, &own->groups[own->group_count])) {
             own->group_count++;
+        }
+        if (own->group_count < SIM_GROUPS && path[0]) {
+            own->groups[own->group_count++] = path_of(folder);
         }
         end = strrchr(path, '/');
         if (!end || !path[0]) {
@@ -61,29 +74,39 @@ void sim_groups_read(sim_process *own) {
     }
 }
 
-static bool is_in(const sim_process *process, const sim_group *group) {
+static bool is_in(const sim_process *process, const sim_limit *limit) {
     for (uint32_t i = 0; i < process->group_count && i < SIM_GROUPS; i++) {
-        if (same(&process->groups[i], group)) {
+        if (same(&process->groups[i], &limit->group) || same(&process->groups[i], &limit->path)) {
             return true;
         }
     }
     return false;
 }
 
-static uint64_t used_by(const sim_machine *machine, uint32_t gpu, const sim_group *group) {
+static uint64_t used_by(const sim_machine *machine, uint32_t gpu, const sim_limit *limit) {
     uint64_t sum = 0;
     uint32_t high = __atomic_load_n(&machine->state->process_high, __ATOMIC_ACQUIRE);
     for (uint32_t slot = 0; slot < high; slot++) {
         const sim_process *process = &machine->state->processes[slot];
         const sim_use *use = &process->use[gpu];
-        if (process->taken && (use->memory || use->contexts) && is_in(process, group)) {
-            sum += use->memory + use->contexts;
+        if (process->taken && (use->memory || use->contexts) && is_in(process, limit)) {
+            sum += use->memory - use->managed + use->contexts;
         }
     }
     return sum;
 }
 
-/* Call with the GPU locked, as the next. */
+/* Groups that were removed took their limits with them. Call with the GPU locked, as the next two. */
+static void forget_removed(sim_gpu *gpu) {
+    for (uint32_t i = 0; i < gpu->limit_count; i++) {
+        sim_limit *each = &gpu->limits[i];
+        sim_group now;
+        if (each->taken && !(group_of(each->folder, &now) && same(&each->group, &now))) {
+            each->taken = false;
+        }
+    }
+}
+
 static sim_limit *find(sim_gpu *gpu, const sim_group *group) {
     for (uint32_t i = 0; i < gpu->limit_count; i++) {
         sim_limit *each = &gpu->limits[i];
@@ -95,6 +118,7 @@ static sim_limit *find(sim_gpu *gpu, const sim_group *group) {
 }
 
 static sim_limit *make(sim_gpu *gpu) {
+    forget_removed(gpu);
     for (uint32_t i = 0; i < SIM_LIMITS; i++) {
         if (!gpu->limits[i].taken) {
             gpu->limit_count = i >= gpu->limit_count ? i + 1 : gpu->limit_count;
@@ -110,12 +134,16 @@ int sim_limit_set(sim_machine *machine, uint32_t index, const char *folder, uint
     if (!group_of(folder, &group)) {
         return SIM_NO_GROUP;
     }
+    if (strlen(folder) >= sizeof gpu->limits[0].folder) {
+        return SIM_FULL;
+    }
     sim_mutex_lock(machine, &gpu->lock);
     sim_limit *known = find(gpu, &group);
     bool clear = soft == 0 && hard == SIM_UNLIMITED;
     sim_limit *place = known || clear ? known : make(gpu);
     if (place) {
-        *place = (sim_limit){.group = group, .taken = !clear, .soft = soft, .hard = hard};
+        *place = (sim_limit){.group = group, .path = path_of(folder), .taken = !clear, .soft = soft, .hard = hard};
+        strcpy(place->folder, folder);
     }
     sim_mutex_unlock(machine, &gpu->lock);
     return place || clear ? SIM_OK : SIM_FULL;
@@ -132,27 +160,29 @@ int sim_limit_get(sim_machine *machine, uint32_t gpu, const char *folder, sim_li
     const sim_limit *known = find(&machine->state->gpus[gpu], &group);
     if (known) {
         *found = *known;
-        *used = used_by(machine, gpu, &group);
+        *used = used_by(machine, gpu, known);
     }
     sim_mutex_unlock(machine, lock);
     return known ? SIM_OK : SIM_NO_LIMIT_GIVEN;
 }
 
-uint64_t sim_limits_leave(sim_machine *machine, uint32_t index, uint64_t free) {
+uint64_t sim_limits_leave(sim_machine *machine, int slot, uint32_t index, uint64_t free) {
     const sim_gpu *gpu = &machine->state->gpus[index];
     if (!__atomic_load_n(&gpu->limit_count, __ATOMIC_RELAXED)) {
         return free;
     }
-    sim_process *own = &machine->state->processes[machine->slot];
-    sim_groups_read(own);
+    sim_process *own = &machine->state->processes[slot];
+    if (slot == machine->slot) {
+        sim_groups_read(own);
+    }
     uint64_t left = free, guaranteed = 0, mine = 0;
     for (uint32_t i = 0; i < gpu->limit_count; i++) {
         const sim_limit *each = &gpu->limits[i];
         if (!each->taken) {
             continue;
         }
-        uint64_t used = used_by(machine, index, &each->group);
-        if (is_in(own, &each->group)) {
+        uint64_t used = used_by(machine, index, each);
+        if (is_in(own, each)) {
             left = sim_earlier(left, used < each->hard ? each->hard - used : 0);
             mine = sim_later(mine, used < each->soft ? each->soft - used : 0);
         } else {

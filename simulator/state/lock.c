@@ -16,6 +16,15 @@
 #define LOOK_AFTER_NS 2000000 /* how long a waiter sleeps before it asks whether the owner lives */
 #define SPINS 200
 
+/* Tell the processor that this thread waits for another. */
+static void cpu_relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield" ::: "memory");
+#endif
+}
+
 static uint32_t exchange_if(sim_mutex *lock, uint32_t expected, uint32_t wanted) {
     __atomic_compare_exchange_n(&lock->word, &expected, wanted, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
     return expected;
@@ -31,7 +40,7 @@ void sim_mutex_lock(sim_machine *machine, sim_mutex *lock) {
         if (seen & WAITED) {
             break;
         }
-        __builtin_ia32_pause();
+        cpu_relax();
     }
     for (;;) {
         /* Others may sleep too: taken after a wait, the word keeps saying so. */

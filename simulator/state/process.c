@@ -76,6 +76,7 @@ static void take_back(sim_machine *machine, int slot) {
         sim_mutex_unlock(machine, &machine->state->gpus[gpu].lock);
     }
     process->generation++;
+    process->suspended = SIM_RUNNING;
     __atomic_store_n(&process->taken, 0, __ATOMIC_RELEASE);
 }
 

@@ -29,7 +29,8 @@ typedef struct sim_profile {
     int nvlink_version; /* NVML's number */
     bool ecc;
     bool fan;
-    bool mig; /* the GPU could be partitioned */
+    int mig_slices;          /* parts into which the GPU can be cut; 0: it can't */
+    int mig_multiprocessors; /* of each */
 } sim_profile;
 
 /* What a driver on a GPU takes for the smallest things. */

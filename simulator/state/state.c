@@ -1,4 +1,5 @@
-/* This process's access to the shared machine: found or created, mapped once, never unmapped. */
+/* This process's access to the shared machine: found or created, and mapped once. The driver's libraries never unmap it;
+ * the command's may be asked for another machine. */
 #include "simulator/state/state.h"
 
 #include <errno.h>
@@ -84,10 +85,29 @@ static void after_fork_in_child(void) {
     pthread_mutex_unlock(&opening);
 }
 
+/* Whether the machine in that folder is the mapped one, and not another, nor a new one in its place. */
+static bool is_mapped(const char *dir) {
+    char path[4200];
+    struct stat there, mapped;
+    snprintf(path, sizeof path, "%s/state", dir);
+    return stat(path, &there) == 0 && fstat(own.fd, &mapped) == 0 && there.st_dev == mapped.st_dev &&
+           there.st_ino == mapped.st_ino;
+}
+
+/* Closing the file releases the lock of this process's slot. */
+static void leave(void) {
+    munmap(own.state, sizeof *own.state);
+    close(own.fd);
+    own = (sim_machine){.fd = -1, .slot = SIM_NO_SLOT};
+}
+
 static sim_status settle(const char *dir, sim_machine **machine) {
     static bool watching;
     pthread_mutex_lock(&opening);
     sim_status status = SIM_OK;
+    if (dir && own.state && !is_mapped(dir)) {
+        leave();
+    }
     if (!own.state) {
         status = dir ? attach(dir, &own) : find_or_build(&own);
         if (status == SIM_OK && !watching) {

@@ -20,14 +20,15 @@
 enum {
     SIM_MAX_GPUS = 16,
     SIM_MAX_PROCESSES = 2048,
-    SIM_LAYOUT = 6,
+    SIM_LAYOUT = 7,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
     SIM_LANES = 8, /* parts of a GPU that kernels of one process take side by side */
     SIM_SAMPLES = 64,
     SIM_SPANS = 64,
-    SIM_GROUPS = 24,
+    SIM_GROUPS = 32,
     SIM_LIMITS = 128,
+    SIM_INSTANCES = 7,
 };
 
 #define SIM_MAGIC "UNIGPUSM"
@@ -60,7 +61,9 @@ typedef struct sim_sample {
 /* Usage of one GPU by one process. Written under the GPU's lock. */
 typedef struct sim_use {
     uint64_t memory;   /* bytes of allocations, as the GPU counts them */
+    uint64_t managed;  /* of them, those of managed memory, which limits of groups don't count */
     uint64_t contexts; /* bytes of contexts */
+    uint64_t parked_memory, parked_managed, parked_contexts; /* the same while it is checkpointed */
     uint32_t context_count;
     uint32_t reserved;
     uint64_t asked_ns;  /* when it last tried to book */
@@ -77,15 +80,21 @@ typedef struct sim_group {
 
 /* What the processes of a group may have of a GPU's memory. */
 typedef struct sim_limit {
-    sim_group group;
+    sim_group group, path;
     uint64_t taken;
     uint64_t soft; /* nobody else gets this much */
     uint64_t hard;
+    char folder[512];
 } sim_limit;
+
+/* What others have done to a process; CUDA's numbers. */
+enum { SIM_RUNNING, SIM_LOCKED, SIM_CHECKPOINTED };
 
 typedef struct sim_process {
     uint32_t taken;
     uint32_t generation;
+    uint32_t suspended; /* one of those; threads of the process sleep on it */
+    uint32_t reserved3;
     /* Identifies the owner, so that both libraries in a process find the same slot: its pid, the inode of its pid
      * namespace, and a number derived from random bytes that the kernel gives each exec. */
     uint64_t pid_namespace;
@@ -120,8 +129,10 @@ typedef struct sim_faults {
 typedef struct sim_settings {
     uint32_t compute_mode; /* CUDA's and NVML's number */
     uint32_t mig, mig_pending;
+    uint32_t instances[SIM_INSTANCES]; /* slices of each MIG instance; 0: none */
     uint32_t memory_hidden; /* memory of processes isn't available, as in guests */
     uint32_t listed_twice;  /* each process is in its list twice */
+    uint32_t mps;           /* processes are clients of the multi-process service: in its list, too */
 } sim_settings;
 
 typedef struct sim_gpu {
@@ -145,6 +156,7 @@ typedef struct sim_gpu {
     sim_limit limits[SIM_LIMITS]; /* of control groups */
     sim_busy busy;                    /* with one kernel or more */
     uint64_t served_ns;               /* the highest of its processes */
+    uint64_t lane_end_ns[SIM_LANES];  /* under MPS: when the last kernel on each lane ends, whosever it is */
     uint64_t asking[SIM_MAX_PROCESSES / 64]; /* a bit for each process that waits to book time */
     uint32_t held, turn;              /* held: a process waits for another's turn; a change of `turn` wakes it */
     sim_sample samples[SIM_SAMPLES];  /* of its busy time, a ring */
@@ -229,6 +241,9 @@ sim_status sim_memory_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes
 void sim_memory_release(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 sim_status sim_context_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 void sim_context_release(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+/* The same for managed memory, which no limit of a group counts. */
+sim_status sim_managed_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes);
+void sim_managed_release(sim_machine *machine, uint32_t gpu, uint64_t bytes);
 /* Returns the bytes that are free on the GPU now, those of dead processes included. */
 uint64_t sim_memory_free_bytes(sim_machine *machine, uint32_t gpu);
 
@@ -259,6 +274,7 @@ void sim_busy_cut(sim_busy *busy, uint64_t now_ns);
 /* work.c: kernels take time on the GPU. Processes take turns; kernels of one process share the lanes. */
 typedef struct sim_job {
     unsigned lanes;
+    unsigned part; /* a bit for each lane that it may take; 0: any */
     uint64_t left_ns;  /* still to be booked */
     uint64_t ready_ns; /* when it may start; once booked, when it ends */
     /* The reason if not all of it could be booked: */
@@ -307,8 +323,38 @@ void sim_groups_read(sim_process *own);
 int sim_limit_set(sim_machine *machine, uint32_t gpu, const char *folder, uint64_t soft, uint64_t hard);
 /* Reads the limits of a group and how much its processes have; or returns SIM_NO_LIMIT_GIVEN or SIM_NO_GROUP. */
 int sim_limit_get(sim_machine *machine, uint32_t gpu, const char *folder, sim_limit *found, uint64_t *used);
-/* How much of `free` bytes this process may take. Call with the GPU locked. */
-uint64_t sim_limits_leave(sim_machine *machine, uint32_t gpu, uint64_t free);
+/* How much of `free` bytes a process may take. Call with the GPU locked. */
+uint64_t sim_limits_leave(sim_machine *machine, int slot, uint32_t gpu, uint64_t free);
+
+/* checkpoint.c: suspending processes. Each returns SIM_OK, or: */
+enum { SIM_NO_PROCESS = 110, SIM_WRONG_STATE = 111 };
+/* Keeps a process from making calls, and lets it go on. */
+int sim_process_lock(sim_machine *machine, pid_t pid);
+int sim_process_unlock(sim_machine *machine, pid_t pid);
+/* Takes what a locked process has off its GPUs, when its work is done, and puts it back; SIM_NO_ROOM: there is too little. */
+int sim_process_checkpoint(sim_machine *machine, pid_t pid);
+int sim_process_restore(sim_machine *machine, pid_t pid);
+int sim_process_state(sim_machine *machine, pid_t pid, uint32_t *state);
+/* Waits while this process is suspended; `from`: only in that state and those after it. */
+void sim_process_await(sim_machine *machine, uint32_t from);
+static inline void sim_process_check(sim_machine *machine, uint32_t from) {
+    if (__builtin_expect(__atomic_load_n(&machine->state->processes[machine->slot].suspended, __ATOMIC_RELAXED) >= from,
+                         0)) {
+        sim_process_await(machine, from);
+    }
+}
+
+/* instances.c: MIG instances. */
+typedef struct sim_instance {
+    unsigned slices, multiprocessors;
+    unsigned id; /* of the GPU instance */
+    uint64_t memory; /* MiB */
+} sim_instance;
+
+/* What a MIG instance has; false: none is at that place, from 0 on. */
+bool sim_instance_at(const sim_gpu *gpu, unsigned place, sim_instance *found);
+/* Makes instances of so many slices, in place of those that there are; false: they don't fit, or MIG mode is off. */
+bool sim_instances_set(sim_gpu *gpu, const unsigned *sizes, unsigned count);
 
 /* faults.c */
 /* Reports an XID to readers of NVML events. Some end every context and make the GPU unusable until it is reset, 79 takes it

@@ -18,16 +18,25 @@ static bool others_have(const sim_machine *machine, uint32_t index) {
     return false;
 }
 
-static sim_status try_take(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t context) {
+/* What is taken or given back. */
+typedef struct amount {
+    uint64_t memory, context;
+    bool managed;
+} amount;
+
+static sim_status try_take(sim_machine *machine, uint32_t index, amount wanted) {
+    uint64_t memory = wanted.memory, context = wanted.context;
     sim_gpu *gpu = &machine->state->gpus[index];
     sim_use *use = &machine->state->processes[machine->slot].use[index];
     sim_mutex_lock(machine, &gpu->lock);
     uint64_t bytes = memory + context;
     bool closed = context && gpu->settings.compute_mode == EXCLUSIVE_PROCESS && others_have(machine, index);
     uint64_t free = gpu->used <= capacity(gpu) ? capacity(gpu) - gpu->used : 0;
-    bool fits = !closed && bytes >= memory && bytes <= free && bytes <= sim_limits_leave(machine, index, free);
+    bool fits = !closed && bytes >= memory && bytes <= free &&
+                (wanted.managed || bytes <= sim_limits_leave(machine, machine->slot, index, free));
     if (fits) {
         use->memory += memory;
+        use->managed += wanted.managed ? memory : 0;
         use->contexts += context;
         use->context_count += context != 0;
         gpu->used += bytes;
@@ -36,20 +45,24 @@ static sim_status try_take(sim_machine *machine, uint32_t index, uint64_t memory
     return fits ? SIM_OK : closed ? SIM_TAKEN : SIM_NO_ROOM;
 }
 
-static sim_status take(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t context) {
-    sim_status status = try_take(machine, index, memory, context);
+static sim_status take(sim_machine *machine, uint32_t index, amount wanted) {
+    sim_process_check(machine, SIM_CHECKPOINTED);
+    sim_status status = try_take(machine, index, wanted);
     if (status != SIM_OK) {
         sim_process_reap(machine);
-        status = try_take(machine, index, memory, context);
+        status = try_take(machine, index, wanted);
     }
     return status;
 }
 
-static void give(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t context) {
+static void give(sim_machine *machine, uint32_t index, amount given) {
+    sim_process_check(machine, SIM_CHECKPOINTED);
+    uint64_t memory = given.memory, context = given.context;
     sim_gpu *gpu = &machine->state->gpus[index];
     sim_use *use = &machine->state->processes[machine->slot].use[index];
     sim_mutex_lock(machine, &gpu->lock);
     use->memory -= memory;
+    use->managed -= given.managed ? memory : 0;
     use->contexts -= context;
     use->context_count -= context != 0;
     gpu->used -= memory + context;
@@ -57,19 +70,27 @@ static void give(sim_machine *machine, uint32_t index, uint64_t memory, uint64_t
 }
 
 sim_status sim_memory_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
-    return take(machine, gpu, bytes, 0);
+    return take(machine, gpu, (amount){.memory = bytes});
 }
 
 void sim_memory_release(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
-    give(machine, gpu, bytes, 0);
+    give(machine, gpu, (amount){.memory = bytes});
+}
+
+sim_status sim_managed_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+    return take(machine, gpu, (amount){.memory = bytes, .managed = true});
+}
+
+void sim_managed_release(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
+    give(machine, gpu, (amount){.memory = bytes, .managed = true});
 }
 
 sim_status sim_context_reserve(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
-    return take(machine, gpu, 0, bytes);
+    return take(machine, gpu, (amount){.context = bytes});
 }
 
 void sim_context_release(sim_machine *machine, uint32_t gpu, uint64_t bytes) {
-    give(machine, gpu, 0, bytes);
+    give(machine, gpu, (amount){.context = bytes});
 }
 
 uint64_t sim_memory_free_bytes(sim_machine *machine, uint32_t index) {
@@ -79,7 +100,7 @@ uint64_t sim_memory_free_bytes(sim_machine *machine, uint32_t index) {
     uint64_t free = used < capacity(gpu) ? capacity(gpu) - used : 0;
     if (__atomic_load_n(&gpu->limit_count, __ATOMIC_RELAXED)) {
         sim_mutex_lock(machine, &gpu->lock);
-        free = sim_limits_leave(machine, index, free);
+        free = sim_limits_leave(machine, machine->slot, index, free);
         sim_mutex_unlock(machine, &gpu->lock);
     }
     return free;

@@ -8,6 +8,7 @@
  * - The rest of a longer kernel is booked later by the process that owns it, but as of the moment at which it was submitted:
  *   a real GPU finds its work in a queue and doesn't depend on the host being on time. A thread that wakes up late loses
  *   nothing while the GPU was idle, even if other processes have booked later time already.
+ * - Under the multi-process service kernels of all processes share the lanes, as those of one do.
  * - A process that has had over a slice more than another waiting process lets that one go first. Waking up late therefore
  *   doesn't cost a share of the GPU either. */
 #include <errno.h>
@@ -29,9 +30,9 @@ enum {
 };
 
 /* Chooses lanes: those that come free last but in time, so that short gaps are filled first; then the earliest ones. */
-static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, uint64_t ready,
-                             bool chosen[SIM_LANES]) {
-    uint64_t start = ready;
+static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], const sim_job *job, bool chosen[SIM_LANES]) {
+    unsigned lanes = job->lanes, part = job->part ? job->part : (1U << SIM_LANES) - 1;
+    uint64_t ready = job->ready_ns, start = ready;
     if (lanes >= SIM_LANES) {
         for (int lane = 0; lane < SIM_LANES; lane++) {
             chosen[lane] = true;
@@ -43,7 +44,7 @@ static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, 
     for (unsigned taken = 0; taken < lanes; taken++) {
         int best = -1;
         for (int lane = 0; lane < SIM_LANES; lane++) {
-            if (chosen[lane]) {
+            if (chosen[lane] || !(part >> lane & 1)) {
                 continue;
             }
             uint64_t free_at = free_ns[lane];
@@ -53,6 +54,9 @@ static uint64_t choose_lanes(const uint64_t free_ns[SIM_LANES], unsigned lanes, 
                 (!in_time && !best_in_time && free_at < best_at)) {
                 best = lane;
             }
+        }
+        if (best < 0) {
+            break;
         }
         chosen[best] = true;
         start = sim_later(start, free_ns[best]);
@@ -90,7 +94,10 @@ static int whose_turn(sim_machine *machine, uint32_t index, uint64_t now) {
 /* Finds when the job can start, and how much of it may run at once: next to what its process has booked, or after everything
  * that any process has booked. */
 static uint64_t place(const sim_gpu *gpu, const sim_use *use, const sim_job *job, bool *chosen, uint64_t *piece) {
-    uint64_t start = choose_lanes(use->lane_end_ns, job->lanes, job->ready_ns, chosen);
+    if (gpu->settings.mps) {
+        return choose_lanes(gpu->lane_end_ns, job, chosen);
+    }
+    uint64_t start = choose_lanes(use->lane_end_ns, job, chosen);
     uint64_t card_end = sim_busy_end(&gpu->busy);
     for (uint32_t i = 0; i < use->busy.count; i++) {
         const sim_span *turn = &use->busy.spans[i];
@@ -107,12 +114,15 @@ static uint64_t place(const sim_gpu *gpu, const sim_use *use, const sim_job *job
 static bool left_idle(const sim_gpu *gpu, const sim_use *use, const sim_job *job, uint64_t start, sim_span *gap) {
     sim_span past = {sim_later(job->ready_ns, use->busy.sum_until_ns), start};
     uint64_t least = job->left_ns < SHORTEST_GAP_NS ? job->left_ns : SHORTEST_GAP_NS;
-    return past.start_ns < past.end_ns && sim_busy_gap(&gpu->busy, past, least, gap);
+    return !gpu->settings.mps && past.start_ns < past.end_ns && sim_busy_gap(&gpu->busy, past, least, gap);
 }
 
 static void book_piece(sim_gpu *gpu, sim_use *use, sim_job *job, const bool *chosen, uint64_t start, uint64_t piece) {
     uint64_t end = start + piece;
     for (int lane = 0; lane < SIM_LANES; lane++) {
+        if (chosen[lane] && gpu->lane_end_ns[lane] < end) {
+            __atomic_store_n(&gpu->lane_end_ns[lane], end, __ATOMIC_RELAXED);
+        }
         if (chosen[lane] && use->lane_end_ns[lane] < end) {
             __atomic_store_n(&use->lane_end_ns[lane], end, __ATOMIC_RELAXED);
         }
@@ -157,7 +167,7 @@ bool sim_work_book(sim_machine *machine, uint32_t index, sim_job *job, uint64_t 
             job->look_ns = sim_later(sim_busy_moment(&use->busy, SLICE_NS - PIECE_NS), now + SHORTEST_SLEEP_NS);
             break;
         }
-        job->behind = growth ? whose_turn(machine, index, now) : SIM_NO_SLOT;
+        job->behind = growth && !gpu->settings.mps ? whose_turn(machine, index, now) : SIM_NO_SLOT;
         if (job->behind != SIM_NO_SLOT) {
             job->turn = __atomic_load_n(&gpu->turn, __ATOMIC_RELAXED);
             __atomic_store_n(&gpu->held, 1, __ATOMIC_RELEASE);
@@ -181,13 +191,15 @@ bool sim_work_fits(sim_machine *machine, uint32_t index, uint64_t duration) {
 }
 
 uint64_t sim_work_start(sim_machine *machine, uint32_t index, const sim_job *job) {
+    const sim_gpu *gpu = &machine->state->gpus[index];
     const sim_use *use = use_of(machine, machine->slot, index);
+    const uint64_t *lanes = gpu->settings.mps ? gpu->lane_end_ns : use->lane_end_ns;
     bool chosen[SIM_LANES] = {false};
     uint64_t ends[SIM_LANES];
     for (int lane = 0; lane < SIM_LANES; lane++) {
-        ends[lane] = __atomic_load_n(&use->lane_end_ns[lane], __ATOMIC_RELAXED);
+        ends[lane] = __atomic_load_n(&lanes[lane], __ATOMIC_RELAXED);
     }
-    return choose_lanes(ends, job->lanes, job->ready_ns, chosen);
+    return choose_lanes(ends, job, chosen);
 }
 
 void sim_work_ask(sim_machine *machine, uint32_t index) {

@@ -3,10 +3,6 @@
 
 #include "simulator/cuda/core/capture_guard.h"
 
-/* Second meanings of two names, which abi/symbols.def doesn't list. */
-__attribute__((visibility("default"))) CUresult cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext context);
-__attribute__((visibility("default"))) CUresult cuCtxSynchronize_v2(CUcontext context);
-
 enum { STACK_DEPTH = 64, API_VERSION = 3020 };
 
 static __thread CUcontext stack[STACK_DEPTH];
@@ -20,14 +16,27 @@ void context_part_register(context_part part, const context_part_ops *ops) {
 
 CUcontext context_named(CUresult *error) {
     CUcontext top = depth ? stack[depth - 1] : NULL;
-    if (top && !object_is(top, KIND_CONTEXT)) {
-        *error = CUDA_ERROR_CONTEXT_IS_DESTROYED;
-        return NULL;
-    }
     if (!top) {
         *error = CUDA_ERROR_INVALID_CONTEXT;
+        return NULL;
     }
-    return top;
+    CUcontext meant = context_of(top);
+    if (!meant) {
+        *error = CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    }
+    return meant;
+}
+
+CUcontext context_of(CUcontext handle) {
+    if (!object_is(handle, KIND_CONTEXT)) {
+        return NULL;
+    }
+    return !handle->base ? handle : object_is(handle->base, KIND_CONTEXT) ? handle->base : NULL;
+}
+
+CUgreenCtx context_green(void) {
+    CUcontext top = depth ? stack[depth - 1] : NULL;
+    return object_is(top, KIND_CONTEXT) ? top->green : NULL;
 }
 
 CUcontext context_current(CUresult *error) {
@@ -127,7 +136,7 @@ CUresult cuCtxCreate_v4(CUcontext *context, CUctxCreateParams *ctx_create_params
 
 CUresult cuCtxDestroy_v2(CUcontext context) {
     NEED_DRIVER();
-    NEED(object_is(context, KIND_CONTEXT) && !context->primary, CUDA_ERROR_INVALID_CONTEXT);
+    NEED(object_is(context, KIND_CONTEXT) && !context->primary && !context->green, CUDA_ERROR_INVALID_CONTEXT);
     if (depth && stack[depth - 1] == context) {
         depth--;
     }
@@ -223,25 +232,6 @@ CUresult cuCtxGetApiVersion(CUcontext context, unsigned int *version) {
     NEED(version, CUDA_ERROR_INVALID_VALUE);
     *version = API_VERSION;
     return CUDA_SUCCESS;
-}
-
-CUresult cuCtxSynchronize(void) {
-    NEED_CONTEXT(current);
-    NEED_OK(capture_forbids_unsafe());
-    context_wait(current);
-    return context_lost(current) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
-}
-
-CUresult cuCtxSynchronize_v2(CUcontext context) {
-    NEED_DRIVER();
-    if (!context) {
-        return cuCtxSynchronize();
-    }
-    NEED(object_is(context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
-    NEED(!context_lost(context), CUDA_ERROR_UNKNOWN);
-    NEED_OK(capture_forbids_unsafe());
-    context_wait(context);
-    return context_lost(context) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetCacheConfig(CUfunc_cache *config) {

@@ -157,6 +157,14 @@ static const struct {
     {CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE1D_LAYERED_LAYERS, 2048},
 };
 
+bool device_spreads(const device *asked) {
+    unsigned peers = 0;
+    for (uint32_t other = 0; other < SIM_MAX_GPUS; other++) {
+        peers += asked->card->links[other] > 0;
+    }
+    return asked->profile->major >= 9 && peers > 1; /* a bridge joins two, and can't spread */
+}
+
 enum { LAST_ATTRIBUTE = 144 }; /* of the newest driver known here */
 
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice ordinal) {
@@ -193,6 +201,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: answer = (int)card->pci_bus; break;
     case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID: answer = (int)card->pci_device; break;
     case CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID: answer = (int)card->numa_node; break;
+    case CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED: answer = device_spreads(chosen); break;
     case CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH: answer = profile->major >= 9; break;
     case CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE:
         answer = profile->major >= 8 ? (profile->l2_mib << 20) / 4 * 3 : 0;

@@ -13,7 +13,11 @@ static int phase = NEVER;
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
 
 CUresult driver_ready(void) {
-    return __atomic_load_n(&phase, __ATOMIC_ACQUIRE) == READY ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
+    if (__atomic_load_n(&phase, __ATOMIC_ACQUIRE) != READY) {
+        return CUDA_ERROR_NOT_INITIALIZED;
+    }
+    sim_process_check(sim_driver.machine, SIM_LOCKED);
+    return CUDA_SUCCESS;
 }
 
 device *device_at(CUdevice ordinal) {
@@ -97,8 +101,9 @@ static CUresult start(void) {
     int count = 0;
     /* GPUs of one machine are equal, so CUDA_DEVICE_ORDER's FASTEST_FIRST and PCI_BUS_ID are one order. */
     for (uint32_t gpu = 0; gpu < SIM_MAX_GPUS; gpu++) {
-        /* A partitioned GPU has instances instead, and none is simulated. */
-        if (sim_gpu_visible(sim_driver.machine, gpu) && !sim_driver.machine->state->gpus[gpu].settings.mig) {
+        /* A partitioned GPU has instances instead, on which no program runs; a lost one isn't found. */
+        const sim_gpu *card = &sim_driver.machine->state->gpus[gpu];
+        if (sim_gpu_visible(sim_driver.machine, gpu) && !card->settings.mig && !sim_gpu_lost(card)) {
             visible[count++] = gpu;
         }
     }

@@ -37,6 +37,8 @@ extern driver sim_driver;
 
 /* CUDA_SUCCESS once cuInit has succeeded in this process image; a forked child never recovers, as with the real driver. */
 CUresult driver_ready(void);
+/* Whether the GPU takes part in multicast objects: it has instructions for them, and a switch joins it with others. */
+bool device_spreads(const device *card);
 /* The device with this ordinal, or NULL. */
 device *device_at(CUdevice ordinal);
 

@@ -1,5 +1,6 @@
 /* A context's limits. The malloc heap, the printf buffer and the stacks of all threads that a GPU can hold are GPU memory.
- * Memory beyond the defaults is reserved when the limit is set, and released when the context ends. */
+ * Memory beyond the defaults is reserved when the limit is set, or for stacks when a kernel that needs more is launched, and
+ * released when the context ends. */
 #include "simulator/cuda/core/context.h"
 
 enum { STEP = 2 << 20 };
@@ -50,6 +51,16 @@ static CUresult take(CUcontext context, CUlimit limit, size_t value) {
         context->limit_bytes[limit] = bytes;
     }
     return CUDA_SUCCESS;
+}
+
+CUresult context_need_stack(CUcontext context, size_t bytes) {
+    if (bytes <= defaults[CU_LIMIT_STACK_SIZE]) {
+        return CUDA_SUCCESS;
+    }
+    pthread_mutex_lock(&context->lock);
+    CUresult result = take(context, CU_LIMIT_STACK_SIZE, bytes);
+    pthread_mutex_unlock(&context->lock);
+    return result;
 }
 
 static bool known_limit(CUlimit limit) {

@@ -32,34 +32,34 @@ __thread bool per_thread_default;
 #undef CUDA_API
 #undef CUDA_API_PT
 
+#define CUDA_LATER(plain, since, symbol, parameters) extern CUresult symbol parameters __attribute__((weak));
+#include "simulator/cuda/core/later.def"
+#undef CUDA_LATER
+
 typedef void (*entry)(void);
 
 #define CUDA_ABSENT(symbol)
 #define CUDA_ABSENT_SINCE(plain, since, symbol) extern void symbol(void);
 #include "simulator/cuda/core/absent.def"
 
-/* Second meanings of names, which only programs of CUDA 13 ask for. */
-extern CUresult cuCtxSynchronize_v2(CUcontext context);
-extern CUresult cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext context);
-
 static const struct row {
     const char *plain;
     int since;
     entry symbol, per_thread;
-    bool late; /* older drivers don't know it */
 } rows[] = {
-#define CUDA_API(tag, plain, since, symbol, parameters, arguments) {#plain, since, (entry)symbol, NULL, false},
+#define CUDA_API(tag, plain, since, symbol, parameters, arguments) {#plain, since, (entry)symbol, NULL},
 #define CUDA_API_PT(tag, plain, since, symbol, suffix, parameters, arguments) \
-    {#plain, since, (entry)symbol, (entry)symbol##suffix, false},
-#define CUDA_ALIAS(plain, since, symbol) {#plain, since, (entry)symbol, NULL, false},
+    {#plain, since, (entry)symbol, (entry)symbol##suffix},
+#define CUDA_ALIAS(plain, since, symbol) {#plain, since, (entry)symbol, NULL},
 #include "abi/symbols.def"
 #undef CUDA_API
 #undef CUDA_API_PT
 #define CUDA_ABSENT(symbol)
-#define CUDA_ABSENT_SINCE(plain, since, symbol) {#plain, since, (entry)symbol, NULL, true},
+#define CUDA_ABSENT_SINCE(plain, since, symbol) {#plain, since, (entry)symbol, NULL},
 #include "simulator/cuda/core/absent.def"
-    {"cuCtxSynchronize", 13000, (entry)cuCtxSynchronize_v2, NULL, true},
-    {"cuCtxGetDevice", 13000, (entry)cuCtxGetDevice_v2, NULL, true},
+#define CUDA_LATER(plain, since, symbol, parameters) {#plain, since, (entry)symbol, NULL},
+#include "simulator/cuda/core/later.def"
+#undef CUDA_LATER
 };
 
 enum { FIRST_PER_THREAD_VERSION = 7000, ROWS = sizeof rows / sizeof *rows, BUCKETS = 1024 };
@@ -96,7 +96,8 @@ CUresult cuGetProcAddress_v2(const char *symbol, void **function, int cuda_versi
     int newest = 0;
     NEED_OK(cuDriverGetVersion(&newest));
     for (int i = bucket[hash(symbol)]; i >= 0; i = next_row[i]) {
-        if (!rows[i].symbol || (rows[i].late && rows[i].since > newest) || strcmp(rows[i].plain, symbol) != 0) {
+        /* A driver doesn't know what came after it. */
+        if (!rows[i].symbol || rows[i].since > newest || strcmp(rows[i].plain, symbol) != 0) {
             continue;
         }
         known = true;

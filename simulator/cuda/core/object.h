@@ -22,6 +22,10 @@ typedef enum object_kind {
     KIND_USER,
     KIND_PHYSICAL,
     KIND_TEXTURE,
+    KIND_GREEN,
+    KIND_RESOURCES,
+    KIND_EXTERNAL_MEMORY,
+    KIND_SEMAPHORE,
 } object_kind;
 
 /* The first member of everything that a handle points to. */

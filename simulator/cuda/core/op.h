@@ -18,6 +18,8 @@ typedef enum op_kind {
     OP_FREE,
     OP_WRITE_VALUE,
     OP_WAIT_VALUE,
+    OP_SIGNAL, /* a semaphore of another API */
+    OP_AWAIT,
     OP_GRAPH,
 } op_kind;
 
@@ -40,7 +42,7 @@ typedef struct op {
             unsigned grid[3], block[3];
             unsigned shared;
             bool cooperative;
-            unsigned lanes;
+            unsigned lanes, part; /* as in a sim_job */
             uint64_t duration_ns;
             struct waiter *place; /* in the device queue, of the rest of a kernel */
             void *parameters; /* values one after another at their offsets; a graph's node owns them */
@@ -63,6 +65,10 @@ typedef struct op {
             CUdeviceptr *pointer; /* where a capture stores the addresses that it chose */
         } alloc;
         CUdeviceptr free;
+        struct {
+            CUexternalSemaphore semaphore;
+            uint64_t value;
+        } semaphore;
         struct {
             CUdeviceptr address;
             uint64_t value;

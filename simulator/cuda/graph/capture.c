@@ -24,6 +24,7 @@ typedef struct capture {
         size_t count;
     } tails[64];
     int member_count;
+    CUgraphEdgeData *edges; /* as many plain ones as were asked for at most */
 } capture;
 
 static capture *capture_of(CUstream stream) {
@@ -109,7 +110,39 @@ static void end_capture(capture *ended) {
         ended->members[i]->capture = NULL;
         free(ended->tails[i].nodes);
     }
+    free(ended->edges);
     free(ended);
+}
+
+static bool in_tail(const capture *in, int place, CUgraphNode node) {
+    for (size_t i = 0; i < in->tails[place].count; i++) {
+        if (in->tails[place].nodes[i] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_followed(const capture *in, CUgraphNode node) {
+    for (CUgraphNode each = in->graph->first; each; each = each->next) {
+        for (size_t i = 0; i < each->need_count; i++) {
+            if (each->needs[i] == node) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Whether all that a member stream did last is followed by other work, or will be by the next work of stream `other`. */
+static bool leads_on(const capture *in, int place, int other) {
+    for (size_t i = 0; i < in->tails[place].count; i++) {
+        CUgraphNode node = in->tails[place].nodes[i];
+        if (!is_followed(in, node) && !in_tail(in, other, node)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void leave(recorder *base, CUstream stream) {
@@ -123,7 +156,13 @@ static void leave(recorder *base, CUstream stream) {
         return;
     }
     int place = member(in, stream);
-    base->guard.broken = true; /* its work can no longer be joined */
+    bool followed = false;
+    for (int i = 0; i < in->member_count && !followed; i++) {
+        followed = i != place && leads_on(in, place, i);
+    }
+    if (!followed) {
+        base->guard.broken = true; /* its work can no longer be joined */
+    }
     free(in->tails[place].nodes);
     in->members[place] = in->members[--in->member_count];
     in->tails[place] = in->tails[in->member_count];
@@ -177,9 +216,7 @@ static const recorder_ops ops = {add, leave, record, wait_for};
 
 static CUresult begin(CUstream handle, CUgraph graph, const CUgraphNode *needs, size_t need_count,
                       CUstreamCaptureMode mode) {
-    NEED_CONTEXT(current);
-    CUstream stream = stream_find(current, handle);
-    NEED(stream, CUDA_ERROR_INVALID_HANDLE);
+    NEED_STREAM(stream, handle);
     NEED((unsigned)mode <= CU_STREAM_CAPTURE_MODE_RELAXED, CUDA_ERROR_INVALID_VALUE);
     NEED(stream != current->legacy, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     NEED(!stream->capture, CUDA_ERROR_ILLEGAL_STATE);
@@ -219,19 +256,8 @@ CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgra
 static bool joined(const capture *in) {
     int origin = member(in, in->origin);
     for (int i = 0; i < in->member_count; i++) {
-        for (size_t j = 0; i != origin && j < in->tails[i].count; j++) {
-            bool followed = false;
-            for (CUgraphNode node = in->graph->first; node && !followed; node = node->next) {
-                for (size_t k = 0; k < node->need_count && !followed; k++) {
-                    followed = node->needs[k] == in->tails[i].nodes[j];
-                }
-            }
-            for (size_t k = 0; k < in->tails[origin].count && !followed; k++) {
-                followed = in->tails[origin].nodes[k] == in->tails[i].nodes[j];
-            }
-            if (!followed) {
-                return false;
-            }
+        if (i != origin && !leads_on(in, i, origin)) {
+            return false;
         }
     }
     return true;
@@ -291,7 +317,12 @@ CUresult cuStreamGetCaptureInfo_v3(CUstream handle, CUstreamCaptureStatus *captu
         *dependencies_out = in->tails[place].nodes;
     }
     if (edge_data_out) {
-        *edge_data_out = NULL;
+        /* Callers read one for each dependency. */
+        size_t count = in->tails[place].count;
+        CUgraphEdgeData *plain = realloc(in->edges, (count + 1) * sizeof *plain);
+        NEED(plain, CUDA_ERROR_OUT_OF_MEMORY);
+        memset(plain, 0, (count + 1) * sizeof *plain);
+        *edge_data_out = in->edges = plain;
     }
     if (dependency_count_out) {
         *dependency_count_out = in->tails[place].count;

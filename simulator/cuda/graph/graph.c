@@ -7,7 +7,12 @@
 #include "simulator/cuda/memory/graph_memory.h"
 
 CUgraph graph_new(void) {
-    return object_new(KIND_GRAPH, sizeof(struct CUgraph_st));
+    static unsigned last_id;
+    CUgraph made = object_new(KIND_GRAPH, sizeof *made);
+    if (made) {
+        made->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+    }
+    return made;
 }
 
 void graph_node_end(CUgraphNode node) {
@@ -17,11 +22,23 @@ void graph_node_end(CUgraphNode node) {
     if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
         heap_unref(node->alloc.pointer);
     }
-    if (node->child) {
+    for (unsigned i = 0; i < node->body_count; i++) {
+        graph_end(node->bodies[i]);
+    }
+    if (node->child && !node->bodies) {
         graph_end(node->child);
     }
+    free(node->bodies);
     free(node->needs);
     object_end(node);
+}
+
+static void end_conditions(CUgraph graph) {
+    while (graph->conditions) {
+        condition *gone = graph->conditions;
+        graph->conditions = gone->next;
+        free(gone);
+    }
 }
 
 void graph_end(CUgraph graph) {
@@ -30,8 +47,19 @@ void graph_end(CUgraph graph) {
         graph->first = node->next;
         graph_node_end(node);
     }
+    end_conditions(graph);
     user_refs_drop(&graph->users);
     object_end(graph);
+}
+
+bool graph_owns_memory(CUgraph graph) {
+    for (CUgraphNode node = graph->first; node; node = node->next) {
+        bool own = node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC || node->type == CU_GRAPH_NODE_TYPE_MEM_FREE;
+        if (own || (node->child && graph_owns_memory(node->child))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 CUgraph graph_ref(CUgraph graph) {
@@ -63,6 +91,8 @@ CUgraphNodeType node_type_of(const op *work) {
     case OP_FREE: return CU_GRAPH_NODE_TYPE_MEM_FREE;
     case OP_WRITE_VALUE:
     case OP_WAIT_VALUE: return CU_GRAPH_NODE_TYPE_BATCH_MEM_OP;
+    case OP_SIGNAL: return CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL;
+    case OP_AWAIT: return CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT;
     case OP_GRAPH: return CU_GRAPH_NODE_TYPE_GRAPH;
     case OP_EMPTY: break;
     }
@@ -90,6 +120,7 @@ CUresult graph_add(CUgraph graph, CUgraphNodeType type, const op *work, CUcontex
     }
     node->graph = graph;
     node->type = type;
+    node->id = graph->last_node_id++;
     node->work = *work;
     node->context = context;
     node->needs = copy;

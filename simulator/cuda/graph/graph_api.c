@@ -201,6 +201,7 @@ CUresult cuGraphRemoveDependencies(CUgraph graph, const CUgraphNode *from, const
     for (size_t i = 0; i < count; i++) {
         NEED(object_is(from[i], KIND_NODE) && object_is(to[i], KIND_NODE), CUDA_ERROR_INVALID_VALUE);
         NEED(needs(to[i], from[i]), CUDA_ERROR_INVALID_VALUE);
+        NEED(!graph_owns_memory(graph), CUDA_ERROR_NOT_SUPPORTED);
         unneed(to[i], from[i]);
     }
     return CUDA_SUCCESS;
@@ -217,6 +218,7 @@ CUresult cuGraphDestroyNode(CUgraphNode node) {
     NEED_NODE(node);
     CUgraph graph = node->graph;
     NEED(!graph->captures, CUDA_ERROR_INVALID_VALUE);
+    NEED(!graph_owns_memory(graph), CUDA_ERROR_NOT_SUPPORTED);
     CUgraphNode before = NULL;
     for (CUgraphNode each = graph->first; each; each = each->next) {
         unneed(each, node);

@@ -15,6 +15,23 @@ static CUgraphNode in_copy(CUgraph copy, CUgraphNode original) {
     return NULL;
 }
 
+/* Gives the copy of a conditional node copies of its graphs. */
+static CUresult copy_bodies(CUgraphNode original, CUgraphNode copy) {
+    copy->bodies = calloc(original->body_count, sizeof(CUgraph));
+    NEED(copy->bodies, CUDA_ERROR_OUT_OF_MEMORY);
+    copy->conditional = original->conditional;
+    copy->conditional.bodies = copy->bodies;
+    for (unsigned i = 0; i < original->body_count; i++) {
+        NEED_OK(graph_copy(original->bodies[i], &copy->bodies[i]));
+        copy->bodies[i]->owned = true;
+        copy->body_count++;
+        if (original->bodies[i] == original->child) {
+            copy->child = copy->bodies[i];
+        }
+    }
+    return CUDA_SUCCESS;
+}
+
 CUresult graph_copy(CUgraph original, CUgraph *copy) {
     CUgraph made = graph_new();
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
@@ -36,7 +53,9 @@ CUresult graph_copy(CUgraph original, CUgraph *copy) {
             if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
                 heap_ref(node->alloc.pointer);
             }
-            if (node->child) {
+            if (node->bodies) {
+                result = copy_bodies(node, twin);
+            } else if (node->child) {
                 result = graph_copy(node->child, &twin->child);
             }
         }
@@ -66,6 +85,7 @@ CUresult cuGraphClone(CUgraph *graph_clone, CUgraph original_graph) {
     NEED_DRIVER();
     NEED(graph_clone, CUDA_ERROR_INVALID_VALUE);
     NEED(object_is(original_graph, KIND_GRAPH), CUDA_ERROR_INVALID_VALUE);
+    NEED(!graph_owns_memory(original_graph), CUDA_ERROR_NOT_SUPPORTED);
     return graph_copy(original_graph, graph_clone);
 }
 

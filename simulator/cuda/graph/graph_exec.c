@@ -41,20 +41,22 @@ static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
         return ready;
     case OP_FREE: heap_free(work->as.free); return ready;
     case OP_RECORD: {
-        fence *point = fence_new();
+        fence *point = event_begin(work->as.event.event);
         if (point) {
-            fence *before = work->as.event.event->fence;
             fence_signal(point, ready);
-            work->as.event.event->fence = point;
-            fence_unref(before);
+            fence_unref(point);
         }
         return ready;
     }
     case OP_WAIT: {
         device_queue_rest();
-        fence *point = work->as.event.fence ? work->as.event.fence : work->as.event.event->fence;
-        return point ? sim_later(ready, fence_wait(point)) : ready;
+        fence *point = work->as.event.fence ? fence_ref(work->as.event.fence) : event_point(work->as.event.event);
+        uint64_t end = point ? sim_later(ready, fence_wait(point)) : ready;
+        fence_unref(point);
+        return end;
     }
+    case OP_SIGNAL:
+    case OP_AWAIT:
     case OP_WAIT_VALUE:
     case OP_WRITE_VALUE: {
         device_queue_rest();
@@ -90,7 +92,8 @@ static uint64_t run_launch(const op *launch, CUstream stream, uint64_t ready) {
 static bool calls_host(CUgraph graph) {
     for (CUgraphNode node = graph->first; node; node = node->next) {
         bool waits = node->work.kind == OP_HOST || node->work.kind == OP_WAIT_VALUE ||
-                     node->work.kind == OP_WRITE_VALUE || node->work.kind == OP_WAIT;
+                     node->work.kind == OP_WRITE_VALUE || node->work.kind == OP_WAIT || node->work.kind == OP_SIGNAL ||
+                     node->work.kind == OP_AWAIT;
         if (waits || (node->child && calls_host(node->child))) {
             return true;
         }
@@ -123,6 +126,9 @@ static bool must_wait(const op *launch, const device *card) {
 
 static void drop(CUgraphExec exec) {
     if (__atomic_sub_fetch(&exec->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        if (object_is(exec->source, KIND_GRAPH) && exec->source->id == exec->source_id) {
+            __atomic_sub_fetch(&exec->source->instances, 1, __ATOMIC_RELAXED);
+        }
         graph_unref(exec->graph);
         pthread_mutex_destroy(&exec->running);
         object_end(exec);
@@ -140,8 +146,10 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *graph_exec, CUgraph graph, uns
     NEED_CONTEXT(current);
     NEED(graph_exec && object_is(graph, KIND_GRAPH), CUDA_ERROR_INVALID_VALUE);
     unsigned long long known = CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
+                               CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH |
                                CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
     NEED(!(flags & ~known), CUDA_ERROR_INVALID_VALUE);
+    NEED(!__atomic_load_n(&graph->instances, __ATOMIC_RELAXED) || !graph_owns_memory(graph), CUDA_ERROR_NOT_SUPPORTED);
     CUgraphExec made = object_new(KIND_EXEC, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
     made->context = current;
@@ -159,6 +167,10 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *graph_exec, CUgraph graph, uns
         object_end(made);
         return result;
     }
+    made->id = made->graph->id;
+    made->source = graph;
+    made->source_id = graph->id;
+    __atomic_add_fetch(&graph->instances, 1, __ATOMIC_RELAXED);
     *graph_exec = made;
     return CUDA_SUCCESS;
 }

@@ -7,8 +7,11 @@
 struct CUgraphExec_st {
     object object;
     CUgraph graph; /* a copy of its own; nodes know their originals */
+    CUgraph source; /* if it still has this number, and is a graph */
+    unsigned source_id;
     CUcontext context;
     uint64_t flags;
+    unsigned id; /* the copy's, when it was made */
     int refs; /* its handle, and launches that wait */
     pthread_mutex_t running;
 };

@@ -2,22 +2,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "simulator/cuda/core/later.h"
 #include "simulator/cuda/graph/graph_copy.h"
-#include "simulator/cuda/graph/reuse.h"
 #include "simulator/cuda/memory/graph_memory.h"
 #include "simulator/cuda/memory/transfer.h"
 #include "simulator/cuda/module/launch.h"
 #include "simulator/cuda/stream/event.h"
-
-#define NEED_NODE_OF(node, wanted)                                                              \
-    do {                                                                                        \
-        NEED_DRIVER();                                                                          \
-        NEED(object_is(node, KIND_NODE) && (node)->type == (wanted), CUDA_ERROR_INVALID_VALUE); \
-    } while (0)
+#include "simulator/cuda/stream/green.h"
 
 static CUcontext context_or_current(CUcontext context) {
     CUresult error;
-    return context ? (object_is(context, KIND_CONTEXT) ? context : NULL) : context_current(&error);
+    return context ? context_of(context) : context_current(&error);
 }
 
 /* ---- Kernels. */
@@ -29,7 +24,7 @@ CUresult cuGraphAddKernelNode_v2(CUgraphNode *graph_node, CUgraph graph, const C
     CUcontext context = context_or_current(node_params->context);
     NEED(context, CUDA_ERROR_INVALID_CONTEXT);
     op work;
-    NEED_OK(kernel_work(node_params, context, &work));
+    NEED_OK(kernel_work(node_params, context, current_part(), &work));
     work.as.kernel.parameters = kernel_parameters(work.as.kernel.function, node_params->parameters, node_params->extra);
     return graph_add(graph, CU_GRAPH_NODE_TYPE_KERNEL, &work, context, dependencies, dependency_count, graph_node);
 }
@@ -51,7 +46,7 @@ CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode node, const CUDA_KERNEL_NODE_
     NEED_NODE_OF(node, CU_GRAPH_NODE_TYPE_KERNEL);
     NEED(node_params, CUDA_ERROR_INVALID_VALUE);
     op work;
-    NEED_OK(kernel_work(node_params, node->context, &work));
+    NEED_OK(kernel_work(node_params, node->context, current_part(), &work));
     work.as.kernel.parameters = kernel_parameters(work.as.kernel.function, node_params->parameters, node_params->extra);
     free(node->work.as.kernel.parameters);
     node->work = work;
@@ -271,73 +266,37 @@ CUresult cuGraphAddEventWaitNode(CUgraphNode *graph_node, CUgraph graph, const C
 EVENT_NODES(EventRecord, CU_GRAPH_NODE_TYPE_EVENT_RECORD)
 EVENT_NODES(EventWait, CU_GRAPH_NODE_TYPE_WAIT_EVENT)
 
+/* Adds the graph itself instead of a copy: the only way for one that allocates memory. */
+static CUresult move_child(CUgraphNode *graph_node, CUgraph graph, const CUgraphNode *dependencies,
+                           size_t dependency_count, CUgraph within) {
+    NEED_DRIVER();
+    NEED(graph_node && object_is(within, KIND_GRAPH) && object_is(graph, KIND_GRAPH), CUDA_ERROR_INVALID_VALUE);
+    NEED(within != graph && !within->owned && !within->captures, CUDA_ERROR_INVALID_VALUE);
+    op work = {.kind = OP_EMPTY};
+    NEED_OK(graph_add(graph, CU_GRAPH_NODE_TYPE_GRAPH, &work, NULL, dependencies, dependency_count, graph_node));
+    within->owned = true;
+    (*graph_node)->child = within;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuGraphAddChildGraphNode(CUgraphNode *graph_node, CUgraph graph, const CUgraphNode *dependencies,
                                   size_t dependency_count, CUgraph child_graph) {
     NEED_DRIVER();
     NEED(graph_node && object_is(child_graph, KIND_GRAPH), CUDA_ERROR_INVALID_VALUE);
+    NEED(!graph_owns_memory(child_graph), CUDA_ERROR_NOT_SUPPORTED);
     CUgraph copy;
     NEED_OK(graph_copy(child_graph, &copy));
-    copy->owned = true;
-    op work = {.kind = OP_EMPTY};
-    CUresult result =
-        graph_add(graph, CU_GRAPH_NODE_TYPE_GRAPH, &work, NULL, dependencies, dependency_count, graph_node);
+    CUresult result = move_child(graph_node, graph, dependencies, dependency_count, copy);
     if (result != CUDA_SUCCESS) {
         graph_end(copy);
-        return result;
     }
-    (*graph_node)->child = copy;
-    return CUDA_SUCCESS;
+    return result;
 }
 
 CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode node, CUgraph *graph) {
     NEED_NODE_OF(node, CU_GRAPH_NODE_TYPE_GRAPH);
     NEED(graph, CUDA_ERROR_INVALID_VALUE);
     *graph = node->child;
-    return CUDA_SUCCESS;
-}
-
-/* ---- Memory that lives from one node to another. */
-
-CUresult cuGraphAddMemAllocNode(CUgraphNode *graph_node, CUgraph graph, const CUgraphNode *dependencies,
-                                size_t dependency_count, CUDA_MEM_ALLOC_NODE_PARAMS *node_params) {
-    NEED_CONTEXT(current);
-    NEED(graph_node && node_params && node_params->bytes, CUDA_ERROR_INVALID_VALUE);
-    NEED(node_params->pool.type == CU_MEM_ALLOCATION_TYPE_PINNED, CUDA_ERROR_INVALID_VALUE);
-    NEED(node_params->pool.handle_types == CU_MEM_HANDLE_TYPE_NONE, CUDA_ERROR_INVALID_VALUE);
-    NEED(node_params->pool.location.type == CU_MEM_LOCATION_TYPE_DEVICE, CUDA_ERROR_INVALID_VALUE);
-    NEED(device_at(node_params->pool.location.id), CUDA_ERROR_INVALID_VALUE);
-    NEED_OK(graph_memory(graph, current, dependencies, dependency_count, node_params));
-    op work = {.kind = OP_ALLOC, .as.alloc.wanted = *node_params};
-    CUresult result =
-        graph_add(graph, CU_GRAPH_NODE_TYPE_MEM_ALLOC, &work, current, dependencies, dependency_count, graph_node);
-    if (result != CUDA_SUCCESS) {
-        heap_unref(node_params->pointer);
-        return result;
-    }
-    (*graph_node)->alloc = *node_params;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphMemAllocNodeGetParams(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *params_out) {
-    NEED_NODE_OF(node, CU_GRAPH_NODE_TYPE_MEM_ALLOC);
-    NEED(params_out, CUDA_ERROR_INVALID_VALUE);
-    *params_out = node->alloc;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphAddMemFreeNode(CUgraphNode *graph_node, CUgraph graph, const CUgraphNode *dependencies,
-                               size_t dependency_count, CUdeviceptr pointer) {
-    NEED_DRIVER();
-    extent found;
-    NEED(graph_node && heap_find(pointer, &found), CUDA_ERROR_INVALID_VALUE);
-    op work = {.kind = OP_FREE, .as.free = pointer};
-    return graph_add(graph, CU_GRAPH_NODE_TYPE_MEM_FREE, &work, NULL, dependencies, dependency_count, graph_node);
-}
-
-CUresult cuGraphMemFreeNodeGetParams(CUgraphNode node, CUdeviceptr *pointer_out) {
-    NEED_NODE_OF(node, CU_GRAPH_NODE_TYPE_MEM_FREE);
-    NEED(pointer_out, CUDA_ERROR_INVALID_VALUE);
-    *pointer_out = node->work.as.free;
     return CUDA_SUCCESS;
 }
 
@@ -359,6 +318,9 @@ CUresult cuGraphAddNode(CUgraphNode *graph_node, CUgraph graph, const CUgraphNod
     case CU_GRAPH_NODE_TYPE_HOST:
         return cuGraphAddHostNode(graph_node, graph, dependencies, dependency_count, &wanted->as.host);
     case CU_GRAPH_NODE_TYPE_GRAPH:
+        if (wanted->as.child.ownership == CU_GRAPH_CHILD_GRAPH_OWNERSHIP_MOVE) {
+            return move_child(graph_node, graph, dependencies, dependency_count, wanted->as.child.graph);
+        }
         return cuGraphAddChildGraphNode(graph_node, graph, dependencies, dependency_count, wanted->as.child.graph);
     case CU_GRAPH_NODE_TYPE_EMPTY: return cuGraphAddEmptyNode(graph_node, graph, dependencies, dependency_count);
     case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
@@ -369,6 +331,9 @@ CUresult cuGraphAddNode(CUgraphNode *graph_node, CUgraph graph, const CUgraphNod
         return cuGraphAddMemAllocNode(graph_node, graph, dependencies, dependency_count, &wanted->as.alloc);
     case CU_GRAPH_NODE_TYPE_MEM_FREE:
         return cuGraphAddMemFreeNode(graph_node, graph, dependencies, dependency_count, wanted->as.free_pointer);
+    case CU_GRAPH_NODE_TYPE_CONDITIONAL:
+        NEED(graph_node, CUDA_ERROR_INVALID_VALUE);
+        return graph_add_conditional(graph_node, graph, dependencies, dependency_count, &wanted->as.conditional);
     default: return CUDA_ERROR_NOT_SUPPORTED;
     }
 }
@@ -378,6 +343,16 @@ CUresult cuGraphAddNode_v2(CUgraphNode *graph_node, CUgraph graph, const CUgraph
                            CUgraphNodeParams *node_params) {
     (void)dependency_data;
     return cuGraphAddNode(graph_node, graph, dependencies, dependency_count, node_params);
+}
+
+CUresult cuGraphAddNode_v3(CUgraphNode *graph_node, CUgraph graph, const CUgraphNode *dependencies,
+                           const CUgraphEdgeData *dependency_data, size_t dependency_count,
+                           CUgraphNodeParams *node_params) {
+    return cuGraphAddNode_v2(graph_node, graph, dependencies, dependency_data, dependency_count, node_params);
+}
+
+CUresult cuGraphNodeSetParams_v2(CUgraphNode node, CUgraphNodeParams *node_params) {
+    return cuGraphNodeSetParams(node, node_params);
 }
 
 CUresult cuGraphNodeSetParams(CUgraphNode node, CUgraphNodeParams *node_params) {

@@ -123,7 +123,9 @@ CUresult block_map(struct heap *heap, size_t bytes, uint64_t charged, block **ma
     block *fresh = calloc(1, sizeof *fresh);
     uintptr_t base = fresh ? map_pieces(bytes) : 0;
     if (base) {
-        *fresh = (block){.base = base, .bytes = bytes, .heap = heap, .charged = charged, .file = -1};
+        static uint64_t last_id;
+        uint64_t id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+        *fresh = (block){.id = id, .base = base, .bytes = bytes, .heap = heap, .charged = charged, .file = -1};
         if (point_at(fresh, fresh)) {
             *made = fresh;
             return CUDA_SUCCESS;
@@ -143,6 +145,7 @@ void block_unmap(block *ended) {
         close(ended->file);
     }
     free(ended->sizes);
+    free(ended->lenders);
     free(ended);
 }
 
@@ -150,15 +153,32 @@ static uint64_t higher(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
+static block *named(block_name name) {
+    block *found = name.base ? block_at(name.base) : NULL;
+    return found && found->id == name.id ? found : NULL;
+}
+
+/* Memory that a block holds itself. */
+static uint64_t own_part(const block *held) {
+    return held->charged - held->owed;
+}
+
 bool block_charge(block *target) {
     device *owner = target->heap->device;
     pthread_mutex_lock(&owner->graph_lock);
-    uint64_t kept = owner->graph_reserved - owner->graph_used;
-    uint64_t more = target->bytes > kept ? target->bytes - kept : 0;
+    uint64_t lent = 0;
+    for (size_t i = 0; i < target->lender_count; i++) {
+        const block *lender = named(target->lenders[i]);
+        lent += lender ? own_part(lender) : 0;
+    }
+    lent = sim_earlier(lent, target->bytes);
+    uint64_t wanted = target->bytes - lent, kept = owner->graph_reserved - owner->graph_used;
+    uint64_t more = wanted > kept ? wanted - kept : 0;
     bool taken = !more || sim_memory_reserve(sim_driver.machine, owner->gpu, more) == SIM_OK;
     if (taken) {
         target->charged = target->bytes;
-        owner->graph_used += target->bytes;
+        target->owed = lent;
+        owner->graph_used += wanted;
         owner->graph_reserved += more;
         owner->graph_used_high = higher(owner->graph_used, owner->graph_used_high);
         owner->graph_reserved_high = higher(owner->graph_reserved, owner->graph_reserved_high);
@@ -171,11 +191,31 @@ void block_uncharge(block *target) {
     if (target->charged) {
         device *owner = target->heap->device;
         pthread_mutex_lock(&owner->graph_lock);
-        owner->graph_used -= target->charged;
+        uint64_t given = own_part(target);
+        block *borrower = named(target->borrower);
+        if (borrower) { /* what stands on it takes over as much as it lacks */
+            uint64_t passed = sim_earlier(given, borrower->owed);
+            borrower->owed -= passed;
+            given -= passed;
+        }
+        owner->graph_used -= given;
+        target->charged = target->owed = 0;
         pthread_mutex_unlock(&owner->graph_lock);
-        target->charged = 0;
         madvise((void *)target->base, target->bytes, MADV_DONTNEED);
     }
+}
+
+CUresult block_borrow(block *borrower, const CUdeviceptr *lenders, size_t count) {
+    borrower->lenders = calloc(count + 1, sizeof *borrower->lenders);
+    NEED(borrower->lenders, CUDA_ERROR_OUT_OF_MEMORY);
+    for (size_t i = 0; i < count; i++) {
+        block *lender = block_at(lenders[i]);
+        if (lender && lender->heap == borrower->heap) {
+            borrower->lenders[borrower->lender_count++] = (block_name){lender->base, lender->id};
+            lender->borrower = (block_name){borrower->base, borrower->id};
+        }
+    }
+    return CUDA_SUCCESS;
 }
 
 void graph_memory_trim(device *owner) {

@@ -16,7 +16,14 @@ enum {
 #define PIECE ((size_t)1 << PIECE_BITS)
 #define LARGEST_SMALL (PIECE / 2)
 
+/* A block that may have ended since. */
+typedef struct block_name {
+    uintptr_t base;
+    uint64_t id;
+} block_name;
+
 struct block {
+    uint64_t id;
     uintptr_t base;
     size_t bytes; /* whole pieces */
     struct heap *heap;
@@ -27,6 +34,11 @@ struct block {
     bool graph;       /* its addresses were made for graphs */
     unsigned refs; /* graphs' nodes that own the addresses; the memory comes and goes */
     unsigned frees;   /* submitted for such memory, but not run yet */
+    /* Such memory may stand on that of earlier blocks of the heap, which are freed before it is used: */
+    block_name *lenders;
+    size_t lender_count;
+    block_name borrower; /* the last that stands on this one */
+    uint64_t owed;   /* of `charged`, what the lenders still hold */
     /* A piece shared by small allocations: */
     unsigned class; /* 0: not shared */
     unsigned slots, used;
@@ -66,6 +78,8 @@ void block_unlink(block **list, block *removed);
 bool block_charge(block *target);
 /* Leaves that memory to the next graphs; the addresses stay. */
 void block_uncharge(block *target);
+/* Lets a new block of a graph stand on the memory of others of its heap. Call with the heap locked. */
+CUresult block_borrow(block *borrower, const CUdeviceptr *lenders, size_t count);
 /* Gives memory that the device keeps for graphs back to the GPU. */
 void graph_memory_trim(device *owner);
 

@@ -22,7 +22,13 @@ size_t heap_reserved_bytes(CUdeviceptr pointer) {
     return home && home->refs && home->base == (uintptr_t)pointer ? home->bytes : 0;
 }
 
-CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer) {
+CUdeviceptr heap_lender(CUdeviceptr pointer, size_t index) {
+    const block *home = block_at(pointer);
+    return home && index < home->lender_count ? home->lenders[index].base : 0;
+}
+
+CUresult heap_reserve(struct heap *heap, size_t bytes, const CUdeviceptr *lenders, size_t lender_count,
+                      CUdeviceptr *pointer) {
     NEED(bytes <= (size_t)1 << (ADDRESS_BITS - 1), CUDA_ERROR_OUT_OF_MEMORY);
     block *made;
     pthread_mutex_lock(&heap->lock);
@@ -33,6 +39,7 @@ CUresult heap_reserve(struct heap *heap, size_t bytes, CUdeviceptr *pointer) {
         made->refs = 1;
         block_link(&heap->large, made);
         *pointer = made->base;
+        result = lender_count ? block_borrow(made, lenders, lender_count) : CUDA_SUCCESS;
     }
     pthread_mutex_unlock(&heap->lock);
     return result;

@@ -8,6 +8,7 @@
 
 #include "simulator/cuda/memory/heap.h"
 
+#include "simulator/cuda/memory/advice.h"
 #include "simulator/cuda/memory/vmm.h"
 
 /* Memory that the heap keeps is taken first, then the GPU's. */
@@ -36,9 +37,32 @@ static void trim(struct heap *heap, uint64_t most) {
     }
 }
 
+/* Managed memory is counted apart, and never kept. */
+static bool take_managed(struct heap *heap, uint64_t bytes) {
+    if (heap->device && sim_managed_reserve(sim_driver.machine, heap->device->gpu, bytes) != SIM_OK) {
+        return false;
+    }
+    heap->charged += bytes;
+    heap->charged_high = heap->charged > heap->charged_high ? heap->charged : heap->charged_high;
+    return true;
+}
+
+/* Gives back what a block had. */
+static void give(struct heap *heap, uint64_t bytes, bool managed) {
+    if (managed && bytes) {
+        heap->charged -= bytes;
+        if (heap->device) {
+            sim_managed_release(sim_driver.machine, heap->device->gpu, bytes);
+        }
+    } else {
+        heap->kept += bytes;
+        trim(heap, heap->threshold);
+    }
+}
+
 static CUresult block_new(struct heap *heap, size_t bytes, bool managed, block **made) {
     uint64_t charged = bytes;
-    if (!take(heap, charged)) {
+    if (!(managed ? take_managed(heap, charged) : take(heap, charged))) {
         if (!managed) {
             return CUDA_ERROR_OUT_OF_MEMORY;
         }
@@ -48,8 +72,7 @@ static CUresult block_new(struct heap *heap, size_t bytes, bool managed, block *
     if (result == CUDA_SUCCESS) {
         (*made)->managed = managed;
     } else {
-        heap->kept += charged;
-        trim(heap, heap->threshold);
+        give(heap, charged, managed);
     }
     return result;
 }
@@ -59,9 +82,13 @@ void block_end(block *ended) {
     if (ended->graph) {
         block_uncharge(ended);
     }
-    heap->kept += ended->charged;
+    uint64_t charged = ended->charged;
+    bool managed = ended->managed;
+    if (managed) {
+        advice_forget(ended->base, ended->bytes);
+    }
     block_unmap(ended);
-    trim(heap, heap->threshold);
+    give(heap, charged, managed);
 }
 
 /* Classes go up in quarters of a doubling, in whole grains: 512, 1024, 1536, 2048, 2560, … up to half a piece. */

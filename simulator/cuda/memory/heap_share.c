@@ -9,7 +9,7 @@
 
 CUresult heap_share(CUdeviceptr pointer, int *file, size_t *offset) {
     block *home = block_at(pointer);
-    NEED(home && !home->managed && !home->refs && !home->heap->pool, CUDA_ERROR_INVALID_VALUE);
+    NEED(home && !home->managed && !home->refs, CUDA_ERROR_INVALID_VALUE);
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&home->heap->lock);
     if (home->file < 0) {

@@ -4,6 +4,7 @@
 #include "simulator/cuda/core/capture_guard.h"
 #include "simulator/cuda/memory/heap.h"
 #include "simulator/cuda/memory/host.h"
+#include "simulator/cuda/memory/ipc.h"
 #include "simulator/cuda/memory/pool.h"
 
 CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
@@ -52,6 +53,10 @@ CUresult cuMemFree_v2(CUdeviceptr pointer) {
     extent found;
     if (!pointer) {
         return CUDA_SUCCESS;
+    }
+    if (ipc_is_pooled(pointer)) {
+        NEED_OK(capture_forbids_unsafe());
+        return ipc_free(pointer);
     }
     NEED(heap_find(pointer, &found), CUDA_ERROR_INVALID_VALUE);
     NEED_OK(capture_forbids_unsafe());

@@ -19,6 +19,9 @@ void physical_unref(physical *memory) {
     if (__atomic_sub_fetch(&memory->refs, 1, __ATOMIC_ACQ_REL)) {
         return;
     }
+    if (memory->end) {
+        memory->end(memory);
+    }
     if (memory->charged) {
         sim_memory_release(sim_driver.machine, memory->device->gpu, memory->charged);
     }
@@ -52,6 +55,11 @@ static bool device_of(int file, device **found) {
         }
     }
     return number && (*found || strncmp(number + strlen(MEMORY_NAME), "host", 4) == 0);
+}
+
+bool memory_is_gpus(int file) {
+    device *owner;
+    return device_of(file, &owner) && owner;
 }
 
 static CUresult hold_new(int file, size_t bytes, device *owner, uint64_t charged, const CUmemAllocationProp *properties,

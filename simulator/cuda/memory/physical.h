@@ -15,6 +15,8 @@ typedef struct physical {
     int file;
     unsigned refs;
     CUmemAllocationProp properties;
+    struct multicast *multicast;     /* NULL: it is memory */
+    void (*end)(struct physical *);  /* what goes with it, or NULL */
 } physical;
 
 /* The memory that a handle stands for, or NULL. */
@@ -24,6 +26,8 @@ void physical_ref(physical *memory);
 void physical_unref(physical *memory);
 /* A file in memory that stands for memory of the device (NULL: the host's); -1: none could be had. */
 int memory_file(const device *owner, size_t bytes);
+/* Whether a file is such a one, of a GPU that the process sees. */
+bool memory_is_gpus(int file);
 /* Makes a handle of such a file, and takes possession of the file. */
 CUresult memory_import(int file, CUmemGenericAllocationHandle *handle);
 

@@ -2,6 +2,9 @@
  * memory of any GPU. */
 #include "simulator/cuda/memory/pool.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "simulator/cuda/memory/heap.h"
 
 /* Where pools may live, by location and type of allocation; each place has a default pool and a current one. */
@@ -17,6 +20,7 @@ struct CUmemPoolHandle_st {
     struct heap *heap;
     unsigned access[SIM_MAX_GPUS]; /* CUmemAccess_flags of each device, by ordinal */
     CUmemPoolProps properties;
+    int source; /* pid, of an imported one, which gives no memory */
     int reuse[4]; /* by attribute */
     uint64_t threshold;
     uint64_t used, used_high;
@@ -99,6 +103,10 @@ CUmemoryPool pool_current(device *chosen) {
 
 bool pool_is_open(CUmemoryPool pool) {
     return object_is(pool, KIND_POOL) && !pool->destroyed;
+}
+
+int pool_source(CUmemoryPool pool) {
+    return pool->source;
 }
 
 const CUmemPoolProps *pool_properties(CUmemoryPool pool) {
@@ -266,11 +274,71 @@ CUresult cuMemPoolGetAccess(CUmemAccess_flags *flags, CUmemoryPool mem_pool, CUm
     return CUDA_SUCCESS;
 }
 
+/* ---- Pools of other processes. The handle is a file that says whose pool it is; memory comes by pointers, see ipc.c. */
+
+typedef struct pool_file {
+    uint32_t magic;
+    int32_t pid;
+    uint32_t gpu;
+    CUmemPoolProps properties;
+} pool_file;
+
+enum { POOL_MAGIC = 0x554e4950 };
+
+#define NO_GPU UINT32_MAX /* of a pool in host memory */
+
+CUresult cuMemPoolExportToShareableHandle(void *handle_out, CUmemoryPool pool, CUmemAllocationHandleType handle_type,
+                                          unsigned long long flags) {
+    NEED_DRIVER();
+    NEED_POOL(pool);
+    NEED(handle_out && flags == 0 && !pool->source, CUDA_ERROR_INVALID_VALUE);
+    NEED(handle_type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR && pool->properties.handle_types & handle_type,
+         CUDA_ERROR_INVALID_VALUE);
+    pool_file content = {POOL_MAGIC, getpid(), pool->device ? pool->device->gpu : NO_GPU, pool->properties};
+    int file = memfd_create("unigpu-sim-pool", MFD_CLOEXEC);
+    NEED(file >= 0, CUDA_ERROR_OPERATING_SYSTEM);
+    if (pwrite(file, &content, sizeof content, 0) != (ssize_t)sizeof content) {
+        close(file);
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    }
+    *(int *)handle_out = file;
+    return CUDA_SUCCESS;
+}
+
+static CUresult import_pool(place *home, const pool_file *content, CUmemoryPool *pool) {
+    *pool = pool_new(home, &content->properties);
+    NEED(*pool, CUDA_ERROR_OUT_OF_MEMORY);
+    (*pool)->source = content->pid;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool *pool_out, void *handle, CUmemAllocationHandleType handle_type,
+                                            unsigned long long flags) {
+    NEED_DRIVER();
+    NEED(pool_out && flags == 0 && handle_type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, CUDA_ERROR_INVALID_VALUE);
+    pool_file content;
+    bool whole = pread((int)(intptr_t)handle, &content, sizeof content, 0) == (ssize_t)sizeof content;
+    NEED(whole && content.magic == POOL_MAGIC, CUDA_ERROR_INVALID_VALUE);
+    place *host;
+    if (content.gpu == NO_GPU) {
+        NEED_OK(place_of(content.properties.type, content.properties.location, &host));
+        return import_pool(host, &content, pool_out);
+    }
+    for (int i = 0; i < sim_driver.device_count; i++) {
+        if (sim_driver.devices[i].gpu == content.gpu) {
+            content.properties.location.id = i;
+            return import_pool(&on_device[0][i], &content, pool_out);
+        }
+    }
+    return CUDA_ERROR_INVALID_DEVICE; /* the process doesn't see the pool's GPU */
+}
+
 /* ---- Memory out of a pool. */
 
 CUresult pool_alloc(CUmemoryPool pool, size_t bytes, CUdeviceptr *pointer) {
-    NEED(!pool->properties.max_size || heap_charged_bytes(pool->heap, false) + bytes <= pool->properties.max_size,
-         CUDA_ERROR_OUT_OF_MEMORY);
+    NEED(!pool->source, CUDA_ERROR_NOT_SUPPORTED);
+    uint64_t in_use = __atomic_load_n(&pool->used, __ATOMIC_RELAXED);
+    NEED(!pool->properties.max_size || in_use + bytes <= pool->properties.max_size, CUDA_ERROR_OUT_OF_MEMORY);
     NEED_OK(heap_alloc(pool->heap, bytes, is_managed(pool->properties.type), pointer));
     uint64_t used = __atomic_add_fetch(&pool->used, bytes, __ATOMIC_RELAXED);
     uint64_t high = __atomic_load_n(&pool->used_high, __ATOMIC_RELAXED);
@@ -278,6 +346,14 @@ CUresult pool_alloc(CUmemoryPool pool, size_t bytes, CUdeviceptr *pointer) {
            !__atomic_compare_exchange_n(&pool->used_high, &high, used, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
     return CUDA_SUCCESS;
+}
+
+bool pool_reached(CUdeviceptr address, const device *from) {
+    extent found;
+    if (!heap_find(address, &found) || !found.pool || !found.device || found.device == from || found.managed) {
+        return true;
+    }
+    return found.pool->access[from - sim_driver.devices] != CU_MEM_ACCESS_FLAGS_PROT_NONE;
 }
 
 void pool_freed(const extent *freed) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "simulator/cuda/memory/multicast.h"
 #include "simulator/cuda/memory/physical.h"
 
 /* A reserved range, and the mappings in it. */
@@ -116,6 +117,9 @@ CUresult cuMemMap(CUdeviceptr pointer, size_t bytes, size_t offset, CUmemGeneric
     uintptr_t start = (uintptr_t)pointer;
     NEED(memory && bytes && flags == 0 && offset == 0, CUDA_ERROR_INVALID_VALUE);
     NEED(start % GRANULE == 0 && bytes % GRANULE == 0 && bytes <= memory->bytes, CUDA_ERROR_INVALID_VALUE);
+    if (memory->multicast) {
+        multicast_await(memory->multicast);
+    }
     mapping *made = calloc(1, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
     CUresult result = CUDA_ERROR_INVALID_VALUE;

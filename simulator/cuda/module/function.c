@@ -1,5 +1,6 @@
 /* Functions: the kernels of a module, and their attributes. */
-#include "simulator/cuda/module/symbols.h"
+#include "simulator/cuda/core/later.h"
+#include "simulator/cuda/module/code.h"
 
 #define NEED_FUNCTION(function) NEED(object_is(function, KIND_FUNCTION), CUDA_ERROR_INVALID_HANDLE)
 
@@ -13,8 +14,8 @@ CUresult cuFuncGetModule(CUmodule *module, CUfunction function) {
 
 CUresult cuFuncGetName(const char **name, CUfunction function) {
     NEED_DRIVER();
+    NEED(name && function, CUDA_ERROR_INVALID_VALUE);
     NEED_FUNCTION(function);
-    NEED(name, CUDA_ERROR_INVALID_VALUE);
     *name = function->name;
     return CUDA_SUCCESS;
 }
@@ -30,18 +31,27 @@ CUresult cuFuncGetParamInfo(CUfunction function, size_t param_index, size_t *par
     return CUDA_SUCCESS;
 }
 
+CUresult cuFuncGetParamCount(CUfunction function, size_t *count) {
+    NEED_DRIVER();
+    NEED_FUNCTION(function);
+    NEED(count, CUDA_ERROR_INVALID_VALUE);
+    *count = function->parameter_count;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction function) {
     NEED_DRIVER();
     NEED_FUNCTION(function);
     NEED(state, CUDA_ERROR_INVALID_VALUE);
-    *state = CU_FUNCTION_LOADING_STATE_LOADED;
+    bool loaded = __atomic_load_n(&function->code_loaded, __ATOMIC_ACQUIRE);
+    *state = loaded ? CU_FUNCTION_LOADING_STATE_LOADED : CU_FUNCTION_LOADING_STATE_UNLOADED;
     return CUDA_SUCCESS;
 }
 
 CUresult cuFuncLoad(CUfunction function) {
     NEED_DRIVER();
     NEED_FUNCTION(function);
-    return CUDA_SUCCESS;
+    return code_load(function);
 }
 
 CUresult cuFuncSetCacheConfig(CUfunction function, CUfunc_cache config) {
@@ -62,16 +72,23 @@ CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfuncti
     NEED(object_is(function, KIND_FUNCTION), CUDA_ERROR_INVALID_HANDLE);
     const sim_profile *profile = function->module->context->device->profile;
     switch ((int)attribute) {
-    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = 1024; break;
+    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = function_most_threads(function); break;
     case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *value = function->static_shared; break;
-    case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES:
-    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
-    case CU_FUNC_ATTRIBUTE_CACHE_MODE_CA: *value = 0; break;
-    case CU_FUNC_ATTRIBUTE_NUM_REGS: *value = 32; break;
+    case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES: *value = function->constant_bytes; break;
+    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES: *value = (int)function->local_bytes; break;
+    case CU_FUNC_ATTRIBUTE_NUM_REGS: *value = function->registers; break;
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:
     case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *value = profile->major * 10 + profile->minor; break;
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: *value = function->max_dynamic_shared; break;
     case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT: *value = -1; break;
+    /* No cluster is declared; the cache mode and the policy have their defaults. */
+    case CU_FUNC_ATTRIBUTE_CACHE_MODE_CA:
+    case CU_FUNC_ATTRIBUTE_CLUSTER_SIZE_MUST_BE_SET:
+    case CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH:
+    case CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT:
+    case CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH:
+    case CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED:
+    case CU_FUNC_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE: *value = 0; break;
     default: return CUDA_ERROR_INVALID_VALUE;
     }
     return CUDA_SUCCESS;
@@ -83,7 +100,7 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute,
     int most = function->module->context->device->profile->shared_kib_optin << 10;
     switch ((int)attribute) {
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-        NEED(value >= 0 && value <= most, CUDA_ERROR_INVALID_VALUE);
+        NEED(value >= 0 && value <= most - function->static_shared, CUDA_ERROR_INVALID_VALUE);
         function->max_dynamic_shared = value;
         return CUDA_SUCCESS;
     case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "simulator/cuda/module/code.h"
 #include "simulator/cuda/module/library.h"
+#include "simulator/cuda/stream/green.h"
 #include "simulator/cuda/stream/queue.h"
 
 enum { WAVE_NS = 3000, START_NS = 2000 };
@@ -26,9 +28,13 @@ static CUresult check(const op *work, CUcontext current) {
     }
     NEED(grid[0] <= 2147483647U && grid[1] <= 65535 && grid[2] <= 65535, CUDA_ERROR_INVALID_VALUE);
     NEED(block[0] <= 1024 && block[1] <= 1024 && block[2] <= 64, CUDA_ERROR_INVALID_VALUE);
-    NEED(block[0] * block[1] * block[2] <= 1024, CUDA_ERROR_INVALID_VALUE);
+    unsigned threads = block[0] * block[1] * block[2];
+    unsigned declared = function->block_threads ? (unsigned)function->block_threads : 1024;
+    NEED(threads <= 1024 && threads <= declared, CUDA_ERROR_INVALID_VALUE);
+    NEED(threads <= (unsigned)function_most_threads(function), CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
     NEED(work->as.kernel.shared <= (unsigned)function->max_dynamic_shared, CUDA_ERROR_INVALID_VALUE);
-    return CUDA_SUCCESS;
+    NEED_OK(code_load(function));
+    return context_need_stack(current, function->local_bytes);
 }
 
 /* Blocks that a multiprocessor holds at most, whatever their size. */
@@ -40,25 +46,27 @@ static uint64_t most_blocks(const sim_profile *profile) {
     return few ? 16 : 24;
 }
 
-/* Blocks of this shape that the whole GPU holds at once. */
-static uint64_t blocks_at_once(const sim_profile *profile, unsigned threads, unsigned shared) {
+/* Blocks of this shape that so many multiprocessors hold at once. */
+static uint64_t blocks_at_once(const sim_profile *profile, unsigned threads, unsigned shared,
+                               unsigned multiprocessors) {
     unsigned warps = (threads + 31) / 32 * 32;
     uint64_t each = (uint64_t)profile->threads_per_multiprocessor / warps;
     uint64_t most = most_blocks(profile);
     each = each < most ? each : most;
     uint64_t by_shared = (uint64_t)(profile->shared_kib_per_multiprocessor << 10) / (shared + 1024);
     each = each < by_shared ? each : by_shared;
-    return (each ? each : 1) * (uint64_t)profile->multiprocessors;
+    return (each ? each : 1) * multiprocessors;
 }
 
 int kernel_blocks_per_multiprocessor(CUfunction function, int threads, size_t shared) {
     const sim_profile *profile = function->module->context->device->profile;
-    bool opted_in = function->max_dynamic_shared > DEFAULT_SHARED;
+    size_t fixed = (size_t)function->static_shared;
+    bool opted_in = (size_t)function->max_dynamic_shared + fixed > DEFAULT_SHARED;
     size_t most = opted_in ? (size_t)profile->shared_kib_optin << 10 : DEFAULT_SHARED;
-    if (shared > most || threads > 1024) {
+    if (shared + fixed > most || threads > function_most_threads(function)) {
         return 0;
     }
-    return (int)(blocks_at_once(profile, (unsigned)threads, (unsigned)shared) / (uint64_t)profile->multiprocessors);
+    return (int)blocks_at_once(profile, (unsigned)threads, (unsigned)(shared + fixed), 1);
 }
 
 /* The first parameter, as a number of nanoseconds; 0 without one. */
@@ -72,23 +80,27 @@ static uint64_t first_parameter(CUfunction function, void **parameters, void **e
     return number;
 }
 
-/* Computes how long a kernel takes, and how many lanes: `unigpu_spin` takes the whole GPU for the time in its parameter.
- * Other kernels take a time for each wave of blocks; for `unigpu_work` the parameter is the time of a wave. */
-static CUresult measure(op *work, void **parameters, void **extra, const sim_profile *profile) {
+/* Computes how long a kernel takes on its part of the GPU, and how many lanes: `unigpu_spin` takes the whole part for the
+ * time in its parameter. Other kernels take a time for each wave of blocks; for `unigpu_work` the parameter is
+ * the time of a wave. */
+static CUresult measure(op *work, void **parameters, void **extra, const sim_profile *profile, gpu_part part) {
+    unsigned multiprocessors = part.multiprocessors ? part.multiprocessors : (unsigned)profile->multiprocessors;
+    unsigned lanes = part.lanes ? (unsigned)__builtin_popcount(part.lanes) : SIM_LANES;
+    work->as.kernel.part = part.lanes;
     CUfunction function = work->as.kernel.function;
     bool told = function->parameter_count && function->parameters[0].bytes == 8;
     if (told && strcmp(function->name, "unigpu_spin") == 0) {
         work->as.kernel.duration_ns = first_parameter(function, parameters, extra);
-        work->as.kernel.lanes = SIM_LANES;
+        work->as.kernel.lanes = lanes;
         return CUDA_SUCCESS;
     }
     const unsigned *grid = work->as.kernel.grid, *block = work->as.kernel.block;
     uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2];
     uint64_t room = blocks_at_once(profile, block[0] * block[1] * block[2],
-                                   work->as.kernel.shared + (unsigned)function->static_shared);
+                                   work->as.kernel.shared + (unsigned)function->static_shared, multiprocessors);
     NEED(!work->as.kernel.cooperative || blocks <= room, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
     uint64_t waves = (blocks + room - 1) / room;
-    work->as.kernel.lanes = waves > 1 ? SIM_LANES : (unsigned)((blocks * SIM_LANES + room - 1) / room);
+    work->as.kernel.lanes = waves > 1 ? lanes : (unsigned)((blocks * lanes + room - 1) / room);
     if (told && strcmp(function->name, "unigpu_work") == 0) {
         uint64_t wave = first_parameter(function, parameters, extra);
         bool fits = !__builtin_mul_overflow(wave, waves, &work->as.kernel.duration_ns);
@@ -126,7 +138,7 @@ void *kernel_parameters(CUfunction function, void **parameters, void **extra) {
     return values;
 }
 
-CUresult kernel_work(const CUDA_KERNEL_NODE_PARAMS *wanted, CUcontext current, op *work) {
+CUresult kernel_work(const CUDA_KERNEL_NODE_PARAMS *wanted, CUcontext current, gpu_part part, op *work) {
     CUfunction handle = wanted->function ? wanted->function : (CUfunction)wanted->kernel;
     *work = (op){.kind = OP_KERNEL,
                  .as.kernel = {.function = function_of(handle, current),
@@ -137,16 +149,17 @@ CUresult kernel_work(const CUDA_KERNEL_NODE_PARAMS *wanted, CUcontext current, o
     NEED(!(wanted->parameters && wanted->extra), CUDA_ERROR_INVALID_VALUE);
     NEED(!work->as.kernel.function->parameter_count || wanted->parameters || wanted->extra, CUDA_ERROR_INVALID_VALUE);
     NEED_OK(check(work, current));
-    return measure(work, wanted->parameters, wanted->extra, current->device->profile);
+    return measure(work, wanted->parameters, wanted->extra, current->device->profile, part);
 }
 
 static CUresult submit(const CUDA_KERNEL_NODE_PARAMS *wanted, CUstream handle, bool cooperative) {
     NEED_STREAM(stream, handle);
     op work;
-    NEED_OK(kernel_work(wanted, current, &work));
+    gpu_part part = stream_part(stream);
+    NEED_OK(kernel_work(wanted, current, part, &work));
     if (cooperative) {
         work.as.kernel.cooperative = true;
-        NEED_OK(measure(&work, wanted->parameters, wanted->extra, current->device->profile));
+        NEED_OK(measure(&work, wanted->parameters, wanted->extra, current->device->profile, part));
     }
     if (!stream->capture) {
         return stream_submit(stream, &work);

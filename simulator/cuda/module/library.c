@@ -1,4 +1,5 @@
-/* Libraries: code for every context, loaded as a module into each one at first use. */
+/* Libraries: code for every context, loaded as a module into each one at first use. Loading a library needs no context. */
+#include "simulator/cuda/core/later.h"
 #include "simulator/cuda/module/library.h"
 
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 struct CUkern_st {
     object object;
     CUlibrary library;
-    char *name;
+    CUfunction code; /* of no context */
     CUkernel next;
 };
 
@@ -24,6 +25,7 @@ struct CUlib_st {
     object object;
     void *image;
     pthread_mutex_t lock;
+    CUmodule code; /* what the image says, in no context */
     loaded *modules;
     CUkernel kernels;
     unsigned kernel_count;
@@ -60,7 +62,7 @@ CUfunction kernel_in(CUkernel kernel, CUcontext context) {
     CUmodule module;
     CUfunction function;
     if (module_in(kernel->library, context, &module) != CUDA_SUCCESS ||
-        cuModuleGetFunction(&function, module, kernel->name) != CUDA_SUCCESS) {
+        cuModuleGetFunction(&function, module, kernel->code->name) != CUDA_SUCCESS) {
         return NULL;
     }
     return function;
@@ -78,8 +80,10 @@ static void library_end(CUlibrary library) {
     while (library->kernels) {
         CUkernel kernel = library->kernels;
         library->kernels = kernel->next;
-        free(kernel->name);
         object_end(kernel);
+    }
+    if (library->code) {
+        module_end(library->code);
     }
     pthread_mutex_destroy(&library->lock);
     free(library->image);
@@ -91,21 +95,21 @@ CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *j
                            void **library_option_values, unsigned int library_options_count) {
     (void)jit_options, (void)jit_options_values, (void)jit_options_count;
     (void)library_options, (void)library_option_values, (void)library_options_count;
-    NEED_CONTEXT(current);
+    NEED_DRIVER();
     NEED(library && code, CUDA_ERROR_INVALID_VALUE);
     CUlibrary made = object_new(KIND_LIBRARY, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
     pthread_mutex_init(&made->lock, NULL);
     made->image = image_copy(code);
-    CUmodule module;
-    CUresult result = made->image ? module_in(made, current, &module) : CUDA_ERROR_INVALID_IMAGE;
-    for (CUfunction each = result == CUDA_SUCCESS ? module->functions : NULL; each; each = each->next) {
+    CUresult result = made->image ? module_load(NULL, made->image, &made->code) : CUDA_ERROR_INVALID_IMAGE;
+    for (CUfunction each = result == CUDA_SUCCESS ? made->code->functions : NULL; each; each = each->next) {
         CUkernel kernel = object_new(KIND_KERNEL, sizeof *kernel);
-        if (!kernel || !(kernel->name = strdup(each->name))) {
+        if (!kernel) {
             result = CUDA_ERROR_OUT_OF_MEMORY;
             break;
         }
         kernel->library = made;
+        kernel->code = each;
         kernel->next = made->kernels;
         made->kernels = kernel;
         made->kernel_count++;
@@ -143,7 +147,7 @@ CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *nam
     NEED_LIBRARY(library);
     NEED(kernel && name, CUDA_ERROR_INVALID_VALUE);
     for (CUkernel each = library->kernels; each; each = each->next) {
-        if (strcmp(each->name, name) == 0) {
+        if (strcmp(each->code->name, name) == 0) {
             *kernel = each;
             return CUDA_SUCCESS;
         }
@@ -203,16 +207,22 @@ CUresult cuKernelGetLibrary(CUlibrary *library, CUkernel kernel) {
 
 CUresult cuKernelGetName(const char **name, CUkernel kernel) {
     NEED_DRIVER();
+    NEED(name && kernel, CUDA_ERROR_INVALID_VALUE);
     NEED_KERNEL(kernel);
-    NEED(name, CUDA_ERROR_INVALID_VALUE);
-    *name = kernel->name;
+    *name = kernel->code->name;
     return CUDA_SUCCESS;
 }
 
+CUresult cuKernelGetParamCount(CUkernel kernel, size_t *count) {
+    NEED_CONTEXT(current);
+    NEED_KERNEL(kernel);
+    return cuFuncGetParamCount(kernel->code, count);
+}
+
 CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t *offset, size_t *bytes) {
-    CUfunction function;
-    NEED_OK(cuKernelGetFunction(&function, kernel));
-    return cuFuncGetParamInfo(function, index, offset, bytes);
+    NEED_CONTEXT(current);
+    NEED_KERNEL(kernel);
+    return cuFuncGetParamInfo(kernel->code, index, offset, bytes);
 }
 
 CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attribute, CUkernel kernel, CUdevice ordinal) {

@@ -5,24 +5,36 @@
 #include <string.h>
 
 #include "simulator/cuda/memory/heap.h"
+#include "simulator/cuda/module/code.h"
 #include "simulator/cuda/module/image.h"
+
+static void end(CUmodule module) {
+    code_unload_module(module);
+    module_end(module);
+}
 
 CUresult module_load(CUcontext current, const void *image, CUmodule *module) {
     CUmodule made = object_new(KIND_MODULE, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
     made->context = current;
     CUresult result = image_read(made, image);
-    for (global *each = made->globals; each && result == CUDA_SUCCESS; each = each->next) {
+    /* Without a context nothing but the names and figures is wanted. */
+    for (global *each = current ? made->globals : NULL; each && result == CUDA_SUCCESS; each = each->next) {
         result = heap_alloc(current->heap, each->bytes ? each->bytes : 1, false, &each->pointer);
     }
+    if (result == CUDA_SUCCESS) {
+        result = code_load_module(made);
+    }
     if (result != CUDA_SUCCESS) {
-        module_end(made);
+        end(made);
         return result;
     }
-    pthread_mutex_lock(&current->lock);
-    made->next = current->modules;
-    current->modules = made;
-    pthread_mutex_unlock(&current->lock);
+    if (current) {
+        pthread_mutex_lock(&current->lock);
+        made->next = current->modules;
+        current->modules = made;
+        pthread_mutex_unlock(&current->lock);
+    }
     *module = made;
     return CUDA_SUCCESS;
 }
@@ -66,7 +78,7 @@ CUresult cuModuleUnload(CUmodule module) {
         }
     }
     pthread_mutex_unlock(&context->lock);
-    module_end(module);
+    end(module);
     return CUDA_SUCCESS;
 }
 
@@ -104,7 +116,7 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *pointer, size_t *bytes, CUmodule modu
 CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode) {
     NEED_DRIVER();
     NEED(mode, CUDA_ERROR_INVALID_VALUE);
-    *mode = CU_MODULE_EAGER_LOADING;
+    *mode = code_is_lazy() ? CU_MODULE_LAZY_LOADING : CU_MODULE_EAGER_LOADING;
     return CUDA_SUCCESS;
 }
 
@@ -136,7 +148,7 @@ static void end_in(CUcontext context) {
     while (context->modules) {
         CUmodule module = context->modules;
         context->modules = module->next;
-        module_end(module);
+        end(module);
     }
 }
 

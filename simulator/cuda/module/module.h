@@ -3,7 +3,7 @@
 
 #include "simulator/cuda/module/symbols.h"
 
-/* Loads a module into the context, from an image of any form. */
+/* Loads a module into the context, from an image of any form. NULL: reads only what the image says. */
 CUresult module_load(CUcontext context, const void *image, CUmodule *module);
 
 #endif

@@ -56,6 +56,9 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamic_bytes, CUfuncti
     size_t each = ((size_t)profile->shared_kib_per_multiprocessor << 10) / (size_t)block_count;
     size_t most = (size_t)profile->shared_kib_optin << 10;
     each = each > 1024 ? each - 1024 : 0;
-    *dynamic_bytes = each < most ? each : most;
+    each = each < most ? each : most;
+    size_t fixed = (size_t)function->static_shared, asked = (size_t)function->max_dynamic_shared;
+    each = each > fixed ? each - fixed : 0;
+    *dynamic_bytes = each < asked ? each : asked;
     return CUDA_SUCCESS;
 }

@@ -1,4 +1,4 @@
-/* PTX texts: the declared kernels with their parameters, and the globals. Instructions are skipped. */
+/* PTX texts: the declared kernels with their parameters and memory, and the globals. Instructions are skipped. */
 #include "simulator/cuda/module/ptx.h"
 
 #include <ctype.h>
@@ -131,11 +131,26 @@ static CUresult add_function(CUmodule module, word name, reader *from) {
     return CUDA_SUCCESS;
 }
 
+/* `x`, `x, y` or `x, y, z`, multiplied. */
+static int read_extent(reader *from) {
+    int product = 1;
+    for (;;) {
+        product *= (int)strtol(next_word(from).text, NULL, 10);
+        reader ahead = *from;
+        if (!is(next_word(&ahead), ",")) {
+            return product;
+        }
+        *from = ahead;
+    }
+}
+
 CUresult ptx_read(CUmodule module, const char *text) {
-    const sim_profile *profile = module->context->device->profile;
+    const sim_profile *profile = (module->context ? module->context->device : sim_driver.devices)->profile;
     reader from = {text};
     bool versioned = false, targeted = false;
     int depth = 0;
+    CUfunction inside = NULL;
+    size_t module_shared = 0, constants = 0;
     for (word seen = next_word(&from); seen.length; seen = next_word(&from)) {
         if (is(seen, "{")) {
             depth++;
@@ -150,12 +165,32 @@ CUresult ptx_read(CUmodule module, const char *text) {
                  CUDA_ERROR_INVALID_PTX);
         } else if (is(seen, ".entry")) {
             NEED_OK(add_function(module, next_word(&from), &from));
+            inside = module->functions;
+        } else if (is(seen, ".func")) {
+            inside = NULL;
+        } else if (is(seen, ".maxntid") && inside) {
+            inside->block_threads = read_extent(&from);
+        } else if (is(seen, ".shared") || is(seen, ".local")) {
+            /* Also the type of an address in an instruction, which declares nothing: `cvta.shared` is one word. */
+            variable found = read_variable(&from);
+            if (depth == 0) {
+                module_shared += is(seen, ".shared") ? found.bytes : 0;
+            } else if (inside && is(seen, ".shared")) {
+                function_set_shared(inside, (size_t)inside->static_shared + found.bytes);
+            } else if (inside) {
+                inside->local_bytes += found.bytes;
+            }
         } else if (depth == 0 && (is(seen, ".global") || is(seen, ".const"))) {
             variable found = read_variable(&from);
+            constants += is(seen, ".const") ? found.bytes : 0;
             if (found.name.length && found.bytes) {
                 NEED_OK(module_add_global(module, found.name.text, found.name.length, found.bytes));
             }
         }
+    }
+    for (CUfunction each = module->functions; each; each = each->next) {
+        each->constant_bytes = (int)constants;
+        function_set_shared(each, (size_t)each->static_shared + module_shared);
     }
     return versioned && targeted && depth == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_PTX;
 }

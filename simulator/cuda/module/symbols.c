@@ -6,6 +6,20 @@
 
 #include "simulator/cuda/memory/heap.h"
 
+enum { UNKNOWN_REGISTERS = 32, GPU_REGISTERS = 65536, MOST_THREADS = 1024, WARP = 32, REGISTER_STEP = 8 };
+
+int function_most_threads(const struct CUfunc_st *function) {
+    int each = (int)ROUND_UP((unsigned)function->registers, REGISTER_STEP);
+    int by_registers = GPU_REGISTERS / (each * WARP) * WARP;
+    int most = by_registers < MOST_THREADS ? by_registers : MOST_THREADS;
+    return function->block_threads && function->block_threads < most ? function->block_threads : most;
+}
+
+void function_set_shared(CUfunction function, size_t bytes) {
+    function->static_shared = (int)bytes;
+    function->max_dynamic_shared = bytes < DEFAULT_SHARED ? DEFAULT_SHARED - (int)bytes : 0;
+}
+
 void module_end(CUmodule module) {
     while (module->functions) {
         CUfunction function = module->functions;
@@ -30,6 +44,7 @@ CUresult module_add_function(CUmodule module, const char *name, size_t length, C
     NEED(added, CUDA_ERROR_OUT_OF_MEMORY);
     added->module = module;
     added->max_dynamic_shared = DEFAULT_SHARED;
+    added->registers = UNKNOWN_REGISTERS;
     added->next = module->functions;
     module->functions = added;
     added->name = strndup(name, length);

@@ -16,7 +16,13 @@ struct CUfunc_st {
         size_t offset, bytes;
     } parameters[64];
     int max_dynamic_shared;
-    int static_shared;
+    /* Of its code, or of its declarations, for a PTX text, which says nothing of registers: */
+    int static_shared, constant_bytes;
+    size_t local_bytes; /* of stack, for each thread */
+    int registers;      /* of each thread */
+    int block_threads;  /* at most, as its author declares; 0: as many as fit */
+    size_t code_bytes;  /* 0 for a PTX text */
+    bool code_loaded;
     struct CUfunc_st *next;
 };
 
@@ -35,6 +41,10 @@ struct CUmod_st {
     struct CUmod_st *next;
 };
 
+/* Threads that a block of it has at most: by the GPU, by its author, and by its registers. */
+int function_most_threads(const struct CUfunc_st *function);
+/* Sets its static shared memory, which takes from what a launch may ask for. */
+void function_set_shared(CUfunction function, size_t bytes);
 /* Adds a kernel, or a global, whose memory comes when the module is loaded. */
 CUresult module_add_function(CUmodule module, const char *name, size_t length, CUfunction *made);
 CUresult module_add_global(CUmodule module, const char *name, size_t length, size_t bytes);

@@ -1,6 +1,7 @@
 /* Allocation in the order of a stream; captured, it becomes a node of the graph. */
 #include "simulator/cuda/memory/graph_memory.h"
 #include "simulator/cuda/memory/heap.h"
+#include "simulator/cuda/memory/ipc.h"
 #include "simulator/cuda/memory/pool.h"
 #include "simulator/cuda/stream/queue.h"
 
@@ -40,6 +41,11 @@ CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream handle) {
     extent found;
     if (!pointer) {
         return CUDA_SUCCESS;
+    }
+    if (ipc_is_pooled(pointer)) {
+        NEED(!stream->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        stream_wait(stream);
+        return ipc_free(pointer);
     }
     NEED(heap_find(pointer, &found) && found.base == pointer, CUDA_ERROR_INVALID_VALUE);
     op work = {.kind = OP_FREE, .as.free = pointer};

@@ -2,8 +2,10 @@
 #include <string.h>
 
 #include "simulator/cuda/core/capture_guard.h"
+#include "simulator/cuda/core/later.h"
 #include "simulator/cuda/memory/heap.h"
 #include "simulator/cuda/memory/host.h"
+#include "simulator/cuda/memory/pool.h"
 #include "simulator/cuda/memory/transfer.h"
 #include "simulator/cuda/stream/queue.h"
 
@@ -18,9 +20,17 @@ static CUresult now(CUcontext current, const op *work) {
     return context_lost(current) ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
 }
 
+static bool reached(const op *work, const device *from) {
+    return work->kind == OP_COPY
+               ? pool_reached(work->as.copy.source, from) && pool_reached(work->as.copy.destination, from)
+           : work->kind == OP_FILL ? pool_reached(work->as.fill.pointer, from)
+                                   : true;
+}
+
 static CUresult later(CUcontext current, CUstream handle, const op *work) {
     CUstream stream = stream_find(current, handle);
     NEED(stream, CUDA_ERROR_INVALID_HANDLE);
+    NEED(sim_driver.device_count == 1 || reached(work, stream->context->device), CUDA_ERROR_INVALID_VALUE);
     NEED_OK(transfer_check(work));
     return stream_submit(stream, work);
 }
@@ -71,7 +81,7 @@ CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t byte_count) {
 
 CUresult cuMemcpyPeer(CUdeviceptr dst_device, CUcontext dst_context, CUdeviceptr src_device, CUcontext src_context,
                       size_t byte_count) {
-    NEED(object_is(dst_context, KIND_CONTEXT) && object_is(src_context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    NEED(context_of(dst_context) && context_of(src_context), CUDA_ERROR_INVALID_CONTEXT);
     return cuMemcpyDtoD_v2(dst_device, src_device, byte_count);
 }
 
@@ -107,7 +117,7 @@ CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t byte_count, CUst
 
 CUresult cuMemcpyPeerAsync(CUdeviceptr dst_device, CUcontext dst_context, CUdeviceptr src_device, CUcontext src_context,
                            size_t byte_count, CUstream stream) {
-    NEED(object_is(dst_context, KIND_CONTEXT) && object_is(src_context, KIND_CONTEXT), CUDA_ERROR_INVALID_CONTEXT);
+    NEED(context_of(dst_context) && context_of(src_context), CUDA_ERROR_INVALID_CONTEXT);
     return cuMemcpyDtoDAsync_v2(dst_device, src_device, byte_count, stream);
 }
 
@@ -128,6 +138,13 @@ CUresult cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes,
         }
     }
     return CUDA_SUCCESS;
+}
+
+CUresult cuMemcpyBatchAsync_v2(CUdeviceptr *destinations, CUdeviceptr *sources, size_t *sizes, size_t count,
+                               CUmemcpyAttributes *attributes, size_t *attrs_idxs, size_t attribute_count,
+                               CUstream stream) {
+    return cuMemcpyBatchAsync(destinations, sources, sizes, count, attributes, attrs_idxs, attribute_count, NULL,
+                              stream);
 }
 
 /* ---- Copies from and to arrays, as boxes one row high. */

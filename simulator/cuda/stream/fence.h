@@ -6,10 +6,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct shared_event;
+
 typedef struct fence {
     int refs;
     bool done;
     uint64_t at_ns; /* once done: when all work before it is complete */
+    /* Of an event that processes share: */
+    struct shared_event *shared; /* NULL: of this process alone */
+    uint64_t ticket; /* which of its records this is */
+    bool foreign; /* settled when the shared event says so, in whichever process */
 } fence;
 
 fence *fence_new(void);

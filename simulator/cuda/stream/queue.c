@@ -30,7 +30,9 @@ static bool must_wait(CUstream stream, const op *work) {
     case OP_HOST:
     case OP_CALLBACK:
     case OP_WAIT_VALUE:
-    case OP_WRITE_VALUE: return true;
+    case OP_WRITE_VALUE:
+    case OP_SIGNAL:
+    case OP_AWAIT: return true;
     case OP_WAIT: return !fence_is_signalled(work->as.event.fence);
     case OP_GRAPH: return work->as.launch.ops->must_wait(work, stream->context->device);
     default: return false;
@@ -189,8 +191,7 @@ static CUresult submit_locked(CUstream stream, const op *work) {
     return CUDA_SUCCESS;
 }
 
-/* Records a point after everything that the stream has been given; NULL: out of memory. */
-static fence *record(CUstream stream) {
+fence *stream_mark(CUstream stream) {
     fence *point = fence_new();
     if (!point) {
         return NULL;
@@ -221,7 +222,7 @@ static size_t record_all(CUcontext context, CUstream but, bool only_blocking, fe
     }
     for (CUstream each = context->streams; each && *points && count < room; each = each->next) {
         if (each != but && has_pending(each) && (stream_is_blocking(each) || !only_blocking)) {
-            fence *point = record(each);
+            fence *point = stream_mark(each);
             if (point) {
                 (*points)[count++] = point;
             }
@@ -231,8 +232,7 @@ static size_t record_all(CUcontext context, CUstream but, bool only_blocking, fe
     return count;
 }
 
-/* Takes over the fence. */
-static CUresult await_fence(CUstream stream, fence *point) {
+CUresult stream_await(CUstream stream, fence *point) {
     NEED(point, CUDA_ERROR_OUT_OF_MEMORY);
     op wait = {.kind = OP_WAIT, .as.event.fence = point};
     pthread_mutex_lock(&stream->lock);
@@ -245,14 +245,15 @@ static CUresult await_fence(CUstream stream, fence *point) {
 static CUresult follow_others(CUstream stream) {
     CUcontext context = stream->context;
     if (stream != context->legacy) {
-        return stream_is_blocking(stream) && has_pending(context->legacy) ? await_fence(stream, record(context->legacy))
-                                                                          : CUDA_SUCCESS;
+        return stream_is_blocking(stream) && has_pending(context->legacy)
+                   ? stream_await(stream, stream_mark(context->legacy))
+                   : CUDA_SUCCESS;
     }
     fence **points;
     size_t count = record_all(context, stream, true, &points);
     CUresult result = CUDA_SUCCESS;
     for (size_t i = 0; i < count; i++) {
-        CUresult each = await_fence(stream, points[i]);
+        CUresult each = stream_await(stream, points[i]);
         result = result == CUDA_SUCCESS ? each : result;
     }
     free(points);
@@ -294,7 +295,7 @@ static void wait_for(CUcontext context, fence *point) {
 }
 
 void stream_wait(CUstream stream) {
-    fence *point = has_pending(stream) ? record(stream) : NULL;
+    fence *point = has_pending(stream) ? stream_mark(stream) : NULL;
     if (point) {
         wait_for(stream->context, point);
         return;

@@ -9,6 +9,7 @@
 #include "simulator/cuda/memory/transfer.h"
 #include "simulator/cuda/stream/device_queue.h"
 #include "simulator/cuda/stream/fence.h"
+#include "simulator/cuda/stream/semaphore.h"
 
 enum { SPIN_NS = 60000, GLANCE_NS = 40000000 };
 
@@ -64,7 +65,10 @@ static void set_ready(CUstream stream, uint64_t at) {
 }
 
 static sim_job job_of(const op *work, uint64_t ready) {
-    return (sim_job){.lanes = work->as.kernel.lanes, .left_ns = work->as.kernel.duration_ns, .ready_ns = ready};
+    return (sim_job){.lanes = work->as.kernel.lanes,
+                     .part = work->as.kernel.part,
+                     .left_ns = work->as.kernel.duration_ns,
+                     .ready_ns = ready};
 }
 
 uint64_t kernel_run(device *card, const op *work, uint64_t ready) {
@@ -134,7 +138,8 @@ void stream_run(CUstream stream, const op *work, uint64_t submitted) {
         start = sim_later(start, sim_now_ns());
         break;
     case OP_RECORD:
-        fence_signal(work->as.event.fence, sim_later(start, submitted));
+        start = sim_later(start, submitted); /* the stream isn't done before its event is */
+        fence_signal(work->as.event.fence, start);
         fence_unref(work->as.event.fence);
         break;
     case OP_WAIT:
@@ -151,6 +156,14 @@ void stream_run(CUstream stream, const op *work, uint64_t submitted) {
     case OP_WRITE_VALUE:
         sleep_until(start); /* others wait for it in real time */
         write_value(work);
+        break;
+    case OP_SIGNAL:
+        sleep_until(start); /* others wait for it in real time */
+        semaphore_run(work);
+        break;
+    case OP_AWAIT:
+        semaphore_run(work);
+        start = sim_later(start, sim_now_ns());
         break;
     case OP_FREE: heap_free(work->as.free); break;
     case OP_COPY:

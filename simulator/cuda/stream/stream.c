@@ -101,6 +101,9 @@ static CUstream own_stream(CUcontext context) {
 }
 
 CUstream stream_find(CUcontext context, CUstream handle) {
+    if (handle == CU_STREAM_PER_THREAD && context_green()) {
+        return NULL; /* green contexts have none */
+    }
     if (handle == CU_STREAM_PER_THREAD || (handle == NULL && per_thread_default)) {
         return own_stream(context);
     }

@@ -34,6 +34,8 @@ struct CUstream_st {
     uint64_t submitted; /* kernels and graphs given to the stream */
     uint64_t seen_ns; /* a time that has passed */
     recorder *capture; /* NULL: work runs */
+    CUgreenCtx green; /* it was made in, or NULL */
+    bool detached; /* that is gone: the stream can only be destroyed */
     CUstream next;
 };
 
@@ -50,10 +52,11 @@ static inline bool stream_is_blocking(const struct CUstream_st *stream) {
 }
 
 /* The first line of entry points with a stream: resolves the handle. */
-#define NEED_STREAM(name, handle)        \
-    CUstream name;                       \
-    NEED_CONTEXT(current);               \
-    name = stream_find(current, handle); \
-    NEED(name, CUDA_ERROR_INVALID_HANDLE)
+#define NEED_STREAM(name, handle)          \
+    CUstream name;                         \
+    NEED_CONTEXT(current);                 \
+    name = stream_find(current, handle);   \
+    NEED(name, CUDA_ERROR_INVALID_HANDLE); \
+    NEED(!name->detached, CUDA_ERROR_STREAM_DETACHED)
 
 #endif

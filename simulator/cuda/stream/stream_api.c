@@ -2,18 +2,23 @@
 #include <string.h>
 
 #include "simulator/cuda/core/capture_guard.h"
+#include "simulator/cuda/core/later.h"
 #include "simulator/cuda/memory/heap.h"
 #include "simulator/cuda/memory/host.h"
 #include "simulator/cuda/stream/event.h"
+#include "simulator/cuda/stream/green.h"
 #include "simulator/cuda/stream/queue.h"
+#include "simulator/cuda/stream/scope.h"
 
 CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority) {
     NEED_CONTEXT(current);
     NEED(stream && !(flags & ~(unsigned)CU_STREAM_NON_BLOCKING), CUDA_ERROR_INVALID_VALUE);
     CUstream made = stream_new(current, flags, priority > 0 ? 0 : priority < -5 ? -5 : priority, false);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
+    made->green = context_green();
     *stream = made;
-    return CUDA_SUCCESS;
+    CUstream *marks = made->green ? &made->green->marks : &current->marks;
+    return scope_join(&(scope){current, made->green, marks}, made);
 }
 
 CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
@@ -65,21 +70,6 @@ CUresult cuStreamGetPriority(CUstream handle, int *priority) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamGetCtx(CUstream handle, CUcontext *context) {
-    NEED_STREAM(stream, handle);
-    NEED(context, CUDA_ERROR_INVALID_VALUE);
-    *context = stream->context;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuStreamGetCtx_v2(CUstream handle, CUcontext *context, CUgreenCtx *green_ctx) {
-    NEED_OK(cuStreamGetCtx(handle, context));
-    if (green_ctx) {
-        *green_ctx = NULL;
-    }
-    return CUDA_SUCCESS;
-}
-
 CUresult cuStreamGetDevice(CUstream handle, CUdevice *ordinal) {
     NEED_STREAM(stream, handle);
     NEED(ordinal, CUDA_ERROR_INVALID_VALUE);
@@ -112,10 +102,15 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned int flags) {
     if (event->capture || (stream->capture && flags != CU_EVENT_WAIT_EXTERNAL)) {
         return wait_in_capture(stream, event);
     }
-    if (!event->fence) {
+    if (stream->capture) { /* the graph's launches wait for what was recorded last by then */
+        op later = {.kind = OP_WAIT, .as.event = {event, NULL}};
+        return stream_submit(stream, &later);
+    }
+    fence *point = event_point(event);
+    if (!point) {
         return CUDA_SUCCESS; /* never recorded: nothing to wait for */
     }
-    op work = {.kind = OP_WAIT, .as.event = {event, fence_ref(event->fence)}};
+    op work = {.kind = OP_WAIT, .as.event = {event, point}};
     return stream_submit(stream, &work);
 }
 
@@ -124,6 +119,12 @@ CUresult cuLaunchHostFunc(CUstream handle, CUhostFn callback, void *user_data) {
     NEED(callback, CUDA_ERROR_INVALID_VALUE);
     op work = {.kind = OP_HOST, .as.host = {callback, user_data}};
     return stream_submit(stream, &work);
+}
+
+/* The mode says how the GPU waits for the host, which takes no time here. */
+CUresult cuLaunchHostFunc_v2(CUstream handle, CUhostFn callback, void *user_data, unsigned int sync_mode) {
+    NEED(sync_mode <= 1, CUDA_ERROR_INVALID_VALUE);
+    return cuLaunchHostFunc(handle, callback, user_data);
 }
 
 CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void *user_data, unsigned int flags) {
