@@ -75,7 +75,7 @@ def usage_phases(shares: Iterable[tuple[Role, Share]]) -> Iterator[GpuUsage]:
     sidecars = GpuUsage()
     running = GpuUsage()
     for role, share in shares:
-        use = GpuUsage(share.memory, share.cores, 1, share.whole)
+        use = _usage(share)
         if role is Role.INIT:
             yield sidecars.plus(use)
             continue
@@ -90,11 +90,26 @@ def pod_usage(allocation: Allocation, roles: Mapping[str, Role]) -> dict[GpuUuid
 
     Containers that `roles` doesn't name count as main containers.
     """
+    if len(allocation.containers) == 1:  # most pods: whenever their container runs, it takes the same
+        (only,) = allocation.containers.values()
+        taken = {share.gpu: _usage(share) for share in only}
+        if len(taken) == len(only):
+            return taken
     gpus: dict[GpuUuid, list[tuple[Role, Share]]] = {}
     for name, shares in allocation.containers.items():
         for share in shares:
             gpus.setdefault(share.gpu, []).append((roles.get(name, Role.MAIN), share))
-    return {gpu: functools.reduce(GpuUsage.larger, usage_phases(shares)) for gpu, shares in gpus.items()}
+    return {gpu: _peak(shares) for gpu, shares in gpus.items()}
+
+
+def _peak(shares: Sequence[tuple[Role, Share]]) -> GpuUsage:
+    if len(shares) == 1:  # nearly every pod; whenever its container runs, it takes the same
+        return _usage(shares[0][1])
+    return functools.reduce(GpuUsage.larger, usage_phases(shares))
+
+
+def _usage(share: Share) -> GpuUsage:
+    return GpuUsage(share.memory, share.cores, 1, share.whole)
 
 
 def dump(allocation: Allocation) -> str:
@@ -119,11 +134,23 @@ def load(text: str) -> Allocation:
 
     Raises Malformed.
     """
+    from unigpu import quick_forms  # not at the top: it imports this module
+
+    allocation = quick_forms.allocation(text) or _slowly(text)
+    for name, shares in allocation.containers.items():
+        if len(shares) > 1 and len({share.gpu for share in shares}) < len(shares):
+            twice = Counter(share.gpu for share in shares).most_common(1)[0][0]
+            raise errors.Malformed(f"allocation annotation gives container {name} the GPU {twice} twice")
+    return allocation
+
+
+def _slowly(text: str) -> Allocation:
+    """Look at each field by itself, and say what is wrong with it."""
     try:
         document = documents.decode(text)
         if document["version"] != VERSION:
             raise errors.Malformed(f"allocation annotation has version {document['version']}, not {VERSION}")
-        allocation = Allocation(
+        return Allocation(
             node=documents.text(document["node"]),
             containers={
                 name: tuple(
@@ -141,8 +168,3 @@ def load(text: str) -> Allocation:
     except documents.INVALID as error:
         reason = documents.brief(error)
         raise errors.Malformed(f"allocation annotation can't be read: {reason}") from error
-    for name, shares in allocation.containers.items():
-        twice = [gpu for gpu, count in Counter(share.gpu for share in shares).items() if count > 1]
-        if twice:
-            raise errors.Malformed(f"allocation annotation gives container {name} the GPU {twice[0]} twice")
-    return allocation

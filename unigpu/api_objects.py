@@ -1,11 +1,26 @@
 """Read from the API server's nodes and pods, as JSON, what placement needs to know of them."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from unigpu import allocations, cordons, documents, errors, gpus, limits, modes, names, requests
+from unigpu import (
+    allocations,
+    cordons,
+    documents,
+    errors,
+    evictees,
+    gpus,
+    limits,
+    modes,
+    names,
+    pod_resources,
+    requests,
+    vendor_resources,
+)
 from unigpu.allocations import Allocation, GpuUsage
+from unigpu.evictees import Evictee
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy, PodRequest, Request, Role
@@ -27,6 +42,12 @@ class NodeFacts:
     be read, all GPUs count as cordoned."""
     cordoned: frozenset[GpuUuid] = frozenset()
     """GPUs that take nothing new."""
+    offered: frozenset[str] = frozenset()
+    """Extended resources in the node's status that unigpu didn't put there, with any amount."""
+    totals: Mapping[str, int] = field(default_factory=dict)
+    """What the node's status offers of `pod_resources.OWN`, in thousandths."""
+    lowerable: str | None = None
+    """The text of what its containers could do without, unread: it is seldom needed. See `unigpu.lowering`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +67,12 @@ class PodFacts:
     priority: int = 0
     problem: str = ""
     """What is wrong with its annotations."""
+    evictee: Evictee | None = None
+    """What counts if it might be evicted; None where it takes no GPU."""
+    nominated: str = ""
+    """The node on which pods were evicted for it, while it isn't bound."""
+    wish: PodRequest | None = None
+    """What it asks for; read of a nominated pod only."""
 
 
 def node(document: Json) -> NodeFacts:
@@ -67,7 +94,15 @@ def node(document: Json) -> NodeFacts:
         # The author wanted less to be placed here, and a wrong guess may put pods on a broken GPU.
         cordoned, problem = frozenset(gpu.uuid for gpu in node_gpus), problem or str(error)
     return NodeFacts(
-        metadata["name"], node_gpus, modes.from_labels(labels), modes.gpu_policy(labels), problem, cordoned
+        metadata["name"],
+        node_gpus,
+        modes.from_labels(labels),
+        modes.gpu_policy(labels),
+        problem,
+        cordoned,
+        vendor_resources.offered(document.get("status") or {}, annotations),
+        _totals(document.get("status") or {}),
+        annotations.get(names.ANNOTATION_LOWERABLE),
     )
 
 
@@ -96,6 +131,17 @@ def pod(document: Json) -> PodFacts:
     if allocation is not None and requested:
         allocation, doubt = limits.accounted(allocation, requested, annotations)
         problem = problem or doubt
+    nominated = "" if place else str((document.get("status") or {}).get("nominatedNodeName") or "")
+    evictee = None
+    if allocation is not None or nominated:
+        try:
+            evictee = evictees.evictee(document)
+        except documents.INVALID as error:
+            problem = problem or documents.brief(error)
+    wish = None
+    if nominated:
+        with contextlib.suppress(errors.Malformed, errors.Denied):
+            wish = request(document)
     return PodFacts(
         uid=metadata["uid"],
         key=key(document),
@@ -105,6 +151,9 @@ def pod(document: Json) -> PodFacts:
         roles=None if allocation is None else {name: one.role for name, one in requested.items()},
         priority=priority(document),
         problem=problem,
+        evictee=evictee,
+        nominated=nominated,
+        wish=wish,
     )
 
 
@@ -175,6 +224,13 @@ def ended(document: Json) -> bool:
         for entry in status.get(group) or ()
     }
     return all("terminated" in states.get(container["name"], {}) for container in _containers(document))
+
+
+def _totals(status: Json) -> dict[str, int]:
+    allocatable = status.get("allocatable") or {}
+    with contextlib.suppress(*documents.INVALID):
+        return pod_resources.amounts({name: allocatable[name] for name in pod_resources.OWN if name in allocatable})
+    return {}
 
 
 def _uid(document: object) -> str:

@@ -23,6 +23,8 @@ _STEP = 64
 
 ContainerKey = tuple[str, str]
 """Pod UID and container. An empty container stands for all of the pod's containers together."""
+Identity = tuple[int, int]
+"""Pid and start time of a process, clock ticks since the boot."""
 
 
 class Kind(enum.StrEnum):
@@ -61,6 +63,11 @@ class Process:
     """Start time, clock ticks since the boot: with the pid it names one process."""
     name: str = ""
     """For people."""
+
+    @property
+    def identity(self) -> Identity:
+        """What tells it from every other process of this boot."""
+        return self.pid, self.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +207,17 @@ def settle(
 
 
 def follow(
-    known: Mapping[Key, Lasting], found: Iterable[Finding], gpus: Collection[GpuUuid], now: float, time: str
+    known: Mapping[Key, Lasting],
+    found: Iterable[Finding],
+    gpus: Collection[GpuUuid],
+    living: Collection[Identity],
+    now: float,
+    time: str,
 ) -> tuple[dict[Key, Lasting], list[Lasting], list[Lasting]]:
     """Return the findings after a sample at `now` (`time` for people), those that begin to count, and those that ended.
 
-    `gpus` could be read: of the others nothing is known, and their findings stay as they are.
+    `gpus` could be read. Of the others nothing is known, and their findings stay for as long as one of their processes
+    is among the `living`: a GPU that is gone for good never shows that its memory was released.
     A finding counts once it was in every sample for CONFIRM seconds, and has ended once it was in none for as long. One
     that wasn't confirmed is forgotten by the first sample without it.
     """
@@ -223,7 +236,7 @@ def follow(
     for key, before in known.items():
         if key in findings:
             continue
-        if key.gpu not in gpus:
+        if key.gpu not in gpus and any(one.identity in living for one in before.finding.processes):
             findings[key] = before
         elif not before.confirmed:
             continue

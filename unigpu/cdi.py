@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
-from unigpu import errors, grants, names
+from unigpu import documents, errors, grants, names
 
 VERSION = "0.5.0"
 """The oldest CDI version that has every field used here, so that containerd 1.7 accepts it."""
@@ -168,8 +168,8 @@ def folder_of(text: str) -> PurePosixPath:
     Raises Malformed if unigpu didn't write the spec.
     """
     try:
-        mounts = json.loads(text)["devices"][0]["containerEdits"]["mounts"]
+        mounts = documents.decode(text)["devices"][0]["containerEdits"]["mounts"]
         host = next(mount["hostPath"] for mount in mounts if mount["containerPath"] == names.CONTAINER_POLICY)
-        return PurePosixPath(host).parent
-    except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
-        raise errors.Malformed(f"CDI spec wasn't written by unigpu: {error!r}") from error
+        return PurePosixPath(documents.text(host)).parent
+    except (*documents.INVALID, StopIteration) as error:
+        raise errors.Malformed(f"CDI spec wasn't written by unigpu: {documents.brief(error)}") from error

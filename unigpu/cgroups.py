@@ -1,4 +1,5 @@
-"""Find the pod and the container of a process in the text of its `/proc/<pid>/cgroup`, for cgroup v1 and v2.
+"""Find the pod and the container of a process in the text of its `/proc/<pid>/cgroup`, for cgroup v1 and v2, and of a
+group by its folder's name.
 
 The kubelet names a pod's group by the pod's UID, with either cgroup driver; the runtime adds one for each container:
 
@@ -19,6 +20,7 @@ _UID = r"[0-9a-f]{8}(?P<dash>[-_])(?:[0-9a-f]{4}(?P=dash)){3}[0-9a-f]{12}|[0-9a-
 _POD = re.compile(rf"(?:[a-z0-9.-]+-)?pod(?P<uid>{_UID})(?:\.slice)?(?::[a-z-]+:(?P<id>[0-9a-f]{{64}}))?")
 """The pod's group; a runtime and a kubelet that disagree on the driver put slice, prefix and ID into one name."""
 _CONTAINER = re.compile(r"(?:[a-z]+(?:-[a-z]+)*-)?(?P<id>[0-9a-f]{64})(?:\.scope)?")
+_ROOT = re.compile(r"(?:[A-Za-z0-9_.-]+-)?kubepods(?:\.slice)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,23 @@ def place(text: str) -> Place | None:
         if found is not None:
             return found
     return None
+
+
+def pod_uid(name: str) -> str | None:
+    """Return the UID of the pod whose group has this name; None where it isn't a pod's."""
+    pod = _POD.fullmatch(name)
+    return pod["uid"].replace("_", "-") if pod is not None and not pod["id"] else None
+
+
+def container_id(name: str) -> str | None:
+    """Return the runtime's ID of the container whose group has this name, below its pod's; None where it has none."""
+    container = _CONTAINER.fullmatch(name)
+    return container["id"] if container is not None else None
+
+
+def is_root(name: str) -> bool:
+    """Return whether a kubelet's pods are in the group of this name, or below it."""
+    return _ROOT.fullmatch(name) is not None
 
 
 def _in_path(path: str) -> Place | None:

@@ -22,7 +22,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"container {_short(self.container)}" if self.container else "pod"
-        return f"{where}: {self.field} = {_short(self.value)}: {self.why}; accepted: {self.accepted}"
+        return _writable(f"{where}: {self.field} = {_short(self.value)}: {self.why}; accepted: {self.accepted}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,11 @@ def message(problems: Sequence[Problem]) -> str:
         return str(problems[0])
     lines = [f"{len(problems)} problems:", *(f"  {problem}" for problem in problems[:SHOWN])]
     return "\n".join(lines if len(problems) <= SHOWN else [*lines, f"  … and {len(problems) - SHOWN} more"])
+
+
+def _writable(text: str) -> str:
+    """Escape what isn't Unicode: a lone surrogate, which can't be logged or sent."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _short(text: str, length: int = 80) -> str:

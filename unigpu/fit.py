@@ -94,13 +94,17 @@ def check_fit(state: GpuState, request: Request, preferences: Preferences, share
     return UnfitReason.SHARES if taken.shares >= shares_per_gpu else None
 
 
+def accepts_model(preferences: Preferences, model: str) -> bool:
+    """Return whether the preferences allow GPUs of the model, as NVML names it."""
+    model = model.lower()
+    if preferences.use_types and not any(part.lower() in model for part in preferences.use_types):
+        return False
+    return not any(part.lower() in model for part in preferences.avoid_types)
+
+
 def _unwanted(gpu: Gpu, preferences: Preferences) -> UnfitReason | None:
-    if preferences.use_types or preferences.avoid_types:
-        model = gpu.model.lower()
-        if preferences.use_types and not any(part.lower() in model for part in preferences.use_types):
-            return UnfitReason.MODEL
-        if any(part.lower() in model for part in preferences.avoid_types):
-            return UnfitReason.MODEL
+    if (preferences.use_types or preferences.avoid_types) and not accepts_model(preferences, gpu.model):
+        return UnfitReason.MODEL
     if preferences.use_uuids and gpu.uuid not in preferences.use_uuids:
         return UnfitReason.UUID
     return UnfitReason.UUID if gpu.uuid in preferences.avoid_uuids else None

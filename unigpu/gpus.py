@@ -47,6 +47,8 @@ class Gpu:
     """Why it is unhealthy; None: it is healthy, or the reason isn't known."""
     foreign: MiB = MiB(0)
     """MiB in use that no container was granted, as the node agent sees it: nobody else can have them."""
+    numa: int | None = None
+    """NUMA node of the machine that the GPU hangs on; None: unknown, or the machine has one only."""
 
 
 def dump(gpus: Sequence[Gpu]) -> str:
@@ -65,6 +67,7 @@ def dump(gpus: Sequence[Gpu]) -> str:
                 **({"bus": gpu.bus} if gpu.bus else {}),
                 **({"fault": dataclasses.asdict(gpu.fault)} if gpu.fault is not None else {}),
                 **({"foreign": gpu.foreign} if gpu.foreign else {}),
+                **({"numa": gpu.numa} if gpu.numa is not None else {}),
             }
             for gpu in gpus
         ],
@@ -77,27 +80,33 @@ def load(text: str) -> tuple[Gpu, ...]:
 
     Raises Malformed.
     """
+    from unigpu import quick_forms  # not at the top: it imports this module
+
+    if (known := quick_forms.inventory(text)) is not None:
+        return known
     try:
         document = documents.decode(text)
         if document["version"] != VERSION:
             raise errors.Malformed(f"inventory annotation has version {document['version']}, not {VERSION}")
-        return tuple(
-            Gpu(
-                uuid=GpuUuid(documents.text(item["uuid"])),
-                index=whole(item["index"], MAX_INDEX),
-                minor=whole(item["minor"], MAX_INDEX),
-                model=documents.text(item["model"]),
-                memory=MiB(whole(item["memory"], MAX_MEMORY)),
-                healthy=flag(item["healthy"]),
-                links={GpuUuid(other): whole(quality, MAX_NUMBER) for other, quality in item["links"].items()},
-                bus=documents.text(item.get("bus", "")),
-                fault=_fault(item.get("fault")),
-                foreign=MiB(whole(item.get("foreign", 0), MAX_MEMORY)),
-            )
-            for item in document["gpus"]
-        )
+        return tuple(map(_gpu, document["gpus"]))
     except documents.INVALID as error:
         raise errors.Malformed(f"inventory annotation can't be read: {documents.brief(error)}") from error
+
+
+def _gpu(item: Mapping[str, Any]) -> Gpu:
+    return Gpu(
+        GpuUuid(documents.text(item["uuid"])),
+        whole(item["index"], MAX_INDEX),
+        whole(item["minor"], MAX_INDEX),
+        documents.text(item["model"]),
+        MiB(whole(item["memory"], MAX_MEMORY)),
+        flag(item["healthy"]),
+        {GpuUuid(other): whole(quality, MAX_NUMBER) for other, quality in item["links"].items()},
+        documents.text(item.get("bus", "")),
+        _fault(item.get("fault")),
+        MiB(whole(item.get("foreign", 0), MAX_MEMORY)),
+        whole(item["numa"], MAX_INDEX) if "numa" in item else None,
+    )
 
 
 def _fault(item: Any) -> Fault | None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Any
 
 from unigpu import documents, errors
 from unigpu.allocations import Share
@@ -45,6 +46,14 @@ class Grant:
     boot: str = ""
     """Boot ID of the node when the container's processes last ran. After another boot, the usage file's processes are
     gone."""
+    env: Mapping[str, str] | None = None
+    """Variables that the container got, so that it can be started again while the API server is away. None: the grant
+    is of a version that didn't note them."""
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """What names the container in every part's log."""
+        return {"pod": f"{self.namespace}/{self.pod}", "pod_uid": self.pod_uid, "container": self.container}
 
 
 def folder(root: PurePath, pod_uid: str, container: str) -> PurePath:
@@ -72,6 +81,7 @@ def dump(grant: Grant) -> str:
         "changes": grant.changes,
         "models": dict(grant.models),
         "boot": grant.boot,
+        **({"env": dict(grant.env)} if grant.env is not None else {}),
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -107,6 +117,11 @@ def load(text: str) -> Grant:
             changes=whole(document.get("changes", 0), MAX_NUMBER),
             models={GpuUuid(uuid): documents.text(model) for uuid, model in document.get("models", {}).items()},
             boot=documents.text(document["boot"]),
+            env=_env(document["env"]) if "env" in document else None,
         )
     except documents.INVALID as error:
         raise errors.Malformed(f"grant can't be read: {documents.brief(error)}") from error
+
+
+def _env(item: Mapping[str, str]) -> dict[str, str]:
+    return {documents.text(name): documents.text(value) for name, value in item.items()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from unigpu import fit
 from unigpu.allocations import GpuUsage
+from unigpu.evictees import Evictee
 from unigpu.fit import GpuState, Node
 from unigpu.fragmentation import ShareSizes
 from unigpu.gpus import Gpu
@@ -32,6 +33,8 @@ class Booking:
     """False while the booking is assumed: the binding is sent, and the API server hasn't shown it yet."""
     priority: int = 0
     """The pod's priority; pods of a higher one may preempt it."""
+    evictee: Evictee | None = None
+    """What counts if it might be evicted; None: not known."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class _NodeEntry:
     mode: NodeMode = NodeMode.MIXED
     gpu_policy: PlacementPolicy | None = None
     cordoned: frozenset[GpuUuid] = frozenset()
+    totals: Mapping[str, int] = field(default_factory=dict)
     uses: dict[GpuUuid, dict[str, GpuUsage]] = field(default_factory=dict)
     view: Node | None = None
     """None: the node has changed since the view was built."""
@@ -75,9 +79,14 @@ class CapacityLedger:
         mode: NodeMode,
         gpu_policy: PlacementPolicy | None,
         cordoned: frozenset[GpuUuid] = frozenset(),
+        totals: Mapping[str, int] | None = None,
     ) -> None:
-        """Set the node's GPUs, mode, policy and which of the GPUs take nothing new; add the node if it is new."""
+        """Set the node's GPUs, mode, policy and which of the GPUs take nothing new; add the node if it is new.
+
+        `totals` is what its status offers of `pod_resources.OWN`.
+        """
         entry = self._entries.setdefault(name, _NodeEntry())
+        entry.totals = totals or {}
         new = (tuple(gpus), mode, gpu_policy, cordoned)
         if new != (entry.gpus, entry.mode, entry.gpu_policy, entry.cordoned):
             entry.gpus, entry.mode, entry.gpu_policy, entry.cordoned = new
@@ -135,11 +144,20 @@ class CapacityLedger:
         """Return an iterator over a snapshot of all bookings, as (UID, booking)."""
         return iter(tuple(self._bookings.items()))
 
-    def confirmed_on(self, name: str) -> dict[str, Booking]:
-        """Return the confirmed bookings on the node, by UID; assumed ones are left out."""
+    def bookings_on(self, name: str) -> dict[str, Booking]:
+        """Return the bookings on the node, by UID."""
         entry = self._entries.get(name)
         uids = dict.fromkeys(uid for uses in entry.uses.values() for uid in uses) if entry is not None else {}
-        return {uid: booking for uid in uids if (booking := self._bookings[uid]).confirmed}
+        return {uid: self._bookings[uid] for uid in uids}
+
+    def confirmed_on(self, name: str) -> dict[str, Booking]:
+        """Return the confirmed bookings on the node, by UID; assumed ones are left out."""
+        return {uid: booking for uid, booking in self.bookings_on(name).items() if booking.confirmed}
+
+    def totals(self, name: str) -> Mapping[str, int]:
+        """Return what the node's status offers of `pod_resources.OWN`; empty where it isn't known."""
+        entry = self._entries.get(name)
+        return {} if entry is None else entry.totals
 
     def nodes(self) -> Iterator[str]:
         """Return the names of the nodes that have GPUs."""

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 _RESERVED = "unigpu_fields"
+_ENCODER = json.JSONEncoder(default=str)
+"""Made once: json.dumps would make one for each line."""
 
 
 class _Plain(logging.Formatter):
@@ -29,7 +31,7 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             document["error"] = self.formatException(record.exc_info)
-        return json.dumps(document, default=str)
+        return _ENCODER.encode(document)
 
 
 def configure(*, as_json: bool, level: str = "info") -> None:

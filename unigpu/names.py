@@ -26,10 +26,21 @@ ANNOTATION_LIMITS: Final = f"{DOMAIN}/limits"
 """Limits that replace the request's while the pod runs, written by people; see unigpu.limits."""
 ANNOTATION_LIMITS_APPLIED: Final = f"{DOMAIN}/limits-applied"
 """Limits in force, and memory that containers hold beyond them, written by the node agent; see unigpu.limits."""
+ANNOTATION_LOWERED: Final = f"{DOMAIN}/lowered"
+"""What a pod had before its limits were lowered to make room for a more important one; see unigpu.lowering."""
 
 # Reasons of events about pods.
 EVENT_LIMITS_CHANGED: Final = "LimitsChanged"
 EVENT_LIMITS_REFUSED: Final = "LimitsRefused"
+
+EVENT_LIMITS_ENDED: Final = "LimitsEnded"
+"""Also about the controller that makes the next pod."""
+EVENT_MAKING_ROOM: Final = "MakingRoom"
+"""About the pod for which limits of others are lowered."""
+EVENT_GPU_ASSIGNED: Final = "GpuAssigned"
+EVENT_MEMORY_REFUSED: Final = "GpuMemoryRefused"
+EVENT_REQUEST_WARNING: Final = "GpuRequestWarning"
+"""About the controller of a pod that was admitted with a warning."""
 
 # Reasons of events about pods and nodes.
 EVENT_BREACH: Final = "GpuBreach"
@@ -58,14 +69,29 @@ ANNOTATION_ISOLATION: Final = f"{DOMAIN}/isolation"
 # Annotations and labels of nodes.
 ANNOTATION_INVENTORY: Final = f"{DOMAIN}/inventory"
 """The node's GPUs as the node agent sees them; see unigpu.gpus."""
+ANNOTATION_PUBLISHED: Final = f"{DOMAIN}/published-resources"
+"""Vendors' resources, comma-separated, whose capacity on the node the node agent wrote."""
+ANNOTATION_WALLS: Final = f"{DOMAIN}/walls"
+"""Which walls hold the node's containers to their memory, written by the node agent; see unigpu.walls."""
 ANNOTATION_CORDONED: Final = f"{DOMAIN}/cordoned"
 """The node's GPUs on which nothing new is placed, written by `kubectl unigpu cordon`; see unigpu.cordons."""
+ANNOTATION_LOWERABLE: Final = f"{DOMAIN}/lowerable"
+"""What the node's containers could do without, written by the node agent; see unigpu.lowering."""
 LABEL_MODE: Final = f"{DOMAIN}/mode"
 LABEL_ACK_SCHEDULE: Final = "ack.node.gpu.schedule"
 LABEL_ACK_PLACEMENT: Final = "ack.node.gpu.placement"
 LABEL_CGPU_DISABLE_ISOLATION: Final = "cgpu.disable.isolation"
 LABEL_QGPU_POLICY: Final = "tke.cloud.tencent.com/qgpu-schedule-policy"
 """`fixed-share`, `burst-share` or `best-effort`: the compute policy of qGPU's pods on the node."""
+
+LABELS_OPERATOR: Final = (
+    "nvidia.com/gpu.deploy.client",
+    "nvidia.com/gpu.deploy.operator-validator",
+    "nvidia.com/gpu.deploy.device-plugin",
+)
+"""NVIDIA's operator gives them a value of OPERATOR_PAUSES while nothing may use the driver. `client` is for programs of
+others, from release 26.7 on; a node without the operator has none of them."""
+OPERATOR_PAUSES: Final = ("paused-for-driver-upgrade", "paused-for-mig-change")
 
 # Labels of objects.
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
@@ -78,6 +104,8 @@ SERVICE_WEBHOOK: Final = "unigpu-webhook"
 SECRET_WEBHOOK_TLS: Final = "unigpu-webhook-tls"
 WEBHOOK_ADVICE: Final = f"advise.{DOMAIN}"
 """The webhook that only warns, and whose failure policy is always Ignore."""
+WEBHOOK_NOTICE: Final = f"notice.{DOMAIN}"
+"""The same, for pods that ask for no GPU and look as if they should."""
 WEBHOOK_CONFIGURATION: Final = "unigpu-webhook"
 """Name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration."""
 ACCOUNT_SCHEDULER: Final = "unigpu-scheduler"
@@ -96,9 +124,10 @@ ALIYUN_GPU_COUNT: Final = "aliyun.com/gpu-count"
 
 # Environment of containers.
 ENV_MEMORY_LIMIT: Final = "CUDA_DEVICE_MEMORY_LIMIT"
-"""`300m`, `1g` or bytes, for every GPU, or with `_<index>` for one. It can only tighten the policy's limit."""
+"""`300m`, `1g` or bytes, for every GPU, or with `_<index>` for one.
+Above the container's limit it is a wish; see unigpu.wishes."""
 ENV_CORE_LIMIT: Final = "CUDA_DEVICE_SM_LIMIT"
-"""Percent, for every GPU, or with `_<index>` for one. It can only tighten the policy's limit."""
+"""Percent, for every GPU, or with `_<index>` for one. Likewise."""
 ENV_INJECTED_LIMITS: Final = "UNIGPU_INJECTED_LIMITS"
 """The limit variables that the node agent set at the container's start, as `NAME=value` joined by `;`. libvgpu ignores
 a limit variable that still has that value, so it doesn't hold down a limit that is raised later."""
@@ -118,6 +147,8 @@ ENV_SIM_DIR: Final = "UNIGPU_SIM_DIR"
 """Folder of the simulator's state."""
 ENV_NVIDIA_VISIBLE_DEVICES: Final = "NVIDIA_VISIBLE_DEVICES"
 """`void` makes NVIDIA's runtime hook, if one is installed, add nothing."""
+ENV_NVIDIA_DRIVER_CAPABILITIES: Final = "NVIDIA_DRIVER_CAPABILITIES"
+"""Which parts of the driver a container asks for; see unigpu.driver_parts."""
 ENV_ALIYUN_INDEX: Final = "ALIYUN_COM_GPU_MEM_IDX"
 """NVML indexes of the container's GPUs, comma-separated. Programs written for gpushare read this and the next three,
 which are in the unit that the pod's author used."""
@@ -133,8 +164,11 @@ CONTAINER_POLICY: Final = f"{CONTAINER_ROOT}/policy"
 CONTAINER_USAGE: Final = f"{CONTAINER_ROOT}/usage"
 CONTAINER_PRELOAD: Final = "/etc/ld.so.preload"
 """Used instead of LD_PRELOAD, so that an image's or a user's value of that variable is never overwritten."""
-CONTAINER_DRIVER_FOLDERS: Final = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64")
-"""Default search folders of the dynamic linker in Debian's and in Red Hat's family."""
+CONTAINER_DRIVER_FOLDERS: Final = {
+    "x86_64": ("/usr/lib/x86_64-linux-gnu", "/usr/lib64"),
+    "aarch64": ("/usr/lib/aarch64-linux-gnu", "/usr/lib64"),
+}
+"""Default search folders of the dynamic linker in Debian's and in Red Hat's family, by the machine's name."""
 
 IMAGE_LIBRARY: Final = "/opt/unigpu/lib/libvgpu.so"
 """libvgpu in the services' image; the node agent copies it to the node."""
@@ -161,15 +195,24 @@ PORT_WEBHOOK_METRICS: Final = 8080
 PORT_EXTENDER: Final = 8888
 """On loopback only: the extender has no authentication, so only the kube-scheduler in its own pod may reach it."""
 PORT_EXTENDER_METRICS: Final = 8889
+PORT_PAGE: Final = 8890
+PORT_PAGE_METRICS: Final = 8891
 PORT_EXPORTER: Final = 9400
 PORT_PLUGIN_HEALTH: Final = 9401
 
+HEADER_TOKEN: Final = "X-Unigpu-Token"
+"""The viewer's token in requests to the page, where a proxy between both takes Authorization for itself."""
+
 # Metrics.
+METRIC_PAGE_REQUESTS: Final = "unigpu_page_requests_total"
+METRIC_PAGE_DURATION: Final = "unigpu_page_request_duration_seconds"
+METRIC_PAGE_VIEWERS: Final = "unigpu_page_viewers"
 METRIC_WEBHOOK_REVIEWS: Final = "unigpu_webhook_reviews_total"
 METRIC_WEBHOOK_SECONDS: Final = "unigpu_webhook_review_duration_seconds"
 METRIC_WEBHOOK_SKIPPED: Final = "unigpu_webhook_skipped_pods"
 METRIC_WEBHOOK_EXPIRY: Final = "unigpu_webhook_certificate_expiry_timestamp_seconds"
 METRIC_MEMORY_USED: Final = "unigpu_container_memory_used_bytes"
+METRIC_MEMORY_PEAK: Final = "unigpu_container_memory_peak_bytes"
 METRIC_MEMORY_LIMIT: Final = "unigpu_container_memory_limit_bytes"
 METRIC_ALLOCATION_FAILURES: Final = "unigpu_container_memory_allocation_failures_total"
 METRIC_CORES_LIMIT: Final = "unigpu_container_cores_limit_ratio"
@@ -181,14 +224,25 @@ METRIC_THROTTLED_LAUNCHES: Final = "unigpu_container_throttled_launches_total"
 METRIC_GPU_MEMORY_TOTAL: Final = "unigpu_gpu_memory_total_bytes"
 METRIC_GPU_MEMORY_USED: Final = "unigpu_gpu_memory_used_bytes"
 METRIC_GPU_MEMORY_GRANTED: Final = "unigpu_gpu_memory_granted_bytes"
+METRIC_CONTAINER_PROCESSES: Final = "unigpu_container_processes"
 METRIC_CONTAINER_INFO: Final = "unigpu_container_info"
 METRIC_CONTAINER_UNREADABLE: Final = "unigpu_container_unreadable"
+METRIC_CONTAINER_WALL: Final = "unigpu_container_wall"
 METRIC_CONTAINER_BREACH: Final = "unigpu_container_breach"
 METRIC_GPU_FOREIGN: Final = "unigpu_gpu_foreign_memory_bytes"
 METRIC_GPU_FAULT: Final = "unigpu_gpu_fault_info"
+METRIC_NODE_WALL: Final = "unigpu_node_wall"
 METRIC_GPU_SHARES: Final = "unigpu_gpu_shares"
 METRIC_GPU_UTILISATION: Final = "unigpu_gpu_utilisation_ratio"
+METRIC_GPU_TEMPERATURE: Final = "unigpu_gpu_temperature_celsius"
+METRIC_GPU_POWER: Final = "unigpu_gpu_power_watts"
+METRIC_GPU_CLOCK: Final = "unigpu_gpu_clock_hertz"
 METRIC_GPU_HEALTHY: Final = "unigpu_gpu_healthy"
+METRIC_AGENT_READY: Final = "unigpu_agent_ready"
+METRIC_AGENT_UNREADY: Final = "unigpu_agent_unready_info"
+METRIC_AGENT_GRANTS: Final = "unigpu_agent_grants"
+METRIC_AGENT_ALLOCATION: Final = "unigpu_agent_allocation_duration_seconds"
+METRIC_AGENT_LIMIT_CHANGES: Final = "unigpu_agent_limit_changes_total"
 METRIC_EXPORTER_DRIVER: Final = "unigpu_exporter_driver_up"
 METRIC_EXPORTER_DURATION: Final = "unigpu_exporter_collect_duration_seconds"
 METRIC_SCHEDULER_DURATION: Final = "unigpu_scheduler_request_duration_seconds"

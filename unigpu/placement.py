@@ -188,8 +188,10 @@ class _Search:
         if len(options) < request.gpus:
             return
         linked = request.whole or self.policy is PlacementPolicy.TOPOLOGY
-        sets = _sets_by_links(options, request.gpus) if linked else itertools.combinations(options, request.gpus)
-        for chosen in sets:
+        together = self.pod.preferences.numa
+        for chosen in (
+            _sets_by_numa(options, request.gpus, linked) if together else _sets(options, request.gpus, linked)
+        ):
             yield tuple(option.share for option in sorted(chosen, key=lambda option: option.state.gpu.index))
 
     def _options(self, name: str, request: Request) -> list[_Option]:
@@ -269,6 +271,33 @@ def _additional_demand(share: Share, before: GpuUsage, after: GpuUsage) -> int:
     memory = (after.memory - before.memory) * 1000 // share.memory if share.memory else 1000
     cores = (after.cores - before.cores) * 1000 // share.cores if share.cores else 1000
     return memory + cores + after.shares - before.shares
+
+
+def _sets(options: list[_Option], count: int, linked: bool) -> Iterator[tuple[_Option, ...]]:
+    """Yield sets of `count` GPUs, the best first: by their links, or by their ranks."""
+    return _sets_by_links(options, count) if linked else itertools.combinations(options, count)
+
+
+def _sets_by_numa(options: list[_Option], count: int, linked: bool) -> Iterator[tuple[_Option, ...]]:
+    """Yield sets of `count` GPUs of one NUMA node, and then all sets, the best first.
+
+    Of several NUMA nodes the one with the best set comes first.
+    """
+    nodes: dict[int, list[_Option]] = {}
+    for option in options:
+        if option.state.gpu.numa is not None:
+            nodes.setdefault(option.state.gpu.numa, []).append(option)
+    alike = [found for found in nodes.values() if len(found) >= count]
+
+    def quality(found: list[_Option]) -> tuple[int, int, list[tuple[int, ...]]]:
+        best = next(_sets(found, count, linked))
+        between = [fit.link(one.state.gpu, other.state.gpu) for one, other in itertools.combinations(best, 2)]
+        ranks = [option.rank for option in reversed(best)]  # the worst first: with binpack, no empty GPU
+        return (-min(between), -sum(between), ranks) if linked else (0, 0, ranks)
+
+    for found in sorted(alike, key=quality):
+        yield from _sets(found, count, linked)
+    yield from _sets(options, count, linked)
 
 
 def _sets_by_links(options: list[_Option], count: int) -> Iterator[tuple[_Option, ...]]:

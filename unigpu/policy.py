@@ -18,6 +18,7 @@ next even number. A reader that finds an odd sequence, or another one after read
                           56 4 core share, percent, 0 none · 60 4 core ceiling, percent
                           64 4 current_rate: what the container may use now, hundredths of a percent, 0 unset
                           68 4 neighbour_load: recent use of the GPU by other containers, hundredths of a percent
+    2112    416   the answer to a program's wish for higher limits: see `unigpu.wishes`; the sequence doesn't guard it
 
 `heartbeat_ns`, `current_rate` and `neighbour_load` change often and are not guarded by the sequence. The last two of a
 GPU are one aligned write of 8 bytes. They are valid for `FRESH_NS` after `heartbeat_ns`; after that only the share

@@ -9,6 +9,7 @@ Format: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/q
 import re
 from fractions import Fraction
 
+from unigpu.remembered import remembered
 from unigpu.units import BYTES_PER_MIB, MiB
 
 _QUANTITY = re.compile(r"([+-]?)([0-9]{1,30})(?:\.([0-9]{0,30}))?(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?[0-9]{1,2}))?")
@@ -64,6 +65,7 @@ def amount(text: str, unit: MiB) -> int:
     return _whole(number)
 
 
+@remembered(4096)
 def same(one: str, other: str) -> bool:
     """Return whether two quantities have the same value, however they are written."""
     if one == other:

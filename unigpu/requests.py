@@ -95,6 +95,8 @@ class Preferences:
     avoid_types: tuple[str, ...] = ()
     use_uuids: tuple[str, ...] = ()
     avoid_uuids: tuple[str, ...] = ()
+    numa: bool = False
+    """Whether a container's GPUs should hang on one NUMA node, where that is possible."""
 
     @property
     def selective(self) -> bool:
@@ -194,6 +196,8 @@ def _preferences(value: Mapping[str, Any]) -> Preferences:
     for key, item in value.items():
         if key in ("gpu_policy", "node_policy"):
             fields[key] = PlacementPolicy(item)
+        elif key == "numa":
+            fields[key] = documents.flag(item)
         elif isinstance(item, list) and all(isinstance(word, str) for word in item):
             fields[key] = tuple(item)
         else:

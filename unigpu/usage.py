@@ -11,6 +11,7 @@ processes from dead ones.
     4       4      version
     128     64n    GPUs' totals:  0 8 bytes in use · 8 8 last change: slot + 1 in the upper 16 bits, its number below
                                    16 8 highest use, bytes · 24 8 refused allocations · 32 8 cost of a context, bytes
+                                   40 8 implicit memory: what the driver took unasked for its processes, bytes
     1152    128n   GPUs' compute: 0 8 balance: GPU time that may be used at once, ns; negative: debt
                                    8 8 CLOCK_MONOTONIC up to which it is earned, ns · 16 8 GPU time charged, ns
                                    24 8 time that launches waited, ns · 32 8 launches that waited
@@ -19,6 +20,7 @@ processes from dead ones.
                                    56 8 CLOCK_MONOTONIC of a launch whose cost isn't known yet, ns; 0 none
                                    64 4 next ticket · 68 4 ticket being served
                                    72 56 as 40, for kernels of 50 ms and longer, of 100 ms, 200 ms …
+    3200    272    a wish for higher limits: see `unigpu.wishes`
     4096    576n   process slots:  0 4 pid in the container · 4 4 state, 0 free, 1 taken · 8 8 start time, clock ticks
                                    64 32n  GPUs: 0 8 bytes in use after an even change · 8 8 after an odd change
                                                   16 8 number of the last change · 24 8 highest number noted as counted
@@ -37,7 +39,7 @@ reach makes the whole file Implausible: the program that wrote it can have writt
 import re
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unigpu import errors
 from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, Bytes
@@ -62,7 +64,7 @@ MAX_COUNT = 1 << 62
 """No counter gets here: it is more than a hundred years in nanoseconds."""
 
 _HEADER = struct.Struct("<II")
-_TOTAL = struct.Struct("<5Q")
+_TOTAL = struct.Struct("<6Q")
 _COMPUTE = struct.Struct("<qQQQQ24xII")
 _CHARGED = struct.Struct("<16xQ40xII")
 """The fields of `_COMPUTE` that show how busy a container is: GPU time charged, next ticket, ticket being served."""
@@ -81,7 +83,7 @@ class GpuTotals:
     """What a container uses of one GPU, over all its processes."""
 
     used: Bytes
-    """Bytes in use by its live processes, contexts included."""
+    """Bytes in use by its live processes, contexts and what the driver took unasked included."""
     peak: Bytes
     refused: int
     """Allocations refused since the container got its share."""
@@ -136,8 +138,8 @@ def unpack(
     processes = []
     # Few slots are taken, so one scan over the lowest byte of each slot's state skips the free ones.
     states = content[SLOTS_OFFSET + _SLOT_STATE : SLOTS_OFFSET + SLOT_COUNT * SLOT_SIZE : SLOT_SIZE]
-    for found in _TAKEN.finditer(states[: (len(content) - SLOTS_OFFSET) // SLOT_SIZE]):
-        slot = found.start()
+    for place in _TAKEN.finditer(states[: (len(content) - SLOTS_OFFSET) // SLOT_SIZE]):
+        slot = place.start()
         start = SLOTS_OFFSET + slot * SLOT_SIZE
         pid, _, _ = _SLOT.unpack_from(content, start)
         if alive(slot):
@@ -148,15 +150,31 @@ def unpack(
                 raise Implausible(f"usage file has more than {MAX_PROCESSES} living processes")
     totals = []
     for gpu in range(gpus):
-        _, _, peak, refused, _ = _TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)
-        used_here = Bytes(sum(process.used[gpu] for process in processes))
-        totals.append(GpuTotals(used_here, Bytes(peak), refused, *compute(content, gpu)))
-        check(totals[-1], gpu, LARGEST if most is None else most[gpu])
+        _, _, peak, refused, _, implicit = _TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)
+        by_processes = Bytes(sum(process.used[gpu] for process in processes))
+        found = GpuTotals(by_processes, Bytes(peak), refused, *compute(content, gpu))
+        totals.append(
+            _with_implicit(found, implicit if by_processes else 0, gpu, LARGEST if most is None else most[gpu])
+        )
     return Usage(tuple(totals), tuple(processes))
 
 
 LARGEST = Bytes(MAX_MEMORY * BYTES_PER_MIB)
 """More memory than any GPU has."""
+
+
+def _with_implicit(found: GpuTotals, implicit: int, gpu: int, most: Bytes = LARGEST) -> GpuTotals:
+    """Return the totals with implicit memory in them. It was last looked at some time ago, so the sum is cut at `most`.
+
+    Raises Implausible for what can't be.
+    """
+    check(found, gpu, most)
+    if implicit > most:
+        raise Implausible(f"usage file says {implicit} as implicit memory of GPU {gpu}, more than {most}")
+    if implicit == 0:
+        return found
+    used = Bytes(min(found.used + implicit, most))
+    return replace(found, used=used, peak=Bytes(max(used, found.peak)))
 
 
 def check(found: GpuTotals, gpu: int, most: Bytes = LARGEST) -> None:
@@ -173,11 +191,30 @@ def check(found: GpuTotals, gpu: int, most: Bytes = LARGEST) -> None:
             raise Implausible(f"usage file says {amount} as {name} of GPU {gpu}, more than {limit}")
 
 
+def headers(content: bytes, gpus: int) -> list[GpuTotals]:
+    """Return the totals of the first `gpus` GPUs by the header alone; memory of dead processes may still be in them.
+
+    Empty where no program has used a GPU yet. Raises Malformed for another version, Implausible for what can't be.
+    """
+    if len(content) < SLOTS_OFFSET:
+        raise errors.Malformed(f"usage file has {len(content)} bytes, fewer than its header's {SLOTS_OFFSET}")
+    if _HEADER.unpack_from(content)[0] == 0:
+        return [GpuTotals(Bytes(0), Bytes(0), 0) for _ in range(gpus)]
+    if _HEADER.unpack_from(content) != (MAGIC, VERSION):
+        raise errors.Malformed(f"usage file is not of version {VERSION}")
+    found = []
+    for gpu in range(gpus):
+        used, _, peak, refused, _, implicit = _TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)
+        found.append(_with_implicit(GpuTotals(Bytes(used), Bytes(peak), refused), implicit, gpu))
+    return found
+
+
 def totals(content: bytes, gpus: int) -> list[Bytes]:
     """Return the bytes in use of each GPU by the header's totals; memory of dead processes may still be in them."""
     if len(content) < SLOTS_OFFSET or _HEADER.unpack_from(content) != (MAGIC, VERSION):
         return [Bytes(0)] * gpus
-    return [Bytes(_TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)[0]) for gpu in range(gpus)]
+    found = (_TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE) for gpu in range(gpus))
+    return [Bytes(used + implicit) for used, _, _, _, _, implicit in found]
 
 
 def compute(content: bytes | bytearray | memoryview, gpu: int) -> tuple[int, int, int, bool]:
