@@ -14,7 +14,7 @@ NODE_NAMESPACE = "default"
 
 
 class Kind(enum.StrEnum):
-    """What an event is about."""
+    """What most events are about."""
 
     POD = "Pod"
     NODE = "Node"
@@ -30,7 +30,7 @@ class Severity(enum.StrEnum):
 def body(
     about: Ref,
     *,
-    kind: Kind,
+    kind: str,
     name: str,
     reason: str,
     message: str,
@@ -38,8 +38,9 @@ def body(
     instance: str = "",
     severity: Severity = Severity.WARNING,
     now: datetime | None = None,
+    api_version: str = "v1",
 ) -> Json:
-    """Return an event on a pod or node. `name` tells it from others: two with the same name are one event.
+    """Return an event on an object. `name` tells it from others: two with the same name are one event.
 
     `instance` is the pod that reports, empty outside Kubernetes.
     """
@@ -48,7 +49,7 @@ def body(
     if len(encoded) > MOST_MESSAGE:
         message = encoded[: MOST_MESSAGE - 3].decode(errors="ignore") + "…"
     namespace = about.namespace or NODE_NAMESPACE
-    involved = {"apiVersion": "v1", "kind": kind.value, "name": about.name, "uid": about.uid}
+    involved = {"apiVersion": api_version, "kind": str(kind), "name": about.name, "uid": about.uid}
     if about.namespace:
         involved["namespace"] = about.namespace
     return {

@@ -1,5 +1,6 @@
 """Paths of the objects that unigpu reads and writes, and how an object is named in logs and events."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,14 @@ PODS = "/api/v1/pods"
 NAMESPACES = "/api/v1/namespaces"
 RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
 """Field selector of pods that haven't ended."""
+
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def is_name(text: str) -> bool:
+    """Return whether Kubernetes takes the text as the name of a namespace or pod; anything else would change a path."""
+    return _NAME.fullmatch(text) is not None
 
 
 def node(name: str) -> str:
@@ -38,6 +47,32 @@ class Ref:
     def title(self) -> str:
         """`namespace/name`, or the name alone."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The controller of an object, as the object names it."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+    @property
+    def title(self) -> str:
+        """`ReplicaSet web-5d9f`."""
+        return f"{self.kind} {self.name}"
+
+
+def controller(document: object) -> Owner | None:
+    """Return the controller of an object, whatever the object's form; None where it has none."""
+    metadata = document.get("metadata") if isinstance(document, Mapping) else None
+    owners = metadata.get("ownerReferences") if isinstance(metadata, Mapping) else None
+    for owner in owners if isinstance(owners, list) else ():
+        if isinstance(owner, Mapping) and owner.get("controller") is True:
+            found = Owner(*(_text(owner.get(key)) for key in ("apiVersion", "kind", "name", "uid")))
+            return found if all((found.api_version, found.kind, found.name, found.uid)) else None
+    return None
 
 
 def log_fields(path: str, about: Ref) -> dict[str, str]:

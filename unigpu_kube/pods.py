@@ -41,10 +41,33 @@ async def annotate(client: Client, pod: Mapping[str, Any], annotations: Mapping[
     return await client.patch(objects.pod(about["namespace"], about["name"]), {"metadata": metadata})
 
 
-async def annotate_by_status(client: Client, pod: objects.Ref, annotations: Mapping[str, str | None]) -> Json:
+async def annotate_by_status(
+    client: Client, pod: objects.Ref, annotations: Mapping[str, str | None], version: str = ""
+) -> Json:
     """Set or remove (None) annotations of the pod with that UID, whatever else has changed; return the pod.
 
-    Raises Conflict where the pod of that name is another one; Missing, Rejected, Unavailable.
+    With a `version`, the pod mustn't have changed since. Raises Conflict where it has, or where the pod of that name is
+    another one; Missing, Rejected, Unavailable.
     """
-    metadata = {"uid": pod.uid, "annotations": dict(annotations)}
+    metadata: dict[str, object] = {"uid": pod.uid, "annotations": dict(annotations)}
+    if version:
+        metadata["resourceVersion"] = version
     return await client.patch(f"{objects.pod(pod.namespace, pod.name)}/status", {"metadata": metadata})
+
+
+async def evict(client: Client, pod: objects.Ref, grace: int | None = None) -> None:
+    """Ask for the end of the pod with that UID, by the Eviction API, which honours disruption budgets.
+
+    `grace`: seconds until its containers are killed; None: as the pod says. Raises ServerError with status 429 where a
+    budget allows no eviction now; Missing, Conflict where the pod is gone or another one; Rejected, Unavailable.
+    """
+    options: dict[str, object] = {"preconditions": {"uid": pod.uid}}
+    if grace is not None:
+        options["gracePeriodSeconds"] = grace
+    body = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod.name, "namespace": pod.namespace},
+        "deleteOptions": options,
+    }
+    await client.create(f"{objects.pod(pod.namespace, pod.name)}/eviction", body)

@@ -98,6 +98,8 @@ class Reflector(Generic[T]):
         """Set once all objects have been listed."""
         self.lists = 0
         """How many times all objects were listed."""
+        self.away = 0
+        """How many requests in a row have failed; 0 while the API server answers."""
 
     async def run(self) -> None:
         """Keep the copy current. Never returns."""
@@ -209,9 +211,10 @@ class Reflector(Generic[T]):
         if self._backoff.failures:
             logs.event(logger, "answers again", path=self._source.path, failures=self._backoff.failures)
         self._backoff.reset()
+        self.away = 0
 
     async def _pause(self, error: errors.UnigpuError) -> None:
-        failures = self._backoff.failures + 1
+        failures = self.away = self._backoff.failures + 1
         level = logging.WARNING if failures > 1 else logging.INFO
         logs.event(logger, "no answer", level, path=self._source.path, failures=failures, reason=error)
         await self._backoff.pause()

@@ -41,25 +41,29 @@ def keys(root: Path) -> Iterator[Key]:
 def stamps(root: Path) -> Iterator[tuple[Key, Stamp]]:
     """Yield each folder that has a grant, and the grant file's stamp.
 
-    Raises OSError where the root can't be listed; one that isn't there has none. It is made for many containers and
-    frequent calls, so it works with texts rather than Path objects.
+    Raises OSError where the root can't be listed; one that isn't there has none.
     """
+    with contextlib.suppress(FileNotFoundError):
+        for pod in os.listdir(root):  # noqa: PTH208
+            yield from pod_stamps(root, pod)
+
+
+def pod_stamps(root: Path, pod: str) -> Iterator[tuple[Key, Stamp]]:
+    """Yield each folder of a pod that has a grant, and the grant file's stamp. Raises OSError.
+
+    It is made for many containers and frequent calls, so it works with texts rather than Path objects.
+    """
+    place = f"{root}/{pod}"
     try:
-        pods = os.listdir(root)  # noqa: PTH208
-    except FileNotFoundError:
+        names = os.listdir(place)  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
         return
-    for pod in pods:
-        place = f"{root}/{pod}"
+    for name in names:
         try:
-            names = os.listdir(place)  # noqa: PTH208
+            status = os.stat(f"{place}/{name}/{grants.GRANT_FILE}")  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             continue
-        for name in names:
-            try:
-                status = os.stat(f"{place}/{name}/{grants.GRANT_FILE}")  # noqa: PTH116
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            yield (pod, name), (status.st_ino, status.st_mtime_ns)
+        yield (pod, name), (status.st_ino, status.st_mtime_ns)
 
 
 def read(root: Path, key: Key) -> StoredGrant:

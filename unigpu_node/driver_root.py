@@ -6,10 +6,12 @@ packages and NVIDIA's driver container put libraries.
 """
 
 import contextlib
+import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from unigpu import errors
+from unigpu import errors, linker_cache
 
 CUDA = "libcuda.so.1"
 NVML = "libnvidia-ml.so.1"
@@ -64,8 +66,13 @@ class DriverRoot:
     def folder_of(self, library: str) -> PurePosixPath:
         """Return the folder, as the node sees it and without links, that has the library.
 
+        The root's own dynamic linker knows best; where its cache doesn't have the library, it is in a usual folder.
         Raises Unavailable where there is none.
         """
+        for path in self._cached(library):
+            with contextlib.suppress(errors.Unavailable):
+                if self.seen(self.resolve(path)).is_file():
+                    return self.resolve(path.parent)
         for name in FOLDERS:
             folder = self.root / name
             with contextlib.suppress(errors.Unavailable):
@@ -79,6 +86,15 @@ class DriverRoot:
     def library(self, name: str) -> Path:
         """Return the file of a library, as this process sees it. Raises Unavailable."""
         return self.seen(self.resolve(self.folder_of(name) / name))
+
+    def _cached(self, library: str) -> Iterator[PurePosixPath]:
+        """Paths of the library below the root, by the root's /etc/ld.so.cache; none where that can't be read."""
+        with contextlib.suppress(errors.Malformed, errors.Unavailable, OSError):
+            cache = self.seen(self.resolve(self.root / "etc/ld.so.cache")).read_bytes()
+            for path in linker_cache.paths(cache, library, platform.machine()):
+                parts = PurePosixPath(path).parts
+                if parts[:1] == ("/",):
+                    yield self.root.joinpath(*parts[1:])
 
     def _link(self, path: PurePosixPath) -> PurePosixPath | None:
         try:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from functools import lru_cache
 
-from unigpu import usage
+from unigpu import usage, wishes
 
 _FLOCK = struct.Struct("hhqqi0q")
 """The C library's `struct flock`: type, whence, start, length, pid."""
@@ -28,18 +28,21 @@ def _question(start: int, count: int) -> bytes:
 
 def held(descriptor: int, slot: int, count: int = 1) -> bool:
     """Return whether a process holds the lock of any of these slots of an open usage file. Raises OSError."""
-    return not _ask(descriptor, usage.LOCKS_OFFSET + slot, count).startswith(_FREE)
+    return fcntl.fcntl(descriptor, fcntl.F_GETLK, _question(usage.LOCKS_OFFSET + slot, count))[: len(_FREE)] != _FREE
 
 
 def holders(descriptor: int) -> frozenset[int]:
     """Return the pids that hold the lock of a slot of an open usage file, as this process's pid namespace has them.
 
     0 stands for processes that aren't in it. The kernel names one lock of a range at a time; the rest of the range on
-    both sides is asked for next. Raises OSError.
+    both sides is asked for next. The search ends after as many questions as libvgpu's locks can need: a container that
+    takes more of them hides only its own processes. Raises OSError.
     """
     found: set[int] = set()
     ranges = [(usage.LOCKS_OFFSET, usage.LOCKS_OFFSET + usage.SLOT_COUNT)]
-    while ranges:
+    questions = 2 * usage.MAX_PROCESSES + 1
+    while ranges and questions:
+        questions -= 1
         start, end = ranges.pop()
         answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0))
         kind, _, first, length, pid = _FLOCK.unpack(answer)
@@ -57,12 +60,13 @@ def any_held(descriptor: int) -> bool:
 
 
 def living(descriptor: int) -> frozenset[int]:
-    """Return the slots whose processes live, by three questions and two for each of them.
+    """Return the slots whose processes live, by three questions and two for each of them. One more lock, behind those
+    of the slots, is a waiting program's (`unigpu.wishes`).
 
     Raises OSError; usage.Implausible for locks that libvgpu doesn't take, or more than it can have taken.
     """
     after = usage.LOCKS_OFFSET + usage.SLOT_COUNT
-    for start, count in ((0, usage.LOCKS_OFFSET), (after, _END)):
+    for start, count in ((0, usage.LOCKS_OFFSET), (usage.LOCKS_OFFSET + wishes.WISH_LOCK + 1, _END)):
         if not _ask(descriptor, start, count).startswith(_FREE):
             raise usage.Implausible("usage file has locks outside its slots")
     found = set()

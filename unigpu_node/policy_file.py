@@ -10,7 +10,7 @@ import mmap
 import os
 from pathlib import Path
 
-from unigpu import errors, policy
+from unigpu import errors, policy, wishes
 from unigpu.policy import Policy
 from unigpu_node import files
 
@@ -70,6 +70,20 @@ def rewrite(file: Path, wanted: Policy) -> bool:
         os.close(descriptor)
 
 
+def answer(file: Path, number: int, refusal: str) -> None:
+    """Write the answer to the wish of that number. Raises OSError; Malformed for a file of another size."""
+    descriptor = open_at_once(file, os.O_RDWR)
+    try:
+        length = os.lseek(descriptor, 0, os.SEEK_END)
+        if length != policy.SIZE:
+            raise errors.Malformed(f"policy file has {length} bytes, not {policy.SIZE}")
+        os.pwrite(descriptor, wishes.ANSWER_NUMBER.pack(0), wishes.ANSWER_OFFSET)
+        os.pwrite(descriptor, wishes.answer(refusal), wishes.ANSWER_OFFSET + wishes.ANSWER_NUMBER.size)
+        os.pwrite(descriptor, wishes.ANSWER_NUMBER.pack(number), wishes.ANSWER_OFFSET)
+    finally:
+        os.close(descriptor)
+
+
 def _content(file: Path) -> bytes:
     """The whole file, and one byte more where it is too long."""
     descriptor = open_at_once(file, os.O_RDONLY)
@@ -100,6 +114,11 @@ def read_live_rates(path: str | Path, gpus: int, now_ns: int) -> tuple[float, ..
         os.close(descriptor)
     if len(head) < length:
         raise errors.Malformed(f"policy file has {len(head)} bytes, not {policy.SIZE}")
+    return live_rates(head, gpus, now_ns)
+
+
+def live_rates(head: bytes, gpus: int, now_ns: int) -> tuple[float, ...]:
+    """Return the same from a policy's beginning, which must have the entries of so many GPUs."""
     if policy.HEARTBEAT.unpack_from(head, policy.HEARTBEAT_OFFSET)[0] + policy.FRESH_NS <= now_ns:
         return (0.0,) * gpus
     return tuple([policy.read_live_state(head, gpu)[0] for gpu in range(gpus)])

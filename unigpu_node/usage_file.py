@@ -16,6 +16,8 @@ from unigpu_node import files, locks
 ALLOWANCE = 1 << 20
 """Bytes of the node's disk that one container's usage file may take."""
 _HEADER = struct.Struct("<II")
+_EVERYBODY = 0o666
+"""Programs of every user account in it, and the exporter reads it, which isn't root."""
 _BLOCK = 512
 """Bytes of one of `st_blocks`."""
 
@@ -28,10 +30,10 @@ def create(file: Path) -> None:
     temporary = files.temporary_name(file)
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _EVERYBODY)
     try:
         os.posix_fallocate(descriptor, 0, usage.SIZE)
-        os.fchmod(descriptor, 0o666)
+        os.fchmod(descriptor, _EVERYBODY)
     finally:
         os.close(descriptor)
     temporary.rename(file)
@@ -72,6 +74,12 @@ def read(descriptor: int, gpus: int) -> Usage:
 def read_totals(descriptor: int, gpus: int) -> list[Bytes]:
     """Return bytes in use of each GPU, those of dead processes that weren't noticed yet included. Raises OSError."""
     return usage.totals(os.pread(descriptor, usage.SLOTS_OFFSET, 0), gpus)
+
+
+def open_to_all(file: Path) -> None:
+    """Let every user read and write the file again, where its container has changed that. Raises OSError."""
+    if file.stat().st_mode & _EVERYBODY != _EVERYBODY:
+        file.chmod(_EVERYBODY)
 
 
 def cut(file: Path) -> int:
