@@ -4,8 +4,8 @@ import sys
 
 import yaml
 
-from unigpu_service import main
-from webhook import app, loop, settings
+from unigpu_service import loop, main
+from webhook import app, settings
 from webhook.admission import configuration
 
 

@@ -13,6 +13,7 @@ from unigpu_service import http, runtime
 from unigpu_service.runtime import Supervisor
 from webhook.admission.cluster_cache import ClusterCache
 from webhook.admission.metrics import Metrics
+from webhook.admission.owner_events import OwnerEvents
 from webhook.admission.server import Reviews
 from webhook.admission.skipped_pods import SkippedPods
 from webhook.limits.node_usage import NodeUsage
@@ -58,7 +59,9 @@ async def _serve(
             tasks.start("skipped pods", skipped.run(settings.sweep_seconds))
         if not await tasks.first(source.loaded, cache.synced):
             return
-        reviews = Reviews(cache.options, settings.trusted_writers, metrics, settings.body_bytes, NodeUsage(api))
+        owners = OwnerEvents(api, settings.pod_name)
+        tasks.start("controllers' events", owners.run())
+        reviews = Reviews(cache.options, settings.trusted_writers, metrics, settings.body_bytes, NodeUsage(api), owners)
         listener = http.listen(
             reviews.application(),
             settings.port,

@@ -21,10 +21,11 @@ The chart has to provide:
                  core namespaces, nodes, pods: get, list, watch · core events: create
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from unigpu import names
+from unigpu import configured_dialects, errors, names
 from unigpu.units import MiB
 from unigpu_service import settings
 from unigpu_service.settings import Logging, option
@@ -58,8 +59,17 @@ class Settings(Logging):
     """Unit of aliyun.com/gpu-mem."""
     bare_nvidia_gpu: BareGpu = BareGpu.WHOLE
     """Meaning of nvidia.com/gpu without memory and cores: whole GPUs, or leave the pod to NVIDIA's device plugin."""
+    vendor_resources: Literal["keep", "replace"] = "keep"
+    """Whether vendors' resources stay in translated pods, next to the unified ones."""
+    published: bool = option(False, flag="--publish-vendor-resources")
+    """Nodes publish capacities of vendors' resources: take out of pods those that have no effect."""
+    dialects: str = option("", metavar="JSON")
+    """Resource names that the cluster renames or adds, as JSON: the chart's values dialects.additional and
+    dialects.hamiResourceNames."""
     volcano_memory_factor: int = option(1, minimum=1, maximum=1 << 20)
     """MiB in one unit of volcano.sh/gpu-memory and volcano.sh/vgpu-memory."""
+    vgpu_manager_memory_factor: int = option(1, minimum=1, maximum=1 << 20)
+    """MiB in one unit of nvidia.com/vgpu-memory."""
     context_memory: int = option(0, minimum=0)
     """MiB that a CUDA context takes: smaller shares are warned of; 0: by the models of the cluster's GPUs."""
     opting_out: bool = True
@@ -92,6 +102,13 @@ class Settings(Logging):
         if self.namespace not in self.excluded:
             object.__setattr__(self, "excluded", (*self.excluded, self.namespace))
 
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each value that can't work."""
+        try:
+            configured_dialects.load(self.dialects)
+        except errors.Malformed as error:
+            yield f"--dialects: {error}"
+
     @property
     def options(self) -> Options:
         """Return how pods are read."""
@@ -101,7 +118,11 @@ class Settings(Logging):
             opting_out=self.opting_out,
             context_memory=MiB(self.context_memory),
             volcano_factor=self.volcano_memory_factor,
+            vgpu_manager_factor=self.vgpu_manager_memory_factor,
             schedulers=Options().schedulers | frozenset(self.schedulers),
+            words=configured_dialects.load(self.dialects),
+            keep_vendors=self.vendor_resources == "keep",
+            published=self.published,
         )
 
 

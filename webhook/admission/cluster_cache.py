@@ -10,13 +10,13 @@ from unigpu_kube import objects
 from unigpu_kube.client import Client, Json
 from unigpu_kube.objects import Ref
 from unigpu_kube.reflector import Listing, Reflector, Sink, Source
-from webhook.translation import contexts, namespaces
-from webhook.translation.options import Options
+from webhook.translation import contexts, namespaces, near_misses
+from webhook.translation.options import GpuKind, Options
 
 NamespaceRules = tuple[str, Mapping[str, str], Mapping[str, str]]
 """A namespace, and those of its annotations and labels that are rules for its pods."""
-NodeGpus = tuple[str, MiB, MiB]
-"""A node, the memory of its largest GPU, and the smallest CUDA context among its GPUs; 0 where it has none."""
+NodeGpus = tuple[str, frozenset[GpuKind]]
+"""A node, and the kinds of GPUs that it has."""
 
 
 class ClusterCache:
@@ -26,10 +26,11 @@ class ClusterCache:
         self._plain = options
         self._context_memory = options.context_memory
         self._options: dict[str, Options] = {}
-        self._gpus: dict[str, tuple[MiB, MiB]] = {}
+        self._gpus: dict[str, frozenset[GpuKind]] = {}
         self._stale = False
+        self._known: set[str] = set()
         self.synced = asyncio.Event()
-        """Set once the namespaces are known."""
+        """Set once namespaces and nodes are known."""
 
     def options(self, namespace: str) -> Options:
         """Return how pods of the namespace are read."""
@@ -39,7 +40,7 @@ class ClusterCache:
 
     def unready(self) -> str | None:
         """Return why the cache isn't complete; None if it is."""
-        return None if self.synced.is_set() else "namespaces aren't synced yet"
+        return None if self.synced.is_set() else "namespaces and nodes aren't synced yet"
 
     async def run(self, client: Client) -> None:
         """Keep the cache current; never returns."""
@@ -55,7 +56,7 @@ class ClusterCache:
         self._options = {}
         for item in found:
             self.set_namespace(item)
-        self.synced.set()
+        self._listed("namespaces")
 
     def set_namespace(self, found: NamespaceRules) -> None:
         """Apply a change of one namespace. Only those with rules are kept."""
@@ -70,20 +71,25 @@ class ClusterCache:
 
     def replace_nodes(self, found: Iterable[NodeGpus]) -> None:
         """Replace all nodes."""
-        self._gpus = {name: (memory, context) for name, memory, context in found}
+        self._gpus = dict(found)
         self._stale = True
+        self._listed("nodes")
 
     def set_node(self, found: NodeGpus) -> None:
         """Apply a change of one node."""
-        name, memory, context = found
-        sizes = memory, context
-        if self._gpus.get(name) != sizes:
-            self._gpus[name] = sizes
+        name, kinds = found
+        if self._gpus.get(name) != kinds:
+            self._gpus[name] = kinds
             self._stale = True
 
     def remove_node(self, node: Ref) -> None:
         """Forget a node."""
         self._stale |= self._gpus.pop(node.name, None) is not None
+
+    def _listed(self, what: str) -> None:
+        self._known.add(what)
+        if self._known == {"namespaces", "nodes"}:
+            self.synced.set()
 
     def _list_namespaces(self, listing: Listing[NamespaceRules]) -> None:
         self.replace_namespaces(listing.items)
@@ -93,12 +99,12 @@ class ClusterCache:
 
     def _refresh(self) -> None:
         """Put the sizes of the GPUs into the options, after nodes changed."""
-        largest = max((memory for memory, _ in self._gpus.values()), default=MiB(0))
-        smallest = min((context for _, context in self._gpus.values() if context), default=MiB(0))
+        kinds = sorted(frozenset().union(*self._gpus.values()), key=lambda kind: (kind.memory, kind.model))
+        smallest = min((contexts.of_model(kind.model) for kind in kinds), default=MiB(0))
         context = self._context_memory or smallest
 
         def sized(options: Options) -> Options:
-            return dataclasses.replace(options, largest_gpu=largest, context_memory=context)
+            return dataclasses.replace(options, gpus=tuple(kinds), context_memory=context)
 
         self._plain = sized(self._plain)
         self._options = {name: sized(options) for name, options in self._options.items()}
@@ -110,14 +116,21 @@ def namespace_rules(item: Json) -> NamespaceRules:
     annotations, labels = (item["metadata"].get(kind) or {} for kind in ("annotations", "labels"))
     return (
         objects.ref(item).name,
-        {key: text for key, text in annotations.items() if key.startswith(f"{names.DOMAIN}/")},
-        {label: labels[label] for label, _ in namespaces.LABELS if label in labels},
+        {
+            key: text
+            for key, text in annotations.items()
+            if key.startswith(f"{names.DOMAIN}/") or near_misses.nearest(key, near_misses.OF_NAMESPACES)
+        },
+        {
+            label: text
+            for label, text in labels.items()
+            if label in near_misses.NAMESPACE_LABELS or near_misses.nearest(label, near_misses.NAMESPACE_LABELS)
+        },
     )
 
 
 def node_gpus(item: Json) -> NodeGpus:
-    """Return the node's name and the sizes of its GPUs. Raises Malformed."""
+    """Return the node's name and the kinds of its GPUs. Raises Malformed."""
     text = (item["metadata"].get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
     present = gpus.load(text) if text is not None else ()
-    largest = max((gpu.memory for gpu in present), default=MiB(0))
-    return objects.ref(item).name, largest, min((contexts.of_model(gpu.model) for gpu in present), default=MiB(0))
+    return objects.ref(item).name, frozenset(GpuKind(gpu.model, gpu.memory) for gpu in present)

@@ -7,18 +7,25 @@ every pod that mentions no GPU, and every update that doesn't change the platfor
 from collections.abc import Iterable
 from typing import Any
 
-from unigpu import names
+from unigpu import configured_dialects, names
+from unigpu.configured_dialects import Words
 from webhook.limits import update_warnings
 from webhook.settings import Settings
-from webhook.translation import decision, dialects, reapply, unsupported
+from webhook.translation import decision, dialects, near_misses, unsupported
 
+_ADVICE = {"failurePolicy": "Ignore"}
+"""Of webhooks that only warn, so that nothing is refused when they are down."""
+_Frame = tuple[str, str]
 _LISTS = ("containers", "initContainers")
 
 
-def mentions_gpu() -> str:
-    """Return the CEL condition: a pod asks for GPUs in any dialect, or brings one of the platform's annotations."""
-    known = _list(sorted(dialects.OF_RESOURCE))
-    domains = _list(f"{domain}/" for domain in unsupported.DOMAINS)
+def mentions_gpu(more: str = "") -> str:
+    """Return the CEL condition: a pod asks for GPUs in any dialect, or brings one of the platform's annotations.
+
+    `more` are the resource names that the cluster adds, as `resource_names` writes them.
+    """
+    known = _list(sorted(dialects.OF_RESOURCE), more)
+    domains = _list(f"{domain}/" for domain in unsupported.domains(dialects.OF_RESOURCE))
     stems = " || ".join(f"k.contains('{stem}')" for stem in unsupported.STEMS)
     misspelt = f"({stems}) && {domains}.exists(d, k.startsWith(d))"
     asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in {known} || {misspelt})"
@@ -26,11 +33,35 @@ def mentions_gpu() -> str:
     annotations = [*decision.REVIEWED]
     annotations += [annotation for dialect in dialects.ALL for annotation in dialect.annotations]
     misplaced = sorted(dialects.OF_RESOURCE)
-    listed = _list([*annotations, *misplaced])
+    listed = _list([*annotations, *misplaced], more)
     families = f"{_list(unsupported.FAMILIES)}.exists(f, k.startsWith(f))"
     mentioned = f"object.metadata.annotations.exists(k, k in {listed} || {families})"
     by_annotation = f"(has(object.metadata.annotations) && {mentioned})"
     return " || ".join([*places, by_annotation])
+
+
+def seems_to_ask(more: str = "") -> str:
+    """Return the CEL condition: a pod asks for no GPU in any known way, and has names that look as if it should.
+
+    `more`: as for `mentions_gpu`.
+    """
+    like = " || ".join(f"k.contains('{stem}')" for stem in unsupported.STEMS)
+    read = sorted({*unsupported.LABELS, *near_misses.READ, *near_misses.PLATFORM})
+    exact = f"k in {_list(read)} || k.startsWith('{names.DOMAIN}/')"
+    near = _nearly([*read, *sorted(unsupported.ANNOTATIONS), *sorted(dialects.OF_RESOURCE)])
+    notes = f"!k.startsWith('nvidia.com/gpu.') && ({exact} || {like} || {near})"
+    on_pod = [
+        f"(has(object.metadata.{kind}) && object.metadata.{kind}.exists(k, {notes}))"
+        for kind in ("annotations", "labels")
+    ]
+    known = _list(sorted(near_misses.SWITCHES))
+    of_variables = [pair for one in near_misses.VARIABLES for pair in near_misses.frames(one)]
+    misspelt = _framed("e.name", of_variables, follows=len("_15"))  # the index of a GPU
+    switched = f"has(c.env) && c.env.exists(e, e.name in {known} || {misspelt})"
+    limits = f"{like} || {_nearly(sorted(dialects.OF_RESOURCE))}"
+    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, {limits})"
+    inside = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {switched} || {asks}))" for place in _LISTS]
+    return f"!({mentions_gpu(more)}) && ({' || '.join([*inside, *on_pod])})"
 
 
 def changes_ours() -> str:
@@ -65,10 +96,16 @@ def bound_by_others(namespace: str) -> str:
 
 
 def applied_again() -> str:
-    """Return the CEL condition: an update of a translated pod restores fields that the translation replaced."""
-    listed = _list(sorted(reapply.VENDORS))
-    asks = f"has(c.resources) && has(c.resources.limits) && c.resources.limits.exists(k, k in {listed})"
-    returns = [f"(has(object.spec.{place}) && object.spec.{place}.exists(c, {asks}))" for place in _LISTS]
+    """Return the CEL condition: an update of a translated pod has resources that the pod didn't have, or others, or
+    another scheduler."""
+    limits, before = "c.resources.limits", "o.resources.limits"
+    translated = f"o.name == c.name && has(o.resources) && has({before}) && '{names.RESOURCE_VGPU}' in {before}"
+    other = f"has(c.resources) && has({limits}) && {limits}.exists(k, !(k in {before}) || {limits}[k] != {before}[k])"
+    returns = [
+        f"(has(object.spec.{place}) && has(oldObject.spec.{place}) && object.spec.{place}.exists(c, "
+        f"oldObject.spec.{place}.exists(o, {translated} && {other})))"
+        for place in _LISTS
+    ]
     scheduler = "object.spec.schedulerName != oldObject.spec.schedulerName"
     return f"{_translated()} && ({' || '.join([*returns, scheduler])})"
 
@@ -91,12 +128,16 @@ def changes_without_effect() -> str:
 
 def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the MutatingWebhookConfiguration and the ValidatingWebhookConfiguration, without caBundle."""
-    mutating = _webhook(settings, "translate", "/mutate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu())
+    asks = mentions_gpu(resource_names(settings.options.words))
+    mutating = _webhook(settings, "translate", "/mutate", ["CREATE"], ["pods"], "asks-for-gpus", asks)
     again = _webhook(settings, "reapply", "/mutate", ["UPDATE"], ["pods"], "is-applied-again", applied_again())
-    for webhook in (mutating, again):
+    like = seems_to_ask(resource_names(settings.options.words))
+    seems = _webhook(settings, "notice", "/mutate", ["CREATE"], ["pods"], "seems-to-ask-for-gpus", like)
+    seems |= _ADVICE
+    for webhook in (mutating, again, seems):
         webhook["reinvocationPolicy"] = "Never"
     validating = [
-        _webhook(settings, "validate", "/validate", ["CREATE"], ["pods"], "asks-for-gpus", mentions_gpu()),
+        _webhook(settings, "validate", "/validate", ["CREATE"], ["pods"], "asks-for-gpus", asks),
         _webhook(
             settings,
             "protect",
@@ -115,8 +156,7 @@ def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
             "changes-what-has-no-effect",
             changes_without_effect(),
         )
-        # It only warns, so that an update never waits for a webhook that is down.
-        | {"failurePolicy": "Ignore"},
+        | _ADVICE,
         _webhook(
             settings,
             "bind",
@@ -128,7 +168,7 @@ def documents(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
         ),
     ]
     return (
-        _configuration("MutatingWebhookConfiguration", settings, [mutating, again]),
+        _configuration("MutatingWebhookConfiguration", settings, [mutating, again, seems]),
         _configuration("ValidatingWebhookConfiguration", settings, validating),
     )
 
@@ -171,7 +211,7 @@ def _webhook(
         "matchConditions": [{"name": condition, "expression": expression}],
         "matchPolicy": "Equivalent",
         "failurePolicy": "Fail",
-        "sideEffects": "None",
+        "sideEffects": "NoneOnDryRun",
         "timeoutSeconds": 5,
     }
 
@@ -180,8 +220,39 @@ def _translated() -> str:
     return f"has(oldObject.metadata.annotations) && '{names.ANNOTATION_REQUEST}' in oldObject.metadata.annotations"
 
 
-def _list(texts: Iterable[str]) -> str:
-    return "[" + ", ".join(f"'{text}'" for text in texts) + "]"
+def resource_names(words: Words) -> str:
+    """Return the resource names that the cluster adds, as they continue a list in a condition."""
+    return "".join(f", '{name}'" for name in configured_dialects.more(words))
+
+
+def _list(texts: Iterable[str], more: str = "") -> str:
+    return "[" + ", ".join(f"'{text}'" for text in texts) + more + "]"
+
+
+def _nearly(known: Iterable[str]) -> str:
+    """Return the CEL condition: the name `k`, without a stem in it, is one letter away from a known one."""
+    of_stems: list[_Frame] = []
+    others: list[_Frame] = []
+    of_families = [pair for family in unsupported.FAMILIES for pair in near_misses.frames(family, unsupported.STEMS)]
+    for one in known:
+        if any(stem in one for stem in unsupported.STEMS):
+            of_stems += near_misses.frames(one, unsupported.STEMS)
+        elif not one.startswith(unsupported.FAMILIES):
+            others += near_misses.frames(one)
+    parts = [
+        f"k.matches('{unsupported.MISSPELT_STEMS}') && {_framed('k', of_stems)}",
+        *([_framed("k", others)] if others else []),
+        _framed("k", of_families, follows=None),
+    ]
+    return " || ".join(parts)
+
+
+def _framed(name: str, frames: Iterable[_Frame], follows: int | None = 0) -> str:
+    """Return the CEL condition: a name has one of these frames, and so many letters may follow it; None: any number."""
+    pairs = "[" + ", ".join(_list(pair) for pair in dict.fromkeys(frames)) + "]"
+    end = "contains" if follows is None or follows else "endsWith"
+    gap = f" && size({name}) <= size(f[0]) + size(f[1]) + {near_misses.GAP + (follows or 0)}"
+    return f"{pairs}.exists(f, {name}.startsWith(f[0]) && {name}.{end}(f[1]){'' if follows is None else gap})"
 
 
 def _value(of: str, annotation: str) -> str:

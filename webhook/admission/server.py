@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from unigpu import errors, logs
-from webhook.admission import admission_review, review
+from webhook.admission import admission_review, owner_events, review
 from webhook.admission.metrics import Metrics
+from webhook.admission.owner_events import OwnerEvents
 from webhook.admission.review import Verdict
 from webhook.limits.node_usage import NodeUsage
 from webhook.translation.options import Options
@@ -33,6 +34,7 @@ class Reviews:
         metrics: Metrics,
         body_bytes: int,
         node_usage: NodeUsage | None = None,
+        owner_events: OwnerEvents | None = None,
     ) -> None:
         self._options, self._trusted_writers, self._metrics, self._body_bytes = (
             options,
@@ -41,6 +43,7 @@ class Reviews:
             body_bytes,
         )
         self._node_usage = node_usage
+        self._owner_events = owner_events
         self.draining = False
 
     def application(self) -> web.Application:
@@ -111,7 +114,9 @@ class Reviews:
         return web.Response(body=content, content_type="application/json")
 
     def _note(self, path: str, asked: admission_review.Review, verdict: Verdict, seconds: float) -> None:
-        """Count and log a decision."""
+        """Count and log a decision, and tell a controller of warnings that only it gets."""
+        if self._owner_events is not None and (found := owner_events.warned(asked, verdict)) is not None:
+            self._owner_events.add(found)
         self._metrics.reviewed(path, verdict.dialects, verdict.outcome, seconds)
         logs.event(
             log,

@@ -101,8 +101,8 @@ class SkippedPods:
             kind=Kind.POD,
             name=f"unigpu-skipped-{pod.uid}",
             reason=REASON,
-            message=f"{fields}: the pod was created while no unigpu webhook answered, so it has no share of a GPU and "
-            "no limits; accepted: the same pod, deleted and created again",
+            message=f"{fields}: no unigpu webhook saw the pod when it was created: none answered, or its namespace was "
+            "excluded then; it has no share of a GPU and no limits; accepted: the same pod, deleted and created again",
             component="unigpu-webhook",
             instance=self._reporter,
         )

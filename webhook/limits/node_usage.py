@@ -10,7 +10,6 @@ before the API server has shown the pod as the review describes it.
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from weakref import WeakValueDictionary
@@ -32,10 +31,6 @@ HOLD_SECONDS = 10.0
 stopped it."""
 
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-"""What Kubernetes takes as the name of a namespace or pod; anything else would change the path that is read."""
-
-
 class NodeUsage:
     """Reads the current usage of a node. Raises on one node are checked one after another."""
 
@@ -50,7 +45,7 @@ class NodeUsage:
         Raises Unavailable where the API server doesn't answer in time.
         """
         about = objects.ref(pod)
-        if not (about.uid and _NAME.fullmatch(about.namespace) and _NAME.fullmatch(about.name)):
+        if not (about.uid and objects.is_name(about.namespace) and objects.is_name(about.name)):
             return False
         path = objects.pod(about.namespace, about.name)
         try:

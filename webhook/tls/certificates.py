@@ -191,7 +191,7 @@ def from_secret(data: Mapping[str, str]) -> State:
             published=datetime.fromisoformat(published).astimezone(UTC) if published else None,
             retired=split(texts.get("retired-ca.crt", "")),
         )
-    except (ValueError, KeyError, TypeError, x509.ExtensionNotFound) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, x509.ExtensionNotFound) as error:
         raise errors.Malformed(f"the Secret doesn't hold the webhook's certificates: {error!r}") from error
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from unigpu import policy, quantities
+from unigpu import names, policy, quantities
 from unigpu.findings import Problem, Remark
 from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, MiB, Percent
 from webhook.translation.options import Options
@@ -30,6 +30,8 @@ class ContainerReader:
     warnings: list[str] = field(default_factory=list)
     count_only: bool = False
     """Set by the dialect: the container names a number of GPUs, and neither memory nor cores."""
+    void: set[str] = field(default_factory=set)
+    """Resources that the dialect reads and that change nothing in the request."""
 
     def has(self, resource: str) -> bool:
         """Whether the container names the resource, whatever its value."""
@@ -94,6 +96,16 @@ class ContainerReader:
             return MiB(0)
         return MiB(-(-self._read(resource, number) // BYTES_PER_MIB))
 
+    def translated(self, resource: str) -> int:
+        """Return one of the unified amounts that stand next to the vendor's fields; 0 where there are none.
+
+        They say what a copy has lost with its labels.
+        """
+        try:
+            return quantities.count(self.text(resource)) if resource in names.UNIFIED_RESOURCES else 0
+        except ValueError:
+            return 0
+
     def refuse(self, name: str, why: str, accepted: str, value: str | None = None) -> None:
         """Note a problem with a field; its value is looked up unless given."""
         shown = self.text(name) if value is None else value
@@ -111,6 +123,33 @@ class ContainerReader:
     def annotation(self, name: str) -> str | None:
         """Read an annotation of the pod."""
         return self._noted(name, self.pod.annotations.get(name))
+
+    def annotation_bytes(self, name: str) -> MiB:
+        """Read an annotation that is a Kubernetes quantity of bytes, rounded up to whole MiB; 0 where absent."""
+        text = self.annotation(name)
+        if text is None:
+            return MiB(0)
+        accepted = 'a quoted quantity such as "4Gi"'
+        try:
+            number = quantities.count(text)
+        except ValueError as error:
+            self.refuse(name, str(error), accepted, value=text)
+            return MiB(0)
+        mebibytes = -(-number // BYTES_PER_MIB)
+        if not 0 < mebibytes <= MAX_MEMORY:
+            self.refuse(name, "out of range (the unit is bytes)", accepted, value=text)
+            return MiB(0)
+        return MiB(mebibytes)
+
+    def annotation_number(self, name: str, high: int) -> int:
+        """Read an annotation that is a whole number from 1 to `high`; 0 where absent."""
+        text = self.annotation(name)
+        if text is None:
+            return 0
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= high):
+            self.refuse(name, "not a number in range", f'a quoted whole number from "1" to "{high}"', value=text)
+            return 0
+        return int(text)
 
     def _noted(self, name: str, value: str | None) -> str | None:
         if value is not None:

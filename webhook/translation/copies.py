@@ -5,10 +5,11 @@ because only a binding and the node agent give them a meaning. So an author who 
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import limits, names
+from unigpu import limits, lowering, names
 from unigpu.findings import Remark
 from webhook.translation import initial_limits
 from webhook.translation.pods import Pod
@@ -16,9 +17,11 @@ from webhook.translation.pods import Pod
 STALE = {
     names.ANNOTATION_ALLOCATION: "the scheduler chooses GPUs for the new pod",
     names.ANNOTATION_LIMITS_APPLIED: "the node agent writes it for the new pod",
+    names.ANNOTATION_LOWERED: "nothing was lowered for the new pod",
 }
 """Annotations that belong to one running pod: why a copy's are dropped."""
 _DROPPED = "dropped from this copy of a running pod"
+_EXCEEDS = "exceeds the request, with which this copy of a running pod starts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,22 @@ def clean(pod: Pod) -> Cleaned:
         )
         node = ""
     was = annotations.get(names.ANNOTATION_LIMITS)
-    becomes = initial_limits.narrowed(annotations)
+    record = lowering.record(pod.annotations)
+    becomes = initial_limits.narrowed(annotations if record is None else _before(annotations, record))
     if was is not None and becomes != was:
         patch.append(_remove(names.ANNOTATION_LIMITS) if becomes is None else _put(names.ANNOTATION_LIMITS, becomes))
-        why = f"exceeds the request, with which this copy of a running pod starts; now {becomes or 'dropped'}"
+        cause = _EXCEEDS if record is None else f"the original made room for pod {record.purpose}"
+        why = f"{cause}; now {becomes or 'dropped'}"
         warnings.append(str(Remark("pod", limits.FIELD, was, why)))
         del annotations[names.ANNOTATION_LIMITS]
         annotations |= {} if becomes is None else {names.ANNOTATION_LIMITS: becomes}
     return Cleaned(dataclasses.replace(pod, annotations=annotations, node=node), tuple(patch), tuple(warnings))
+
+
+def _before(annotations: Mapping[str, str], record: lowering.Record) -> dict[str, str]:
+    """Return the annotations as they were before the original's limits were lowered."""
+    others = {name: value for name, value in annotations.items() if name != names.ANNOTATION_LIMITS}
+    return others if record.before is None else {**others, names.ANNOTATION_LIMITS: record.before}
 
 
 def _remove(annotation: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from webhook.translation.translate import Translation
 PLATFORM_ONLY = {
     names.ANNOTATION_ALLOCATION: "only unigpu's scheduler writes it",
     names.ANNOTATION_LIMITS_APPLIED: "only unigpu's node agent writes it",
+    names.ANNOTATION_LOWERED: "only unigpu's scheduler writes it",
 }
 """Annotations that no new pod has when it is stored."""
 PROTECTED = (names.ANNOTATION_REQUEST, *PLATFORM_ONLY)
@@ -71,20 +72,28 @@ def verify(document: Mapping[str, Any], options: Options) -> Decision:
 
 def _decide(document: Mapping[str, Any], pod: Pod, options: Options) -> Decision:
     reading = pod_reading.read(pod, options)
-    brought = names.ANNOTATION_REQUEST in pod.annotations
-    translation = _with_limits(pod, annotation_check.check(reading) if brought else translate.translate(reading))
+    brought = pod.annotations.get(names.ANNOTATION_REQUEST)
+    if brought is not None and not reading.own_words:
+        translation = annotation_check.check(reading)
+    elif brought is not None:
+        translation = translate.translate(reading, annotation_check.agreeing(reading))
+        if translation.request is not None:
+            wrong = tuple(annotation_check.differences(reading, translation.request))
+            translation = dataclasses.replace(translation, problems=wrong)
+    else:
+        translation = translate.translate(reading)
+    translation = _with_limits(pod, translation)
     if translation.problems:
         return Decision("refused", pod, translation)
     if translation.request is None:
         return Decision("untouched", pod, translation)
-    if brought:
-        return Decision("unchanged", pod, translation, mutate.scheduler(pod, options))
-    return Decision("translated", pod, translation, mutate.patch(document, pod, translation.request, options))
+    patch = mutate.patch(document, pod, translation.request, options, translation.void)
+    return Decision("translated" if brought is None else "unchanged", pod, translation, patch)
 
 
 def _with_limits(pod: Pod, translation: Translation) -> Translation:
     """The translation, with the problems of the limits that the pod brings along."""
     if names.ANNOTATION_LIMITS not in pod.annotations or translation.problems:
         return translation
-    requests = translation.request.containers if translation.request else {}
-    return dataclasses.replace(translation, problems=tuple(initial_limits.problems(pod.annotations, requests)))
+    asked = translation.request.containers if translation.request else {}
+    return dataclasses.replace(translation, problems=tuple(initial_limits.problems(pod.annotations, asked)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from unigpu import quantities
+from unigpu.remembered import remembered
 from unigpu.requests import Request
 from webhook.translation.container_reader import ContainerReader
 from webhook.translation.options import Options
@@ -25,6 +26,8 @@ class Dialect:
     `role`, `dialect`, `original_fields` and `isolated`."""
     annotations: tuple[str, ...] = ()
     """Pod annotations that ask for GPUs without any resource."""
+    families: tuple[str, ...] = ()
+    """Beginnings of such annotations, where their names differ from pod to pod."""
     ignored: Callable[[Pod, Container, Options], bool] = lambda pod, container, options: False
     """Return whether the dialect leaves this container alone although its resources are there."""
     targeted: Callable[[Pod, Container], bool] = lambda pod, container: False
@@ -38,6 +41,7 @@ class Dialect:
         return self.name not in options.ignored_dialects and not self.ignored(pod, container, options)
 
 
+@remembered(4096)
 def _zero(text: str) -> bool:
     try:
         return quantities.parse(text)[0] == 0

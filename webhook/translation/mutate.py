@@ -1,12 +1,12 @@
 """Build the JSON patch for a translated pod. By construction it touches only unigpu's and the dialect's fields."""
 
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from unigpu import names, requests
+from unigpu import names, quantities, requests
+from unigpu.remembered import remembered
 from unigpu.requests import PodRequest, Request
-from webhook.translation import dialects
+from webhook.translation import dialects, totals
 from webhook.translation.options import Options
 from webhook.translation.pods import Container, Pod
 
@@ -14,15 +14,34 @@ Patch = list[dict[str, Any]]
 """RFC 6902 operations."""
 
 
-def patch(document: Mapping[str, Any], pod: Pod, request: PodRequest, options: Options) -> Patch:
+_NOTHING: Mapping[str, Collection[str]] = {}
+
+
+def patch(
+    document: Mapping[str, Any],
+    pod: Pod,
+    request: PodRequest,
+    options: Options,
+    void: Mapping[str, Collection[str]] = _NOTHING,
+) -> Patch:
     """Return operations that put the request into the pod's resources and annotation, and name unigpu's scheduler.
 
-    `document` is the pod that `pod` was read from. Operations that would change nothing are left out.
+    `document` is the pod that `pod` was read from, `void` the resources by container that change nothing in its
+    request. Operations that would change nothing are left out.
     """
     operations: Patch = []
     for container in pod.containers:
         if (granted := request.containers.get(container.name)) is not None:
-            operations += resources(document["spec"][container.place][container.index], container, granted)
+            memory = totals.memory_of(granted, request.preferences, options)
+            dropped = _dropped(container, granted, options, void.get(container.name, ()))
+            ours = dialects.vocabulary(options.words).by_name[granted.dialect].resources
+            operations += resources(
+                document["spec"][container.place][container.index],
+                container,
+                totals.unified(granted, memory),
+                [name for name in ours if name not in dropped],
+                dropped,
+            )
     metadata = document.get("metadata")
     text = requests.dump(request)
     if not metadata:
@@ -45,47 +64,57 @@ def scheduler(pod: Pod, options: Options) -> Patch:
     return [{"op": "add", "path": "/spec/schedulerName", "value": options.scheduler}]
 
 
-def unified(request: Request) -> dict[str, str]:
-    """Return the container's limits in the unified form, without amounts that are 0.
+def resources(
+    document: Mapping[str, Any],
+    container: Container,
+    wanted: Mapping[str, str],
+    kept: Collection[str],
+    dropped: Collection[str],
+) -> Iterator[dict[str, Any]]:
+    """Yield operations that put the unified resources into the container `document`, and take the dropped ones out.
 
-    Memory that is a percentage or unlimited is an explicit 0. By this a copy that has lost its annotations differs from
-    a pod that asks for all of the memory.
+    `kept` are the dialect's other resources.
     """
-    amounts = {
-        names.RESOURCE_VGPU: request.gpus,
-        names.RESOURCE_MEMORY: request.total_memory,
-        names.RESOURCE_CORES: request.total_cores,
-    }
-    all_memory = request.whole or (request.memory_percent == 100 and request.cores)
-    return {
-        name: str(amount)
-        for name, amount in amounts.items()
-        if amount or (name == names.RESOURCE_MEMORY and not all_memory)
-    }
-
-
-def resources(document: Mapping[str, Any], container: Container, request: Request) -> Iterator[dict[str, Any]]:
-    """Yield operations that replace the dialect's resources of the container `document` by the unified ones."""
     base = ("spec", container.place, str(container.index), "resources")
-    wanted = unified(request)
     given = document.get("resources")
     if not given:
         yield {"op": "add", "path": _pointer(*base), "value": {"limits": wanted, "requests": wanted}}
         return
-    ours = dialects.BY_NAME[request.dialect].resources
     for kind, present in (("limits", container.limits), ("requests", container.requests)):
         if not given.get(kind):
-            yield {"op": "add", "path": _pointer(*base, kind), "value": wanted}
+            # As the API server fills in requests from limits.
+            words = kept if kind == "requests" else ()
+            filled = {name: container.limits[name] for name in words if name in container.limits}
+            yield {"op": "add", "path": _pointer(*base, kind), "value": {**filled, **wanted}}
             continue
-        for name in ours:
+        for name in (*dropped, *names.UNIFIED_RESOURCES):
             if name in present and name not in wanted:
                 yield {"op": "remove", "path": _pointer(*base, kind, name)}
         for name, amount in wanted.items():
-            if present.get(name) != amount:
+            if not quantities.same(present.get(name, ""), amount):
                 yield {"op": "add", "path": _pointer(*base, kind, name), "value": amount}
 
 
-@functools.lru_cache(maxsize=4096)
+def take_out(container: Container, resource: str) -> Iterator[dict[str, Any]]:
+    """Yield operations that remove the resource from the container."""
+    for kind, present in (("limits", container.limits), ("requests", container.requests)):
+        if resource in present:
+            path = _pointer("spec", container.place, str(container.index), "resources", kind, resource)
+            yield {"op": "remove", "path": path}
+
+
+def _dropped(container: Container, request: Request, options: Options, void: Collection[str]) -> list[str]:
+    """Return the vendor's resources that don't stay in the container."""
+    return [
+        name
+        for name in dialects.vocabulary(options.words).by_name[request.dialect].resources
+        if name not in names.UNIFIED_RESOURCES
+        and container.has(name)
+        and (not options.keeps(name) or (options.published and name in void))
+    ]
+
+
+@remembered(4096)
 def _pointer(*parts: str) -> str:
     """Join an RFC 6901 pointer. Few different ones occur: the names are known, and the indices small."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)

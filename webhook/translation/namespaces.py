@@ -7,6 +7,7 @@ from unigpu import names, quantities
 from unigpu.findings import Problem, Remark
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
+from webhook.translation import near_misses
 from webhook.translation.options import Options, Rules
 
 LABELS = {("hami.io/webhook", "ignore"): names.DIALECT_HAMI}
@@ -42,6 +43,7 @@ def apply(options: Options, annotations: Mapping[str, str], labels: Mapping[str,
         max_memory=MiB(number(names.ANNOTATION_MAX_MEMORY, mebibytes, memory)),
         max_cores=Percent(number(names.ANNOTATION_MAX_CORES, quantities.count, percent, 100)),
     )
+    warnings += near_misses.of_namespace(annotations, labels or {})
     isolation = annotations.get(names.ANNOTATION_ISOLATION)
     opting_out = options.opting_out if isolation is None else _ISOLATION.get(isolation)
     if opting_out is None:

@@ -3,7 +3,8 @@
 import enum
 from dataclasses import dataclass
 
-from unigpu import names, units
+from unigpu import names, units, vendor_resources
+from unigpu.configured_dialects import STANDARD, Words
 from unigpu.units import MiB, Percent
 
 
@@ -40,6 +41,8 @@ VENDORS_SCHEDULERS = frozenset(
         "koord-scheduler",
         "qgpu-scheduler",
         "runai-scheduler",
+        "tensor-fusion-scheduler",
+        "vgpu-scheduler",
         "volcano",
     }
 )
@@ -63,6 +66,15 @@ NO_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
+class GpuKind:
+    """GPUs of one model and size."""
+
+    model: str
+    """As NVML names it."""
+    memory: MiB
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """The platform's choices."""
 
@@ -74,13 +86,35 @@ class Options:
     """The schedulerName that pods with GPUs get."""
     rules: Rules = NO_RULES
     """Rules of the pod's namespace."""
-    largest_gpu: MiB = MiB(0)
-    """Memory of the largest GPU in the cluster; 0: unknown."""
+    gpus: tuple[GpuKind, ...] = ()
+    """Each kind of GPU in the cluster once; none: unknown."""
     context_memory: MiB = MiB(0)
     """What a CUDA context takes at least on the GPUs of the cluster; 0: unknown."""
     volcano_factor: int = 1
     """MiB in one unit of Volcano's memory, `--gpu-memory-factor` of its device plugins."""
+    vgpu_manager_factor: int = 1
+    """MiB in one unit of vgpu-manager's memory, its `--device-memory-factor`."""
     ignored_dialects: frozenset[str] = frozenset()
     """Names of dialects that the pod's namespace has switched off."""
     schedulers: frozenset[str] = VENDORS_SCHEDULERS
     """Values of schedulerName that are replaced. Any other is refused, because that scheduler can't choose a GPU."""
+    words: Words = STANDARD
+    """Resource names that the cluster renames or adds."""
+    keep_vendors: bool = True
+    """Whether vendors' resources stay in the pod next to the unified ones."""
+    published: bool = False
+    """Whether nodes publish capacities of vendors' resources. Then a resource without effect is taken out, because a
+    kubelet could refuse the pod for it."""
+
+    @property
+    def largest_gpu(self) -> MiB:
+        """Memory of the largest GPU in the cluster; 0: unknown."""
+        return max((kind.memory for kind in self.gpus), default=MiB(0))
+
+    def keeps(self, resource: str) -> bool:
+        """Return whether the resource stays in a translated pod.
+
+        A name that is left to NVIDIA's device plugin doesn't: the kubelet would ask that plugin for a second GPU.
+        """
+        left = self.bare_gpu is BareGpu.LEAVE and resource == vendor_resources.NVIDIA_GPU
+        return self.keep_vendors and not left

@@ -10,17 +10,19 @@ from webhook.translation.pods import Pod
 NODE_POLICY = "hami.io/node-scheduler-policy"
 GPU_POLICY = "hami.io/gpu-scheduler-policy"
 LISTS = {
-    "use_types": "nvidia.com/use-gputype",
-    "avoid_types": "nvidia.com/nouse-gputype",
-    "use_uuids": "nvidia.com/use-gpuuuid",
-    "avoid_uuids": "nvidia.com/nouse-gpuuuid",
+    "use_types": ("nvidia.com/use-gputype", "tensor-fusion.ai/gpu-model"),
+    "avoid_types": ("nvidia.com/nouse-gputype",),
+    "use_uuids": ("nvidia.com/use-gpuuuid", "volcano.sh/vgpu-use-gpuuuid"),
+    "avoid_uuids": ("nvidia.com/nouse-gpuuuid", "volcano.sh/vgpu-nouse-gpuuuid"),
 }
-"""Field of Preferences → annotation with a comma list."""
+"""Field of Preferences → annotations with a comma list."""
 _POLICIES = {
     NODE_POLICY: (PlacementPolicy.BINPACK, PlacementPolicy.SPREAD),
     GPU_POLICY: (PlacementPolicy.BINPACK, PlacementPolicy.SPREAD, PlacementPolicy.TOPOLOGY),
 }
-ANNOTATIONS = frozenset({*_POLICIES, *LISTS.values()})
+NUMA = "nvidia.com/numa-bind"
+_FLAGS = {"true": True, "false": False}
+ANNOTATIONS = frozenset({*_POLICIES, NUMA, *(annotation for each in LISTS.values() for annotation in each)})
 """Every annotation that is read here."""
 
 
@@ -51,10 +53,21 @@ def read(pod: Pod, requests: Iterable[Request]) -> PodPreferences:
     gpu_policy = policies[GPU_POLICY]
     if gpu_policy is None and any(request.whole and request.gpus > 1 for request in requests):
         gpu_policy = PlacementPolicy.TOPOLOGY
+    numa = pod.annotations.get(NUMA, "")
+    if numa and numa.lower() not in _FLAGS:
+        warnings.append(str(Remark("pod", f"annotation {NUMA}", numa, "has no effect", "true or false")))
     lists = {
-        field: tuple(word for part in pod.annotations.get(annotation, "").split(",") if (word := part.strip()))
-        for field, annotation in LISTS.items()
+        field: tuple(
+            word
+            for annotation in each
+            for part in pod.annotations.get(annotation, "").split(",")
+            if (word := part.strip())
+        )
+        for field, each in LISTS.items()
     }
     return PodPreferences(
-        Preferences(gpu_policy=gpu_policy, node_policy=policies[NODE_POLICY], **lists), tuple(warnings)
+        Preferences(
+            gpu_policy=gpu_policy, node_policy=policies[NODE_POLICY], numa=_FLAGS.get(numa.lower(), False), **lists
+        ),
+        tuple(warnings),
     )

@@ -6,7 +6,7 @@ https://www.alibabacloud.com/help/en/container-service-for-kubernetes/latest/lab
 
 from unigpu import names
 from unigpu.requests import ComputePolicy, Request
-from unigpu.units import MiB, Percent
+from unigpu.units import FULL, MiB, Percent
 from webhook.translation.container_reader import MAX_GPUS, ContainerReader
 from webhook.translation.dialect import Dialect
 
@@ -33,13 +33,16 @@ def read(reader: ContainerReader) -> Request | None:
         reader.refuse(field, f"needs {MEMORY}", f"together with {MEMORY} of 1 or more")
     if whole:
         return None if reader.problems else Request(gpus=whole, whole=True)
+    if count:
+        # The unified form has the number too; capacities of it would not bound what can be granted.
+        reader.void.add(COUNT)
     gpus = _gpus(reader, total, count)
     placement = reader.label(LABEL_PLACEMENT)
     if placement not in (None, WHOLE_DEVICE):
         reader.warn(f"label {LABEL_PLACEMENT}", "has no effect", WHOLE_DEVICE, value=placement)
     if reader.problems:
         return None
-    if placement == WHOLE_DEVICE:
+    if placement == WHOLE_DEVICE or (not cores and reader.translated(names.RESOURCE_CORES) == gpus * FULL):
         return Request(gpus=gpus, whole=True)
     return Request(
         gpus=gpus,
@@ -59,6 +62,7 @@ def _gpus(reader: ContainerReader, total: MiB, count: int) -> int:
         if count and count != int(label):
             reader.refuse(COUNT, f"contradicts the label {COUNT} = {label}", "one of the two")
         count = int(label)
+    count = count or min(reader.translated(names.RESOURCE_VGPU), MAX_GPUS)
     unit, gpus = reader.options.aliyun_unit, count or 1
     if total // unit.size % gpus:
         reader.refuse(MEMORY, f"doesn't divide evenly among {gpus} GPUs ({COUNT})", f"a multiple of {gpus} {unit}")

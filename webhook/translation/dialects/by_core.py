@@ -43,6 +43,7 @@ def read(reader: ContainerReader, fields: Fields) -> Request | None:
     if gpus:
         if memory:
             reader.warn(fields.memory, "has no effect on whole GPUs, which come with all their memory")
+            reader.void.add(fields.memory)
         return Request(gpus=gpus, whole=True)
     if not memory:
         why = f"a share of a GPU needs {fields.memory}"

@@ -4,35 +4,40 @@ Sources: https://github.com/Project-HAMi/HAMi/blob/master/docs/config.md and the
 https://github.com/NVIDIA/k8s-device-plugin for the name on its own.
 """
 
-from unigpu.requests import Request
-from webhook.translation.container_reader import ContainerReader
+import functools
+
+from unigpu import names, vendor_resources
+from unigpu.configured_dialects import HamiNames
 from webhook.translation.dialect import Dialect
 from webhook.translation.dialects import per_gpu
 from webhook.translation.options import BareGpu, Options
 from webhook.translation.pods import Container, Pod
 
-FIELDS = per_gpu.Fields(
-    counts=("nvidia.com/gpu", "nvidia.com/vgpu"),
-    memory="nvidia.com/gpumem",
-    percent="nvidia.com/gpumem-percentage",
-    cores="nvidia.com/gpucores",
-    priority="nvidia.com/priority",
-)
 LABEL_IGNORE = ("hami.io/webhook", "ignore")
 
 
-def read(reader: ContainerReader) -> Request | None:
-    """Return the container's request, or None with problems in the reader."""
-    return per_gpu.read(reader, FIELDS)
+def renamed(names_: HamiNames) -> Dialect:
+    """Return the dialect with these names, as HAMi's own chart can set them (`resourceName` and the like)."""
+    fields = per_gpu.Fields(
+        counts=(names_.count, "nvidia.com/vgpu"),
+        memory=names_.memory,
+        percent=names_.memory_percent,
+        cores=names_.cores,
+        priority=names_.priority,
+    )
+    return Dialect(
+        name=names.DIALECT_HAMI,
+        title="HAMi",
+        resources=fields.all,
+        read=functools.partial(per_gpu.read, fields=fields),
+        ignored=functools.partial(ignored, fields=fields),
+    )
 
 
-def ignored(pod: Pod, container: Container, options: Options) -> bool:
+def ignored(pod: Pod, container: Container, options: Options, fields: per_gpu.Fields) -> bool:
     """Return whether the pod is labelled to be ignored, or is to be left to NVIDIA's own device plugin."""
     label, value = LABEL_IGNORE
     if pod.labels.get(label) == value:
         return True
-    bare = {name for name in FIELDS.all if name in container.limits} <= {FIELDS.counts[0]}
+    bare = {name for name in fields.all if name in container.limits} <= {vendor_resources.NVIDIA_GPU}
     return options.bare_gpu is BareGpu.LEAVE and bare
-
-
-DIALECT = Dialect(name="hami", title="HAMi", resources=FIELDS.all, read=read, ignored=ignored)

@@ -5,13 +5,15 @@ Source: https://github.com/kai-scheduler/KAI-Scheduler/tree/main/docs/gpu-sharin
 
 from fractions import Fraction
 
-from unigpu import names, quantities
+from unigpu import errors, names, quantities, requests
+from unigpu.remembered import remembered
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MAX_MEMORY, MiB, Percent
 from webhook.translation.container_reader import MAX_GPUS, ContainerReader
 from webhook.translation.dialect import Dialect
 from webhook.translation.pods import Container, Pod
 
+NAME = "kai"
 FRACTION = "gpu-fraction"
 MEMORY = "gpu-memory"
 DEVICES = "gpu-fraction-num-devices"
@@ -19,12 +21,14 @@ CONTAINER = "gpu-fraction-container-name"
 ANNOTATIONS = (FRACTION, MEMORY, DEVICES, CONTAINER)
 SCHEDULERS = ("kai-scheduler", "runai-scheduler", names.SCHEDULER_NAME)
 QUEUE_LABELS = ("kai.scheduler/queue", "runai/queue")
+NVFRACTIONS = "nvidia.com/container."
+"""Beginning of the annotations that replace these; see nvfractions."""
 ACCEPTED_FRACTION = 'a quoted number between "0" and "1"'
 
 
 def read(reader: ContainerReader) -> Request | None:
     """Return the container's request, or None with problems in the reader."""
-    gpus = _gpus(reader)
+    count = gpus(reader)
     fraction, memory = reader.annotation(FRACTION), reader.annotation(MEMORY)
     name = reader.annotation(CONTAINER)
     if name is not None and name != reader.container.name:
@@ -38,8 +42,8 @@ def read(reader: ContainerReader) -> Request | None:
     if reader.problems:
         return None
     if mebibytes:
-        return Request(gpus=gpus, memory=mebibytes, policy=ComputePolicy.UNLIMITED)
-    return Request(gpus=gpus, memory_percent=percent, cores=percent, ceiling=Percent(100), policy=ComputePolicy.SOFT)
+        return Request(gpus=count, memory=mebibytes, policy=ComputePolicy.UNLIMITED)
+    return Request(gpus=count, memory_percent=percent, cores=percent, ceiling=Percent(100), policy=ComputePolicy.SOFT)
 
 
 def targeted(pod: Pod, container: Container) -> bool:
@@ -58,10 +62,25 @@ def asks(pod: Pod) -> bool:
     `gpu-memory` has no vendor's domain, and people also use it as a note. It counts only where something else in the
     pod is KAI's: the scheduler, the queue or another annotation.
     """
+    if any(name.startswith(NVFRACTIONS) for name in pod.annotations):
+        return False  # KAI reads these instead
     if FRACTION in pod.annotations or MEMORY not in pod.annotations:
         return FRACTION in pod.annotations
-    others = DEVICES in pod.annotations or CONTAINER in pod.annotations
-    return others or pod.scheduler in SCHEDULERS or not pod.labels.keys().isdisjoint(QUEUE_LABELS)
+    if DEVICES in pod.annotations or CONTAINER in pod.annotations or not pod.labels.keys().isdisjoint(QUEUE_LABELS):
+        return True
+    translated = pod.annotations.get(names.ANNOTATION_REQUEST)
+    if translated is not None:
+        # Every translated pod has unigpu's scheduler, so that this one says nothing of what the author wrote.
+        return _was_kais(translated)
+    return pod.scheduler in SCHEDULERS
+
+
+@remembered(64, longest=16384)
+def _was_kais(request: str) -> bool:
+    try:
+        return any(one.dialect == NAME for one in requests.load(request).containers.values())
+    except errors.Malformed:
+        return False  # a forged one, which is refused elsewhere
 
 
 def _percent(reader: ContainerReader, text: str) -> Percent:
@@ -99,7 +118,8 @@ def _memory(reader: ContainerReader, text: str) -> MiB:
     return MiB(number)
 
 
-def _gpus(reader: ContainerReader) -> int:
+def gpus(reader: ContainerReader) -> int:
+    """Return the number of GPUs that the pod's annotation gives its container."""
     text = reader.annotation(DEVICES)
     if text is None:
         return 1
@@ -110,7 +130,7 @@ def _gpus(reader: ContainerReader) -> int:
 
 
 DIALECT = Dialect(
-    name="kai",
+    name=NAME,
     title="KAI",
     resources=(),
     read=read,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from unigpu import names
 from unigpu.requests import ComputePolicy, Request
 from unigpu.units import MiB, Percent
 from webhook.translation.container_reader import MAX_GPUS, ContainerReader
@@ -27,7 +28,8 @@ class Fields:
     @property
     def all(self) -> tuple[str, ...]:
         """Every name."""
-        return (*self.counts, self.memory, self.percent, self.cores, self.priority)
+        names = (*self.counts, self.memory, self.percent, self.cores, self.priority)
+        return tuple(name for name in names if name)
 
 
 def read(reader: ContainerReader, fields: Fields, unit: MiB = MiB(1)) -> Request | None:
@@ -43,6 +45,7 @@ def read(reader: ContainerReader, fields: Fields, unit: MiB = MiB(1)) -> Request
         return None
     if memory and percent:
         reader.warn(fields.percent, f"has no effect together with {fields.memory}", "one of the two")
+        reader.void.add(fields.percent)
         percent = Percent(0)
     reader.count_only = not memory and not percent and not cores
     if not memory and not percent and cores in (0, 100):
@@ -72,6 +75,9 @@ def _gpus(reader: ContainerReader, fields: Fields) -> int:
         )
     if named and not any(counts.values()) and not reader.problems:
         reader.refuse(named[0], "the container requests GPU memory or cores, but no GPU", f"1 to {MAX_GPUS}")
+    if not named:
+        # The count may have been left to NVIDIA's device plugin, and so taken out.
+        return min(reader.translated(names.RESOURCE_VGPU), MAX_GPUS)
     return max(counts.values(), default=0)
 
 
