@@ -4,12 +4,13 @@ import sys
 from collections.abc import Sequence
 
 from scheduler import app, settings
+from unigpu_service import loop
 from unigpu_service import main as service
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal. Exit status: 0 stopped, 1 a part failed, 2 the settings can't work."""
-    return service.run(settings.parse(sys.argv[1:] if arguments is None else arguments), app.run)
+    return service.run(settings.parse(sys.argv[1:] if arguments is None else arguments), app.run, loop.run)
 
 
 if __name__ == "__main__":

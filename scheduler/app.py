@@ -6,13 +6,17 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from scheduler import binding, cache, fit_cache, metrics, server, staleness_guard
+from scheduler import binding, budget_cache, cache, fit_cache, metrics, preemption, server, staleness_guard
+from scheduler.other_plugins import OtherPlugins
 from scheduler.settings import Settings
-from unigpu import api_objects, ledger, logs, placement
+from scheduler.shrinking import Shrinking
+from unigpu import api_objects, budgets, configured_dialects, ledger, logs, placement
 from unigpu.api_objects import NodeFacts, PodFacts
+from unigpu.budgets import Budget
 from unigpu_kube import client, objects, reflector
 from unigpu_kube.client import Client, Json
-from unigpu_service import http, runtime
+from unigpu_kube.objects import Ref
+from unigpu_service import http, loop, runtime
 from unigpu_service.runtime import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -49,6 +53,9 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
     rules = placement.Rules(settings.shares_per_gpu, settings.gpu_policy)
     capacity = ledger.CapacityLedger()
     state = cache.ClusterCache(capacity)
+    vendors = configured_dialects.resources(configured_dialects.load(settings.dialects))
+    others = OtherPlugins(vendors)
+    protecting = budget_cache.BudgetCache()
     ours = f"spec.schedulerName={settings.scheduler_name},{objects.RUNNING}"
 
     async def pods_of(node: str) -> Sequence[Json]:
@@ -69,14 +76,36 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
             silence=settings.watch_silence,
         )
 
+    shrinking = (
+        Shrinking(api, capacity, rules, state.waiting, supervisor, vendors) if settings.shrink_before_evicting else None
+    )
+
+    def nodes_listed(listing: reflector.Listing[NodeFacts]) -> None:
+        state.nodes_listed(listing.items)
+        others.nodes_listed(listing.items)
+        if shrinking is not None:
+            shrinking.nodes_listed(listing.items)
+
+    def node_changed(facts: NodeFacts) -> None:
+        state.node_changed(facts)
+        others.node_changed(facts)
+        if shrinking is not None:
+            shrinking.node_changed(facts)
+
+    def node_gone(ref: Ref) -> None:
+        state.node_gone(ref.name)
+        others.node_gone(ref.name)
+        if shrinking is not None:
+            shrinking.node_gone(ref.name)
+
     nodes = reflector.Reflector[NodeFacts](
         api,
         source(objects.NODES, ""),
         reflector.Sink(
             api_objects.node,
-            lambda listing: state.nodes_listed(listing.items),
-            state.node_changed,
-            lambda ref: state.node_gone(ref.name),
+            nodes_listed,
+            node_changed,
+            node_gone,
         ),
     )
     pods = reflector.Reflector[PodFacts](
@@ -91,13 +120,36 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         ),
     )
 
+    disruption = reflector.Reflector[Budget](
+        api,
+        source(budgets.PATH, ""),
+        reflector.Sink(
+            budgets.load, lambda listing: protecting.listed(listing.items), protecting.changed, protecting.gone
+        ),
+    )
+
     def unready() -> str | None:
         synced = nodes.synced.is_set() and pods.synced.is_set()
         return None if synced else "nodes and pods are not listed yet"
 
+    async def settle() -> None:
+        if await supervisor.first(nodes.synced, pods.synced):
+            loop.keep()
+
     shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists, settings.shares_per_gpu)
     answers = server.Server(
-        capacity, fit_cache.FitCache(capacity, rules), binder, guard, shown, unready, rules, settings.node_policy
+        capacity,
+        fit_cache.FitCache(capacity, rules),
+        binder,
+        guard,
+        shown,
+        unready,
+        rules,
+        settings.node_policy,
+        others,
+        state.waiting,
+        preemption.Preemption(capacity, rules, state.waiting, protecting, vendors),
+        shrinking,
     )
     async with (
         http.listen(answers.application(), settings.port, host=LOOPBACK) as port,
@@ -106,5 +158,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         logs.event(logger, "serving", port=port, metrics_port=metrics_port)
         supervisor.start("nodes", nodes.run())
         supervisor.start("pods", pods.run())
+        supervisor.start("budgets", disruption.run())
+        supervisor.spawn("settle", settle())
         yield Ports(port, metrics_port)
         logs.event(logger, "stopping")

@@ -8,6 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
+from scheduler.nominations import Nominations
 from unigpu import allocations, api_objects, logs
 from unigpu.allocations import Allocation
 from unigpu.api_objects import NodeFacts, PodFacts
@@ -25,6 +26,7 @@ class ClusterCache:
 
     def __init__(self, ledger: CapacityLedger) -> None:
         self.ledger = ledger
+        self.waiting = Nominations()
         self._nodes: set[str] = set()
         self._doubtful: set[str] = set()
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -35,7 +37,7 @@ class ClusterCache:
             logs.event(logger, "node unreadable", logging.WARNING, node=facts.name, reason=facts.problem)
         self._doubt(facts.name, facts.problem)
         self._nodes.add(facts.name)
-        self.ledger.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy, facts.cordoned)
+        self.ledger.set_node(facts.name, facts.gpus, facts.mode, facts.gpu_policy, facts.cordoned, facts.totals)
 
     def node_gone(self, name: str) -> None:
         """Forget a node."""
@@ -58,6 +60,7 @@ class ClusterCache:
             self.pod_gone(facts.uid)
         if facts.uid in self._ended:
             return
+        self.waiting.pod_changed(facts)
         if facts.problem and facts.uid not in self._doubtful:
             logs.event(
                 logger,
@@ -71,11 +74,12 @@ class ClusterCache:
         self._doubt(facts.uid, facts.problem)
         if facts.allocation is not None:
             uses = api_objects.usage(facts)
-            self.ledger.book(facts.uid, Booking(facts.key, facts.node, uses, priority=facts.priority))
+            booking = Booking(facts.key, facts.node, uses, priority=facts.priority, evictee=facts.evictee)
+            self.ledger.book(facts.uid, booking)
         elif facts.node:
             # Another scheduler bound it. What was confirmed earlier stays: its containers may be using it.
-            booking = self.ledger.booking(facts.uid)
-            if booking is not None and not booking.confirmed:
+            assumed = self.ledger.booking(facts.uid)
+            if assumed is not None and not assumed.confirmed:
                 self.ledger.release(facts.uid)
 
     def pod_gone(self, uid: str) -> None:
@@ -107,6 +111,7 @@ class ClusterCache:
             else:
                 unseen.append(uid)
         self._doubtful &= listed.keys() | self._nodes
+        self.waiting.clear()
         for facts in listed.values():
             self.pod_changed(facts)
         return unseen
@@ -128,6 +133,7 @@ class ClusterCache:
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
         self._doubtful.discard(uid)
+        self.waiting.pod_gone(uid)
         self.ledger.release(uid)
 
     def _doubt(self, what: str, problem: str) -> None:

@@ -1,10 +1,11 @@
-"""Decide which nodes take a pod, which of those are best, and which victims make room. Nothing here waits."""
+"""Decide which nodes take a pod, and which of those are best. Nothing here waits."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from scheduler import wire
+from scheduler import nominations, wire
 from scheduler.fit_cache import FitCache
+from scheduler.nominations import Nominations
 from unigpu import errors, placement
 from unigpu.headroom import OPENS
 from unigpu.ledger import CapacityLedger
@@ -16,14 +17,35 @@ def filter_nodes(fits: FitCache, pod: PodRequest, names: Sequence[str]) -> wire.
     """Return which of the nodes take the pod, and why the others don't.
 
     The others are all reported as beyond preemption: by their totals, which are all that the kube-scheduler knows, they
-    have room without any victim, so it would find none. Nodes whose totals don't suffice never get here; `preempt`
-    checks their victims.
+    have room without any victim, so it would find none. Nodes whose totals don't suffice never get here;
+    `scheduler.preemption` chooses their victims.
     """
     fit = fits.of(pod, names)
     result = wire.FilterResult(NodeNames=fit.fitting)
     if fit.failing:
         result["FailedAndUnresolvableNodes"] = fit.failing
     return result
+
+
+def spare_waiting(
+    ledger: CapacityLedger,
+    rules: Rules,
+    waiting: Nominations,
+    found: wire.FilterResult,
+    uid: str,
+    pod: PodRequest,
+    priority: int,
+) -> None:
+    """Take out nodes whose room is kept for a pod of at least this priority for which it was made there."""
+    names = found.get("NodeNames") or []
+    for name in waiting.nodes() & set(names):
+        ahead = waiting.ahead_of(uid, priority, name)
+        kept = nominations.reserved(ledger, rules, name, ahead)
+        node = ledger.node(name)
+        if kept and node is not None and placement.reason(nominations.with_reserved(node, kept), pod, rules):
+            names.remove(name)
+            failing = found.setdefault("FailedAndUnresolvableNodes", {})
+            failing[name] = f"its room is kept for pod {ahead[0].pod}, for which it was made"
 
 
 def refuse_all(names: Sequence[str], why: errors.UnigpuError) -> wire.FilterResult:
@@ -70,44 +92,3 @@ def _by_grade(names: Sequence[str], grades: Sequence[int], fullness: Sequence[in
     keys = [grade if grade < OPENS else OPENS - full for grade, full in zip(grades, fullness, strict=True)]
     ranks = {key: most - rank for rank, key in enumerate(heapq.nsmallest(most, set(keys)))}
     return [{"Host": name, "Score": ranks.get(key, 0)} for name, key in zip(names, keys, strict=True)]
-
-
-def preempt(
-    ledger: CapacityLedger, rules: Rules, pod: PodRequest, priority: int, offered: Mapping[str, wire.MetaVictims]
-) -> dict[str, wire.MetaVictims]:
-    """Return the nodes on which the pod has room once its victims are gone, each with its victims.
-
-    The kube-scheduler chooses victims by the node's totals. They may have shares of the wrong GPUs, and their eviction
-    would then make no room. So pods of lower priority are added until there is room: as few as possible, those of the
-    lowest priority first. A node on which no set of victims makes room is left out.
-    """
-    kept: dict[str, wire.MetaVictims] = {}
-    for name, victims in offered.items():
-        extra = _extra_victims(ledger, rules, pod, priority, name, {victim["UID"] for victim in victims["Pods"]})
-        if extra is not None:
-            more: list[wire.MetaPod] = [{"UID": uid} for uid in extra]
-            kept[name] = {"Pods": victims["Pods"] + more, "NumPDBViolations": victims["NumPDBViolations"]}
-    return kept
-
-
-def _extra_victims(
-    ledger: CapacityLedger, rules: Rules, pod: PodRequest, priority: int, name: str, chosen: set[str]
-) -> list[str] | None:
-    def fits(gone: set[str]) -> bool:
-        node = ledger.without(name, gone)
-        return node is not None and placement.reason(node, pod, rules) is None
-
-    if fits(chosen):
-        return []
-    lower = {
-        uid: booking
-        for uid, booking in ledger.confirmed_on(name).items()
-        if booking.priority < priority and uid not in chosen
-    }
-    needed = chosen | lower.keys()
-    if not fits(needed):
-        return None
-    for uid in sorted(lower, key=lambda uid: (-lower[uid].priority, lower[uid].pod)):
-        if fits(needed - {uid}):
-            needed = needed - {uid}
-    return sorted(needed - chosen)

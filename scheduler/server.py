@@ -1,9 +1,10 @@
 """The verbs of the extender, over HTTP: read the body, ask the decisions, measure, log."""
 
+import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +13,10 @@ from aiohttp import web
 from scheduler import binding, filter_prioritize, wire
 from scheduler.fit_cache import FitCache
 from scheduler.metrics import Metrics
+from scheduler.nominations import Nominations
+from scheduler.other_plugins import OtherPlugins
+from scheduler.preemption import Preemption, Preemptor
+from scheduler.shrinking import Shrinking
 from scheduler.staleness_guard import StalenessGuard
 from unigpu import api_objects, documents, errors, logs
 from unigpu.ledger import CapacityLedger
@@ -37,8 +42,12 @@ class Server:
         unready: Callable[[], str | None],
         rules: Rules,
         node_policy: PlacementPolicy,
+        others: OtherPlugins,
+        waiting: Nominations,
+        preemption: Preemption,
+        shrinking: Shrinking | None = None,
     ) -> None:
-        """`unready` says why the ledger isn't complete yet; None: it is."""
+        """`unready` says why the ledger isn't complete yet; None: it is. `shrinking` None: limits aren't lowered."""
         self._ledger = ledger
         self._fits = fits
         self._binder = binder
@@ -47,6 +56,10 @@ class Server:
         self._unready = unready
         self._rules = rules
         self._node_policy = node_policy
+        self._others = others
+        self._waiting = waiting
+        self._preemption = preemption
+        self._shrinking = shrinking
 
     def application(self) -> web.Application:
         """Return the application for the kube-scheduler."""
@@ -102,14 +115,19 @@ class Server:
             logs.event(logger, "refused", pod=api_objects.key(pod), pod_uid=uid, reason=error)
             return "refused", filter_prioritize.refuse_all(names, error)
         self._binder.remember(uid, request)
-        result = filter_prioritize.filter_nodes(self._fits, request, names)
+        refused = self._others.refusals(pod, names)
+        names = [name for name in names if name not in refused] if refused else names
+        priority = api_objects.priority(pod)
+        result = self._fitting(request, uid, priority, names)
         nominated = (pod.get("status") or {}).get("nominatedNodeName")
         if nominated and nominated in result.get("FailedAndUnresolvableNodes", {}):
             try:
                 await self._guard.refresh(nominated)
             except errors.UnigpuError as error:
                 return "error", {"Error": str(error)}
-            result = filter_prioritize.filter_nodes(self._fits, request, names)
+            result = self._fitting(request, uid, priority, names)
+        if refused:
+            result["FailedAndUnresolvableNodes"] = refused | result.get("FailedAndUnresolvableNodes", {})
         fitting = result["NodeNames"]
         failing: dict[str, str] = result.get("FailedAndUnresolvableNodes", {})
         logs.event(
@@ -118,11 +136,18 @@ class Server:
             logging.DEBUG if fitting else logging.INFO,
             pod=api_objects.key(pod),
             pod_uid=uid,
-            nodes=len(names),
+            nodes=len(args["NodeNames"] or ()),
             fitting=len(fitting),
             reason=next(iter(failing.values()), ""),
         )
         return ("fits" if fitting else "none"), result
+
+    def _fitting(self, request: PodRequest, uid: str, priority: int, names: Sequence[str]) -> wire.FilterResult:
+        """Return which nodes take the pod, and leave other pods the room that was made for them."""
+        result = filter_prioritize.filter_nodes(self._fits, request, names)
+        if self._waiting.nodes():
+            filter_prioritize.spare_waiting(self._ledger, self._rules, self._waiting, result, uid, request, priority)
+        return result
 
     async def _prioritize(self, args: wire.Args) -> tuple[str, list[wire.HostPriority]]:
         names = args["NodeNames"] or []
@@ -135,19 +160,24 @@ class Server:
     async def _preempt(self, args: wire.PreemptionArgs) -> tuple[str, wire.PreemptionResult]:
         self._check_ready()
         pod, offered = args["Pod"], args["NodeNameToMetaVictims"] or {}
-        try:
-            kept = filter_prioritize.preempt(
-                self._ledger, self._rules, api_objects.request(pod), api_objects.priority(pod), offered
-            )
-        except (errors.Denied, errors.Malformed):
-            kept = {}
+        refused = self._others.refusals(pod, list(offered))
+        offered = {name: victims for name, victims in offered.items() if name not in refused}
+        kept: dict[str, wire.MetaVictims] = {}
+        with contextlib.suppress(errors.Denied, errors.Malformed):
+            preemptor = Preemptor(pod, api_objects.request(pod))
+            if self._shrinking is not None and await self._shrinking.spares(preemptor, offered):
+                return "shrinks", {"NodeNameToMetaVictims": {}}
+            for name, victims in self._preemption.choose(preemptor, offered):
+                if victims is not None:
+                    kept[name] = victims
+                await asyncio.sleep(0)  # so that bindings don't wait
         logs.event(
             logger,
             "preemption",
             pod=api_objects.key(pod),
             pod_uid=pod["metadata"].get("uid", ""),
-            offered=sorted(offered),
-            kept=sorted(kept),
+            offered={name: len(victims["Pods"]) for name, victims in sorted(offered.items())},
+            kept={name: len(victims["Pods"]) for name, victims in sorted(kept.items())},
         )
         return ("some" if kept else "none"), {"NodeNameToMetaVictims": kept}
 

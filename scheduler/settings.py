@@ -8,7 +8,8 @@ One pod holds two containers: a stock `kube-scheduler`, and this extender (`pyth
                  0.0.0.0:8889    GET /healthz /readyz /metrics
     probes       livenessProbe httpGet /healthz 8889 · readinessProbe httpGet /readyz 8889, periodSeconds 2
                  Ready means: nodes and pods are listed. Until then every verb answers an error, and pods are retried.
-    ClusterRole  nodes: get, list, watch · pods: get, list, watch · pods/binding: create
+    ClusterRole  nodes: get, list, watch · pods: get, list, watch · pods/binding: create ·
+                 poddisruptionbudgets: list, watch
                  The kube-scheduler needs the cluster roles system:kube-scheduler and system:volume-scheduler,
                  the role extension-apiserver-authentication-reader in kube-system, and its Lease.
     replicas     any number, with the kube-scheduler's leader election; each extender keeps its own ledger
@@ -19,6 +20,7 @@ The kube-scheduler's configuration:
     kind: KubeSchedulerConfiguration
     leaderElection: {leaderElect: true, resourceNamespace: <release namespace>, resourceName: unigpu-scheduler}
     clientConnection: {qps: 500, burst: 1000}        # its defaults of 50 and 100 slow a gang of pods down
+    percentageOfNodesToScore: 100                    # else a pod may wait although a node has a GPU with room
     profiles: [{schedulerName: unigpu-scheduler}]
     extenders:
       - urlPrefix: http://127.0.0.1:8888
@@ -30,14 +32,16 @@ The kube-scheduler's configuration:
         nodeCacheCapable: true                       # only names of nodes are sent
         httpTimeout: 10s                             # above --api-timeout, so that a bind can say how it ended
         ignorable: false                             # no placement without the extender
-        managedResources: [{name: unigpu.dev/vgpu, ignoredByScheduler: false}]
+        managedResources:
+          - {name: unigpu.dev/vgpu, ignoredByScheduler: false}
+          # and each of unigpu.vendor_resources, which stay in translated pods, with ignoredByScheduler: true
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unigpu import names
+from unigpu import configured_dialects, errors, names
 from unigpu.requests import PlacementPolicy
 from unigpu_service import settings
 from unigpu_service.settings import PORT_MAX, Logging, option
@@ -66,6 +70,11 @@ class Settings(Logging):
         PlacementPolicy.BINPACK, choices=[PlacementPolicy.BINPACK, PlacementPolicy.SPREAD]
     )
     """Which of the nodes that fit is preferred: the fullest or the emptiest. Pods may say otherwise."""
+    dialects: str = option("", metavar="JSON")
+    """Resource names that the cluster renames or adds, as JSON: the chart's values dialects.additional and
+    dialects.hamiResourceNames."""
+    shrink_before_evicting: bool = False
+    """Lower limits of less important pods before one of them is evicted, by what the node agents publish."""
     api_timeout: float = option(5.0, above=0)
     """Seconds that the API server may take to answer a binding or to read one pod. After that the outcome counts as
     unknown, the share stays taken, and the binding is sent again until an answer comes."""
@@ -75,6 +84,13 @@ class Settings(Logging):
     """Seconds without a byte after which a watch counts as dead. The API server sends a bookmark about every minute."""
     page: int = option(500, minimum=1)
     """Objects in one answer while listing."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each value that can't work."""
+        try:
+            configured_dialects.load(self.dialects)
+        except errors.Malformed as error:
+            yield f"--dialects: {error}"
 
 
 def parse(arguments: Sequence[str]) -> Settings:

@@ -1,0 +1,227 @@
+"""Lowers limits of less important pods before one of them is evicted.
+
+Asked for victims, the extender first looks for containers that could do with less (`unigpu.shrinks`), by what the node
+agents publish. If they make room on an offered node, it writes their lower limits and answers that no node has victims.
+The pod stays pending; the node's capacity grows once the limits are in force, and the kube-scheduler tries it again.
+Where that doesn't come about in time, the pod's next attempt evicts.
+
+What is lowered is written on the pods, with what they had before. Only the attempts are remembered here: an extender
+that starts again may plan once more, by what is left to be lowered.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from scheduler import nominations
+from scheduler.nominations import Nominations, Nominee
+from scheduler.preemption import Preemptor
+from unigpu import api_objects, documents, errors, logs, lowering, names, pod_resources, shrinks
+from unigpu.api_objects import NodeFacts
+from unigpu.cover import Steps
+from unigpu.ledger import CapacityLedger
+from unigpu.lowering import Amounts
+from unigpu.placement import Rules
+from unigpu.shrinks import Plan
+from unigpu_kube import errors as kube_errors
+from unigpu_kube import events, objects, pods
+from unigpu_kube.client import Client
+from unigpu_kube.objects import Ref
+from unigpu_service.runtime import Supervisor
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds for limits to come into force and for the pod to be placed; its next attempt after that evicts."""
+AGAIN = 600.0
+"""Seconds from one attempt for a pod to the next."""
+MAX_STEPS, MIN_STEPS = 5000, 100
+"""Most sets of containers to begin for one pod, on all nodes together, and what each node may have in any case."""
+MAX_SECONDS = 0.5
+"""After which no other node is looked at: all scheduling waits."""
+_TRIES = 3
+_COMPONENT = "unigpu-scheduler"
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """Limits that were lowered for a pod."""
+
+    started: float
+    until: float
+    """Up to when nobody is evicted for it."""
+
+
+class Shrinking:
+    """Plans and writes lower limits; one attempt of a pod at a time."""
+
+    def __init__(
+        self,
+        api: Client,
+        ledger: CapacityLedger,
+        rules: Rules,
+        waiting: Nominations,
+        supervisor: Supervisor,
+        uncounted: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`uncounted` are resources that the kube-scheduler leaves out; `clock` has seconds, `now` seconds since the
+        epoch."""
+        self._api = api
+        self._ledger = ledger
+        self._rules = rules
+        self._waiting = waiting
+        self._supervisor = supervisor
+        self._uncounted = frozenset(uncounted)
+        self._clock = clock
+        self._now = now
+        self._texts: dict[str, str] = {}
+        self._attempts: dict[str, _Attempt] = {}
+
+    def nodes_listed(self, nodes: Iterable[NodeFacts]) -> None:
+        """Take over what all nodes publish."""
+        self._texts.clear()
+        for facts in nodes:
+            self.node_changed(facts)
+
+    def node_changed(self, facts: NodeFacts) -> None:
+        """Take over what a node publishes of its containers."""
+        if facts.lowerable is not None:
+            self._texts[facts.name] = facts.lowerable
+        else:
+            self._texts.pop(facts.name, None)
+
+    def node_gone(self, name: str) -> None:
+        """Forget a node."""
+        self._texts.pop(name, None)
+
+    async def spares(self, pod: Preemptor, offered: Iterable[str]) -> bool:
+        """Return whether nobody is to be evicted for the pod now, because limits are being lowered for it."""
+        now = self._clock()
+        self._attempts = {uid: one for uid, one in self._attempts.items() if now < one.started + AGAIN}
+        attempt = self._attempts.get(pod.uid)
+        if attempt is not None:
+            return now < attempt.until
+        if self._uncounted & pod_resources.of_pod(pod.spec).keys():
+            # Where a node grows, the kube-scheduler tries only pods again that fit it with all their resources, also
+            # those that it leaves out otherwise (`isFit` in noderesources/fit.go of Kubernetes 1.36.3).
+            return False
+        found = await self._plan(pod, list(offered))
+        if found is None or pod.uid in self._attempts:
+            return False
+        node, plan = found
+        attempt = self._attempts[pod.uid] = _Attempt(now, now + PATIENCE)
+        nominee = Nominee(
+            pod.uid,
+            api_objects.key(pod.document),
+            node,
+            pod.priority,
+            pod.request,
+            pod_resources.of_pod(pod.spec),
+        )
+        self._waiting.hold(nominee, attempt.until)
+        self._supervisor.spawn(f"lower limits for {nominee.pod}", self._carry_out(pod, node, plan, attempt))
+        return True
+
+    async def _plan(self, pod: Preemptor, offered: list[str]) -> tuple[str, Plan] | None:
+        """Return the node on which lower limits do the least harm, and whose; None if they make room on none."""
+        steps = max(MIN_STEPS, MAX_STEPS // max(1, len(offered)))
+        end = self._clock() + MAX_SECONDS
+        best: tuple[str, Plan] | None = None
+        for name in offered:
+            if self._clock() > end:
+                break
+            plan = self._on_node(pod, name, Steps(steps)) if name in self._texts else None
+            if plan is not None and plan.lowered and (best is None or plan.cost < best[1].cost):
+                best = name, plan
+            await asyncio.sleep(0)  # so that bindings don't wait
+        return best
+
+    def _on_node(self, pod: Preemptor, name: str, steps: Steps) -> Plan | None:
+        node = self._ledger.node(name)
+        if node is None:
+            return None
+        try:
+            found = lowering.load(self._texts[name], (state.gpu for state in node.gpus))
+        except errors.Malformed as error:
+            logs.event(logger, "node unreadable", logging.WARNING, node=name, reason=error)
+            return None
+        able = shrinks.givers(found, self._ledger.bookings_on(name), pod.priority)
+        if not able:
+            return None
+        ahead = self._waiting.ahead_of(pod.uid, pod.priority, name)
+        reserved = nominations.reserved(self._ledger, self._rules, name, ahead)
+        return shrinks.plan(pod.request, self._rules, nominations.with_reserved(node, reserved), able, steps)
+
+    async def _carry_out(self, pod: Preemptor, node: str, plan: Plan, attempt: _Attempt) -> None:
+        """Write the limits pod by pod. Where one can't be written, the next attempt evicts."""
+        by_pod: dict[str, dict[str, Amounts]] = {}
+        for found, to in plan.lowered:
+            by_pod.setdefault(found.pod, {})[found.container] = to
+        lowered = []
+        purpose = api_objects.key(pod.document)
+        try:
+            for uid, amounts in by_pod.items():
+                booking = self._ledger.booking(uid)
+                if booking is not None and await self._lower(booking.pod, uid, amounts, purpose):
+                    lowered.append(booking.pod)
+        except (errors.UnigpuError, *documents.INVALID) as error:
+            attempt.until = self._clock()
+            logs.event(logger, "limits not lowered", logging.WARNING, pod=purpose, pod_uid=pod.uid, reason=error)
+        logs.event(logger, "limits lowered", pod=purpose, pod_uid=pod.uid, node=node, lowered=lowered)
+        if lowered:
+            await self._tell(pod, node, lowered)
+
+    async def _lower(self, title: str, uid: str, to: Mapping[str, Amounts], purpose: str) -> bool:
+        """Lower one pod's limits; return False where it is gone or has less already.
+
+        Raises Unavailable, Rejected, Malformed, Denied.
+        """
+        namespace, _, name = title.partition("/")
+        for left in reversed(range(_TRIES)):
+            document = await self._api.find(objects.pod(namespace, name))
+            if document is None or document["metadata"]["uid"] != uid or api_objects.ended(document):
+                return False
+            metadata = document["metadata"]
+            annotations = metadata.get("annotations") or {}
+            requests = api_objects.request(document).containers
+            changed = lowering.lower(annotations, requests, to, purpose, int(self._now()))
+            if changed is None:
+                return False
+            try:
+                ref = Ref(namespace, name, uid)
+                await pods.annotate_by_status(self._api, ref, changed, metadata["resourceVersion"])
+            except kube_errors.Conflict:
+                if not left:
+                    raise
+                continue
+            return True
+        return False
+
+    async def _tell(self, pod: Preemptor, node: str, lowered: Iterable[str]) -> None:
+        """Write an event about the pod that waits."""
+        metadata = pod.document["metadata"]
+        said = f"limits of {', '.join(f'pod {one}' for one in lowered)} are lowered on node {node}; nobody is evicted"
+        event = events.body(
+            Ref(metadata.get("namespace", "default"), metadata["name"], pod.uid),
+            kind=events.Kind.POD,
+            name=f"{metadata['name'][:200].rstrip('.-')}.room.{int(self._now() * 1000):x}",
+            reason=names.EVENT_MAKING_ROOM,
+            message=said,
+            component=_COMPONENT,
+            severity=events.Severity.NORMAL,
+        )
+        try:
+            await events.create(self._api, event)
+        except errors.UnigpuError as error:
+            logs.event(
+                logger,
+                "event not written",
+                logging.WARNING,
+                pod=api_objects.key(pod.document),
+                pod_uid=pod.uid,
+                reason=error,
+            )
