@@ -43,8 +43,10 @@ class Pod:
     its init containers."""
     ids: Mapping[str, str] = field(default_factory=dict)
     """Names of its containers by the runtime's ID, as far as the status shows them; ephemeral ones too."""
-    env: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Names of the variables that the author set, by container."""
+    env: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    """Variables that the author set, by container; None: the value comes from elsewhere."""
+    owner: objects.Owner | None = None
+    """The controller that will make the next pod when this one is gone."""
 
     @property
     def title(self) -> str:
@@ -90,14 +92,14 @@ def read(document: Mapping[str, Any]) -> Pod:
 
     Raises Malformed where it has no name or UID, or isn't of the form of a pod.
     """
-    metadata = document.get("metadata") or {}
-    spec = document.get("spec") or {}
-    status = document.get("status") or {}
-    early: list[dict[str, Any]] = spec.get("initContainers") or []
-    late: list[dict[str, Any]] = spec.get("containers") or []
-    statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    ephemeral = status.get("ephemeralContainerStatuses") or []
     try:
+        metadata = document.get("metadata") or {}
+        spec = document.get("spec") or {}
+        status = document.get("status") or {}
+        early: list[dict[str, Any]] = spec.get("initContainers") or []
+        late: list[dict[str, Any]] = spec.get("containers") or []
+        statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+        ephemeral = status.get("ephemeralContainerStatuses") or []
         return Pod(
             namespace=metadata["namespace"],
             name=metadata["name"],
@@ -116,9 +118,13 @@ def read(document: Mapping[str, Any]) -> Pod:
                 if item.get("containerID")
             },
             env={
-                container["name"]: frozenset(variable["name"] for variable in container.get("env") or ())
+                container["name"]: {
+                    variable["name"]: None if variable.get("valueFrom") else documents.text(variable.get("value") or "")
+                    for variable in container.get("env") or ()
+                }
                 for container in (*early, *late)
             },
+            owner=objects.controller(document),
         )
     except documents.INVALID as error:
         reason = documents.brief(error)

@@ -10,6 +10,7 @@ A manifest of the agent (DaemonSet `unigpu-node-agent`, container `deviceplugin`
                   /var/lib/kubelet/pod-resources    ro, Directory (not the socket: the kubelet replaces it)
                   /var/lib/unigpu                   rw, DirectoryOrCreate
                   /var/run/cdi                      rw, DirectoryOrCreate
+                  /sys/fs/cgroup                    ro, Directory (--cgroup-root: the driver's own memory limits)
                 real driver:   / of the node at /host, ro, mountPropagation HostToContainer
                 simulated:     --simulator-dir rw and --simulator-lib ro, at the same paths as on the node
     privileges  real driver: privileged (NVML opens the device nodes); simulated: none beyond user 0
@@ -27,7 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from unigpu import names
+from unigpu import configured_dialects, errors, names
+from unigpu.driver_parts import Capability
 from unigpu_service import settings as service
 from unigpu_service.settings import option
 
@@ -50,6 +52,9 @@ class Settings(service.Logging):
     node, because CDI specs name it to the runtime."""
     cdi_dir: Path = option(Path(names.NODE_CDI), absolute=True)
     """One of the container runtime's CDI folders; the same path in the agent and on the node."""
+    selinux_label: str = ""
+    """SELinux context of the files that containers mount: on a node with SELinux, one that containers may read and
+    write, `system_u:object_r:container_file_t:s0`. Without it, the agent leaves labels alone."""
     library: Path = Path(names.IMAGE_LIBRARY)
     """libvgpu.so in the agent's image; the agent copies it to the node when it starts."""
     host_root: Path = Path("/host")
@@ -57,6 +62,9 @@ class Settings(service.Logging):
     It is only read, and only with a real driver."""
     driver_root: PurePosixPath = option(PurePosixPath("/"), absolute=True)
     """Root of the real driver on the node: `/`, or for instance `/run/nvidia/driver`."""
+    driver_capabilities: str = option("compute,utility", metavar="LIST")
+    """Parts of the real driver for containers whose pods don't set NVIDIA_DRIVER_CAPABILITIES, in the words of that
+    variable: compute, utility, video, graphics, display, ngx, compat32, all. All get compute and utility."""
     simulator_dir: Path | None = option(None, absolute=True)
     """State of the simulated driver; without it the driver is real."""
     simulator_lib: Path | None = option(None, absolute=True)
@@ -76,6 +84,9 @@ class Settings(service.Logging):
     proc_root: Path | None = option(None, absolute=True)
     """Where the node's own /proc is seen: `/proc` in a pod with hostPID. Without it the agent compares nobody's use of
     the GPUs with the grants, and notices neither breaches nor strangers."""
+    cgroup_root: Path | None = option(None, absolute=True)
+    """Where the node's control groups are seen, at the same path as on the node: `/sys/fs/cgroup`. Without it the agent
+    doesn't set the driver's own memory limits, which drivers of branch R615 and later have."""
     process_interval: float = option(1.0, above=0, maximum=2.0)
     """Seconds between two NVML samples of the processes on the GPUs. A breach is noticed within four such intervals."""
     on_breach: Literal["report", "end"] = "report"
@@ -83,6 +94,31 @@ class Settings(service.Logging):
     or also end them, where the breach lasts."""
     breach_grace: float = option(10.0, minimum=0)
     """Seconds for which a reported breach may last before its processes are ended, with --on-breach=end."""
+    dialects: str = option("", metavar="JSON")
+    """Resource names that the cluster renames or adds, as JSON: the chart's values dialects.additional and
+    dialects.hamiResourceNames."""
+    publish_vendor_resources: bool = False
+    """Publish capacities of vendors' resources in the node's status, except those of other device plugins."""
+    aliyun_unit: Literal["GiB", "MiB"] = "GiB"
+    """Unit of aliyun.com/gpu-mem in which its capacity is published."""
+    volcano_memory_factor: int = option(1, minimum=1, maximum=1 << 20)
+    """MiB in one unit of Volcano's memory in which its capacity is published."""
+    vgpu_manager_memory_factor: int = option(1, minimum=1, maximum=1 << 20)
+    """MiB in one unit of vgpu-manager's memory in which its capacity is published."""
+    bare_nvidia_gpu: Literal["whole", "leave"] = "whole"
+    """Whether nvidia.com/gpu is unigpu's; with leave it is another device plugin's, and isn't published."""
+    limits_from_container: Literal["within-free", "tighten-only"] = "within-free"
+    """Whether a program can raise its container's limits by the variables that name limits: within what its GPUs have
+    free and its namespace allows, or never. It can always lower its own."""
+    shrink_before_evicting: bool = False
+    """Publish which containers could do with less, so that the scheduler lowers limits before it evicts pods."""
+    shrink_reserve: int = option(10, minimum=0, maximum=100)
+    """Percent of its limit that a container keeps free beyond the memory that it holds when its limits are lowered."""
+    shrink_least_cores: int = option(5, minimum=1, maximum=100)
+    """Percent of each GPU's compute time that a soft container keeps guaranteed when its limits are lowered."""
+    shrink_pause: float = option(60.0, above=0)
+    """Seconds that a container runs before its limits may be lowered, between two publications of the same containers,
+    and before limits that were lowered are raised again: the pod that they were lowered for needs the time."""
     republish_interval: float = option(60.0, above=0)
     """Seconds between two comparisons of the node object with the GPUs; a change is published at once."""
     kubelet_poll: float = option(0.5, above=0)
@@ -116,6 +152,14 @@ class Settings(service.Logging):
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each combination that can't work."""
+        try:
+            configured_dialects.load(self.dialects)
+        except errors.Malformed as error:
+            yield f"--dialects: {error}"
+        known = {*Capability, "all"}
+        for word in self.driver_capabilities.split(","):
+            if word.strip() not in known:
+                yield f"--driver-capabilities = {word.strip()}: unknown; accepted: {', '.join(sorted(known))}"
         if (self.simulator_dir is None) != (self.simulator_lib is None):
             yield "--simulator-dir and --simulator-lib go together: give both, or neither for a real driver"
 

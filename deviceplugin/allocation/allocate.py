@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from deviceplugin import pods
 from deviceplugin.allocation import environment, grant_totals
 from deviceplugin.node.node_state import Node
-from unigpu import errors, limits, modes, policy, units
+from unigpu import driver_parts, errors, limits, modes, names, policy, units
 from unigpu.allocations import Share
+from unigpu.driver_parts import Wanted
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant
 from unigpu.policy import Policy
@@ -24,6 +25,13 @@ class Decision:
     gpus: Sequence[Gpu]
     """In the order in which the container sees them."""
     env: Mapping[str, str]
+
+    @property
+    def wanted(self) -> Wanted:
+        """Which parts of the driver the container is to get."""
+        asked = self.env.get(names.ENV_NVIDIA_DRIVER_CAPABILITIES)
+        limited = self.policy.memory_enforced or self.policy.cores_enforced
+        return Wanted(driver_parts.capabilities(asked) if asked else None, limited)
 
 
 def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held: Iterable[Grant]) -> Decision:
@@ -49,7 +57,13 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
         )
     held_to = limits.effective(modes.on_node(asked, node.labels), in_force)
     shares = limits.shares(asked, shares, in_force)
-    gpus = tuple(_gpu(node, whose, share) for share in shares)
+    gpus = tuple(healthy_gpu(node, whose, share) for share in shares)
+    written = limit(node, held_to, shares)
+    authors = pod.env.get(container, {})
+    env = environment.vendor(request, container, shares, node.gpus, written, authors)
+    if asked_for := authors.get(names.ENV_NVIDIA_DRIVER_CAPABILITIES):
+        # The container has it anyway; so the grant has it too, for a start without the API server.
+        env[names.ENV_NVIDIA_DRIVER_CAPABILITIES] = asked_for
     grant = Grant(
         namespace=pod.namespace,
         pod=pod.name,
@@ -63,12 +77,11 @@ def decide(node: Node, pod: pods.Pod, container: str, slots: Sequence[str], held
         dialect=asked.dialect,
         role=asked.role,
         boot=node.boot,
+        env=env,
     )
     problem = grant_totals.excess(node.gpus, held, grant)
     if problem:
         raise errors.Denied(f"{whose} would exceed its GPU: {problem}")
-    written = limit(node, held_to, shares)
-    env = environment.vendor(request, container, shares, node.gpus, written, pod.env.get(container, frozenset()))
     return Decision(grant, written, gpus, env)
 
 
@@ -87,7 +100,8 @@ def limit(node: Node, asked: Request, shares: Sequence[Share]) -> Policy:
     )
 
 
-def _gpu(node: Node, whose: str, share: Share) -> Gpu:
+def healthy_gpu(node: Node, whose: str, share: Share) -> Gpu:
+    """Return the GPU of a share. Raises Denied where the node doesn't have it, or it is unhealthy."""
     gpu = node.gpus.get(share.gpu)
     if gpu is None:
         raise errors.Denied(f"{whose} was allocated GPU {share.gpu}, which node {node.name} doesn't have")

@@ -4,20 +4,23 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from deviceplugin.allocation import allocate
+from deviceplugin.allocation import allocate, restart
 from deviceplugin.allocation.allocate import Decision
 from deviceplugin.allocation.grant_collector import GrantCollector
 from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.allocation.spec_writer import SpecWriter
-from deviceplugin.kubelet.owner_lookup import PATIENCE, OwnerLookup
+from deviceplugin.kubelet.owner_lookup import PATIENCE, RESTART_PATIENCE, OwnerLookup
+from deviceplugin.kubelet.slot_owner import Claim
 from deviceplugin.limits.limit_reconciler import LimitReconciler
 from deviceplugin.node.node_state import NodeState
+from deviceplugin.node_api import ServerAway
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.pods import Pod
 from deviceplugin.store.container_store import ContainerStore
 from unigpu import errors, logs
+from unigpu.grants import Grant
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,11 @@ class Allocator:
         specs: SpecWriter,
         limits: LimitReconciler,
         collector: GrantCollector,
+        assigned: Callable[[Decision], None],
+        prepare_wall: Callable[[], Awaitable[None]],
     ) -> None:
+        """`assigned` gets each decision once it is carried out. `prepare_wall` is called before a container starts,
+        when its grant is known; it never fails."""
         self._node = node
         self._owners = owners
         self._cache = cache
@@ -48,6 +55,8 @@ class Allocator:
         self._specs = specs
         self._limits = limits
         self._collector = collector
+        self._assigned = assigned
+        self._prepare_wall = prepare_wall
         self._tasks: set[asyncio.Task[None]] = set()
         """Holds tasks that nobody awaits: the event loop keeps only weak references."""
 
@@ -70,24 +79,17 @@ class Allocator:
         began = time.monotonic()
         self._specs.starting(slots)
         try:
-            pod, container = await self._owners.starting(frozenset(slots))
-            pod = await self._limits.settle(pod)
-            labels = self._node.now.labels
-            decision = await self._decide(pod, container, slots)
-            await self._carry_out(decision)
-            known = self._cache.get(pod.uid) or pod
-            if self._node.now.labels != labels or known.annotations != pod.annotations:
-                await self._limits.write(pod.uid)
+            decision = await self._prepare(slots)
+            await self._prepare_wall()
         except errors.UnigpuError as error:
-            logs.event(logger, "allocation refused", logging.WARNING, slots=",".join(sorted(slots)), reason=error)
+            await self._log_refusal(slots, error)
             raise
+        self._assigned(decision)
         grant, policy = decision.grant, decision.policy
         logs.event(
             logger,
             "allocated",
-            pod=pod.title,
-            pod_uid=pod.uid,
-            container=container,
+            **grant.log_fields,
             slots=",".join(grant.slots),
             gpus=",".join(share.gpu for share in grant.shares),
             memory_mib=",".join(str(share.memory) for share in grant.shares),
@@ -97,6 +99,62 @@ class Allocator:
             cores_enforced=policy.cores_enforced,
             milliseconds=round((time.monotonic() - began) * 1000, 1),
         )
+
+    async def _log_refusal(self, slots: Sequence[str], error: errors.UnigpuError) -> None:
+        owner = await self._owners.expected(frozenset(slots))
+        logs.event(
+            logger,
+            "allocation refused",
+            logging.WARNING,
+            pod=owner[0].title if owner is not None else "unknown",
+            pod_uid=owner[0].uid if owner is not None else "unknown",
+            slots=",".join(sorted(slots)),
+            reason=error,
+        )
+
+    async def _prepare(self, slots: Sequence[str]) -> Decision:
+        """Decide and write what the container gets. Raises UnigpuError."""
+        claim = await self._owners.claim(frozenset(slots))
+        earlier = self._earlier(claim)
+        # Its limits can be those that it had: the limit reconciler changes them once the API server is back. Which of
+        # several containers with the same slots starts, the API server knows better than what was watched of it.
+        alone = len(claim.containers) == 1
+        may_restart = alone and earlier is not None and restart.obstacle(earlier, slots) is None
+        try:
+            pod, container = await self._owners.starting(claim, RESTART_PATIENCE if may_restart else None)
+        except ServerAway as away:
+            decision = await self._again(slots, claim, away)
+            await self._carry_out(decision)
+            return decision
+        await self._owners.check_alone(pod, container)
+        pod = await self._limits.settle(pod)
+        labels = self._node.now.labels
+        decision = await self._decide(pod, container, slots)
+        await self._carry_out(decision)
+        known = self._cache.get(pod.uid) or pod
+        if self._node.now.labels != labels or known.annotations != pod.annotations:
+            await self._limits.write(pod.uid)
+        return decision
+
+    def _earlier(self, claim: Claim) -> Grant | None:
+        """What the container that is about to start was granted when it ran before, where the node knows that."""
+        key = self._owners.restarting(claim)
+        stored = self._grants.get(key) if key is not None else None
+        return stored.grant if stored is not None else None
+
+    async def _again(self, slots: Sequence[str], claim: Claim, away: ServerAway) -> Decision:
+        """Decide for a container that ran here before: it needs nobody but its node. Raises UnigpuError."""
+        earlier = self._earlier(claim)
+        if earlier is None:
+            raise errors.Unavailable(f"the node knows no earlier run of the container, so it waits: {away}") from away
+        policy = await asyncio.to_thread(self._containers.policy, earlier.pod_uid, earlier.container)
+        try:
+            decision = restart.decide(self._node.now, earlier, policy, slots)
+        except errors.Denied as error:
+            raise errors.Unavailable(f"{error}; and the API server can't be asked: {away}") from error
+        self._grants.enter(decision.grant)
+        logs.event(logger, "started again without the API server", **decision.grant.log_fields, reason=away)
+        return decision
 
     async def _decide(self, pod: Pod, container: str, slots: Sequence[str]) -> Decision:
         """Decide, and enter the grant in the same step: a decision that waits already counts it."""

@@ -4,7 +4,7 @@ Alibaba Cloud's `ALIYUN_COM_GPU_MEM_*`: https://github.com/AliyunContainerServic
 HAMi's `CUDA_DEVICE_*`: https://github.com/Project-HAMi/HAMi-core
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from unigpu import names, units
 from unigpu.allocations import Share
@@ -23,7 +23,7 @@ def vendor(
     shares: Sequence[Share],
     gpus: Mapping[GpuUuid, Gpu],
     policy: Policy,
-    taken: frozenset[str],
+    taken: Collection[str],
 ) -> dict[str, str]:
     """Return the variables of the container's dialect; those that its author set (`taken`) are left out."""
     request = pod.containers[container]

@@ -1,7 +1,8 @@
 """Keeps the grants equal to the node's living pods: releases what pods no longer need.
 
-A grant outlives its pod while a program of it still runs, for LINGER_SECONDS at most: a lock on the usage file says
-that some program runs, and a program of another pod can take one too, if it was passed a descriptor of the file.
+A grant outlives its pod while a program of it still runs: one that holds a lock on the usage file. A program of another
+pod can take such a lock too, if it was passed a descriptor of the file. Where the agent sees the node's processes, only
+those of the pod itself count; where it doesn't, a grant lingers for LINGER_SECONDS at most.
 Nothing is remembered that isn't on the node's disk or in the API server too: the agent may be killed at any moment.
 """
 
@@ -46,8 +47,11 @@ class GrantCollector:
         specs: SpecWriter,
         notify_lending: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        runs: Callable[[str, str], bool] | None = None,
     ) -> None:
+        """`runs` tells, by pod UID and container, whether a program of that container uses its GPUs."""
         self._clock = clock
+        self._runs = runs or containers.in_use
         self._api = api
         self._cache = cache
         self._grants = grants
@@ -88,7 +92,12 @@ class GrantCollector:
         """
         self._cache.replace(pod for pod in present if not pod.finished)
         living = self._cache.uids() | unreadable
-        gone = [key for key, stored in self._grants.items() if key[0] not in living and stored.prepared < asked]
+        now = time.time()
+        gone = [
+            key
+            for key, stored in self._grants.items()
+            if key[0] not in living and (slot_owner.known_time(stored.prepared, now) or 0.0) < asked
+        ]
         await self._release(gone)
         for pod in self._cache.all():
             await self._release_ended_init(pod)
@@ -114,8 +123,8 @@ class GrantCollector:
         await self._release(list(self._lingering))
 
     async def tidy(self, interval: float) -> None:
-        """Every `interval` seconds release lingering grants, remove the CDI specs of running containers, and cut usage
-        files back.
+        """Every `interval` seconds release lingering grants, remove the CDI specs of running containers, and mend usage
+        files.
 
         A spec has served once its container runs. It must not be read for another container, and runtimes read all
         specs whenever one changes. Never returns.
@@ -130,11 +139,13 @@ class GrantCollector:
                 pod = self._cache.get(uid)
                 progress = pod.progress.get(container) if pod is not None else None
                 since = progress.running_since if progress is not None else None
-                given_back = await asyncio.to_thread(self._containers.cut, uid, container)
+                given_back = await asyncio.to_thread(self._containers.mend_usage, uid, container)
                 if given_back:
-                    logs.event(logger, "usage file cut back", logging.WARNING, bytes=given_back, **_whose(stored))
-                settled = now - stored.prepared > slot_owner.SETTLE
-                if settled and since is not None and since >= math.floor(stored.prepared):
+                    logs.event(
+                        logger, "usage file cut back", logging.WARNING, bytes=given_back, **stored.grant.log_fields
+                    )
+                prepared = slot_owner.known_time(stored.prepared, now) or 0.0
+                if now - prepared > slot_owner.SETTLE and since is not None and since >= math.floor(prepared):
                     self._remove_spec(stored)
 
     def _gc_cdi_specs(self) -> None:
@@ -170,7 +181,7 @@ class GrantCollector:
         ended, outlived = [], []
         for key in keys:
             stored = self._grants.get(key)
-            if stored is None or not await asyncio.to_thread(self._containers.in_use, *key):
+            if stored is None or not await asyncio.to_thread(self._runs, *key):
                 self._lingering.pop(key, None)
                 ended.append(key)
             elif key in self._lingering and self._clock() >= self._lingering[key]:
@@ -179,7 +190,9 @@ class GrantCollector:
             elif key not in self._lingering:
                 self._lingering[key] = self._clock() + LINGER_SECONDS
                 self._remove_spec(stored)
-                logs.event(logger, "pod is gone, and a program of it still runs", logging.INFO, **_whose(stored))
+                logs.event(
+                    logger, "pod is gone, and a program of it still runs", logging.INFO, **stored.grant.log_fields
+                )
         await self._remove(ended, _POD_GONE)
         await self._remove(outlived, _OUTLIVED, logging.WARNING)
 
@@ -189,7 +202,7 @@ class GrantCollector:
             if stored is not None:
                 self._remove_spec(stored)
                 await asyncio.to_thread(self._containers.remove, *key)
-                logs.event(logger, "released", level, **_whose(stored), reason=reason)
+                logs.event(logger, "released", level, **stored.grant.log_fields, reason=reason)
         if keys:
             self.notify_lending()
 
@@ -197,16 +210,12 @@ class GrantCollector:
 def _has_ended_well(pod: Pod, container: str, stored: StoredGrant) -> bool:
     """Whether an init container has ended with success since it was prepared."""
     progress = pod.progress.get(container)
+    prepared = slot_owner.known_time(stored.prepared, time.time()) or 0.0
     return (
         stored.grant.role is Role.INIT
         and progress is not None
         and progress.running_since is None
         and progress.ended_at is not None
-        and progress.ended_at >= math.floor(stored.prepared)
+        and progress.ended_at >= math.floor(prepared)
         and progress.exit_code == 0
     )
-
-
-def _whose(stored: StoredGrant) -> dict[str, str]:
-    grant = stored.grant
-    return {"pod": f"{grant.namespace}/{grant.pod}", "pod_uid": grant.pod_uid, "container": grant.container}

@@ -6,11 +6,12 @@ The scheduler has placed every pod already; this check defends against a schedul
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from unigpu import allocations
+from unigpu import allocations, modes
 from unigpu.allocations import Allocation, GpuUsage
 from unigpu.gpus import Gpu
 from unigpu.grants import Grant
-from unigpu.units import GpuUuid, MiB
+from unigpu.requests import Request
+from unigpu.units import Bytes, GpuUuid, MiB, to_bytes
 
 GPU_CORES = 100
 
@@ -35,9 +36,12 @@ def by_pod(grants: Iterable[Grant]) -> dict[str, dict[GpuUuid, GpuUsage]]:
 def excess(gpus: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) -> str | None:
     """Return why the new grant doesn't fit next to the others, None if it does.
 
-    It replaces its container's earlier grant.
+    It replaces its container's earlier grant. Where it asks for more memory than that, memory that nobody was granted
+    counts as taken; a container that merely restarts has its memory already.
     """
-    others = [grant for grant in grants if (grant.pod_uid, grant.container) != (new.pod_uid, new.container)]
+    held_before = list(grants)
+    others = [grant for grant in held_before if (grant.pod_uid, grant.container) != (new.pod_uid, new.container)]
+    had = {share.gpu: share for grant in held_before if grant not in others for share in grant.shares}
     held = by_pod([*others, new])
     for share in new.shares:
         gpu = gpus[share.gpu]
@@ -48,6 +52,13 @@ def excess(gpus: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) -> 
         if total.whole and total.shares > 1:
             holder = "the whole GPU is asked for" if share.whole else "another has the whole GPU"
             return f"GPU {gpu.uuid} can't be shared: {holder}, and {total.shares} containers would be on it"
+        before = had.get(share.gpu)
+        grows = before is None or share.memory > before.memory or share.whole > before.whole
+        if grows and gpu.foreign and total.memory + gpu.foreign > gpu.memory:
+            return (
+                f"GPU {gpu.uuid} has {gpu.memory} MiB, of which {gpu.foreign} MiB are in use and granted to nobody, "
+                f"and {total.memory} MiB would be granted on it ({share.memory} MiB of that to this container)"
+            )
         if total.memory > gpu.memory:
             return (
                 f"GPU {gpu.uuid} has {gpu.memory} MiB, and {total.memory} MiB would be granted on it "
@@ -56,6 +67,22 @@ def excess(gpus: Mapping[GpuUuid, Gpu], grants: Iterable[Grant], new: Grant) -> 
         if total.cores > GPU_CORES:
             return f"GPU {gpu.uuid} would have {total.cores} % of its compute granted"
     return None
+
+
+def granted_memory(grant: Grant) -> dict[GpuUuid, Bytes | None]:
+    """Return the bytes of each GPU that the container was granted; None: all of it."""
+    return {share.gpu: None if share.whole or not share.memory else to_bytes(share.memory) for share in grant.shares}
+
+
+def is_enforced(grant: Grant, labels: Mapping[str, str]) -> bool:
+    """Return whether the container is held to its memory, on a node with these labels."""
+    return modes.enforcement(modes.from_labels(labels), labels, Request(1, isolated=grant.isolated)).memory
+
+
+def enforced_memory(grant: Grant, labels: Mapping[str, str]) -> dict[GpuUuid, Bytes | None]:
+    """Return the bytes of each GPU to which the container is held; None: to none."""
+    amounts = granted_memory(grant)
+    return amounts if is_enforced(grant, labels) else dict.fromkeys(amounts)
 
 
 def with_overuse(grants: Iterable[Grant], overuse: Overuse) -> list[Grant]:

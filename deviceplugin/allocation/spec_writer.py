@@ -86,9 +86,8 @@ class SpecWriter:
     def _write(self, slot: str, folder: Path, decision: Decision) -> None:
         managed = cdi.common_edits(self._installed.library, self._installed.preload, self._installed.anchor)
         self._specs.write_common(self._driver.common().plus(managed))
-        self._specs.write(
-            slot, cdi.container_edits(folder).plus(self._driver.own(decision.gpus)).plus(cdi.Edits(env=decision.env))
-        )
+        own = self._driver.own(decision.gpus, decision.wanted)
+        self._specs.write(slot, cdi.container_edits(folder).plus(own).plus(cdi.Edits(env=decision.env)))
 
     def _folder(self, grant: Grant) -> Path:
         return self._containers.of(grant.pod_uid, grant.container)

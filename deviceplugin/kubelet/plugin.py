@@ -219,9 +219,10 @@ class Plugin:
         answer = wire.AllocateResponse()
         for container in request.container_requests:
             await self._allocated(container.devices_ids)
-            devices = answer.container_responses.add().cdi_devices
+            # Also where the runtime ignores CDI devices: the container then gets no GPU, rather than all of them.
+            response = answer.container_responses.add(envs={names.ENV_NVIDIA_VISIBLE_DEVICES: "void"})
             for name in cdi.device_names(container.devices_ids):
-                devices.add(name=name)
+                response.cdi_devices.add(name=name)
         return answer
 
     async def _start(self, request: wire.PreStartContainerRequest, context: Any) -> wire.PreStartContainerResponse:

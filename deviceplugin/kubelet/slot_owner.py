@@ -43,24 +43,42 @@ class Entry:
     pod_uid: str
     container: str
     slots: frozenset[str]
+    others: frozenset[str] = frozenset()
+    """Resources of other device plugins of which it holds devices."""
 
 
-def read_checkpoint(text: str) -> tuple[Entry, ...]:
-    """Return the holders of slots by the kubelet's checkpoint.
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the kubelet's checkpoint says of devices."""
+
+    entries: tuple[Entry, ...] = ()
+    registered: frozenset[str] = frozenset()
+    """Resources of which the kubelet has, or had until a few minutes ago, a device plugin."""
+
+
+def read_checkpoint(text: str) -> Checkpoint:
+    """Return the holders of slots, and the resources of device plugins, by the kubelet's checkpoint.
 
     Raises Malformed.
     """
     try:
-        entries: list[dict[str, Any]] = documents.decode(text)["Data"]["PodDeviceEntries"] or []
-        return tuple(
+        data: dict[str, Any] = documents.decode(text)["Data"]
+        entries: list[dict[str, Any]] = data["PodDeviceEntries"] or []
+        others: dict[tuple[str, str], set[str]] = {}
+        for entry in entries:
+            if entry["ResourceName"] != names.RESOURCE_VGPU:
+                others.setdefault((entry["PodUID"], entry["ContainerName"]), set()).add(entry["ResourceName"])
+        found = tuple(
             Entry(
-                entry["PodUID"],
-                entry["ContainerName"],
-                frozenset(slot for slots in entry["DeviceIDs"].values() for slot in slots),
+                documents.text(entry["PodUID"]),
+                documents.text(entry["ContainerName"]),
+                frozenset(documents.text(slot) for slots in entry["DeviceIDs"].values() for slot in slots),
+                frozenset(others.get((entry["PodUID"], entry["ContainerName"]), ())),
             )
             for entry in entries
             if entry["ResourceName"] == names.RESOURCE_VGPU
         )
+        return Checkpoint(found, frozenset(data.get("RegisteredDevices") or ()))
     except documents.INVALID as error:
         reason = documents.brief(error)
         raise errors.Malformed(f"the kubelet's checkpoint can't be read: {reason}") from error
@@ -99,6 +117,14 @@ def claim(slots: frozenset[str], holders: Iterable[Holder], entries: Iterable[En
     )
 
 
+def known_time(prepared: float | None, now: float) -> float | None:
+    """Return when a container was prepared; None where that lies ahead.
+
+    Then the node's clock was set back since, and times of before and after can't be compared.
+    """
+    return None if prepared is not None and prepared > now else prepared
+
+
 def starting(pod: pods.Pod, containers: frozenset[str], prepared: Mapping[str, float], now: float) -> str | None:
     """Return which of the containers, which hold the same slots one after the other, is about to start.
 
@@ -111,7 +137,7 @@ def starting(pod: pods.Pod, containers: frozenset[str], prepared: Mapping[str, f
     lost = pod.sandbox_lost or 0.0
     for name in candidates[:-1]:
         progress = pod.progress.get(name, pods.Progress())
-        since = prepared.get(name)
+        since = known_time(prepared.get(name), now)
         if since is not None and since < lost:
             since = None
         # The API's times are whole seconds, rounded down.

@@ -30,6 +30,8 @@ MAX_CORE_SHARE = 0.018
 """Most of a processor core that the loop may cost; with more containers it runs less often,"""
 MAX_PACE = 0.1
 """but at least once in so many seconds."""
+MAX_IDLE_CORE_SHARE = 0.008
+"""Most of a core that it may cost while all are idle; with more containers it runs less often, down to `PACE_IDLE`."""
 _AVERAGE = 20
 """Rounds over which the cost is averaged."""
 MIN_INTERVAL_NS = 20_000_000
@@ -84,9 +86,16 @@ class LendingLoop:
                 began = time.thread_time()
                 pace = self._round.run(self._folders)
                 cost += (time.thread_time() - began - cost) / _AVERAGE
-                self._wake.wait(pace if pace is None else max(pace, min(cost / MAX_CORE_SHARE, MAX_PACE)))
+                self._wake.wait(pace if pace is None else pause(pace, cost))
         finally:
             self._round.close()
+
+
+def pause(pace: float, cost: float) -> float:
+    """Return seconds to wait after a round that asks for this pace and takes that much of a core, in seconds."""
+    if pace > PACE_REPORT_ONLY:  # all are idle
+        return max(pace, min(cost / MAX_IDLE_CORE_SHARE, PACE_IDLE))
+    return max(pace, min(cost / MAX_CORE_SHARE, MAX_PACE))
 
 
 def _fail(ended: asyncio.Future[None], error: BaseException) -> None:

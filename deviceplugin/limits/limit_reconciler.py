@@ -17,7 +17,7 @@ from deviceplugin.limits.policy_writer import PolicyWriter
 from deviceplugin.node.node_state import NodeState
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.pods import Pod
-from unigpu import errors, logs, names
+from unigpu import errors, logs, lowering, names
 from unigpu.limits import Applied
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,11 @@ class LimitReconciler:
 
     async def _carry_out(self, pod: Pod, change: Change) -> None:
         """Raises Denied, Malformed, Unavailable."""
+        record = lowering.record(pod.annotations)
+        if record is not None:
+            problem = await self._policies.exceeds(pod, changes.held(pod, change.wanted, self._node.now.labels))
+            if problem:
+                raise errors.Denied(f"they were to be lowered to make room for pod {record.purpose}; {problem}")
         reason = changes.refusal(self._node.now, pod, change, self._grants.grants(), self._grants.overuse)
         if reason is not None:
             raise errors.Denied(reason)
@@ -159,6 +164,8 @@ class LimitReconciler:
             self._grants.amend((pod.uid, container), changes=done + 1)
         for container, (_, after) in change.containers.items():
             self._grants.amend((pod.uid, container), shares=tuple(after.shares))
+        if change.containers:
+            self._reports.count("changed")
 
     async def _update_held(self, pod: Pod) -> None:
         """Keep the annotation equal to what is held beyond the limits, until that memory is free."""

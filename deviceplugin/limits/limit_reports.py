@@ -1,14 +1,14 @@
 """Tells people what became of a pod's limits: events, the annotation `unigpu.dev/limits-applied`, and the log."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from deviceplugin import pods
+from deviceplugin import metrics, pods
 from deviceplugin.limits import changes
 from deviceplugin.limits.changes import Change
 from deviceplugin.node_api import NodeApi
 from deviceplugin.pods import Pod
-from unigpu import errors, limits, logs, names
+from unigpu import errors, limits, logs, lowering, names
 from unigpu.limits import Applied
 from unigpu.units import GpuUuid, MiB
 from unigpu_kube import events
@@ -23,8 +23,10 @@ _COMPONENT = "unigpu-node-agent"
 class LimitReports:
     """The API server's side of a change of limits; each thing is said once."""
 
-    def __init__(self, api: NodeApi, node: str) -> None:
+    def __init__(self, api: NodeApi, node: str, count: Callable[[metrics.Change], None]) -> None:
+        """`count` is called with each change that is in force or refused."""
         self._api = api
+        self.count = count
         self._node = node
         self._refused: dict[str, str] = {}
         """By pod UID: the reason of the last refusal that an event was written for."""
@@ -62,6 +64,7 @@ class LimitReports:
             self.problem(pod, "event not written", error)
             return
         self._refused[pod.uid] = reason
+        self.count("refused")
 
     async def changed(
         self, pod: Pod, change: Change, over: Mapping[str, Mapping[GpuUuid, MiB]], changes_so_far: int
@@ -72,6 +75,9 @@ class LimitReports:
             for container, (_, after) in change.containers.items()
             if (text := changes.in_use(after.shares, over.get(container, {})))
         ]
+        record = lowering.record(pod.annotations)
+        if record is not None:
+            in_use.append(f"lowered to make room for pod {record.purpose}, and given back when there is room")
         reason = names.EVENT_LIMITS_CHANGED
         name = changes.event_name(pod, reason, change.before, limits.dump(change.wanted), changes_so_far)
         await self._event(pod, name, reason, "; ".join([change.text, *in_use]))

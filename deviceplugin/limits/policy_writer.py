@@ -71,6 +71,16 @@ class PolicyWriter:
                 cores_enforced=policy.cores_enforced,
             )
 
+    async def exceeds(self, pod: Pod, held: Mapping[str, Held]) -> str:
+        """Return in words what the pod's containers have in use beyond these limits; empty if nothing."""
+        found = []
+        for container, to in held.items():
+            if (pod.uid, container) in self._grants and limits.limitable(to.request):
+                used = await asyncio.to_thread(self._containers.beyond, pod.uid, container, to.shares)
+                if text := changes.in_use(to.shares, used):
+                    found.append(f"{container}: {text}")
+        return "; ".join(found)
+
     async def measure(self, pod: Pod, held: Mapping[str, Held]) -> dict[str, dict[GpuUuid, MiB]]:
         """Return what the pod's containers have in use beyond these limits, MiB by container and GPU; the ledger
         counts it from now on.

@@ -1,29 +1,24 @@
-"""The driver's own parts: which of them a container gets with its GPUs, and where the agent finds NVML.
+"""The driver, real or simulated: what a container gets of it with its GPUs, and where the agent finds NVML."""
 
-No ldconfig runs in the container: every name of a library is mounted into the folders that dynamic linkers search by
-default. Which libraries, programs and device nodes a container needs for compute follows NVIDIA's container toolkit:
-https://github.com/NVIDIA/libnvidia-container/blob/main/src/nvc_info.c
-https://github.com/NVIDIA/nvidia-container-toolkit/tree/main/pkg/nvcdi
-"""
-
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from deviceplugin.node import driver_files
+from deviceplugin.node.driver_files import DriverFiles
+from deviceplugin.node.nvidia_spec import NvidiaSpecs
 from deviceplugin.settings import Settings
-from deviceplugin.store import files
-from unigpu import cdi, errors, names
+from unigpu import cdi, driver_parts, errors, names
+from unigpu.driver_parts import Capability, Part, Wanted
 from unigpu.gpus import Gpu
 from unigpu_node.driver_root import CUDA, NVML, DriverRoot
 
-_LIBRARIES = re.compile(
-    r"lib(cuda|cudadebugger|nvidia-(ml|cfg|ptxjitcompiler|nvvm|nvvm70|gpucomp|compiler|opencl|allocator|sandboxutils"
-    r"|tileiras|pkcs11|pkcs11-openssl3))\.so(\.[0-9.]+)?"
-)
-_PROGRAMS = ("nvidia-smi", "nvidia-debugdump", "nvidia-cuda-mps-control")
 _MODULE = Path("/sys/module/nvidia")
+_NEEDED = {
+    "nvidiactl": "accepted: a driver that is loaded (nvidia-modprobe)",
+    "nvidia-uvm": "accepted: its module loaded, and the node made (nvidia-modprobe -u)",
+}
 _SHARED_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
 
 
@@ -33,7 +28,7 @@ class Driver(Protocol):
     def common(self) -> cdi.Edits:
         """Return what every container gets. Raises Unavailable where a part is missing."""
 
-    def own(self, gpus: Sequence[Gpu]) -> cdi.Edits:
+    def own(self, gpus: Sequence[Gpu], wanted: Wanted) -> cdi.Edits:
         """Return what a container with these GPUs gets besides. Raises Unavailable where a part is missing."""
 
     def nvml(self) -> Path:
@@ -41,6 +36,9 @@ class Driver(Protocol):
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables that a process needs to use the driver."""
+
+    def problem(self) -> str:
+        """Return why no container could use the driver; empty where it could. It is called often."""
 
     def instance(self) -> str:
         """Return what differs each time the driver is loaded; empty where it isn't loaded."""
@@ -50,7 +48,8 @@ def of(settings: Settings) -> Driver:
     """Return the driver that the settings name."""
     if settings.simulator_dir is not None and settings.simulator_lib is not None:
         return Simulated(settings.simulator_dir, settings.simulator_lib)
-    return Real(settings.host_root, settings.driver_root)
+    default = driver_parts.capabilities(settings.driver_capabilities)
+    return Real(settings.host_root, settings.driver_root, default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,14 @@ class Simulated:
             cdi.Mount(str(self.libraries / library), f"{folder}/{name}")
             for library in (CUDA, NVML)
             for name in (library, library.removesuffix(".1"))
-            for folder in names.CONTAINER_DRIVER_FOLDERS
+            for folder in driver_files.CONTAINER_FOLDERS
         ]
         state = str(self.state / "state")
         mounts.append(cdi.Mount(state, state, writable=True, executable=False))
         return cdi.Edits(mounts=_there(mounts), env=self.environment())
 
-    def own(self, gpus: Sequence[Gpu]) -> cdi.Edits:
-        """The GPUs' files."""
+    def own(self, gpus: Sequence[Gpu], wanted: Wanted) -> cdi.Edits:
+        """The GPUs' files, whatever is wanted: there are no other parts."""
         files = [str(self.state / f"gpu{gpu.minor}") for gpu in gpus]
         return cdi.Edits(mounts=_there([cdi.Mount(file, file, executable=False) for file in files]))
 
@@ -87,6 +86,14 @@ class Simulated:
     def environment(self) -> Mapping[str, str]:
         """Where the state is."""
         return {names.ENV_SIM_DIR: str(self.state)}
+
+    def problem(self) -> str:
+        """A file that is missing."""
+        try:
+            self.common()
+        except errors.Unavailable as error:
+            return str(error)
+        return ""
 
     def instance(self) -> str:
         """The state file's inode: a state that is created again is another driver."""
@@ -110,28 +117,27 @@ def _there(mounts: Sequence[cdi.Mount]) -> tuple[cdi.Mount, ...]:
 class Real:
     """NVIDIA's driver, installed on the node or by a container under a root of its own."""
 
-    def __init__(self, host: Path, root: PurePosixPath) -> None:
-        """`host`: where the agent sees the node's root. `root`: the driver's root on the node."""
+    def __init__(self, host: Path, root: PurePosixPath, default: frozenset[Capability] = driver_parts.BASIC) -> None:
+        """`host`: where the agent sees the node's root. `root`: the driver's root on the node. `default`: capabilities
+        of a container whose author names none."""
         self._root = DriverRoot(host, root)
+        self._files = DriverFiles(self._root, NvidiaSpecs(host))
+        self._default = default
 
     def common(self) -> cdi.Edits:
         """Libraries under each of their names, programs, and the device nodes that all share."""
-        folder = self._root.folder_of(CUDA)
-        mounts = [
-            cdi.Mount(str(self._root.resolve(folder / name)), f"{into}/{name}")
-            for name in self._libraries(folder)
-            for into in names.CONTAINER_DRIVER_FOLDERS
-        ]
-        for name in _PROGRAMS:
-            program = self._root.resolve(self._root.root / "usr/bin" / name)
-            if self._root.seen(program).exists():
-                mounts.append(cdi.Mount(str(program), f"/usr/bin/{name}"))
         nodes = (node for name in _SHARED_NODES if (node := self._find(name)) is not None)
-        return cdi.Edits(mounts=tuple(mounts), nodes=tuple(nodes))
+        return cdi.Edits(mounts=self._files.mounts(self._common_parts), nodes=tuple(nodes))
 
-    def own(self, gpus: Sequence[Gpu]) -> cdi.Edits:
-        """The GPUs' device nodes."""
-        return cdi.Edits(nodes=tuple(self._node(f"nvidia{gpu.minor}") for gpu in gpus))
+    def own(self, gpus: Sequence[Gpu], wanted: Wanted) -> cdi.Edits:
+        """The GPUs' device nodes, and the parts that not every container gets."""
+        parts = driver_parts.parts(wanted, self._default)
+        nodes = [self._node(f"nvidia{gpu.minor}") for gpu in gpus]
+        if Part.GRAPHICS in parts:
+            modeset = self._find("nvidia-modeset")
+            nodes += [modeset] if modeset is not None else []
+            nodes += [_plain(path) for gpu in gpus for path in self._files.display_nodes(gpu)]
+        return cdi.Edits(mounts=self._files.mounts(parts - self._common_parts), nodes=tuple(nodes))
 
     def nvml(self) -> Path:
         """NVML in the driver's root."""
@@ -141,13 +147,20 @@ class Real:
         """Nothing: the device nodes are enough."""
         return {}
 
+    def problem(self) -> str:
+        """A device node without which no CUDA program starts."""
+        for name, help in _NEEDED.items():
+            if self._find(name) is None:
+                return f"the node has no device node {name}, without which no CUDA program starts; {help}"
+        return ""
+
     def instance(self) -> str:
         """The inode of the module's folder in sysfs, which the kernel numbers afresh at each load."""
         return _inode(_MODULE)
 
-    def _libraries(self, folder: PurePosixPath) -> list[str]:
-        with files.reporting("read", self._root.seen(folder)):
-            return sorted(entry.name for entry in self._root.seen(folder).iterdir() if _LIBRARIES.fullmatch(entry.name))
+    @property
+    def _common_parts(self) -> frozenset[Part]:
+        return driver_parts.parts(Wanted(), self._default)
 
     def _node(self, name: str) -> cdi.DeviceNode:
         node = self._find(name)
@@ -160,3 +173,7 @@ class Real:
             if self._root.seen(path).exists():
                 return cdi.DeviceNode(container=f"/dev/{name}", host=str(path))
         return None
+
+
+def _plain(path: PurePosixPath) -> cdi.DeviceNode:
+    return cdi.DeviceNode(container=str(path), host=str(path))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from deviceplugin.allocation import grant_totals
 from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.node.incident_reports import IncidentReports
 from deviceplugin.node.inventory import Processes
@@ -20,12 +21,12 @@ from deviceplugin.node.offenders import Offenders
 from deviceplugin.node.process_table import ProcessInfo, ProcessTable
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.store.container_store import ContainerStore
-from unigpu import breaches, grants, modes
-from unigpu.breaches import Allowance, Finding, Lasting, Process, Watched
+from unigpu import breaches, grants
+from unigpu.breaches import Allowance, Finding, Identity, Lasting, Process, Watched
 from unigpu.grants import Grant
 from unigpu.node_report import Entry
-from unigpu.requests import Request
 from unigpu.units import Bytes, GpuUuid, MiB, to_bytes
+from unigpu_kube.objects import Ref
 from unigpu_node import locks, usage_file
 from unigpu_node.containers import Key
 
@@ -69,15 +70,24 @@ class GrantWatch:
     def restore(self, earlier: Iterable[Entry]) -> None:
         """Go on with an earlier agent's findings: what was said of them isn't said again."""
         now = time.monotonic()
-        findings = {
-            entry.key: Lasting(Finding(entry.key, entry.memory, entry.allowed), now, now, True, entry.since)
-            for entry in earlier
-        }
+        findings = {}
+        for entry in earlier:
+            key = entry.key
+            processes = [
+                Process(pid, key.gpu, None, key.pod_uid, key.container, started=started)
+                for pid, started in entry.processes
+            ]
+            finding = Finding(key, entry.memory, entry.allowed, processes)
+            findings[key] = Lasting(finding, now, now, True, entry.since)
+            self._reports.keep(Ref(entry.namespace, entry.pod, key.pod_uid))
         self._watched = Watched(findings)
 
     async def observe(self, sample: Processes) -> None:
         """Judge one sample of the processes on the GPUs."""
-        infos = await asyncio.to_thread(self._table.read, [one.pid for listed in sample.values() for one in listed])
+        pids = {one.pid for listed in sample.values() for one in listed}
+        findings = [lasting.finding for lasting in self._watched.findings.values()]
+        pids |= {one.pid for finding in findings if finding.key.gpu not in sample for one in finding.processes}
+        infos = await asyncio.to_thread(self._table.read, pids)
         owners = {pid: self._owner(info) for pid, info in infos.items()}
         stored = dict(self._grants.items())
         new = [key for key in stored if key not in self._known and stored[key].grant.changes]
@@ -98,9 +108,10 @@ class GrantWatch:
         ]
         self._known = frozenset(stored)
         allowances = self._allowances({key: one.grant for key, one in stored.items()}, locked)
-        self._judge(processes, allowances, held, set(sample))
+        living = {info.identity for info in infos.values()}
+        self._judge(processes, allowances, held, set(sample), living)
         if self.offenders is not None:
-            self.offenders.forget({(info.pid, info.started) for info in infos.values()})
+            self.offenders.forget(living)
 
     def container_of(self, info: ProcessInfo) -> Key | None:
         """Return the container with a grant in which a process runs, by the container's ID; None: not known."""
@@ -156,15 +167,11 @@ class GrantWatch:
         self, granted: Mapping[Key, Grant], locked: Mapping[Key, frozenset[int] | None]
     ) -> dict[Key, Allowance]:
         labels = self._node.now.labels
-        mode = modes.from_labels(labels)
         found: dict[Key, Allowance] = {}
         of_pod: dict[str, list[Allowance]] = {}
         for key, grant in granted.items():
-            enforced = modes.enforcement(mode, labels, Request(1, isolated=grant.isolated)).memory
-            memory = {
-                share.gpu: None if share.whole or not share.memory else to_bytes(share.memory) for share in grant.shares
-            }
-            found[key] = Allowance(memory, enforced, locked.get(key) is not None)
+            enforced = grant_totals.is_enforced(grant, labels)
+            found[key] = Allowance(grant_totals.granted_memory(grant), enforced, locked.get(key) is not None)
             of_pod.setdefault(key[0], []).append(found[key])
         for uid, several in of_pod.items():
             if len(several) > 1:
@@ -177,6 +184,7 @@ class GrantWatch:
         allowances: Mapping[Key, Allowance],
         held: Mapping[Key, Mapping[GpuUuid, MiB]],
         gpus: set[GpuUuid],
+        living: set[Identity],
     ) -> None:
         before = dict(self._watched.ceilings)
         before |= {key: {gpu: to_bytes(memory) for gpu, memory in used.items()} for key, used in held.items()}
@@ -184,8 +192,9 @@ class GrantWatch:
         found = breaches.examine(processes, settled)
         now = time.monotonic()
         shown = self.entries
-        findings, began, ended = breaches.follow(self._watched.findings, found, gpus, now, _utc())
+        findings, began, ended = breaches.follow(self._watched.findings, found, gpus, living, now, _utc())
         self._watched = Watched(findings, ceilings)
+        self._reports.keep_only({key.pod_uid for key in findings} | {one.finding.key.pod_uid for one in ended})
         for lasting in began:
             self._reports.began(lasting)
         for lasting in ended:
@@ -208,6 +217,7 @@ class GrantWatch:
             lasting.since,
             pod.namespace if pod is not None else "",
             pod.name if pod is not None else "",
+            tuple(one.identity for one in finding.processes),
         )
 
 

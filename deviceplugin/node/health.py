@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unigpu.gpus import Fault, Gpu
+from unigpu.telemetry import GpuTelemetry
 from unigpu.units import GpuUuid
 
 XIDS_OF_PROGRAMS = frozenset({13, 31, 43, 45, 68, 109})
@@ -28,6 +29,15 @@ _RECOVERY = {
     7: "a reboot of the system",
 }
 """NVML_GPU_RECOVERY_ACTION_*, from R570 on."""
+_MIG = "the GPU is in MIG mode, in which unigpu doesn't share it; accepted: MIG mode off (nvidia-smi -mig 0)"
+_COMPUTE_MODES = {
+    1: "compute mode Exclusive_Thread lets one thread use the GPU; accepted: Default (nvidia-smi -c 0)",
+    2: "compute mode Prohibited lets no program use the GPU; accepted: Default (nvidia-smi -c 0)",
+    3: "compute mode Exclusive_Process lets one process use the GPU; accepted: Default (nvidia-smi -c 0)",
+}
+"""NVML_COMPUTEMODE_*, but for the default, 0."""
+_ROWS_FAILED = "a broken row of the GPU's memory couldn't be replaced by a spare one; accepted: another GPU"
+_UNCORRECTED = "memory errors since the GPU's last reset that ECC couldn't correct"
 _UNLISTED = "the driver no longer lists the GPU"
 
 
@@ -42,6 +52,16 @@ class GpuReading:
     """Of a GPU that can't be read, where the NVML session could read it earlier."""
     recovery: int | None = None
     """NVML's recovery action; None where the driver has none."""
+    mig: bool = False
+    """Whether the GPU is in MIG mode."""
+    compute_mode: int = 0
+    """NVML's compute mode."""
+    rows_failed: bool = False
+    """Whether a broken row of memory couldn't be replaced by a spare one."""
+    ecc_uncorrected: int = 0
+    """Errors since the last reset that ECC couldn't correct, of a GPU that can't replace rows."""
+    telemetry: GpuTelemetry | None = None
+    """Load and sensors of a GPU that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +106,8 @@ class Inventory:
         return {gpu.uuid: gpu.fault.reason for gpu in self.gpus if gpu.fault is not None}
 
 
-def after(known: Inventory, sample: Sample, at: Moment, quiet: float) -> Inventory:
-    """Return what is known after a sample.
+def after(known: Inventory, sample: Sample, at: Moment, quiet: float, unusable: str = "") -> Inventory:
+    """Return what is known after a sample. `unusable`: why no GPU of the node can be used; empty: they can.
 
     A GPU that can't be read keeps its identity, and is unhealthy until it answers. One that reported a critical XID is
     unhealthy until it answers and has reported none for `quiet` seconds; where the XID needs a reset, until `at.epoch`
@@ -98,6 +118,7 @@ def after(known: Inventory, sample: Sample, at: Moment, quiet: float) -> Invento
     problems = _assign([reading for reading in sample.readings if reading.gpu is None], unlisted)
     if known.epoch == at.epoch:
         problems = {gpu.uuid: _UNLISTED for gpu in unlisted} | problems
+    unfit = {r.gpu.uuid: why for r in sample.readings if r.gpu is not None and (why := _unfit(r) or unusable)}
     listed = [reading.gpu for reading in sample.readings if reading.gpu is not None]
     recovery = {r.gpu.uuid: r.recovery for r in sample.readings if r.gpu is not None}
     gpus = [*listed, *(gpu for gpu in unlisted if gpu.uuid in problems)]
@@ -127,6 +148,8 @@ def after(known: Inventory, sample: Sample, at: Moment, quiet: float) -> Invento
             reason, epoch = old.reason, old.epoch
         elif uuid in problems:
             reason = problems[uuid]
+        elif uuid in unfit:
+            reason = unfit[uuid]
         elif action is not None and action != NO_RECOVERY:
             reason = f"the driver asks for {_RECOVERY.get(action, f'recovery action {action}')}"
         elif uuid in xid_at:
@@ -144,6 +167,15 @@ def lost(known: Inventory, problem: str, time: str) -> Inventory:
         for gpu in known.gpus
     )
     return dataclasses.replace(known, gpus=gpus)
+
+
+def _unfit(reading: GpuReading) -> str:
+    """Why a GPU that answers can't be shared; empty: it can."""
+    if reading.rows_failed:
+        return _ROWS_FAILED
+    if reading.ecc_uncorrected:
+        return f"{_UNCORRECTED}: {reading.ecc_uncorrected}; accepted: 0, as after a reset"
+    return _MIG if reading.mig else _COMPUTE_MODES.get(reading.compute_mode, "")
 
 
 def _assign(unreadable: Sequence[GpuReading], unlisted: Sequence[Gpu]) -> dict[GpuUuid, str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.node import incident_words as words
 from deviceplugin.node.node_state import NodeState
-from deviceplugin.node_api import NodeApi
+from deviceplugin.node_api import NodeApi, Refused
 from deviceplugin.pod_cache import PodCache
 from unigpu import errors, logs, names
 from unigpu.breaches import Finding, Key, Kind, Lasting, Process
@@ -49,6 +49,8 @@ class IncidentReports:
         self._problem = ""
         self._told: dict[Key, dict[str, float]] = {}
         """By finding: when each of its incidents, named by its beginning, was first told."""
+        self._kept: dict[str, Ref] = {}
+        """Pods by UID that are spoken of after both the API server and their grants have forgotten them."""
 
     async def run(self) -> None:
         """Write the events. Never returns."""
@@ -60,6 +62,8 @@ class IncidentReports:
                 try:
                     await self._api.create_event(event)
                     self._problem = ""
+                except Refused as error:  # one that can't be written keeps none of the others waiting
+                    logs.event(logger, "event refused", logging.WARNING, event=event["metadata"]["name"], reason=error)
                 except errors.Unavailable as error:
                     self._waiting.appendleft(event)
                     if str(error) != self._problem:
@@ -68,13 +72,22 @@ class IncidentReports:
                     await asyncio.sleep(_PAUSE)
 
     def pod(self, uid: str) -> Ref | None:
-        """Return the pod with that UID; None where neither the API server nor a grant names it."""
+        """Return the pod with that UID; None where neither the API server nor a grant names it, and it wasn't kept."""
         known = self._cache.get(uid)
         if known is not None:
             return Ref(known.namespace, known.name, known.uid)
         for stored in self._grants.of_pod(uid).values():
             return Ref(stored.grant.namespace, stored.grant.pod, uid)
-        return None
+        return self._kept.get(uid)
+
+    def keep(self, pod: Ref) -> None:
+        """Remember a pod's name by its UID, until `keep_only` leaves it out."""
+        if pod.name:
+            self._kept[pod.uid] = pod
+
+    def keep_only(self, uids: Iterable[str]) -> None:
+        """Remember the names of these pods, and of no others."""
+        self._kept = {uid: pod for uid in uids if uid and (pod := self.pod(uid)) is not None}
 
     def began(self, lasting: Lasting) -> None:
         """Say that a finding counts."""
@@ -118,7 +131,38 @@ class IncidentReports:
                 if any(share.gpu == gpu.uuid for share in stored.grant.shares)
             }
             for uid in sorted(holders):
-                self._about_pod(uid, reason, text, severity, gpu.uuid, since)
+                self.about_pod(uid, reason, text, severity, gpu.uuid, since)
+
+    def about_pod(self, uid: str, reason: str, text: str, severity: Severity, *identity: str) -> None:
+        """Write an event on a pod; those of one reason and identity are one event."""
+        pod = self.pod(uid)
+        if pod is not None:
+            self.event(pod, events.Kind.POD, reason, text, severity, (uid, *identity))
+
+    def event(
+        self,
+        about: Ref,
+        kind: str,
+        reason: str,
+        text: str,
+        severity: Severity,
+        identity: Sequence[str],
+        api_version: str = "v1",
+    ) -> None:
+        """Write an event on any object; those of one reason and identity are one event."""
+        event = events.body(
+            about,
+            kind=kind,
+            name=words.event_name(about.name, reason, *identity),
+            reason=reason,
+            message=text,
+            component=_COMPONENT,
+            instance=self._node.now.name,
+            severity=severity,
+            api_version=api_version,
+        )
+        self._waiting.append(event)
+        self._wake.set()
 
     def _about_finding(self, lasting: Lasting, reason: str, text: str, severity: Severity, which: str = "") -> None:
         key = lasting.finding.key
@@ -127,7 +171,7 @@ class IncidentReports:
         identity = (key.kind, key.gpu, key.pod_uid, key.container, lasting.since, which)
         pod = self.pod(key.pod_uid) if key.pod_uid else None
         if pod is not None:
-            self._about_pod(key.pod_uid, reason, text, severity, *identity)
+            self.about_pod(key.pod_uid, reason, text, severity, *identity)
         where = f"pod {pod.title}: " if pod is not None else f"pod {key.pod_uid}: " if key.pod_uid else ""
         self._about_node(reason, f"{where}{text}", severity, *identity)
 
@@ -143,31 +187,10 @@ class IncidentReports:
         incidents.setdefault(since, now)
         return True
 
-    def _about_pod(self, uid: str, reason: str, text: str, severity: Severity, *identity: str) -> None:
-        pod = self.pod(uid)
-        if pod is not None:
-            self._event(pod, events.Kind.POD, reason, text, severity, (uid, *identity))
-
     def _about_node(self, reason: str, text: str, severity: Severity, *identity: str) -> None:
         # The kubelet writes a node's name as its UID too, and `kubectl describe` looks for that.
         name = self._node.now.name
-        self._event(Ref("", name, name), events.Kind.NODE, reason, text, severity, identity)
-
-    def _event(
-        self, about: Ref, kind: events.Kind, reason: str, text: str, severity: Severity, identity: Sequence[str]
-    ) -> None:
-        event = events.body(
-            about,
-            kind=kind,
-            name=words.event_name(about.name, reason, *identity),
-            reason=reason,
-            message=text,
-            component=_COMPONENT,
-            instance=self._node.now.name,
-            severity=severity,
-        )
-        self._waiting.append(event)
-        self._wake.set()
+        self.event(Ref("", name, name), events.Kind.NODE, reason, text, severity, identity)
 
     def _log(self, what: str, finding: Finding, level: int, victims: Sequence[Process] = ()) -> None:
         pod = self.pod(finding.key.pod_uid) if finding.key.pod_uid else None

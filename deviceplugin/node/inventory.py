@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deviceplugin.node.health import GpuReading, Sample
-from unigpu import documents, errors
-from unigpu.documents import MAX_INDEX, MAX_NUMBER, whole
+from unigpu import documents, errors, telemetry
+from unigpu.documents import MAX_INDEX, MAX_NUMBER, flag, whole
 from unigpu.gpus import Gpu
 from unigpu.units import MAX_MEMORY, Bytes, GpuUuid, MiB, to_bytes
 
@@ -61,7 +61,9 @@ def _processes(document: Mapping[str, Any]) -> Processes:
 def _reading(item: Mapping[str, Any]) -> GpuReading:
     if "problem" in item:
         uuid = item.get("uuid")
-        return GpuReading(None, documents.text(item["problem"]), None if uuid is None else GpuUuid(uuid))
+        return GpuReading(
+            None, documents.text(item["problem"]), None if uuid is None else GpuUuid(documents.text(uuid))
+        )
     recovery = item.get("recovery")
     return GpuReading(
         Gpu(
@@ -72,6 +74,12 @@ def _reading(item: Mapping[str, Any]) -> GpuReading:
             memory=MiB(whole(item["memory"], MAX_MEMORY)),
             links={GpuUuid(other): whole(quality, MAX_NUMBER) for other, quality in item["links"].items()},
             bus=documents.text(item.get("bus", "")),
+            numa=None if item.get("numa") is None else whole(item["numa"], MAX_INDEX),
         ),
         recovery=None if recovery is None else whole(recovery, MAX_NUMBER),
+        mig=flag(item.get("mig", False)),
+        compute_mode=whole(item.get("compute_mode", 0), MAX_NUMBER),
+        rows_failed=flag(item.get("rows_failed", False)),
+        ecc_uncorrected=whole(item.get("ecc_uncorrected", 0), MAX_NUMBER),
+        telemetry=telemetry.from_document(item["telemetry"]),
     )

@@ -54,7 +54,8 @@ def install(image: Path, folder: Path, in_use: str = "") -> InstalledLibvgpu:
     with files.reporting("create", anchor):
         anchor.mkdir(exist_ok=True)
         for path in cdi.ANCHORED:
-            (anchor / Path(path).name).touch()
+            if not (anchor / Path(path).name).exists():
+                (anchor / Path(path).name).touch()
     for other in folder.iterdir():
         if _COPY.fullmatch(other.name) and other != library and other.name not in in_use:
             with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from deviceplugin.node.process_table import ProcessInfo, ProcessTable
 from unigpu import breaches, logs
-from unigpu.breaches import Lasting, Process
+from unigpu.breaches import Identity, Lasting, Process
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Offenders:
         self._table = table
         self._container_of = container_of
         self._grace = grace
-        self._done: set[tuple[int, int]] = set()
+        self._done: set[Identity] = set()
 
     def due(self, lasting: Lasting, now: float) -> bool:
         """Return whether the finding's processes are to be ended: it is a breach, was in this sample, and lasts."""
@@ -42,13 +42,12 @@ class Offenders:
         key = lasting.finding.key
         victims = []
         for process in lasting.finding.processes:
-            identity = process.pid, process.started
-            if identity not in self._done and self._kill(process, (key.pod_uid, key.container)):
-                self._done.add(identity)
+            if process.identity not in self._done and self._kill(process, (key.pod_uid, key.container)):
+                self._done.add(process.identity)
                 victims.append(process)
         return victims
 
-    def forget(self, living: set[tuple[int, int]]) -> None:
+    def forget(self, living: set[Identity]) -> None:
         """Forget processes that have ended."""
         self._done &= living
 

@@ -1,6 +1,7 @@
 """The process that calls NVML: one JSON line a sample, on stdout. Only it loads the driver's library.
 
-There are two kinds of samples: of the GPUs themselves, and, more often, of the processes on them.
+There are two kinds of samples: of the GPUs themselves, with their load and sensors, and, more often, of the processes
+on them.
 
 NVML may hang in the kernel or take its process down; the agent then replaces this process and goes on. NVML's
 functions: https://docs.nvidia.com/deploy/nvml-api/
@@ -14,9 +15,17 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pynvml
+
+from deviceplugin.node import numa
+from unigpu import telemetry
+from unigpu.documents import MAX_NUMBER
+from unigpu.telemetry import GpuTelemetry
+from unigpu.units import Bytes, GpuUuid
 
 _COMMON_ANCESTOR_FAR = 60
 """NVML's levels run from 0 (one board) to 50 (across sockets) in tens; the quality of a link is this less the level."""
@@ -50,19 +59,25 @@ class Probe:
         for index in range(pynvml.nvmlDeviceGetCount()):
             try:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                uuid, model = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+                memory = _memory(handle)
                 gpu = {
                     "index": index,
-                    "uuid": pynvml.nvmlDeviceGetUUID(handle),
+                    "uuid": uuid,
                     "minor": pynvml.nvmlDeviceGetMinorNumber(handle),
-                    "model": pynvml.nvmlDeviceGetName(handle),
-                    "memory": pynvml.nvmlDeviceGetMemoryInfo(handle).total >> 20,
+                    "model": model,
+                    "memory": memory.usable >> 20,
                 }
             except pynvml.NVMLError as error:
                 read.append({"uuid": self._uuids.get(index), "problem": str(error)})
                 continue
             with contextlib.suppress(pynvml.NVMLError):
                 gpu["bus"] = _text(pynvml.nvmlDeviceGetPciInfo(handle).busId)
+                gpu["numa"] = numa.node_of(gpu["bus"])
             gpu["recovery"] = _recovery(handle)
+            gpu |= _modes(handle) | _memory_errors(handle)
+            said = GpuTelemetry(GpuUuid(uuid), index, model, memory.total, memory.used, **_sensors(handle))
+            gpu["telemetry"] = telemetry.to_document(said)
             handles[gpu["uuid"]] = handle
             self._uuids[index] = self._by_handle[_address(handle)] = gpu["uuid"]
             read.append(gpu)
@@ -113,6 +128,47 @@ class Probe:
                 self._watched.add(uuid)
 
 
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    total: Bytes
+    used: Bytes
+    usable: Bytes
+    """What can be given away: the total without what the driver keeps for itself."""
+
+
+def _memory(handle: Any) -> _Memory:
+    """Only the second version of the call (R510) tells what the driver keeps, and doesn't count it as used, as
+    nvidia-smi doesn't. Raises NVMLError."""
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+        reserved = int(memory.reserved)
+    except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_ArgumentVersionMismatch):
+        memory, reserved = pynvml.nvmlDeviceGetMemoryInfo(handle), 0
+    total = int(memory.total)
+    return _Memory(Bytes(total), Bytes(min(int(memory.used), total)), Bytes(total - reserved))
+
+
+def _sensors(handle: Any) -> dict[str, int | None]:
+    """Load and sensors, in the units of GpuTelemetry. What a GPU says of them never costs the sample."""
+
+    def said(field: str, ask: Callable[[], Any]) -> int | None:
+        try:
+            return telemetry.plausible(field, int(ask()))
+        except pynvml.NVMLError:
+            return None
+
+    clock = pynvml.nvmlDeviceGetClockInfo
+    return {
+        "utilisation": said("utilisation", lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        "temperature": said(
+            "temperature", lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+        ),
+        "power": said("power", lambda: pynvml.nvmlDeviceGetPowerUsage(handle)),
+        "sm_clock": said("sm_clock", lambda: clock(handle, pynvml.NVML_CLOCK_SM)),
+        "memory_clock": said("memory_clock", lambda: clock(handle, pynvml.NVML_CLOCK_MEM)),
+    }
+
+
 def _processes(handle: Any) -> list[tuple[int, int | None]]:
     """A process that computes and draws is in two lists, with the same memory. Raises NVMLError."""
     found: dict[int, int | None] = {}
@@ -141,15 +197,15 @@ def _listed(kind: str, handle: Any) -> list[Any]:
 
 def _links(handle: Any, uuid: str, handles: dict[str, Any]) -> dict[str, int]:
     """Quality of the GPU's links to the others: see unigpu.gpus.Gpu.links."""
-    busses = {}
+    buses = {}
     for other, its in handles.items():
         with contextlib.suppress(pynvml.NVMLError):
-            busses[_text(pynvml.nvmlDeviceGetPciInfo(its).busId)] = other
+            buses[_text(pynvml.nvmlDeviceGetPciInfo(its).busId)] = other
     found: dict[str, int] = {}
     for number in range(pynvml.NVML_NVLINK_MAX_LINKS):
         try:
             if pynvml.nvmlDeviceGetNvLinkState(handle, number):
-                peer = busses.get(_text(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, number).busId))
+                peer = buses.get(_text(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, number).busId))
                 if peer is not None and peer != uuid:
                     found[peer] = found.get(peer, 0) + _NVLINK
         except pynvml.NVMLError:
@@ -169,6 +225,29 @@ def _recovery(handle: Any) -> int | None:
         if value.nvmlReturn == pynvml.NVML_SUCCESS:
             return int(value.value.uiVal)
     return None
+
+
+def _modes(handle: Any) -> dict[str, Any]:
+    """MIG mode and compute mode, where the GPU has them."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(pynvml.NVMLError):
+        found["mig"] = pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE
+    with contextlib.suppress(pynvml.NVMLError):
+        found["compute_mode"] = int(pynvml.nvmlDeviceGetComputeMode(handle))
+    return found
+
+
+def _memory_errors(handle: Any) -> dict[str, Any]:
+    """Whether a broken row of memory couldn't be replaced (Ampere and later); on earlier GPUs, how many errors that ECC
+    couldn't correct there were since the last reset."""
+    try:
+        return {"rows_failed": bool(pynvml.nvmlDeviceGetRemappedRows(handle)[3])}
+    except pynvml.NVMLError:
+        pass
+    with contextlib.suppress(pynvml.NVMLError):
+        kind, since_reset = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
+        return {"ecc_uncorrected": min(int(pynvml.nvmlDeviceGetTotalEccErrors(handle, kind, since_reset)), MAX_NUMBER)}
+    return {}
 
 
 def _address(handle: Any) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unigpu import cgroups
+from unigpu.breaches import Identity
 from unigpu.cgroups import Place
 
 _START = 19
@@ -25,6 +26,11 @@ class ProcessInfo:
     """Of its program, printable."""
     place: Place | None
     """None: it runs outside every pod."""
+
+    @property
+    def identity(self) -> Identity:
+        """What tells it from every other process of this boot."""
+        return self.pid, self.started
 
 
 class ProcessTable:

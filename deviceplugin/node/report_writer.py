@@ -9,6 +9,7 @@ from pathlib import Path
 from unigpu import errors, logs, node_report
 from unigpu.gpus import Gpu
 from unigpu.node_report import Entry, Report
+from unigpu.walls import Walls
 from unigpu_node import files
 
 logger = logging.getLogger(__name__)
@@ -26,20 +27,20 @@ class ReportWriter:
         self._text = ""
         self._problem = ""
 
-    def earlier(self) -> Sequence[Entry]:
-        """Return the findings that an earlier agent left in this boot; none where it left no readable report."""
+    def earlier(self) -> Report:
+        """Return what an earlier agent left in this boot; an empty report where it left no readable one."""
         try:
             report = node_report.load(self._file.read_text(errors="replace"))
         except FileNotFoundError:
-            return ()
+            return Report()
         except (OSError, errors.Malformed) as error:
             logs.event(logger, "earlier report unknown", logging.WARNING, file=self._file, reason=error)
-            return ()
-        return report.findings if report.boot == self._boot else ()
+            return Report()
+        return report if report.boot == self._boot else Report()
 
-    def write(self, gpus: Sequence[Gpu], findings: Sequence[Entry]) -> None:
+    def write(self, gpus: Sequence[Gpu], findings: Sequence[Entry], walls: Walls) -> None:
         """Write what is known now."""
-        self._text = node_report.dump(Report(tuple(gpus), tuple(findings), self._boot))
+        self._text = node_report.dump(Report(tuple(gpus), tuple(findings), self._boot, walls))
         self._store()
 
     async def renew(self) -> None:

@@ -14,7 +14,7 @@ from unigpu import errors, grants, limits, logs, policy
 from unigpu.allocations import Share
 from unigpu.grants import Grant
 from unigpu.policy import Policy
-from unigpu.units import GpuUuid, MiB
+from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, GpuUuid, MiB
 from unigpu_node import containers, policy_file, usage_file
 from unigpu_node import files as node_files
 from unigpu_node.containers import Key, StoredGrant
@@ -124,6 +124,21 @@ class ContainerStore:
                 node_files.write(file, grants.dump(grant).encode(), modified_ns=stamp)
             return changed
 
+    def answer(self, pod_uid: str, container: str, number: int, refusal: str) -> None:
+        """Answer the wish of that number; an empty refusal grants. A container that is gone is left alone.
+
+        Raises Unavailable.
+        """
+        file = self.of(pod_uid, container) / grants.POLICY_FILE
+        with self._writing, files.reporting("write", file), contextlib.suppress(FileNotFoundError):
+            policy_file.answer(file, number, refusal)
+
+    def policy(self, pod_uid: str, container: str) -> Policy:
+        """Return the container's policy as it is. Raises Unavailable, Malformed."""
+        file = self.of(pod_uid, container) / grants.POLICY_FILE
+        with files.reporting("read", file):
+            return policy_file.read(file)
+
     def beyond(self, pod_uid: str, container: str, shares: Sequence[Share]) -> dict[GpuUuid, MiB]:
         """Return what the container's living programs have in use on GPUs where that exceeds these shares.
 
@@ -144,14 +159,32 @@ class ContainerStore:
             os.close(descriptor)
         return limits.held_memory(shares, [gpu.used for gpu in found.gpus])
 
+    def used(self, pod_uid: str, container: str, gpus: int) -> list[MiB]:
+        """Return the MiB, rounded up, that the container has in use of each of its GPUs; what dead programs had may
+        still be counted. All of a GPU where the usage file can't be read."""
+        try:
+            descriptor = usage_file.open_for_reading(self.of(pod_uid, container) / grants.USAGE_FILE)
+        except OSError:
+            return [MAX_MEMORY] * gpus
+        try:
+            return [MiB(-(-amount // BYTES_PER_MIB)) for amount in usage_file.read_totals(descriptor, gpus)]
+        except OSError:
+            return [MAX_MEMORY] * gpus
+        finally:
+            os.close(descriptor)
+
     def in_use(self, pod_uid: str, container: str) -> bool:
         """Return whether a program of the container uses its GPUs: each holds a lock on the usage file."""
         return usage_file.in_use(self.of(pod_uid, container) / grants.USAGE_FILE)
 
-    def cut(self, pod_uid: str, container: str) -> int:
-        """Give back what the container's usage file takes of the disk beyond its size; return the bytes given back."""
+    def mend_usage(self, pod_uid: str, container: str) -> int:
+        """Undo what programs may have done to the container's usage file: its permissions, and what it takes of the
+        disk beyond its size. Return the bytes given back."""
+        file = self.of(pod_uid, container) / grants.USAGE_FILE
         with contextlib.suppress(OSError):
-            return usage_file.cut(self.of(pod_uid, container) / grants.USAGE_FILE)
+            usage_file.open_to_all(file)
+        with contextlib.suppress(OSError):
+            return usage_file.cut(file)
         return 0
 
     def remove(self, pod_uid: str, container: str) -> None:
