@@ -1,31 +1,36 @@
-"""The wiring: files and driver, the page, and the listener, from the start of the process to a signal."""
+"""The wiring: files, the page, and the listener, from the start of the process to a signal."""
 
 import contextlib
 import logging
 import resource
 
-from exporter.agent_report import AgentReport
+from exporter import agent_files, heads
 from exporter.collector import MetricsPage
-from exporter.driver import Driver
+from exporter.dcgm import DcgmNames
 from exporter.folders import Folders
 from exporter.server import Scrapes
 from exporter.settings import Settings
 from unigpu import logs
+from unigpu_node.folder_watch import FolderWatch
 from unigpu_service import http, runtime
 
 logger = logging.getLogger(__name__)
 OTHER_FILES = 256
-"""Descriptors for connections, the driver and the like."""
+"""Descriptors for connections and the like."""
 
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises Malformed, in a group, where the port can't be had."""
     with contextlib.ExitStack() as stack:
-        folders = Folders(settings.containers, settings.node, _open_files())
+        watch = FolderWatch()
+        stack.callback(watch.close)
+        folders = Folders(settings.containers, settings.node, _open_files() // heads.DESCRIPTORS, watch)
         stack.callback(folders.close)
-        driver = Driver(settings)
-        stack.callback(driver.close)
-        page = MetricsPage(folders, driver, AgentReport(settings.state_dir), settings.node)
+        wanted = settings.dcgm_names
+        dcgm = None if wanted == "none" else DcgmNames(settings.node, gpus=wanted == "all")
+        state = settings.state_dir
+        page = MetricsPage(folders, agent_files.driver(state), agent_files.report(state), settings.node, dcgm=dcgm)
+        stack.callback(page.close)
         scrapes = Scrapes(page)
         stack.callback(scrapes.close)
         async with (

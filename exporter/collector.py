@@ -1,57 +1,73 @@
 """Make the page: everything known at the moment of a scrape. Only what was read and hasn't changed is kept."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter import exposition, gpu_totals
-from exporter.agent_report import AgentReport
+from exporter.agent_files import AgentFile
 from exporter.container import Container
-from exporter.driver import Driver, Reading
+from exporter.dcgm import DcgmNames, Share
 from exporter.folders import Folders
 from exporter.gpu_totals import GrantedGpu
+from exporter.heads import Heads
 from unigpu import breaches, grants, names
 from unigpu.node_report import Report
+from unigpu.telemetry import Telemetry
 from unigpu.units import BYTES_PER_MIB, Bytes, GpuUuid
+from unigpu.walls import Wall, Walls
 
 Granted = Mapping[GpuUuid, GrantedGpu]
 
 
 class MetricsPage:
-    """Collects from the folders and the driver."""
+    """Collects from the folders and the node agent's files."""
 
     def __init__(
         self,
         folders: Folders,
-        driver: Driver,
-        report: AgentReport,
+        driver: AgentFile[Telemetry],
+        report: AgentFile[Report],
         node: str,
         clock: Callable[[], float] = time.perf_counter,
+        dcgm: DcgmNames | None = None,
     ) -> None:
+        """`dcgm`: also say what it says, in dcgm-exporter's names."""
+        self._dcgm = dcgm
         self._folders, self._driver, self._report, self._node, self._clock = folders, driver, report, node, clock
         self._containers: list[Container] = []
+        self._heads = Heads()
         self._steady: bytes = b""
+        self._walls: Walls | None = None
+        """By the node agent's last report; None: it doesn't say."""
         self._moving: bytes = b""
         self._used: list[exposition.Used] = []
         self._current: list[bytes] = []
         self._granted: Granted = {}
         self._sizes: dict[GpuUuid, Bytes] = {}
-        """Memory of each GPU by the last reading, which a GPU keeps."""
+        """Memory of each GPU as the driver last said, which a GPU keeps."""
+
+    def close(self) -> None:
+        """Let files go that are mapped."""
+        self._heads.close()
 
     def collect(self) -> list[bytes]:
         """Return the page in pieces. Raises OSError where the containers' root can't be listed."""
         began = self._clock()
-        answer = self._driver.ask()
+        telemetry = self._driver.read()
+        if telemetry is not None:
+            self._sizes |= {gpu.uuid: gpu.total for gpu in telemetry.gpus}
         changed = self._folders.refresh()
         if changed:
             self._containers = self._folders.containers()
-        now_ns = time.monotonic_ns()
-        for container in self._containers:
-            changed |= container.refresh(now_ns, self._sizes)
-        if changed or not self._steady:
+            self._heads.keep(self._containers)
+        changed |= self._heads.refresh(self._containers, time.monotonic_ns(), self._sizes)
+        report = self._report.read() or Report()
+        if changed or not self._steady or report.walls != self._walls:
+            self._walls = report.walls
             self._steady = self._steady_lines()
             self._granted = gpu_totals.granted(container.grant for container in self._containers)
         used = [container.used for container in self._containers]
@@ -59,14 +75,19 @@ class MetricsPage:
         if changed or not self._moving or used != self._used or current != self._current:
             self._used, self._current = used, current
             self._moving = self._moving_lines()
-        reading = answer()
-        if reading is not None:
-            self._sizes |= {gpu.uuid: gpu.total for gpu in reading.gpus}
         registry = CollectorRegistry(auto_describe=False)
-        report = self._report.read() or Report()
         registry.register(_Findings(self._node, self._granted, report))
-        registry.register(_Gpus(self._node, self._granted, reading, report, self._clock() - began))
-        return [generate_latest(registry), self._moving, self._steady]
+        registry.register(_Gpus(self._node, self._granted, telemetry, report, self._clock() - began))
+        pieces = [generate_latest(registry), self._moving, self._steady]
+        if self._dcgm is not None:
+            pieces.append(self._dcgm.lines(self._shares(), telemetry, began))
+        return pieces
+
+    def _shares(self) -> Iterator[Share]:
+        for container in self._containers:
+            # Without a readable usage file nothing is known of its use.
+            for place, (share, taken) in enumerate(zip(container.grant.shares, container.taken, strict=False)):
+                yield Share(container.grant, share.gpu, container.limit(place), taken)
 
     def _moving_lines(self) -> bytes:
         """Lines of what containers use."""
@@ -75,6 +96,8 @@ class MetricsPage:
             [
                 exposition.USED.head,
                 *[lines.memory for lines in used],
+                exposition.PEAK.head,
+                *[lines.peak for lines in used],
                 exposition.FAILURES.head,
                 *[lines.failures for lines in used],
                 exposition.SECONDS.head,
@@ -83,6 +106,8 @@ class MetricsPage:
                 *[lines.throttled for lines in used],
                 exposition.WAITS.head,
                 *[lines.waits for lines in used],
+                exposition.PROCESSES.head,
+                *[lines.processes for lines in used],
                 exposition.CURRENT.head,
                 *self._current,
             ]
@@ -101,6 +126,7 @@ class MetricsPage:
                 *[lines.ceiling for lines in granted],
                 exposition.INFO.head,
                 *[lines.info for lines in granted],
+                *self._wall_lines(),
                 exposition.UNREADABLE.head,
                 *[exposition.unreadable(self._node, *key, grants.GRANT_FILE) for key in self._folders.broken],
                 *[
@@ -111,22 +137,39 @@ class MetricsPage:
             ]
         )
 
+    def _wall_lines(self) -> list[bytes]:
+        """Lines of the walls that hold each container; none without a word of the agent."""
+        if self._walls is None:
+            return []
+        standing = self._walls.standing
+        found = (
+            exposition.walls(container.grant, self._node, standing, held=container.held)
+            for container in self._containers
+        )
+        return [exposition.WALL.head, *found]
+
 
 class _Gpus(Collector):
     """GPUs, and the exporter itself."""
 
-    def __init__(self, node: str, granted: Granted, reading: Reading | None, report: Report, seconds: float) -> None:
-        self._node, self._granted, self._reading, self._seconds = node, granted, reading, seconds
+    def __init__(
+        self, node: str, granted: Granted, telemetry: Telemetry | None, report: Report, seconds: float
+    ) -> None:
+        self._node, self._granted, self._telemetry, self._seconds = node, granted, telemetry, seconds
         self._report = report
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Yield one sample a GPU and metric; what the driver doesn't say is left out rather than 0."""
-        read = {gpu.uuid: gpu for gpu in self._reading.gpus} if self._reading is not None else {}
-        lost = self._reading.lost if self._reading is not None else {}
+        read = {gpu.uuid: gpu for gpu in self._telemetry.gpus} if self._telemetry is not None else {}
         reported = {gpu.uuid: gpu for gpu in self._report.gpus}
         total = _per_gpu(names.METRIC_GPU_MEMORY_TOTAL, "Memory of the GPU.")
         used = _per_gpu(names.METRIC_GPU_MEMORY_USED, "Memory of the GPU that is in use, as the driver reports it.")
         utilisation = _per_gpu(names.METRIC_GPU_UTILISATION, "Part of the time in which the GPU worked, 0 to 1.")
+        temperature = _per_gpu(names.METRIC_GPU_TEMPERATURE, "Temperature of the GPU.")
+        power = _per_gpu(names.METRIC_GPU_POWER, "Power that the GPU draws.")
+        clocks = _per_gpu(
+            names.METRIC_GPU_CLOCK, "Frequency of the GPU's clock of streaming multiprocessors or memory.", _CLOCK
+        )
         healthy = _per_gpu(names.METRIC_GPU_HEALTHY, "Whether the GPU is healthy, as the node's inventory says.")
         fault = _per_gpu(names.METRIC_GPU_FAULT, "Why an unhealthy GPU is unhealthy, and since when; always 1.", _FAULT)
         foreign = _per_gpu(names.METRIC_GPU_FOREIGN, "Memory of the GPU that is in use and granted to no container.")
@@ -135,12 +178,11 @@ class _Gpus(Collector):
         indexes = {uuid: gpu.index for uuid, gpu in self._granted.items()}
         indexes |= {uuid: gpu.index for uuid, gpu in reported.items()}
         indexes |= {uuid: gpu.index for uuid, gpu in read.items()}
-        # The index of a lost GPU isn't known unless a container has it: it comes last.
-        for uuid in sorted(indexes.keys() | lost, key=lambda uuid: (uuid not in indexes, indexes.get(uuid) or 0, uuid)):
-            index = indexes.get(uuid)
+        for uuid in sorted(indexes, key=lambda uuid: (indexes[uuid] or 0, uuid)):
+            index = indexes[uuid]
             gpu = self._granted.get(uuid, GrantedGpu())
             told = reported.get(uuid)
-            model = read[uuid].model if uuid in read else lost.get(uuid) or (told.model if told else gpu.model)
+            model = read[uuid].model if uuid in read else told.model if told else gpu.model
             labels = [self._node, "" if index is None else str(index), uuid, model]
             given.add_metric(labels, gpu.usage.memory * BYTES_PER_MIB)
             shares.add_metric(labels, gpu.usage.shares)
@@ -149,22 +191,39 @@ class _Gpus(Collector):
                 used.add_metric(labels, read[uuid].used)
                 if (percent := read[uuid].utilisation) is not None:
                     utilisation.add_metric(labels, percent / 100)
+                if (degrees := read[uuid].temperature) is not None:
+                    temperature.add_metric(labels, degrees)
+                if (milliwatts := read[uuid].power) is not None:
+                    power.add_metric(labels, milliwatts / 1000)
+                for clock, mhz in (("sm", read[uuid].sm_clock), ("memory", read[uuid].memory_clock)):
+                    if mhz is not None:
+                        clocks.add_metric([*labels, clock], mhz * 1e6)
             if told is not None:
                 healthy.add_metric(labels, int(told.healthy))
                 foreign.add_metric(labels, told.foreign * BYTES_PER_MIB)
                 if told.fault is not None:
                     fault.add_metric([*labels, told.fault.reason, told.fault.since], 1)
-            elif uuid in read or uuid in lost:
-                healthy.add_metric(labels, int(uuid in read))
-        yield from (total, used, utilisation, healthy, fault, foreign, given, shares)
-        up = GaugeMetricFamily(names.METRIC_EXPORTER_DRIVER, "Whether the driver answered in time.", labels=["node"])
-        up.add_metric([self._node], int(self._reading is not None))
+        yield from (total, used, utilisation, temperature, power, clocks, healthy, fault, foreign, given, shares)
+        yield from self._walls()
+        up = GaugeMetricFamily(
+            names.METRIC_EXPORTER_DRIVER, "Whether the driver answers the node agent.", labels=["node"]
+        )
+        up.add_metric([self._node], int(self._telemetry is not None))
         yield up
         seconds = GaugeMetricFamily(
             names.METRIC_EXPORTER_DURATION, "Seconds that collecting this page took.", labels=["node"]
         )
         seconds.add_metric([self._node], self._seconds)
         yield seconds
+
+    def _walls(self) -> Iterable[GaugeMetricFamily]:
+        """Without a word of the agent there is no sample: an old agent has walls too."""
+        if self._report.walls is not None:
+            text = "Whether a wall holds the node's containers to their memory: libvgpu, driver or comparison."
+            found = GaugeMetricFamily(names.METRIC_NODE_WALL, text, labels=["node", "wall"])
+            for wall in Wall:
+                found.add_metric([self._node, wall], int(wall not in self._report.walls.missing))
+            yield found
 
 
 class _Findings(Collector):
@@ -193,6 +252,7 @@ class _Findings(Collector):
 
 _GPU = ("node", "gpu", "uuid", "model")
 _FAULT = ("reason", "since")
+_CLOCK = ("clock",)
 
 
 def _per_gpu(name: str, text: str, more: Sequence[str] = ()) -> GaugeMetricFamily:

@@ -2,16 +2,17 @@
 
 import dataclasses
 import logging
+import mmap
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from exporter import exposition
-from unigpu import errors, grants, logs, usage
+from unigpu import errors, grants, logs, policy, usage
 from unigpu.grants import Grant
 from unigpu.policy import Policy
-from unigpu.units import Bytes, GpuUuid
+from unigpu.units import BYTES_PER_MIB, Bytes, GpuUuid
 from unigpu.usage import GpuTotals
 from unigpu_node import locks, policy_file, usage_file
 
@@ -58,6 +59,8 @@ class Container:
         self.unreadable: dict[str, str] = {}
         """Why a file can't be read, by its name."""
         self.stays_open = stays_open
+        self.touched = True
+        """Whether a file of its folder may have come, gone or been replaced since `exporter.heads` dealt with it."""
         self._folder = folder
         self._node = node
         gpus = len(grant.shares)
@@ -66,6 +69,8 @@ class Container:
         self._policy_stamp: tuple[int, int] | None = None
         self._rates: tuple[float, ...] = ()
         self._limits: Policy | None = None
+        self.rate_varies = False
+        """Whether the current rate changes without any change of the limits."""
         self._usage = -1
         self._usage_totals = usage.TOTALS_OFFSET + usage.TOTAL_SIZE * gpus
         self._usage_head = usage.COMPUTE_OFFSET + usage.COMPUTE_SIZE * gpus
@@ -79,6 +84,70 @@ class Container:
         self.current = b""
         """Lines; empty where the policy can't be read."""
         self._set_aside_until = 0
+
+    def limit(self, place: int) -> Bytes:
+        """Return the bytes that it may have of the GPU at this place of its grant now; 0: not limited."""
+        limits = self._limits
+        if limits is not None and place < len(limits.gpus):
+            return limits.gpus[place].memory
+        return Bytes(self.grant.shares[place].memory * BYTES_PER_MIB)
+
+    @property
+    def held(self) -> bool:
+        """Whether its memory is limited, and the limit enforced."""
+        limits = self._limits
+        return limits is not None and limits.memory_enforced and any(gpu.memory for gpu in limits.gpus)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that `refresh` could find now is a change of the files' beginnings, or the end of a process."""
+        limits = self._limits
+        return (
+            self.stays_open
+            and self._usage >= 0
+            and self._policy_stamp is not None
+            and limits is not None
+            and len(limits.gpus) == len(self.grant.shares)
+            and not self.unreadable
+        )
+
+    def mapped(self) -> tuple[mmap.mmap, mmap.mmap]:
+        """Map the beginnings of the usage file and the policy, of which `heads` says how much counts.
+
+        Touching a map of a file that was shortened ends the process: only the kernel may copy from them. Raises
+        OSError; ValueError for files that are too short.
+        """
+        account = mmap.mmap(self._usage, usage.SLOTS_OFFSET, prot=mmap.PROT_READ)
+        try:
+            descriptor = policy_file.open_at_once(self._policy_path, os.O_RDONLY)
+            try:
+                return account, mmap.mmap(descriptor, policy.SIZE, prot=mmap.PROT_READ)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            account.close()
+            raise
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """How many bytes at the beginning of the usage file and of the policy say everything about its GPUs."""
+        return self._usage_head, policy.GPUS_OFFSET + policy.ENTRY_SIZE * len(self.grant.shares)
+
+    def set_rates(self, head: bytes, now_ns: int) -> None:
+        """Take the current rates from the policy's beginning, whose limits are those that are known."""
+        limits = self._limits
+        if limits is not None:
+            self._set_rates(limits, policy_file.live_rates(head, len(limits.gpus), now_ns))
+
+    def all_live(self) -> bool:
+        """Return whether the processes that were seen last live still. Raises OSError, Implausible."""
+        descriptor, living = self._usage, self._living
+        if len(living) > _FEW:
+            return locks.living(descriptor).issuperset(living)
+        for slot in living:  # noqa: SIM110 a thousand times a scrape: a generator takes twice as long
+            if not locks.held(descriptor, slot):
+                return False
+        return True
 
     def close(self) -> None:
         """Close the usage file."""
@@ -123,9 +192,7 @@ class Container:
             logger,
             "file can't be read",
             logging.WARNING,
-            pod=f"{self.grant.namespace}/{self.grant.pod}",
-            pod_uid=self.grant.pod_uid,
-            container=self.grant.container,
+            **self.grant.log_fields,
             file=self._folder / file,
             error=error,
         )
@@ -144,10 +211,13 @@ class Container:
             return changed
         gpus = len(limits.gpus)
         rates = policy_file.read_live_rates(self._policy_path, gpus, now_ns) if limits.rate_varies else (0.0,) * gpus
-        if changed or rates != self._rates:
+        self._set_rates(limits, rates, again=changed)
+        return changed
+
+    def _set_rates(self, limits: Policy, rates: tuple[float, ...], *, again: bool = False) -> None:
+        if again or rates != self._rates:
             self._rates = rates
             self.current = exposition.current(self.granted.gpus, limits, rates)
-        return changed
 
     def _read_limits(self, stamp: tuple[int, int]) -> bool:
         try:
@@ -160,7 +230,7 @@ class Container:
         self._policy_stamp = stamp if abs(time.time_ns() - stamp[1]) > _RECENT else None
         if limits == self._limits:
             return False
-        self._limits = limits
+        self._limits, self.rate_varies = limits, limits.rate_varies
         self.granted = exposition.granted(self.grant, limits, self._node)
         return True
 
@@ -168,7 +238,7 @@ class Container:
         self._policy_stamp = None
         self._rates, self.current = (), b""
         if self._limits is not None:
-            self._limits = None
+            self._limits, self.rate_varies = None, False
             self.granted = exposition.granted(self.grant, None, self._node)
 
     def _read_usage(self, sizes: Mapping[GpuUuid, Bytes]) -> None:
@@ -179,7 +249,7 @@ class Container:
         seen, totals = self._usage_seen, self._usage_totals
         still = seen is not None and len(head) == len(seen) and head[:totals] == seen[:totals]
         if still:
-            still = self._all_live(descriptor)
+            still = self.all_live()
         if still:
             if head == seen:
                 return
@@ -198,13 +268,7 @@ class Container:
             taken = tuple(found.gpus)
         self._usage_seen = head
         self.taken = tuple(map(_counted, taken, self.taken)) if len(self.taken) == len(taken) else taken
-        self.used = exposition.used(self.granted.gpus, self.taken)
-
-    def _all_live(self, descriptor: int) -> bool:
-        """Whether the processes that were seen last live still."""
-        if len(self._living) > _FEW:
-            return locks.living(descriptor).issuperset(self._living)
-        return all(locks.held(descriptor, slot) for slot in self._living)
+        self.used = exposition.used(self.granted, self.taken, len(self._living))
 
     def _most(self, sizes: Mapping[GpuUuid, Bytes]) -> list[Bytes]:
         """Bytes of each GPU that programs can have in use. Without a limit, managed memory may exceed the GPU's."""

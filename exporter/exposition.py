@@ -5,7 +5,7 @@ that is most of the work. Here a container's lines are text as soon as they are 
 values changes. The tests check the text against prometheus-client's own parser.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from unigpu import names
@@ -14,6 +14,7 @@ from unigpu.policy import GpuLimit, Policy
 from unigpu.requests import ComputePolicy
 from unigpu.units import BYTES_PER_MIB
 from unigpu.usage import GpuTotals
+from unigpu.walls import Wall
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Family:
 
 
 USED = Family(names.METRIC_MEMORY_USED, "gauge", "GPU memory in use by the container's living processes.")
+PEAK = Family(names.METRIC_MEMORY_PEAK, "gauge", "Most GPU memory that was in use since the container got its share.")
 FAILURES = Family(
     names.METRIC_ALLOCATION_FAILURES, "counter", "Allocations refused for the container's limit since it got its share."
 )
@@ -60,6 +62,12 @@ THROTTLED = Family(
 )
 WAITS = Family(names.METRIC_THROTTLED_LAUNCHES, "counter", "Launches that waited for the container's share.")
 INFO = Family(names.METRIC_CONTAINER_INFO, "gauge", "A container's share of a GPU and where it comes from; always 1.")
+PROCESSES = Family(
+    names.METRIC_CONTAINER_PROCESSES, "gauge", "Living processes of the container that use its GPUs, as libvgpu counts."
+)
+WALL = Family(
+    names.METRIC_CONTAINER_WALL, "gauge", "Whether a wall of the node holds the container to its memory, 0 or 1."
+)
 UNREADABLE = Family(names.METRIC_CONTAINER_UNREADABLE, "gauge", "A file of the container that can't be read; always 1.")
 
 NANO = 1_000_000_000
@@ -75,6 +83,8 @@ def labels(pairs: Mapping[str, str]) -> str:
 class Granted:
     """A container's lines that change only with its grant or its policy."""
 
+    container: str
+    """Labels of the container alone."""
     gpus: tuple[str, ...]
     """Labels of each GPU."""
     limit: bytes
@@ -88,10 +98,12 @@ class Used:
     """A container's lines that change with its account."""
 
     memory: bytes = b""
+    peak: bytes = b""
     failures: bytes = b""
     seconds: bytes = b""
     throttled: bytes = b""
     waits: bytes = b""
+    processes: bytes = b""
 
 
 def granted(grant: Grant, policy: Policy | None, node: str) -> Granted:
@@ -100,10 +112,7 @@ def granted(grant: Grant, policy: Policy | None, node: str) -> Granted:
     live = {gpu.gpu: gpu for gpu in policy.gpus} if policy is not None else {}
     for share in grant.shares:
         pairs = {
-            "namespace": grant.namespace,
-            "pod": grant.pod,
-            "container": grant.container,
-            "node": node,
+            **_container(grant, node),
             "gpu": str(grant.indexes.get(share.gpu, "")),
             "uuid": share.gpu,
             "model": grant.models.get(share.gpu, ""),
@@ -123,7 +132,14 @@ def granted(grant: Grant, policy: Policy | None, node: str) -> Granted:
         highest = ceiling(policy, gpu) if gpu is not None else percent
         ceilings.append(f"{CEILING.name}{spelled} {highest / 100:g}\n")
         infos.append(f"{INFO.name}{labels({**pairs, **about, **enforced, 'whole': _flag(share.whole)})} 1\n")
-    return Granted(tuple(gpus), _text(limits), _text(cores), _text(ceilings), _text(infos))
+    return Granted(
+        labels(_container(grant, node)),
+        tuple(gpus),
+        _text(limits),
+        _text(cores),
+        _text(ceilings),
+        _text(infos),
+    )
 
 
 def ceiling(policy: Policy | None, gpu: GpuLimit) -> int:
@@ -149,15 +165,30 @@ def _current(policy: Policy, gpu: GpuLimit, rate: float) -> float:
     return 0 if policy.compute is ComputePolicy.UNLIMITED else gpu.cores
 
 
-def used(gpus: Iterable[str], usages: Iterable[GpuTotals]) -> Used:
-    """Return lines of what was taken, refused and waited for."""
+def used(granted: Granted, usages: Iterable[GpuTotals], processes: int) -> Used:
+    """Return lines of what was taken, refused and waited for, and by how many processes."""
+    gpus = granted.gpus
     both = tuple(zip(gpus, usages, strict=True))
     return Used(
         _text(f"{USED.name}{spelled} {gpu.used}\n" for spelled, gpu in both),
+        _text(f"{PEAK.name}{spelled} {gpu.peak}\n" for spelled, gpu in both),
         _text(f"{FAILURES.name}{spelled} {gpu.refused}\n" for spelled, gpu in both),
         _text(f"{SECONDS.name}{spelled} {gpu.compute_ns / NANO}\n" for spelled, gpu in both),
         _text(f"{THROTTLED.name}{spelled} {gpu.waited_ns / NANO}\n" for spelled, gpu in both),
         _text(f"{WAITS.name}{spelled} {gpu.waits}\n" for spelled, gpu in both),
+        f"{PROCESSES.name}{granted.container} {processes}\n".encode(),
+    )
+
+
+def walls(grant: Grant, node: str, standing: Collection[Wall], *, held: bool) -> bytes:
+    """Return a line for each wall. `standing`: those of the node; `held`: whether the container's memory is limited.
+
+    The comparison looks at every container; the other walls only have something to hold where there is a limit.
+    """
+    pairs = _container(grant, node)
+    return _text(
+        f"{WALL.name}{labels({**pairs, 'wall': wall})} {int(wall in standing and (held or wall is Wall.COMPARISON))}\n"
+        for wall in Wall
     )
 
 
@@ -165,6 +196,10 @@ def unreadable(node: str, pod_uid: str, container: str, file: str) -> bytes:
     """Return the line of a file that can't be read. Only the folder's names are known for sure."""
     pairs = {"node": node, "pod_uid": pod_uid, "container": container, "file": file}
     return f"{UNREADABLE.name}{labels(pairs)} 1\n".encode()
+
+
+def _container(grant: Grant, node: str) -> dict[str, str]:
+    return {"namespace": grant.namespace, "pod": grant.pod, "container": grant.container, "node": node}
 
 
 def _flag(value: bool) -> str:

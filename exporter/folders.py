@@ -8,6 +8,8 @@ from exporter.container import Container
 from unigpu import errors, logs
 from unigpu_node import containers
 from unigpu_node.containers import Key, Stamp
+from unigpu_node.folder_watch import FolderWatch
+from unigpu_node.pod_folders import PodFolders
 
 logger = logging.getLogger(__name__)
 
@@ -15,9 +17,13 @@ logger = logging.getLogger(__name__)
 class Folders:
     """Containers by their folders. One whose grant isn't there yet is no container, and neither is one that is gone."""
 
-    def __init__(self, root: Path, node: str = "", open_files: int = 256) -> None:
-        """`node`: the label. `open_files`: how many files may stay open from one scrape to the next."""
+    def __init__(self, root: Path, node: str = "", open_files: int = 256, watch: FolderWatch | None = None) -> None:
+        """`node`: the label. `open_files`: how many files may stay open from one scrape to the next.
+
+        `watch`: by it, folders in which nothing came or went aren't listed; it stays its owner's to close.
+        """
         self._root = root
+        self._pods = PodFolders(root, watch)
         self._node = node
         self._open_files = open_files
         self._containers: dict[Key, tuple[Stamp, Container]] = {}
@@ -39,15 +45,23 @@ class Folders:
 
         Raises OSError where the root can't be listed; one that isn't there has no containers.
         """
-        found = dict(containers.stamps(self._root))
-        gone = [key for key, (stamp, _) in self._containers.items() if found.get(key) != stamp]
+        pods = self._pods.changed()
+        if not pods:
+            return False
+        found = {key: stamp for pod in sorted(pods) for key, stamp in containers.pod_stamps(self._root, pod)}
+        gone = [key for key, (stamp, _) in self._containers.items() if key[0] in pods and found.get(key) != stamp]
         before = {key: self._containers.pop(key)[1] for key in gone}
         for container in before.values():
             container.close()
-        mended = [key for key, (stamp, _) in self._broken.items() if found.get(key) != stamp]
+        mended = [key for key, (stamp, _) in self._broken.items() if key[0] in pods and found.get(key) != stamp]
         for key in mended:
             del self._broken[key]
-        new = [key for key in found if key not in self._containers and key not in self._broken]
+        new = []
+        for key in found:
+            if (known := self._containers.get(key)) is not None:
+                known[1].touched = True
+            elif key not in self._broken:
+                new.append(key)
         for key in new:
             self._open(key, found[key], before.get(key))
         return bool(gone or mended or new)
@@ -69,6 +83,7 @@ class Folders:
                 logger,
                 "grant can't be read",
                 logging.WARNING,
+                pod="unknown",
                 pod_uid=pod_uid,
                 container=name,
                 folder=folder,
