@@ -41,9 +41,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="whose language the script is in")
 
 
-def run(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+def run(given: argparse.Namespace) -> int:
     """Print the script; return the exit status."""
-    print(script(given.shell, parser), end="")
+    from cli.__main__ import parser  # not at the top: that module imports this one
+
+    print(script(given.shell, parser()), end="")
     return 0
 
 

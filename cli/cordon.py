@@ -61,12 +61,12 @@ def plan(node: Mapping[str, Any], gpu: str, reason: str | None, now: str) -> Pla
     before = cordons.load(annotations.get(names.ANNOTATION_CORDONED))
     uuid = cordons.find_gpu(gpu, found, before)
     after: Cordons = cordons.uncordon(before, uuid) if reason is None else cordons.cordon(before, uuid, reason, now)
-    title = _title(str(node["metadata"]["name"]), uuid, found)
+    shown = title(str(node["metadata"]["name"]), uuid, found)
     if reason is None:
-        said = f"{title} uncordoned" if uuid in before else f"{title} is not cordoned"
+        said = f"{shown} uncordoned" if uuid in before else f"{shown} is not cordoned"
     else:
         kept = after[uuid]
-        said = f"{title} cordoned since {kept.since or 'an unknown time'}" + (f": {kept.reason}" if kept.reason else "")
+        said = f"{shown} cordoned since {kept.since or 'an unknown time'}" + (f": {kept.reason}" if kept.reason else "")
     return Plan(cordons.dump(after), said, after != before)
 
 
@@ -80,14 +80,24 @@ def run(given: argparse.Namespace) -> int:
 async def _write(given: argparse.Namespace, reason: str | None) -> str:
     from cli import api_client  # not at the top: Kubernetes' client takes longer to load than a translation
 
-    name, slash, gpu = given.gpu.partition("/")
-    if not (name and slash and gpu):
-        raise errors.Denied(f"GPU = {given.gpu}: it names no GPU of a node; accepted: NODE/GPU, such as node-1/0")
+    name, gpu = split(given.gpu)
     async with api_client.connected(given.kubeconfig, given.context) as api:
-        return await _annotate(api, name, gpu, reason)
+        return await annotate(api, name, gpu, reason)
 
 
-async def _annotate(api: "Client", name: str, gpu: str, reason: str | None) -> str:
+def split(text: str) -> tuple[str, str]:
+    """Return the node and the GPU that NODE/GPU names. Raises Denied where it doesn't name both."""
+    name, slash, gpu = text.partition("/")
+    if not (name and slash and gpu):
+        raise errors.Denied(f"GPU = {text}: it names no GPU of a node; accepted: NODE/GPU, such as node-1/0")
+    return name, gpu
+
+
+async def annotate(api: "Client", name: str, gpu: str, reason: str | None) -> str:
+    """Cordon the GPU, or end its cordon where `reason` is None; return what was done.
+
+    Raises Denied where the node has no such GPU, and what the API server's client raises.
+    """
     from unigpu_kube import errors as kube_errors
     from unigpu_kube import objects
 
@@ -110,7 +120,8 @@ async def _annotate(api: "Client", name: str, gpu: str, reason: str | None) -> s
     return wanted.said
 
 
-def _title(node: str, uuid: GpuUuid, found: Iterable[Gpu]) -> str:
+def title(node: str, uuid: GpuUuid, found: Iterable[Gpu]) -> str:
+    """Return `GPU 0 (GPU-5c…) of node node-1`, without the index where the GPU has left the node."""
     index = next((f"{gpu.index} " for gpu in found if gpu.uuid == uuid), "")
     return f"GPU {index}({uuid}) of node {node}"
 

@@ -52,7 +52,7 @@ def refusal(message: str) -> str:
 
 
 def _reason(text: str) -> str:
-    if text.startswith("no cluster to ask"):
+    if text.startswith(("no cluster to ask", "Prometheus")):
         return text
     reason = _REQUEST.sub("", text)
     found = _ADDRESS.search(reason)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes_asyncio import config
-from kubernetes_asyncio.config import kube_config
 
 from unigpu import errors
+from unigpu_kube.library import config, kube_config
 
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _UNREADABLE = (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError)

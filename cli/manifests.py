@@ -1,8 +1,8 @@
-"""Read manifests from files, and find the pods in them."""
+"""Read manifests from files."""
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,6 @@ import yaml
 from unigpu import errors
 
 SUFFIXES = (".yaml", ".yml", ".json")
-_DEPTH = 32
-"""No pod template lies deeper in a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +42,6 @@ def read(names: Sequence[str]) -> Iterator[Manifest | errors.Malformed]:
             continue
         for path in paths:
             yield from _file(path)
-
-
-def templates(document: Mapping[str, Any]) -> Iterator[tuple[str | int, ...]]:
-    """Yield the place of each pod or pod template in a document: whatever has `spec.containers`, of any kind."""
-    if document.get("kind") == "Pod":
-        yield ()
-        return
-    yield from _search(document, ())
-
-
-def _search(node: object, place: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
-    if len(place) > _DEPTH:
-        return
-    if isinstance(node, list):
-        for index, item in enumerate(node):
-            yield from _search(item, (*place, index))
-    if isinstance(node, dict):
-        spec = node.get("spec")
-        if isinstance(spec, dict) and isinstance(spec.get("containers"), list):
-            yield place
-            return
-        for key, item in node.items():
-            yield from _search(item, (*place, key))
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,8 +1,14 @@
 """Options that several commands have in common."""
 
 import argparse
+from pathlib import Path
+from typing import Any
 
-from webhook.translation.options import AliyunUnit, BareGpu
+import yaml
+
+from unigpu import configured_dialects, errors
+from unigpu.units import MAX_MEMORY, MiB
+from webhook.translation.options import AliyunUnit, BareGpu, GpuKind, Options
 
 
 def connection(parser: argparse.ArgumentParser) -> None:
@@ -61,14 +67,79 @@ def seconds(text: str) -> float:
 def meaning(parser: argparse.ArgumentParser) -> None:
     """Add the cluster's choices that decide what vendors' fields mean: the chart's `dialects`."""
     parser.add_argument(
+        "--values",
+        metavar="FILE",
+        help="values of the cluster's chart, as `helm get values --all` shows them; the options below come first",
+    )
+    standard = Options()
+    parser.add_argument(
         "--aliyun-unit",
         choices=list(AliyunUnit),
-        default="GiB",
-        help="unit of aliyun.com/gpu-mem (default: %(default)s)",
+        help=f"unit of aliyun.com/gpu-mem (default: {standard.aliyun_unit})",
     )
     parser.add_argument(
         "--bare-nvidia-gpu",
         choices=list(BareGpu),
-        default="whole",
-        help="meaning of nvidia.com/gpu on its own (default: %(default)s)",
+        help=f"meaning of nvidia.com/gpu on its own (default: {standard.bare_gpu})",
     )
+    for flag, of in (
+        ("--volcano-memory-factor", "Volcano's memory"),
+        ("--vgpu-manager-memory-factor", "vgpu-manager's"),
+    ):
+        parser.add_argument(flag, type=_positive, metavar="MIB", help=f"MiB in one unit of {of} (default: 1)")
+    parser.add_argument("--context-memory", type=_positive, metavar="MIB", help="MiB that a CUDA context takes")
+    parser.add_argument(
+        "--vendor-resources",
+        choices=["keep", "replace"],
+        help="whether vendors' resources stay in the pod (default: keep)",
+    )
+    parser.add_argument(
+        "--gpu-memory",
+        type=_positive,
+        metavar="MIB",
+        help="MiB of each GPU of the cluster, for which whole GPUs and percentages count in unigpu.dev/memory",
+    )
+
+
+def choices(given: argparse.Namespace) -> Options:
+    """Return the cluster's choices as the arguments and the values file say. Raises Malformed."""
+    read = _values(given.values) if given.values else {}
+    dialects = read.get("dialects") or {}
+    unit = given.aliyun_unit or dialects.get("aliyunMemoryUnit") or AliyunUnit.GIB
+    bare = given.bare_nvidia_gpu or dialects.get("bareNvidiaGpu") or BareGpu.WHOLE
+    try:
+        return Options(
+            aliyun_unit=AliyunUnit(unit),
+            bare_gpu=BareGpu(bare),
+            opting_out=dialects.get("isolationOptOut", True) is not False,
+            volcano_factor=int(given.volcano_memory_factor or dialects.get("volcanoMemoryFactor") or 1),
+            vgpu_manager_factor=int(given.vgpu_manager_memory_factor or dialects.get("vgpuManagerMemoryFactor") or 1),
+            context_memory=MiB(int(given.context_memory or dialects.get("contextMemory") or 0)),
+            keep_vendors=(given.vendor_resources or dialects.get("vendorResources") or "keep") == "keep",
+            published=bool((read.get("nodeAgent") or {}).get("publishVendorResources")),
+            words=configured_dialects.load(
+                configured_dialects.dump(dialects.get("additional"), dialects.get("hamiResourceNames"))
+            ),
+            gpus=(GpuKind("", MiB(given.gpu_memory)),) if given.gpu_memory else (),
+        )
+    except (ValueError, TypeError, errors.Malformed) as error:
+        raise errors.Malformed(f"{given.values}: {error}") from error
+
+
+def _values(path: str) -> dict[str, Any]:
+    """Return the chart's values in a file. Raises Malformed."""
+    try:
+        found = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise errors.Malformed(f"{path}: {error}") from error
+    parts = (found.get("dialects"), found.get("nodeAgent")) if isinstance(found, dict) else ("",)
+    if not all(part is None or isinstance(part, dict) for part in parts):
+        raise errors.Malformed(f"{path}: not the values of unigpu's chart")
+    assert isinstance(found, dict)
+    return found
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_MEMORY):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

@@ -2,22 +2,29 @@
 
 import argparse
 import asyncio
+import contextlib
+import dataclasses
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli import options, plan
-from unigpu import errors
+from unigpu import budgets, documents, errors
+from unigpu.budgets import Budget
 from unigpu.placement import Rules
 from unigpu.requests import PlacementPolicy
 from webhook.translation import namespaces
-from webhook.translation.options import AliyunUnit, BareGpu, Options
+from webhook.translation.options import Options
 
 if TYPE_CHECKING:
     from cli.api_client import Item
+    from unigpu_kube.client import Client
 
 FITS, NOWHERE, UNREADABLE = 0, 1, 2
+_PRIORITY_CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 ABOUT = (
-    "Shows where the pods of manifests would go: for each node whether it takes the pod, or why not, GPU by GPU. "
+    "Shows where the pods of manifests would go: for each node whether it takes the pod, or why not, GPU by GPU, and "
+    "which pods of lower priority would have to go, or have their limits lowered. "
     "Nothing is changed. Nodes that take the pod come in the order that the scheduler's extender prefers with binpack; "
     "what else the kube-scheduler weighs, such as taints and affinities, isn't looked at. Each pod is planned on its "
     "own. Exit status: 0 every pod fits somewhere, 1 a pod is refused or fits nowhere, 2 a file can't be read or the "
@@ -53,23 +60,36 @@ def run(given: argparse.Namespace) -> int:
     """Print the plan and return the exit code."""
     try:
         manifests = list(plan.read(given.filename))
+        options.choices(given)
     except errors.Malformed as error:
         print(f"error: {error}", file=sys.stderr)
         return UNREADABLE
-    nodes, pods, choices = asyncio.run(_ask(given))
-    return _show(given, [pod for manifest in manifests for pod in plan.pods(manifest, choices)], nodes, pods)
+    known = asyncio.run(_ask(given))
+    return _show(
+        given, [pod for manifest in manifests for pod in plan.pods(manifest, known.choices, known.rest)], known
+    )
 
 
-def _show(given: argparse.Namespace, wanted: "list[plan.PlannedPod]", nodes: "list[Item]", pods: "list[Item]") -> int:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the cluster says."""
+
+    nodes: "list[Item]"
+    pods: "list[Item]"
+    choices: Options
+    rest: plan.Rest
+
+
+def _show(given: argparse.Namespace, wanted: list[plan.PlannedPod], known: _Known) -> int:
     rules = Rules(given.shares_per_gpu, PlacementPolicy(given.gpu_policy))
-    ledger = plan.ledger(nodes, pods)
+    ledger = plan.ledger(known.nodes, known.pods)
     code = FITS
     for pod in wanted:
         if pod.refusal:
             print(f"refused: {pod.title}: {pod.refusal}", file=sys.stderr)
         elif pod.request is None:
             print(f"{pod.title}: asks for no GPU that unigpu allocates")
-        found = plan.verdicts(ledger, pod.request, rules) if pod.request is not None else []
+        found = plan.verdicts(ledger, pod, rules, known.rest) if pod.request is not None else []
         if pod.request is not None:
             print("\n".join(plan.lines(pod, found)))
         if plan.unplaceable(pod, found):
@@ -79,11 +99,11 @@ def _show(given: argparse.Namespace, wanted: "list[plan.PlannedPod]", nodes: "li
     return code
 
 
-async def _ask(given: argparse.Namespace) -> "tuple[list[Item], list[Item], Options]":
+async def _ask(given: argparse.Namespace) -> _Known:
     from cli import api_client, kubeconfig  # not at the top: Kubernetes' client takes longer to load than a translation
     from unigpu_kube import objects
 
-    choices = Options(aliyun_unit=AliyunUnit(given.aliyun_unit), bare_gpu=BareGpu(given.bare_nvidia_gpu))
+    choices = options.choices(given)
     async with api_client.connected(given.kubeconfig, given.context) as api:
         name = given.namespace or kubeconfig.namespace(given.kubeconfig, given.context)
         namespace = await api.find(f"/api/v1/namespaces/{name}")
@@ -91,4 +111,25 @@ async def _ask(given: argparse.Namespace) -> "tuple[list[Item], list[Item], Opti
             raise errors.Denied(f"namespace = {name}: there is no such namespace; accepted: one that exists")
         metadata = namespace["metadata"]
         choices = namespaces.apply(choices, metadata.get("annotations") or {}, metadata.get("labels") or {})
-        return await api.items(objects.NODES, limit=500), await api.items(objects.PODS, limit=500), choices
+        nodes = await api.items(objects.NODES, limit=500)
+        rest = dataclasses.replace(await _rest(api), lowerable=plan.lowerable(nodes))
+        return _Known(nodes, await api.items(objects.PODS, limit=500), choices, rest)
+
+
+async def _rest(api: "Client") -> plan.Rest:
+    """Return what the caller may see of priority classes and budgets."""
+    from unigpu_kube import errors as kube_errors
+
+    priorities: dict[str, int] = {}
+    found: list[Budget] = []
+    with contextlib.suppress(kube_errors.Rejected):
+        for document in await api.items(_PRIORITY_CLASSES):
+            value = int(document["value"])
+            priorities[document["metadata"]["name"]] = value
+            if document.get("globalDefault"):
+                priorities[""] = value
+    with contextlib.suppress(kube_errors.Rejected):
+        for document in await api.items(budgets.PATH, limit=500):
+            with contextlib.suppress(*documents.INVALID):
+                found.append(budgets.load(document))
+    return plan.Rest(priorities, found)

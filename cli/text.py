@@ -1,5 +1,7 @@
 """Text for people: aligned columns, amounts, ages, and words in colour where the output is a terminal. Pure."""
 
+import functools
+import itertools
 import os
 import re
 import shutil
@@ -60,16 +62,29 @@ class Column:
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style, *, gap: int = 2) -> Iterator[str]:
     """Yield the head and the rows of a table. Columns that may shrink share what is missing, the widest first."""
-    cells = (tuple(row[number] for row in rows) for number in range(len(columns)))
-    widths = [max(map(length, (column.head, *texts))) for column, texts in zip(columns, cells, strict=True)]
+    widths = [_widest([column.head, *(row[number] for row in rows)]) for number, column in enumerate(columns)]
+    wanted = list(widths)
     _shrink(columns, widths, style.width - gap * (len(columns) - 1))
     head = [column.head for column in columns]
     yield style.mark(_line(columns, widths, head, gap), "head")
+    if widths == wanted and all(map(str.isascii, itertools.chain.from_iterable(rows))):
+        # Nothing is cut, and every sign takes one column. Large tables go to files and pipes, where nothing is.
+        form = (" " * gap).join(
+            f"%{'' if column.right else '-'}{width}s" for column, width in zip(columns, widths, strict=True)
+        )
+        for row in rows:
+            yield (form % tuple(row)).rstrip()
+        return
     for row in rows:
         if columns[0].overflow and length(row[0]) > widths[0]:
             yield f"{row[0]}\n{_line(columns, widths, ('', *row[1:]), gap)}"
         else:
             yield _line(columns, widths, row, gap)
+
+
+def _widest(texts: Sequence[str]) -> int:
+    # Most texts are ASCII, and tables have a hundred thousand rows.
+    return max(map(len if all(map(str.isascii, texts)) else length, texts))
 
 
 def _shrink(columns: Sequence[Column], widths: list[int], room: int) -> None:
@@ -86,9 +101,10 @@ def _shrink(columns: Sequence[Column], widths: list[int], room: int) -> None:
 def _line(columns: Sequence[Column], widths: Sequence[int], row: Sequence[str], gap: int) -> str:
     cells = []
     for column, width, text in zip(columns, widths, row, strict=True):
-        cut = clip(text, width)
-        columns_left = width - length(cut)
-        cells.append(" " * columns_left + cut if column.right else cut + " " * columns_left)
+        if len(text) > width or not text.isascii():
+            text = clip(text, width)
+            width += len(text) - length(text)  # what follows counts signs, not columns
+        cells.append(text.rjust(width) if column.right else text.ljust(width))
     return (" " * gap).join(cells).rstrip()
 
 
@@ -129,12 +145,14 @@ def safe(text: str) -> str:
     return text if text.isprintable() else _CONTROL.sub(" ", text)
 
 
+@functools.lru_cache(4096)
 def memory(mib: int) -> str:
     """Return MiB for people: `512 MiB`, `3 GiB`, `1.5 GiB`, `31.2 TiB`, rounded to a tenth."""
     size, unit = _unit(mib)
     return f"{_tenths(mib / size)} {unit}"
 
 
+@functools.lru_cache(4096)
 def part(mib: int, total: int) -> str:
     """Return a part and the whole in the same unit: `1.5/24 GiB`."""
     size, unit = _unit(total)

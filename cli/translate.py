@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonpatch
 
-from cli import manifests
+from cli import pod_shapes
 from cli.manifests import Manifest
 from unigpu import errors, findings
 from unigpu.requests import PodRequest, Request
@@ -27,6 +27,8 @@ class Translated:
     """Why admission would refuse its pods; empty if it wouldn't."""
     remarks: tuple[str, ...]
     """What its pods ask for, and warnings."""
+    unjudged: tuple[str, ...] = ()
+    """Fields that ask for GPUs outside every pod that could be read."""
 
 
 def translate(manifest: Manifest, options: Options) -> Translated:
@@ -37,19 +39,21 @@ def translate(manifest: Manifest, options: Options) -> Translated:
     after = copy.deepcopy(manifest.document)
     refusals: list[str] = []
     remarks: list[str] = []
-    for place in manifests.templates(manifest.document):
-        node = _at(after, place)
+    found = pod_shapes.pods(manifest.document)
+    for one in found:
         try:
-            decision = decisions.decide(node, options)
+            decision = decisions.decide(one.pod, options)
         except errors.Malformed as error:
             raise errors.Malformed(f"{manifest.source}: {manifest.title}: {error}") from error
-        where = f"{manifest.title}{_shown(place)}"
+        where = f"{manifest.title}{_shown(one.place)}"
         refusals += [f"{where}: {line}" for line in _refusals(decision)]
         remarks += [f"{where}: {line}" for line in _remarks(decision)]
-        patched = jsonpatch.apply_patch(node, decision.patch)
-        node.clear()
-        node.update(patched)
-    return Translated(manifest, manifest.document if refusals else after, tuple(refusals), tuple(remarks))
+        if decision.patch:
+            one.put(after, jsonpatch.apply_patch(one.pod, decision.patch))
+        if one.parts == {} and decision.translation.request is not None:
+            remarks.append(f"{where}: its controller makes the pod from this field; the output has it as it is")
+    unjudged = tuple(f"{manifest.title} {field}" for field in pod_shapes.unjudged(manifest.document, found))
+    return Translated(manifest, manifest.document if refusals else after, tuple(refusals), tuple(remarks), unjudged)
 
 
 def _refusals(decision: Decision) -> Iterator[str]:
@@ -95,17 +99,9 @@ def describe(request: Request) -> str:
     return ", ".join(parts)
 
 
-def _at(document: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, Any]:
-    node: Any = document
-    for key in place:
-        node = node[key]
-    found: dict[str, Any] = node
-    return found
-
-
 def _shown(place: tuple[str | int, ...]) -> str:
     """The place of a template, where a document may have several: ` spec.tasks[1].template`."""
     usual = ((), ("spec", "template"), ("spec", "jobTemplate", "spec", "template"), ("template",))
     if place in usual:
         return ""
-    return " " + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).removeprefix(".")
+    return f" {pod_shapes.shown(place)}"

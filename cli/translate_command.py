@@ -1,6 +1,7 @@
 """`kubectl unigpu translate` as a command: arguments, files, output. It asks no cluster."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -8,12 +9,11 @@ from collections.abc import Sequence
 from cli import manifests, options, render, translate
 from cli.translate import Translated
 from unigpu import errors
-from webhook.translation.options import AliyunUnit, BareGpu, Options
 
 UNDERSTOOD, REFUSED, UNREADABLE = 0, 1, 2
 ABOUT = (
     "Shows the pods that admission would make of manifests, without a cluster. Exit status: 0 all understood, "
-    "1 a pod would be refused, 2 a file can't be read."
+    "1 a pod would be refused, 2 a file can't be read, or asks for GPUs in a place that can't be judged."
 )
 
 
@@ -50,11 +50,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Translate and print; return the exit status."""
-    choices = Options(
-        aliyun_unit=AliyunUnit(given.aliyun_unit),
-        bare_gpu=BareGpu(given.bare_nvidia_gpu),
-        opting_out=not given.no_opting_out,
-        schedulers=Options().schedulers | frozenset(given.scheduler),
+    try:
+        choices = options.choices(given)
+    except errors.Malformed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNREADABLE
+    choices = dataclasses.replace(
+        choices,
+        opting_out=choices.opting_out and not given.no_opting_out,
+        schedulers=choices.schedulers | frozenset(given.scheduler),
     )
     code = UNDERSTOOD
     translated: list[Translated] = []
@@ -73,6 +77,9 @@ def run(given: argparse.Namespace) -> int:
         for refusal in item.refusals:
             print(f"refused: {refusal}", file=sys.stderr)
             code = max(code, REFUSED)
+        for field in item.unjudged:
+            print(f"not judged: {field}", file=sys.stderr)
+            code = UNREADABLE
     sys.stdout.write(_output(translated, given.output))
     sys.stdout.flush()
     return code

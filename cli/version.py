@@ -4,13 +4,12 @@ import argparse
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from cli import options, text
 from cli.text import Column, Style
 from unigpu import names
+from unigpu.version import VERSION
 
 DONE = 0
 ABOUT = (
@@ -32,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Show; return the exit status."""
     if given.client:
-        _print({"client": client()}, given.output)
+        _print({"client": VERSION}, given.output)
         return DONE
     return asyncio.run(_run(given))
 
@@ -46,17 +45,8 @@ async def _run(given: argparse.Namespace) -> int:
         server = await api.get("/version")
         path = f"{objects.NAMESPACES}/{given.system_namespace}/pods"
         pods = await api.short_list(path, {"labelSelector": SELECTOR})
-    _print({"client": client(), "server": server.get("gitVersion"), "parts": parts(pods)}, given.output)
+    _print({"client": VERSION, "server": server.get("gitVersion"), "parts": parts(pods)}, given.output)
     return DONE
-
-
-def client() -> str:
-    """Return this program's version, as it was installed or as its checkout says."""
-    project = Path(__file__).parents[1] / "pyproject.toml"
-    if project.is_file():
-        lines = project.read_text(encoding="utf-8").splitlines()
-        return next(line.split('"')[1] for line in lines if line.startswith("version = "))
-    return metadata.version("unigpu")
 
 
 def parts(pods: Sequence[Json]) -> list[dict[str, Any]]:

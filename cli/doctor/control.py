@@ -87,7 +87,7 @@ def _images(parts: Sequence[Json] | Unread) -> Iterator[Finding]:
 
 def _decides(hook: Json) -> bool:
     """Whether the webhook refuses or changes something, and doesn't only warn."""
-    return hook.get("name") != names.WEBHOOK_ADVICE
+    return hook.get("name") not in (names.WEBHOOK_ADVICE, names.WEBHOOK_NOTICE)
 
 
 def _configuration(kind: str, document: Json | Unread | None) -> Iterator[Finding]:

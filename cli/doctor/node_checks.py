@@ -6,9 +6,10 @@ from cli import gpu_fields, version
 from cli.doctor.check import Finding, Unread, fail, ok, unread, warn
 from cli.doctor.evidence import Evidence, Json, some
 from cli.status import render
-from unigpu import errors, gpus, names, quantities
+from unigpu import errors, gpus, names, quantities, vendor_resources, walls
 from unigpu.gpus import Gpu
 from unigpu.units import FULL
+from unigpu.walls import Wall
 
 LABEL_GPU = "nvidia.com/gpu.present"
 """Set by NVIDIA's GPU feature discovery on nodes with GPUs."""
@@ -28,11 +29,17 @@ def checks(found: Evidence) -> Iterator[Finding]:
     yield from _inventories(nodes, inventories, agents)
     yield from _capacity(nodes, inventories)
     yield from _health(inventories)
+    yield from _walls(nodes)
     yield from _others(nodes, inventories)
 
 
 def _name(node: Json) -> str:
     return str((node.get("metadata") or {}).get("name"))
+
+
+def _annotations(node: Json) -> Mapping[str, str]:
+    found: Mapping[str, str] = (node.get("metadata") or {}).get("annotations") or {}
+    return found
 
 
 def _inventory(node: Json) -> tuple[Gpu, ...] | str | None:
@@ -179,19 +186,51 @@ def _health(inventories: Mapping[str, tuple[Gpu, ...] | str | None]) -> Iterator
         yield ok(check, "all are healthy")
 
 
+def _walls(nodes: Sequence[Json]) -> Iterator[Finding]:
+    """Say what holds containers to their memory. Most drivers have no limits of their own, so that is no fault."""
+    check = "walls"
+    standing: dict[Wall, int] = dict.fromkeys(Wall, 0)
+    lacking: dict[tuple[Wall, str], list[str]] = {}
+    broken, known = [], 0
+    for node in nodes:
+        text = ((node.get("metadata") or {}).get("annotations") or {}).get(names.ANNOTATION_WALLS)
+        if text is None:
+            continue
+        try:
+            found = walls.load(text)
+        except errors.Malformed as error:
+            broken.append(f"{_name(node)}: {error}")
+            continue
+        known += 1
+        for wall in found.standing:
+            standing[wall] += 1
+        for wall, reason in found.missing.items():
+            lacking.setdefault((wall, reason), []).append(_name(node))
+    if broken:
+        yield warn(check, some(broken), f"remove annotation {names.ANNOTATION_WALLS}: the node agent writes it again")
+    blind = [(reason, which) for (wall, reason), which in lacking.items() if wall is not Wall.DRIVER]
+    for reason, which in blind:
+        yield warn(check, f"on {some(which)}: {reason}", "install the chart as it is: it gives the node agent hostPID")
+    if known:
+        counts = ", ".join(f"{wall} on {number} of {known} nodes" for wall, number in standing.items())
+        why = "; ".join(f"{some(which)}: {reason}" for (wall, reason), which in lacking.items() if wall is Wall.DRIVER)
+        yield ok(check, f"{counts}{f' ({why})' if why else ''}")
+
+
 def _others(nodes: Sequence[Json], inventories: Mapping[str, tuple[Gpu, ...] | str | None]) -> Iterator[Finding]:
     check = "other plugins"
     twice = [
         f"{_name(node)} ({resource} = {amount})"
         for node in nodes
         if inventories[_name(node)]
-        for resource in sorted((node.get("status") or {}).get("capacity") or {})
+        for resource in sorted(vendor_resources.offered(node.get("status") or {}, _annotations(node)))
         if resource in PLUGINS and (amount := _capacity_of(node, resource))
     ]
     if twice:
         yield fail(
             check,
-            f"another device plugin offers the same GPUs on {some(twice)}: they can be granted twice",
+            f"another device plugin offers the same GPUs on {some(twice)}: its pods and unigpu's can get the same GPU, "
+            "and unigpu places no pod there that names such a resource",
             "remove that plugin from these nodes, or keep unigpu off them by nodeAgent.nodeSelector",
         )
     else:

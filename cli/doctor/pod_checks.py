@@ -7,14 +7,15 @@ from cli.doctor.check import Finding, Unread, fail, ok, unread, warn
 from cli.doctor.evidence import Evidence, Json, name, some
 from unigpu import names
 
-_PREFIXES = ("requests.", "limits.")
+REQUESTS = "requests."
 _KINDS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 
 def checks(found: Evidence) -> Iterator[Finding]:
     """Yield the findings."""
-    yield _quotas(found.quotas)
-    yield _ranges(found.limit_ranges)
+    replaced = _replaced(found.deployments)
+    yield _quotas(found.quotas, replaced=replaced)
+    yield _ranges(found.limit_ranges, replaced=replaced)
     if isinstance(found.pods, Unread):
         yield unread("pods", found.pods)
         return
@@ -22,48 +23,90 @@ def checks(found: Evidence) -> Iterator[Finding]:
     yield _overbooked(found)
 
 
-def _vendors(resources: Iterable[str]) -> list[str]:
-    bare = (one.removeprefix(_PREFIXES[0]).removeprefix(_PREFIXES[1]) for one in resources)
+def vendors_names(resources: Iterable[str]) -> list[str]:
+    """Return the vendors' resources among the names of a quota or a limit range."""
+    bare = (one.removeprefix(REQUESTS).removeprefix("limits.") for one in resources)
     return sorted({one for one in bare if one in gpu_fields.VENDORS})
 
 
-def _quotas(quotas: Sequence[Json] | Unread) -> Finding:
+def limited(limit_range: Json) -> Iterator[str]:
+    """Yield the resources that a limit range names."""
+    for item in (limit_range.get("spec") or {}).get("limits") or ():
+        for kind in _KINDS:
+            yield from item.get(kind) or ()
+
+
+def _replaced(deployments: Sequence[Json] | Unread) -> bool:
+    """Return whether the webhook takes vendors' resources out of the pods, by its own arguments."""
+    found = () if isinstance(deployments, Unread) else deployments
+    containers = (
+        container
+        for one in found
+        for container in ((one.get("spec") or {}).get("template") or {}).get("spec", {}).get("containers") or ()
+    )
+    return any("--vendor-resources=replace" in (container.get("args") or ()) for container in containers)
+
+
+def _quotas(quotas: Sequence[Json] | Unread, *, replaced: bool) -> Finding:
     check = "quotas"
     if isinstance(quotas, Unread):
         return unread(check, quotas)
-    blind = [
-        f"{name(one)} ({', '.join(vendors)})"
-        for one in quotas
-        if (vendors := _vendors((one.get("spec") or {}).get("hard") or ()))
+    hard = {name(one): (one.get("spec") or {}).get("hard") or {} for one in quotas}
+    unified = f"requests.{names.RESOURCE_VGPU}, requests.{names.RESOURCE_MEMORY} and requests.{names.RESOURCE_CORES}"
+    uncounted = {title: [one for one in found if not one.startswith(REQUESTS)] for title, found in hard.items()}
+    void = [
+        f"{title} ({', '.join(vendors)})" for title, found in uncounted.items() if (vendors := vendors_names(found))
     ]
-    if blind:
+    if void:
+        why = "that Kubernetes counts nowhere, because of extended resources it counts requests alone"
+        return warn(check, f"{len(void)} on names {why}: {some(void)}", f"prefix the names with {REQUESTS}")
+    on_vendors = [
+        f"{title} ({', '.join(vendors)})"
+        for title, found in hard.items()
+        if (vendors := vendors_names(found)) and (replaced or f"requests.{names.RESOURCE_MEMORY}" not in found)
+    ]
+    if on_vendors and replaced:
+        why = "which count nothing, because the webhook replaces them"
+        return warn(
+            check, f"{len(on_vendors)} on vendors' names, {why}: {some(on_vendors)}", f"limit {unified} instead"
+        )
+    if on_vendors:
+        why = "which count only pods that are written so, and no others"
         return warn(
             check,
-            f"{len(blind)} on vendors' names, which count nothing, because the webhook replaces them: {some(blind)}",
-            f"limit requests.{names.RESOURCE_VGPU}, requests.{names.RESOURCE_MEMORY} and "
-            f"requests.{names.RESOURCE_CORES} instead",
+            f"{len(on_vendors)} on vendors' names alone, {why}: {some(on_vendors)}",
+            f"limit requests.{names.RESOURCE_MEMORY} too, which counts pods of every dialect",
         )
-    return ok(check, "none on vendors' names")
+    return ok(check, "all count what their author meant")
 
 
-def _ranges(ranges: Sequence[Json] | Unread) -> Finding:
+def _ranges(ranges: Sequence[Json] | Unread, *, replaced: bool) -> Finding:
     check = "limit ranges"
     if isinstance(ranges, Unread):
         return unread(check, ranges)
-    found = []
+    found, implied = [], []
     for one in ranges:
-        items = (one.get("spec") or {}).get("limits") or ()
-        vendors = _vendors(resource for item in items for kind in _KINDS for resource in item.get(kind) or ())
+        vendors = vendors_names(limited(one))
         if vendors:
             found.append(f"{name(one)} ({', '.join(vendors)})")
-    if found:
+        # The API server fills in the default when the LimitRange is created.
+        if any(vendors_names(item.get("default") or ()) for item in (one.get("spec") or {}).get("limits") or ()):
+            implied.append(name(one))
+    if found and replaced:
         return warn(
             check,
             f"{len(found)} on vendors' names, which don't hold after the translation: {some(found)}",
             f"use the namespace's annotations {names.ANNOTATION_DEFAULT_MEMORY}, {names.ANNOTATION_MAX_MEMORY} and "
             "their like instead",
         )
-    return ok(check, "none on vendors' names")
+    if implied:
+        return warn(
+            check,
+            f"{len(implied)} with a vendor's resource by default, which a maximum implies: every container there gets "
+            f"a share of a GPU, and containers of other dialects are refused: {some(implied)}",
+            f"use the namespace's annotation {names.ANNOTATION_MAX_MEMORY} or its like for a maximum alone",
+        )
+    return ok(check, f"{len(found)} on vendors' names, which hold" if found else "none on vendors' names")
 
 
 def _skipped(skipped: Sequence[tuple[str, str]]) -> Finding:

@@ -29,29 +29,29 @@ async def evidence(api: Client, namespace: str) -> Evidence:
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
     service = {"labelSelector": f"kubernetes.io/service-name={names.SERVICE_WEBHOOK}"}
     kind = f"webhookconfigurations/{names.WEBHOOK_CONFIGURATION}"
-    server = await _try(api.get("/version"))
+    server = await attempt(api.get("/version"))
     mutating, validating, secret = await asyncio.gather(
         _find(api, f"{_ADMISSION}/mutating{kind}"),
         _find(api, f"{_ADMISSION}/validating{kind}"),
         _find(api, f"{here}/secrets/{names.SECRET_WEBHOOK_TLS}"),
     )
     lists = await asyncio.gather(
-        _try(api.items(slices, service)),
-        _try(api.items(f"/apis/apps/v1/namespaces/{namespace}/deployments", label)),
-        _try(api.items(f"{here}/pods", label)),
-        _try(api.items(objects.NODES, limit=_PAGE)),
-        _try(api.items("/api/v1/resourcequotas")),
-        _try(api.items("/api/v1/limitranges")),
+        attempt(api.items(slices, service)),
+        attempt(api.items(f"/apis/apps/v1/namespaces/{namespace}/deployments", label)),
+        attempt(api.items(f"{here}/pods", label)),
+        attempt(api.items(objects.NODES, limit=_PAGE)),
+        attempt(api.items("/api/v1/resourcequotas")),
+        attempt(api.items("/api/v1/limitranges")),
     )
     nodes = lists[3]
     known: list[Json] = [] if isinstance(nodes, Unread) else nodes
-    pods = await _try(_pods(api, known, excluded(mutating) | {namespace}))
+    pods = await attempt(_pods(api, known, excluded(mutating) | {namespace}))
     found = (server, mutating, validating, lists[0], secret, *lists[1:], pods)
     return Evidence(datetime.now(UTC), namespace, *found)
 
 
-async def _try(call: Awaitable[T]) -> T | Unread:
-    """Return the answer, or why the caller may not have it."""
+async def attempt(call: Awaitable[T]) -> T | Unread:
+    """Return the answer, or why the caller may not have it. Raises what has other causes."""
     try:
         return await call
     except kube_errors.Missing:
@@ -63,7 +63,7 @@ async def _try(call: Awaitable[T]) -> T | Unread:
 
 
 async def _find(api: Client, path: str) -> Json | Unread | None:
-    return await _try(api.find(path))
+    return await attempt(api.find(path))
 
 
 async def _pods(api: Client, nodes: list[Json], left_out: frozenset[str] | set[str]) -> Pods:

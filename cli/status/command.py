@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 import gc
-import json
 import sys
 from datetime import UTC, datetime
 
+import orjson
 import yaml
 
 from cli import options, text
@@ -77,8 +77,7 @@ async def _run(given: argparse.Namespace) -> int:
         whose = f" with containers of namespace {found.namespace}" if found.namespace else ""
         print(f"error: there is no node {given.node} with GPUs{whose}", file=sys.stderr)
         return NO_GPUS
-    for line in output(found, given.output, given.by):
-        print(line)
+    sys.stdout.writelines(f"{line}\n" for line in output(found, given.output, given.by))
     return DONE
 
 
@@ -87,7 +86,7 @@ def output(view: View, form: str, by: str) -> list[str]:
     style = text.style()
     match form:
         case "json":
-            return [json.dumps(document.document(view), indent=2)]
+            return [orjson.dumps(document.document(view), option=orjson.OPT_INDENT_2).decode()]
         case "yaml":
             return [yaml.safe_dump(document.document(view), sort_keys=False, allow_unicode=True).rstrip()]
         case "wide":

@@ -17,19 +17,20 @@ def document(view: View) -> dict[str, Any]:
         "namespace": view.namespace or None,
         "complete": view.complete,
         "notes": list(view.notes),
-        "total": _sums(view.sums, view),
+        "total": sums(view.sums, view),
         "nodes": [_node(node, view) for node in view.nodes],
-        "pending": [_pending(pod) for pod in view.pending],
+        "pending": [pending(pod) for pod in view.pending],
     }
 
 
-def _sums(sums: Sums, view: View) -> dict[str, Any]:
+def sums(found: Sums, view: View) -> dict[str, Any]:
+    """Return sums over GPUs."""
     return {
-        "gpus": sums.gpus,
-        "unhealthyGpus": sums.unhealthy,
-        "memory": _amounts(sums.memory, sums.granted, sums.free, view),
-        "cores": {"total": sums.cores, "granted": sums.cores_granted},
-        "shares": sums.shares,
+        "gpus": found.gpus,
+        "unhealthyGpus": found.unhealthy,
+        "memory": _amounts(found.memory, found.granted, found.free, view),
+        "cores": {"total": found.cores, "granted": found.cores_granted},
+        "shares": found.shares,
     }
 
 
@@ -43,7 +44,8 @@ def _node(node: NodeView, view: View) -> dict[str, Any]:
         "condition": node.condition or None,
         "mode": str(node.mode),
         "problem": node.problem or None,
-        **_sums(node.sums, view),
+        "walls": None if node.walls is None else [str(wall) for wall in node.walls.standing],
+        **sums(node.sums, view),
         "gpuList": [_gpu(one, view) for one in node.gpus],
     }
 
@@ -83,7 +85,8 @@ def _tenant(tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def _pending(pod: PendingPod) -> dict[str, Any]:
+def pending(pod: PendingPod) -> dict[str, Any]:
+    """Return a pod that waits."""
     return {
         "namespace": pod.namespace,
         "pod": pod.name,

@@ -2,13 +2,13 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from cli import failures
 from cli.status import pending, view
 from cli.status.view import NodeObject, View
-from unigpu import errors
+from unigpu import errors, names
 from unigpu_kube import objects
 from unigpu_kube.client import Client
 
@@ -18,15 +18,37 @@ _PENDING = "status.phase=Pending"
 T = TypeVar("T")
 
 
-async def cluster(api: Client, own: str, *, namespace: str = "", everywhere: bool = False, node: str = "") -> View:
+async def cluster(
+    api: Client,
+    own: str,
+    *,
+    namespace: str = "",
+    everywhere: bool = False,
+    node: str = "",
+    early: Callable[[View], None] | None = None,
+) -> View:
     """Return the view of the cluster; of namespace `own` alone where the caller may not list all pods.
 
-    `everywhere`: refuse instead of showing less. Raises Rejected, Unavailable.
+    `everywhere`: refuse instead of showing less. `early` gets the nodes as soon as they are read, without any pod.
+    Raises Rejected, Unavailable.
     """
-    # Metadata carries all annotations. The API server's table adds a node's condition, at a tenth of the whole object.
+
+    async def rows() -> list[NodeObject]:
+        # The API server's table adds a node's condition to its metadata, at a tenth of the whole object.
+        found = [
+            NodeObject(row.metadata, str(row.cells.get("Status") or ""))
+            for row in await api.rows(objects.NODES, limit=_PAGE)
+        ]
+        if early is not None:
+            early(dataclasses.replace(await asyncio.to_thread(view.view, found, ()), complete=False))
+        return found
+
+    reading = asyncio.ensure_future(_allowed(rows()))
+    if early is not None:
+        await reading  # before pods, which take longer and keep the processor busy
     nodes, pods, waiting = await asyncio.gather(
-        _allowed(api.rows(objects.NODES, limit=_PAGE)),
-        _allowed(api.items(objects.PODS, {"fieldSelector": objects.RUNNING}, limit=_PAGE, metadata_only=True)),
+        reading,
+        _allowed(_allocated(api, objects.PODS)),
         _allowed(api.items(objects.PODS, {"fieldSelector": _PENDING})),
     )
     notes = []
@@ -36,7 +58,7 @@ async def cluster(api: Client, own: str, *, namespace: str = "", everywhere: boo
             raise pods if isinstance(pods, Exception) else waiting
         here = namespace or own
         path = f"{objects.NAMESPACES}/{here}/pods"
-        pods = await api.items(path, {"fieldSelector": objects.RUNNING}, metadata_only=True)
+        pods = await _allocated(api, path)
         waiting = await api.items(path, {"fieldSelector": _PENDING})
         notes.append(
             f"you may not list the pods of all namespaces, so only those of namespace {here} are shown and counted."
@@ -45,10 +67,7 @@ async def cluster(api: Client, own: str, *, namespace: str = "", everywhere: boo
     if isinstance(nodes, Exception):
         notes.append("you may not list nodes, so only GPUs that pods have are shown, without their size and health.")
         nodes, complete = [], False
-    seen = view.view(
-        [NodeObject(row.metadata, str(row.cells.get("Status") or "")) for row in nodes],
-        [_metadata(pod) for pod in pods],
-    )
+    seen = await asyncio.to_thread(view.view, nodes, pods)
     seen = dataclasses.replace(seen, pending=pending.pending(waiting), complete=complete, notes=tuple(notes))
     return seen.only(node=node, namespace=here)
 
@@ -63,6 +82,11 @@ async def _allowed(call: Awaitable[T]) -> T | errors.UnigpuError:
         raise
 
 
-def _metadata(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = item.get("metadata")
-    return found if isinstance(found, Mapping) else {}
+async def _allocated(api: Client, path: str) -> list[Mapping[str, Any]]:
+    """Return what `view` needs of each pod with GPUs."""
+    found: list[Mapping[str, Any]] = []
+    async for page in api.annotated(path, {"fieldSelector": objects.RUNNING}, limit=_PAGE):
+        for one in page:
+            if one.annotations and names.ANNOTATION_ALLOCATION in one.annotations:
+                found.append({"name": one.name, "namespace": one.namespace, "annotations": one.annotations})
+    return found

@@ -179,6 +179,8 @@ def _node_remarks(node: NodeView) -> Iterator[tuple[str, str]]:
         yield "fail", node.problem
     if node.mode is not NodeMode.MIXED:
         yield "dim", f"mode {node.mode}"
+    if node.walls is not None:
+        yield "dim", f"walls: {', '.join(node.walls.standing)}"
 
 
 def _gpu_remarks(one: GpuView) -> Iterator[tuple[str, str]]:

@@ -1,10 +1,15 @@
-"""What one pod has of each of its GPUs, from its annotations. Pure."""
+"""What one pod has of each of its GPUs, from its annotations. Pure.
+
+A large cluster has a hundred thousand shares, so these are structs of msgspec, which are made in a fifth of the time of
+frozen dataclasses.
+"""
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from unigpu import allocations, errors, limits, names, requests
 from unigpu.allocations import Allocation, GpuUsage, Share
@@ -18,8 +23,7 @@ _request = lru_cache(maxsize=4096)(requests.load)
 """Pods of one controller have the same request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+class Tenant(msgspec.Struct, frozen=True, gc=False):
     """One container's share of a GPU."""
 
     namespace: str
@@ -47,8 +51,7 @@ class Tenant:
         return ("changed" if self.changed else "as requested") + held
 
 
-@dataclass(frozen=True, slots=True)
-class PodShares:
+class PodShares(msgspec.Struct, frozen=True, gc=False):
     """What one pod has of one GPU."""
 
     node: str
@@ -72,12 +75,10 @@ def pod_shares(metadata: Mapping[str, Any]) -> Iterator[PodShares]:
     unchanged = not wanted and applied is _NEVER_CHANGED
     counted = allocation if unchanged else limits.reserved_allocation(allocation, asked, wanted, applied)
     usage = allocations.pod_usage(counted, {name: one.role for name, one in asked.items()})
-    tenants: dict[GpuUuid, list[Tenant]] = {}
-    namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
-    for tenant in _tenants(allocation, asked, wanted, applied, (namespace, name)):
-        tenants.setdefault(tenant.share.gpu, []).append(tenant)
+    pod = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+    tenants = list(_tenants(allocation, asked, wanted, applied, pod))
     for gpu, use in usage.items():
-        yield PodShares(allocation.node, gpu, use, tuple(tenants[gpu]))
+        yield PodShares(allocation.node, gpu, use, tuple([one for one in tenants if one.share.gpu == gpu]))
 
 
 def _annotations(annotations: Mapping[str, str]) -> tuple[Mapping[str, Request], Limits, Applied]:

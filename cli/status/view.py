@@ -1,18 +1,21 @@
 """The cluster's GPUs and what pods take of them, as the scheduler counts it. Pure."""
 
 import contextlib
+import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cli.status.tenants import PodShares, Tenant, pod_shares
-from unigpu import cordons, documents, errors, fit, gpus, modes, names
+from unigpu import cordons, documents, errors, fit, gpus, modes, names, walls
 from unigpu.allocations import GpuUsage
 from unigpu.cordons import Cordon, Cordons
 from unigpu.fit import GpuState
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.units import GpuUuid, MiB
+from unigpu.walls import Walls
 
 READY = "Ready"
 
@@ -76,9 +79,13 @@ class Sums:
     cores_granted: int = 0
     shares: int = 0
 
-    def plus(self, other: "Sums") -> "Sums":
-        """Return the sum of both."""
-        return Sums(*(getattr(self, name) + getattr(other, name) for name in Sums.__slots__))
+    @staticmethod
+    def over(found: Iterable["Sums"]) -> "Sums":
+        """Return the sum of all."""
+        return Sums(*map(sum, zip(*map(_amounts, found), strict=True)))
+
+
+_amounts = operator.attrgetter(*Sums.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,8 @@ class NodeView:
     gpus: tuple[GpuView, ...]
     problem: str = ""
     """Why its inventory can't be read."""
+    walls: Walls | None = None
+    """What holds its containers to their memory; None: its node agent doesn't say."""
 
     @property
     def open(self) -> bool:
@@ -100,15 +109,25 @@ class NodeView:
     @property
     def sums(self) -> Sums:
         """Totals of the node."""
+        unhealthy = memory = granted = free = cores_granted = shares = 0
+        for one in self.gpus:  # once: a large cluster has tens of thousands
+            gpu, taken = one.gpu, one.taken
+            if gpu is not None:
+                memory += gpu.memory
+            unhealthy += gpu is None or not gpu.healthy
+            granted += taken.memory
+            free += one.free
+            cores_granted += taken.cores
+            shares += taken.shares
         return Sums(
             gpus=len(self.gpus),
-            unhealthy=sum(not one.healthy for one in self.gpus),
-            memory=sum(one.gpu.memory for one in self.gpus if one.gpu),
-            granted=sum(one.taken.memory for one in self.gpus),
-            free=sum(one.free for one in self.gpus) if self.open else 0,
+            unhealthy=unhealthy,
+            memory=memory,
+            granted=granted,
+            free=free if self.open else 0,
             cores=fit.FULL * len(self.gpus),
-            cores_granted=sum(one.taken.cores for one in self.gpus),
-            shares=sum(one.taken.shares for one in self.gpus),
+            cores_granted=cores_granted,
+            shares=shares,
         )
 
 
@@ -144,10 +163,7 @@ class View:
     @property
     def sums(self) -> Sums:
         """Totals of all nodes."""
-        total = Sums()
-        for node in self.nodes:
-            total = total.plus(node.sums)
-        return total
+        return Sums.over(node.sums for node in self.nodes)
 
     def only(self, *, node: str = "", namespace: str = "") -> "View":
         """Return the view of one node, of one namespace's containers, or both. Sums still count all pods."""
@@ -183,7 +199,8 @@ def view(nodes: Iterable[NodeObject], pods: Iterable[Mapping[str, Any]]) -> View
 
 def _node(node: NodeObject, name: str, shares: dict[GpuUuid, list[PodShares]]) -> NodeView | None:
     """Return the node's view; None for a node without GPUs."""
-    text = (node.metadata.get("annotations") or {}).get(names.ANNOTATION_INVENTORY)
+    annotations = node.metadata.get("annotations") or {}
+    text = annotations.get(names.ANNOTATION_INVENTORY)
     if text is None and not shares:
         return None
     known: Sequence[Gpu] = ()
@@ -194,27 +211,31 @@ def _node(node: NodeObject, name: str, shares: dict[GpuUuid, list[PodShares]]) -
         problem = str(error)
     cordoned: Cordons = {}
     try:
-        cordoned = cordons.load((node.metadata.get("annotations") or {}).get(names.ANNOTATION_CORDONED))
+        cordoned = cordons.load(annotations.get(names.ANNOTATION_CORDONED))
     except errors.Malformed as error:
         problem = problem or f"{error}; nothing new is placed on the node"
     views = [
-        replace(_gpu(gpu.uuid, gpu, shares.pop(gpu.uuid, [])), cordon=cordoned.get(gpu.uuid))
+        _gpu(gpu.uuid, gpu, shares.pop(gpu.uuid, ()), cordoned.get(gpu.uuid))
         for gpu in sorted(known, key=lambda gpu: gpu.index)
     ]
     views += [_gpu(uuid, None, rest) for uuid, rest in sorted(shares.items())]
     mode = modes.from_labels(node.metadata.get("labels") or {})
-    return NodeView(name, node.condition, mode, tuple(views), problem)
+    return NodeView(name, node.condition, mode, tuple(views), problem, _walls(annotations.get(names.ANNOTATION_WALLS)))
 
 
-def _gpu(uuid: GpuUuid, gpu: Gpu | None, shares: Sequence[PodShares]) -> GpuView:
-    taken = fit.UNUSED
-    for share in shares:
-        taken = taken.plus(share.usage)
-    tenants = sorted(
-        (tenant for share in shares for tenant in share.tenants),
-        key=lambda tenant: (tenant.namespace, tenant.pod, tenant.container),
-    )
-    return GpuView(uuid, gpu, taken, tuple(tenants))
+def _walls(text: str | None) -> Walls | None:
+    with contextlib.suppress(errors.Malformed):
+        return walls.load(text) if text is not None else None
+    return None
+
+
+def _gpu(uuid: GpuUuid, gpu: Gpu | None, shares: Sequence[PodShares], cordon: Cordon | None = None) -> GpuView:
+    if not shares:
+        return GpuView(uuid, gpu, cordon=cordon)
+    tenants = [tenant for share in shares for tenant in share.tenants]
+    tenants.sort(key=lambda tenant: (tenant.namespace, tenant.pod, tenant.container))
+    taken = functools.reduce(GpuUsage.plus, (share.usage for share in shares))
+    return GpuView(uuid, gpu, taken, tuple(tenants), cordon)
 
 
 def _of_namespace(node: NodeView, namespace: str) -> NodeView:

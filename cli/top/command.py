@@ -75,21 +75,23 @@ def document(found: list[Use], notes: Any) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         "notes": list(notes),
-        "containers": [
-            {
-                "namespace": one.key[0],
-                "pod": one.key[1],
-                "container": one.key[2],
-                "node": one.node,
-                "gpu": one.gpu,
-                "uuid": one.key[3],
-                "memoryUsed": one.used,
-                "memoryLimit": one.limit or None,
-                "computeRatio": None if one.compute is None else round(one.compute, 4),
-                "shareRatio": one.share or None,
-                "waitingRatio": None if one.waiting is None else round(one.waiting, 4),
-                "allocationFailures": one.failures,
-            }
-            for one in found
-        ],
+        "containers": [container(one) for one in found],
+    }
+
+
+def container(one: Use) -> dict[str, Any]:
+    """Return one container's use of a GPU."""
+    return {
+        "namespace": one.key[0],
+        "pod": one.key[1],
+        "container": one.key[2],
+        "node": one.node,
+        "gpu": one.gpu,
+        "uuid": one.key[3],
+        "memoryUsed": one.used,
+        "memoryLimit": one.limit or None,
+        "computeRatio": None if one.compute is None else round(one.compute, 4),
+        "shareRatio": one.share or None,
+        "waitingRatio": None if one.waiting is None else round(one.waiting, 4),
+        "allocationFailures": one.failures,
     }

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from unigpu import names
+from unigpu import documents, names
 from unigpu.units import BYTES_PER_MIB
 
 Key = tuple[str, str, str, str]
 """Namespace, pod, container, UUID of the GPU."""
 _KEY = ("namespace", "pod", "container", "uuid")
+Values = Mapping[str, float]
+"""By the metric's name."""
 _COUNTERS = (names.METRIC_COMPUTE_SECONDS, names.METRIC_THROTTLED_SECONDS, names.METRIC_ALLOCATION_FAILURES)
 
 
@@ -30,6 +32,8 @@ class Page:
     at: float
     """Seconds of a clock that is the same for all pages."""
     samples: Mapping[Key, Sample]
+    gpus: Mapping[str, Values] = field(default_factory=dict)
+    """Metrics of GPUs, by UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +58,26 @@ class Use:
 
 
 def page(text: str, at: float) -> Page:
-    """Return the samples of containers on an exporter's page. Raises ValueError for what isn't such a page."""
+    """Return the samples on an exporter's page. Raises ValueError for what isn't such a page."""
     from prometheus_client.parser import text_string_to_metric_families  # not at the top: only `top` needs it
 
     found: dict[Key, Sample] = {}
-    for family in text_string_to_metric_families(text):
+    gpus: dict[str, dict[str, float]] = {}
+    try:
+        families = list(text_string_to_metric_families(text))
+    except documents.INVALID as error:
+        raise ValueError(f"not a page of metrics: {documents.brief(error)}") from error
+    for family in families:
         for one in family.samples:
+            if one.name.startswith("unigpu_gpu_") and "uuid" in one.labels:
+                gpus.setdefault(one.labels["uuid"], {})[one.name] = one.value
             if not one.name.startswith("unigpu_container_") or any(label not in one.labels for label in _KEY):
                 continue
             key = tuple(one.labels[label] for label in _KEY)
             sample = found.setdefault((key[0], key[1], key[2], key[3]), Sample())
             sample.node, sample.gpu = one.labels.get("node", ""), one.labels.get("gpu", "")
             sample.values[one.name] = one.value
-    return Page(at, found)
+    return Page(at, found, gpus)
 
 
 def uses(before: Page | None, now: Page) -> Iterator[Use]:
