@@ -1,14 +1,17 @@
 """Generate what the chart takes from the rest of the project: `python helm/generate.py [--check]`.
 
-    Chart.yaml                          pyproject.toml → version and appVersion
+    Chart.yaml                          pyproject.toml → version and appVersion; icon.svg → icon
+    unigpu/version.py                   pyproject.toml → the version that programs print
     docs/install.md                     pyproject.toml → the tags of unigpu's images
     templates/webhook/_conditions.tpl   the webhook's dialects → which pods the API server sends to it
+    templates/_vendor_resources.tpl     unigpu.vendor_resources → what the kube-scheduler leaves to the extender
     docs/reference/chart.md             values.schema.json and values.yaml → the reference of values
 
 With --check nothing is written; the exit status is 1 if a file isn't current.
 """
 
 import argparse
+import base64
 import json
 import re
 import sys
@@ -23,21 +26,26 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from helm import generated  # noqa: E402
-from unigpu import names  # noqa: E402
+from unigpu import names, vendor_resources  # noqa: E402
 from webhook.admission import configuration  # noqa: E402
 
 CHART = ROOT / "helm" / "unigpu"
 SCHEMA = CHART / "values.schema.json"
 VALUES = CHART / "values.yaml"
 CONDITIONS = CHART / "templates" / "webhook" / "_conditions.tpl"
+VENDOR_RESOURCES = CHART / "templates" / "_vendor_resources.tpl"
 REFERENCE = ROOT / "docs" / "reference" / "chart.md"
 METADATA = CHART / "Chart.yaml"
+ICON = CHART / "icon.svg"
 INSTALL = ROOT / "docs" / "install.md"
 PROJECT = ROOT / "pyproject.toml"
+CODE = ROOT / "unigpu" / "version.py"
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 """Python's packages and Helm agree on no other form."""
 
+_ADDED = "ADDED-RESOURCES"
+"""Placeholder in expressions for the resource names that values add."""
 _NAMESPACE = "RELEASE-NAMESPACE"
 """Placeholder in expressions for the namespace of the release."""
 _ACCOUNT = '{{ include "unigpu.serviceAccountName" (dict "values" .Values.scheduler "component" "scheduler") }}'
@@ -59,8 +67,15 @@ def version(project: str) -> str:
 
 
 def metadata(text: str, current: str) -> str:
-    """Return Chart.yaml with the version in both of its fields."""
-    return re.sub(r"^(version|appVersion):.*$", rf"\1: {current}", text, flags=re.MULTILINE)
+    """Return Chart.yaml with the version in both of its fields, and the icon itself, since no site of ours has it."""
+    icon = "data:image/svg+xml;base64," + base64.b64encode(ICON.read_bytes()).decode()
+    text = re.sub(r"^(version|appVersion):.*$", rf"\1: {current}", text, flags=re.MULTILINE)
+    return re.sub(r"^icon:.*$", f"icon: {icon}", text, flags=re.MULTILINE)
+
+
+def code(text: str, current: str) -> str:
+    """Return the module with the version as its value."""
+    return re.sub(rf'"{_VERSION.pattern}"', f'"{current}"', text)
 
 
 def install(text: str, current: str) -> str:
@@ -71,7 +86,8 @@ def install(text: str, current: str) -> str:
 def conditions() -> str:
     """Return the webhook's CEL expressions as named templates."""
     expressions = {
-        "mentionsGpu": configuration.mentions_gpu(),
+        "mentionsGpu": configuration.mentions_gpu(_ADDED),
+        "seemsToAsk": configuration.seems_to_ask(_ADDED),
         "appliedAgain": configuration.applied_again(),
         "changesOurs": configuration.protected(),
         "changesWithoutEffect": configuration.changes_without_effect(),
@@ -83,8 +99,18 @@ def conditions() -> str:
             raise ValueError(f"the expression {name} would be taken for a template: {expression}")
         body = expression.replace(f"{_NAMESPACE}:{names.ACCOUNT_SCHEDULER}", f"{_NAMESPACE}:{_ACCOUNT}")
         body = body.replace(_NAMESPACE, "{{ .Release.Namespace }}")
+        body = body.replace(_ADDED, '{{ include "unigpu.dialects.addedInList" . }}')
         parts.append(f'{{{{- define "unigpu.webhook.{name}" -}}}}\n{body}\n{{{{- end }}}}')
     return "\n\n".join(parts) + "\n"
+
+
+def resources() -> str:
+    """Return the vendors' resources as a named template."""
+    names_ = "\n".join(f"- {name}" for name in vendor_resources.RESOURCES)
+    head = (
+        "{{/* Generated from unigpu/vendor_resources.py by `make chart`: every vendor's resource, as a YAML list. */}}"
+    )
+    return f'{head}\n{{{{- define "unigpu.dialects.known" -}}}}\n{names_}\n{{{{- end }}}}\n'
 
 
 def reference(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
@@ -125,8 +151,10 @@ def main() -> int:
     number = version(PROJECT.read_text())
     current = {
         METADATA: metadata(METADATA.read_text(), number),
+        CODE: code(CODE.read_text(), number),
         INSTALL: install(INSTALL.read_text(), number),
         CONDITIONS: conditions(),
+        VENDOR_RESOURCES: resources(),
         REFERENCE: reference(json.loads(SCHEMA.read_text()), yaml.safe_load(VALUES.read_text())),
     }
     return generated.update(current, ROOT, check=check)

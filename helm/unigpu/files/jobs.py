@@ -8,6 +8,7 @@ one sentence for each problem.
 """
 
 import argparse
+import datetime
 import json
 import os
 import ssl
@@ -22,6 +23,9 @@ from typing import Any
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 INVENTORY = "unigpu.dev/inventory"
+PUBLISHED = "unigpu.dev/published-resources"
+"""Vendors' resources whose capacity the agent wrote too."""
+WALLS = "unigpu.dev/walls"
 REQUEST = "unigpu.dev/request"
 ALLOCATION = "unigpu.dev/allocation"
 SLOTS = "unigpu.dev/vgpu"
@@ -30,7 +34,8 @@ WRITTEN_BY_AGENTS = (MEMORY, "unigpu.dev/cores")
 """Capacities in a node's status; the kubelet itself owns SLOTS."""
 SCHEDULER = "unigpu-scheduler"
 PAGE = 500
-"""Nodes in one answer."""
+"""Objects in one answer."""
+REMOVED = "UnigpuRemoved"
 
 Json = dict[str, Any]
 
@@ -68,11 +73,11 @@ class ApiServer:
         except OSError as error:
             raise Problem(0, f"the API server doesn't answer: {error}") from error
 
-    def nodes(self) -> Iterator[Json]:
-        """Yield every node. Raises Problem."""
+    def every(self, kind: str) -> Iterator[Json]:
+        """Yield every object of `nodes` or `pods`, page by page. Raises Problem."""
         rest = ""
         while True:
-            answer = self.call("GET", f"/api/v1/nodes?limit={PAGE}&continue={urllib.parse.quote(rest)}")
+            answer = self.call("GET", f"/api/v1/{kind}?limit={PAGE}&continue={urllib.parse.quote(rest)}")
             yield from answer["items"]
             rest = answer["metadata"].get("continue", "")
             if not rest:
@@ -88,7 +93,7 @@ def _message(body: bytes) -> str:
 
 def check(api: ApiServer, namespace: str) -> Iterator[str]:
     """Yield what is wrong with the installation; print what is well. Raises Problem."""
-    nodes = [node for node in api.nodes() if INVENTORY in node["metadata"].get("annotations", {})]
+    nodes = [node for node in api.every("nodes") if INVENTORY in node["metadata"].get("annotations", {})]
     if not nodes:
         yield f"no node has the annotation {INVENTORY}: no node agent has found GPUs; see its log"
     for node in nodes:
@@ -158,7 +163,7 @@ def cleanup(api: ApiServer, agents: str, paths: Sequence[str], patience: float, 
             print(f"these node agents haven't ended, and may write their nodes again: {names}")
             break
         time.sleep(pause)
-    for node in api.nodes():
+    for node in api.every("nodes"):
         name = node["metadata"]["name"]
         try:
             if _clean(api, node):
@@ -166,6 +171,7 @@ def cleanup(api: ApiServer, agents: str, paths: Sequence[str], patience: float, 
         except Problem as problem:
             if problem.code != 404:  # the node went away
                 yield f"node {name}: {problem}"
+    yield from _tell(api)
     for path in paths:
         try:
             api.call("DELETE", path)
@@ -175,16 +181,55 @@ def cleanup(api: ApiServer, agents: str, paths: Sequence[str], patience: float, 
                 yield f"{path}: {problem}"
 
 
+def _tell(api: ApiServer) -> Iterator[str]:
+    """Emit an event on each pod that goes on with a GPU; yield why that isn't possible."""
+    told = 0
+    for pod in api.every("pods"):
+        about = pod["metadata"]
+        running = pod.get("status", {}).get("phase") == "Running"
+        if not running or ALLOCATION not in about.get("annotations", {}):
+            continue
+        try:
+            api.call("POST", f"/api/v1/namespaces/{about['namespace']}/events", _event(about))
+            told += 1
+        except Problem as problem:
+            if problem.code != 404:  # the namespace went away
+                yield f"pod {about['namespace']}/{about['name']}: {problem}"
+    if told:
+        print(f"told by an event: {told} running {'pod' if told == 1 else 'pods'} with GPUs")
+
+
+def _event(about: Json) -> Json:
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    reference = {"apiVersion": "v1", "kind": "Pod"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{about['name'][:200]}.", "namespace": about["namespace"]},
+        "involvedObject": {**reference, **{key: about[key] for key in ("name", "namespace", "uid")}},
+        "type": "Warning",
+        "reason": REMOVED,
+        "message": "unigpu was removed from the cluster. This pod keeps its GPUs and its limits, which nobody can"
+        " change or lift now. Other pods may get the same GPUs: delete this pod when you can.",
+        "source": {"component": "unigpu"},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
+
+
 def _clean(api: ApiServer, node: Json) -> bool:
-    """Remove the agent's annotation and capacities from a node; return whether there were any."""
+    """Remove the agent's annotations and capacities from a node; return whether there were any."""
     path = f"/api/v1/nodes/{node['metadata']['name']}"
-    capacities = {name: None for name in WRITTEN_BY_AGENTS if name in node.get("status", {}).get("capacity", {})}
+    annotations = node["metadata"].get("annotations", {})
+    written = (*WRITTEN_BY_AGENTS, *annotations.get(PUBLISHED, "").split(","))
+    capacities = {name: None for name in written if name in node.get("status", {}).get("capacity", {})}
     if capacities:
         api.call("PATCH", f"{path}/status", {"status": {"capacity": capacities}})
-    annotated = INVENTORY in node["metadata"].get("annotations", {})
-    if annotated:
-        api.call("PATCH", path, {"metadata": {"annotations": {INVENTORY: None}}})
-    return annotated or bool(capacities)
+    stale = {name: None for name in (INVENTORY, PUBLISHED, WALLS) if name in annotations}
+    if stale:
+        api.call("PATCH", path, {"metadata": {"annotations": stale}})
+    return bool(stale or capacities)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

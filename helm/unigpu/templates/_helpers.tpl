@@ -157,7 +157,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Probes of a service that answers /healthz and /readyz: dict "port" "health" "scheme" "HTTP" */}}
+{{/* Probes of a service that answers /healthz and /readyz: dict "port" "health" "scheme" "HTTP" "ready" "/readyz" */}}
 {{- define "unigpu.probes" -}}
 startupProbe:
   httpGet: {path: /healthz, port: {{ .port }}, scheme: {{ .scheme | default "HTTP" }}}
@@ -168,7 +168,7 @@ livenessProbe:
   periodSeconds: 10
   timeoutSeconds: 5
 readinessProbe:
-  httpGet: {path: /readyz, port: {{ .port }}, scheme: {{ .scheme | default "HTTP" }}}
+  httpGet: {path: {{ .ready | default "/readyz" }}, port: {{ .port }}, scheme: {{ .scheme | default "HTTP" }}}
   periodSeconds: 2
   timeoutSeconds: 5
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* Arguments, mounts and volumes by which the node agent's containers reach the driver, by its kind. */}}
+{{/* Arguments, mounts and volumes by which the node agent reaches the driver, by its kind. */}}
 {{- define "unigpu.nodeAgent.driverArguments" -}}
 {{- with .Values.nodeAgent.driver -}}
 {{- if eq .kind "nvidia" -}}
@@ -35,19 +35,47 @@
   hostPath: {path: /, type: Directory}
 {{- else -}}
 - name: simulator-libraries
-  hostPath: {path: {{ .simulated.libraries }}, type: Directory}
+  hostPath: {path: {{ .simulated.libraries }}, type: DirectoryOrCreate}
 - name: simulator-state
   hostPath: {path: {{ .simulated.state }}, type: DirectoryOrCreate}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* The node's sockets and files belong to root; the devices of a real driver need more than that. `kill`: whether the
-container ends processes of other users. */}}
+{{/* A container that makes a node without GPUs a machine of simulated ones, before the others start. */}}
+{{- define "unigpu.nodeAgent.simulator" -}}
+{{- $driver := .Values.nodeAgent.driver -}}
+{{- if and (eq $driver.kind "simulated") (gt (int $driver.simulated.gpus) 0) -}}
+initContainers:
+  - name: simulator
+    image: {{ include "unigpu.image" (dict "root" . "image" .Values.image) }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: [python, -m, simulator, install]
+    args:
+      - --libraries={{ $driver.simulated.libraries }}
+      - --dir={{ $driver.simulated.state }}
+      - --gpus={{ $driver.simulated.gpus }}
+      - --profile={{ $driver.simulated.profile }}
+    volumeMounts:
+      - name: simulator-libraries
+        mountPath: {{ $driver.simulated.libraries }}
+      - name: simulator-state
+        mountPath: {{ $driver.simulated.state }}
+    securityContext:
+      {{- include "unigpu.nodeAgent.securityContext" (dict "privileged" false "kill" false) | nindent 6 }}
+    {{- with .Values.nodeAgent.exporterResources }}
+    resources:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The node's sockets and files belong to root, and containers may take their files' permissions away. `privileged`:
+whether the container opens the devices of a real driver. `kill`: whether it ends processes of other users. */}}
 {{- define "unigpu.nodeAgent.securityContext" -}}
 runAsUser: 0
 readOnlyRootFilesystem: true
-{{- if eq .root.Values.nodeAgent.driver.kind "nvidia" }}
+{{- if .privileged }}
 privileged: true
 {{- else }}
 allowPrivilegeEscalation: false

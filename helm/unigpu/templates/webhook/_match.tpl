@@ -24,7 +24,7 @@ One webhook: dict "root" $ "kind" "Mutating…" "name" "translate" "path" "/muta
 {{- define "unigpu.webhook.entry" -}}
 name: {{ .name }}.unigpu.dev
 admissionReviewVersions: [v1]
-sideEffects: None
+sideEffects: NoneOnDryRun
 matchPolicy: Equivalent
 failurePolicy: {{ .failurePolicy | default .root.Values.webhook.failurePolicy }}
 timeoutSeconds: {{ .root.Values.webhook.timeoutSeconds }}

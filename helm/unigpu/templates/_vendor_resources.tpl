@@ -1,0 +1,37 @@
+{{/* Generated from unigpu/vendor_resources.py by `make chart`: every vendor's resource, as a YAML list. */}}
+{{- define "unigpu.dialects.known" -}}
+- aliyun.com/gpu-mem
+- aliyun.com/gpu-core.percentage
+- aliyun.com/gpu
+- aliyun.com/gpu-count
+- tencent.com/vcuda-core
+- tencent.com/vcuda-memory
+- tke.cloud.tencent.com/qgpu-core
+- tke.cloud.tencent.com/qgpu-memory
+- nvidia.com/gpu
+- nvidia.com/vgpu
+- nvidia.com/gpumem
+- nvidia.com/gpumem-percentage
+- nvidia.com/gpucores
+- nvidia.com/priority
+- volcano.sh/vgpu-number
+- volcano.sh/vgpu-memory
+- volcano.sh/vgpu-memory-percentage
+- volcano.sh/vgpu-cores
+- volcano.sh/vgpu-priority
+- volcano.sh/gpu-memory
+- volcano.sh/gpu-number
+- volcano.sh/gpu-mem.128Mi
+- volcano.sh/gpu-core.percentage
+- koordinator.sh/gpu
+- koordinator.sh/gpu-core
+- koordinator.sh/gpu-memory
+- koordinator.sh/gpu-memory-ratio
+- koordinator.sh/gpu.shared
+- elasticgpu.io/gpu-core
+- elasticgpu.io/gpu-memory
+- nvidia.com/vgpu-number
+- nvidia.com/vgpu-memory
+- nvidia.com/vgpu-cores
+- nvshare.com/gpu
+{{- end }}
