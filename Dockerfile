@@ -1,6 +1,6 @@
 # Two images: `--target services` is unigpu, `--target probe` runs the examples' small GPU program.
 #
-# Beforehand, on the machine that builds: `make native` (libvgpu.so, for services; probe, for probe). BASE is any image of
+# Beforehand, on the machine that builds: `make native` (libvgpu.so and the simulated driver, for services; probe, for probe). BASE is any image of
 # Debian's or Ubuntu's family with python3 ≥ 3.11 and its venv module; it needs no compiler.
 ARG BASE=python:3.11-slim-bookworm
 
@@ -24,14 +24,19 @@ COPY scheduler /opt/unigpu/app/scheduler
 COPY deviceplugin /opt/unigpu/app/deviceplugin
 COPY exporter /opt/unigpu/app/exporter
 COPY cli /opt/unigpu/app/cli
+COPY simulator /opt/unigpu/app/simulator
+COPY page /opt/unigpu/app/page
 # Compiled here: at run time the root file system is read-only.
 RUN /opt/unigpu/python/bin/python -m compileall -q /opt/unigpu/app
 
 FROM ${BASE} AS services
 COPY --from=dependencies /opt/unigpu/python /opt/unigpu/python
 COPY build/lib/libvgpu.so /opt/unigpu/lib/libvgpu.so
+COPY build/simulator /opt/unigpu/simulator
 COPY --from=code /opt/unigpu/app /opt/unigpu/app
 ENV PATH=/opt/unigpu/python/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/opt/unigpu/app PYTHONDONTWRITEBYTECODE=1
+# The simulated driver, for trials on clusters without GPUs.
+ENV UNIGPU_SIM_LIBRARIES=/opt/unigpu/simulator
 # The node agent's pod sets root for itself; nobody else needs it.
 USER 65532:65532
 CMD ["python", "-m", "cli", "--help"]

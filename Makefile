@@ -31,6 +31,7 @@ $(SETUP): requirements-dev.lock pyproject.toml
 lock: $(SETUP) ## Pin the dependencies that pyproject.toml names
 	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements-dev.lock
 	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header docsite/requirements.in -o docsite/requirements.lock
 
 ##@ Develop
 fmt: $(SETUP) ## Format every Python and C file
@@ -38,7 +39,7 @@ fmt: $(SETUP) ## Format every Python and C file
 	.venv/bin/ruff check --fix .
 	@.venv/bin/clang-format -i $(C_FILES)
 
-lint: $(SETUP) ## Check formatting, lint, strict types, import and include order, and retired words
+lint: $(SETUP) ## Check formatting, lint, strict types, import and include order, retired words and spelling
 	.venv/bin/ruff format --check .
 	@.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 	.venv/bin/ruff check .
@@ -46,6 +47,7 @@ lint: $(SETUP) ## Check formatting, lint, strict types, import and include order
 	.venv/bin/lint-imports
 	$(PYTHON) -m lint.include_order
 	$(PYTHON) -m lint.retired
+	.venv/bin/codespell
 
 ##@ Test
 # Each process imports everything again, so more of them save little.
@@ -60,8 +62,8 @@ test-unit: $(SETUP) ## Unit tests: under a minute, without root, Go or a cluster
 # One process has the cluster's tests, which mostly wait; the others share the rest. All that they use is built before.
 TEST_PROCESSES ?= 3
 
-test: packages lint cluster native simulator-sanitized clients bench-compute-programs ## Everything: unit, integration, native, chart and cluster tests
-	$(PYTHON) -m pytest -n $(TEST_PROCESSES) --no-loadscope-reorder
+test: packages lint cluster kwok native simulator-sanitized clients axe bench-compute-programs ## Everything: unit, integration, native, chart and cluster tests
+	$(PYTHON) -m pytest -n $(TEST_PROCESSES) --no-loadscope-reorder --durations=15
 
 include make/*.mk
 

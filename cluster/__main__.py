@@ -48,8 +48,20 @@ def _parser() -> argparse.ArgumentParser:
             default=default.profile,
             help="GPU model to simulate, see `unigpu-sim create --help` (default: %(default)s)",
         )
+        versioned(sub)
+
+    def versioned(sub: argparse.ArgumentParser) -> None:
+        older = ", ".join(settings.OLDER_KUBERNETES)
+        sub.add_argument(
+            "--kubernetes",
+            default="",
+            metavar="VERSION",
+            help=f"an older Kubernetes: {older} (default: the newest)",
+        )
 
     sub = commands.add_parser("build", help="build the programs whose sources have changed")
+    sub.add_argument("--kwok", action="store_true", help="and kwok, which plays thousands of nodes")
+    versioned(sub)
     sub.set_defaults(run=_build)
     sub = command("up", "start the cluster, or repair it if it is running")
     sized(sub)
@@ -71,13 +83,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _wanted(chosen: argparse.Namespace) -> settings.Settings:
-    return settings.Settings(name=chosen.name, nodes=chosen.nodes, gpus=chosen.gpus, profile=chosen.profile)
+    return settings.Settings(
+        name=chosen.name,
+        nodes=chosen.nodes,
+        gpus=chosen.gpus,
+        profile=chosen.profile,
+        kubernetes=chosen.kubernetes,
+    )
 
 
-def _build(_chosen: argparse.Namespace) -> int:
-    if not build.is_current():
+def _build(chosen: argparse.Namespace) -> int:
+    settings.check_kubernetes(chosen.kubernetes)
+    if not build.is_current() or (chosen.kubernetes and not build.kubernetes(chosen.kubernetes).is_current()):
         doctor.raise_for(doctor.build_problems())
     build.build_all()
+    if chosen.kubernetes:
+        build.build_kubernetes(chosen.kubernetes)
+    if chosen.kwok:
+        build.build_kwok()
     return 0
 
 
@@ -111,9 +134,9 @@ def _images(chosen: argparse.Namespace) -> int:
     from cluster import images, project_images, state, store
 
     layout = settings.Layout(chosen.name)
-    made = project_images.make_all()
-    store.fill(made.values())
     known = state.load(layout)
+    made = project_images.make_all(known.settings.kubernetes if known else "")
+    store.fill(made.values())
     for node in known.nodes if known else ():
         images.load(layout, node, made.values())
     for role, image in made.items():

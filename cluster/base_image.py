@@ -32,13 +32,12 @@ def make(image: Image) -> None:
         with progress.step("base image from Debian packages"), tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             layer = pathlib.Path(scratch) / "layer.tar"
             options = pathlib.Path(scratch) / "apt.conf"
-            options.write_text(_machine_options())
+            options.write_text(machine_options())
             build.run(_command(options, layer), FOLDER)
             archive.wrap(image.file, image.name, layer, ["python3"])
 
 
 def _command(options: pathlib.Path, layer: pathlib.Path) -> list[str]:
-    sources = [str(file) for file in SOURCES if file.exists() and file.read_text().strip()]
     return [
         "mmdebstrap",
         "--variant=essential",
@@ -48,12 +47,19 @@ def _command(options: pathlib.Path, layer: pathlib.Path) -> list[str]:
         "--format=tar",
         SUITE,
         str(layer),
-        # By default mmdebstrap contacts Debian's own servers, which a machine with a mirror may be unable to reach.
-        *sources[:1],
+        *machine_sources(),
     ]
 
 
-def _machine_options() -> str:
+def machine_sources() -> list[str]:
+    """Return the file that names this machine's Debian mirror, if it has one, as an argument for mmdebstrap.
+
+    Without it mmdebstrap contacts Debian's own servers, which a machine with a mirror may be unable to reach.
+    """
+    return [str(file) for file in SOURCES if file.exists() and file.read_text().strip()][:1]
+
+
+def machine_options() -> str:
     """Return the download options of this machine's apt: proxy, retries, trust."""
     dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
     wanted = ("Acquire::http::", "Acquire::https::", "Acquire::Retries", "Acquire::Check-Valid-Until")

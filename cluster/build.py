@@ -1,7 +1,9 @@
 """Build the programs of the cluster from source: `python -m cluster build`. Uses only the standard library.
 
-Two Go modules, because their dependencies clash: Kubernetes with etcd and Helm as one binary (one link instead of
-eight), and containerd with its shim and its client. The version of each is in its go.mod.
+Three Go modules, because their dependencies clash: Kubernetes with etcd and Helm as one binary (one link instead of
+eight), containerd with its shim and its client, and kwok, which plays nodes for tests and benchmarks of many and is
+built only when it is asked for. So is each older Kubernetes, which has a module with its own programs alone: etcd, Helm
+and containerd of the other modules serve it too. The version of each is in its go.mod.
 """
 
 from __future__ import annotations
@@ -17,16 +19,10 @@ from collections.abc import Sequence
 from cluster import errors, linux, progress, settings, stamps
 
 SOURCES = settings.ROOT / "cluster"
-KUBERNETES_LINKS = (
-    "etcd",
-    "helm",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubectl",
-    "kubelet",
-)
+KUBERNETES_LINKS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet")
+"""Programs of every version."""
+NEWEST_LINKS = ("etcd", "helm", "kubectl")
+"""Programs that only the newest has too."""
 CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 
 MEMORY_FOR_SPEED = 3 * 1024**3
@@ -43,12 +39,36 @@ def build_all() -> None:
     for module in _modules():
         if not module.is_current():
             module.build()
-    for name in KUBERNETES_LINKS:
-        link = settings.BIN / name
+    _link(settings.BIN, (*KUBERNETES_LINKS, *NEWEST_LINKS))
+    build_pause()
+
+
+def build_kubernetes(version: str) -> None:
+    """Build one of settings.OLDER_KUBERNETES if it is missing or its sources changed. Raises BuildFailed."""
+    module = kubernetes(version)
+    module.folder.mkdir(parents=True, exist_ok=True)
+    if not module.is_current():
+        module.build()
+    _link(module.folder, KUBERNETES_LINKS)
+
+
+def _link(folder: pathlib.Path, names: Sequence[str]) -> None:
+    """Give the binary each of its programs' names."""
+    for name in names:
+        link = folder / name
         if not link.is_symlink():
             link.unlink(missing_ok=True)
             link.symlink_to("kubernetes")
-    build_pause()
+
+
+def build_kwok() -> None:
+    """Build kwok if it is missing or its sources changed. Raises BuildFailed, PreflightError."""
+    settings.BIN.mkdir(parents=True, exist_ok=True)
+    version = required("kwok", "sigs.k8s.io/kwok")
+    flags = f"-s -w -X sigs.k8s.io/kwok/pkg/consts.Version={version}"
+    module = Module("kwok", ("tool",), settings.BIN / "kwok", flags, ("kwok",), settings.BIN)
+    if not module.is_current():
+        module.build()
 
 
 def required(module: str, requirement: str) -> str:
@@ -60,8 +80,8 @@ def required(module: str, requirement: str) -> str:
     return found.group(1)
 
 
-def _kubernetes_flags() -> str:
-    version = required("kubernetes", "k8s.io/kubernetes")
+def _kubernetes_flags(module: str) -> str:
+    version = required(module, "k8s.io/kubernetes")
     major, minor, *_ = version.removeprefix("v").split(".")
     values = {
         "k8s.io/component-base/version.gitVersion": version,
@@ -78,7 +98,7 @@ def _containerd_flags() -> str:
 
 
 def is_current() -> bool:
-    """Return whether both Go modules are built from the current sources."""
+    """Return whether both Go modules of the cluster are built from the current sources."""
     return all(module.is_current() for module in _modules())
 
 
@@ -91,10 +111,13 @@ class Module:
     output: pathlib.Path
     link_flags: str
     products: tuple[str, ...]
+    folder: pathlib.Path
+    """Where the products are."""
 
     @property
     def stamp(self) -> pathlib.Path:
-        return settings.BIN / f".{self.name}.stamp"
+        """File with the hash of the inputs that it was built from."""
+        return self.folder / f".{self.name}.stamp"
 
     def inputs(self) -> str:
         """Hash of sources, pinned dependencies and flags."""
@@ -104,7 +127,7 @@ class Module:
 
     def is_current(self) -> bool:
         """Return whether its programs were built from its current inputs."""
-        return stamps.current(self.stamp, self.inputs(), [settings.BIN / product for product in self.products])
+        return stamps.current(self.stamp, self.inputs(), [self.folder / product for product in self.products])
 
     def build(self) -> None:
         """Compile and link. Raises BuildFailed."""
@@ -122,10 +145,17 @@ def _collector() -> dict[str, str]:
     return {"GOGC": "400"} if plenty and "GOGC" not in os.environ else {}
 
 
+def kubernetes(version: str = "") -> Module:
+    """Return the module of one of settings.OLDER_KUBERNETES, or of the newest."""
+    name = f"kubernetes-{version}" if version else "kubernetes"
+    folder = settings.kubernetes_programs(version)
+    return Module(name, (".",), folder / "kubernetes", _kubernetes_flags(name), ("kubernetes",), folder)
+
+
 def _modules() -> tuple[Module, Module]:
     return (
-        Module("kubernetes", (".",), settings.BIN / "kubernetes", _kubernetes_flags(), ("kubernetes",)),
-        Module("containerd", ("tool",), settings.BIN, _containerd_flags(), CONTAINERD_PROGRAMS),
+        kubernetes(),
+        Module("containerd", ("tool",), settings.BIN, _containerd_flags(), CONTAINERD_PROGRAMS, settings.BIN),
     )
 
 

@@ -22,7 +22,7 @@ def describe(layout: settings.Layout, known: state.State) -> units.Unit:
             _etcd(layout, known),
             _api_server(layout, known),
             _controller_manager(layout, known),
-            _scheduler(layout),
+            _scheduler(layout, known),
         ),
         logs=str(layout.logs / UNIT),
         cgroups=cgroups.make(layout, UNIT),
@@ -30,29 +30,32 @@ def describe(layout: settings.Layout, known: state.State) -> units.Unit:
     )
 
 
-def _program(name: str, *arguments: str) -> units.Program:
-    return units.Program(name, (str(settings.BIN / name), *arguments))
+def _program(known: state.State, name: str, *arguments: str) -> units.Program:
+    return units.Program(name, (str(settings.kubernetes_programs(known.settings.kubernetes) / name), *arguments))
 
 
 def _etcd(layout: settings.Layout, known: state.State) -> units.Program:
     certificates = layout.certificates
     client = f"https://127.0.0.1:{known.etcd_port}"
     peer = f"http://127.0.0.1:{known.etcd_peer_port}"
-    return _program(
+    return units.Program(
         "etcd",
-        f"--data-dir={layout.home / UNIT / 'etcd'}",
-        f"--listen-client-urls={client}",
-        f"--advertise-client-urls={client}",
-        f"--listen-peer-urls={peer}",
-        f"--initial-advertise-peer-urls={peer}",
-        f"--initial-cluster=default={peer}",
-        f"--cert-file={certificates / 'etcd.crt'}",
-        f"--key-file={certificates / 'etcd.key'}",
-        f"--trusted-ca-file={certificates / 'ca.crt'}",
-        "--client-cert-auth",
-        # The data live only as long as the cluster, and a power cut ends both.
-        "--unsafe-no-fsync",
-        "--log-level=warn",
+        (
+            str(settings.BIN / "etcd"),
+            f"--data-dir={layout.home / UNIT / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            f"--cert-file={certificates / 'etcd.crt'}",
+            f"--key-file={certificates / 'etcd.key'}",
+            f"--trusted-ca-file={certificates / 'ca.crt'}",
+            "--client-cert-auth",
+            # The data live only as long as the cluster, and a power cut ends both.
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+        ),
     )
 
 
@@ -60,6 +63,7 @@ def _api_server(layout: settings.Layout, known: state.State) -> units.Program:
     certificates: pathlib.Path = layout.certificates
     address = network.gateway(known.network)
     return _program(
+        known,
         "kube-apiserver",
         f"--bind-address={address}",
         f"--advertise-address={address}",
@@ -92,6 +96,7 @@ def _api_server(layout: settings.Layout, known: state.State) -> units.Program:
 def _controller_manager(layout: settings.Layout, known: state.State) -> units.Program:
     certificates = layout.certificates
     return _program(
+        known,
         "kube-controller-manager",
         f"--kubeconfig={layout.home / UNIT / 'controller-manager.kubeconfig'}",
         f"--service-account-private-key-file={certificates / 'service-accounts.key'}",
@@ -107,8 +112,9 @@ def _controller_manager(layout: settings.Layout, known: state.State) -> units.Pr
     )
 
 
-def _scheduler(layout: settings.Layout) -> units.Program:
+def _scheduler(layout: settings.Layout, known: state.State) -> units.Program:
     return _program(
+        known,
         "kube-scheduler",
         f"--kubeconfig={layout.home / UNIT / 'scheduler.kubeconfig'}",
         "--leader-elect=false",

@@ -151,6 +151,9 @@ def run_problems(wanted: settings.Settings) -> list[str]:
     unbuilt = [name for name in ("kubernetes", "containerd", "pause") if not (settings.BIN / name).exists()]
     if unbuilt:
         problems.append(f"These programs are not built yet: {', '.join(unbuilt)}. Run `make cluster`.")
+    older = wanted.kubernetes
+    if older and not (settings.kubernetes_programs(older) / "kubernetes").exists():
+        problems.append(f"Kubernetes {older} is not built yet: run `make cluster KUBERNETES={older}`.")
     if wanted.gpus and (sentence := simulated.missing()):
         problems.append(sentence)
     problems += disk_problems()

@@ -56,9 +56,10 @@ def busybox() -> Image:
     return image
 
 
-def scheduler() -> Image:
-    """Return `localhost/kube-scheduler:HASH`, the same stock scheduler that the cluster runs."""
-    program, stamp = settings.BIN / "kubernetes", settings.BIN / ".kubernetes.stamp"
+def scheduler(kubernetes: str = "") -> Image:
+    """Return `localhost/kube-scheduler:HASH`, the same stock scheduler that a cluster of that version runs."""
+    module = build.kubernetes(kubernetes)
+    program, stamp = module.output, module.stamp
     if not (program.exists() and stamp.exists()):
         raise errors.PreflightError(
             "The image of kube-scheduler needs the Kubernetes binary, which is not built yet: run `make cluster`."

@@ -198,7 +198,8 @@ def _stuck(what: str, layout: settings.Layout) -> str:
 
 
 def _words(known: settings.Settings) -> str:
-    return f"--nodes {known.nodes} --gpus {known.gpus} --profile {known.profile}"
+    version = f" --kubernetes {known.kubernetes}" if known.kubernetes else ""
+    return f"--nodes {known.nodes} --gpus {known.gpus} --profile {known.profile}{version}"
 
 
 def down(name: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import pathlib
 from collections.abc import Mapping
 
-from cluster import pause_image, units
+from cluster import pause_image, settings, units
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CNI_FOLDER = "/var/lib/cni/net.d"
@@ -25,11 +25,12 @@ def write_all(
     pods: str,
     cluster_pods: str,
     cgroup: str,
+    kubernetes: str,
 ) -> None:
     """Write containerd.toml, kubelet.json, proxy.json and, below cni/, the pod network of the node."""
     units.write_whole(config / "containerd.toml", containerd(config / "cni"))
-    _write(config / "kubelet.json", kubelet(certificates, node, address, cgroup))
-    _write(config / "proxy.json", proxy(config, cluster_pods))
+    _write(config / "kubelet.json", kubelet(certificates, node, address, cgroup, kubernetes))
+    _write(config / "proxy.json", proxy(config, cluster_pods, kubernetes))
     (config / "cni").mkdir(exist_ok=True)
     _write(config / "cni" / "10-pods.conflist", pod_network(pods))
 
@@ -85,7 +86,9 @@ address = "{socket}"
 """
 
 
-def kubelet(certificates: pathlib.Path, node: str, address: str, cgroup: str) -> dict[str, object]:
+def kubelet(
+    certificates: pathlib.Path, node: str, address: str, cgroup: str, kubernetes: str = ""
+) -> dict[str, object]:
     """Return the KubeletConfiguration."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -102,7 +105,8 @@ def kubelet(certificates: pathlib.Path, node: str, address: str, cgroup: str) ->
         "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": cgroup,
-        "failCgroupV1": False,
+        # Older ones don't know the field, and take both versions of control groups.
+        **({"failCgroupV1": False} if settings.at_least(kubernetes, 31) else {}),
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
         "oomScoreAdj": 0,
@@ -127,12 +131,13 @@ def kubelet(certificates: pathlib.Path, node: str, address: str, cgroup: str) ->
     }
 
 
-def proxy(config: pathlib.Path, cluster_pods: str) -> dict[str, object]:
+def proxy(config: pathlib.Path, cluster_pods: str, kubernetes: str = "") -> dict[str, object]:
     """Return the KubeProxyConfiguration."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
+        **({} if settings.at_least(kubernetes, 31) else {"featureGates": {"NFTablesProxyMode": True}}),
         "clientConnection": {"kubeconfig": str(config / "proxy.kubeconfig")},
         "clusterCIDR": cluster_pods,
         "oomScoreAdj": 0,

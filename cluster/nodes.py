@@ -48,10 +48,11 @@ def describe(layout: settings.Layout, known: state.State, node: str) -> units.Un
         pods=network.pod_subnet(known.network, index),
         cluster_pods=known.subnet,
         cgroup=cgroups.unit_group(layout, node),
+        kubernetes=known.settings.kubernetes,
     )
     return units.Unit(
         name=node,
-        programs=_programs(config, node, address),
+        programs=_programs(config, node, address, settings.kubernetes_programs(known.settings.kubernetes)),
         logs=str(layout.logs / node),
         cgroups=cgroups.make(layout, node),
         path=f"{settings.BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -70,10 +71,9 @@ def describe(layout: settings.Layout, known: state.State, node: str) -> units.Un
     )
 
 
-def _programs(config: pathlib.Path, node: str, address: str) -> tuple[units.Program, ...]:
-    kubernetes = settings.BIN
+def _programs(config: pathlib.Path, node: str, address: str, kubernetes: pathlib.Path) -> tuple[units.Program, ...]:
     return (
-        units.Program("containerd", (str(kubernetes / "containerd"), f"--config={config / 'containerd.toml'}")),
+        units.Program("containerd", (str(settings.BIN / "containerd"), f"--config={config / 'containerd.toml'}")),
         units.Program(
             "kubelet",
             (

@@ -20,9 +20,12 @@ PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout
 """Options of this machine's pip configuration that decide where packages come from."""
 
 
-def make_all() -> dict[str, Image]:
-    """Return every image that the demo and the tests need, by role, building the missing ones. Raises BuildFailed."""
-    made = {"busybox": images.busybox(), "scheduler": images.scheduler()}
+def make_all(kubernetes: str = "") -> dict[str, Image]:
+    """Return every image that the demo and the tests need, by role, building the missing ones.
+
+    `kubernetes` as in Settings. Raises BuildFailed.
+    """
+    made = {"busybox": images.busybox(), "scheduler": images.scheduler(kubernetes)}
     for target, name in TARGETS.items():
         made[target] = make(target, name)
     return made

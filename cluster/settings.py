@@ -19,6 +19,20 @@ SIMULATOR = BUILD / "simulator"
 DEFAULT_NAME = "unigpu"
 """The cluster of `make up`, whose kubeconfig is build/kubeconfig."""
 
+OLDER_KUBERNETES = ("1.29", "1.32")
+"""Versions that a cluster can run instead of the one in cluster/kubernetes: the oldest supported one, and one between.
+Each has a Go module of its own, cluster/kubernetes-VERSION."""
+
+
+def kubernetes_programs(version: str) -> pathlib.Path:
+    """Return the folder with kube-apiserver, kubelet and so on of one of OLDER_KUBERNETES; "" is the newest."""
+    return BUILD / f"kubernetes-{version}" if version else BIN
+
+
+def at_least(version: str, minor: int) -> bool:
+    """Return whether a version, as in Settings.kubernetes, is Kubernetes 1.`minor` or later."""
+    return not version or int(version.removeprefix("1.")) >= minor
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
@@ -30,8 +44,10 @@ class Settings:
     """Number of nodes; each has its own GPUs."""
     gpus: int = 4
     """Simulated GPUs per node; 0 for a plain cluster, which needs no simulator."""
-    profile: str = "p40"
+    profile: str = "l40s"
     """Model of the simulated GPUs, as `unigpu-sim` names it."""
+    kubernetes: str = ""
+    """One of OLDER_KUBERNETES for control plane and nodes; empty for the newest."""
 
     def check(self) -> None:
         """Check the values. Raises PreflightError, naming the setting and the accepted values."""
@@ -44,6 +60,15 @@ class Settings:
             raise errors.PreflightError(f"--nodes = {self.nodes}: out of range; accepted: 1 to 20")
         if not 0 <= self.gpus <= 16:
             raise errors.PreflightError(f"--gpus = {self.gpus}: out of range; accepted: 0 to 16 per node")
+        check_kubernetes(self.kubernetes)
+
+
+def check_kubernetes(version: str) -> None:
+    """Check that a cluster can run that version. Raises PreflightError, naming the accepted ones."""
+    if version and version not in OLDER_KUBERNETES:
+        raise errors.PreflightError(
+            f"--kubernetes = {version}: not available; accepted: {', '.join(OLDER_KUBERNETES)}; without it: the newest"
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def _set_up(runner: steps.Runner, plan: preflight.Plan) -> None:
     )
     cluster = steps.Step(
         "Cluster",
-        "etcd, API server, kubelet; four simulated GPUs of 24 GiB",
+        "etcd, API server, kubelet; four simulated GPUs",
         (PYTHON, "-m", "cluster", "up", "--gpus", str(preflight.LOCAL.gpus), "--profile", preflight.LOCAL.profile),
         skip=lambda: theirs if plan.existing else None,
     )

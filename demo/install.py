@@ -13,6 +13,7 @@ PATIENCE = 240
 
 SIMULATED = {
     "nodeAgent.driver.kind": "simulated",
+    "nodeAgent.driver.simulated.gpus": "0",
     "nodeAgent.driver.simulated.state": "/run/unigpu-sim",
     "nodeAgent.driver.simulated.libraries": "/usr/local/unigpu-sim/lib",
 }
@@ -29,14 +30,11 @@ def install(
     """Install or upgrade the chart, and wait until every part is ready.
 
     `images` by role: services and scheduler. `more`: further `--set` values, `key=value`. `alone`: no one else installs
-    there, so an unfinished operation was killed and its record is removed; otherwise previously set values are kept.
+    there, so an unfinished operation was killed and its record is removed, and what kubectl has changed is set back;
+    otherwise previously set values are kept.
     Raises CommandFailed.
     """
-    values = {f"image.{key}": value for key, value in reference(images["services"]).items()}
-    values |= {f"scheduler.image.{key}": value for key, value in reference(images["scheduler"]).items()}
-    values |= SIMULATED if simulated else {}
-    settings = [word for key, value in values.items() for word in ("--set-string", f"{key}={value}")]
-    settings += [word for pair in more for word in ("--set", pair)]
+    settings = values(images, simulated=simulated, more=more)
     try:
         _upgrade(kube, settings, keep=not alone)
     except CommandFailed as problem:
@@ -55,12 +53,22 @@ def install(
             raise _explained(kube, another) from another
 
 
+def values(images: Mapping[str, str], *, simulated: bool, more: Sequence[str] = ()) -> list[str]:
+    """Return helm's arguments for these images and values."""
+    named = {f"image.{key}": value for key, value in reference(images["services"]).items()}
+    named |= {f"scheduler.image.{key}": value for key, value in reference(images["scheduler"]).items()}
+    found = [word for key, value in named.items() for word in ("--set-string", f"{key}={value}")]
+    # Not as text: among them is a number, and the chart's schema tells both apart.
+    pairs = [*(f"{key}={value}" for key, value in (SIMULATED if simulated else {}).items()), *more]
+    return found + [word for pair in pairs for word in ("--set", pair)]
+
+
 def _upgrade(kube: Kube, settings: Sequence[str], *, keep: bool) -> None:
     """Run `helm upgrade --install`; `keep`: keep the values of the previous installation."""
     kube.run(
         *("upgrade", "--install", RELEASE, str(CHART), "--namespace", names.SYSTEM_NAMESPACE, "--create-namespace"),
         *("--wait", "--timeout", f"{PATIENCE}s", *settings),
-        *(("--reset-then-reuse-values",) if keep else ()),
+        *(("--reset-then-reuse-values",) if keep else ("--force-conflicts",)),
         program=kube.helm,
         timeout=PATIENCE + 30,
     )

@@ -15,16 +15,30 @@ TESTS = (
     doctor.Package("valgrind", "valgrind", "runs libvgpu in the tests"),
     doctor.Package("binutils", "readelf", "reads libvgpu's symbols in the tests"),
     doctor.Package("prometheus", "promtool", "runs the chart's alerts in the tests"),
+    doctor.Package("chromium", "chromium", "shows the page in the tests"),
 )
 """Packages that only the tests need."""
+
+RELEASE = (
+    doctor.Package("mmdebstrap", "mmdebstrap", "makes the images' base from Debian packages"),
+    doctor.Package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "compiles libvgpu and the simulator for arm64"),
+    doctor.Package("qemu-user-static", "qemu-aarch64-static", "runs programs of arm64 in `make check-dist`"),
+    doctor.Package("skopeo", "skopeo", "pushes images in `make check-dist`"),
+    doctor.Package("docker-registry", "docker-registry", "receives images in `make check-dist`"),
+)
+"""Packages that only a release needs."""
 
 
 def missing(*, tests: bool) -> list[doctor.Package]:
     """Return the packages that are not installed, in listed order."""
     absent = doctor.missing_packages()
     if tests:
-        absent += [package for package in TESTS if not doctor.is_there(package)]
+        absent += _absent(TESTS)
     return absent
+
+
+def _absent(packages: Sequence[doctor.Package]) -> list[doctor.Package]:
+    return [package for package in packages if not doctor.is_there(package)]
 
 
 def install(packages: Sequence[doctor.Package]) -> int:
@@ -52,12 +66,14 @@ def install(packages: Sequence[doctor.Package]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `python3 -m demo.packages [--tests]`; return 0 once nothing is missing."""
+    """Run `python3 -m demo.packages [--tests | --release]`; return 0 once nothing is missing."""
     parser = argparse.ArgumentParser(
         prog="python3 -m demo.packages", description="Install the missing Debian packages."
     )
     parser.add_argument("--tests", action="store_true", help="also install packages that only the tests need")
-    absent = missing(tests=parser.parse_args(arguments).tests)
+    parser.add_argument("--release", action="store_true", help="install those that a release needs, and no others")
+    given = parser.parse_args(arguments)
+    absent = _absent(RELEASE) if given.release else missing(tests=given.tests)
     if not absent:
         return 0
     if os.geteuid() != 0:

@@ -14,7 +14,7 @@ from cluster import doctor, settings, state
 
 ANSWER = 20
 """Seconds in which the user's own cluster must answer."""
-LOCAL = settings.Settings(gpus=4, profile="p40")
+LOCAL = settings.Settings(gpus=4)
 """The cluster that the demo starts."""
 IMAGES = {"services": "IMAGE", "probe": "PROBE_IMAGE", "scheduler": "SCHEDULER_IMAGE"}
 """Environment variables that name the images for the user's own cluster."""

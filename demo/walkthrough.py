@@ -17,7 +17,7 @@ from demo.kube import CommandFailed, Kube, TimedOut, wait_for
 NAMESPACE = report.DEMO_NAMESPACE
 MANIFESTS = settings.ROOT / "examples" / "manifests"
 PLUGIN = report.PLUGINS / "kubectl-unigpu"
-FIRST = ("01", "06", "10", "11", "16", "19")
+FIRST = ("01", "06", "10", "11", "17", "19")
 """Manifests of pods that stay within their share, whatever their program tries."""
 OPEN = ("05",)
 """Manifests of pods that opted out of isolation. Their program allocates all free memory of the GPU, so they start only

@@ -3,8 +3,12 @@
 .PHONY: bench bench-memory
 bench: bench-memory
 ##@ Benchmarks
-bench-memory: native build/bench/memory build/bench/race ## Overhead of libvgpu on memory calls, compared with the bare driver
+bench-memory: native build/bench/memory build/bench/race build/bench/shim.so build/bench/launch/libcuda.so.1 ## Overhead of libvgpu on launches, memory, starts and look-ups, compared with the bare driver and with the least library that could hold a limit
 	$(PYTHON) bench/libvgpu/memory.py
+
+build/bench/shim.so: bench/libvgpu/shim.c
+	@mkdir -p $(@D)
+	@$(CC) $(C_WARNINGS) -O2 -fPIC -shared -I. $< -o $@ -ldl
 
 build/bench/memory: bench/libvgpu/memory.c
 	@mkdir -p $(@D)
@@ -52,4 +56,13 @@ build/bench/launch/launch: bench/launch/launch.c
 
 build/bench/launch/libcuda.so.1: bench/launch/stub.c bench/launch/stub_rest.c $(wildcard abi/*)
 	@mkdir -p $(@D)
-	@$(CC) $(C_WARNINGS) -O2 -fPIC -shared -I. -Wl,-soname,libcuda.so.1 $(filter %.c,$^) -o $@
+	@$(CC) $(C_WARNINGS) -O2 -fPIC -shared -I. -Wl,-Bsymbolic -Wl,-soname,libcuda.so.1 $(filter %.c,$^) -o $@
+
+.PHONY: bench-simulator
+##@ Benchmarks
+bench-simulator: simulator build/bench/simulator-cost ## Host time of calls on the simulator; BEFORE=DIR: beside another checkout's build
+	$(PYTHON) bench/simulator/cost.py $(BEFORE)
+
+build/bench/simulator-cost: bench/simulator/cost.c
+	@mkdir -p $(@D)
+	@$(CC) $(C_WARNINGS) -O2 -I. $< -o $@ -ldl

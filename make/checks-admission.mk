@@ -1,5 +1,5 @@
 # One promise of admission, one command. Those on a cluster bring up one of their own and take it down.
-.PHONY: check-manifests check-renewal check-webhook-down check-forgeries check-hostile check-generated
+.PHONY: check-parsers check-manifests check-renewal check-webhook-down check-forgeries check-hostile check-generated
 
 ON_CLUSTER := packages cluster native
 
@@ -15,6 +15,9 @@ check-webhook-down: $(ON_CLUSTER) ## No webhook answers, with failure policy Fai
 
 check-forgeries: $(ON_CLUSTER) ## Forged unigpu.dev/request and unigpu.dev/allocation are refused, however they are written
 	$(CHECK) tests/cluster/test_forgeries.py
+
+check-parsers: $(SETUP) ## 1,000,000 generated inputs for each parser of text that others write: a value or its own error
+	$(PYTHON) -m tests.unit.fuzz
 
 check-hostile: $(SETUP) ## 100,000 malformed and hostile reviews over TLS: each answered or refused cleanly, memory bounded, service up
 	$(PYTHON) bench/webhook_soak.py

@@ -32,5 +32,5 @@ check-sanitizers: native clients ## Address, thread and undefined-behaviour sani
 	$(NATIVE_CHECK) tests/native/libvgpu/test_sanitizers.py \
 	  tests/native/libvgpu/test_launches_sanitizers.py tests/native/simulator/test_sanitizers.py
 
-check-exports: native ## The libraries export exactly the listed symbols
-	$(NATIVE_CHECK) tests/native/libvgpu/test_exports.py tests/native/simulator/test_exports.py
+check-exports: native ## The libraries export exactly the listed symbols, and every name of NVIDIA's headers is sorted
+	$(NATIVE_CHECK) tests/native/libvgpu/test_exports.py tests/native/libvgpu/test_effects.py tests/native/simulator/test_exports.py

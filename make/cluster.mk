@@ -1,14 +1,20 @@
-# The local cluster. NAME, NODES, GPUS and PROFILE choose another one: `make up NAME=mine GPUS=0`.
+# The local cluster. NAME, NODES, GPUS, PROFILE and KUBERNETES choose another one: `make up NAME=mine GPUS=0`.
 CLUSTER_NAME = $(if $(NAME),--name $(NAME))
-CLUSTER_SIZE = $(if $(NODES),--nodes $(NODES)) $(if $(GPUS),--gpus $(GPUS)) $(if $(PROFILE),--profile $(PROFILE))
+CLUSTER_VERSION = $(if $(KUBERNETES),--kubernetes $(KUBERNETES))
+CLUSTER_SIZE = $(if $(NODES),--nodes $(NODES)) $(if $(GPUS),--gpus $(GPUS)) $(if $(PROFILE),--profile $(PROFILE)) \
+  $(CLUSTER_VERSION)
 
 .PHONY: cluster up down images status doctor
 
 ##@ Local cluster
-cluster: ## Build Kubernetes, etcd, Helm and containerd from source into build/bin
-	@python3 -m cluster build
+cluster: ## Build Kubernetes, etcd, Helm and containerd from source into build/bin (KUBERNETES=1.29: and an older one)
+	@python3 -m cluster build $(CLUSTER_VERSION)
 
-up: $(SETUP) cluster $(if $(filter 0,$(GPUS)),,simulator) ## Start the local cluster, or repair it (NAME=, NODES=, GPUS=, PROFILE=)
+.PHONY: kwok
+kwok: ## Build kwok from source into build/bin: it plays the nodes of bench-fleet and check-fleet
+	@python3 -m cluster build --kwok
+
+up: $(SETUP) cluster $(if $(filter 0,$(GPUS)),,simulator) ## Start the local cluster, or repair it (NAME=, NODES=, GPUS=, PROFILE=, KUBERNETES=)
 	@$(PYTHON) -m cluster up $(CLUSTER_NAME) $(CLUSTER_SIZE)
 
 down: $(SETUP) ## Stop the local cluster and remove every trace of it (NAME=)

@@ -14,11 +14,14 @@ proto-check: $(SETUP) ## Check that the node agent's generated messages are curr
 	  cmp -s "$$file" "$(WIRE)/$${file##*/}" || { echo "$(WIRE)/$${file##*/} is not what its .proto file gives: run 'make proto'"; exit 1; }; \
 	done
 
-.PHONY: bench-lending check-live-limits soak-live-limits
-bench: bench-lending
+.PHONY: bench-neighbour bench-lending check-live-limits soak-live-limits
+bench: bench-lending bench-neighbour
 soak: soak-live-limits
 
 ##@ Benchmarks
+bench-neighbour: $(SETUP) ## Node agent and exporter: starts of 20 containers and scrapes, with a hostile container on the node and without
+	$(PYTHON) bench/neighbour.py
+
 bench-lending: $(SETUP) ## Node agent: CPU time of the loop that lends idle shares, for 128 containers
 	$(PYTHON) bench/lending.py
 

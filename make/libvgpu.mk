@@ -56,8 +56,11 @@ c-warnings:
 test-libvgpu: native ## Tests of libvgpu against the simulated driver
 	.venv/bin/pytest -q tests/native/libvgpu
 
-.PHONY: soak soak-libvgpu
-soak: soak-libvgpu
+.PHONY: soak soak-libvgpu soak-stress
+soak: soak-libvgpu soak-stress
 ##@ Minutes to hours
 soak-libvgpu: native ## Kills after every instruction, a million rounds of 16 processes, 1,000 forks
 	UNIGPU_SOAK=1 .venv/bin/pytest -q tests/native/libvgpu/test_kills.py tests/native/libvgpu/test_forks.py
+
+soak-stress: native ## 100,000 captures in each mode and 10,000 graph launches, beside threads that launch, allocate, ask and end contexts
+	UNIGPU_SOAK=1 .venv/bin/pytest -q -s tests/native/libvgpu/test_stress.py tests/native/libvgpu/test_blocking.py

@@ -31,9 +31,10 @@ $(SIM)/libunigpu-sim.so: $(SIM_STATE) $(SIM_ADMIN)
 # Also for a machine with a GPU and nothing but Python: no environment of ours, no simulator.
 .PHONY: gpu-check
 ##@ One promise, one check
-gpu-check: ## On a machine with a GPU: does its driver do what the project believes? One line a step, JSON in build/
+gpu-check: ## On a machine with a GPU: does its driver do what the project believes? One line a step, JSON in build/ (PART=a, b or c)
 	@mkdir -p build
-	python3 -m gpucheck --json build/gpu-check.json
+	@status=0; for part in $(or $(PART),a b c); do \
+	  python3 -m gpucheck --part $$part --json build/gpu-check-$$part.json || status=1; done; exit $$status
 
 # The same driver with a sanitizer in it, for the tests.
 SIM_SANITIZED := $(foreach kind,address undefined,$(addprefix build/sanitize/simulator/$(kind)/,libcuda.so.1 libnvidia-ml.so.1))
@@ -52,29 +53,57 @@ build/sanitize/simulator/%/libnvidia-ml.so.1: $(wildcard simulator/state/*.[ch] 
 	@mkdir -p $(@D)
 	$(SIM_SANITIZE)
 
+.PHONY: soak-simulator
+soak: soak-simulator
+##@ Minutes to hours
+soak-simulator: simulator simulator-sanitized clients ## Eight processes make random calls on four simulated GPUs under the sanitizers, ten minutes each
+	UNIGPU_SOAK_SECONDS=600 .venv/bin/pytest -q tests/native/simulator/test_soak.py
+
 # Programs of other people that the tests run on the simulated driver, in folders of their own: Python ones, and
 # Debian's nvidia-smi and nvtop, fetched with apt settings of our own so that the system's sources stay as they are.
 CLIENTS := build/clients
-NONFREE := -o Dir::Etc::sourcelist=$(CURDIR)/$(CLIENTS)/apt/sources.list -o Dir::Etc::sourceparts=/dev/null \
-  -o Dir::State::lists=$(CURDIR)/$(CLIENTS)/apt/lists -o Dir::Cache=$(CURDIR)/$(CLIENTS)/apt/cache \
+APT = $(CURDIR)/$(CLIENTS)/$(1)
+NONFREE = -o Dir::Etc::sourcelist=$(APT)/sources.list -o Dir::Etc::sourceparts=/dev/null \
+  -o Dir::State::lists=$(APT)/lists -o Dir::Cache=$(APT)/cache \
   -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
 # The mirror that the system itself uses.
 MIRROR = $$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -oE 'https?://[^ ]+/debian/?( |$$)' | head -n 1)
 
 .PHONY: clients
 ##@ Test
-clients: $(CLIENTS)/python/.ready $(CLIENTS)/debian/.ready ## Fetch other people's GPU programs, for tests on the simulated driver
+clients: $(addprefix $(CLIENTS)/,$(addsuffix /.ready,python debian debian-trixie debian-experimental)) ## Fetch other people's GPU programs, for tests on the simulated driver
 
 $(CLIENTS)/python/.ready: tests/native/simulator/clients.lock
 	python3 -m venv $(CLIENTS)/python
 	$(CLIENTS)/python/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 
-$(CLIENTS)/debian/.ready:
-	mkdir -p $(CLIENTS)/apt/lists/partial $(CLIENTS)/apt/cache/archives/partial $(CLIENTS)/debian
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(MIRROR) bookworm contrib non-free" \
-	  > $(CLIENTS)/apt/sources.list
+# Fetches packages of a suite: $(1) is the folder for apt, $(2) the suite, $(3) the packages.
+define fetch_debian
+	mkdir -p $(APT)/lists/partial $(APT)/cache/archives/partial $(@D)
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(MIRROR) $(2) contrib non-free" \
+	  > $(APT)/sources.list
 	apt-get -qq $(NONFREE) update
-	cd $(CLIENTS)/apt && apt-get -qq $(NONFREE) download nvidia-smi nvtop
-	for package in $(CLIENTS)/apt/*.deb; do dpkg-deb -x $$package $(CLIENTS)/debian; done
+	cd $(APT) && apt-get -qq $(NONFREE) download $(3)
+	for package in $(APT)/*.deb; do dpkg-deb -x $$package $(@D); done
 	touch $@
+endef
+
+$(CLIENTS)/debian/.ready: # driver branch 535
+	$(call fetch_debian,apt,bookworm,nvidia-smi nvtop)
+
+$(CLIENTS)/debian-%/.ready: # 550 in trixie, 555 in experimental
+	$(call fetch_debian,apt-$*,$*,nvidia-smi)
+
+# NVIDIA's tests, and other people's, from packages that ship them; TESTS names a git checkout that has the others.
+NVIDIA_TESTS = $(if $(TESTS),--tests $(TESTS)) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: check-nvidia-tests check-nvidia-tests-limited
+##@ One promise, one check
+check-nvidia-tests: $(SETUP) simulator ## NVIDIA's own tests on the simulated driver, failures by cause; TESTS=DIR: a checkout with more of them
+	@mkdir -p build
+	$(PYTHON) -m tests.native.nvidia --json build/nvidia-tests.json $(NVIDIA_TESTS)
+
+check-nvidia-tests-limited: $(SETUP) native ## The same without libvgpu and with it at half of a GPU and of its time: the outcomes that differ
+	@mkdir -p build
+	$(PYTHON) -m tests.native.nvidia --libvgpu --json build/nvidia-tests.json $(NVIDIA_TESTS)

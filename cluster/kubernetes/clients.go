@@ -15,6 +15,11 @@ import (
 	"k8s.io/kubectl/pkg/cmd/util"
 )
 
+func init() {
+	programs["helm"] = helm
+	programs["kubectl"] = kubectl
+}
+
 func kubectl() int {
 	// The verbosity is set before the command exists: building it already looks for plugins and reads .kuberc.
 	_, _ = logs.GlogSetter(kubectlcmd.GetLogVerbosity(os.Args))

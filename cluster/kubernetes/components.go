@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"os"
 	_ "time/tzdata" // CronJobs name time zones, and a scratch image has no files of them
 
 	"k8s.io/component-base/cli"
@@ -14,10 +12,15 @@ import (
 	controllerapp "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxyapp "k8s.io/kubernetes/cmd/kube-proxy/app"
 	schedulerapp "k8s.io/kubernetes/cmd/kube-scheduler/app"
-	kubeletapp "k8s.io/kubernetes/cmd/kubelet/app"
-
-	"go.etcd.io/etcd/server/v3/etcdmain"
 )
+
+func init() {
+	programs["kube-apiserver"] = apiserver
+	programs["kube-controller-manager"] = controllerManager
+	programs["kube-proxy"] = proxy
+	programs["kube-scheduler"] = scheduler
+	programs["kubelet"] = kubelet
+}
 
 func apiserver() int { return cli.Run(apiserverapp.NewAPIServerCommand()) }
 
@@ -25,11 +28,4 @@ func controllerManager() int { return cli.Run(controllerapp.NewControllerManager
 
 func scheduler() int { return cli.Run(schedulerapp.NewSchedulerCommand()) }
 
-func kubelet() int { return cli.Run(kubeletapp.NewKubeletCommand(context.Background())) }
-
 func proxy() int { return cli.Run(proxyapp.NewProxyCommand()) }
-
-func etcd() int {
-	etcdmain.Main(os.Args)
-	return 0
-}

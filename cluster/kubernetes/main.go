@@ -1,4 +1,4 @@
-// Command kubernetes is every program of a small Kubernetes cluster in one binary: one link instead of eight.
+// Command kubernetes is every program of a small Kubernetes cluster in one binary: one link instead of one for each.
 //
 // It is the program whose name it is called by (a link named kubectl is kubectl); called by another name, it is the
 // program that its first argument names.
@@ -12,17 +12,8 @@ import (
 	"strings"
 )
 
-// programs maps the name of each program to its entry point, which returns the exit code.
-var programs = map[string]func() int{
-	"etcd":                    etcd,
-	"helm":                    helm,
-	"kube-apiserver":          apiserver,
-	"kube-controller-manager": controllerManager,
-	"kube-proxy":              proxy,
-	"kube-scheduler":          scheduler,
-	"kubectl":                 kubectl,
-	"kubelet":                 kubelet,
-}
+// programs maps the name of each program to its entry point, which returns the exit code. Each file adds its own.
+var programs = map[string]func() int{}
 
 func main() {
 	if run, found := programs[filepath.Base(os.Args[0])]; found {

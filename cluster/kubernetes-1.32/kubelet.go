@@ -1,0 +1,1 @@
+../kubernetes-1.29/kubelet.go
