@@ -80,7 +80,7 @@ def measure(containers: int, gpus: int, compute: ComputePolicy, *, busy: bool) -
             node.close()
         cost = statistics.median(spent)
         # Like the loop itself, which runs less often where a round costs more.
-        pace = max(pace, min(cost / lending_loop.MAX_CORE_SHARE, lending_loop.MAX_PACE)) if pace else 0.0
+        pace = lending_loop.pause(pace, cost) if pace else 0.0
         return cost * 1e6, min(spent) * 1e6, 1 / pace if pace else 0.0
 
 

@@ -28,8 +28,19 @@ from collections.abc import Callable, Iterator
 import aiohttp
 from aiohttp import web
 
-from scheduler import binding, cache, filter_prioritize, fit_cache, metrics, server, staleness_guard
-from unigpu import names, placement, requests
+from scheduler import (
+    binding,
+    budget_cache,
+    cache,
+    filter_prioritize,
+    fit_cache,
+    metrics,
+    other_plugins,
+    preemption,
+    server,
+    staleness_guard,
+)
+from unigpu import names, placement, requests, vendor_resources
 from unigpu.allocations import GpuUsage
 from unigpu.fit import Node
 from unigpu.gpus import Gpu
@@ -129,6 +140,9 @@ async def over_http(ledger: CapacityLedger, all_names: list[str], count: int) ->
             lambda: None,
             RULES,
             PlacementPolicy.BINPACK,
+            other_plugins.OtherPlugins(vendor_resources.RESOURCES),
+            state.waiting,
+            preemption.Preemption(ledger, RULES, state.waiting, budget_cache.BudgetCache(), vendor_resources.RESOURCES),
         )
         runner = web.AppRunner(answers.application(), access_log=None)
         await runner.setup()

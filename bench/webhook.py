@@ -32,8 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import cpu_spinner
 from unigpu import logs, requests
-from unigpu_service import http
-from webhook import loop
+from unigpu_service import http, loop
 from webhook.admission import admission_review, review, server
 from webhook.admission.metrics import Metrics
 from webhook.tls import certificates

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from bench.compute import cells, criteria, lending, matrix, pictures, scenarios, streams
+from bench.compute import cells, criteria, lending, matrix, pictures, scenarios, shares
 from bench.compute.cells import MS, US
 
 NEIGHBOURS: Final = ((30, 70), (10, 90), (20, 30, 50))
@@ -23,8 +23,8 @@ PICTURE: Final = Path(__file__).parents[2] / "docs/pictures/share-over-time.svg"
 Job = Callable[[Path], Awaitable[list[scenarios.Row]]]
 
 
-def jobs() -> dict[str, Job]:
-    """The scenarios other than the matrix, by name."""
+def jobs(repeat: int = 1, window: int = shares.WINDOW) -> dict[str, Job]:
+    """The scenarios other than the matrix, by name; those of shares are measured so often, for so many ns."""
     named: dict[str, Job] = {}
     for limits in NEIGHBOURS:
         for kernel in (100 * US, 1 * MS):
@@ -33,8 +33,8 @@ def jobs() -> dict[str, Job]:
     named |= {"requests": scenarios.short_requests, "soft": lending.soft}
     for place, name in enumerate(scenarios.FAMILIES):
         named[f"family-{place}"] = functools.partial(scenarios.family, name=name)
-    for place, title in enumerate(streams.rows()):
-        named[f"streams-{place}"] = functools.partial(streams.share, title=title)
+    for name in shares.setups():
+        named[name] = functools.partial(shares.share, name=name, repeat=repeat, window=window)
     named |= {
         "unlimited": scenarios.unlimited,
         "crowd": scenarios.crowd,
@@ -128,7 +128,7 @@ async def run(arguments: argparse.Namespace, folder: Path) -> int:
         measured = [line for line in lines if isinstance(line, matrix.Line)]
         print_rows(summary(measured))
         missed += len(lines) - sum(line.held for line in measured)
-    for name, job in jobs().items():
+    for name, job in jobs(arguments.repeat, int(arguments.seconds * criteria.SECOND)).items():
         if not arguments.only or any(name.startswith(word) for word in arguments.only):
             try:
                 found = await job(folder / name)
@@ -157,6 +157,15 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="exit with status 1 when a goal is missed")
     parser.add_argument(
         "--only", nargs="*", default=[], help=f"run only these: matrix, or prefixes of {', '.join(jobs())}"
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="measure shares so often, and take medians (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=shares.WINDOW / criteria.SECOND,
+        help="measure a share for so long (default: %(default)s)",
     )
     parser.add_argument("--picture", action="store_true", help=f"measure and draw {PICTURE.name}")
     arguments = parser.parse_args()

@@ -17,7 +17,7 @@
 /* clang-format on */
 
 #define IMAGE                                         \
-    ".version 8.0\n.target sm_75\n.address_size 64\n" \
+    ".version 8.0\n.target sm_60\n.address_size 64\n" \
     ".visible .entry unigpu_work(.param .u64 nanoseconds) { ret; }\n"
 
 static struct {

@@ -1,4 +1,4 @@
-/* A driver that does nothing, so that what a library adds to a launch isn't lost in what the driver itself takes.
+/* A driver that does nothing, so that what a library adds to a call isn't lost in what the driver itself takes.
  *
  * It exports what the driver exports; everything succeeds at once. There is one GPU, and every kernel is over as soon
  * as it is launched and took no time, so that no limit on GPU time ever holds a launch back.
@@ -54,6 +54,54 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device) {
 
 CUresult cuMemGetInfo_v2(size_t *bytes_free, size_t *bytes_total) {
     *bytes_free = *bytes_total = GPU_BYTES;
+    return CUDA_SUCCESS;
+}
+
+/* Memory without memory: an address is taken from where the last one of its kind was given back, as drivers do. */
+enum { SMALL_STEP = 4096, LARGE_STEP = 2 << 20, MOST = 1 << 18 };
+#define SMALL_BEGIN ((CUdeviceptr)1 << 40)
+#define LARGE_BEGIN ((CUdeviceptr)2 << 40)
+static CUdeviceptr given_back[2][MOST];
+static unsigned backs[2], steps[2];
+
+CUresult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes) {
+    int large = bytes > SMALL_STEP;
+    if (backs[large] > 0) {
+        *pointer = given_back[large][--backs[large]];
+    } else {
+        *pointer =
+            (large ? LARGE_BEGIN : SMALL_BEGIN) + (CUdeviceptr)steps[large]++ * (large ? LARGE_STEP : SMALL_STEP);
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemFree_v2(CUdeviceptr pointer) {
+    int large = pointer >= LARGE_BEGIN;
+    given_back[large][backs[large]++ % MOST] = pointer;
+    return CUDA_SUCCESS;
+}
+
+/* An answer that no export has, as drivers give to older meanings. */
+static CUresult unlisted_free(CUdeviceptr pointer) {
+    return CUDA_SUCCESS;
+}
+
+/* Knows a name of each kind. */
+CUresult cuGetProcAddress_v2(const char *name, void **found, int version, uint64_t flags,
+                             CUdriverProcAddressQueryResult *status) {
+    static const struct {
+        const char *name;
+        void *function;
+    } known[] = {{"cuMemAlloc", (void *)cuMemAlloc_v2},
+                 {"cuDeviceGetCount", (void *)cuDeviceGetCount},
+                 {"cuMemFree", (void *)unlisted_free}};
+    *found = NULL;
+    for (size_t place = 0; place < sizeof known / sizeof known[0]; place++) {
+        if (strcmp(known[place].name, name) == 0) {
+            *found = known[place].function;
+        }
+    }
+    *status = *found != NULL ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
     return CUDA_SUCCESS;
 }
 
