@@ -1,14 +1,21 @@
-"""Distribute tests over parallel processes, for `pytest -n 3 --no-loadscope-reorder` as in `make test`."""
+"""Distribute tests over parallel processes, for `pytest -n 3 --no-loadscope-reorder` as in `make test`.
+
+Generated examples have no deadline: on a busy machine one of microseconds may take a second.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from cluster import settings
 from tests.cluster import harness
+
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 CLUSTER = "tests/cluster/"
 CLUSTERS = ("test", "lifecycle")
@@ -36,6 +43,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the cluster's tests, which take longest and mostly wait."""
     items.sort(key=lambda item: not item.nodeid.startswith(CLUSTER))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Name each failure when it happens: a whole run takes half an hour, and says why only at its end."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Failures(terminal))
+
+
+class Failures:
+    """Writes a line for each test that fails."""
+
+    def __init__(self, terminal: Any) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write the line."""
+        if report.failed:
+            self._terminal.write_line(f"\n{report.when} failed: {report.nodeid}")
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,16 +7,22 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from cluster import settings
 from tests.chart.rendering import HELM
 
 BIN = HELM.parent
+KUBERNETES = os.environ.get("UNIGPU_KUBERNETES", "")
+"""Version of the server: the one that `make check-versions` is at, or empty for the newest."""
+SERVER = settings.kubernetes_programs(KUBERNETES) / "kubernetes"
+AS_ON_SERVER = ("--kube-version", f"v{KUBERNETES}.0") if KUBERNETES else ()
+"""Arguments with which `helm template` renders for that server."""
 TOKEN = "admin-of-a-test"
 PATIENCE = 120.0
 """Seconds until it answers; a few on an idle machine."""
@@ -48,7 +54,7 @@ def running(folder: Path) -> Iterator[Path]:
         server = stack.enter_context(
             _process(
                 folder / "apiserver.log",
-                BIN / "kubernetes",
+                SERVER,
                 "kube-apiserver",
                 f"--etcd-servers=http://127.0.0.1:{etcd}",
                 f"--secure-port={port}",
@@ -73,6 +79,14 @@ def kubectl(kubeconfig: Path, *arguments: str, text: str | None = None) -> subpr
     """Run kubectl, with `text` on its standard input."""
     command: list[str | Path] = [BIN / "kubectl", "--kubeconfig", kubeconfig, *arguments]
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until it holds: policies are in force some time after they were written."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.1)
 
 
 def address(kubeconfig: Path) -> str:

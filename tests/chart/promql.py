@@ -17,8 +17,8 @@ RULES = [
     for group in yaml.safe_load(file.read_text())["groups"]
     for rule in group["rules"]
 ]
-OTHERS = {"up", "kube_pod_container_status_ready", "apiserver_admission_webhook_rejection_count"}
-"""Metrics of Prometheus itself, of kube-state-metrics and of the API server."""
+OTHERS = {"up", "apiserver_admission_webhook_rejection_count"}
+"""Metrics of Prometheus itself, and of the API server."""
 KNOWN = {value for name, value in vars(names).items() if name.startswith("METRIC_")}
 _METRIC = re.compile(r"(?<![\w:])(?:\w+:)?unigpu_\w+(?::\w+)?|(?<![\w:])[a-z][\w:]*(?=[{\[])")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.promql import metrics, promtool, unknown
+from tests.chart.promql import KNOWN, metrics, promtool, unknown
 from tests.chart.rendering import CHART, ROOT, Rendered, render
 
 FILES = sorted((CHART / "dashboards").glob("*.json"))
@@ -59,6 +59,12 @@ def test_every_metric_exists(name: str) -> None:
     for variable in BOARDS[name]["templating"]["list"]:
         if variable["type"] == "query":
             assert not unknown(variable["query"]["query"])
+
+
+def test_every_metric_is_on_a_board_but_for_those_of_the_optional_page() -> None:
+    used = {metric for board in BOARDS.values() for one in expressions(board) for metric in metrics(one)}
+    plain_names = {re.sub("_(bucket|count|sum)$", "", metric) for metric in used} | used
+    assert {name for name in KNOWN - plain_names if not name.startswith("unigpu_page_")} == set()
 
 
 @pytest.mark.parametrize("name", BOARDS)

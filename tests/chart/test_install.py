@@ -26,6 +26,8 @@ def installed(kubeconfig: Path) -> Iterator[Path]:
     """The chart with its defaults; uninstalled after all tests, which must leave nothing cluster-wide."""
     upgrade(kubeconfig)
     yield kubeconfig
+    # Tests of other files look at the same server.
+    kubectl(kubeconfig, "delete", "pods", "--all", "--namespace=default", "--force", "--grace-period=0")
     # Nothing here runs the pod of a hook; test_jobs.py does.
     done = helm("uninstall", "release", "--kubeconfig", kubeconfig, "--namespace", NAMESPACE, "--no-hooks")
     assert done.returncode == 0, done.stderr
@@ -169,3 +171,9 @@ def test_every_option_is_taken_by_the_server(installed: Path) -> None:
     done = kubectl(installed, *apply, text=made.stdout)
     assert done.returncode == 0, done.stderr
     assert "daemonset.apps/unigpu-node-agent" in done.stdout
+
+
+def test_an_older_cluster_is_refused_with_a_sentence() -> None:
+    done = helm("template", "release", CHART, "--kube-version", "v1.28.9")
+    assert done.returncode != 0
+    assert "chart requires kubeVersion: >=1.29.0-0 which is incompatible with Kubernetes v1.28.9" in done.stderr

@@ -2,23 +2,20 @@
 
 import base64
 import datetime
-import http.server
 import importlib.util
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
 
 import pytest
 import yaml
 
 from tests.chart import apiserver
 from tests.chart.apiserver import kubectl
-from tests.chart.rendering import CHART, HOOK, NAMESPACE, ROOT, Document, Rendered, helm, helm_program
+from tests.chart.rendering import CHART, HOOK, NAMESPACE, Document, Rendered, helm, helm_program
 from unigpu import names
 
 SCRIPT = CHART / "files" / "jobs.py"
@@ -79,6 +76,7 @@ def test_without_the_cleanup_only_the_test_is_left(every_option: Rendered) -> No
 
 def test_names_are_the_projects(jobs: ModuleType, defaults: Rendered) -> None:
     assert (jobs.INVENTORY, jobs.REQUEST) == (names.ANNOTATION_INVENTORY, names.ANNOTATION_REQUEST)
+    assert (jobs.PUBLISHED, jobs.WALLS) == (names.ANNOTATION_PUBLISHED, names.ANNOTATION_WALLS)
     assert (jobs.ALLOCATION, jobs.SCHEDULER) == (names.ANNOTATION_ALLOCATION, names.SCHEDULER_NAME)
     assert jobs.SLOTS == names.RESOURCE_VGPU
     assert {jobs.SLOTS, *jobs.WRITTEN_BY_AGENTS} == set(names.UNIFIED_RESOURCES)
@@ -131,12 +129,21 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=120)
 
 
+AGENTS = {
+    names.ANNOTATION_INVENTORY: "{}",
+    names.ANNOTATION_PUBLISHED: "aliyun.com/gpu-mem",
+    names.ANNOTATION_WALLS: "{}",
+}
+"""Annotations that a node agent writes."""
+
+
 @pytest.fixture
 def nodes(kubeconfig: Path) -> Iterator[Callable[[str], Document]]:
     """Two nodes: one that a node agent has written, and one that it hasn't; by name, as they are now."""
     written = {"cpu": "8", names.RESOURCE_VGPU: "16", names.RESOURCE_MEMORY: "24576", names.RESOURCE_CORES: "100"}
+    written |= {"aliyun.com/gpu-mem": "24", "nvidia.com/gpu": "1"}
     for name, annotations, capacity in (
-        ("gpu-node", {names.ANNOTATION_INVENTORY: "{}", "owner": "somebody"}, written),
+        ("gpu-node", {**AGENTS, "owner": "somebody"}, written),
         ("plain-node", {}, {"cpu": "4"}),
     ):
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "annotations": annotations}}
@@ -178,11 +185,45 @@ def test_the_cleanup_removes_what_unigpu_wrote_and_nothing_else(
     ]
     node = nodes("gpu-node")
     assert node["metadata"]["annotations"] == {"owner": "somebody"}
-    assert node["status"]["capacity"] == {"cpu": "8", names.RESOURCE_VGPU: "16"}
+    assert node["status"]["capacity"] == {"cpu": "8", names.RESOURCE_VGPU: "16", "nvidia.com/gpu": "1"}
     left = kubectl(kubeconfig, "get", "secrets,leases", "--namespace", NAMESPACE, "-o", "name")
     assert left.stdout.split() == ["secret/other"]
     again = run(*arguments)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_running_pods_with_gpus_are_told_and_no_others(
+    kubeconfig: Path, account: Callable[[str], list[str]], nodes: Callable[[str], Document]
+) -> None:
+    kubectl(kubeconfig, "create", "serviceaccount", "default", "--namespace", NAMESPACE)
+    spec = {"containers": [{"name": "main", "image": "x"}]}
+    allocated = {names.ANNOTATION_ALLOCATION: "{}"}
+    for name, annotations in (("gpu", allocated), ("ended", allocated), ("plain", {})):
+        metadata = {"name": name, "annotations": annotations}
+        make(kubeconfig, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+        phase = json.dumps({"status": {"phase": "Succeeded" if name == "ended" else "Running"}})
+        what = (
+            "patch",
+            "pod",
+            name,
+            "--namespace",
+            NAMESPACE,
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            phase,
+        )
+        assert kubectl(kubeconfig, *what).returncode == 0
+    try:
+        done = run(*account("post-delete"))
+        assert done.returncode == 0, done.stderr
+        assert "told by an event: 1 running pod with GPUs" in done.stdout
+        found = json.loads(kubectl(kubeconfig, "get", "events", "--namespace", NAMESPACE, "-o", "json").stdout)["items"]
+        told = [one for one in found if one["reason"] == "UnigpuRemoved"]
+        assert [one["involvedObject"]["name"] for one in told] == ["gpu"]
+        assert "This pod keeps its GPUs and its limits" in told[0]["message"]
+    finally:
+        kubectl(kubeconfig, "delete", "pod", "--all", "--namespace", NAMESPACE, "--force", "--grace-period=0")
 
 
 def test_the_cleanup_names_agents_that_do_not_end(
@@ -273,106 +314,3 @@ def test_the_check_finds_that_no_webhook_is_there(
         " the pod would claim a GPU",
     ]
     assert kubectl(kubeconfig, "get", "pods", "--namespace", "default", "-o", "name").stdout == ""
-
-
-# With a server of the test's own, whose webhook is the project's translation.
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    """Nodes as the test sets them; a dry run answers the pod as `kubectl unigpu translate` shows it."""
-
-    nodes: ClassVar[list[Document]] = []
-    scheduler: ClassVar[str | None] = None
-
-    def do_GET(self) -> None:
-        """Two pages of nodes."""
-        first, rest = self.nodes[:1], self.nodes[1:]
-        if "continue=more" in self.path:
-            self.answer(200, {"items": rest, "metadata": {}})
-        else:
-            self.answer(200, {"items": first, "metadata": {"continue": "more"} if rest else {}})
-
-    def do_POST(self) -> None:
-        """Translate."""
-        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        assert self.path == "/api/v1/namespaces/default/pods?dryRun=All"
-        command = [sys.executable, "-m", "cli", "translate", "-f", "-"]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, cwd=ROOT)
-        pod = yaml.safe_load(done.stdout)
-        if self.scheduler:
-            pod["spec"]["schedulerName"] = self.scheduler
-        self.answer(201, pod)
-
-    def answer(self, code: int, document: Document) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
-
-
-def node(name: str, slots: str) -> Document:
-    annotations = {names.ANNOTATION_INVENTORY: "{}"}
-    status = {"allocatable": {names.RESOURCE_VGPU: slots}}
-    return {"metadata": {"name": name, "annotations": annotations}, "status": status}
-
-
-@pytest.fixture
-def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """Run the check on a server with these nodes."""
-    (tmp_path / "token").write_text("x")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-
-    def checked(*known: Document, scheduler: str | None = None) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(Server, "nodes", list(known))
-        monkeypatch.setattr(Server, "scheduler", scheduler)
-        address = f"http://127.0.0.1:{server.server_port}"
-        return run("--server", address, "--token", str(tmp_path / "token"), "check", "--namespace", "default")
-
-    yield checked
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_an_installation_that_works(check: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = check(node("a", "16"), node("b", "32"), {"metadata": {"name": "plain"}, "status": {}})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
-        "node a: GPUs for up to 16 shares",
-        "node b: GPUs for up to 32 shares",
-        "a pod in the unified form: translated",
-        "a pod of a vendor's: translated",
-        "a pod with a forged annotation: the annotation is dropped",
-    ]
-
-
-def test_a_node_whose_agent_is_down_is_named(check: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = check(node("a", "16"), node("b", "0"))
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"error: node b: allocatable {names.RESOURCE_VGPU} = 0: its device plugin isn't registered with the kubelet\n"
-    )
-
-
-def test_a_cluster_without_gpus_does_not_pass(check: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = check({"metadata": {"name": "plain"}, "status": {}})
-    assert done.returncode == 1
-    assert f"no node has the annotation {names.ANNOTATION_INVENTORY}" in done.stderr
-
-
-def test_another_scheduler_is_noticed(check: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = check(node("a", "16"), scheduler="default-scheduler")
-    assert "spec.schedulerName = default-scheduler: not unigpu-scheduler" in done.stderr
-
-
-def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("x")
-    done = run("--server", "http://127.0.0.1:1", "--token", str(tmp_path / "token"), "check", "--namespace", "default")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: the API server doesn't answer: ") and done.stderr.count("\n") == 1

@@ -39,3 +39,10 @@ def test_nothing_is_said_that_does_not_matter() -> None:
     assert f"helm test release --namespace {NAMESPACE} --logs" in text
     for other in (NO_REGISTRY, OTHER_MINOR, "untranslated", "not for real work", "After you upgrade", "Alerts are off"):
         assert other not in text
+
+
+@pytest.mark.parametrize(
+    "repository", ["localhost/kube-scheduler", "registry.example/k8s/kube-scheduler", "mirror:5000/kube-scheduler"]
+)
+def test_a_repository_that_names_its_registry_needs_none(repository: str) -> None:
+    assert "No registry is set" not in notes({"scheduler.image.repository": repository})

@@ -1,5 +1,6 @@
 """What every object of the chart must be, whatever is set."""
 
+import json
 import re
 from typing import Any
 
@@ -15,6 +16,8 @@ CLUSTER_WIDE = {
     "ValidatingWebhookConfiguration",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
 }
 
 
@@ -40,7 +43,8 @@ def test_pods_are_those_that_their_workload_selects(rendered: Rendered) -> None:
         selector = item["spec"]["selector"]["matchLabels"]
         assert selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()
         selectors.append(selector[names.LABEL_COMPONENT])
-    assert sorted(selectors) == ["node-agent", "scheduler", "webhook"]
+    assert set(selectors) - {"page"} == {"node-agent", "scheduler", "webhook"}
+    assert len(selectors) == len(set(selectors))
 
 
 def test_mounts_have_volumes_and_volumes_have_mounts(rendered: Rendered) -> None:
@@ -62,10 +66,28 @@ def test_only_the_node_agent_is_root(rendered: Rendered) -> None:
                 assert context["allowPrivilegeEscalation"] is False
 
 
-def test_only_a_real_driver_needs_privileges(defaults: Rendered, simulated: Rendered) -> None:
+def test_only_the_agent_of_a_real_driver_is_privileged(defaults: Rendered, simulated: Rendered) -> None:
     for one, privileged in ((defaults, True), (simulated, False)):
-        for name in ("deviceplugin", "exporter"):
-            assert one.containers()[name]["securityContext"].get("privileged", False) is privileged
+        assert one.containers()["deviceplugin"]["securityContext"].get("privileged", False) is privileged
+        assert one.containers()["exporter"]["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+
+
+def test_the_agent_writes_limits_only_where_programs_may_raise_them(defaults: Rendered) -> None:
+    for one, writes in ((defaults, True), (render(values={"limits.fromContainer": "tighten-only"}), False)):
+        (own,) = (
+            variable["expression"]
+            for variable in one.get("ValidatingAdmissionPolicy", "unigpu-node-agent-pods")["spec"]["variables"]
+            if variable["name"] == "own"
+        )
+        assert (f"'{names.ANNOTATION_LIMITS}'" in own) is writes
 
 
 def test_the_agent_sees_the_nodes_processes_and_ends_them_only_where_a_value_says_so(simulated: Rendered) -> None:
@@ -75,10 +97,11 @@ def test_the_agent_sees_the_nodes_processes_and_ends_them_only_where_a_value_say
         (ending, "end", ["DAC_OVERRIDE", "KILL"]),
     ):
         assert one.get("DaemonSet", "unigpu-node-agent")["spec"]["template"]["spec"]["hostPID"] is True
-        agent, exporter = (one.containers()[name] for name in ("deviceplugin", "exporter"))
+        agent = one.containers()["deviceplugin"]
         assert {"--proc-root=/proc", f"--on-breach={action}"} <= set(agent["args"])
+        groups = {"name": "control-groups", "mountPath": "/sys/fs/cgroup", "readOnly": True}
+        assert "--cgroup-root=/sys/fs/cgroup" in agent["args"] and groups in agent["volumeMounts"]
         assert agent["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": capabilities}
-        assert "KILL" not in exporter["securityContext"]["capabilities"]["add"]
 
 
 def test_every_container_says_what_it_needs(rendered: Rendered) -> None:
@@ -166,11 +189,14 @@ def test_network_policies_can_be_left_out(every_option: Rendered) -> None:
 def test_the_pod_monitor_finds_every_metrics_port(every_option: Rendered) -> None:
     monitor = every_option.get("PodMonitor", "unigpu")
     selector = monitor["spec"]["selector"]["matchLabels"]
-    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    scraped = [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
     for item in every_option.workloads():
         assert selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()
-        ports = [port["name"] for part in item["spec"]["template"]["spec"]["containers"] for port in part["ports"]]
-        assert ports.count(endpoint["port"]) == 1
+        parts = item["spec"]["template"]["spec"]["containers"]
+        ports = {part["name"]: [port["name"] for port in part["ports"]] for part in parts}
+        # The kube-scheduler's own need a right to read them.
+        with_metrics = {name: 0 if name == "kube-scheduler" else 1 for name in ports}
+        assert {name: sum(one in scraped for one in found) for name, found in ports.items()} == with_metrics
     assert monitor["metadata"]["labels"]["prometheus"] == "main"
 
 
@@ -206,7 +232,8 @@ def test_variables_and_arguments_can_be_added(every_option: Rendered) -> None:
         "kube-scheduler": "--v=2",
         "extender": "--page=100",
         "deviceplugin": "--node=another",
-        "exporter": "--driver-retry=3",
+        "page": "--refresh=7",
+        "exporter": "--log-level=debug",
     }.items():
         container = every_option.containers()[name]
         assert container["args"][-1] == argument
@@ -216,9 +243,9 @@ def test_variables_and_arguments_can_be_added(every_option: Rendered) -> None:
 def test_accounts_can_be_others(every_option: Rendered) -> None:
     assert every_option.of("ServiceAccount") == []
     used = {item["spec"]["template"]["spec"]["serviceAccountName"] for item in every_option.workloads()}
-    assert used == {"own-webhook", "own-scheduler", "own-agent"}
+    assert used == {"own-webhook", "own-scheduler", "own-agent", "own-page"}
     bindings = [*every_option.of("ClusterRoleBinding"), *every_option.of("RoleBinding")]
-    assert {subject["name"] for item in bindings for subject in item["subjects"]} == used
+    assert {subject["name"] for item in bindings for subject in item["subjects"]} == used - {"own-page"}
 
 
 def test_accounts_that_the_chart_creates_can_have_a_name_and_annotations() -> None:
@@ -227,159 +254,40 @@ def test_accounts_that_the_chart_creates_can_have_a_name_and_annotations() -> No
     assert account["metadata"]["annotations"] == {"role": "gpu"}
 
 
-def rules(rendered: Rendered, kind: str, name: str) -> set[tuple[str, str, str, str]]:
-    """Group, resource, verb and named object ("" for any)."""
-    return {
-        (group, resource, verb, named)
-        for rule in rendered.get(kind, name)["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-        for named in rule.get("resourceNames", [""])
+def test_the_agents_pod_makes_simulated_gpus_unless_the_node_has_them(defaults: Rendered, simulated: Rendered) -> None:
+    (container,) = simulated.get("DaemonSet", "unigpu-node-agent")["spec"]["template"]["spec"]["initContainers"]
+    assert container["command"] == ["python", "-m", "simulator", "install"]
+    assert {"--gpus=2", "--profile=l40s", "--dir=/var/lib/unigpu/simulator/state"} < set(container["args"])
+    none = render(values={"nodeAgent.driver.kind": "simulated", "nodeAgent.driver.simulated.gpus": "0"})
+    for one in (defaults, none):
+        assert "initContainers" not in one.get("DaemonSet", "unigpu-node-agent")["spec"]["template"]["spec"]
+
+
+def node_terms(rendered: Rendered) -> list[dict[str, Any]]:
+    spec = rendered.get("DaemonSet", "unigpu-node-agent")["spec"]["template"]["spec"]
+    required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    terms: list[dict[str, Any]] = required["nodeSelectorTerms"]
+    return terms
+
+
+def test_the_agent_leaves_a_node_whose_driver_is_upgraded(defaults: Rendered) -> None:
+    rules = [
+        {"key": label, "operator": "NotIn", "values": list(names.OPERATOR_PAUSES)} for label in names.LABELS_OPERATOR
+    ]
+    assert node_terms(defaults) == [{"matchExpressions": rules}]
+    zone = {"key": "zone", "operator": "In", "values": ["a"]}
+    terms = [
+        {"matchExpressions": [zone]},
+        {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]},
+    ]
+    chosen = {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}},
+        "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []},
     }
-
-
-def allowed(*entries: tuple[str, str, str, str]) -> set[tuple[str, str, str, str]]:
-    return {(group, resource, verb, named) for group, resource, verbs, named in entries for verb in verbs.split()}
-
-
-ADMISSION = "admissionregistration.k8s.io"
-CONFIGURATION = names.WEBHOOK_CONFIGURATION
-LOOK = "get list watch"
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "entries"),
-    [
-        (
-            "ClusterRole",
-            "unigpu-webhook",
-            [
-                (ADMISSION, "mutatingwebhookconfigurations", f"{LOOK} patch", CONFIGURATION),
-                (ADMISSION, "validatingwebhookconfigurations", f"{LOOK} patch", CONFIGURATION),
-                ("", "namespaces", "list watch", ""),
-                ("", "nodes", "list watch", ""),
-                ("", "pods", "get list", ""),
-                ("", "events", "create", ""),
-            ],
-        ),
-        (
-            "Role",
-            "unigpu-webhook",
-            [("", "secrets", "create", ""), ("", "secrets", f"{LOOK} update", names.SECRET_WEBHOOK_TLS)],
-        ),
-        (
-            "ClusterRole",
-            "unigpu-scheduler",
-            [("", "nodes", "list watch", ""), ("", "pods", LOOK, ""), ("", "pods/binding", "create", "")],
-        ),
-        (
-            "Role",
-            "unigpu-scheduler",
-            [
-                ("coordination.k8s.io", "leases", "create", ""),
-                ("coordination.k8s.io", "leases", "get update patch", "unigpu-scheduler"),
-            ],
-        ),
-        (
-            "ClusterRole",
-            "unigpu-node-agent",
-            [
-                ("", "pods", LOOK, ""),
-                ("", "pods/status", "patch", ""),
-                ("", "events", "create", ""),
-                ("", "nodes", f"{LOOK} patch", ""),
-                ("", "nodes/status", "patch", ""),
-            ],
-        ),
-    ],
-)
-def test_nobody_may_more_than_it_needs(defaults: Rendered, kind: str, name: str, entries: list[Any]) -> None:
-    assert rules(defaults, kind, name) == allowed(*entries)
-
-
-def test_the_webhook_writes_no_certificate_where_cert_manager_does(every_option: Rendered) -> None:
-    """Its token could create another account's token where the Secret isn't there."""
-    assert all(not item["metadata"]["name"].startswith("unigpu-webhook") for item in every_option.of("Role"))
-    assert {resource for _, resource, _, _ in rules(every_option, "ClusterRole", "unigpu-webhook")} == {
-        "namespaces",
-        "nodes",
-        "pods",
-        "events",
-    }
-
-
-def test_only_the_device_plugin_has_a_token(rendered: Rendered) -> None:
-    (item,) = rendered.of("DaemonSet")
-    spec = item["spec"]["template"]["spec"]
-    assert spec["automountServiceAccountToken"] is False
-    tokens = {
-        volume["name"]
-        for volume in spec["volumes"]
-        if any("serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", []))
-    }
-    holders = {
-        part["name"]: mount for part in spec["containers"] for mount in part["volumeMounts"] if mount["name"] in tokens
-    }
-    assert holders == {
-        "deviceplugin": {
-            "name": "token",
-            "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
-            "readOnly": True,
-        }
-    }
-
-
-@pytest.mark.parametrize(
-    ("cluster", "values", "policies"),
-    [
-        ("v1.29.9", {}, set()),
-        ("v1.30.0", {}, {"unigpu-node-agent-nodes", "unigpu-node-agent-pods", "unigpu-webhook-secret"}),
-        (
-            "v1.31.2-gke.1",
-            {"webhook.certManager.enabled": "true"},
-            {"unigpu-node-agent-nodes", "unigpu-node-agent-pods"},
-        ),
-    ],
-)
-def test_policies_confine_tokens_where_the_cluster_has_them(
-    cluster: str, values: dict[str, str], policies: set[str]
-) -> None:
-    made = render("--kube-version", cluster, values=values)
-    assert {item["metadata"]["name"] for item in made.of("ValidatingAdmissionPolicy")} == policies
-    bindings = made.of("ValidatingAdmissionPolicyBinding")
-    assert {item["spec"]["policyName"] for item in bindings} == policies
-    assert all(item["spec"]["validationActions"] == ["Deny"] for item in bindings)
-
-
-def test_policies_are_for_the_accounts_that_are_used(every_option: Rendered) -> None:
-    (agent,) = every_option.of("DaemonSet")
-    account = agent["spec"]["template"]["spec"]["serviceAccountName"]
-    for item in every_option.of("ValidatingAdmissionPolicy"):
-        (condition,) = item["spec"]["matchConditions"]
-        assert condition["expression"] == f"request.userInfo.username == 'system:serviceaccount:{NAMESPACE}:{account}'"
-
-
-def test_these_are_all_roles(defaults: Rendered) -> None:
-    assert {item["metadata"]["name"] for item in defaults.of("ClusterRole")} == {
-        "unigpu-webhook",
-        "unigpu-scheduler",
-        "unigpu-node-agent",
-    }
-    assert {item["metadata"]["name"] for item in defaults.of("Role")} == {"unigpu-webhook", "unigpu-scheduler"}
-
-
-def test_every_account_is_used_and_bound(rendered: Rendered) -> None:
-    accounts = {item["spec"]["template"]["spec"]["serviceAccountName"] for item in rendered.workloads()}
-    assert {item["metadata"]["name"] for item in rendered.of("ServiceAccount")} in (accounts, set())
-    bindings = [*rendered.of("ClusterRoleBinding"), *rendered.of("RoleBinding")]
-    bound = {(subject["name"], subject["namespace"]) for item in bindings for subject in item["subjects"]}
-    assert bound == {(account, NAMESPACE) for account in accounts}
-    own = {(kind, item["metadata"]["name"]) for kind in ("ClusterRole", "Role") for item in rendered.of(kind)}
-    given = {(item["roleRef"]["kind"], item["roleRef"]["name"]) for item in bindings}
-    assert own <= given
-    assert given - own == {
-        ("ClusterRole", "system:kube-scheduler"),
-        ("ClusterRole", "system:volume-scheduler"),
-        ("Role", "extension-apiserver-authentication-reader"),
-    }
+    own = render("--set-json", f"nodeAgent.affinity={json.dumps(chosen)}")
+    assert node_terms(own) == [
+        {"matchExpressions": [zone, *rules]},
+        {"matchExpressions": rules, **terms[1]},
+    ]
+    affinity = own.get("DaemonSet", "unigpu-node-agent")["spec"]["template"]["spec"]["affinity"]
+    assert affinity["podAffinity"] == chosen["podAffinity"]

@@ -10,8 +10,8 @@ import deviceplugin.settings
 import exporter.settings
 import scheduler.settings
 import webhook.settings
-from tests.chart.rendering import NAMESPACE, ROOT, Document, Rendered
-from unigpu import names
+from tests.chart.rendering import NAMESPACE, ROOT, Document, Rendered, render
+from unigpu import configured_dialects, names
 from unigpu.requests import PlacementPolicy
 from webhook.admission import configuration
 from webhook.translation import options
@@ -95,12 +95,21 @@ def test_scheduler_and_node_agent_agree_on_shares(rendered: Rendered) -> None:
     assert parse(rendered, "scheduler").shares_per_gpu == parse(rendered, "deviceplugin").shares_per_gpu
 
 
-def test_device_plugin_and_exporter_see_the_same_node(rendered: Rendered) -> None:
+def test_the_node_agent_knows_what_programs_may_ask_for(defaults: Rendered, every_option: Rendered) -> None:
+    assert parse(defaults, "deviceplugin").limits_from_container == "within-free"
+    assert parse(every_option, "deviceplugin").limits_from_container == "tighten-only"
+
+
+def test_the_exporter_sees_the_agents_files_and_nothing_else_of_the_node(rendered: Rendered) -> None:
     plugin, told = parse(rendered, "deviceplugin"), parse(rendered, "exporter")
-    assert plugin.containers == told.containers
-    assert (plugin.simulator_dir, plugin.simulator_lib) == (told.simulator_dir, told.simulator_lib)
-    assert (str(plugin.host_root), str(plugin.driver_root)) == (str(told.host_root), str(told.driver_root))
+    assert (plugin.state_dir, plugin.containers) == (told.state_dir, told.containers)
     assert str(plugin.library) == names.IMAGE_LIBRARY
+    mounts = rendered.containers()["exporter"]["volumeMounts"]
+    assert mounts == [{"name": "state", "mountPath": str(told.state_dir), "readOnly": True}]
+
+
+def test_the_exporter_is_told_which_names_to_serve(defaults: Rendered, every_option: Rendered) -> None:
+    assert [parse(one, "exporter").dcgm_names for one in (defaults, every_option)] == ["none", "all"]
 
 
 def test_folders_of_the_node_are_at_the_same_path_in_the_agent(rendered: Rendered) -> None:
@@ -113,11 +122,13 @@ def test_folders_of_the_node_are_at_the_same_path_in_the_agent(rendered: Rendere
             if mount["name"] not in paths:
                 continue
             path = paths[mount["name"]]
-            assert mount["mountPath"] == path or (path, mount["mountPath"]) == ("/", "/host")
+            # The kubelet has plugins' sockets there, whatever its root directory is; the agent needs only names.
+            moved = {"/": "/host", names.KUBELET_PLUGINS: str(plugin.plugins)}
+            assert mount["mountPath"] == moved.get(path, path)
             mounted[container["name"], path] = not mount.get("readOnly", False)
     assert mounted["deviceplugin", str(plugin.state_dir)]
     assert mounted["deviceplugin", str(plugin.cdi_dir)]
-    assert mounted["deviceplugin", str(plugin.plugins)]
+    assert mounted["deviceplugin", names.KUBELET_PLUGINS]
     assert not mounted["deviceplugin", str(plugin.pod_resources.parent)]
     assert not mounted["exporter", str(plugin.state_dir)]
     if plugin.simulator_dir is not None:
@@ -130,6 +141,7 @@ def test_ports_are_those_that_services_open(rendered: Rendered) -> None:
         name: sorted(port["containerPort"] for port in container["ports"])
         for name, container in rendered.containers().items()
     }
+    ports.pop("page", None)  # it is optional: see test_page.py
     assert ports == {
         "webhook": [names.PORT_WEBHOOK_METRICS, names.PORT_WEBHOOK],
         "kube-scheduler": [10259],
@@ -147,6 +159,15 @@ def test_every_container_is_probed_on_a_port_that_it_has(rendered: Rendered) -> 
             assert (got["path"], got["port"] in known) == (path, True)
 
 
+@pytest.mark.parametrize(
+    ("cluster", "path"), [("v1.29.15", "/healthz"), ("v1.30.14-gke.1", "/healthz"), ("v1.31.0", "/readyz")]
+)
+def test_kube_scheduler_is_probed_where_its_version_answers(cluster: str, path: str) -> None:
+    """It follows the cluster's version, and has no /readyz before 1.31."""
+    container = render("--kube-version", cluster).containers()["kube-scheduler"]
+    assert container["readinessProbe"]["httpGet"]["path"] == path
+
+
 def test_environment(rendered: Rendered) -> None:
     fields = {
         (name, variable["name"]): variable["valueFrom"]["fieldRef"]["fieldPath"]
@@ -162,6 +183,37 @@ def test_environment(rendered: Rendered) -> None:
     }
 
 
+def managed(rendered: Rendered) -> dict[str, bool]:
+    """Which resources the extender manages, and whether the kube-scheduler leaves them out of its arithmetic."""
+    text = rendered.get("ConfigMap", "unigpu-scheduler")["data"]["config.yaml"]
+    (extender,) = yaml.safe_load(text)["extenders"]
+    return {each["name"]: each["ignoredByScheduler"] for each in extender["managedResources"]}
+
+
+RENAMED = {
+    "dialects.hamiResourceNames.count": "hami.example/gpu",
+    "dialects.additional[0].name": "corp",
+    "dialects.additional[0].shape": "byCore",
+    "dialects.additional[0].cores": "corp.example/core",
+    "dialects.additional[0].memory": "corp.example/mem",
+}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"dialects.bareNvidiaGpu": "leave"}, {"dialects.vendorResources": "replace"}, RENAMED],
+    ids=["standard", "leave", "replace", "renamed"],
+)
+def test_kube_scheduler_leaves_out_what_stays_in_translated_pods(values: dict[str, str]) -> None:
+    rendered = render(values=values)
+    told = parse(rendered, "webhook").options
+    known = configured_dialects.resources(told.words)
+    assert managed(rendered) == {names.RESOURCE_VGPU: False} | {name: True for name in known if told.keeps(name)}
+    assert ("nvidia.com/gpu" in managed(rendered)) is (values == {})
+    for module in ("scheduler", "deviceplugin"):
+        assert configured_dialects.load(parse(rendered, module).dialects) == told.words
+
+
 def test_kube_scheduler_asks_the_extender(rendered: Rendered) -> None:
     told = parse(rendered, "scheduler")
     text = rendered.get("ConfigMap", "unigpu-scheduler")["data"]["config.yaml"]
@@ -169,7 +221,6 @@ def test_kube_scheduler_asks_the_extender(rendered: Rendered) -> None:
     assert document["profiles"] == [{"schedulerName": names.SCHEDULER_NAME}]
     (extender,) = document["extenders"]
     assert extender["urlPrefix"] == f"http://127.0.0.1:{told.port}"
-    assert extender["managedResources"] == [{"name": names.RESOURCE_VGPU, "ignoredByScheduler": False}]
     assert int(extender["httpTimeout"].removesuffix("s")) > told.api_timeout
     assert (extender["ignorable"], extender["nodeCacheCapable"]) == (False, True)
 
@@ -210,7 +261,7 @@ def test_webhook_configurations_follow_the_values(defaults: Rendered, every_opti
     for one, policy, seconds, more in ((defaults, "Fail", 5, []), (every_option, "Ignore", 3, ["monitoring"])):
         for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
             for entry in one.get(kind, names.WEBHOOK_CONFIGURATION)["webhooks"]:
-                advises = entry["name"] == f"advise.{names.DOMAIN}"
+                advises = entry["name"] in (names.WEBHOOK_ADVICE, names.WEBHOOK_NOTICE)
                 assert entry["failurePolicy"] == ("Ignore" if advises else policy)
                 assert entry["timeoutSeconds"] == seconds
                 (selector,) = entry["namespaceSelector"]["matchExpressions"]
@@ -269,6 +320,8 @@ def test_the_image_gets_every_package_that_a_service_imports() -> None:
         "deviceplugin",
         "exporter",
         "cli",
+        "page",
+        "simulator",
     }
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     sources = [line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line]

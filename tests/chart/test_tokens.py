@@ -49,6 +49,13 @@ def pod(name: str, namespace: str, on: str, account: str = "default") -> Json:
     }
 
 
+def lowered(name: str, on: str) -> Json:
+    """A pod whose limits were lowered to make room."""
+    made = pod(name, "default", on)
+    made["metadata"]["annotations"] = FOREIGN | {names.ANNOTATION_LIMITS: "{}", names.ANNOTATION_LOWERED: "{}"}
+    return made
+
+
 def account(namespace: str) -> Json:
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
 
@@ -98,7 +105,7 @@ def cluster(kubeconfig: Path, defaults: Rendered) -> Iterator[Cluster]:
     kubectl(kubeconfig, "create", "namespace", NAMESPACE)
     rights = yaml.safe_dump_all(item for item in defaults.documents if item["kind"] in KINDS)
     people = [account("default"), account(NAMESPACE), node("node-a"), node("node-b")]
-    pods = [pod("on-a", "default", "node-a"), pod("on-b", "default", "node-b")]
+    pods = [pod("on-a", "default", "node-a"), pod("on-b", "default", "node-b"), lowered("lowered", "node-a")]
     agent = pod("agent", NAMESPACE, "node-a", names.ACCOUNT_NODE_AGENT)
     for text in (rights, yaml.safe_dump_all(people), yaml.safe_dump_all([*pods, agent])):
         done = kubectl(kubeconfig, "apply", "-f", "-", text=text)
@@ -137,6 +144,7 @@ def annotations(**changed: str | None) -> Json:
 
 INVENTORY = {"metadata": {"annotations": {names.ANNOTATION_INVENTORY: "[]"}}}
 CAPACITY = {"status": {"capacity": {names.RESOURCE_MEMORY: "1"}, "allocatable": {names.RESOURCE_MEMORY: "1"}}}
+GIVEN_BACK = {"metadata": {"annotations": {names.ANNOTATION_LIMITS: None, names.ANNOTATION_LOWERED: None}}}
 APPLIED = {"metadata": {"annotations": {names.ANNOTATION_LIMITS_APPLIED: "{}"}}}
 LABELS = {"metadata": {"labels": {"owner": "attacker"}}}
 OWNERS = {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "y"}]}}
@@ -150,6 +158,8 @@ OWNERS = {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "
         ("node/node-a", CAPACITY, True),
         ("pod/on-a", APPLIED, True),
         ("pod/on-a", {"metadata": {"annotations": {names.ANNOTATION_LIMITS_APPLIED: None}}}, True),
+        ("pod/on-a", {"metadata": {"annotations": {names.ANNOTATION_LIMITS: "{}"}}}, True),
+        ("pod/lowered", GIVEN_BACK, True),
     ],
 )
 def test_what_the_node_agent_writes(cluster: Cluster, agent: str, what: str, patch: Json, status: bool) -> None:
@@ -183,7 +193,13 @@ def test_what_the_node_agent_writes(cluster: Cluster, agent: str, what: str, pat
         ("pod/on-a", {"status": {"phase": "Failed"}}, True, "status: "),
         ("pod/on-a", annotations(owner="attacker"), True, "only unigpu.dev/limits-applied"),
         ("pod/on-a", annotations(owner=None), True, "only unigpu.dev/limits-applied"),
-        ("pod/on-a", {"metadata": {"annotations": {names.ANNOTATION_LIMITS: "{}"}}}, True, "only unigpu.dev/limits-"),
+        (
+            "pod/on-a",
+            {"metadata": {"annotations": {names.ANNOTATION_ALLOCATION: "{}"}}},
+            True,
+            "only unigpu.dev/limits-applied, unigpu.dev/limits",
+        ),
+        ("pod/on-a", annotations(**{names.ANNOTATION_LOWERED: "{}"}), True, "only unigpu.dev/limits-applied"),
         ("pod/on-a", APPLIED, False, "cannot patch resource"),
     ],
 )

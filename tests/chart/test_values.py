@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, EVERY_OPTION, ROOT, helm
+from demo import install
+from tests.chart.rendering import CHART, EVERY_OPTION, ROOT, helm, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -133,3 +134,8 @@ def test_helm_finds_nothing_to_complain_about(values: tuple[str, ...]) -> None:
 def test_what_is_generated_is_current() -> None:
     done = subprocess.run([sys.executable, ROOT / "helm" / "generate.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_demos_values_for_simulated_gpus_are_of_the_schemas_types() -> None:
+    images = {"services": "localhost/unigpu:1", "scheduler": "localhost/kube-scheduler:1"}
+    assert render(*install.values(images, simulated=True)).get("DaemonSet", "unigpu-node-agent")

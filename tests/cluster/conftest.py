@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cluster import cgroups, images, project_images, settings, state, store
+from cluster import cgroups, images, nodes, project_images, settings, state, store
 from demo import install
 from demo.kube import Kube
+from simulator import machine
 from tests.cluster import harness
+from tests.cluster.monitoring import watched
+from unigpu.units import BYTES_PER_MIB
+
+__all__ = ["watched"]  # a fixture of several files
 
 NAME = "test"
 """Not the name of `make up`, so that tests and a demo don't disturb each other."""
@@ -18,17 +23,17 @@ NAME = "test"
 @pytest.fixture(scope="session")
 def project() -> dict[str, images.Image]:
     """The project's images by role, built and ready for new nodes."""
-    made = project_images.make_all()
+    made = project_images.make_all(harness.KUBERNETES)
     store.fill(made.values())
     return made
 
 
 @pytest.fixture(scope="session")
 def cluster(project: dict[str, images.Image]) -> Iterator[settings.Layout]:
-    """A cluster of one node with four simulated GPUs of 24 GiB."""
+    """A cluster of one node with four simulated GPUs."""
     harness.run(NAME, "down")  # left by a killed test run
     try:
-        harness.run(NAME, "up", "--gpus", "4", "--profile", "p40")
+        harness.run(NAME, "up", "--gpus", "4")
         layout = settings.Layout(NAME)
         known = state.load(layout)
         assert known is not None
@@ -37,6 +42,17 @@ def cluster(project: dict[str, images.Image]) -> Iterator[settings.Layout]:
         yield layout
     finally:
         harness.run(NAME, "down")
+
+
+@pytest.fixture(scope="session")
+def gpu_mib(cluster: settings.Layout) -> int:
+    """MiB of each simulated GPU that can be given away: all but what its driver keeps."""
+    known = state.load(cluster)
+    assert known is not None
+    folder = nodes.simulator_folder(cluster, next(iter(known.nodes)))
+    (size,) = {gpu["total"] - gpu["reserved"] for gpu in machine.describe(folder)["gpus"]}
+    found: int = size // BYTES_PER_MIB
+    return found
 
 
 @pytest.fixture(scope="session")

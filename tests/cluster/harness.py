@@ -14,6 +14,9 @@ from typing import Any
 
 from cluster import cgroups, network, settings
 
+KUBERNETES = os.environ.get("UNIGPU_KUBERNETES", "")
+"""Version of the tests' clusters, as `python -m cluster up --kubernetes` takes it; empty for the newest."""
+
 POLL = 0.1
 """Seconds between two checks of a condition."""
 
@@ -21,6 +24,8 @@ POLL = 0.1
 def command(name: str, *arguments: str) -> list[str]:
     """Return the command line of `python -m cluster`."""
     first, *rest = arguments
+    if first == "up" and KUBERNETES:
+        rest += ["--kubernetes", KUBERNETES]
     return [sys.executable, "-m", "cluster", first, "--name", name, *rest]
 
 

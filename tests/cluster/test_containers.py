@@ -112,10 +112,15 @@ def test_init_containers_sidecars_and_main_ones_have_their_own_whenever_they_sta
 
 
 def test_what_a_pod_deleted_by_force_holds_is_given_away_when_its_program_has_ended(
-    kube: Kube, probe_image: str, namespace: str
+    kube: Kube, probe_image: str, namespace: str, gpu_mib: int
 ) -> None:
-    limits = {"nvidia.com/gpu": "4", "nvidia.com/gpumem": "20000"}
-    stubborn = ["/bin/sh", "-c", f"trap '' TERM; {PROBE} --no-take --hold 18000 --stay & while :; do sleep 1; done"]
+    share = gpu_mib * 4 // 5
+    limits = {"nvidia.com/gpu": "4", "nvidia.com/gpumem": str(share)}
+    stubborn = [
+        "/bin/sh",
+        "-c",
+        f"trap '' TERM; {PROBE} --no-take --hold {share - 2000} --stay & while :; do sleep 1; done",
+    ]
     taking = [PROBE, "--step", "1000", "--stay"]
     kube.apply([pod("old", [container("main", probe_image, stubborn, limits)], [], grace=20)], namespace)
     wait_for("the program holds its share", lambda: report.probe_output(kube, namespace, "old"), PATIENCE)
@@ -127,4 +132,4 @@ def test_what_a_pod_deleted_by_force_holds_is_given_away_when_its_program_has_en
         PATIENCE,
         lambda: kube.run("describe", "pod", "-n", namespace, "new"),
     )
-    assert [gpu["taken_mib"] // 1000 for gpu in words["gpus"]] == [19] * 4
+    assert [gpu["taken_mib"] // 1000 for gpu in words["gpus"]] == [(share - 500) // 1000] * 4

@@ -23,13 +23,13 @@ def wish(random_source: random.Random) -> dict[str, str]:
         [
             {"aliyun.com/gpu-mem": "1"},
             {"tencent.com/vcuda-core": str(random_source.choice([3, 5])), "tencent.com/vcuda-memory": "4"},
-            {"nvidia.com/gpu": "1", "nvidia.com/gpumem": str(random_source.randint(300, 1500))},
+            {"nvidia.com/gpu": "1", "nvidia.com/gpumem": str(random_source.randint(600, 1500))},
             {
                 "nvidia.com/gpu": "2",
-                "nvidia.com/gpumem": str(random_source.randint(300, 750)),
+                "nvidia.com/gpumem": str(random_source.randint(500, 750)),
                 "nvidia.com/gpucores": "3",
             },
-            {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: str(random_source.randint(300, 1500))},
+            {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: str(random_source.randint(600, 1500))},
         ]
     )
 

@@ -19,7 +19,6 @@ from unigpu.units import GpuUuid
 
 NAMESPACE = "faults"
 PATIENCE = 150.0
-GPU = 24576
 PARTS = {
     "webhook": ["-m", "webhook"],
     "extender": ["-m", "scheduler"],
@@ -102,7 +101,7 @@ def churn(kube: Kube, probe_image: str) -> Iterator[Churn]:
 
 
 def test_every_part_comes_back_and_no_pod_is_without_limits(
-    kube: Kube, probe_image: str, cluster_cgroup: str, churn: Churn
+    kube: Kube, probe_image: str, gpu_mib: int, cluster_cgroup: str, churn: Churn
 ) -> None:
     for part, words in PARTS.items():
         before = churn.made
@@ -111,7 +110,7 @@ def test_every_part_comes_back_and_no_pod_is_without_limits(
         check_new_pod(kube, probe_image, part)
     churn.stop.set()
     churn.join()
-    check_all(kube)
+    check_all(kube, gpu_mib)
 
 
 def kill(part: str, words: list[str], cgroup: str) -> None:
@@ -144,7 +143,7 @@ def make(kube: Kube, name: str, image: str) -> bool:
     return True
 
 
-def check_all(kube: Kube) -> None:
+def check_all(kube: Kube, gpu_mib: int) -> None:
     """Every pod that runs has the limits that it asked for, on a GPU that isn't overfull."""
     taken: dict[GpuUuid, GpuUsage] = {}
     for one in kube.items("pods", NAMESPACE):
@@ -167,4 +166,4 @@ def check_all(kube: Kube) -> None:
         assert words["gpus"][0]["total_bytes"] == request.containers["main"].memory << 20
     assert taken
     for gpu, use in taken.items():
-        assert use.memory <= GPU, f"{gpu} is overfull: {use}"
+        assert use.memory <= gpu_mib, f"{gpu} is overfull: {use}"

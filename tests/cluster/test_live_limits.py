@@ -191,7 +191,7 @@ def test_a_running_program_gets_what_its_annotation_says(
     assert status["phase"] == "Running"
 
 
-def test_what_is_refused_changes_nothing(kube: Kube, probe_image: str, namespace: str) -> None:
+def test_what_is_refused_changes_nothing(kube: Kube, probe_image: str, namespace: str, gpu_mib: int) -> None:
     kube.apply([pod("still", probe_image, [PROBE, "--no-take", "--stay"], 4096, 50)], namespace)
     wait_for(
         "the pod runs",
@@ -209,7 +209,7 @@ def test_what_is_refused_changes_nothing(kube: Kube, probe_image: str, namespace
     wait_for("it is in force", lambda: applied() == said, PATIENCE)
     nobody = f"--as=system:serviceaccount:{namespace}:default"
     for text, options, says in (
-        ("memory=30Gi", (), "has 24576 MiB"),
+        (f"memory={gpu_mib // 1024 + 6}Gi", (), f"has {gpu_mib} MiB"),
         ("cores=101", (), "cores = 101"),
         ("memory=lots", (), "memory = lots"),
         ('{"main": {"memory": ', (), "not JSON"),

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from cluster import images
+from cluster import images, settings
 from demo import install, report, walkthrough
 from demo.kube import CommandFailed, Kube, wait_for
+from simulator import machine
 from unigpu import allocations, gpus, names, quantities
 from unigpu.allocations import Share
 from unigpu.units import BYTES_PER_MIB, GpuUuid
@@ -22,12 +23,12 @@ FOLDER = Path(__file__).parents[2] / "examples" / "manifests"
 NAMESPACE = "manifests"
 JOBS = "manifests-job"
 PATIENCE = 180.0
-GPU = 24576
 SELECTED = "aliyun.accelerator/nvidia_name"
 Tell = Callable[[str], None]
 Of = tuple[int, int]
 """MiB and percent of one GPU."""
-WHOLE: Of = (GPU, 100)
+WHOLE: Of = (0, 100)
+"""In place of the MiB of a whole GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Outcome:
     """Different GPUs that all pods have together."""
     pods: int = 1
     isolated: bool = True
+    runs: bool = True
+    """False: a context takes more than the share, so that the program ends."""
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -59,7 +62,7 @@ OUTCOMES = {
     "11": Outcome(one(2560, 30), 1),
     "12": Outcome({"probe": (WHOLE, WHOLE)}, 2),
     "13": Outcome(one(2560, 25), 1, pods=4),
-    "16": Outcome(one(200), 1),
+    "16": Outcome(one(200), 1, runs=False),
     "17": Outcome({"probe": ((3000, 30), (3000, 30))}, 2),
     "18": Outcome({"first": ((2000, 0),) * 2, "second": (WHOLE, WHOLE), "third": ((3000, 0),) * 2}, 4),
     "19": Outcome({"probe": (WHOLE,)}, 1),
@@ -73,7 +76,9 @@ LINKED = ("09", "12")
 def offline(number: str, *options: str) -> tuple[list[dict[str, Any]], str]:
     """The documents that `kubectl unigpu translate` makes of a manifest, and what it says about them."""
     (path,) = FOLDER.glob(f"{number}-*.yaml")
-    command = [sys.executable, "-m", "cli", "translate", "-o", "json", "-f", str(path), *options]
+    (row,) = (each for each in machine.profile_table() if each["key"] == settings.Settings().profile)
+    memory = f"--gpu-memory={row['memory_mib'] - row['reserved_mib']}"
+    command = [sys.executable, "-m", "cli", "translate", "-o", "json", memory, "-f", str(path), *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parents[1])
     assert done.returncode == (1 if number in REFUSED else 0), done.stderr
     document = json.loads(done.stdout)
@@ -99,7 +104,8 @@ def meaning(pod: dict[str, Any]) -> dict[str, Any]:
 def amounts(resources: dict[str, dict[str, str]]) -> dict[str, dict[str, Fraction]]:
     """The API server writes 6000 as 6k."""
     return {
-        kind: {name: quantities.parse(text)[0] for name, text in given.items()} for kind, given in resources.items()
+        kind: {name: quantities.parse(str(text))[0] for name, text in given.items()}
+        for kind, given in resources.items()
     }
 
 
@@ -184,7 +190,14 @@ def best_link(kube: Kube, pair: set[GpuUuid]) -> bool:
 
 @pytest.mark.parametrize("number", OUTCOMES, ids=title)
 def test_pods_get_what_the_manifest_says(
-    kube: Kube, probe_image: str, namespace: str, job: None, selected: None, tell: Tell, number: str
+    kube: Kube,
+    probe_image: str,
+    namespace: str,
+    gpu_mib: int,
+    job: None,
+    selected: None,
+    tell: Tell,
+    number: str,
 ) -> None:
     outcome = OUTCOMES[number]
     kube.apply(walkthrough.manifest(number, probe_image), namespace)
@@ -200,14 +213,17 @@ def test_pods_get_what_the_manifest_says(
     for pod in pods:
         shares = granted(pod)
         got = {name: tuple((share.memory, share.cores) for share in each) for name, each in shares.items()}
-        assert got == outcome.shares
-        for name, each in shares.items():
+        whole = (gpu_mib, 100)
+        assert got == {
+            name: tuple(whole if share == WHOLE else share for share in each) for name, each in outcome.shares.items()
+        }
+        used |= {share.gpu for each in shares.values() for share in each}
+        for name, each in shares.items() if outcome.runs else ():
             words = output(kube, namespace, pod, name)
             seen = [(gpu["uuid"], gpu["total_bytes"] // BYTES_PER_MIB) for gpu in words["gpus"]]
-            limit = None if outcome.isolated else GPU
+            limit = None if outcome.isolated else gpu_mib
             assert seen == [(share.gpu, limit or share.memory) for share in each]
             assert words["environment"].items() >= outcome.environment.items()
-            used |= {share.gpu for share in each}
     assert len(used) == outcome.gpus
     if number in LINKED:
         assert best_link(kube, used)

@@ -12,7 +12,6 @@ from unigpu.units import BYTES_PER_MIB
 
 NAMESPACE = "modes"
 PATIENCE = 120.0
-GPU = 24576
 SHARE = {"aliyun.com/gpu-mem": "3"}
 WHOLE = {"aliyun.com/gpu": "1"}
 
@@ -41,14 +40,16 @@ def pod(name: str, image: str, limits: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def test_a_node_takes_what_its_mode_says_and_isolates_accordingly(kube: Kube, probe_image: str, mode: str) -> None:
+def test_a_node_takes_what_its_mode_says_and_isolates_accordingly(
+    kube: Kube, probe_image: str, gpu_mib: int, mode: str
+) -> None:
     kube.apply([pod("share", probe_image, SHARE), pod("whole", probe_image, WHOLE)], NAMESPACE)
     runs, waits = ("share", "whole") if mode in ("share", "cgpu") else ("whole", "share")
     words = wait_for(
         f"{runs} runs", lambda: report.probe_output(kube, NAMESPACE, runs), PATIENCE, lambda: describe(kube, runs)
     )
     (gpu,) = words["gpus"]
-    assert gpu["total_bytes"] == (3072 if mode == "cgpu" else GPU) * BYTES_PER_MIB
+    assert gpu["total_bytes"] == (3072 if mode == "cgpu" else gpu_mib) * BYTES_PER_MIB
     wait_for(
         f"an event says why {waits} waits",
         lambda: "mode " + mode in kube.run("get", "events", "-n", NAMESPACE, "-o", "wide"),

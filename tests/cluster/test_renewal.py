@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cluster import images
+from demo import install
 from demo.kube import Kube, wait_for
 from tests.cluster.api import Api
 from unigpu import names
@@ -26,8 +28,6 @@ PAUSE = 0.03
 """Seconds between two creations of one creator."""
 SHOWN = 10.0
 NAMESPACE = "renewal"
-DEPLOYMENT = ("deployment", names.SERVICE_WEBHOOK, "-n", names.SYSTEM_NAMESPACE)
-ARGUMENTS = "/spec/template/spec/containers/0/args"
 
 
 class Creator(threading.Thread):
@@ -101,13 +101,14 @@ def connect(kube: Kube, tmp_path: Path) -> Iterator[Callable[[], Api]]:
 
 
 @pytest.fixture
-def short_lived(kube: Kube, connect: Callable[[], Api]) -> Iterator[None]:
+def short_lived(kube: Kube, project: dict[str, images.Image], connect: Callable[[], Api]) -> Iterator[None]:
     """Both replicas make certificates that live for a short time."""
-    before = kube.json("get", *DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["args"]
+    by_role = {role: image.name for role, image in project.items()}
     kube.namespace(NAMESPACE)
-    roll(kube, [*before, f"--certificate-seconds={LIFETIME}"])
+    # As a user would: helm refuses to upgrade an object whose arguments somebody else has set.
+    install.install(kube, by_role, simulated=True, more=[f"webhook.extraArgs={{--certificate-seconds={LIFETIME}}}"])
     yield
-    roll(kube, before)
+    install.install(kube, by_role, simulated=True)
     api = connect()
     wait_for(
         "both serve with certificates that last",
@@ -115,12 +116,6 @@ def short_lived(kube: Kube, connect: Callable[[], Api]) -> Iterator[None]:
         PATIENCE,
     )
     kube.run("delete", "namespace", NAMESPACE, "--wait=false")
-
-
-def roll(kube: Kube, arguments: list[str]) -> None:
-    patch = json.dumps([{"op": "replace", "path": ARGUMENTS, "value": arguments}])
-    kube.run("patch", *DEPLOYMENT, "--type=json", "-p", patch)
-    kube.run("rollout", "status", *DEPLOYMENT, f"--timeout={PATIENCE:.0f}s", timeout=PATIENCE + 10)
 
 
 def test_no_review_fails_while_the_certificate_is_renewed(

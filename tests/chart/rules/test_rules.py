@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.cost import queries
 from tests.chart.promql import metrics, promtool, unknown
-from tests.chart.rendering import CHART, ROOT, Rendered
+from tests.chart.rendering import CHART, ROOT, Rendered, render
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*.yaml"))
@@ -100,3 +101,19 @@ def test_every_runbook_is_an_alerts() -> None:
 def test_rules_use_metrics_that_exist(rule: dict[str, Any]) -> None:
     assert metrics(rule["expr"])
     assert not unknown(rule["expr"])
+
+
+def test_opencosts_names_are_recorded_only_where_a_value_says_so(every_option: Rendered) -> None:
+    def groups(rendered: Rendered) -> set[str]:
+        return {group["name"] for group in rendered.get("PrometheusRule", "unigpu")["spec"]["groups"]}
+
+    usual = render(values={"monitoring.prometheusRule.enabled": "true"})
+    assert groups(every_option) - groups(usual) == {"unigpu.opencost"}
+
+
+def test_opencost_and_the_report_reserve_the_same() -> None:
+    def plain(expression: str) -> str:
+        return re.sub(r"\s+", "", expression).replace("'", '"')
+
+    wanted = f"sum by (namespace, pod, container, node) ({queries.DOMINANT})"
+    assert plain(RECORDS["container_gpu_allocation"]["expr"]) == plain(wanted)

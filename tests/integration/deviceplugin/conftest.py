@@ -150,10 +150,10 @@ class Machine:
         ):
             return response.status, await response.text()
 
-    async def answers(self, path: str, status: int) -> None:
+    async def answers(self, path: str, status: int, text: str | None = None) -> None:
         """Wait until the agent answers so: what it did itself a moment ago may not be in its answer yet."""
         deadline = asyncio.get_running_loop().time() + PATIENCE
-        while (answer := await self.get(path))[0] != status:
+        while (answer := await self.get(path)) != (status, answer[1] if text is None else text):
             assert asyncio.get_running_loop().time() < deadline, f"{path} still answers {answer}"
             await asyncio.sleep(0.01)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from unigpu import names
+
 Object = dict[str, Any]
 
 
@@ -16,15 +18,21 @@ class FakeApi:
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Object]] = {"nodes": {}, "pods": {}, "events": {}}
         self.patches: list[str] = []
+        self.node_patches: list[Object] = []
         """What annotations of pods were patched to, by the agent."""
         self.refusing: set[str] = set()
         """Methods that are answered with 503."""
+        self.limits_refused = ""
+        """Why the webhook refuses a change of limits; empty: it doesn't."""
         self.down = False
+        self.reachable = asyncio.Event()
+        """Until it is set, requests are taken and not answered."""
+        self.reachable.set()
         self.answering = asyncio.Event()
         """Whether changes of pods are carried out: they wait until it is set."""
         self.answering.set()
         self.url = ""
-        self._version = 1
+        self._version = self._oldest = 1
         self._events: list[tuple[int, str, str, Object]] = []
         self._changed = asyncio.Condition()
         self._runner: web.AppRunner | None = None
@@ -46,6 +54,7 @@ class FakeApi:
 
     async def stop(self) -> None:
         assert self._runner is not None
+        self.reachable.set()
         await self.set_down(True)
         await self._runner.cleanup()
 
@@ -63,6 +72,11 @@ class FakeApi:
         async with self._changed:
             self.down = down
             self._changed.notify_all()
+
+    def compact(self) -> None:
+        """Forget what has happened, as etcd does: a watch can go on only from the present version."""
+        self._oldest = self._version
+        self._events.clear()
 
     def node(self, name: str) -> Object:
         return self.objects["nodes"][name]
@@ -85,6 +99,7 @@ class FakeApi:
 
     @web.middleware
     async def _refuse_when_down(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        await self.reachable.wait()
         if self.down or request.method in self.refusing:
             return web.json_response({"message": "shut down"}, status=503)
         answer: web.StreamResponse = await handler(request)
@@ -105,7 +120,9 @@ class FakeApi:
         name = request.match_info["name"]
         if name not in self.objects["nodes"]:
             return web.json_response({"message": "not found"}, status=404)
-        await self._change("MODIFIED", "nodes", name, _merge(self.node(name), await request.json()))
+        patch = await request.json()
+        self.node_patches.append(patch)
+        await self._change("MODIFIED", "nodes", name, _merge(self.node(name), patch))
         return web.json_response(self.node(name))
 
     async def _patch_pod(self, request: web.Request) -> web.Response:
@@ -118,6 +135,10 @@ class FakeApi:
             return web.json_response({"message": "not found"}, status=404)
         if patch["metadata"].get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
             return web.json_response({"message": "Precondition failed: UID in precondition"}, status=409)
+        if patch["metadata"].get("resourceVersion") not in (None, found["metadata"]["resourceVersion"]):
+            return web.json_response({"message": "the object has been modified"}, status=409)
+        if self.limits_refused and names.ANNOTATION_LIMITS in patch["metadata"]["annotations"]:
+            return web.json_response({"message": self.limits_refused}, status=422)
         self.patches.append(json.dumps(patch["metadata"]["annotations"]))
         await self._change("MODIFIED", "pods", key, _merge(found, patch))
         return web.json_response(self.objects["pods"][key])
@@ -142,6 +163,8 @@ class FakeApi:
             items = [item for item in self.objects[kind].values() if fits(item)]
             return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": items})
         seen = int(request.query["resourceVersion"])
+        if seen < self._oldest:
+            return web.json_response({"kind": "Status", "code": 410, "message": "too old resource version"}, status=410)
         response = web.StreamResponse()
         await response.prepare(request)
         while not self.down:
@@ -158,7 +181,11 @@ class FakeApi:
 
 
 def _merge(target: Object, patch: Object) -> Object:
+    """As RFC 7386: null removes."""
     merged = copy.deepcopy(target)
     for key, value in patch.items():
-        merged[key] = _merge(merged.get(key) or {}, value) if isinstance(value, dict) else value
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key) or {}, value) if isinstance(value, dict) else value
     return merged

@@ -37,6 +37,8 @@ class FakeKubelet:
         """Questions that get no answer, as when the connection breaks under them."""
         self.pods: dict[str, Pod] = {}
         self.allocated: dict[tuple[str, str], list[str]] = {}
+        self.second: dict[tuple[str, str], str] = {}
+        """Resource of which another device plugin gave the container a device, by pod UID and container."""
         self.cdi: dict[tuple[str, str], list[str]] = {}
         self.resource = ""
         self._channel: grpc.aio.Channel | None = None
@@ -115,6 +117,11 @@ class FakeKubelet:
         slots = self.allocated[pod["metadata"]["uid"], container]
         request = plugin.PreStartContainerRequest(devices_ids=reversed(slots))
         await self._call("PreStartContainer", request, plugin.PreStartContainerResponse)
+
+    def give(self, uid: str, container: str, resource: str) -> None:
+        """Another device plugin gives the container a device too, one of this resource."""
+        self.second[uid, container] = resource
+        self._write_checkpoint()
 
     def forget(self, pod: Pod) -> None:
         """The pod has ended: its slots are free."""
@@ -199,6 +206,16 @@ class FakeKubelet:
                 "AllocResp": base64.b64encode(b"").decode(),
             }
             for (uid, container), slots in self.allocated.items()
+        ]
+        entries += [
+            {
+                "PodUID": uid,
+                "ContainerName": container,
+                "ResourceName": resource,
+                "DeviceIDs": {"-1": ["second-0"]},
+                "AllocResp": "",
+            }
+            for (uid, container), resource in self.second.items()
         ]
         document = {"Data": {"PodDeviceEntries": entries, "RegisteredDevices": {self.resource: list(self.devices)}}}
         beside = self.checkpoint.with_suffix(".new")

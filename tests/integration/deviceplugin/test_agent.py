@@ -9,7 +9,9 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from deviceplugin.node import driver_files
 from tests.integration.deviceplugin.conftest import NODE, Machine, make_pod, one, share, until, uuid
 from unigpu import gpus, grants, names, policy, usage
 from unigpu.requests import Request
@@ -62,7 +64,7 @@ async def test_gives_what_was_allocated(machine: Machine) -> None:
     assert {path for path in mounts if path.startswith(str(machine.sim))} == {
         str(machine.sim / name) for name in ("state", "gpu1", "gpu3")
     }
-    for folder_name in names.CONTAINER_DRIVER_FOLDERS:
+    for folder_name in driver_files.CONTAINER_FOLDERS:
         assert mounts[f"{folder_name}/libcuda.so.1"]["hostPath"] == str(machine.lib / "libcuda.so.1")
         assert f"{folder_name}/libnvidia-ml.so.1" in mounts
     assert env[names.ENV_MANAGED] == "1"
@@ -85,6 +87,40 @@ async def test_gives_what_was_allocated(machine: Machine) -> None:
     assert list(grant.slots) == sorted(machine.kubelet.allocated[pod["metadata"]["uid"], "main"])
 
 
+async def figures(machine: Machine) -> dict[str, float]:
+    """What the agent's metrics say, by name and outcome."""
+    status, text = await machine.get("/metrics")
+    assert status == 200
+    return {
+        f"{sample.name} {sample.labels.get('outcome', '')}".strip(): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith(("_bucket", "_created", "_sum"))
+    }
+
+
+async def test_its_own_metrics(machine: Machine) -> None:
+    machine.run()
+    await machine.serving()
+    await machine.answers("/readyz", 200)
+    seconds, changes = f"{names.METRIC_AGENT_ALLOCATION}_count", names.METRIC_AGENT_LIMIT_CHANGES
+    expected = {f"{seconds} {outcome}": 0.0 for outcome in ("allocated", "denied", "unavailable", "error")}
+    expected |= {f"{changes} changed": 0.0, f"{changes} refused": 0.0}
+    expected |= {names.METRIC_AGENT_READY: 1.0, names.METRIC_AGENT_GRANTS: 0.0}
+    assert await figures(machine) == expected
+    pod = await machine.create("first", main=one(0, 4096, 50))
+    await machine.kubelet.prestart(pod, "main")
+    assert await figures(machine) == expected | {f"{seconds} allocated": 1, names.METRIC_AGENT_GRANTS: 1}
+    # It was placed on a GPU that the node doesn't have.
+    await refusal(machine, await machine.create("second", main=one(9, 100)))
+    denied = await figures(machine)
+    assert denied == expected | {
+        f"{seconds} allocated": 1,
+        f"{seconds} denied": 1,
+        names.METRIC_AGENT_GRANTS: 1,
+    }
+
+
 async def test_asks_the_kubelet_to_list_only_where_its_checkpoint_says_nothing(machine: Machine) -> None:
     """A List may take the devices of a pod that is being admitted."""
     machine.run()
@@ -102,6 +138,20 @@ async def test_asks_the_kubelet_to_list_only_where_its_checkpoint_says_nothing(m
         assert machine.kubelet.lists > before
         assert machine.folder(second).exists()
         await machine.remove(second)
+
+
+async def test_a_container_with_a_gpu_of_another_plugin_doesnt_start(machine: Machine) -> None:
+    """The second plugin registered after the pod was placed, and before the kubelet admitted it."""
+    machine.run()
+    await machine.serving()
+    pod = await machine.create("twice", main=one(0, 100))
+    uid = pod["metadata"]["uid"]
+    machine.kubelet.give(uid, "main", "nvidia.com/gpu")
+    told = await refusal(machine, pod)
+    assert "container main of pod default/twice was given nvidia.com/gpu by another device plugin" in told
+    assert not machine.folder(pod).exists()
+    machine.kubelet.give(uid, "main", "rdma/hca")
+    await machine.kubelet.prestart(pod, "main")
 
 
 async def test_several_containers_each_get_theirs(machine: Machine) -> None:

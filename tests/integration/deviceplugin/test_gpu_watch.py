@@ -2,7 +2,7 @@
 
 from tests.integration.deviceplugin.conftest import NODE, Machine, one, until, uuid
 from tests.integration.deviceplugin.test_agent import refusal
-from unigpu import gpus, names
+from unigpu import gpus, names, telemetry
 
 
 def healthy(machine: Machine) -> list[bool]:
@@ -68,6 +68,26 @@ async def test_an_xid_passes(machine: Machine) -> None:
     assert faults(machine) == [None] * 4
 
 
+async def test_a_fault_that_needs_a_reset_outlasts_an_agent_that_starts_while_the_api_server_hangs(
+    machine: Machine,
+) -> None:
+    machine.arguments = ["--xid-quiet", "0"]
+    machine.run()
+    await machine.serving()
+    await report(machine, 2, 79)
+    await until(lambda: healthy(machine) == [True, True, False, True], "the GPU is unhealthy")
+    (fault,) = filter(None, faults(machine))
+    machine.api.reachable.clear()
+    machine.kill()
+    await until(lambda: machine.kubelet.healthy == 0, "the kubelet has noticed")
+    machine.run()
+    await until(lambda: machine.kubelet.healthy == 64, "slots")
+    machine.api.reachable.set()
+    await machine.answers("/readyz", 200)
+    assert faults(machine) == [None, None, fault, None]
+    assert machine.log.read_text().count("earlier inventory unknown") == 1
+
+
 async def test_an_xid_that_needs_a_reset_stays_until_the_driver_is_loaded_again(machine: Machine) -> None:
     machine.arguments = ["--xid-quiet", "0"]
     machine.run()
@@ -78,6 +98,7 @@ async def test_an_xid_that_needs_a_reset_stays_until_the_driver_is_loaded_again(
     # The later one has passed; the earlier one has not, and has kept its reason and time.
     await until(lambda: "XID 62" in machine.log.read_text(), "the XID that passes is seen")
     await until(lambda: healthy(machine) == [True, True, True, False], "it has passed")
+    await capacity(machine, 3 * 24576, 300)
     fault = faults(machine)[3]
     assert fault is not None
     assert fault.reason == "XID 79, which needs a reset of the GPU"
@@ -112,8 +133,12 @@ async def test_the_driver_hangs(machine: Machine) -> None:
     machine.run()
     await machine.serving()
     pod = await machine.create("pod", main=one(0, 100))
+    file = machine.state / telemetry.TELEMETRY_FILE
+    said = telemetry.load(file.read_text())
+    assert [(gpu.uuid, gpu.index) for gpu in said.gpus] == [(uuid(number), number) for number in range(4)]
     (machine.sim / "hang").touch()
     await capacity(machine, 0, 0)
+    assert not file.exists(), "the exporter must not take the last values for current ones"
     assert (await machine.get("/healthz"))[0] == 200
     assert machine.kubelet.healthy == 64
     assert "unhealthy" in await refusal(machine, pod)
@@ -142,3 +167,23 @@ async def test_the_driver_is_not_there_yet(machine: Machine) -> None:
     assert (await machine.get("/readyz"))[0] == 503
     library.symlink_to(target)
     await machine.serving()
+
+
+async def test_a_container_runtime_without_cdi_is_said_and_no_gpu_offered(machine: Machine) -> None:
+    node = machine.api.node(NODE)
+    node["status"]["nodeInfo"] = {"containerRuntimeVersion": "containerd://1.6.20"}
+    await machine.api.put("nodes", node)
+    machine.run()
+    await machine.serving()
+    await capacity(machine, 0, 0)
+    assert [fault and fault.reason.partition(",")[0] for fault in faults(machine)] == [
+        "the container runtime containerd 1.6.20 knows no CDI devices"
+    ] * 4
+    pod = await machine.create("pod", main=one(2, 100))
+    assert "knows no CDI devices" in await refusal(machine, pod)
+
+    node = machine.api.node(NODE)
+    node["status"]["nodeInfo"] = {"containerRuntimeVersion": "containerd://2.4.2"}
+    await machine.api.put("nodes", node)
+    await capacity(machine, 4 * 24576, 400)
+    await machine.kubelet.prestart(pod, "main")

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-import struct
 import sys
+import time
 from typing import Any
 
 import grpc.aio
 import pytest
 
 from tests.integration.deviceplugin.conftest import Machine, one, share, until, uuid
+from tests.integration.deviceplugin.usage_writer import use
 from unigpu import grants, limits, names, policy, usage
 from unigpu.requests import ComputePolicy, Request, Role
 from unigpu.units import MiB, Percent
@@ -41,13 +42,26 @@ def applied(machine: Machine, pod: dict[str, Any]) -> str | None:
 
 
 def told(machine: Machine) -> list[tuple[str, str]]:
-    """Reasons and messages of all events, in their order."""
-    return [(event["reason"], event["message"]) for event in machine.api.objects["events"].values()]
+    """Reasons and messages of all events about limits, in their order."""
+    return [(event["reason"], event["message"]) for event in about_limits(machine)]
+
+
+def about_limits(machine: Machine) -> list[dict[str, Any]]:
+    return [event for event in machine.api.objects["events"].values() if event["reason"].startswith("Limits")]
 
 
 def granted(machine: Machine, pod: dict[str, Any], container: str = "main") -> tuple[int, int]:
     (first, *_) = grants.load((machine.folder(pod, container) / "grant.json").read_text()).shares
     return first.memory, first.cores
+
+
+async def counted(machine: Machine, **outcomes: int) -> None:
+    """Wait until the agent's metrics say so."""
+    wanted = [f'{names.METRIC_AGENT_LIMIT_CHANGES}{{outcome="{name}"}} {count}.0' for name, count in outcomes.items()]
+    deadline = time.monotonic() + 60
+    while not set(wanted) <= {*(page := (await machine.get("/metrics"))[1]).splitlines()}:
+        assert time.monotonic() < deadline, page
+        await asyncio.sleep(0.05)
 
 
 async def running(machine: Machine, name: str = "p", **request: Any) -> dict[str, Any]:
@@ -84,11 +98,12 @@ async def test_lowered_and_raised(machine: Machine) -> None:
             "main: memory 8192 -> 4096 MiB, cores 80 -> 50 %, ceiling 100 -> none %, policy soft -> hard",
         ),
     ]
-    (event, *_) = machine.api.objects["events"].values()
+    (event, *_) = about_limits(machine)
     assert event["involvedObject"]["uid"] == pod["metadata"]["uid"]
     assert event["type"] == "Normal"
     assert (machine.folder(pod) / "policy").stat().st_ino == inode
     assert (machine.folder(pod) / "grant.json").stat().st_mtime_ns == prepared
+    await counted(machine, changed=3, refused=0)
 
 
 async def test_the_same_change_again_is_told_again(machine: Machine) -> None:
@@ -132,6 +147,7 @@ async def test_refused(machine: Machine, text: str, says: str) -> None:
     ((reason, message),) = told(machine)
     assert reason == "LimitsRefused"
     assert says in message
+    await counted(machine, changed=0, refused=1)
     machine.kill()
     machine.run()
     await machine.serving()
@@ -259,17 +275,7 @@ async def test_what_a_program_holds_beyond_its_limit_is_told_and_counted(machine
     pod = await running(machine)
     file = machine.folder(pod) / grants.USAGE_FILE
 
-    def use(mib: int) -> None:
-        with file.open("r+b") as opened:
-            opened.write(struct.pack("<II", usage.MAGIC, usage.VERSION))
-            opened.seek(usage.TOTALS_OFFSET)
-            opened.write(struct.pack("<Q", mib << 20))
-            opened.seek(usage.SLOTS_OFFSET)
-            opened.write(struct.pack("<IIQ", 7, 1, 99))
-            opened.seek(usage.SLOTS_OFFSET + usage.SLOT_GPUS_OFFSET)
-            opened.write(struct.pack("<Q", mib << 20))
-
-    use(3000)
+    use(file, 3000)
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HOLD, str(file), str(usage.LOCKS_OFFSET)),
         stdin=asyncio.subprocess.PIPE,
@@ -285,12 +291,12 @@ async def test_what_a_program_holds_beyond_its_limit_is_told_and_counted(machine
         other = await machine.create("other", main=one(0, 22000))
         with pytest.raises(grpc.aio.AioRpcError, match="25000 MiB would be granted"):
             await machine.kubelet.prestart(other, "main")
-        use(23000)
+        use(file, 23000)
         await annotate(machine, pod, "memory=512Mi")
         held = limits.dump_applied(limits.Applied({"main": limits.Limit(MiB(512))}, {"main": {uuid(0): MiB(3000)}}))
         await until(lambda: applied(machine, pod) == held, "no more than it held is counted")
         await annotate(machine, pod, "memory=1Gi")
-        use(1000)
+        use(file, 1000)
         await until(lambda: applied(machine, pod) == '{"main":{"memory":1024}}', "nothing is held any more")
         await machine.kubelet.prestart(other, "main")
     finally:

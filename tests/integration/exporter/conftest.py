@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deviceplugin.node import inventory
+from deviceplugin.node.health import Sample
+from deviceplugin.node.telemetry_writer import TelemetryWriter
+from unigpu import names
+
 ROOT = Path(__file__).resolve().parents[3]
 SIMULATOR = ROOT / "build" / "simulator"
 
@@ -63,11 +68,11 @@ class Exporter:
 
 @pytest.fixture
 def exporter(tmp_path: Path) -> Iterator[Callable[..., Exporter]]:
-    """Starts exporters over `tmp_path`, with no driver unless one is named."""
+    """Starts exporters over `tmp_path`."""
     running: list[Exporter] = []
 
     def start(*arguments: str) -> Exporter:
-        running.append(Exporter(f"--state-dir={tmp_path}", f"--host-root={tmp_path / 'host'}", *arguments))
+        running.append(Exporter(f"--state-dir={tmp_path}", *arguments))
         return running[-1]
 
     yield start
@@ -76,15 +81,49 @@ def exporter(tmp_path: Path) -> Iterator[Callable[..., Exporter]]:
         one.process.communicate()
 
 
+class Driver:
+    """A simulated driver with two GPUs, read as the node agent reads it."""
+
+    def __init__(self, state: Path, folder: Path) -> None:
+        self.state = state
+        self._environment = {**os.environ, names.ENV_SIM_DIR: str(state)}
+        self._writer = TelemetryWriter(folder, 600.0)  # a busy machine takes its time between two looks
+
+    def _simulator(self, *command: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "simulator", *command],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def create(self) -> None:
+        self._simulator("create", "--profile", "t4", "--gpus", "2")
+
+    def inject(self, *what: str) -> None:
+        self._simulator("inject", *what)
+
+    def look(self) -> None:
+        """Take one sample, and write it for the exporter."""
+        command = [sys.executable, "-m", "deviceplugin.node.probe", str(SIMULATOR / "libnvidia-ml.so.1"), "60", "0"]
+        with subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE) as probe:
+            assert probe.stdout is not None
+            sample = inventory.read(probe.stdout.readline())
+            probe.kill()
+        assert isinstance(sample, Sample)
+        self._writer.write([one.telemetry for one in sample.readings if one.telemetry is not None])
+
+    def lose(self) -> None:
+        """The driver doesn't answer the agent."""
+        self._writer.write(None)
+
+
 @pytest.fixture
-def simulated(tmp_path: Path) -> Iterator[list[str]]:
-    """Arguments that name a simulated machine of two GPUs."""
+def driver(tmp_path: Path) -> Driver:
     if not (SIMULATOR / "libnvidia-ml.so.1").exists():
         pytest.fail("the simulated driver isn't built; run `make native`")
-    state = tmp_path / "simulated"
-    command = [sys.executable, "-m", "simulator", "create", "--profile", "t4", "--gpus", "2"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "UNIGPU_SIM_DIR": str(state)}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    yield [f"--simulator-dir={state}", f"--simulator-lib={SIMULATOR}"]
+    made = Driver(tmp_path / "simulated", tmp_path)
+    made.create()
+    return made

@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 Json = dict[str, Any]
+BUDGETS = "poddisruptionbudgets"
 
 
 class ApiServer:
@@ -27,7 +28,7 @@ class ApiServer:
 
     def __init__(self) -> None:
         self.version = 100
-        self.objects: dict[str, dict[str, Json]] = {"nodes": {}, "pods": {}}
+        self.objects: dict[str, dict[str, Json]] = {"nodes": {}, "pods": {}, "namespaces": {}, BUDGETS: {}}
         self.events: list[tuple[int, str, Json | None, Json | None]] = []
         """(version, resource, before, after)."""
         self.compacted = 100
@@ -49,6 +50,10 @@ class ApiServer:
         self.show_events.set()
         self.status: int | None = None
         """Answer everything with this status."""
+        self.annotating: int | None = None
+        """So many changes of annotations are carried out, and later ones refused; None: all."""
+        self.said: list[Json] = []
+        """Events that clients wrote."""
         self._changed = asyncio.Condition()
         self._watchers: list[web.Request] = []
         self._runner: web.AppRunner | None = None
@@ -57,10 +62,13 @@ class ApiServer:
 
     async def start(self) -> None:
         app = web.Application(middlewares=[self._faults])
-        for resource in ("nodes", "pods"):
-            app.router.add_get(f"/api/v1/{resource}", self._get_many(resource))
+        for resource in self.objects:
+            group = "/apis/policy/v1" if resource == BUDGETS else "/api/v1"
+            app.router.add_get(f"{group}/{resource}", self._get_many(resource))
         app.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}", self._get_pod)
         app.router.add_post("/api/v1/namespaces/{namespace}/pods/{name}/binding", self._bind)
+        app.router.add_patch("/api/v1/namespaces/{namespace}/pods/{name}/status", self._annotate)
+        app.router.add_post("/api/v1/namespaces/{namespace}/events", self._say)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -90,6 +98,18 @@ class ApiServer:
     async def add_node(self, name: str, annotations: Json | None = None, labels: Json | None = None) -> Json:
         metadata = {"name": name, "uid": self._uid(), "annotations": annotations or {}, "labels": labels or {}}
         return await self._write("nodes", name, {"metadata": metadata, "spec": {}, "status": {}})
+
+    async def add_namespace(self, name: str, annotations: Json | None = None) -> Json:
+        metadata = {"name": name, "uid": self._uid(), "annotations": annotations or {}, "labels": {}}
+        return await self._write("namespaces", name, {"metadata": metadata})
+
+    async def add_budget(self, name: str, labels: Json, allowed: int) -> Json:
+        document: Json = {
+            "metadata": {"name": name, "namespace": "default", "uid": self._uid()},
+            "spec": {"selector": {"matchLabels": labels}},
+            "status": {"disruptionsAllowed": allowed},
+        }
+        return await self._write(BUDGETS, f"default/{name}", document)
 
     async def add_pod(self, name: str, annotations: Json | None = None, **more: Any) -> Json:
         document: Json = {
@@ -255,6 +275,29 @@ class ApiServer:
             request.transport.abort()
         await self.hold_answers.wait()
         return _status(201, "")
+
+    async def _annotate(self, request: web.Request) -> web.Response:
+        """A merge patch of annotations, by way of the status, with the preconditions that the real one checks."""
+        key, patch = _path_key(request), await request.json()
+        assert request.content_type == "application/merge-patch+json"
+        document = self.objects["pods"].get(key)
+        if document is None:
+            return _status(404, f"pods {key} not found")
+        wanted, present = patch["metadata"], document["metadata"]
+        if any(wanted[name] != present[name] for name in ("uid", "resourceVersion") if name in wanted):
+            return _status(409, "the object has been modified")
+        if self.annotating == 0:
+            return _status(422, "told to refuse")
+        if self.annotating is not None:
+            self.annotating -= 1
+        changed = {**present.get("annotations", {}), **wanted["annotations"]}
+        document = copy.deepcopy(document)
+        document["metadata"]["annotations"] = {name: text for name, text in changed.items() if text is not None}
+        return web.json_response(await self._write("pods", key, document))
+
+    async def _say(self, request: web.Request) -> web.Response:
+        self.said.append(await request.json())
+        return web.json_response(self.said[-1], status=201)
 
     async def _write(self, resource: str, key: str, document: Json) -> Json:
         before = self.objects[resource].get(key)

@@ -1,6 +1,7 @@
 """Filter, prioritize and bind over real sockets, with the books following a real list and watch."""
 
 import asyncio
+import functools
 from pathlib import Path
 
 from tests.integration.scheduler import extender
@@ -146,6 +147,62 @@ async def test_victims_that_die_for_nothing_are_spared(api: ApiServer, tmp_path:
         pod["spec"]["priority"] = 6
         kept = await caller.preempt(pod, offered)
         assert kept["n1"] == {"Pods": [victims["n1-0"], victims["n1-1"]], "NumPDBViolations": 0}
+
+
+async def test_fewer_victims_and_none_that_a_budget_protects(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 3))
+    await api.add_budget("web", {"app": "web"}, 0)
+    async with extender.inside(api, tmp_path) as caller:
+        uids: dict[str, str] = {}
+        for name, memory in (("half", 12288), ("other-half", 12288), ("web", 20000), ("batch", 18000)):
+            pod = await api.add_pod(name, asking(memory=memory), priority=1)
+            await api.change("pods", f"default/{name}", functools.partial(_label, name))
+            assert await caller.bind(pod, "n1") == ""
+            uids[name] = pod["metadata"]["uid"]
+        await caller.until(ASSUMED, 0)
+        await until(lambda: api.watches == 3, "budgets to be read")
+        whole = await api.add_pod("whole", asking(whole=True), priority=5)
+
+        async def answer(*names_: str, violations: int = 0) -> Json:
+            offered = {"Pods": [{"UID": uids[name]} for name in names_], "NumPDBViolations": violations}
+            found: Json = (await caller.preempt(whole, {"n1": offered}))["n1"]
+            return found
+
+        batch = {"Pods": [{"UID": uids["batch"]}], "NumPDBViolations": 0}
+        assert await answer("half", "other-half") == batch
+        assert await answer("web", violations=1) == batch
+
+
+async def test_room_that_was_made_is_kept_for_whom_it_was_made(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        victim = await api.add_pod("victim", asking(memory=20000))
+        assert await caller.bind(victim, "n1") == ""
+        urgent = await api.add_pod("urgent", asking(memory=20000), priority=5)
+        await api.change("pods", "default/urgent", lambda pod: pod["status"].update(nominatedNodeName="n1"))
+        await api.remove("pods", "default/victim")
+        await caller.until(PODS, 0)
+        other = await api.add_pod("other", asking(memory=20000), priority=1)
+
+        async def kept() -> bool:
+            return not await _fits(caller, other)
+
+        await until(kept, "the room to be kept")
+        found = await caller.filter(other, ["n1"])
+        assert "is kept for pod default/urgent" in found["FailedAndUnresolvableNodes"]["n1"]
+        small = await api.add_pod("small", asking(memory=1000), priority=1)
+        assert (await caller.filter(small, ["n1"]))["NodeNames"] == ["n1"], "it leaves room enough"
+        assert (await caller.filter(urgent, ["n1"]))["NodeNames"] == ["n1"]
+        await api.remove("pods", "default/urgent")
+        await until(lambda: _fits(caller, other), "nobody to wait")
+
+
+async def _fits(caller: extender.Caller, pod: Json) -> bool:
+    return bool((await caller.filter(pod, ["n1"]))["NodeNames"])
+
+
+def _label(app: str, pod: Json) -> None:
+    pod["metadata"]["labels"] = {"app": app}
 
 
 async def test_node_changes_are_followed(api: ApiServer, tmp_path: Path) -> None:

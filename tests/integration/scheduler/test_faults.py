@@ -84,14 +84,14 @@ async def test_a_refused_binding_gives_its_share_back(api: ApiServer, tmp_path: 
 async def test_a_watch_that_breaks_goes_on_where_it_was(api: ApiServer, tmp_path: Path) -> None:
     await api.add_node("n1", inventory("n1", 1))
     async with extender.inside(api, tmp_path) as caller:
-        await until(lambda: api.watches == 2, "both watches")
+        await until(lambda: api.watches == 3, "all watches")
         lists = api.lists
         for number in range(5):
             watches = api.watches
             await api.break_watches()
             await bound_elsewhere(api, f"p{number}", "n1", "GPU-n1-0", 1000)
             await caller.until(PODS, number + 1)
-            await until(lambda seen=watches: api.watches >= seen + 2, "both watches again")
+            await until(lambda seen=watches: api.watches >= seen + 3, "all watches again")
         assert api.lists == lists
 
 
@@ -121,7 +121,7 @@ async def test_an_expired_watch_lists_again(api: ApiServer, tmp_path: Path) -> N
 async def test_what_another_replica_bound_is_read_before_the_first_binding(api: ApiServer, tmp_path: Path) -> None:
     await api.add_node("n1", inventory("n1", 2))
     async with extender.inside(api, tmp_path) as caller:
-        await until(lambda: api.watches == 2, "both watches")
+        await until(lambda: api.watches == 3, "all watches")
         api.show_events.clear()
         await bound_elsewhere(api, "theirs", "n1", "GPU-n1-0", 24576)
         pod = await api.add_pod("ours", asking(memory=20000))
@@ -136,13 +136,37 @@ async def test_a_promised_node_is_read_before_it_is_refused(api: ApiServer, tmp_
     await api.add_node("n1", inventory("n1", 1))
     await bound_elsewhere(api, "victim", "n1", "GPU-n1-0", 24576)
     async with extender.inside(api, tmp_path) as caller:
-        await until(lambda: api.watches == 2, "both watches")
+        await until(lambda: api.watches == 3, "all watches")
         api.show_events.clear()
         await api.remove("pods", "default/victim")
         pod = await api.add_pod("p", asking(memory=20000))
         assert (await caller.filter(pod, ["n1"]))["NodeNames"] == []
         pod["status"]["nominatedNodeName"] = "n1"
         assert (await caller.filter(pod, ["n1"]))["NodeNames"] == ["n1"]
+        api.show_events.set()
+
+
+async def test_a_promised_node_is_read_before_its_room_is_kept_for_another(api: ApiServer, tmp_path: Path) -> None:
+    """Two pods wait for two victims; that the second victim is gone is known to the kube-scheduler alone."""
+    await api.add_node("n1", inventory("n1", 2))
+    for number in range(2):
+        await bound_elsewhere(api, f"victim-{number}", "n1", f"GPU-n1-{number}", 24576)
+    async with extender.inside(api, tmp_path) as caller:
+        await until(lambda: api.watches == 3, "all watches")
+        urgent = []
+        for number in range(2):
+            await api.add_pod(f"urgent-{number}", asking(memory=20000), priority=5)
+            await api.change(
+                "pods", f"default/urgent-{number}", lambda pod: pod["status"].update(nominatedNodeName="n1")
+            )
+            urgent.append(api.pod(f"urgent-{number}"))
+        await api.remove("pods", "default/victim-0")
+        await caller.until(PODS, 1)
+        one = [await caller.filter(pod, ["n1"]) for pod in urgent]
+        assert sorted(len(found["NodeNames"]) for found in one) == [0, 1], "there is room for one of them"
+        api.show_events.clear()
+        await api.remove("pods", "default/victim-1")
+        assert [(await caller.filter(pod, ["n1"]))["NodeNames"] for pod in urgent] == [["n1"], ["n1"]]
         api.show_events.set()
 
 

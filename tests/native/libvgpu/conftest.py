@@ -1,5 +1,6 @@
 """Programs in C, compiled once a session, and the machine that they run on."""
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     warnings = said.stdout.split()
 
     def build(name: str, *options: str) -> Path:
-        made = folder / "-".join([name, *(word.strip("-").replace("/", "_") for word in options)])
+        made = folder / f"{name}-{hashlib.sha256(repr(options).encode()).hexdigest()[:12]}"
         if not made.exists():
             source = PROGRAMS / f"{name}.c"
             subprocess.run(

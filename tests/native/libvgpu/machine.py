@@ -95,6 +95,12 @@ class Machine:
             text=True,
         )
 
+    def simulator(self, *words: str) -> None:
+        """Changes the simulated machine, as `unigpu-sim` does."""
+        folder = self.environment()[names.ENV_SIM_DIR]
+        command = [str(ROOT / ".venv/bin/unigpu-sim"), *words, "--dir", folder]
+        subprocess.run(command, check=True, capture_output=True)
+
     def probe(self, *options: str, **environment: str) -> "list[dict[str, int | str]]":
         """What the probe says of each GPU."""
         gpus: list[dict[str, int | str]] = json.loads(self.run(PROBE, *options, **environment).stdout)["gpus"]

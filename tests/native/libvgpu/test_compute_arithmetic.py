@@ -200,6 +200,31 @@ def test_only_the_last_samples_count(ask: Callable[..., list[list[int]]]) -> Non
     assert ask(*added, "estimate 0") == [[400, 0]]
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "value"),
+    [
+        pytest.param([500] * 5 + [510], 0, 510, id="many in a row are stretched"),
+        pytest.param([500] * 5 + [510, 100], 0, 510, id="also next to one that was measured wrongly"),
+        pytest.param([500] * 5, 0, 5000, id="a few were perhaps measured wrongly"),
+        pytest.param([500] * 6, 4 * SECOND, 5000, id="after a while the launches are longer"),
+    ],
+)
+def test_a_row_of_stretched_samples_does_not_push_out_what_was_confirmed(
+    ask: Callable[..., list[list[int]]], first: list[int], later: int, value: int
+) -> None:
+    added = [f"sample 0 {ns} 1 {CONTENDED}" for ns in first]
+    added += [f"sample {later} {ns} 1 {CONTENDED}" for ns in (5000, 7000, 9000, 12000) * 20]
+    assert ask(*added, f"estimate {later}") == [[value, 0]]
+
+
+def test_side_by_side_a_launch_costs_no_more_than_alone(ask: Callable[..., list[list[int]]]) -> None:
+    alone, run = f"sample 0 500 1 {CONTENDED}", f"sample 0 9000 1 {CONTENDED} 0 0 0 1"
+    assert ask(*[alone] * 6, run, "estimate 0") == [[500, 0]]
+    assert ask(alone, run, "estimate 0") == [[9000, 0]], "one may have been measured wrongly"
+    assert ask(f"sample 0 9000 1 {CONTENDED}", f"sample 0 500 1 {CONTENDED} 0 0 0 1", "estimate 0") == [[500, 0]]
+    assert ask(f"sample 0 500 1 {CONTENDED} 0 0 0 1", f"sample 0 9000 1 {CONTENDED}", "estimate 0") == [[9000, 0]]
+
+
 def test_what_was_charged_too_much_is_found_once_it_is_known(ask: Callable[..., list[list[int]]]) -> None:
     added = [f"sample 0 {ns} 1 {CONTENDED} {ns}" for ns in (900, 700, 500)]
     assert ask(*added, "estimate 0") == [[500, 600]]

@@ -19,6 +19,7 @@ ACCOUNT = [
     *(f"libvgpu/base/{part}.c" for part in ("config", "dl", "log")),
     "-Wl,-z,now",
 ]
+STEPPING = "tests/native/libvgpu/programs/stepkill_step.c"
 
 
 def run(program: Path, folder: Path, *words: object, timeout: float = 60) -> Mapping[str, int]:
@@ -44,7 +45,7 @@ def test_killed_after_any_number_of_instructions(
     compiled: Callable[..., Path], tmp_path: Path, operation: str, stride: int
 ) -> None:
     stride, near = (1, 1) if LONG else (stride, 21)
-    said = run(compiled("stepkill", *ACCOUNT), tmp_path, operation, stride, near, 1)
+    said = run(compiled("stepkill", STEPPING, *ACCOUNT), tmp_path, operation, stride, near, 1)
     print(f"\n{operation}: {said['instructions']} instructions with {said['contents']} contents of the file,", end=" ")
     print(f"{said['kills']} killed, 0 bytes over, 0 left behind; until others have what the dead had,", end=" ")
     print(f"processor time: median {said['median'] / 1000:.0f} µs, worst {said['worst'] / 1000:.0f} µs")

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from unigpu import policy, usage
+from unigpu import policy, usage, wishes
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,6 +25,9 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         "vgpu_policy.priority": (28, 4),
         "vgpu_policy.heartbeat_ns": (policy.HEARTBEAT_OFFSET, 8),
         "vgpu_policy.gpus": (policy.GPUS_OFFSET, policy.MAX_GPUS * policy.ENTRY_SIZE),
+        "vgpu_policy.answer": (wishes.ANSWER_OFFSET, 416),
+        "vgpu_answer.granted": (wishes.ANSWER_NUMBER.size, 4),
+        "vgpu_answer.text": (16, wishes.ANSWER_TEXT),
         "vgpu_policy_gpu.uuid": (0, 48),
         "vgpu_policy_gpu.memory": (48, 8),
         "vgpu_policy_gpu.cores": (56, 4),
@@ -45,12 +48,18 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         "vgpu_compute.learning": (56, 8),
         "vgpu_compute.turn": (64, 4),
         "vgpu_compute.served": (68, 4),
+        "vgpu_usage.wish": (wishes.WISH_OFFSET, wishes.WISH_SIZE),
+        "vgpu_wish.number": (0, 8),
+        "vgpu_wish.gpus": (16, usage.MAX_GPUS * 16),
+        "vgpu_wish_gpu.memory": (0, 8),
+        "vgpu_wish_gpu.cores": (8, 4),
         "vgpu_usage.slots": (usage.SLOTS_OFFSET, usage.SLOT_COUNT * usage.SLOT_SIZE),
         "vgpu_total.used": (0, 8),
         "vgpu_total.last": (8, 8),
         "vgpu_total.peak": (16, 8),
         "vgpu_total.refused": (24, 8),
         "vgpu_total.context": (32, 8),
+        "vgpu_total.implicit": (40, 8),
         "vgpu_slot.pid": (0, 4),
         "vgpu_slot.state": (4, 4),
         "vgpu_slot.start": (8, 8),
@@ -71,6 +80,7 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         usage.LOCKS_OFFSET,
         usage.MAX_GPUS,
         policy.FRESH_NS,
+        wishes.WISH_LOCK,
     ]
     assert lines[-1] == f"numbers {' '.join(map(str, numbers))}"
 

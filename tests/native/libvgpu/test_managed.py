@@ -5,7 +5,9 @@ import json
 import pytest
 
 from tests.native.libvgpu.machine import LIBRARY, PROBE, Machine, mib
-from unigpu import names, usage
+from unigpu import names, policy, usage
+from unigpu.requests import ComputePolicy
+from unigpu.units import Percent
 
 INSIDE = f"""
 mount -t tmpfs none /usr/local && mkdir -p {names.CONTAINER_ROOT} && cp {LIBRARY} {names.CONTAINER_ROOT}/ || exit 9
@@ -62,11 +64,30 @@ def test_a_tighter_environment_is_heeded(machine: Machine) -> None:
     assert json.loads(said)["gpus"][0]["total_bytes"] == mib(2048)
 
 
-def test_a_limit_above_the_containers_says_what_would_work(machine: Machine) -> None:
+@pytest.mark.parametrize("variable", ["CUDA_DEVICE_SM_LIMIT", "CUDA_DEVICE_SM_LIMIT_0", "CUDA_DEVICE_MEMORY_LIMIT"])
+@pytest.mark.parametrize("limited", [True, False])
+def test_no_limit_has_no_effect_where_the_container_has_one_and_says_so(
+    machine: Machine, variable: str, limited: bool
+) -> None:
+    gpu = policy.GpuLimit(machine.uuids[0], mib(2560), Percent(30), Percent(30))
+    compute = ComputePolicy.HARD if limited else ComputePolicy.UNLIMITED
+    machine.policy_file.write_bytes(policy.pack(policy.Policy([gpu], limited, limited, compute)))
+    machine.usage_file.write_bytes(bytes(usage.SIZE))
+    _, _, complaint = inside(machine, "policy", "usage", HOSTNAME="trainer-0", **{variable: "0"})
+    said = [line.split(": ", 1)[1] for line in complaint.splitlines() if "no effect" in line]
+    if "MEMORY" in variable:
+        line = f"{variable} = 0 MiB: no effect on GPU 0, where the container's limit is 2560 MiB"
+        command = "--memory AMOUNT"
+    else:
+        line = f"{variable} = 0: no effect on GPU 0, where the container has at most 30 % of the time"
+        command = "--cores AMOUNT"
+    assert said == ([f"{line}; to change that: kubectl unigpu limit trainer-0 {command}"] if limited else [])
+
+
+def test_injected_limits_are_silent(machine: Machine) -> None:
+    """They are the container's own, and stay in the environment when the agent changes the policy."""
     machine.write_policy((0, 2560))
     machine.usage_file.write_bytes(bytes(usage.SIZE))
-    _, said, complaint = inside(machine, "policy", "usage", CUDA_DEVICE_MEMORY_LIMIT="4g", HOSTNAME="trainer-0")
-    assert json.loads(said)["gpus"][0]["total_bytes"] == mib(2560)
-    first, _ = complaint.splitlines()
-    assert "CUDA_DEVICE_MEMORY_LIMIT = 4096 MiB: no effect on GPU 0, where the container's limit is 2560 MiB" in first
-    assert first.endswith("to change that: kubectl unigpu limit trainer-0 --memory 4096")
+    injected = {"CUDA_DEVICE_MEMORY_LIMIT": "4g", names.ENV_INJECTED_LIMITS: "CUDA_DEVICE_MEMORY_LIMIT=4g"}
+    _, _, complaint = inside(machine, "policy", "usage", **injected)
+    assert "no effect" not in complaint

@@ -184,6 +184,27 @@ def test_a_limit_that_cant_be_read_refuses(machine: Machine, text: str) -> None:
     assert "CUDA_ERROR_OUT_OF_MEMORY" in done.stderr
 
 
+@pytest.mark.parametrize("word", ["MEMORY", "SM"])
+def test_a_limit_that_names_no_gpu_says_so_once(machine: Machine, word: str) -> None:
+    for suffix, accepted in [
+        ("_4", f"CUDA_DEVICE_{word}_LIMIT_4: no effect, as there is no GPU 4; accepted: _0 to _3"),
+        ("_16", f"CUDA_DEVICE_{word}_LIMIT_16: no effect; accepted: CUDA_DEVICE_{word}_LIMIT, or for one GPU "),
+        ("_GPU0", f"CUDA_DEVICE_{word}_LIMIT_GPU0: no effect; accepted: CUDA_DEVICE_{word}_LIMIT, or for one GPU "),
+    ]:
+        limits = {"CUDA_DEVICE_MEMORY_LIMIT": "3g", f"CUDA_DEVICE_{word}_LIMIT{suffix}": "40"}
+        (line,) = machine.run(PROBE, "--no-take", CUDA_VISIBLE_DEVICES="0,1", **limits).stderr.splitlines()
+        assert accepted in line
+
+
+def test_a_limit_above_that_of_a_policy_by_hand_says_so(machine: Machine) -> None:
+    limits = machine.trial((0, 1000)) | {"CUDA_DEVICE_MEMORY_LIMIT_0": "2g"}
+    (line,) = machine.run(PROBE, "--no-take", CUDA_VISIBLE_DEVICES="0", **limits).stderr.splitlines()
+    assert line.endswith(
+        "CUDA_DEVICE_MEMORY_LIMIT_0 = 2048 MiB: no effect on GPU 0, where the container's limit is 1000 MiB; "
+        f"to change that: write it into the policy {machine.policy_file}"
+    )
+
+
 def test_a_share_of_time_that_cant_be_read_refuses_that_gpu_alone(machine: Machine) -> None:
     done = machine.attempt(PROBE, CUDA_VISIBLE_DEVICES="1", CUDA_DEVICE_SM_LIMIT_1="half")
     assert (done.returncode, "CUDA_DEVICE_SM_LIMIT_1 = half: not a percentage" in done.stderr) == (1, True)
@@ -196,6 +217,25 @@ def test_a_context_that_doesnt_fit_says_what_it_needs(machine: Machine) -> None:
     context = context_mib(machine, 3000)
     assert done.returncode == 1
     assert f"a context on GPU 0 needs {context} MiB; the limit is 100 MiB, of which " in done.stderr
+
+
+def test_a_context_that_doesnt_fit_is_made_once(machine: Machine) -> None:
+    """A program that tries again and again never looks as if it had more than it was granted."""
+    trial = machine.trial((3, 100)) | {"CUDA_VISIBLE_DEVICES": "3"}
+    first = machine.attempt(PROBE, **trial)
+    assert (first.returncode, "CUDA_ERROR_OUT_OF_MEMORY" in first.stderr) == (1, True)
+    machine.simulator("set", "--gpu", "3", "--compute-mode", "prohibited")
+    try:
+        asked = machine.without_libvgpu().attempt(PROBE, **trial)
+        assert (asked.returncode, "OUT_OF_MEMORY" in asked.stderr) == (1, False), (
+            "what the driver answers is another error"
+        )
+        second = machine.attempt(PROBE, **trial)
+        assert (second.returncode, "CUDA_ERROR_OUT_OF_MEMORY" in second.stderr) == (1, True)
+    finally:
+        machine.simulator("set", "--gpu", "3", "--compute-mode", "default")
+    machine.write_policy((3, 3000), sequence=2)
+    machine.run(PROBE, "--no-take", **trial)
 
 
 def test_the_first_refusal_says_so_once(machine: Machine) -> None:

@@ -71,6 +71,21 @@ def test_a_pool_in_host_memory_takes_nothing_of_the_share(
     assert said(*case, CUDA_VISIBLE_DEVICES="0") == answers
 
 
+@pytest.mark.parametrize("kind", ["pinned", "managed"])
+@pytest.mark.parametrize("how", ["default", "current", "set"])
+def test_a_pool_that_was_not_created_counts_where_it_is(
+    said: Callable[..., dict[str, int]], how: str, kind: str
+) -> None:
+    """Pools that CUDA 13 finds by their location, used from a stream of another GPU."""
+    answers = said("found-pool", how, kind, **TWO)
+    assert answers == {"found": 0, "allocations": 2, "refusal": 2, "taken": 512, "freed": 0}
+
+
+def test_locations_of_later_drivers_are_known(machine: Machine, compiled: Callable[..., Path]) -> None:
+    """A part of a device's memory, which CUDA 13.5 can name, is memory of that device."""
+    assert machine.run(compiled("locations")).stdout.split() == ["none", "2", "host", "host", "host", "none", "3"]
+
+
 def test_one_of_two_outputs_is_the_shares(said: Callable[..., dict[str, int]]) -> None:
     answers = said("null", CUDA_VISIBLE_DEVICES="0")
     assert (answers["total"], answers["same"]) == (1000, 1)

@@ -79,6 +79,11 @@ def alloc(size: int) -> int:
     return int(status)
 
 
+def alloc_managed(size: int) -> int:
+    global_access = 1
+    return int(cuda.cuMemAllocManaged(ctypes.byref(ctypes.c_uint64()), ctypes.c_size_t(size), global_access))
+
+
 def fill(size: int) -> int:
     """Allocates pieces of `size` until the driver refuses; how many there were."""
     count = 0
@@ -303,12 +308,24 @@ def nvml_processes(index: int = 0) -> dict[str, int]:
     return {str(each.pid): each.used for each in found[: count.value]}
 
 
-def nvml_process_list(index: int = 0) -> list[list[int]]:
+def nvml_process_list(index: int = 0, kind: str = "Compute") -> list[list[int]]:
     """Pid and memory of each entry, in order."""
     count = ctypes.c_uint(64)
     found = (Process * 64)()
-    assert nvml.nvmlDeviceGetComputeRunningProcesses_v3(_handle(index), ctypes.byref(count), found) == 0
+    call = getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses_v3")
+    assert call(_handle(index), ctypes.byref(count), found) == 0
     return [[each.pid, each.used] for each in found[: count.value]]
+
+
+def nvml_far_ends(index: int, links: int) -> list[list[int]]:
+    """Of each link: the type of the device at its other end (0: a GPU, 2: a switch), and that device's bus."""
+    found = []
+    for link in range(links):
+        kind, pci = ctypes.c_uint(), (ctypes.c_uint * 17)()  # 16 bytes of text, then domain, bus
+        assert nvml.nvmlDeviceGetNvLinkRemoteDeviceType(_handle(index), link, ctypes.byref(kind)) == 0
+        assert nvml.nvmlDeviceGetNvLinkRemotePciInfo_v2(_handle(index), link, pci) == 0
+        found.append([kind.value, pci[5]])
+    return found
 
 
 class Limits(ctypes.Structure):

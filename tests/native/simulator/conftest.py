@@ -99,6 +99,16 @@ class Machine:
         """What a program needs to run on this machine."""
         return os.environ | {"UNIGPU_SIM_DIR": str(self.folder), "LD_LIBRARY_PATH": str(self.libraries)} | extra
 
+    def seen(self, program: str, **extra: str) -> Any:
+        """Runs one of programs/ to its end and answers what it printed as JSON; `extra` goes to its environment."""
+        command = [sys.executable, "-m", f"tests.native.simulator.programs.{program}"]
+        environment = self.environment(PYTHONPATH=str(ROOT), **extra)
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
     def client(self, *before: str, **extra: str) -> Client:
         """A new process; `before` is a command that runs it, `extra` goes to its environment."""
         process = subprocess.Popen(

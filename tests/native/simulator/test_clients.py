@@ -69,10 +69,12 @@ def test_numba_cuda(machine: "Machine") -> None:
     assert "CUDA_ERROR_OUT_OF_MEMORY" in seen["error"]
 
 
-def test_nvrtc(machine: "Machine") -> None:
+@pytest.mark.parametrize(("folder", "version"), [("cuda_nvrtc", [12, 9]), ("cu13", [13, 5])])
+def test_nvrtc(machine: "Machine", folder: str, version: list[int]) -> None:
+    machine.create("--cuda-version", ".".join(map(str, version)))
     not_found = 500
-    seen = json.loads(output(machine, PYTHON / "python", PROGRAMS / "nvrtc.py"))
-    assert seen == {"compiled": [0] * 5, "unknown table": [not_found, None]}
+    seen = json.loads(output(machine, PYTHON / "python", PROGRAMS / "nvrtc.py", folder))
+    assert seen == {"version": version, "compiled": [0] * 5, "unknown table": [not_found, None]}
 
 
 def test_nvidia_smi(machine: "Machine", busy: int) -> None:

@@ -2,12 +2,14 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.native.simulator.conftest import Machine
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-SECOND_MEANINGS = {"cuCtxGetDevice_v2", "cuCtxSynchronize_v2"}
 
 
 def exported(library: Path) -> set[str]:
@@ -27,7 +29,9 @@ def test_libcuda_exports_only_what_the_list_names(libraries: Path) -> None:
     named = {*rows, *(symbol for symbol, _ in twins), *(symbol + suffix for symbol, suffix in twins)}
     absent = (ROOT / "simulator/cuda/core/absent.def").read_text()
     named |= set(re.findall(r"^CUDA_ABSENT\w*\((?:\w+, \d+, )?(\w+)\)", absent, re.MULTILINE))
-    assert exported(libraries / "libcuda.so.1") <= named | SECOND_MEANINGS
+    later = (ROOT / "simulator/cuda/core/later.def").read_text()
+    named |= set(re.findall(r"^CUDA_LATER\(\w+, \d+, (\w+)", later, re.MULTILINE))
+    assert exported(libraries / "libcuda.so.1") <= named
     assert len(exported(libraries / "libcuda.so.1")) > 350
 
 
@@ -51,3 +55,24 @@ def test_every_name_of_the_headers_is_there(libraries: Path) -> None:
     names = set((Path(__file__).with_name("names-13.5.txt")).read_text().split())
     assert len(names) == 544 + 435
     assert not names - exported(libraries / "libcuda.so.1") - exported(libraries / "libnvidia-ml.so.1")
+
+
+LOOK_UP = """
+import ctypes, sys
+cuda = ctypes.CDLL("libcuda.so.1")
+assert cuda.cuInit(0) == 0
+found = ctypes.c_void_p()
+missing = lambda name: cuda.cuGetProcAddress_v2(name.encode(), ctypes.byref(found), 13050, ctypes.c_uint64(0), None)
+print(*[name for name in sys.argv[1:] if missing(name)])
+"""
+
+
+def test_every_plain_name_is_found_by_look_up(machine: "Machine") -> None:
+    """Bindings look every name up; one that is only exported doesn't exist for them."""
+    machine.create("--profile", "h100", "--driver-version", "615.10", "--cuda-version", "13.5")
+    names = (Path(__file__).with_name("names-13.5.txt")).read_text().split()
+    plain = [name for name in names if re.match(r"cu[A-Z]", name) and not re.search(r"_v\d+$|_pt[ds][sz]?$", name)]
+    command = [sys.executable, "-c", LOOK_UP, *plain]
+    done = subprocess.run(command, env=machine.environment(), check=True, capture_output=True, text=True)
+    assert len(plain) > 450
+    assert done.stdout.split() == []

@@ -1,6 +1,7 @@
 """Faults of GPUs and their drivers, as `unigpu-sim inject` and `set` make them; and what heals them."""
 
 import json
+import re
 import select
 import subprocess
 from pathlib import Path
@@ -101,6 +102,34 @@ def test_processes_without_memory_and_listed_twice(machine: "Machine") -> None:
     assert client.ask("nvml_process_list") == [[client.process.pid, not_available]] * 2
     machine.command("set", "--process-memory", "shown", "--process-list", "once")
     assert client.ask("nvml_process_list") == [[client.process.pid, 409 * MIB]]
+
+
+@pytest.mark.usefixtures("clients")
+def test_clients_of_mps_are_in_its_list_too(machine: "Machine") -> None:
+    machine.create("--driver-version", "535.261.03", "--cuda-version", "12.2")
+    client = started(machine)
+    entry = [[client.process.pid, 409 * MIB]]
+    lists = ("Compute", "MPSCompute", "Graphics")
+    assert [client.ask("nvml_process_list", 0, kind) for kind in lists] == [entry, [], []]
+    machine.command("set", "--mps", "on")
+    assert [client.ask("nvml_process_list", 0, kind) for kind in lists] == [entry, entry, []]
+    assert re.search(rf"{client.process.pid} +M\+C ", smi(machine))
+    refused = subprocess.run(
+        [SMI, "-r", "-i", "0"], env=machine.environment(), capture_output=True, text=True, timeout=60
+    )
+    assert "In use by another client" in refused.stdout, "they use the GPU all the same"
+    assert machine.command("show").splitlines()[1].endswith("MPS")
+
+
+@pytest.mark.parametrize(("gpus", "kind"), [(2, 0), (4, 2)], ids=["a bridge", "a switch"])
+def test_the_other_end_of_a_link_is_a_switch_where_there_are_more_than_two_gpus(
+    machine: "Machine", gpus: int, kind: int
+) -> None:
+    machine.create("--profile", "h100", "--gpus", str(gpus), "--links", "full")
+    ends = machine.client().ask("nvml_far_ends", 0, 18)
+    assert {end[0] for end in ends} == {kind}
+    buses = {int(each["bus"].split(":")[1], 16) for each in (gpu(machine, number) for number in range(gpus))}
+    assert all((bus in buses) == (kind == 0) for _, bus in ends)
 
 
 @pytest.mark.usefixtures("clients")

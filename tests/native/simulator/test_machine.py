@@ -1,7 +1,6 @@
 """One machine for all processes: who sees what, and what is left of the dead."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -230,7 +229,9 @@ def test_injected_faults(machine: "Machine") -> None:
 def test_a_lost_gpu_is_lost_to_its_programs(machine: "Machine") -> None:
     """Whatever waits for the GPU returns at once, and what used it never can again, also when it is back."""
     machine.create("--profile", "a100-40", "--gpus", "2")
-    client, other = machine.client(), machine.client()
+    client, other, late = machine.client(), machine.client(), machine.client()
+    assert late.ask("init") == 0
+    everything = late.ask("uuids")
     assert client.ask("start") == client.ask("load_spin") == client.ask("alloc", MIB) == 0
     assert other.ask("start", 1) == other.ask("load_spin") == 0
     assert client.ask("spin", 3600_000) == 0
@@ -240,33 +241,11 @@ def test_a_lost_gpu_is_lost_to_its_programs(machine: "Machine") -> None:
     assert client.answer() == UNKNOWN
     calls: list[tuple[str, *tuple[int, ...]]] = [("spin", 1), ("alloc", MIB), ("synchronize",), ("query", event)]
     assert {client.ask(*call) for call in [*calls, ("free_all",)]} == {UNKNOWN}
-    assert machine.client().ask("start") == UNKNOWN
+    assert late.ask("start") == UNKNOWN
+    new = machine.client()
+    assert new.ask("init") == 0
+    assert new.ask("uuids") == everything[1:], "who begins now doesn't find it, and counts those left"
     assert other.ask("spin", 1) == other.ask("synchronize") == 0
     machine.command("inject", "--gpu", "0", "--found")
     assert {client.ask(*call) for call in calls} == {UNKNOWN}
     assert client.ask("renew") == client.ask("load_spin") == client.ask("spin", 1) == client.ask("synchronize") == 0
-
-
-def test_a_program_runs_on_the_machine(machine: "Machine") -> None:
-    machine.create("--gpus", "3")
-    program = "import ctypes; c = ctypes.c_int(); l = ctypes.CDLL('libcuda.so.1'); l.cuInit(0); "
-    program += "l.cuDeviceGetCount(ctypes.byref(c)); print(c.value)"
-    assert machine.command("run", "--", sys.executable, "-c", program).strip() == "3"
-    shell = f'{machine.command("env")}\nexec "$0" -c "$1"'
-    done = subprocess.run(["sh", "-c", shell, sys.executable, program], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "3"
-
-
-def test_the_command_says_what_to_change(machine: "Machine") -> None:
-    def refused(*arguments: str) -> str:
-        command = [sys.executable, "-m", "simulator", *arguments, "--dir", str(machine.folder)]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=machine.libraries.parents[1])
-        assert result.returncode == 1
-        return result.stderr
-
-    assert "no such GPU model; accepted: " in refused("create", "--profile", "voodoo2")
-    assert "1 to 16" in refused("create", "--gpus", "17")
-    assert "MAJOR.MINOR" in refused("create", "--cuda-version", "twelve")
-    assert "No such file" in refused("show")
-    machine.create()
-    assert "--force" in refused("create")

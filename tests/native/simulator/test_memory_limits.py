@@ -60,6 +60,18 @@ def test_a_hard_limit_holds_for_the_group_and_nobody_else(group: Path, two_gpus:
         client.kill()
 
 
+def test_a_limit_does_not_count_managed_memory(group: Path, two_gpus: "Machine") -> None:
+    admin, member = two_gpus.client(), inside(two_gpus, group)
+    assert admin.ask("nvml_limit", 0, str(group), 0, 1024 * MIB) == 0
+    assert member.ask("start") == member.ask("alloc_managed", 4096 * MIB) == 0
+    assert admin.ask("nvml_limits", 0, str(group))[3] == CONTEXT * MIB
+    assert admin.ask("start") == 0
+    assert admin.ask("info")[1] - admin.ask("info")[0] == (4096 + 2 * CONTEXT) * MIB, "it is on the GPU"
+    assert member.ask("alloc", (1024 - CONTEXT) * MIB + 1) == OUT_OF_MEMORY
+    for client in two_gpus.clients:
+        client.kill()
+
+
 def test_a_soft_limit_keeps_memory_from_others(group: Path, two_gpus: "Machine") -> None:
     admin = two_gpus.client()
     assert admin.ask("start") == 0
@@ -72,6 +84,18 @@ def test_a_soft_limit_keeps_memory_from_others(group: Path, two_gpus: "Machine")
     assert member.ask("start") == member.ask("alloc", (4096 - CONTEXT - 1) * MIB) == 0
     for client in two_gpus.clients:
         client.kill()
+
+
+def test_a_removed_group_takes_its_limit_with_it(group: Path, two_gpus: "Machine") -> None:
+    admin = two_gpus.client()
+    for number in range(200):  # more than there is room for
+        inner = group / str(number)
+        inner.mkdir()
+        assert admin.ask("nvml_limit", 0, str(inner), 0, MIB) == 0
+        inner.rmdir()
+    inner.mkdir()
+    assert admin.ask("nvml_limits", 0, str(inner)) == [NOT_FOUND, 0, 0, 0]
+    inner.rmdir()
 
 
 def test_what_is_refused(group: Path, two_gpus: "Machine") -> None:

@@ -146,6 +146,20 @@ def test_small_grids_of_two_processes_take_turns(machine: "Machine") -> None:
     assert gpu == pytest.approx(0.6)
 
 
+def test_small_grids_of_two_processes_run_side_by_side_under_mps(machine: "Machine") -> None:
+    machine.create("--profile", "a100-40")
+    machine.command("set", "--mps", "on")
+    clients = begin(machine), begin(machine)
+    threads = [threading.Thread(target=client.ask, args=("timed_work", 1, 32, 0, 2_000_000, 1)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gpu, processes = busy(machine)
+    assert sum(processes.values()) == pytest.approx(4.2), "each has what it asked for"
+    assert gpu < 3.5, "for a part of the time both at once"
+
+
 def test_small_grids_run_side_by_side_beside_another_process(machine: "Machine") -> None:
     client, other = begin(machine), begin(machine)
     assert other.ask("spin_often", 1000, 2000) == 0

@@ -17,8 +17,9 @@ from cli.doctor.evidence import Evidence, Pods
 from cli.status import view
 from cli.text import Style
 from tests.unit.cli.objects import gpu, metadata, node, share
-from unigpu import names
+from unigpu import names, walls
 from unigpu.gpus import Fault, Gpu
+from unigpu.walls import Wall, Walls
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Json = dict[str, Any]
@@ -80,6 +81,13 @@ def gpu_node(name: str, *found: Gpu, labels: dict[str, str] | None = None, **cap
     return {"metadata": document, "status": {"capacity": amounts, "allocatable": amounts}}
 
 
+def walled(found: Walls | str, name: str = "n1") -> Json:
+    document = gpu_node(name, gpu())
+    text = found if isinstance(found, str) else walls.dump(found)
+    document["metadata"]["annotations"] = {**document["metadata"]["annotations"], names.ANNOTATION_WALLS: text}
+    return document
+
+
 def endpoints(*ready: bool) -> list[Json]:
     return [{"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": one}} for one in ready]}]
 
@@ -121,7 +129,20 @@ QUOTA = {
     "spec": {"hard": {"requests.aliyun.com/gpu-mem": "1", "limits.nvidia.com/gpumem": "2"}},
 }
 RANGE = {"metadata": {"name": "r", "namespace": "team"}, "spec": {"limits": [{"max": {"nvidia.com/gpumem": "1"}}]}}
+REQUESTS = {"metadata": QUOTA["metadata"], "spec": {"hard": {"requests.aliyun.com/gpu-mem": "1"}}}
+BOTH = {
+    "metadata": QUOTA["metadata"],
+    "spec": {"hard": {"requests.aliyun.com/gpu-mem": "1", "requests.unigpu.dev/memory": "1024"}},
+}
+DEFAULT = {
+    "metadata": RANGE["metadata"],
+    "spec": {"limits": [{"max": {"nvidia.com/gpumem": "1"}, "default": {"nvidia.com/gpumem": "1"}}]},
+}
+REPLACING = deployment(2)
+REPLACING["spec"]["template"] = {"spec": {"containers": [{"args": ["--vendor-resources=replace"]}]}}
 OVER = view.view([node("n1", gpu(memory=1000))], [metadata("p", share(900)), metadata("q", share(900))])
+BLIND = walled(Walls({Wall.COMPARISON: "it has no --proc-root"}))
+BAD_WALLS = walled("?")
 SICK = gpu(healthy=False, fault=Fault("XID 79", "", ""))
 
 
@@ -167,8 +188,15 @@ SICK = gpu(healthy=False, fault=Fault("XID 79", "", ""))
         ({"nodes": [gpu_node("n1", gpu(), unigpu_dev__vgpu="0")]}, "capacity", "fail", "offers no unigpu.dev/vgpu"),
         ({"nodes": [gpu_node("n1", SICK)]}, "GPUs", "fail", "unhealthy: GPU 0 of n1 (XID 79)"),
         ({"nodes": [gpu_node("n1", gpu(), nvidia_com__gpu="8")]}, "other plugins", "fail", "n1 (nvidia.com/gpu = 8)"),
-        ({"quotas": [QUOTA]}, "quotas", "warn", "team/q (aliyun.com/gpu-mem, nvidia.com/gpumem)"),
-        ({"limit_ranges": [RANGE]}, "limit ranges", "warn", "team/r (nvidia.com/gpumem)"),
+        ({"nodes": [BLIND]}, "walls", "warn", "on n1: it has no --proc-root"),
+        ({"nodes": [BAD_WALLS]}, "walls", "warn", "n1: walls annotation can't be read"),
+        ({"quotas": [QUOTA]}, "quotas", "warn", "counts nowhere, because of extended resources it counts requests"),
+        ({"quotas": [REQUESTS]}, "quotas", "warn", "which count only pods that are written so, and no others: team/q"),
+        ({"quotas": [BOTH]}, "quotas", "ok", "all count what their author meant"),
+        ({"quotas": [BOTH], "deployments": [REPLACING]}, "quotas", "warn", "because the webhook replaces them"),
+        ({"limit_ranges": [RANGE]}, "limit ranges", "ok", "1 on vendors' names, which hold"),
+        ({"limit_ranges": [DEFAULT]}, "limit ranges", "warn", "every container there gets a share of a GPU"),
+        ({"limit_ranges": [RANGE], "deployments": [REPLACING]}, "limit ranges", "warn", "team/r (nvidia.com/gpumem)"),
         (
             {"pods": Pods([("team/p", "nvidia.com/gpumem")], VIEW)},
             "pods",
@@ -181,7 +209,15 @@ SICK = gpu(healthy=False, fault=Fault("XID 79", "", ""))
 def test_what_it_finds(changes: Json, where: str, level: str, text: str) -> None:
     found = findings(**changes)
     (one,) = [one for one in found if one.check == where and one.level == level]
-    assert text in one.text and one.help
+    assert text in one.text and (level == "ok" or one.help)
+
+
+def test_the_walls_of_nodes() -> None:
+    nodes = [walled(Walls()), walled(Walls({Wall.DRIVER: "the driver is too old"}), "n2")]
+    (one,) = [one for one in findings(nodes=nodes) if one.check == "walls"]
+    assert one.level is Level.OK
+    assert "driver on 1 of 2 nodes" in one.text
+    assert "(n2: the driver is too old)" in one.text
 
 
 @pytest.mark.parametrize(

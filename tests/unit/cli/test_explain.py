@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cli.explain import command, facts, report, waiting
+from cli.explain import facts, read, report, waiting
 from cli.explain.facts import Objects
 from cli.explain.report import Fact
 from cli.status import view
@@ -128,7 +128,7 @@ FAULT = Fault("XID 79", "", "")
 def explained(request: Request, *nodes: view.NodeObject, pods: Any = (), **more: Any) -> tuple[list[str], list[str]]:
     """The lines on GPUs, and what would help."""
     pod = PodRequest({"main": request}, more.get("preferences", Preferences()))
-    sections = list(command.explained(view.view(nodes, pods), pod, more.get("rules", Rules()), more.get("most", 10)))
+    sections = list(read.explained(view.view(nodes, pods), pod, more.get("rules", Rules()), more.get("most", 10)))
     helps = [fact.value for fact in sections[-1].facts]
     return [fact.value for one in sections[:-1] for fact in one.facts], helps
 
@@ -210,7 +210,7 @@ def test_many_nodes_are_counted_by_reason() -> None:
 
 
 def test_no_node_has_gpus() -> None:
-    sections = list(command.explained(view.View(()), PodRequest({"main": asked(1)}), Rules(), 10))
+    sections = list(read.explained(view.View(()), PodRequest({"main": asked(1)}), Rules(), 10))
     assert "doctor" in sections[0].facts[0].value
 
 
@@ -230,7 +230,7 @@ def test_the_request_is_in_the_order_in_which_containers_start() -> None:
     pod = objects.pending("p", initContainers=[{"name": "z"}], containers=[{"name": "a"}])
     both = PodRequest({"a": asked(1), "z": dataclasses.replace(asked(1), policy=ComputePolicy.HARD)})
     pod["metadata"]["annotations"][names.ANNOTATION_REQUEST] = requests.dump(both)
-    found = command.request(pod)
+    found = read.request(pod)
     assert found is not None and list(found.containers) == ["z", "a"]
     pod["metadata"]["annotations"][names.ANNOTATION_REQUEST] = "?"
-    assert command.request(pod) is None
+    assert read.request(pod) is None

@@ -7,10 +7,11 @@ import pytest
 
 from cli import __main__ as command
 from cli import manifests, plan, plan_command
-from unigpu import allocations, cordons, gpus, names
+from unigpu import allocations, budgets, cordons, gpus, lowering, names
 from unigpu.allocations import Allocation, Share
 from unigpu.cordons import Cordon
 from unigpu.gpus import Gpu
+from unigpu.lowering import Amounts, Lowerable
 from unigpu.placement import Rules
 from unigpu.units import GpuUuid, MiB, Percent
 from webhook.translation.options import Options
@@ -56,7 +57,7 @@ def test_every_node_gpu_by_gpu(tmp_path: Path) -> None:
     running += [bound("d", "n3", "n3-1", 80), bound("gone", "n2", "n2-0", 100, "Succeeded"), {"metadata": 1}]
     (pod,) = planned(tmp_path)
     assert pod.request is not None
-    found = plan.verdicts(plan.ledger(nodes, running), pod.request, Rules())
+    found = plan.verdicts(plan.ledger(nodes, running), pod, Rules())
     assert list(plan.lines(pod, found)) == [
         pod.title,
         "  node n2: takes the pod",
@@ -73,6 +74,76 @@ def test_every_node_gpu_by_gpu(tmp_path: Path) -> None:
     ]
     assert not plan.unplaceable(pod, found)
     assert plan.unplaceable(pod, found[1:])
+
+
+MEMORY = "unigpu.dev/memory"
+
+
+def with_totals(one: dict[str, Any], mib: int) -> dict[str, Any]:
+    return one | {"status": {"allocatable": {MEMORY: str(mib)}}}
+
+
+def asking(one: dict[str, Any], mib: int, priority: int = 0, **labels: str) -> dict[str, Any]:
+    one["spec"]["containers"][0]["resources"] = {"requests": {MEMORY: str(mib)}}
+    one["spec"]["priority"] = priority
+    one["metadata"]["labels"] = labels
+    return one
+
+
+def test_who_would_have_to_go(tmp_path: Path) -> None:
+    pod_text = POD.replace("spec:", "spec:\n  priorityClassName: high", 1)
+    running = [
+        asking(bound("a", "n1", "n1-0", 50), 50, app="web"),
+        asking(bound("b", "n1", "n1-1", 90), 90),
+        asking(bound("c", "n2", "n2-0", 90), 90, priority=10),
+        asking(bound("d", "n2", "n2-1", 90), 90, priority=10),
+        asking(bound("e", "n3", "n3-0", 50), 50),
+        asking(bound("f", "n3", "n3-1", 50), 50, priority=1),
+    ]
+    nodes = [with_totals(node(name), 190 if name == "n1" else 200) for name in ("n1", "n2", "n3")]
+    budget = {
+        "metadata": {"namespace": "team", "name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        "status": {"disruptionsAllowed": 0},
+    }
+    rest = plan.Rest({"high": 10}, [budgets.load(budget)])
+    file = tmp_path / "pod.yaml"
+    file.write_text(pod_text)
+    (pod,) = [pod for manifest in plan.read([str(file)]) for pod in plan.pods(manifest, Options(), rest)]
+    assert pod.priority == 10
+    found = {one.name: one for one in plan.verdicts(plan.ledger(nodes, running), pod, Rules(), rest)}
+    assert (found["n1"].victims, found["n1"].by_itself) == (("pod team/b",), True), "a budget keeps the other"
+    assert found["n2"].victims == ()
+    assert (found["n3"].victims, found["n3"].by_itself) == (("pod team/e",), False), "the totals have room"
+    text = list(plan.lines(pod, found.values()))
+    assert "    would be evicted: pod team/b" in text
+    assert "    nobody is evicted, because the node's totals have room; room if these leave: pod team/e" in text
+
+
+def test_whose_limits_would_be_lowered_instead(tmp_path: Path) -> None:
+    """A container that holds little gives of its memory; the node where nobody can is left as it was."""
+    running = [asking(bound(f"{name}{at}", name, f"{name}-{at}", 90), 90) for name in ("n1", "n2") for at in (0, 1)]
+    nodes = [node(name) for name in ("n1", "n2", "n3")]
+    idle = [Lowerable("n11", "c", (GpuUuid("n1-1"),), Amounts(MiB(90), Percent(10)), Amounts(MiB(20), Percent(5)))]
+    node_gpus = gpus.load(nodes[0]["metadata"]["annotations"][names.ANNOTATION_INVENTORY])
+    nodes[0]["metadata"]["annotations"][names.ANNOTATION_LOWERABLE] = lowering.dump(idle, node_gpus)
+    nodes[1]["metadata"]["annotations"][names.ANNOTATION_LOWERABLE] = "?"
+    rest = plan.Rest({"high": 10}, lowerable=plan.lowerable([*nodes, {"metadata": None}]))
+    file = tmp_path / "pod.yaml"
+    vendors = POD.replace("spec:", "spec:\n  priorityClassName: high", 1)
+    own = "unigpu.dev/vgpu: 1, unigpu.dev/memory: 60, unigpu.dev/cores: 30"
+    file.write_text(vendors.replace("nvidia.com/gpu: 1, nvidia.com/gpumem: 60, nvidia.com/gpucores: 30", own))
+    (pod,) = [pod for manifest in plan.read([str(file)]) for pod in plan.pods(manifest, Options(), rest)]
+    found = {one.name: one for one in plan.verdicts(plan.ledger(nodes, running), pod, Rules(), rest)}
+    file.write_text(vendors)
+    (other,) = [pod for manifest in plan.read([str(file)]) for pod in plan.pods(manifest, Options(), rest)]
+    assert not any(one.lowered for one in plan.verdicts(plan.ledger(nodes, running), other, Rules(), rest))
+    assert found["n1"].lowered == ("pod team/n11, container c: memory 90 -> 40 MiB",)
+    assert (found["n1"].victims, found["n2"].lowered, found["n3"].reason) == ((), (), "")
+    assert found["n2"].victims == ("pod team/n20",)
+    assert "    nobody is evicted; limits would be lowered: pod team/n11, container c: memory 90 -> 40 MiB" in list(
+        plan.lines(pod, found.values())
+    )
 
 
 def test_a_refused_pod_and_one_without_gpus(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from cli.status.view import NodeObject, View
 from cli.text import Style
 from tests.unit.cli import objects
 from tests.unit.cli.objects import A, B, C, asked, gpu, metadata, node, share
-from unigpu import allocations, cordons, gpus, names
+from unigpu import allocations, cordons, gpus, names, walls
 from unigpu.cordons import Cordon
 from unigpu.gpus import Fault
 from unigpu.requests import Role
 from unigpu.units import MiB
+from unigpu.walls import Wall, Walls
 
 NARROW = Style(80)
 NOW = datetime(2026, 1, 1, 0, 5, tzinfo=UTC)
@@ -103,6 +104,15 @@ def test_without_cluster_rights_nothing_is_said_of_what_is_free() -> None:
     assert lines[1] == "1 node, 1 GPU with containers of namespace team: 4 GiB and compute of 30 % of a"
     assert any(re.fullmatch(r"  GPU-a +4 GiB +\? +30/100 % +1", line) for line in lines)
     assert document.document(dataclasses.replace(seen, complete=False))["total"]["memory"]["free"] is None
+
+
+def test_what_holds_a_nodes_containers() -> None:
+    one = node("n1", gpu())
+    text = walls.dump(Walls({Wall.DRIVER: "too old"}))
+    told = NodeObject({**one.metadata, "annotations": {**one.metadata["annotations"], names.ANNOTATION_WALLS: text}})
+    assert "  walls: libvgpu, comparison" in tree(view.view([told], []))
+    assert document.document(view.view([told], []))["nodes"][0]["walls"] == ["libvgpu", "comparison"]
+    assert document.document(view.view([one], []))["nodes"][0]["walls"] is None
 
 
 def test_no_gpus() -> None:

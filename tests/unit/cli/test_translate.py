@@ -57,7 +57,7 @@ def limits(template: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-TRANSLATED = {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "2048"}
+TRANSLATED = {"aliyun.com/gpu-mem": 2, names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "2048"}
 
 
 def test_a_pod(run: Any) -> None:
@@ -169,13 +169,77 @@ def test_json(run: Any) -> None:
 def test_diff_shows_only_what_changes(run: Any) -> None:
     lines = run(POD % 2, "kind: Service\nmetadata: {name: s}", options=("-o", "diff")).out.splitlines()
     removed = [line for line in lines if line.startswith("-") and not line.startswith("---")]
-    assert removed == ["-        aliyun.com/gpu-mem: 2"]
+    assert removed == []
+    added = [line[1:].strip() for line in lines if line.startswith("+") and not line.startswith("+++")]
+    assert "unigpu.dev/memory: '2048'" in added
+    lines = run(POD % 2, options=("-o", "diff", "--vendor-resources=replace")).out.splitlines()
+    assert "-        aliyun.com/gpu-mem: 2" in lines
     assert sum(line.startswith("--- ") for line in lines) == 1
 
 
 def test_options(run: Any) -> None:
     (document,) = run(POD % 2, options=("--aliyun-unit", "MiB")).documents
     assert limits(document)[names.RESOURCE_MEMORY] == "2"
+
+
+VALUES = """
+dialects:
+  aliyunMemoryUnit: MiB
+  volcanoMemoryFactor: 10
+  vgpuManagerMemoryFactor: 20
+  vendorResources: replace
+  isolationOptOut: false
+  hamiResourceNames: {count: acme.example/gpu, memory: nvidia.com/gpumem}
+  additional:
+    - {name: corp, shape: byCore, cores: corp.example/core, memory: corp.example/mem, memoryUnit: 256}
+nodeAgent: {publishVendorResources: true}
+webhook: {replicas: 3}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "unified"),
+    [
+        ("aliyun.com/gpu-mem: 300", {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "300"}),
+        ("volcano.sh/gpu-memory: 30", {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "300"}),
+        (
+            "nvidia.com/vgpu-number: 1, nvidia.com/vgpu-memory: 15",
+            {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "300"},
+        ),
+        ("acme.example/gpu: 1", {names.RESOURCE_VGPU: "1", names.RESOURCE_CORES: "100"}),
+        ("corp.example/mem: 4", {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "1024"}),
+        ("nvidia.com/gpu: 1", {"nvidia.com/gpu": 1}),
+    ],
+)
+def test_the_values_of_the_chart(run: Any, tmp_path: Path, fields: str, unified: dict[str, Any]) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(VALUES)
+    text = POD.replace("aliyun.com/gpu-mem: %s", fields)
+    (document,) = run(text, options=("--values", str(file))).documents
+    assert limits(document) == unified
+
+
+def test_options_come_before_values(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(VALUES)
+    (document,) = run(POD % 2, options=("--values", str(file), "--aliyun-unit=GiB")).documents
+    assert limits(document)[names.RESOURCE_MEMORY] == "2048"
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "dialects: 1", "dialects: {aliyunMemoryUnit: GB}", "dialects: {additional: [1]}"]
+)
+def test_values_that_cant_be_read(run: Any, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(text)
+    ran = run(POD % 2, options=("--values", str(file)))
+    assert ran.status == 2 and ran.err.startswith(f"error: {file}")
+
+
+def test_whole_gpus_count_with_their_memory(run: Any) -> None:
+    whole = POD.replace("aliyun.com/gpu-mem: %s", "nvidia.com/gpu: 2")
+    (document,) = run(whole, options=("--gpu-memory=24576",)).documents
+    assert limits(document)[names.RESOURCE_MEMORY] == "49152"
 
 
 def test_translating_twice_changes_nothing(run: Any) -> None:

@@ -1,6 +1,7 @@
 """The units, configuration files and reports that follow from a cluster's settings, without starting anything."""
 
 import base64
+import dataclasses
 import json
 import os
 import tomllib
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster import (
+    build,
     certificates,
     cgroups,
     control_plane,
@@ -50,6 +52,25 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 def flags(unit: units.Unit, program: str) -> list[str]:
     (found,) = (entry for entry in unit.programs if entry.name == program)
     return list(found.arguments)
+
+
+@pytest.mark.parametrize("version", ["", *settings.OLDER_KUBERNETES])
+def test_kubernetes_is_of_the_wanted_version_and_the_rest_the_newest(layout: settings.Layout, version: str) -> None:
+    known = dataclasses.replace(KNOWN, settings=dataclasses.replace(KNOWN.settings, kubernetes=version))
+    units_of_it = (control_plane.describe(layout, known), nodes.describe(layout, known, "x-1"))
+    folders = {entry.name: Path(entry.arguments[0]).parent for unit in units_of_it for entry in unit.programs}
+    for shared in ("etcd", "containerd"):
+        assert folders.pop(shared) == settings.BIN
+    assert set(folders) == set(build.KUBERNETES_LINKS)
+    assert set(folders.values()) == {settings.kubernetes_programs(version)}
+
+
+def test_an_older_kubernetes_is_configured_with_what_it_knows() -> None:
+    old = node_config.kubelet(Path("/c"), "x-1", "10.201.0.2", "/group", "1.29")
+    new = node_config.kubelet(Path("/c"), "x-1", "10.201.0.2", "/group")
+    assert new.keys() - old.keys() == {"failCgroupV1"}
+    assert node_config.proxy(Path("/c"), "10.201.0.0/16", "1.29")["featureGates"] == {"NFTablesProxyMode": True}
+    assert "featureGates" not in node_config.proxy(Path("/c"), "10.201.0.0/16", "1.32")
 
 
 def test_the_control_plane_listens_only_where_nodes_reach_it(layout: settings.Layout) -> None:

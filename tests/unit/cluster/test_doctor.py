@@ -66,6 +66,8 @@ def test_both_versions_of_control_groups_are_found(tmp_path: Path) -> None:
 def test_versions_come_from_the_go_modules() -> None:
     assert build.required("kubernetes", "k8s.io/kubernetes").startswith("v1.")
     assert build.required("containerd", "github.com/containerd/containerd/v2").startswith("v2.")
+    for older in settings.OLDER_KUBERNETES:
+        assert build.required(f"kubernetes-{older}", "k8s.io/kubernetes").startswith(f"v{older}.")
     with pytest.raises(errors.BuildFailed, match="does not require"):
         build.required("containerd", "example.org/nothing")
 
@@ -104,6 +106,14 @@ def test_programs_that_are_not_built_are_named(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "pause").touch()
     (sentence,) = [entry for entry in doctor.run_problems(settings.Settings(gpus=0)) if "not built" in entry]
     assert sentence == "These programs are not built yet: kubernetes, containerd. Run `make cluster`."
+
+
+def test_an_older_kubernetes_that_is_not_built_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "BUILD", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    wanted = settings.Settings(gpus=0, kubernetes="1.29")
+    (sentence,) = [entry for entry in doctor.run_problems(wanted) if "1.29" in entry]
+    assert sentence == "Kubernetes 1.29 is not built yet: run `make cluster KUBERNETES=1.29`."
 
 
 def test_a_kernel_that_refuses_namespaces_is_reported_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

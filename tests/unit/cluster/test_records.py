@@ -88,6 +88,7 @@ def test_a_stamp_follows_content_and_not_time(tmp_path: Path) -> None:
         settings.Settings(nodes=0),
         settings.Settings(nodes=21),
         settings.Settings(gpus=-1),
+        settings.Settings(kubernetes="1.28"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong: settings.Settings) -> None:

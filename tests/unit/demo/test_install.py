@@ -30,6 +30,7 @@ def test_a_helm_that_was_killed_does_not_block_the_next(tmp_path: Path) -> None:
     install.install(pending_until_forgotten(tmp_path), IMAGES, simulated=True)
     first, forgotten, second = (tmp_path / "asked").read_text().splitlines()
     assert first == second
+    assert "--force-conflicts" in first, "nor does what a killed test had set with kubectl"
     assert "status in (pending-install,pending-upgrade,pending-rollback)" in forgotten
 
 
@@ -38,6 +39,7 @@ def test_on_a_cluster_of_others_nothing_is_forgotten(tmp_path: Path) -> None:
         install.install(pending_until_forgotten(tmp_path), IMAGES, simulated=False, alone=False)
     (asked,) = (tmp_path / "asked").read_text().splitlines()
     assert "--reset-then-reuse-values" in asked
+    assert "--force-conflicts" not in asked
 
 
 def test_a_container_that_has_no_log_yet_hides_nothing(tmp_path: Path) -> None:

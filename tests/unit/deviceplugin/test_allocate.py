@@ -1,6 +1,7 @@
 """What a container gets: limits by mode, and the variables of its dialect."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from deviceplugin.allocation import allocate
 from deviceplugin.node.node_state import Node
 from deviceplugin.pods import Pod
-from unigpu import allocations, limits, names, requests
+from unigpu import allocations, driver_parts, limits, names, requests
 from unigpu.allocations import Allocation, Share
+from unigpu.driver_parts import Capability, Wanted
 from unigpu.gpus import Gpu
 from unigpu.limits import Limit
 from unigpu.requests import ComputePolicy, PodRequest, Request
@@ -23,7 +25,7 @@ def node(**labels: str) -> Node:
     return Node("node-a", "boot", {key.replace("_", "."): value for key, value in labels.items()}, GPUS)
 
 
-def pod(request: Request, shares: list[Share], env: frozenset[str] = frozenset(), **others: Request) -> Pod:
+def pod(request: Request, shares: list[Share], env: Collection[str] = (), **others: Request) -> Pod:
     return Pod(
         "n",
         "p",
@@ -33,7 +35,7 @@ def pod(request: Request, shares: list[Share], env: frozenset[str] = frozenset()
             names.ANNOTATION_ALLOCATION: allocations.dump(Allocation("node-a", {"main": shares})),
         },
         order=("main",),
-        env={"main": env},
+        env={"main": dict.fromkeys(env, "video")},
     )
 
 
@@ -159,3 +161,13 @@ def test_hami_on_a_node_that_limits_nothing() -> None:
 def test_tencent_has_none() -> None:
     asked = pod(Request(1, MiB(2560), dialect="tencent"), [Share(UUIDS[0], MiB(2560), Percent(30))])
     assert decide(asked).env == {}
+
+
+@pytest.mark.parametrize(("isolated", "limited"), [(True, True), (False, False)])
+def test_which_parts_of_the_driver(isolated: bool, limited: bool) -> None:
+    request, shares = Request(1, MiB(3072), isolated=isolated), [Share(UUIDS[0], MiB(3072), Percent(0))]
+    asks = {names.ENV_NVIDIA_DRIVER_CAPABILITIES}
+    decision = decide(pod(request, shares, asks))
+    assert decision.wanted == Wanted(frozenset({*driver_parts.BASIC, Capability.VIDEO}), limited)
+    assert decision.grant.env == {names.ENV_NVIDIA_DRIVER_CAPABILITIES: "video"}, "a start without the API server"
+    assert decide(pod(request, shares)).wanted == Wanted(None, limited)

@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from deviceplugin.node import driver
+from deviceplugin.node import driver, driver_files
 from unigpu import errors
+from unigpu.driver_parts import Wanted
 from unigpu.gpus import Gpu
 from unigpu.units import GpuUuid, MiB
 
@@ -42,14 +43,14 @@ def test_real_driver(tmp_path: Path, driver_root: str, folder: str) -> None:
     mounts = {mount.container: mount.host for mount in common.mounts}
     at = str(PurePosixPath("/") / driver_root)
     host = str(PurePosixPath(at) / folder)
-    for into in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64"):
+    for into in driver_files.CONTAINER_FOLDERS:
         for name in ("libcuda.so", "libcuda.so.1", "libcuda.so.575.64"):
             assert mounts[f"{into}/{name}"] == f"{host}/libcuda.so.575.64"
         assert mounts[f"{into}/libnvidia-ml.so.1"] == f"{host}/libnvidia-ml.so.575.64"
     assert mounts["/usr/bin/nvidia-smi"] == str(PurePosixPath(at) / "usr/bin/nvidia-smi")
     assert not [path for path in mounts if "libc.so" in path or "glcore" in path]
     assert [node.host for node in common.nodes] == ["/dev/nvidiactl", "/dev/nvidia-uvm"]
-    own = real.own([GPU])
+    own = real.own([GPU], Wanted())
     assert [(node.container, node.host) for node in own.nodes] == [("/dev/nvidia3", "/dev/nvidia3")]
     assert own.mounts == ()
     assert not any(mount.writable for mount in common.mounts)
@@ -77,8 +78,19 @@ def test_device_nodes_of_a_driver_container(tmp_path: Path) -> None:
     (tmp_path / "dev/nvidia3").unlink()
     (tmp_path / "run/nvidia/driver/dev").mkdir()
     (tmp_path / "run/nvidia/driver/dev/nvidia3").touch()
-    nodes = driver.Real(tmp_path, PurePosixPath("/run/nvidia/driver")).own([GPU]).nodes
+    nodes = driver.Real(tmp_path, PurePosixPath("/run/nvidia/driver")).own([GPU], Wanted()).nodes
     assert (nodes[0].container, nodes[0].host) == ("/dev/nvidia3", "/run/nvidia/driver/dev/nvidia3")
+
+
+@pytest.mark.parametrize("name", ["nvidiactl", "nvidia-uvm"])
+def test_a_node_without_which_no_program_starts(tmp_path: Path, name: str) -> None:
+    install(tmp_path)
+    real = driver.Real(tmp_path, PurePosixPath("/"))
+    assert real.problem() == ""
+    (tmp_path / "dev" / name).unlink()
+    assert real.problem().startswith(
+        f"the node has no device node {name}, without which no CUDA program starts; accepted"
+    )
 
 
 def test_no_driver(tmp_path: Path) -> None:
@@ -90,7 +102,7 @@ def test_no_device_node(tmp_path: Path) -> None:
     install(tmp_path)
     (tmp_path / "dev/nvidia3").unlink()
     with pytest.raises(errors.Unavailable, match="nvidia3"):
-        driver.Real(tmp_path, PurePosixPath("/")).own([GPU])
+        driver.Real(tmp_path, PurePosixPath("/")).own([GPU], Wanted())
 
 
 def test_link_in_a_circle(tmp_path: Path) -> None:
@@ -104,7 +116,7 @@ def test_simulated_driver_lacks_a_gpu(tmp_path: Path) -> None:
     for name in ("state", "libcuda.so.1", "libnvidia-ml.so.1"):
         (tmp_path / name).touch()
     with pytest.raises(errors.Unavailable, match="gpu3"):
-        driver.Simulated(tmp_path, tmp_path).own([GPU])
+        driver.Simulated(tmp_path, tmp_path).own([GPU], Wanted())
 
 
 def test_folder_that_goes_while_it_is_read_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ import pytest
 from deviceplugin.allocation import grant_collector
 from deviceplugin.allocation.grant_collector import GrantCollector
 from deviceplugin.allocation.grant_ledger import GrantLedger
+from deviceplugin.node.lock_owners import LockOwners
+from deviceplugin.node.process_table import ProcessTable
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.store.container_store import ContainerStore
 from unigpu import errors, grants, usage
@@ -26,6 +29,7 @@ from unigpu.units import Bytes, GpuUuid, MiB, Percent
 GPU = GpuUuid("GPU-0")
 GRANT = Grant("n", "p", "uid", "main", ("slot-0",), (Share(GPU, MiB(1), Percent(10)),), {GPU: 0}, True, "hami")
 LIMITS = Policy((GpuLimit(GPU, Bytes(1 << 20), Percent(10), Percent(10)),), True, True, ComputePolicy.HARD)
+UID = "0a1b2c3d-1111-2222-3333-444455556666"
 HOLD = """
 import fcntl, sys
 file = open(sys.argv[1], "r+b")
@@ -46,13 +50,13 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def running(program: str, *arguments: str | Path) -> Iterator[None]:
+def running(program: str, *arguments: str | Path) -> Iterator["subprocess.Popen[str]"]:
     """The program, once it says that it holds what it should."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
-        yield
+        yield process
     finally:
         process.kill()
         process.communicate()
@@ -76,9 +80,12 @@ class Setting:
         self.store = ContainerStore(root)
         self.folder = self.store.write(GRANT, LIMITS)
         self.grants = GrantLedger(self.store.load())
-        self.collector = GrantCollector(
-            cast("Any", None), PodCache(), self.grants, self.store, cast("Any", Specs()), lambda: None, lambda: self.now
-        )
+        self.collector = self.collect()
+
+    def collect(self, runs: Callable[[str, str], bool] | None = None) -> GrantCollector:
+        """A collector, with the agent's own way to see who runs or without."""
+        specs, clock = cast("Any", Specs()), lambda: self.now
+        return GrantCollector(cast("Any", None), PodCache(), self.grants, self.store, specs, lambda: None, clock, runs)
 
     def sync(self) -> int:
         """The pods are listed; return how many grants are left."""
@@ -115,6 +122,28 @@ def test_a_passed_descriptor_keeps_a_grant_for_a_time_only(setting: Setting) -> 
     assert not setting.folder.exists()
 
 
+@pytest.mark.usefixtures("foreign")
+def test_where_processes_are_seen_a_passed_descriptor_keeps_nothing(setting: Setting, tmp_path: Path) -> None:
+    """As where the agent has the node's pid namespace."""
+    with running(HOLD, setting.folder / grants.USAGE_FILE, str(usage.LOCKS_OFFSET + 8)) as own:
+        proc = tmp_path / "proc"
+        folder = proc / str(own.pid)
+        folder.mkdir(parents=True)
+        (folder / "cgroup").write_text(f"0::/kubepods/pod{UID}/{'ab' * 32}\n")
+        for file in ("comm", "stat"):
+            (folder / file).symlink_to(f"/proc/{own.pid}/{file}")
+        owners = LockOwners(ProcessTable(proc), setting.store)
+        assert owners.runs(GRANT.pod_uid, "main") is False, "neither is a process of this pod"
+        renamed = ContainerStore(setting.store.root)
+        renamed.write(dataclasses.replace(GRANT, pod_uid=UID), LIMITS)
+        os.link(setting.folder / grants.USAGE_FILE, tmp_path / "held")
+        (tmp_path / "held").replace(renamed.of(UID, "main") / grants.USAGE_FILE)
+        assert owners.runs(UID, "main") is True
+    assert owners.runs(UID, "main") is False, "only the other pod's program is left"
+    setting.collector = setting.collect(owners.runs)
+    assert setting.sync() == 0
+
+
 def test_a_lease_keeps_no_container_from_starting(setting: Setting) -> None:
     """As after a restart of the container, while another pod has a lease on its policy."""
     file = setting.folder / grants.POLICY_FILE
@@ -141,7 +170,7 @@ def test_a_usage_file_that_takes_the_disk_is_cut_back(setting: Setting, monkeypa
     with file.open("r+b") as opened:
         os.posix_fallocate(opened.fileno(), 0, 4 << 20)
 
-    real, cut = setting.store.cut, asyncio.Event()
+    real, cut = setting.store.mend_usage, asyncio.Event()
 
     async def until_it_was_cut() -> None:
         loop = asyncio.get_running_loop()
@@ -151,7 +180,7 @@ def test_a_usage_file_that_takes_the_disk_is_cut_back(setting: Setting, monkeypa
             loop.call_soon_threadsafe(cut.set)
             return given_back
 
-        monkeypatch.setattr(setting.store, "cut", noticed)
+        monkeypatch.setattr(setting.store, "mend_usage", noticed)
         tidying = asyncio.create_task(setting.collector.tidy(0))
         await asyncio.wait_for(cut.wait(), 30)
         tidying.cancel()

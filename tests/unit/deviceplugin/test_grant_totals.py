@@ -1,5 +1,7 @@
 """The node's own books."""
 
+import dataclasses
+
 import pytest
 
 from deviceplugin.allocation import grant_totals
@@ -18,6 +20,25 @@ def grant(
 ) -> Grant:
     share = Share(GPU, MiB(memory), Percent(cores), whole)
     return Grant("n", pod, pod, name, ("s",), (share,), {GPU: 0}, True, "unigpu", role)
+
+
+@pytest.mark.parametrize(
+    ("held", "new", "says"),
+    [
+        ([], grant("p", 600), None),
+        ([], grant("p", 601), "400 MiB are in use and granted to nobody"),
+        ([grant("q", 500)], grant("p", 101), "601 MiB would be granted"),
+        ([grant("p", 900)], grant("p", 900), None),  # it only restarts
+        ([grant("p", 900)], grant("p", 800), None),
+        ([grant("p", 500)], grant("p", 601), "granted to nobody"),
+        ([], grant("p", 1000, 100, whole=True), "granted to nobody"),
+        ([], grant("p", 0), None),
+    ],
+)
+def test_memory_that_nobody_was_granted_counts(held: list[Grant], new: Grant, says: str | None) -> None:
+    gpus = {GPU: dataclasses.replace(GPUS[GPU], foreign=MiB(400))}
+    found = grant_totals.excess(gpus, held, new)
+    assert (found is None) if says is None else (found is not None and says in found)
 
 
 @pytest.mark.parametrize(

@@ -1,166 +1,27 @@
 """The agent's eyes over a /proc made of files, with real locks on real usage files."""
 
 import asyncio
-import contextlib
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.node import grant_watch, incident_words
-from deviceplugin.node.grant_watch import GrantWatch
-from deviceplugin.node.incident_reports import IncidentReports
-from deviceplugin.node.inventory import ProcessReading
-from deviceplugin.node.node_state import Node, NodeState
 from deviceplugin.node.offenders import Offenders
-from deviceplugin.node.process_table import ProcessTable
 from deviceplugin.node.report_writer import ReportWriter
-from deviceplugin.node_api import NodeApi
-from deviceplugin.pod_cache import PodCache
-from deviceplugin.pods import Pod
-from deviceplugin.store.container_store import ContainerStore
-from unigpu import breaches, errors, names, node_report, usage
+from tests.unit.deviceplugin.grant_world import DEBUGGER, MAIN, OTHER, UID, A, B, World, keeper, world
+from unigpu import breaches, names, node_report, usage
 from unigpu.allocations import Share
 from unigpu.breaches import Kind
 from unigpu.gpus import Fault, Gpu
-from unigpu.grants import Grant
-from unigpu.policy import GpuLimit, Policy
-from unigpu.units import Bytes, GpuUuid, MiB, Percent, to_bytes
-from unigpu_kube.client import Json
+from unigpu.units import Bytes, MiB, Percent
+from unigpu.walls import Walls
 from unigpu_node import locks, usage_file
 
-A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
-UID = "0a1b2c3d-1111-2222-3333-444455556666"
-MAIN, OTHER, DEBUGGER = "aa" * 32, "bb" * 32, "cc" * 32
-KEEPER = """
-import fcntl, struct, sys, time
-file = open(sys.argv[1], "r+b")
-lock = struct.pack("hhqqi0q", fcntl.F_WRLCK, 0, int(sys.argv[2]), 1, 0)
-fcntl.fcntl(file, fcntl.F_SETLK, lock)
-print("locked", flush=True)
-time.sleep(600)
-"""
-
-
-class FakeApi:
-    """The API server, as far as events go."""
-
-    def __init__(self) -> None:
-        self.events: dict[str, Json] = {}
-        self.down = False
-
-    async def create_event(self, event: Json) -> None:
-        if self.down:
-            raise errors.Unavailable("the API server is away")
-        self.events.setdefault(event["metadata"]["name"], event)
-
-    def told(self) -> list[tuple[str, str, str]]:
-        return sorted(
-            (event["involvedObject"]["kind"], event["reason"], event["message"]) for event in self.events.values()
-        )
-
-
-class World:
-    """A node with two GPUs, a pod on it, and a /proc of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.proc = root / "proc"
-        self.proc.mkdir()
-        self.api = FakeApi()
-        gpus = {uuid: Gpu(uuid, index, index, "T4", MiB(24576)) for index, uuid in enumerate((A, B))}
-        self.node = NodeState(Node("node-a", "boot", {}, gpus))
-        self.containers = ContainerStore(root / "containers")
-        self.grants = GrantLedger({})
-        self.cache = PodCache()
-        self.reports = IncidentReports(cast(NodeApi, self.api), self.node, self.grants, self.cache)
-        self.changes = 0
-        self.table = ProcessTable(self.proc)
-        self.watch = GrantWatch(
-            self.table, self.node, self.grants, self.cache, self.containers, self.reports, self._changed
-        )
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    def grant(self, container: str = "main", memory: int = 3200, gpu: GpuUuid = A, **more: bool | int) -> Path:
-        share = Share(gpu, MiB(memory), Percent(10))
-        isolated = bool(more.get("isolated", True))
-        grant = Grant("team", "pod", UID, container, ("s",), (share,), {gpu: 0}, isolated, "hami", boot="boot")
-        limits = Policy((GpuLimit(gpu, to_bytes(MiB(memory)), Percent(10), Percent(10)),), True, True)
-        self.grants.enter(grant)
-        return self.containers.write(grant, limits)
-
-    def pod(self, **ids: str) -> None:
-        self.cache.observe(Pod("team", "pod", UID, ids={value: key for key, value in ids.items()}))
-
-    def process(self, pid: int, container_id: str | None, name: str = "python", started: int = 5) -> None:
-        folder = self.proc / str(pid)
-        folder.mkdir(exist_ok=True)
-        cgroup = "0::/system.slice/cron.service" if container_id is None else f"0::/kubepods/pod{UID}/{container_id}"
-        (folder / "cgroup").write_text(cgroup + "\n")
-        (folder / "comm").write_text(name + "\n")
-        (folder / "stat").write_text(f"{pid} ({name}) S {' '.join(['1'] * 18)} {started} 0 0\n")
-
-    async def observe(self, *found: tuple[int, GpuUuid, int], gpus: tuple[GpuUuid, ...] = (A, B)) -> None:
-        await self.watch.observe(
-            {
-                gpu: tuple(ProcessReading(pid, to_bytes(MiB(memory))) for pid, on, memory in found if on == gpu)
-                for gpu in gpus
-            }
-        )
-
-    async def lasting(self, *found: tuple[int, GpuUuid, int]) -> None:
-        """The same in each sample, for as long as a finding needs to count or to end."""
-        deadline = time.monotonic() + breaches.CONFIRM + 0.1
-        while time.monotonic() < deadline:
-            await self.observe(*found)
-            await asyncio.sleep(0.05)
-        await self.observe(*found)
-
-    async def written(self) -> list[tuple[str, str, str]]:
-        """The events, once all that wait are written."""
-        task = asyncio.create_task(self.reports.run())
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        return self.api.told()
-
-    def kinds(self) -> list[tuple[Kind, GpuUuid, str]]:
-        return sorted((entry.key.kind, entry.key.gpu, entry.key.container) for entry in self.watch.entries)
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(breaches, "CONFIRM", 0.2)
-    return World(tmp_path)
-
-
-@pytest.fixture
-def keeper(world: World) -> Iterator[Callable[[Path], int]]:
-    """Starts a process that holds a lock on a usage file, as libvgpu does; its pid."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(folder: Path, slot: int = 3) -> int:
-        command = [sys.executable, "-c", KEEPER, str(folder / "usage"), str(usage.LOCKS_OFFSET + slot)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        running.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"locked\n"
-        return process.pid
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+__all__ = ["keeper", "world"]  # fixtures
 
 
 async def test_a_container_within_its_share(world: World, keeper: Callable[[Path], int]) -> None:
@@ -289,18 +150,18 @@ async def test_the_next_agent_goes_on_and_says_nothing_twice(world: World, tmp_p
     await world.lasting((7, A, 1000))
     assert len(await world.written()) == 1
     writer = ReportWriter(tmp_path, "boot")
-    writer.write(list(world.node.now.gpus.values()), world.watch.entries)
+    writer.write(list(world.node.now.gpus.values()), world.watch.entries, Walls())
 
     (tmp_path / "next").mkdir()
     following = World(tmp_path / "next")
     following.process(7, None)
-    following.watch.restore(ReportWriter(tmp_path, "boot").earlier())
+    following.watch.restore(ReportWriter(tmp_path, "boot").earlier().findings)
     assert following.watch.foreign == {A: 1024}
     await following.lasting((7, A, 1000))
     assert await following.written() == []
     await following.lasting()
     assert [reason for _, reason, _ in await following.written()] == [names.EVENT_STRANGER_GONE]
-    assert ReportWriter(tmp_path, "another boot").earlier() == ()
+    assert ReportWriter(tmp_path, "another boot").earlier() == node_report.Report()
 
 
 async def test_a_breach_that_lasts_is_ended_in_its_container_only(world: World, keeper: Callable[..., int]) -> None:
@@ -404,9 +265,9 @@ def test_lock_holders_by_pid(tmp_path: Path, keeper: Callable[..., int]) -> None
 
 def test_a_report_that_is_not_one_is_left_out(tmp_path: Path) -> None:
     writer = ReportWriter(tmp_path, "boot")
-    assert writer.earlier() == ()
+    assert writer.earlier() == node_report.Report()
     (tmp_path / node_report.REPORT_FILE).write_text("{")
-    assert writer.earlier() == ()
+    assert writer.earlier() == node_report.Report()
 
 
 def test_what_is_allowed_together() -> None:

@@ -46,6 +46,30 @@ def test_lost_gpu_keeps_its_identity_and_recovers() -> None:
     assert after(known, (3, BOTH)).gpus == (A, B)
 
 
+@pytest.mark.parametrize(
+    ("reading", "says"),
+    [
+        (GpuReading(A, mig=True), "the GPU is in MIG mode"),
+        (GpuReading(A, rows_failed=True), "a broken row of the GPU's memory"),
+        (GpuReading(A, ecc_uncorrected=2), "memory errors since the GPU's last reset that ECC couldn't correct: 2"),
+        (GpuReading(A, compute_mode=2), "compute mode Prohibited"),
+        (GpuReading(A, compute_mode=3), "compute mode Exclusive_Process"),
+    ],
+)
+def test_a_gpu_that_cant_be_shared_is_never_offered(reading: GpuReading, says: str) -> None:
+    known = after(Inventory(), (0, Sample((reading, GpuReading(B)))))
+    assert state(known) == {A.uuid: False, B.uuid: True}
+    assert known.faults[A.uuid].startswith(says)
+    assert state(after(known, (1, BOTH))) == {A.uuid: True, B.uuid: True}
+
+
+def test_a_node_whose_driver_no_container_can_use_offers_nothing() -> None:
+    moment = Moment(0, "now", "boot/1")
+    known = health.after(Inventory(), BOTH, moment, 60, "no device node")
+    assert set(known.faults.values()) == {"no device node"}
+    assert state(health.after(known, BOTH, moment, 60)) == {A.uuid: True, B.uuid: True}
+
+
 @pytest.mark.parametrize("gone", [A, B])
 def test_a_gpu_is_known_by_its_uuid_when_indexes_move(gone: Gpu) -> None:
     """NVML numbers the others from 0 again once a GPU has fallen off the bus."""

@@ -7,22 +7,36 @@ import pytest
 from deviceplugin.node import inventory
 from deviceplugin.node.health import GpuReading, Sample
 from deviceplugin.node.inventory import ProcessReading
-from unigpu import errors
+from unigpu import errors, telemetry
 from unigpu.gpus import Gpu
+from unigpu.telemetry import GpuTelemetry
 from unigpu.units import Bytes, GpuUuid, MiB
 
-GPU = {"index": 0, "uuid": "GPU-a", "minor": 0, "model": "Test", "memory": 1000, "links": {"GPU-b": 50}}
+SAID = GpuTelemetry(GpuUuid("GPU-a"), 0, "Test", Bytes(1000 << 20), Bytes(0), temperature=41)
+GPU = {
+    "index": 0,
+    "uuid": "GPU-a",
+    "minor": 0,
+    "model": "Test",
+    "memory": 1000,
+    "links": {"GPU-b": 50},
+    "telemetry": telemetry.to_document(SAID),
+}
 
 
 def test_read() -> None:
     lost = [{"uuid": "GPU-b", "problem": "lost"}, {"uuid": None, "problem": "lost"}]
-    gpu = {**GPU, "bus": "0000:3B:00.0", "recovery": 0}
+    gpu = {**GPU, "bus": "0000:3B:00.0", "numa": 1, "recovery": 0}
     line = json.dumps({"gpus": [gpu, *lost], "xids": {"GPU-a": [79, 45]}, "session": "s"}).encode()
     sample = inventory.read(line)
     assert isinstance(sample, Sample)
     links = {GpuUuid("GPU-b"): 50}
     assert sample.readings == (
-        GpuReading(Gpu(GpuUuid("GPU-a"), 0, 0, "Test", MiB(1000), links=links, bus="0000:3B:00.0"), recovery=0),
+        GpuReading(
+            Gpu(GpuUuid("GPU-a"), 0, 0, "Test", MiB(1000), links=links, bus="0000:3B:00.0", numa=1),
+            recovery=0,
+            telemetry=SAID,
+        ),
         GpuReading(None, "lost", GpuUuid("GPU-b")),
         GpuReading(None, "lost"),
     )

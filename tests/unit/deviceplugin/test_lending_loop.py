@@ -164,6 +164,22 @@ def test_pace_at_rest(node: Node, policies: list[ComputePolicy], pace: float | N
     assert node.run() == pace
 
 
+@pytest.mark.parametrize(
+    ("pace", "cost", "seconds"),
+    [
+        (lending_loop.PACE, 0.0002, 0.05),
+        (lending_loop.PACE, 0.0018, 0.1),
+        (lending_loop.PACE, 1.0, lending_loop.MAX_PACE),
+        (lending_loop.PACE_IDLE_LENDING, 0.0002, 0.2),
+        (lending_loop.PACE_IDLE_LENDING, 0.0024, 0.3),
+        (lending_loop.PACE_IDLE_LENDING, 1.0, lending_loop.PACE_IDLE),
+        (lending_loop.PACE_IDLE, 1.0, lending_loop.PACE_IDLE),
+    ],
+)
+def test_rounds_that_cost_more_are_fewer(pace: float, cost: float, seconds: float) -> None:
+    assert lending_loop.pause(pace, cost) == pytest.approx(seconds)
+
+
 def test_slows_down_when_nobody_works_any_more(node: Node) -> None:
     one, _ = node.add("one", HARD, 30), node.add("other", HARD, 30)
     node.run()

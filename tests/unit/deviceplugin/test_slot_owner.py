@@ -7,7 +7,7 @@ import pytest
 
 from deviceplugin import pods
 from deviceplugin.kubelet import slot_owner
-from deviceplugin.kubelet.slot_owner import Claim, Entry, Holder
+from deviceplugin.kubelet.slot_owner import Checkpoint, Claim, Entry, Holder
 from deviceplugin.pods import Pod, Progress
 from unigpu import errors, names
 
@@ -40,11 +40,12 @@ def test_checkpoint() -> None:
         ("u1", "main", names.RESOURCE_VGPU, {"0": ["slot-0001"], "1": ["slot-0002"]}),
         ("u1", "main", "vendor.com/other", {"-1": ["slot-0003"]}),
     )
-    assert slot_owner.read_checkpoint(text) == (Entry("u1", "main", B),)
+    assert slot_owner.read_checkpoint(text).entries == (Entry("u1", "main", B, frozenset({"vendor.com/other"})),)
 
 
 def test_checkpoint_without_entries() -> None:
-    assert slot_owner.read_checkpoint('{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":1}') == ()
+    text = '{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{"nvidia.com/gpu":[]}},"Checksum":1}'
+    assert slot_owner.read_checkpoint(text) == Checkpoint((), frozenset({"nvidia.com/gpu"}))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"Data":{"PodDeviceEntries":[{}]}}'])
@@ -100,6 +101,8 @@ INIT = frozenset({"i", "c"})
         pytest.param({"i": Progress(ended_at=999)}, {"i": 999.5}, "c", id="ended well in the second it was prepared"),
         pytest.param({"i": Progress(ended_at=999)}, {}, "c", id="ended well, and is forgotten"),
         pytest.param({"i": Progress(ended_at=999, exit_code=1)}, {"i": 990}, "i", id="failed"),
+        pytest.param({"i": Progress(ended_at=999)}, {"i": NOW + 3600}, "c", id="ended well, the clock set back before"),
+        pytest.param({}, {"i": NOW + 3600}, "i", id="never ran, the clock set back before"),
         pytest.param({"i": Progress(ended_at=980, exit_code=1)}, {"i": 999}, None, id="failed, prepared again"),
         pytest.param({"i": Progress(None, 900), "c": Progress(None, 999, 137)}, {"c": 901}, "c", id="main restarts"),
         pytest.param(
@@ -152,7 +155,16 @@ def test_pod_of_the_api_server() -> None:
             "spec": {
                 "nodeName": "node-a",
                 "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
-                "containers": [{"name": "c", "env": [{"name": "A", "value": "1"}]}],
+                "containers": [
+                    {
+                        "name": "c",
+                        "env": [
+                            {"name": "A", "value": "1"},
+                            {"name": "B", "valueFrom": {"fieldRef": {}}},
+                            {"name": "C"},
+                        ],
+                    }
+                ],
             },
             "status": {
                 "phase": "Running",
@@ -178,7 +190,7 @@ def test_pod_of_the_api_server() -> None:
     assert (pod.title, pod.uid, pod.node, pod.finished) == ("n/p", "u", "node-a", False)
     assert pod.order == ("i", "s", "c")
     assert pod.init == {"i"}
-    assert pod.env["c"] == {"A"}
+    assert pod.env["c"] == {"A": "1", "B": None, "C": ""}
     assert pod.progress["i"] == Progress(ended_at=1767225610.0, exit_code=3)
     assert pod.progress["c"] == Progress(running_since=1767225600.0)
     assert pod.sandbox_lost == 1767225620.0

@@ -1,6 +1,8 @@
 """The project's Markdown pages, and what they name."""
 
+import os
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +11,8 @@ BUILT = {"build", ".venv"}
 """Folders whose content isn't in a fresh checkout."""
 
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_SHELL = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_OPERATORS = {"&&", "||", "|", ";", ">", "<", "&", "(", ")"}
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"[\w.@-]+(/[\w.*{},@-]*)+")
@@ -18,8 +22,12 @@ _MAKE = re.compile(r"\bmake ((?:[a-z][a-z0-9-]*(?![\w./=-]) ?)+)")
 @cache
 def pages() -> tuple[Path, ...]:
     """Return every page, hidden folders and built ones left out, but for .github."""
-    found = (page.relative_to(ROOT) for page in ROOT.rglob("*.md"))
-    return tuple(sorted(page for page in found if not any(_left_out(part) for part in page.parts[:-1])))
+    found = []
+    for folder, inside, files in os.walk(ROOT):
+        # Not even looked into: files of a running cluster come and go there.
+        inside[:] = [name for name in inside if not _left_out(name)]
+        found += [(Path(folder) / name).relative_to(ROOT) for name in files if name.endswith(".md")]
+    return tuple(sorted(found))
 
 
 def _left_out(folder: str) -> bool:
@@ -56,3 +64,35 @@ def named_targets(page: Path) -> set[str]:
     code = [*_CODE.findall(prose(page)), *_FENCE.findall(text)]
     lines = [line.split("#")[0] for block in code for line in block.splitlines()]
     return {target for line in lines for words in _MAKE.findall(line) for target in words.split()}
+
+
+def commands(page: Path, *program: str) -> list[list[str]]:
+    """Return the arguments of each command in the page's code blocks that begins with these words."""
+    found = []
+    for block in _SHELL.findall((ROOT / page).read_text()):
+        for line in block.replace("\\\n", " ").splitlines():
+            found += [words[len(program) :] for words in _simple(line) if words[: len(program)] == [*program]]
+    return found
+
+
+def unmarked(page: Path) -> list[str]:
+    """Return the lines of the page's code blocks that have no language."""
+    blocks = _FENCE.findall((ROOT / page).read_text())
+    return [line for block in blocks if block.startswith("```\n") for line in block.splitlines()]
+
+
+def _simple(line: str) -> list[list[str]]:
+    """Return the simple commands of a line; none of a line that begins a text over several lines."""
+    reader = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+    reader.whitespace_split = True
+    try:
+        words = list(reader)
+    except ValueError:
+        return []
+    found: list[list[str]] = [[]]
+    for word in words:
+        if word in _OPERATORS:
+            found.append([])
+        else:
+            found[-1].append(word if found[-1] else word.rpartition("/")[2])
+    return found

@@ -16,6 +16,7 @@ from unigpu.policy import GpuLimit, Policy
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
 from unigpu.usage import GpuTotals
+from unigpu.walls import Wall
 
 GRANT = Grant(
     namespace="team",
@@ -43,9 +44,10 @@ def test_usage_lines_are_what_prometheus_client_writes() -> None:
         GpuTotals(Bytes(7), Bytes(9), 2, 1_500_000_000, 250_000_000, 12, True),
         GpuTotals(Bytes(2**53 - 1), Bytes(0), 0),
     )
-    lines = exposition.used(exposition.granted(GRANT, None, "node-1").gpus, usages)
+    lines = exposition.used(exposition.granted(GRANT, None, "node-1"), usages, 3)
     values: dict[exposition.Family, Sequence[float]] = {
         exposition.USED: [usage.used for usage in usages],
+        exposition.PEAK: [usage.peak for usage in usages],
         exposition.FAILURES: [usage.refused for usage in usages],
         exposition.SECONDS: [1.5, 0.0],
         exposition.THROTTLED: [0.25, 0.0],
@@ -64,9 +66,11 @@ def test_usage_lines_are_what_prometheus_client_writes() -> None:
                     same.add_metric(["team", "train-0", "main", "node-1", index, share.gpu, model], amount)
                 yield same
 
+    of_container = b'unigpu_container_processes{namespace="team",pod="train-0",container="main",node="node-1"} 3\n'
+    assert lines.processes == of_container
     registry = CollectorRegistry()
     registry.register(Same())
-    texts = (lines.memory, lines.failures, lines.seconds, lines.throttled, lines.waits)
+    texts = (lines.memory, lines.peak, lines.failures, lines.seconds, lines.throttled, lines.waits)
     ours = b"".join(family.head + text for family, text in zip(values, texts, strict=True))
     assert parsed(ours) == parsed(generate_latest(registry))
 
@@ -100,6 +104,23 @@ def test_share_ceiling_and_moment(
         *[(names.METRIC_CORES_LIMIT, cores / 100)] * 2,
         *[(names.METRIC_CORES_CEILING, ceiling / 100)] * 2,
         *[(names.METRIC_CORES_CURRENT, now / 100)] * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("standing", "held", "walls"),
+    [
+        (tuple(Wall), True, {Wall.LIBVGPU: 1, Wall.DRIVER: 1, Wall.COMPARISON: 1}),
+        (tuple(Wall), False, {Wall.LIBVGPU: 0, Wall.DRIVER: 0, Wall.COMPARISON: 1}),
+        ((Wall.LIBVGPU,), True, {Wall.LIBVGPU: 1, Wall.DRIVER: 0, Wall.COMPARISON: 0}),
+    ],
+)
+def test_which_walls_hold_a_container(standing: Sequence[Wall], held: bool, walls: dict[Wall, int]) -> None:
+    text = exposition.WALL.head + exposition.walls(GRANT, "node-1", standing, held=held)
+    (family,) = text_string_to_metric_families(text.decode())
+    about = {"namespace": "team", "pod": "train-0", "container": "main", "node": "node-1"}
+    assert [(one.labels, one.value) for one in family.samples] == [
+        ({**about, "wall": wall}, value) for wall, value in walls.items()
     ]
 
 

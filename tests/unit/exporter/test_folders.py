@@ -38,7 +38,7 @@ def lines(container: Container) -> dict[tuple[str, str], float]:
     """Value by metric and GPU."""
     granted = container.granted
     used = container.used
-    moving = [used.memory, used.failures, used.seconds, used.throttled, used.waits, container.current]
+    moving = [used.memory, used.peak, used.failures, used.seconds, used.throttled, used.waits, container.current]
     text = b"".join([*moving, granted.limit, granted.cores, granted.ceiling, granted.info]).decode()
     return {
         (sample.name, sample.labels["uuid"]): sample.value
@@ -63,6 +63,7 @@ def test_a_container_is_there_from_its_grant_on_and_gone_with_its_folder(tree: A
     tree.add(grant)
     assert lines(only(folders)) == {
         (names.METRIC_MEMORY_USED, "GPU-0"): 0,
+        (names.METRIC_MEMORY_PEAK, "GPU-0"): 0,
         (names.METRIC_ALLOCATION_FAILURES, "GPU-0"): 0,
         (names.METRIC_MEMORY_LIMIT, "GPU-0"): 2048 * MIB,
         (names.METRIC_CORES_LIMIT, "GPU-0"): 0.25,
@@ -96,10 +97,12 @@ def test_only_living_processes_count(tree: Any, folders: Folders) -> None:
     assert lines(container)[names.METRIC_MEMORY_USED, "GPU-0"] == 120
     assert lines(container)[names.METRIC_MEMORY_USED, "GPU-1"] == 7
     assert lines(container)[names.METRIC_ALLOCATION_FAILURES, "GPU-0"] == 3
+    assert container.used.processes.endswith(b"} 2\n")
     first.kill()
     first.wait()
     container.refresh()
     assert used(container) == 20
+    assert container.used.processes.endswith(b"} 1\n")
     last.kill()
     last.wait()
     container.refresh()

@@ -21,9 +21,7 @@ def test_the_state_folder_moves_the_containers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--simulator-dir=/a"], "go together"),
-        (["--simulator-lib=/a"], "go together"),
-        (["--driver-deadline=0"], "above 0"),
+        (["--dcgm-names=some"], "accepted: none, shares, all"),
         (["--log-level=loud"], "accepted: debug, info, warning, error"),
         (["--port=x"], "not a whole number"),
     ],

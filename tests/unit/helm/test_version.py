@@ -1,6 +1,8 @@
 """pyproject.toml is the one place of the version; what else names it is generated from there."""
 
+import base64
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -48,3 +50,20 @@ def test_the_install_page_names_both_images(generate: ModuleType) -> None:
 def test_a_version_that_helm_or_python_refuses_is_refused(generate: ModuleType, number: str) -> None:
     with pytest.raises(ValueError, match=r"accepted: X\.Y\.Z"):
         generate.version(f'[project]\nversion = "{number}"\n')
+
+
+def test_the_charts_page_names_values_that_there_are() -> None:
+    """Helm and Artifact Hub show it with the chart, without the project's other pages."""
+    page = (ROOT / "helm/unigpu/README.md").read_text()
+    named = set(re.findall(r"\b(?:nodeAgent|dialects|webhook|monitoring|global)(?:\.\w+)+", page))
+    known = (ROOT / "docs/reference/chart.md").read_text()
+    assert len(named) >= 9 and [name for name in sorted(named) if f"`{name}`" not in known] == []
+    assert not re.search(r"\]\((?!https:)", page), "the project's pages aren't there to be linked to"
+
+
+def test_the_chart_has_what_a_catalogue_shows(generate: ModuleType) -> None:
+    chart = yaml.safe_load(generate.METADATA.read_text())
+    kind, _, data = chart["icon"].partition(",")
+    assert kind == "data:image/svg+xml;base64" and base64.b64decode(data) == generate.ICON.read_bytes()
+    assert chart["annotations"]["artifacthub.io/license"] == "Apache-2.0"
+    assert chart["annotations"]["artifacthub.io/category"] == "ai-machine-learning"

@@ -45,6 +45,7 @@ class Fault:
     """Part of what the check says."""
 
 
+_MISSPELT = "t" + "eh"
 FAULTS = (
     Fault("ruff format", "unigpu/fault.py", "NUMBERS = [1,2]\n", "unigpu/fault.py"),
     Fault("clang-format", "libvgpu/base/fault.h", "int   fault(void);\n", "libvgpu/base/fault.h"),
@@ -52,6 +53,7 @@ FAULTS = (
     Fault("mypy", "unigpu/fault.py", 'NUMBER: int = "one"\n', "unigpu/fault.py:1: error"),
     Fault("lint-imports", "unigpu/fault.py", "import webhook\n", "unigpu.fault -> webhook"),
     Fault("lint.include_order", "libvgpu/base/fault.h", '#include "libvgpu/hooks/hooks.h"\n', "hooks lies above base"),
+    Fault("codespell", "docs.md", f"Say {_MISSPELT}.\n", f"{_MISSPELT} ==> the"),
     Fault("lint.retired", "unigpu/fault.py", '"""Reads the file anew."""\n', "anew: write again"),
 )
 

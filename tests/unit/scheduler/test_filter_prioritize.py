@@ -1,10 +1,10 @@
-"""Filter, prioritize and preempt on ledgers of generated clusters."""
+"""Filter and prioritize on ledgers of generated clusters."""
 
 import random
 
 import pytest
 
-from scheduler import filter_prioritize, wire
+from scheduler import filter_prioritize
 from scheduler.fit_cache import MOST_SHAPES, FitCache
 from unigpu import placement
 from unigpu.allocations import GpuUsage
@@ -156,48 +156,3 @@ def test_a_share_goes_where_it_leaves_least_and_empty_gpus_come_last() -> None:
     assert scores(pod(20)) == [7, 9, 10, 8], "the fullest node would have to open a GPU"
     assert scores(pod(20), PlacementPolicy.SPREAD) == [10, 7, 4, 0]
     assert scores(PodRequest({"main": Request(1, whole=True)})) == [0, 3, 6, 10], "by fullness"
-
-
-def victims(*uids: str, violations: int = 0) -> wire.MetaVictims:
-    return {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": violations}
-
-
-def booked(
-    of: CapacityLedger, uid: str, node: str, index: int, memory: int, priority: int, confirmed: bool = True
-) -> None:
-    uses = {GpuUuid(f"{node}-{index}"): GpuUsage(MiB(memory), 0, 1)}
-    of.book(uid, Booking(f"default/{uid}", node, uses, confirmed, priority))
-
-
-def test_victims_that_suffice_are_left_as_they_are() -> None:
-    of = ledger_of(1)
-    booked(of, "a", "n0", 0, 60, 5)
-    booked(of, "b", "n0", 1, 60, 5)
-    offered = {"n0": victims("a", violations=1)}
-    assert filter_prioritize.preempt(of, RULES, pod(60), 9, offered) == offered
-
-
-def test_victims_on_the_wrong_gpu_are_joined_by_as_few_as_will_do() -> None:
-    of = ledger_of(1)
-    booked(of, "a", "n0", 0, 50, 3)
-    booked(of, "a2", "n0", 0, 40, 2)
-    booked(of, "b", "n0", 1, 50, 1)
-    booked(of, "c", "n0", 1, 40, 1)
-    wish = pod(60)
-    assert filter_prioritize.preempt(of, RULES, wish, 9, {"n0": victims("a2")}) == {"n0": victims("a2", "b")}
-    assert filter_prioritize.preempt(of, RULES, wish, 2, {"n0": victims("c")}) == {"n0": victims("c", "b")}
-    assert filter_prioritize.preempt(of, RULES, PodRequest({"main": Request(2, MiB(50))}), 9, {"n0": victims("c")}) == {
-        "n0": victims("c", "a2")
-    }
-
-
-def test_a_node_where_no_victims_suffice_is_left_out() -> None:
-    of = ledger_of(2)
-    booked(of, "a", "n0", 0, 60, 5)
-    booked(of, "b", "n0", 1, 60, 9)
-    both = PodRequest({"main": Request(2, MiB(60))})
-    assert filter_prioritize.preempt(of, RULES, both, 9, {"n0": victims("a"), "n9": victims("x")}) == {}
-    booked(of, "b", "n0", 1, 60, 5, confirmed=False)
-    assert filter_prioritize.preempt(of, RULES, both, 9, {"n0": victims("a")}) == {}, "not known to the kube-scheduler"
-    booked(of, "b", "n0", 1, 60, 5)
-    assert filter_prioritize.preempt(of, RULES, both, 9, {"n0": victims("a")}) == {"n0": victims("a", "b")}

@@ -37,8 +37,10 @@ def test_the_table_shows_cards_health_and_processes() -> None:
         "rows_pending": False,
         "compute_mode": 0,
         "mig": False,
+        "instances": [],
         "memory_hidden": False,
         "listed_twice": False,
+        "mps": False,
         "busy_ns": 2_500_000_000,
         "processes": [
             {"pid": 42, "memory": 10 * mib, "contexts": 5 * mib, "busy_ns": 1_250_000_000},

@@ -1,5 +1,7 @@
 """What is a breach, who is a stranger, and when either counts."""
 
+import dataclasses
+
 import pytest
 
 from unigpu import breaches
@@ -144,7 +146,7 @@ def test_a_finding_counts_when_it_lasts_and_ends_when_it_is_gone_for_as_long() -
     told: list[tuple[float, int, int]] = []
     for now in range(10):
         found = [FINDING] if 1 <= now <= 5 else []
-        known, began, ended = breaches.follow(known, found, {A}, float(now), f"at {now}")
+        known, began, ended = breaches.follow(known, found, {A}, (), float(now), f"at {now}")
         told.append((now, len(began), len(ended)))
         assert not began or began[0].since == "at 1"
     assert [one for one in told if one[1] or one[2]] == [(3, 1, 0), (7, 0, 1)]
@@ -155,7 +157,7 @@ def test_a_race_at_start_or_end_never_counts() -> None:
     known: dict[Key, breaches.Lasting] = {}
     for now in range(20):
         found = [FINDING] if now % 3 else []
-        known, began, ended = breaches.follow(known, found, {A}, float(now), "")
+        known, began, ended = breaches.follow(known, found, {A}, (), float(now), "")
         assert not began
         assert not ended
 
@@ -165,7 +167,7 @@ def test_a_sample_without_it_does_not_end_a_finding_and_it_is_told_once() -> Non
     beginnings = 0
     for now in range(20):
         found = [] if now in (8, 13) else [FINDING]
-        known, began, ended = breaches.follow(known, found, {A}, float(now), "")
+        known, began, ended = breaches.follow(known, found, {A}, (), float(now), "")
         beginnings += len(began)
         assert not ended
     assert beginnings == 1
@@ -173,13 +175,26 @@ def test_a_sample_without_it_does_not_end_a_finding_and_it_is_told_once() -> Non
     assert lasting.finding is FINDING
 
 
-def test_a_gpu_that_can_not_be_read_ends_nothing() -> None:
+def test_a_finding_on_a_gpu_that_can_not_be_read_stays_while_a_process_of_it_lives() -> None:
     known: dict[Key, breaches.Lasting] = {}
+    other = dataclasses.replace(process(400), pid=8, started=70)
+    finding = Finding(FINDING.key, mib(4000), mib(3200), [process(3600), other])
     for now in range(4):
-        known, _, _ = breaches.follow(known, [FINDING], {A}, float(now), "")
+        known, _, _ = breaches.follow(known, [finding], {A}, (), float(now), "")
     for now in range(4, 10):
-        known, began, ended = breaches.follow(known, [], {B}, float(now), "")
+        known, began, ended = breaches.follow(known, [], {B}, {other.identity, (9, 1)}, float(now), "")
         assert not began
         assert not ended
-    known, _, ended = breaches.follow(known, [], {A}, 10.0, "")
-    assert [one.finding for one in ended] == [FINDING]
+    # Another process has the pid now: the GPU is gone, and so is what was wrong on it.
+    known, _, ended = breaches.follow(known, [], {B}, {(other.pid, 71)}, 10.0, "")
+    assert [one.finding for one in ended] == [finding]
+    assert not known
+
+
+def test_a_gpu_that_can_be_read_again_without_a_finding_ends_it() -> None:
+    known: dict[Key, breaches.Lasting] = {}
+    finding = Finding(FINDING.key, mib(4000), mib(3200), [process(4000)])
+    for now in range(4):
+        known, _, _ = breaches.follow(known, [finding], {A}, (), float(now), "")
+    known, _, ended = breaches.follow(known, [], {A}, {process(4000).identity}, 10.0, "")
+    assert [one.finding for one in ended] == [finding]

@@ -26,6 +26,12 @@ def test_the_annotation_reads_back(seen: list[Gpu]) -> None:
     assert gpus.load(gpus.dump(seen)) == tuple(seen)
 
 
+def test_the_numa_node_is_optional() -> None:
+    seen = [Gpu(GpuUuid(f"g{numa}"), 0, 0, "m", MiB(100), numa=numa) for numa in (None, 0, 1)]
+    assert gpus.dump(seen).count("numa") == 2
+    assert gpus.load(gpus.dump(seen)) == tuple(seen)
+
+
 def test_foreign_memory_is_optional() -> None:
     text = gpus.dump([Gpu(GpuUuid("a"), 0, 0, "m", MiB(100), foreign=MiB(64)), Gpu(GpuUuid("b"), 1, 1, "m", MiB(100))])
     assert text.count("foreign") == 1

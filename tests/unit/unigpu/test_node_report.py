@@ -1,5 +1,7 @@
 """The agent's report for the exporter."""
 
+import dataclasses
+
 import pytest
 
 from unigpu import errors, node_report
@@ -7,6 +9,7 @@ from unigpu.breaches import Key, Kind
 from unigpu.gpus import Fault, Gpu
 from unigpu.node_report import Entry, Report
 from unigpu.units import Bytes, GpuUuid, MiB
+from unigpu.walls import Wall, Walls
 
 GPU = GpuUuid("GPU-a")
 REPORT = Report(
@@ -16,15 +19,26 @@ REPORT = Report(
     ),
     (
         Entry(Key(Kind.STRANGER, GPU), Bytes(640 << 20), Bytes(0), "2026-01-01T00:00:00Z"),
-        Entry(Key(Kind.GPU, GPU, "uid", "main"), Bytes(1), Bytes(0), "2026-01-01T00:00:01Z", "team", "pod"),
+        Entry(
+            Key(Kind.GPU, GPU, "uid", "main"),
+            Bytes(1),
+            Bytes(0),
+            "2026-01-01T00:00:01Z",
+            "team",
+            "pod",
+            ((7, 1 << 40),),
+        ),
     ),
     "boot",
+    Walls({Wall.DRIVER: "too old"}),
 )
 
 
 def test_what_is_written_is_read() -> None:
     assert node_report.load(node_report.dump(REPORT)) == REPORT
     assert node_report.foreign(REPORT) == {GPU: 640}
+    older = dataclasses.replace(REPORT, walls=None)
+    assert node_report.load(node_report.dump(older)) == older
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 2}', "[]", node_report.dump(REPORT).replace('"gpu"', '"gpo"')])

@@ -1,67 +1,32 @@
-"""Placement: tables for the rules, generated nodes and pods for the invariants."""
+"""Placement: tables for the rules."""
 
+import dataclasses
 import itertools
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unigpu import allocations, fit, placement
-from unigpu.allocations import Allocation, GpuUsage
+from tests.unit.unigpu.placements import (
+    FREE,
+    FULL_GPU,
+    GIB_24,
+    HALF,
+    MIXED,
+    RULES,
+    gpu,
+    node,
+    place,
+    pod,
+    share,
+    used,
+    whole,
+)
+from unigpu import allocations, placement
 from unigpu.fit import GpuState, Node
-from unigpu.gpus import Gpu
-from unigpu.modes import NodeMode
 from unigpu.placement import Rules, Unschedulable
-from unigpu.requests import PlacementPolicy, PodRequest, Preferences, Request, Role
+from unigpu.requests import PlacementPolicy, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
-
-RULES = Rules()
-FREE = GpuUsage()
-GIB_24 = 24576
-
-
-def gpu(index: int, memory: int = GIB_24, model: str = "NVIDIA A10", healthy: bool = True, **links: int) -> Gpu:
-    return Gpu(
-        GpuUuid(f"g{index}"), index, index, model, MiB(memory), healthy, {GpuUuid(k): v for k, v in links.items()}
-    )
-
-
-def used(memory: int = 0, cores: int = 0, shares: int = 1, whole: bool = False) -> GpuUsage:
-    return GpuUsage(MiB(memory), cores, shares, whole)
-
-
-def node(*taken: GpuUsage, **more: object) -> Node:
-    """Return a node with one GPU of 24 GiB for each usage."""
-    seen = tuple(GpuState(gpu(index), use) for index, use in enumerate(taken))
-    return Node("n", seen, **more)  # type: ignore[arg-type]
-
-
-def pod(*requests: Request, **preferences: object) -> PodRequest:
-    """Return a pod with containers c0, c1, …, in the order in which they start."""
-    wishes = Preferences(**preferences)  # type: ignore[arg-type]
-    return PodRequest({f"c{number}": request for number, request in enumerate(requests)}, wishes)
-
-
-def share(memory: int = 0, cores: int = 0, gpus: int = 1, **more: object) -> Request:
-    return Request(gpus, MiB(memory), cores=Percent(cores), **more)  # type: ignore[arg-type]
-
-
-def whole(gpus: int = 1, role: Role = Role.MAIN) -> Request:
-    return Request(gpus, whole=True, role=role)
-
-
-def chosen(allocation: Allocation) -> dict[str, str]:
-    """Return the GPUs' indexes by container, as digits."""
-    return {name: "".join(part.gpu[1:] for part in shares) for name, shares in allocation.containers.items()}
-
-
-def place(on: Node, wish: PodRequest, rules: Rules = RULES) -> dict[str, str]:
-    return chosen(placement.place(on, wish, rules))
-
-
-FULL_GPU = used(GIB_24, 100, 1, whole=True)
-HALF = used(12288, 50)
 
 ONE_CONTAINER = {
     "the only one": (node(FREE), share(1000), "0"),
@@ -168,12 +133,6 @@ def test_many_gpus_are_chosen_by_links_quickly_and_well() -> None:
     assert [part.gpu for part in allocation.containers["c0"]] == [f"g{index}" for index in range(8, 16)]
 
 
-MIXED = (
-    GpuState(gpu(0, 24576, "NVIDIA A10")),
-    GpuState(gpu(1, 81920, "NVIDIA A100-SXM4-80GB")),
-    GpuState(gpu(2, 24576, "Tesla T4")),
-)
-
 SELECTORS: dict[str, tuple[dict[str, tuple[str, ...]], str]] = {
     "type": ({"use_types": ("a100",)}, "1"),
     "any of several types": ({"use_types": ("v100", "t4")}, "2"),
@@ -232,194 +191,58 @@ def test_several_containers(case: str) -> None:
     assert "".join(place(on, pod(*requests, **wishes)).values()) == expected
 
 
+def on_numa(*nodes_and_taken: tuple[int | None, int]) -> Node:
+    """A node whose GPUs hang on these NUMA nodes, with so many MiB taken."""
+    return Node(
+        "n",
+        tuple(
+            GpuState(dataclasses.replace(gpu(index), numa=numa), used(taken, shares=1) if taken else FREE)
+            for index, (numa, taken) in enumerate(nodes_and_taken)
+        ),
+    )
+
+
+def test_gpus_of_one_numa_node_where_that_is_wished_and_possible() -> None:
+    fullest_apart = on_numa((0, 0), (0, 9000), (1, 9000), (1, 1000))
+    assert place(fullest_apart, pod(share(5000, gpus=2))) == {"c0": "12"}
+    assert place(fullest_apart, pod(share(5000, gpus=2), numa=True)) == {"c0": "23"}
+    assert place(fullest_apart, pod(share(5000, gpus=3), numa=True)) == {"c0": "123"}, "a wish"
+    assert place(on_numa((None, 0), (None, 9000)), pod(share(5000, gpus=2), numa=True)) == {"c0": "01"}
+    assert place(on_numa((0, 0), (1, 0), (0, 0)), pod(whole(2), numa=True)) == {"c0": "02"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([None, 0, 1]), st.sampled_from([0, 8000, 16000, 24000])), min_size=1, max_size=6
+    ),
+    st.integers(1, 4),
+    st.sampled_from(PlacementPolicy),
+)
+def test_numa_is_a_wish_that_is_granted_where_any_set_grants_it(
+    gpus_of_node: list[tuple[int | None, int]], count: int, policy: PlacementPolicy
+) -> None:
+    on = on_numa(*gpus_of_node)
+    wish = share(4000, gpus=count)
+    try:
+        without = place(on, pod(wish, gpu_policy=policy))
+    except Unschedulable:
+        with pytest.raises(Unschedulable):
+            place(on, pod(wish, gpu_policy=policy, numa=True))
+        return
+    found = place(on, pod(wish, gpu_policy=policy, numa=True))["c0"]
+    assert len(found) == len(without["c0"]) == count
+    fitting = [index for index, (_, taken) in enumerate(gpus_of_node) if taken + 4000 <= GIB_24]
+    possible = {
+        chosen
+        for chosen in itertools.combinations(fitting, count)
+        if count > 1 and None not in (nodes := {gpus_of_node[index][0] for index in chosen}) and len(nodes) == 1
+    }
+    assert not possible or tuple(map(int, found)) in possible
+
+
 def test_other_gpus_are_tried_where_the_best_leave_no_room() -> None:
     # c0 comes first, having more memory, and its best GPU is 0, the only one with compute for c1.
     on = node(used(GIB_24 - 10000, 40), used(GIB_24 - 11000, 45))
     assert place(on, pod(share(10000))) == {"c0": "0"}
     assert place(on, pod(share(10000), share(5000, 60))) == {"c0": "1", "c1": "0"}
-
-
-REASONS = {
-    "no GPUs": (Node("n", ()), share(1), "node has no GPUs reported by the node agent"),
-    "too small": (node(FREE, FREE), share(30000), "container c0 needs 1 GPU with 30000 MiB free: 2 of 2 too small"),
-    "counted": (
-        node(used(20000), used(22000), FULL_GPU, FULL_GPU),
-        share(8000, 30),
-        "container c0 needs 1 GPU with 8000 MiB and 30 percent of compute time free: "
-        "2 of 4 allocated whole, 2 with too little free memory",
-    ),
-    "some fit": (
-        node(FREE, used(0, 80), used(0, 0, 16)),
-        share(0, 30, gpus=2),
-        "container c0 needs 2 GPUs with 30 percent of compute time free on each: "
-        "only 1 of 3 fits, 1 of 3 with too little free compute time, 1 with all shares taken",
-    ),
-    "too few": (node(FREE), whole(2), "container c0 needs 2 whole GPUs: node has 1"),
-    "not empty": (node(HALF), whole(), "container c0 needs 1 whole GPU: 1 of 1 not empty"),
-    "percent": (
-        node(HALF),
-        Request(1, memory_percent=Percent(60)),
-        "container c0 needs 1 GPU with 60 percent of memory free: 1 of 1 with too little free memory",
-    ),
-    "shares on a node of whole GPUs": (
-        node(FREE, mode=NodeMode.TOPOLOGY),
-        share(1),
-        "container c0: node offers whole GPUs only (mode topology), but a share is requested",
-    ),
-    "whole GPUs on a node of shares": (
-        node(FREE, mode=NodeMode.CGPU),
-        whole(),
-        "container c0: node offers shares only (mode cgpu), but whole GPUs are requested",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REASONS)
-def test_reasons(case: str) -> None:
-    on, request, expected = REASONS[case]
-    with pytest.raises(Unschedulable) as caught:
-        placement.place(on, pod(request), RULES)
-    assert str(caught.value) == expected
-    found = placement.reason(on, pod(request), RULES)
-    assert found is not None
-    assert found.text == expected
-
-
-def test_reasons_of_selectors() -> None:
-    found = placement.reason(Node("n", MIXED), pod(share(1000), use_types=("v100",)), RULES)
-    assert found is not None
-    assert found.text.endswith("3 of 3 excluded by model")
-    found = placement.reason(Node("n", MIXED), pod(share(1000), use_uuids=("g9",)), RULES)
-    assert found is not None
-    assert found.text.endswith("3 of 3 excluded by UUID")
-
-
-def test_brief_reasons_leave_numbers_of_gpus_out() -> None:
-    first = placement.reason(node(used(20000), FULL_GPU), pod(share(8000)), RULES)
-    second = placement.reason(node(FULL_GPU, used(20000), used(20000)), pod(share(8000)), RULES)
-    assert first is not None
-    assert second is not None
-    assert first.text != second.text
-    assert first.brief == second.brief
-    assert (
-        first.brief
-        == "container c0 needs 1 GPU with 8000 MiB free: GPUs allocated whole or with too little free memory"
-    )
-
-
-def test_reason_of_containers_that_fit_only_one_by_one() -> None:
-    found = placement.reason(node(FREE), pod(share(20000), share(20000)), RULES)
-    assert found is not None
-    assert found.text == "containers c0, c1 fit one by one, but not together"
-
-
-# Invariants.
-
-uses = st.one_of(
-    st.just(FREE),
-    st.builds(used, st.integers(0, 100), st.integers(0, 100), st.integers(1, 4)),
-    st.just(used(100, 100, 1, whole=True)),
-)
-small_gpus = st.lists(st.tuples(uses, st.booleans() | st.just(True)), min_size=1, max_size=4).map(
-    lambda seen: tuple(
-        GpuState(Gpu(GpuUuid(f"g{index}"), index, index, "X", MiB(100), healthy, {}), use)
-        for index, (use, healthy) in enumerate(seen)
-    )
-)
-amounts = st.sampled_from([0, 10, 30, 50, 60, 100])
-requests = st.one_of(
-    st.builds(share, amounts, amounts, st.integers(1, 2), role=st.sampled_from(Role)),
-    st.builds(whole, st.integers(1, 2), st.sampled_from(Role)),
-)
-pods = st.tuples(st.lists(requests, min_size=1, max_size=3), st.sampled_from([None, *PlacementPolicy])).map(
-    lambda both: pod(*sorted(both[0], key=lambda request: request.role is Role.MAIN), gpu_policy=both[1])
-)
-SMALL = Rules(shares_per_gpu=4)
-
-
-def fits(on: Node, wish: PodRequest, allocation: Allocation) -> bool:
-    """Return whether an allocation is valid, computed independently: at no time is more taken than a GPU has."""
-    by_uuid: Mapping[str, GpuState] = {state.gpu.uuid: state for state in on.gpus}
-    initial = [name for name, request in wish.containers.items() if request.role is Role.INIT]
-    phases = [
-        [
-            other
-            for number, (other, request) in enumerate(wish.containers.items())
-            if other == name or (request.role is Role.SIDECAR and number < list(wish.containers).index(name))
-        ]
-        for name in initial
-    ] + [[name for name, request in wish.containers.items() if request.role is not Role.INIT]]
-    for running in phases:
-        for uuid, state in by_uuid.items():
-            here = [part for name in running for part in allocation.containers[name] if part.gpu == uuid]
-            if not here:
-                continue
-            taken = state.taken
-            if not state.gpu.healthy or taken.whole:
-                return False
-            if any(part.whole for part in here) and (len(here) > 1 or taken.shares):
-                return False
-            if taken.memory + sum(part.memory for part in here) > state.gpu.memory:
-                return False
-            if taken.cores + sum(part.cores for part in here) > 100:
-                return False
-            if taken.shares + len(here) > SMALL.shares_per_gpu:
-                return False
-    return all(
-        len({part.gpu for part in allocation.containers[name]}) == request.gpus
-        and all(part == fit.share_of(by_uuid[part.gpu].gpu, request) for part in allocation.containers[name])
-        for name, request in wish.containers.items()
-    )
-
-
-def placeable(on: Node, wish: PodRequest) -> bool:
-    """Return whether any allocation is valid, by trying all of them."""
-    ways = [
-        [
-            tuple(fit.share_of(state.gpu, request) for state in some)
-            for some in itertools.combinations(on.gpus, request.gpus)
-        ]
-        for request in wish.containers.values()
-    ]
-    return any(
-        fits(on, wish, Allocation("n", dict(zip(wish.containers, way, strict=True))))
-        for way in itertools.product(*ways)
-    )
-
-
-@settings(max_examples=300, deadline=None)
-@given(small_gpus, pods)
-def test_every_placement_fits_and_every_pod_that_fits_is_placed(seen: tuple[GpuState, ...], wish: PodRequest) -> None:
-    on = Node("n", seen)
-    try:
-        allocation = placement.place(on, wish, SMALL)
-    except Unschedulable as error:
-        assert not placeable(on, wish)
-        assert placement.reason(on, wish, SMALL) == error.reason
-    else:
-        assert fits(on, wish, allocation)
-        assert placement.reason(on, wish, SMALL) is None
-        assert placement.place(on, wish, SMALL) == allocation, "the same again"
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(pods, min_size=1, max_size=12))
-def test_pods_placed_in_sequence_never_overcommit(wishes: list[PodRequest]) -> None:
-    taken = [FREE] * 3
-    for wish in wishes:
-        seen = tuple(
-            GpuState(Gpu(GpuUuid(f"g{index}"), index, index, "X", MiB(100), True, {}), use)
-            for index, use in enumerate(taken)
-        )
-        try:
-            allocation = placement.place(Node("n", seen), wish, SMALL)
-        except Unschedulable:
-            continue
-        roles = {name: request.role for name, request in wish.containers.items()}
-        for uuid, use in allocations.pod_usage(allocation, roles).items():
-            index = int(uuid[1:])
-            assert not (use.whole and taken[index].shares)
-            assert not taken[index].whole
-            taken[index] = taken[index].plus(use)
-    assert all(use.memory <= 100 and use.cores <= 100 for use in taken)
-    assert all(use.shares <= SMALL.shares_per_gpu for use in taken)

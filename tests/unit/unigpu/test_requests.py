@@ -23,7 +23,7 @@ FULL = PodRequest(
         "b": Request(gpus=1, whole=True),
         "c": Request(gpus=1, memory_percent=Percent(40)),
     },
-    Preferences(gpu_policy=PlacementPolicy.TOPOLOGY, use_types=("A100",), avoid_uuids=("GPU-1", "GPU-2")),
+    Preferences(gpu_policy=PlacementPolicy.TOPOLOGY, use_types=("A100",), avoid_uuids=("GPU-1", "GPU-2"), numa=True),
 )
 
 

@@ -19,6 +19,9 @@ class File:
         start = usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE
         struct.pack_into("<5Q", self.content, start, used, 1 << 48 | 1, peak, refused, 0)
 
+    def implicit(self, gpu: int, amount: int) -> None:
+        struct.pack_into("<Q", self.content, usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE + 40, amount)
+
     def slot(self, slot: int, pid: int, *gpus: tuple[int, int, int]) -> None:
         start = usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE
         struct.pack_into("<IIQ", self.content, start, pid, 1, 99)
@@ -137,3 +140,26 @@ def test_more_living_processes_than_a_gpu_has_contexts_for() -> None:
     assert len(usage.unpack(file.content, 1, lambda slot: slot < usage.MAX_PROCESSES).processes) == usage.MAX_PROCESSES
     with pytest.raises(usage.Implausible, match=f"more than {usage.MAX_PROCESSES} living"):
         usage.unpack(file.content, 1, all_alive)
+
+
+def test_implicit_memory_is_in_use_while_a_process_lives() -> None:
+    file = File()
+    file.total(0, used=30, peak=31, refused=0)
+    file.slot(5, 7, (30, 0, 2))
+    file.implicit(0, 12)
+    got = usage.unpack(bytes(file.content), 1, all_alive).gpus[0]
+    assert (got.used, got.peak) == (42, 42)
+    assert usage.headers(bytes(file.content), 1)[0].used == 42
+    assert usage.totals(bytes(file.content), 1) == [42]
+    assert usage.unpack(bytes(file.content), 1, lambda slot: False).gpus[0].used == 0, "it went with the process"
+
+
+def test_implicit_memory_was_looked_at_earlier_and_ends_at_the_gpus_size() -> None:
+    file = File()
+    file.total(0, used=30, peak=31, refused=0)
+    file.slot(5, 7, (30, 0, 2))
+    file.implicit(0, 12)
+    assert usage.unpack(bytes(file.content), 1, all_alive, [Bytes(40)]).gpus[0].used == 40
+    file.implicit(0, 41)
+    with pytest.raises(usage.Implausible, match="implicit"):
+        usage.unpack(bytes(file.content), 1, all_alive, [Bytes(40)])

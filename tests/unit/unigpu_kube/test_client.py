@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes_asyncio import client as library
 
 from unigpu import errors
-from unigpu_kube import client, events, objects, pods
+from unigpu_kube import client, events, library, objects, pods
 from unigpu_kube import errors as kube_errors
 from unigpu_kube.objects import Ref
 
@@ -120,6 +119,36 @@ async def test_what_is_no_table(server: Server, change: dict[str, Any]) -> None:
     async with connected(server) as api:
         with pytest.raises(kube_errors.Garbled, match="is not a table"):
             await api.rows(objects.NODES)
+
+
+async def test_names_and_annotations_of_a_list_in_parts(server: Server) -> None:
+    fields = [{"manager": "kubectl", "fieldsV1": {"f:metadata": {}}}]
+    about = {"name": "a", "namespace": "team", "annotations": {"x": "1"}, "managedFields": fields}
+    parts = [
+        {"metadata": {"continue": "next"}, "items": [{"metadata": about}]},
+        {"metadata": {}, "items": [{"metadata": {"name": "b", "annotations": None}}]},
+        {"metadata": {}, "items": None},
+    ]
+    found = []
+    async with connected(server) as api:
+        server.body = json.dumps(parts[0]).encode()
+        async for part in api.annotated(objects.PODS, {"fieldSelector": "x"}, limit=1):
+            found.append([(one.namespace, one.name, one.annotations) for one in part])
+            server.body = json.dumps(parts[len(found)]).encode()
+        assert [part async for part in api.annotated(objects.PODS)] == [[]]
+    assert found == [[("team", "a", {"x": "1"})], [("", "b", None)]]
+    paths = [path for _, path, _, _ in server.asked]
+    assert paths[:2] == [f"{objects.PODS}?fieldSelector=x&limit=1{more}" for more in ("", "&continue=next")]
+
+
+@pytest.mark.parametrize(
+    "document", [[], {}, {"metadata": {}, "items": [{}]}, {"metadata": {}, "items": [{"metadata": {"name": 1}}]}]
+)
+async def test_what_is_no_list_of_objects(server: Server, document: object) -> None:
+    server.body = json.dumps(document).encode()
+    async with connected(server) as api:
+        with pytest.raises(kube_errors.Garbled, match="can't be read"):
+            await anext(aiter(api.annotated(objects.PODS)))
 
 
 async def test_text_and_warnings(server: Server) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tests.unit.unigpu.test_linker_cache import cache
 from unigpu import errors
 from unigpu_node import driver_root
 from unigpu_node.driver_root import NVML, DriverRoot
@@ -31,6 +32,26 @@ def test_links_are_followed_within_the_root(tmp_path: Path) -> None:
     (root / "etc/alternatives/nvml").symlink_to("../../usr/lib/x86_64-linux-gnu/nvidia/nvml.so.5")
     (folder / "nvidia/nvml.so.5").touch()
     assert find(tmp_path, "/run/nvidia/driver") == folder / "nvidia/nvml.so.5"
+
+
+@pytest.mark.parametrize("at", ["/", "/run/nvidia/driver"])
+def test_where_the_roots_own_linker_finds_it(tmp_path: Path, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    root = tmp_path / at.lstrip("/")
+    there = root / "opt/odd/nvidia" / NVML
+    there.parent.mkdir(parents=True)
+    there.touch()
+    (root / "etc").mkdir()
+    (root / "etc/ld.so.cache").write_bytes(
+        cache((0x0303, NVML, "/gone/x.so"), (0x0303, NVML, f"/opt/odd/nvidia/{NVML}"), (0x0303, NVML, "relative"))
+    )
+    (root / "usr/lib64").mkdir(parents=True)
+    (root / "usr/lib64" / NVML).touch()
+    assert find(tmp_path, at) == there
+    there.unlink()
+    assert find(tmp_path, at) == root / "usr/lib64" / NVML
+    (root / "etc/ld.so.cache").write_bytes(b"damaged")
+    assert find(tmp_path, at) == root / "usr/lib64" / NVML
 
 
 def test_a_linked_folder_is_resolved(tmp_path: Path) -> None:

@@ -308,6 +308,14 @@ def test_blocks_behind_the_end_are_given_back(folder: Path) -> None:
     assert file.stat().st_size == usage.SIZE and disk(file) <= usage_file.ALLOWANCE
 
 
+def test_permissions_that_a_program_took_away_are_given_back(folder: Path) -> None:
+    file = folder / grants.USAGE_FILE
+    for mode in (0o000, 0o600, 0o444, 0o666):
+        file.chmod(mode)
+        usage_file.open_to_all(file)
+        assert file.stat().st_mode & 0o777 == 0o666
+
+
 def test_a_mapped_file_is_cut_back_under_its_program(folder: Path) -> None:
     file = folder / grants.USAGE_FILE
     with file.open("r+b") as opened, mmap.mmap(opened.fileno(), usage.SIZE) as mapped:

@@ -18,11 +18,11 @@ def test_each_webhook_has_a_condition_and_the_service() -> None:
     assert mutating["metadata"]["name"] == validating["metadata"]["name"] == "c"
     hooks = [*mutating["webhooks"], *validating["webhooks"]]
     paths = [hook["clientConfig"]["service"]["path"] for hook in hooks]
-    assert paths == ["/mutate", "/mutate", "/validate", "/validate", "/validate", "/validate"]
+    assert paths == ["/mutate", "/mutate", "/mutate", "/validate", "/validate", "/validate", "/validate"]
     for hook in hooks:
-        advises = hook["name"] == "advise.unigpu.dev"
+        advises = hook["name"] in ("advise.unigpu.dev", "notice.unigpu.dev")
         assert hook["failurePolicy"] == ("Ignore" if advises else "Fail")
-        assert hook["matchConditions"] and hook["sideEffects"] == "None"
+        assert hook["matchConditions"] and hook["sideEffects"] == "NoneOnDryRun"
         assert hook["clientConfig"]["service"] | {"path": ""} == {
             "name": "s",
             "namespace": "n",
@@ -46,7 +46,7 @@ def test_updates_are_sent_only_where_ours_change() -> None:
     (protect,) = [hook for hook in validating["webhooks"] if hook["name"] == "protect.unigpu.dev"]
     assert "pods/status" in protect["rules"][0]["resources"]
     (condition,) = protect["matchConditions"]
-    for annotation in ("request", "allocation", "limits", "limits-applied"):
+    for annotation in ("request", "allocation", "limits", "limits-applied", "lowered"):
         assert f"'unigpu.dev/{annotation}' in oldObject.metadata.annotations" in condition["expression"]
 
 

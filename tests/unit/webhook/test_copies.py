@@ -1,18 +1,23 @@
 """A running pod's own manifest is created again: what of it is dropped, and what the new pod gets."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from unigpu import names, requests
-from unigpu.requests import Request
+from unigpu import lowering, names, requests
+from unigpu.requests import ComputePolicy, Request
+from unigpu.units import MiB
+from webhook.translation import limit_ranges
+from webhook.translation.options import GpuKind, Options
 
 ALLOCATION, APPLIED, LIMITS = names.ANNOTATION_ALLOCATION, names.ANNOTATION_LIMITS_APPLIED, names.ANNOTATION_LIMITS
 REQUEST = names.ANNOTATION_REQUEST
 Make = Callable[..., dict[str, Any]]
+UNLIMITED = ComputePolicy.UNLIMITED
 EVERY_SHARE: dict[str, dict[str, Any]] = {
     "memory": {"aliyun.com/gpu-mem": 2},
     "memory and cores": {"nvidia.com/gpu": 2, "nvidia.com/gpumem": 3000, "nvidia.com/gpucores": 30},
@@ -25,14 +30,6 @@ EVERY_SHARE: dict[str, dict[str, Any]] = {
     "whole": {"nvidia.com/gpu": 2},
     "vCUDA": {"tencent.com/vcuda-core": 30, "tencent.com/vcuda-memory": 8},
 }
-WITHOUT_AMOUNT = (
-    "cores and a percentage",
-    "all cores and a percentage",
-    "a percentage",
-    "all memory",
-    "unlimited memory",
-)
-"""Shares whose memory only the annotation tells."""
 
 
 def live(admission: Any, document: dict[str, Any], **annotations: str) -> dict[str, Any]:
@@ -62,12 +59,26 @@ def test_a_running_pods_manifest_makes_the_same_pod(pod: Make, admission: Any, s
     assert again["metadata"]["annotations"] == first["metadata"]["annotations"]
     assert again["spec"] == first["spec"]
     said = warnings(admission, running)
-    assert [line.split(" = ")[0] for line in said] == [
+    assert [line.split(" = ")[0] for line in said if line.startswith("pod")] == [
         f"pod: annotation {ALLOCATION}",
         f"pod: annotation {APPLIED}",
         "pod: spec.nodeName",
     ]
     assert "dropped from this copy of a running pod" in said[0]
+
+
+@pytest.mark.parametrize("before", [None, '{"main":{"memory":1536}}'])
+def test_a_copy_of_a_pod_that_made_room_has_what_its_original_had(
+    pod: Make, admission: Any, before: str | None
+) -> None:
+    wrote = '{"main":{"memory":512}}'
+    record = lowering.dump_record(lowering.Record("team/urgent", 7, before, wrote))
+    running = live(admission, pod(EVERY_SHARE["memory"]), **{LIMITS: wrote, names.ANNOTATION_LOWERED: record})
+    annotations = admission.create(running)["metadata"]["annotations"]
+    assert annotations.get(LIMITS) == before
+    assert names.ANNOTATION_LOWERED not in annotations
+    (said,) = [line for line in warnings(admission, running) if LIMITS + " = " in line]
+    assert f"the original made room for pod team/urgent; now {before or 'dropped'}" in said
 
 
 def test_a_copy_with_a_container_for_debugging(pod: Make, admission: Any) -> None:
@@ -83,12 +94,6 @@ def test_a_copy_without_annotations_has_no_more_than_its_original(pod: Make, adm
     original = admission.create(pod(EVERY_SHARE[share]))
     copied = copy.deepcopy(original)
     del copied["metadata"]["annotations"]
-    verdict = admission.mutate(copied)
-    if share in WITHOUT_AMOUNT:
-        assert verdict.outcome == "refused"
-        assert f"container main: {names.RESOURCE_MEMORY} = 0: stands for a percentage" in verdict.reason
-        assert "--keep-annotations" in verdict.reason
-        return
     became, was = read(admission.create(copied)), read(original)
     assert (became.gpus, became.memory, became.memory_percent, became.whole) == (
         was.gpus,
@@ -96,7 +101,83 @@ def test_a_copy_without_annotations_has_no_more_than_its_original(pod: Make, adm
         was.memory_percent,
         was.whole,
     )
-    assert became.cores == was.cores and (not was.cores or became.policy is requests.ComputePolicy.HARD)
+    assert became == was
+
+
+def test_a_copy_without_labels_keeps_what_they_said(pod: Make, admission: Any) -> None:
+    """`kubectl debug --copy-to` drops labels too. The unified amounts say how many GPUs there were, and which."""
+    for labels in ({"aliyun.com/gpu-count": "4"}, {"ack.gpushare.placement": "require-whole-device"}):
+        original = admission.create(pod({"aliyun.com/gpu-mem": 8}, labels=labels))
+        copied = copy.deepcopy(original)
+        del copied["metadata"]["annotations"], copied["metadata"]["labels"]
+        again = admission.create(copied)
+        assert again["spec"] == original["spec"]
+        became, was = read(again), read(original)
+        assert (became.gpus, became.memory, became.whole) == (was.gpus, was.memory, was.whole)
+        with_annotations = copy.deepcopy(original)
+        del with_annotations["metadata"]["labels"]
+        assert admission.create(with_annotations)["spec"] == original["spec"]
+
+
+def test_a_copy_of_an_annotations_share_is_no_larger(pod: Make, admission_with: Any) -> None:
+    """KAI's pods have nothing but the unified amounts once their annotations are gone."""
+    options = Options(gpus=(GpuKind("Tesla P40", MiB(24576)), GpuKind("NVIDIA H100", MiB(81559))))
+    admission = admission_with(options)
+    copied = admission.create(pod(annotations={"gpu-fraction": "0.5"}))
+    del copied["metadata"]["annotations"]
+    became = read(admission.create(copied))
+    assert (became.memory, became.cores, became.policy) == (12288, 50, requests.ComputePolicy.HARD)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({names.RESOURCE_MEMORY: "4096"}, "unigpu.dev/memory = 4096: aliyun.com/gpu-mem = 2 means 2048"),
+        ({"aliyun.com/gpu-mem": "3"}, "unigpu.dev/memory = 2048: aliyun.com/gpu-mem = 3 means 3072"),
+        ({names.RESOURCE_CORES: "30"}, "unigpu.dev/cores = 30: aliyun.com/gpu-mem = 2 means 0"),
+        ({"tencent.com/vcuda-core": "30"}, "the container mixes the dialects of Alibaba and Tencent vCUDA"),
+    ],
+)
+@pytest.mark.parametrize("annotated", [True, False])
+def test_a_copy_whose_two_sets_disagree_is_refused_naming_both(
+    pod: Make, admission: Any, changed: dict[str, str], said: str, annotated: bool
+) -> None:
+    copied = admission.create(pod(EVERY_SHARE["memory"]))
+    copied["spec"]["containers"][0]["resources"]["limits"] |= changed
+    copied["spec"]["containers"][0]["resources"]["requests"] |= changed
+    if not annotated:
+        del copied["metadata"]["annotations"]
+    verdict = admission.mutate(copied)
+    assert verdict.outcome == "refused" and said in verdict.reason
+    assert "forged" in admission.validate(copied).outcome or admission.validate(copied).outcome == "refused"
+
+
+def noted(*resources: str) -> dict[str, str]:
+    """The API server's note of defaults that a LimitRange put into the container."""
+    words = f"cpu request for container main; {', '.join(resources)} limit for container main"
+    return {limit_ranges.ANNOTATION: f"LimitRanger plugin set: {words}"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "defaults", "wanted"),
+    [
+        ({"aliyun.com/gpu-mem": 2}, {"nvidia.com/gpu": 2}, Request(1, MiB(2048), policy=UNLIMITED)),
+        ({"aliyun.com/gpu": 1}, {"aliyun.com/gpu-mem": 2}, Request(1, whole=True)),
+        ({"aliyun.com/gpu-mem": 4}, {"unigpu.dev/memory": 4096}, Request(1, MiB(4096), policy=UNLIMITED)),
+        ({"aliyun.com/gpu-mem": 4}, {"unigpu.dev/memory": 9999}, Request(1, MiB(4096), policy=UNLIMITED)),
+        ({"nvidia.com/gpu": 1}, {"nvidia.com/gpumem": 1000}, Request(1, MiB(1000), policy=UNLIMITED)),
+        ({}, {"nvidia.com/gpu": 2}, Request(2, whole=True)),
+    ],
+    ids=str,
+)
+def test_defaults_of_a_limit_range_yield_to_the_authors_words(
+    pod: Make, admission: Any, fields: dict[str, int], defaults: dict[str, int], wanted: Request
+) -> None:
+    document = pod({name: str(value) for name, value in (fields | defaults).items()}, annotations=noted(*defaults))
+    created = admission.create(document)
+    found = dataclasses.replace(read(created), dialect="unigpu", original_fields={})
+    assert found == wanted
+    assert not [line for line in warnings(admission, document) if "a LimitRange of the namespace" in line] or not fields
 
 
 @pytest.mark.parametrize(

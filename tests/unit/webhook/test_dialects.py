@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from unigpu import names, vendor_resources
 from unigpu.requests import ComputePolicy, PlacementPolicy, Request
 from webhook.translation import dialects, pod_reading, pods, translate
 from webhook.translation.options import AliyunUnit, BareGpu, Options
@@ -253,6 +254,29 @@ def test_hamis_label_silences_its_dialect_only(pod: Make) -> None:
     assert read(pod({MEM: 1}, labels=label)).request is not None
 
 
+LEFT = f"{GPU} = 1: it is left to another device plugin, and unigpu-scheduler doesn't count it"
+
+
+@pytest.mark.parametrize(
+    ("containers", "accepted"),
+    [
+        ([{MEM: 1}, {GPU: 1}], "this container in a pod of its own"),
+        ([{MEM: 1, GPU: 1}], "no other GPU in this container"),
+        ([{"aliyun.com/gpu": 1, GPU: 1}], "no other GPU in this container"),
+    ],
+    ids=str,
+)
+def test_a_gpu_that_is_left_to_others_is_in_no_pod_of_ours(
+    pod: Make, containers: list[dict[str, Any]], accepted: str
+) -> None:
+    """Nothing would count it, and the kubelet would ask both device plugins."""
+    made = [{"name": f"c{at}", "resources": {"limits": limits}} for at, limits in enumerate(containers)]
+    (problem,) = read(pod(containers=made, labels={"hami.io/webhook": "ignore"})).problems
+    assert f"{LEFT}; accepted: {accepted}" in str(problem)
+    nothing = [{"name": "main", "resources": {"limits": {MEM: 1, GPU: 0}}}]
+    assert not read(pod(containers=nothing, labels={"hami.io/webhook": "ignore"})).problems
+
+
 @pytest.mark.parametrize(
     "fields", [{GPU: 0}, {MEM: "0"}, {GPU: 0, GMEM: 0}, {}, {"cpu": 1, "nvidia.com/mig-1g.5gb": 1}], ids=str
 )
@@ -303,6 +327,16 @@ def test_preferences(pod: Make) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "wished", "warned"), [("true", True, 0), ("True", True, 0), ("false", False, 0), ("1", False, 1)]
+)
+def test_numa_is_a_wish(pod: Make, value: str, wished: bool, warned: int) -> None:
+    translation = read(pod({MEM: 1}, annotations={"nvidia.com/numa-bind": value}))
+    assert translation.request is not None
+    assert translation.request.preferences.numa is wished
+    assert len([one for one in translation.warnings if "numa-bind" in one]) == warned
+
+
+@pytest.mark.parametrize(
     ("fields", "policy"),
     [({"aliyun.com/gpu": 2}, PlacementPolicy.TOPOLOGY), ({VCORE: 200}, PlacementPolicy.TOPOLOGY), ({GPU: 1}, None)],
     ids=str,
@@ -315,56 +349,24 @@ def test_several_whole_gpus_are_chosen_by_links(
     assert translation.request.preferences.gpu_policy is policy
 
 
-@pytest.mark.parametrize(
-    ("annotations", "expected"),
-    [
-        (
-            {"gpu-fraction": "0.5"},
-            {"gpus": 1, "memory_percent": 50, "cores": 50, "ceiling": 100, "policy": ComputePolicy.SOFT},
-        ),
-        ({"gpu-memory": "2000"}, {"gpus": 1, "memory": 2000, "policy": UNLIMITED}),
-        ({"gpu-memory": "2Gi", "gpu-fraction-num-devices": "2"}, {"gpus": 2, "memory": 2048, "policy": UNLIMITED}),
-    ],
-    ids=str,
-)
-def test_annotations_mean(pod: Make, annotations: dict[str, str], expected: dict[str, Any]) -> None:
-    assert only(read(pod(annotations=annotations, schedulerName="kai-scheduler"))) == expected
-
-
-def test_annotations_may_name_the_container(pod: Make) -> None:
-    containers = [{"name": "a"}, {"name": "b"}]
-    named = {"gpu-fraction": "0.5", "gpu-fraction-container-name": "b"}
-    by_name = read(pod(containers=containers, annotations=named)).request
-    first = read(pod(containers=containers, annotations={"gpu-fraction": "0.5"})).request
-    assert by_name is not None and first is not None
-    assert (list(by_name.containers), list(first.containers)) == (["b"], ["a"])
-    assert by_name.containers["b"].original_fields == named
-
-
-@pytest.mark.parametrize(
-    ("annotations", "field", "value"),
-    [
-        ({"gpu-fraction": "1"}, "gpu-fraction", "1"),
-        ({"gpu-fraction": "0"}, "gpu-fraction", "0"),
-        ({"gpu-fraction": "half"}, "gpu-fraction", "half"),
-        ({"gpu-memory": "0"}, "gpu-memory", "0"),
-        ({"gpu-memory": "1.5"}, "gpu-memory", "1.5"),
-        ({"gpu-memory": "3000m"}, "gpu-memory", "3000m"),
-        ({"gpu-fraction": "0.5", "gpu-memory": "1"}, "gpu-memory", "1"),
-        ({"gpu-fraction": "0.5", "gpu-fraction-num-devices": "17"}, "gpu-fraction-num-devices", "17"),
-        ({"gpu-fraction": "0.5", "gpu-fraction-container-name": "z"}, "gpu-fraction-container-name", "z"),
-    ],
-    ids=str,
-)
-def test_problems_with_annotations(pod: Make, annotations: dict[str, str], field: str, value: str) -> None:
-    (problem,) = read(pod(annotations=annotations, schedulerName="kai-scheduler")).problems
-    assert (problem.field, problem.value) == (field, value)
-
-
 def test_every_dialect_has_names_of_its_own() -> None:
-    names = [name for dialect in dialects.ALL for name in (*dialect.resources, *dialect.annotations)]
-    assert len(names) == len(set(names))
-    assert len(dialects.BY_NAME) == len(dialects.ALL)
+    every = [name for dialect in dialects.ALL for name in (*dialect.resources, *dialect.annotations)]
+    assert len(every) == len(set(every))
+    assert len({dialect.name for dialect in dialects.ALL}) == len(dialects.ALL)
+
+
+def test_vgpu_managers_names(pod: Make) -> None:
+    limits = {"nvidia.com/vgpu-number": 2, "nvidia.com/vgpu-cores": 10, "nvidia.com/vgpu-memory": 100}
+    request = read(pod(limits), Options(vgpu_manager_factor=10)).request
+    assert request is not None
+    found = request.containers["main"]
+    assert (found.gpus, found.memory, found.cores, found.dialect) == (2, 1000, 10, "vgpu-manager")
+
+
+def test_the_list_of_vendors_resources_is_that_of_the_dialects() -> None:
+    """The kube-scheduler, the extender and the node agent go by the list."""
+    read_ = {name for dialect in dialects.ALL for name in dialect.resources} - set(names.UNIFIED_RESOURCES)
+    assert read_ == set(vendor_resources.RESOURCES)
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,14 @@ def test_refusals_and_warnings_are_shown_as_they_are() -> None:
         pods.read(make_pod(annotations={names.ANNOTATION_REQUEST: "{}"} | more))
         for more in ({}, {"tencent.com/vcuda-core-limit": "80"})
     )
+    disagreeing = {"aliyun.com/gpu-mem": "3", names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "4096"}
     said = [
+        *map(str, translated(make_pod(disagreeing)).problems),
         *map(str, translated(make_pod({"tencent.com/vcuda-core": "150"})).problems),
         *translated(make_pod({"nvidia.com/gpumemory": "4000"})).warnings,
         *translated(make_pod({"nvidia.com/gpu": "1"}, annotations={"nvidia.com/gpumem": "4000"})).warnings,
         *translated(make_pod(volcano, annotations=gang, schedulerName="volcano")).warnings,
+        *translated(make_pod(env={"CGPU_DISABLE": "true"})).warnings,
         *update_warnings.without_effect(before, after),
     ]
     assert shown() == said

@@ -73,7 +73,7 @@ def test_isolation(pod: Make, admission_with: Any, value: str | None, chart: boo
 )
 def test_defaults(pod: Make, admission_with: Any, fields: dict[str, Any], expected: dict[str, str]) -> None:
     admission = admission_with(options(default_memory="4096", default_cores="30"))
-    assert limits(admission.create(pod(fields))) == expected
+    assert limits(admission.create(pod(fields))) == fields | expected
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,8 @@ def test_namespaces_come_and_go() -> None:
     around = ClusterCache(Options())
     assert around.unready() is not None
     around.replace_namespaces([namespace("a", **{names.ANNOTATION_MAX_GPUS: "1"}), namespace("b", x="y")])
+    assert around.unready() is not None
+    around.replace_nodes([])
     assert around.unready() is None
     assert around.options("a").rules.max_gpus == 1
     assert around.options("b") == around.options("unknown") == Options()

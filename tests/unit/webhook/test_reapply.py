@@ -9,7 +9,7 @@ import pytest
 
 from unigpu import names
 from webhook.translation import reapply
-from webhook.translation.options import Options
+from webhook.translation.options import BareGpu, Options
 
 Make = Callable[..., dict[str, Any]]
 MANIFESTS = {
@@ -19,6 +19,15 @@ MANIFESTS = {
     "binary suffix": {"nvidia.com/gpumem": "2Gi"},
     "volcano": {"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory": "500"},
 }
+
+
+REPLACING = Options(keep_vendors=False)
+
+
+@pytest.fixture
+def admission(admission_with: Any) -> Any:
+    """Admission that takes vendors' resources out."""
+    return admission_with(REPLACING)
 
 
 def applied(live: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
@@ -35,9 +44,32 @@ def test_the_same_manifest_changes_nothing(pod: Make, admission: Any, limits: di
     live = admission.create(pod(limits))
     again = applied(live, limits)
     assert again != live
-    found = reapply.restore(live, again, Options())
+    found = reapply.restore(live, again, REPLACING)
     assert found.problems == ()
     assert jsonpatch.apply_patch(again, found.patch) == live
+
+
+@pytest.mark.parametrize("limits", MANIFESTS.values(), ids=MANIFESTS)
+def test_what_stays_in_the_pod_needs_no_restoring(pod: Make, admission_with: Any, limits: dict[str, str]) -> None:
+    live = admission_with(Options()).create(pod(limits, schedulerName="hami-scheduler"))
+    again = applied(live, limits)
+    again["spec"]["schedulerName"] = "hami-scheduler"
+    found = reapply.restore(live, again, Options())
+    assert found.problems == () and [operation["path"] for operation in found.patch] == ["/spec/schedulerName"]
+    changed = next(iter(limits))
+    (problem,) = reapply.restore(live, applied(live, {changed: "9"}), Options()).problems
+    assert f"{changed} = 9: the pod was created with {limits[changed]}" in str(problem)
+
+
+def test_what_is_left_to_another_plugin_comes_and_goes(pod: Make, admission_with: Any) -> None:
+    """With `leave`, admission takes nvidia.com/gpu out, and `kubectl apply` brings it back."""
+    leaving = Options(bare_gpu=BareGpu.LEAVE)
+    limits = {"nvidia.com/gpu": "2", "nvidia.com/gpumem": "3000"}
+    live = admission_with(leaving).create(pod(limits))
+    assert "nvidia.com/gpu" not in live["spec"]["containers"][0]["resources"]["limits"]
+    again = applied(live, {"nvidia.com/gpu": "2"})
+    assert jsonpatch.apply_patch(again, reapply.restore(live, again, leaving).patch) == live
+    assert reapply.restore(live, applied(live, {"nvidia.com/gpu": "3"}), leaving).problems
 
 
 def test_another_vendors_scheduler_is_put_back_too(pod: Make, admission: Any) -> None:
@@ -55,14 +87,13 @@ def test_another_vendors_scheduler_is_put_back_too(pod: Make, admission: Any) ->
             {"aliyun.com/gpu-mem": "3", "nvidia.com/gpu": "1"},
             "nvidia.com/gpu = 1: the pod was created without this field",
         ),
-        ({"nvidia.com/gpu": "1"}, "aliyun.com/gpu-mem = absent: the pod was created with 3"),
     ],
 )
 def test_another_request_is_refused_with_the_reason(
     pod: Make, admission: Any, changed: dict[str, str], told: str
 ) -> None:
     live = admission.create(pod(MANIFESTS["alibaba"]))
-    found = reapply.restore(live, applied(live, changed), Options())
+    found = reapply.restore(live, applied(live, changed), REPLACING)
     assert told in "\n".join(map(str, found.problems))
     assert found.patch == []
 

@@ -22,8 +22,9 @@ def limits(document: dict[str, Any], index: int = 0) -> dict[str, str]:
 
 def test_a_pod_becomes_the_unified_form(pod: Make, admission: Any) -> None:
     created = admission.create(pod({MEM: "3", "cpu": "1"}, schedulerName="default-scheduler"))
-    assert limits(created) == {"cpu": "1", names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "3072"}
+    assert limits(created) == {"cpu": "1", MEM: "3", names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "3072"}
     assert created["spec"]["containers"][0]["resources"]["requests"] == {
+        MEM: "3",
         names.RESOURCE_VGPU: "1",
         names.RESOURCE_MEMORY: "3072",
     }
@@ -32,8 +33,43 @@ def test_a_pod_becomes_the_unified_form(pod: Make, admission: Any) -> None:
     assert read.containers["main"].memory == 3072
 
 
-def test_requests_are_replaced_beside_limits(pod: Make, admission: Any) -> None:
+def test_requests_and_limits_say_the_same(pod: Make, admission: Any) -> None:
     resources = {"limits": {MEM: "3"}, "requests": {MEM: "3", "cpu": "1"}}
+    created = admission.create(pod(containers=[{"name": "a", "resources": resources}]))
+    assert created["spec"]["containers"][0]["resources"] == {
+        "limits": {MEM: "3", names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "3072"},
+        "requests": {MEM: "3", "cpu": "1", names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "3072"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropped"),
+    [
+        ({MEM: "8", "aliyun.com/gpu-count": "2"}, {"aliyun.com/gpu-count"}),
+        ({"tencent.com/vcuda-core": "100", "tencent.com/vcuda-memory": "9000"}, {"tencent.com/vcuda-memory"}),
+        (
+            {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "9", "nvidia.com/gpumem-percentage": "90"},
+            {"nvidia.com/gpumem-percentage"},
+        ),
+        ({MEM: "3"}, set()),
+    ],
+    ids=str,
+)
+def test_what_has_no_effect_is_taken_out_where_nodes_publish_capacities(
+    pod: Make, admission_with: Any, fields: dict[str, str], dropped: set[str]
+) -> None:
+    """A kubelet could refuse the pod for it."""
+    kept = limits(admission_with(Options()).create(pod(fields)))
+    assert kept.keys() >= fields.keys()
+    published = admission_with(Options(published=True))
+    created = published.create(pod(fields))
+    assert kept.keys() - limits(created).keys() == dropped
+    assert published.create(created)["spec"] == created["spec"]
+
+
+def test_vendors_resources_can_be_replaced(pod: Make, admission_with: Any) -> None:
+    resources = {"limits": {MEM: "3"}, "requests": {MEM: "3", "cpu": "1"}}
+    admission = admission_with(Options(keep_vendors=False))
     created = admission.create(pod(containers=[{"name": "a", "resources": resources}]))
     assert created["spec"]["containers"][0]["resources"] == {
         "limits": {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: "3072"},
@@ -57,7 +93,7 @@ def test_requests_are_replaced_beside_limits(pod: Make, admission: Any) -> None:
     ids=str,
 )
 def test_totals(pod: Make, admission: Any, fields: dict[str, Any], expected: dict[str, str]) -> None:
-    assert limits(admission.create(pod(fields))) == expected
+    assert limits(admission.create(pod(fields))) == fields | expected
 
 
 def test_the_users_fields_stay(pod: Make, admission: Any) -> None:
@@ -113,7 +149,7 @@ def test_warnings_reach_kubectl(pod: Make, admission: Any) -> None:
     assert "CGPU_DISABLE" in warning
 
 
-@pytest.mark.parametrize("annotation", [ALLOCATION, names.ANNOTATION_LIMITS_APPLIED])
+@pytest.mark.parametrize("annotation", [ALLOCATION, names.ANNOTATION_LIMITS_APPLIED, names.ANNOTATION_LOWERED])
 def test_an_allocation_cant_pass_mutation(pod: Make, admission: Any, annotation: str) -> None:
     verdict = admission.validate(pod({MEM: 1}, annotations={annotation: "{}"}))
     assert verdict.outcome == "forged"

@@ -35,7 +35,8 @@ def read(document: dict[str, Any], options: Options | None = None) -> translate.
 def test_a_misspelt_resource_is_warned_of_with_the_nearest(pod: Make, wrong: str, meant: str) -> None:
     for fields in ({wrong: "1"}, {wrong: "1", "example.com/gpu": "1", "cpu": "1"}):
         (warning,) = read(pod(fields)).warnings
-        assert warning == f"container main: {wrong} = 1: unknown, has no effect; accepted: {meant}"
+        why = "unknown: the pod stays pending, unless a node offers it"
+        assert warning == f"container main: {wrong} = 1: {why}; accepted: {meant}"
 
 
 @pytest.mark.parametrize("resource", sorted(dialects.OF_RESOURCE))
@@ -72,9 +73,13 @@ def test_a_resource_as_an_annotation_belongs_under_limits(pod: Make) -> None:
         ("tencent.com/vcuda-core-limits", "accepted: annotation tencent.com/vcuda-core-limit"),
         ("nvidia.com/use-gputypes", "accepted: annotation nvidia.com/use-gputype"),
         ("nvidia.com/vgpu-mode", "has no effect: "),
-        ("nvidia.com/container.main.gpu-memory.limit", "NvFractions"),
-        ("tensor-fusion.ai/vram-request", "has no effect: "),
-        ("volcano.sh/vgpu-use-gpuuuid", "unigpu reads nvidia.com/use-gpuuuid instead"),
+        ("nvidia.com/container.main.gpu-memory.limits", "annotation nvidia.com/container.main.gpu-memory.limit"),
+        ("nvidia.com/container.other.gpu-memory.limit", "annotation nvidia.com/container.main.gpu-memory.limit"),
+        (
+            "tensor-fusion.ai/vram-request",
+            "without tensor-fusion's own label; accepted: label tensor-fusion.ai/enabled",
+        ),
+        ("volcano.sh/vgpu-mode", "unigpu always shares GPUs by time and memory limits"),
     ],
 )
 def test_annotations_without_effect(pod: Make, annotation: str, part: str) -> None:

@@ -152,6 +152,15 @@ static void thread(void) {
     pthread_join(other, NULL);
 }
 
+/* A synchronisation of the context would spoil the capture. */
+static void *beside(void *launch) {
+    MUST(cuCtxSetCurrent(context));
+    for (long time = 0; time < count; time++) {
+        plain();
+    }
+    return launch;
+}
+
 /* Another thread launches while this one captures. */
 static void capture(void) {
     pthread_t other;
@@ -161,15 +170,33 @@ static void capture(void) {
     MUST(cuStreamCreate(&captured, CU_STREAM_NON_BLOCKING));
     many(plain, 1);
     MUST(cuStreamBeginCapture_v2(captured, CU_STREAM_CAPTURE_MODE_GLOBAL));
-    pthread_create(&other, NULL, in_thread, NULL);
+    pthread_create(&other, NULL, beside, NULL);
     for (int launch = 0; launch < 5; launch++) {
         MUST(cuLaunchKernel(spin, 1, 1, 1, 32, 1, 1, 0, captured, parameters, NULL));
     }
     MUST(cuStreamEndCapture(captured, &made));
     pthread_join(other, NULL);
+    MUST(cuCtxSynchronize());
     MUST(cuGraphGetNodes(made, NULL, &nodes));
     say("nodes", (long)nodes);
     count++;
+}
+
+/* More captures at once than a table of fixed size would have room for; then launches that are to be measured. */
+static void many_captures(void) {
+    enum { CAPTURES = 1000 };
+    static CUstream captured[CAPTURES];
+    CUgraph made;
+    for (int place = 0; place < CAPTURES; place++) {
+        MUST(cuStreamCreate(&captured[place], CU_STREAM_NON_BLOCKING));
+        MUST(cuStreamBeginCapture_v2(captured[place], CU_STREAM_CAPTURE_MODE_RELAXED));
+    }
+    for (int place = 0; place < CAPTURES; place++) {
+        MUST(cuStreamEndCapture(captured[place], &made));
+        MUST(cuGraphDestroy(made));
+        MUST(cuStreamDestroy_v2(captured[place]));
+    }
+    many(plain, count);
 }
 
 /* A child that has the parent's credit and samples in its memory, and none of its own. */
@@ -274,8 +301,15 @@ static void second(void) {
 }
 
 static const struct door stories[] = {
-    {"second", second}, {"thread", thread}, {"capture", capture}, {"child", child},
-    {"reload", reload}, {"update", update}, {"failing", failing}, {"contexts", contexts},
+    {"second", second},
+    {"thread", thread},
+    {"capture", capture},
+    {"child", child},
+    {"many-captures", many_captures},
+    {"reload", reload},
+    {"update", update},
+    {"failing", failing},
+    {"contexts", contexts},
 };
 
 int main(int words, char **word) {

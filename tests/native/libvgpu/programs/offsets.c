@@ -17,6 +17,9 @@ int main(void) {
     SHOW(vgpu_policy, priority);
     SHOW(vgpu_policy, heartbeat_ns);
     SHOW(vgpu_policy, gpus);
+    SHOW(vgpu_policy, answer);
+    SHOW(vgpu_answer, granted);
+    SHOW(vgpu_answer, text);
     SHOW(vgpu_policy_gpu, uuid);
     SHOW(vgpu_policy_gpu, memory);
     SHOW(vgpu_policy_gpu, cores);
@@ -37,12 +40,18 @@ int main(void) {
     SHOW(vgpu_compute, learning);
     SHOW(vgpu_compute, turn);
     SHOW(vgpu_compute, served);
+    SHOW(vgpu_usage, wish);
+    SHOW(vgpu_wish, number);
+    SHOW(vgpu_wish, gpus);
+    SHOW(vgpu_wish_gpu, memory);
+    SHOW(vgpu_wish_gpu, cores);
     SHOW(vgpu_usage, slots);
     SHOW(vgpu_total, used);
     SHOW(vgpu_total, last);
     SHOW(vgpu_total, peak);
     SHOW(vgpu_total, refused);
     SHOW(vgpu_total, context);
+    SHOW(vgpu_total, implicit);
     SHOW(vgpu_slot, pid);
     SHOW(vgpu_slot, state);
     SHOW(vgpu_slot, start);
@@ -53,7 +62,7 @@ int main(void) {
     printf("sizes %zu %zu %zu %zu %zu %u %zu\n", sizeof(struct vgpu_policy_gpu), sizeof(struct vgpu_usage),
            sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_gpu), VGPU_POLICY_SIZE,
            sizeof(struct vgpu_compute));
-    printf("numbers %u %u %u %u %u %ld %u %u\n", VGPU_POLICY_MAGIC, VGPU_POLICY_VERSION, VGPU_USAGE_MAGIC,
-           VGPU_USAGE_VERSION, VGPU_SLOTS, VGPU_LOCKS_OFFSET, VGPU_MAX_GPUS, VGPU_FRESH_NS);
+    printf("numbers %u %u %u %u %u %ld %u %u %u\n", VGPU_POLICY_MAGIC, VGPU_POLICY_VERSION, VGPU_USAGE_MAGIC,
+           VGPU_USAGE_VERSION, VGPU_SLOTS, VGPU_LOCKS_OFFSET, VGPU_MAX_GPUS, VGPU_FRESH_NS, VGPU_WISH_LOCK);
     return 0;
 }

@@ -177,6 +177,43 @@ static void default_host_pool(void) {
     }
 }
 
+/* A pool of GPU 0 that the program didn't create, in the order of GPU 1's stream: `default` or `current`, found by CUDA 13's
+ * functions, of pinned or managed memory. */
+static void found_pool(const char *how, CUmemAllocationType type) {
+    __typeof__(&cuMemGetDefaultMemPool) get = (__typeof__(get))dlsym(
+        RTLD_DEFAULT, strcmp(how, "default") == 0 ? "cuMemGetDefaultMemPool" : "cuMemGetMemPool");
+    __typeof__(&cuMemSetMemPool) set = (__typeof__(set))dlsym(RTLD_DEFAULT, "cuMemSetMemPool");
+    CUmemLocation location = {.type = CU_MEM_LOCATION_TYPE_DEVICE};
+    CUmemPoolProps properties = {.type = type, .location = location};
+    CUmemoryPool pool, found;
+    CUdeviceptr memory[8];
+    CUstream stream;
+    CUresult result = CUDA_SUCCESS;
+    int count = 0;
+    if (get == NULL || set == NULL) {
+        answer("found", CUDA_ERROR_NOT_FOUND);
+        return;
+    }
+    if (strcmp(how, "set") == 0) {
+        NEED(cuMemPoolCreate(&pool, &properties));
+        NEED(set(&location, type, pool));
+    }
+    answer("found", get(&found, &location, type));
+    NEED(cuCtxSetCurrent(contexts[1]));
+    NEED(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    for (; count < 8 && result == CUDA_SUCCESS; count += result == CUDA_SUCCESS) {
+        result = cuMemAllocFromPoolAsync(&memory[count], 256 * MIB, found, stream);
+    }
+    printf("allocations %d\n", count);
+    answer("refusal", result);
+    taken("taken");
+    for (int place = 0; place < count; place++) {
+        NEED(cuMemFreeAsync(memory[place], stream));
+    }
+    NEED(cuStreamSynchronize(stream));
+    taken("freed");
+}
+
 int main(int count, char **words) {
     const char *name = count > 1 ? words[1] : "", *word = count > 2 ? words[2] : "";
     int devices;
@@ -199,6 +236,9 @@ int main(int count, char **words) {
         null_outputs();
     } else if (strcmp(name, "default-host-pool") == 0) {
         default_host_pool();
+    } else if (strcmp(name, "found-pool") == 0 && count > 3) {
+        found_pool(word,
+                   strcmp(words[3], "managed") == 0 ? CU_MEM_ALLOCATION_TYPE_MANAGED : CU_MEM_ALLOCATION_TYPE_PINNED);
     } else if (strcmp(name, "host-pool") == 0) {
         host_pool(word);
     } else {

@@ -18,7 +18,6 @@
  * what the dead had, median and worst, ns of processor time.
  */
 #include <fcntl.h>
-#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +25,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +32,7 @@
 #include "libvgpu/shared/account.h"
 #include "libvgpu/shared/slot_txn.h"
 #include "libvgpu/base/names.h"
+#include "tests/native/libvgpu/programs/stepkill_step.h"
 
 #define GPU 0
 #define OTHER_GPU 3
@@ -43,7 +42,6 @@
 #define LIMIT 100000
 #define MOST_KILLS 1000000
 #define MOST_CONTENTS 1000
-#define MOST_INSTRUCTIONS 200000
 #define SHORTLY 64
 #define COMPANY_STRIDE 7
 #define TURNS 8
@@ -56,21 +54,11 @@ struct form {
     enum { NOBODY, SOMEWHERE, IN_ITS_SLOT } dead;
 };
 
-struct victim {
-    pid_t pid, company;
-    unsigned watched[8], watching; /* slots whose content can change */
-    long steps; /* from the beginning, as the first victim made them */
-    bool ended;
-};
-
 static struct vgpu_usage *file; /* as all of them map it */
 static struct vgpu_usage initial, seen;
-static long took[MOST_KILLS], kills, instructions, contents;
+static long took[MOST_KILLS], contents;
 static long first[MOST_CONTENTS]; /* instructions until each content */
-static uint64_t at[MOST_INSTRUCTIONS]; /* the instruction that follows so many */
-static long earlier[MOST_INSTRUCTIONS]; /* how often it was met before */
 static unsigned seed;
-static bool in_company;
 
 static void change(void) {
     account_take(GPU, 300, LIMIT, true);
@@ -94,24 +82,6 @@ static const struct form forms[] = {
     {"claim", reservation, 0, 300, NOBODY}, {"inherit", reservation, 0, 300, IN_ITS_SLOT},
     {"bury", reclaim, 0, 0, SOMEWHERE},
 };
-
-static void fail(const struct victim *victim, const char *what, uint64_t number) {
-    fprintf(stderr, "kill %ld%s, after %ld instructions%s: %s (%" PRIu64 ")\n", kills, in_company ? " in company" : "",
-            victim->steps, victim->ended ? ", at the end" : "", what, number);
-    if (victim->pid > 0) {
-        kill(victim->pid, SIGKILL);
-    }
-    if (victim->company > 0) {
-        kill(victim->company, SIGKILL);
-    }
-    exit(1);
-}
-
-static void need(bool holds, const struct victim *victim, const char *what, uint64_t number) {
-    if (!holds) {
-        fail(victim, what, number);
-    }
-}
 
 /* A process that takes memory of two GPUs and dies with it; its slot. */
 static unsigned leave_a_dead_one(void) {
@@ -214,62 +184,6 @@ static bool unchanged(const struct victim *victim) {
     return equal;
 }
 
-static void resume(struct victim *victim, enum __ptrace_request how) {
-    int status;
-    need(ptrace(how, victim->pid, NULL, NULL) == 0 && waitpid(victim->pid, &status, 0) == victim->pid, victim,
-         "can't go on", 0);
-    need(WIFSTOPPED(status), victim, "ended by itself", (uint64_t)status);
-    victim->ended = WSTOPSIG(status) == SIGSTOP;
-}
-
-static void step(struct victim *victim) {
-    resume(victim, PTRACE_SINGLESTEP);
-    victim->steps += !victim->ended;
-}
-
-static uint64_t next_of(const struct victim *victim) {
-    return (uint64_t)ptrace(PTRACE_PEEKUSER, victim->pid, offsetof(struct user, regs.rip), NULL);
-}
-
-/* Runs until it comes to the instruction once more than `times`, or ends. */
-static void run_to(struct victim *victim, uint64_t address, long times) {
-    long word = ptrace(PTRACE_PEEKTEXT, victim->pid, address, NULL);
-    for (; !victim->ended; times--) {
-        ptrace(PTRACE_POKETEXT, victim->pid, address, (word & ~0xffL) | 0xcc);
-        resume(victim, PTRACE_CONT);
-        ptrace(PTRACE_POKETEXT, victim->pid, address, word);
-        if (victim->ended) {
-            return;
-        }
-        need(next_of(victim) == address + 1, victim, "stopped elsewhere", next_of(victim));
-        ptrace(PTRACE_POKEUSER, victim->pid, offsetof(struct user, regs.rip), address);
-        if (times == 0) {
-            return;
-        }
-        resume(victim, PTRACE_SINGLESTEP);
-    }
-}
-
-/* To where the first victim was after so many instructions; a breakpoint costs as much as some steps. */
-static void go(struct victim *victim, long steps) {
-    long best = 0, cost = steps;
-    for (long place = steps; victim->steps == 0 && place > 0 && steps - place < cost; place--) {
-        if (steps - place + 2 * earlier[place] + 4 < cost) {
-            best = place;
-            cost = steps - place + 2 * earlier[place] + 4;
-        }
-    }
-    if (best > 0) {
-        run_to(victim, at[best], earlier[best]);
-    }
-    if (best > 0) {
-        victim->steps = best;
-    }
-    while (!victim->ended && victim->steps < steps) {
-        step(victim);
-    }
-}
-
 /* Another process works on the same GPU while the victim stands still. */
 static void meddle(struct victim *victim) {
     uint64_t used = account_used(GPU);
@@ -318,27 +232,6 @@ static void end(struct victim *victim) {
     check_sums(victim);
 }
 
-/* How often each instruction was met before: of equal ones, sorted by when they were met, the place among them. */
-static int by_address(const void *one, const void *other) {
-    const long *left = one, *right = other;
-    if (at[*left] != at[*right]) {
-        return at[*left] < at[*right] ? -1 : 1;
-    }
-    return *left < *right ? -1 : 1;
-}
-
-static void count_earlier(void) {
-    static long order[MOST_INSTRUCTIONS];
-    for (long steps = 0; steps <= instructions; steps++) {
-        order[steps] = steps;
-    }
-    qsort(order, (size_t)instructions + 1, sizeof order[0], by_address);
-    for (long place = 0; place <= instructions; place++) {
-        bool again = place > 0 && at[order[place]] == at[order[place - 1]];
-        earlier[order[place]] = again ? earlier[order[place - 1]] + 1 : 0;
-    }
-}
-
 /* Notes the way, and looks that nothing changes but what is watched. */
 static void note(const struct form *form) {
     struct victim victim = begin(form);
@@ -359,7 +252,7 @@ static void note(const struct form *form) {
 /* Others' work in the middle leads to nothing else at the end. */
 static void finish(struct victim *victim, const struct form *form) {
     if (!victim->ended) {
-        resume(victim, PTRACE_CONT);
+        finish_alone(victim);
     }
     uint64_t others = OWN + (in_company ? COMPANYS : 0);
     need(account_used(GPU) == others + form->after, victim, "in use at the end", account_used(GPU));

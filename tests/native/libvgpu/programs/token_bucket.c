@@ -1,7 +1,7 @@
 /* The arithmetic of GPU time, one question a line: reads `earn BALANCE EARNED NOW RATE MOST`, `take BALANCE COST WISH
  * FLOOR`, `time BALANCE WANTED RATE`, `floor COST`, `most COST WAITS`, `part OWN ELAPSED NOW` (one after another),
  * `class ELAPSED`, `rate FLAGS COMPUTE CORES CEILING NOW LOOKED CLOCK`, `estimate NOW` and `settled NOW` (and whether it is
- * clear, of any age and firmly) with the samples added by `sample AT NS EXACT VIEW CHARGED BEHIND OFF` since the last;
+ * clear, of any age and firmly) with the samples added by `sample AT NS EXACT VIEW CHARGED BEHIND OFF TOGETHER` since the last;
  * answers a line each. `passed LAUNCHES NS` and `add AT NS EXACT VIEW` are of one cost; the second answers what was
  * charged too little.
  */
@@ -43,9 +43,10 @@ int main(void) {
     const struct cost_key key = {1, 1, 1, 1};
     char line[256], what[16];
     while (fgets(line, sizeof line, stdin) != NULL) {
-        int64_t n[7] = {0};
-        if (sscanf(line, "%15s %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64, what,
-                   &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6]) < 1) {
+        int64_t n[8] = {0};
+        if (sscanf(line,
+                   "%15s %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64,
+                   what, &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &n[7]) < 1) {
             return 1;
         }
         if (strcmp(what, "earn") == 0) {
@@ -81,7 +82,8 @@ int main(void) {
                                                              .view = (uint8_t)n[3],
                                                              .charged = (uint64_t)n[4],
                                                              .behind = n[5] != 0,
-                                                             .off = (uint64_t)n[6]});
+                                                             .off = (uint64_t)n[6],
+                                                             .together = n[7] != 0});
         } else if (strcmp(what, "passed") == 0) {
             struct cost *cost = cost_cache_find(&key, NULL);
             cost_cache_note_passed(cost, n[0], n[1], cost->meaning);

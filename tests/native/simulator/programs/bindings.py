@@ -33,7 +33,10 @@ spin = ok(driver.cuModuleGetFunction(module, b"unigpu_spin"))
 work = ok(driver.cuModuleGetFunction(module, b"work"))
 seen = {
     "global_bytes": ok(driver.cuModuleGetGlobal(module, b"table"))[1],
-    "parameters": [list(ok(driver.cuFuncGetParamInfo(work, index))) for index in range(3)],
+    # New in CUDA 12.4; older drivers don't know it.
+    "parameters": [list(ok(driver.cuFuncGetParamInfo(work, index))) for index in range(3)]
+    if ok(driver.cuDriverGetVersion()) >= 12040
+    else None,
 }
 
 

@@ -1,16 +1,20 @@
-"""NVRTC opens the driver for a table of unnamed functions: compiles with it, and loads what came out."""
+"""NVRTC opens the driver for a table of unnamed functions: compiles with it, and loads what came out.
+
+nvrtc.py <folder of the package: cuda_nvrtc for NVRTC 12, cu13 for 13>
+"""
 
 import ctypes
 import json
 import pathlib
 import site
+import sys
 from ctypes import byref, c_char_p, c_int, c_size_t, c_void_p
 
 SOURCE = b"""extern "C" __global__ void add(float *numbers, int count) {
     int place = blockIdx.x * blockDim.x + threadIdx.x;
     if (place < count) numbers[place] += 1;
 }"""
-library = next(pathlib.Path(site.getsitepackages()[0]).glob("nvidia/cuda_nvrtc/lib/libnvrtc.so.*"))
+library = next(pathlib.Path(site.getsitepackages()[0]).glob(f"nvidia/{sys.argv[1]}/lib/libnvrtc.so.*"))
 nvrtc, cuda = ctypes.CDLL(str(library)), ctypes.CDLL("libcuda.so.1")
 table, context = c_void_p(7), c_void_p()
 
@@ -22,6 +26,12 @@ def code(program: c_void_p, kind: str) -> ctypes.Array[ctypes.c_char]:
     text = ctypes.create_string_buffer(size.value)
     assert getattr(nvrtc, f"nvrtcGet{kind}")(program, text) == 0
     return text
+
+
+def version() -> list[int]:
+    major, minor = c_int(), c_int()
+    assert nvrtc.nvrtcVersion(byref(major), byref(minor)) == 0
+    return [major.value, minor.value]
 
 
 def compiled() -> list[int]:
@@ -41,6 +51,7 @@ assert cuda.cuCtxSetCurrent(context) == 0
 print(
     json.dumps(
         {
+            "version": version(),
             "compiled": compiled(),
             "unknown table": [cuda.cuGetExportTable(byref(table), (c_int * 4)()), table.value],
         }
