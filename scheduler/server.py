@@ -183,6 +183,7 @@ class Server:
 
     async def _bind(self, args: wire.BindingArgs) -> tuple[str, wire.BindingResult]:
         pod, uid, node = f"{args['PodNamespace']}/{args['PodName']}", args["PodUID"], args["Node"]
+        came = time.time()  # the node's agent may act on the binding before its answer is here
         try:
             self._check_ready()
             allocation = await self._binder.bind(args)
@@ -194,5 +195,5 @@ class Server:
             logs.event(logger, "bound before", pod=pod, pod_uid=uid, node=node)
         else:
             gpus = {name: [share.gpu for share in shares] for name, shares in allocation.containers.items()}
-            logs.event(logger, "bound", pod=pod, pod_uid=uid, node=node, gpus=gpus)
+            logs.event(logger, "bound", at=came, pod=pod, pod_uid=uid, node=node, gpus=gpus)
         return "bound", {"Error": ""}

@@ -101,7 +101,7 @@ class Reviews:
             return self._malformed(path, 408, f"the review didn't arrive within {READ_SECONDS:g} s")
         except web.HTTPRequestEntityTooLarge:
             return self._malformed(path, 413, f"the review is larger than {self._body_bytes} bytes")
-        began = time.perf_counter()
+        came, began = time.time(), time.perf_counter()
         try:
             asked = admission_review.read(body)
             verdict = await decide(asked)
@@ -110,10 +110,10 @@ class Reviews:
         content = admission_review.write(verdict.answer)
         seconds = time.perf_counter() - began
         # Later, so that the API server gets its answer first.
-        asyncio.get_running_loop().call_soon(self._note, path, asked, verdict, seconds)
+        asyncio.get_running_loop().call_soon(self._note, path, asked, verdict, came, seconds)
         return web.Response(body=content, content_type="application/json")
 
-    def _note(self, path: str, asked: admission_review.Review, verdict: Verdict, seconds: float) -> None:
+    def _note(self, path: str, asked: admission_review.Review, verdict: Verdict, came: float, seconds: float) -> None:
         """Count and log a decision, and tell a controller of warnings that only it gets."""
         if self._owner_events is not None and (found := owner_events.warned(asked, verdict)) is not None:
             self._owner_events.add(found)
@@ -122,6 +122,7 @@ class Reviews:
             log,
             "reviewed",
             _LEVELS.get(verdict.outcome, logging.INFO),
+            at=came,
             path=path,
             outcome=verdict.outcome,
             pod="/".join(filter(None, (asked.namespace, _name(asked)))),

@@ -44,6 +44,15 @@ def test_a_json_line_has_the_same_fields(capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
+@pytest.mark.parametrize(("as_json", "time"), [(False, "00:00:01.500"), (True, '"1970-01-01T00:00:01.500+00:00"')])
+def test_a_line_that_is_written_late_has_the_time_of_what_happened(
+    capsys: pytest.CaptureFixture[str], as_json: bool, time: str
+) -> None:
+    logs.configure(as_json=as_json)
+    logs.event(LOGGER, "reviewed", at=1.5, pod="team/train")
+    assert time in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_an_exception_is_logged_with_its_traceback(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
     logs.configure(as_json=as_json)
