@@ -92,6 +92,8 @@ def _show(given: argparse.Namespace, wanted: list[plan.PlannedPod], known: _Know
         found = plan.verdicts(ledger, pod, rules, known.rest) if pod.request is not None else []
         if pod.request is not None:
             print("\n".join(plan.lines(pod, found)))
+            if found and plan.unplaceable(pod, found):
+                print("\n".join(f"  {said}" for said in plan.helps(ledger, pod, rules, known.rest)))
         if plan.unplaceable(pod, found):
             code = NOWHERE
     if not wanted:
@@ -112,7 +114,7 @@ async def _ask(given: argparse.Namespace) -> _Known:
         metadata = namespace["metadata"]
         choices = namespaces.apply(choices, metadata.get("annotations") or {}, metadata.get("labels") or {})
         nodes = await api.items(objects.NODES, limit=500)
-        rest = dataclasses.replace(await _rest(api), lowerable=plan.lowerable(nodes))
+        rest = dataclasses.replace(await _rest(api), lowerable=plan.lowerable(nodes), conditions=plan.conditions(nodes))
         return _Known(nodes, await api.items(objects.PODS, limit=500), choices, rest)
 
 
