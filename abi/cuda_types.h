@@ -56,8 +56,6 @@ typedef struct CUtensorMap CUtensorMap;
 typedef struct CUexecAffinityParam CUexecAffinityParam;
 typedef struct CUmemDecompressParams CUmemDecompressParams;
 typedef struct CUDA_MEMCPY3D_BATCH_OP CUDA_MEMCPY3D_BATCH_OP;
-typedef struct CUDA_EXT_SEM_SIGNAL_NODE_PARAMS CUDA_EXT_SEM_SIGNAL_NODE_PARAMS;
-typedef struct CUDA_EXT_SEM_WAIT_NODE_PARAMS CUDA_EXT_SEM_WAIT_NODE_PARAMS;
 
 typedef void (*CUhostFn)(void *user_data);
 typedef int (*CUgraphRecaptureCallback)(void *data, CUgraphNode node, const void *original, const void *recaptured,

@@ -77,11 +77,7 @@ static CUresult add(recorder *base, CUstream stream, const op *work) {
     NEED(!base->guard.broken, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     int place = member(in, stream);
     op kept = *work;
-    if (kept.kind == OP_KERNEL && kept.as.kernel.parameters) {
-        kept.as.kernel.parameters = malloc(kept.as.kernel.function->parameter_bytes);
-        NEED(kept.as.kernel.parameters, CUDA_ERROR_OUT_OF_MEMORY);
-        memcpy(kept.as.kernel.parameters, work->as.kernel.parameters, kept.as.kernel.function->parameter_bytes);
-    }
+    NEED_OK(graph_work_keep(&kept));
     const CUgraphNode *after = in->tails[place].nodes;
     size_t count = in->tails[place].count;
     if (kept.kind == OP_ALLOC) {
@@ -248,7 +244,10 @@ CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgra
                                      const CUgraphEdgeData *dependency_data, size_t dependency_count,
                                      CUstreamCaptureMode mode) {
     (void)dependency_data;
-    NEED(object_is(graph, KIND_GRAPH), CUDA_ERROR_INVALID_VALUE);
+    NEED(object_is(graph, KIND_GRAPH) && (dependencies || !dependency_count), CUDA_ERROR_INVALID_VALUE);
+    for (size_t i = 0; i < dependency_count; i++) {
+        NEED(object_is(dependencies[i], KIND_NODE) && dependencies[i]->graph == graph, CUDA_ERROR_INVALID_VALUE);
+    }
     return begin(stream, graph, dependencies, dependency_count, mode);
 }
 

@@ -85,6 +85,16 @@ def test_what_is_told_of_nodes(graphs: dict[str, Any]) -> None:
     assert graphs["a_capture_tells_its_edges"] == [0, 1, 0]
 
 
+def test_captures_into_graphs(graphs: dict[str, Any]) -> None:
+    assert graphs["captures_into_graphs"] == {
+        "after another graph's": INVALID_VALUE,
+        "made executable": INVALID_VALUE,
+        "graph and dependency": [True, True],
+        "written": 4,
+        "nodes after the stream": 2,
+    }
+
+
 def test_a_stream_is_done_when_its_event_is(graphs: dict[str, Any]) -> None:
     assert graphs["a_stream_is_done_when_its_event_is"] == [0]
 

@@ -155,6 +155,43 @@ def a_capture_tells_its_edges() -> list[object]:
     return seen
 
 
+def nodes_of(graph: c_void_p) -> list[int | None]:
+    count = c_size_t()
+    ok(cuda.cuGraphGetNodes(graph, None, byref(count)))
+    found = (c_void_p * count.value)()
+    ok(cuda.cuGraphGetNodes(graph, found, byref(count)))
+    return list(found)
+
+
+def captures_into_graphs() -> dict[str, object]:
+    """What a capture adds to a graph that there is, after which node; and what is refused."""
+    place, value, stream, ready, needed = c_uint64(), c_uint(), c_void_p(), c_void_p(), c_void_p()
+    ok(cuda.cuMemAlloc_v2(byref(place), c_size_t(4)))
+    ok(cuda.cuStreamCreate(byref(stream), 1))
+    graph, other, captured = new_graph(), new_graph(), c_void_p()
+    write(graph, place.value, 3)
+    write(other, place.value, 9)
+    first, stranger = c_void_p(nodes_of(graph)[0]), c_void_p(nodes_of(other)[0])
+    one, relaxed = c_size_t(1), 2
+    seen: dict[str, object] = {
+        "after another graph's": cuda.cuStreamBeginCaptureToGraph(stream, graph, byref(stranger), None, one, relaxed)
+    }
+    ok(cuda.cuStreamBeginCaptureToGraph(stream, graph, byref(first), None, one, relaxed))
+    ok(cuda.cuMemsetD32Async(place, 4, one, stream))
+    seen["made executable"] = cuda.cuGraphInstantiateWithFlags(byref(ready), graph, c_uint64(0))
+    ok(cuda.cuStreamEndCapture(stream, byref(captured)))
+    added = c_void_p(nodes_of(graph)[1])
+    ok(cuda.cuGraphNodeGetDependencies(added, byref(needed), byref(one)))
+    seen["graph and dependency"] = [captured.value == graph.value, needed.value == first.value]
+    launch(graph)
+    ok(cuda.cuMemcpyDtoH_v2(byref(value), place, c_size_t(4)))
+    seen["written"] = value.value
+    ok(cuda.cuStreamBeginCaptureToGraph(stream, graph, None, None, c_size_t(0), relaxed))
+    ok(cuda.cuStreamDestroy_v2(stream))
+    seen["nodes after the stream"] = len(nodes_of(graph))
+    return seen
+
+
 def a_stream_is_done_when_its_event_is() -> list[int]:
     """What a query of an event returns after its idle stream was waited for, in many turns."""
     stream, event, seen = c_void_p(), c_void_p(), set()
@@ -190,6 +227,7 @@ RULES = [
     graphs_that_own_memory,
     numbers_and_parameters_of_nodes,
     a_capture_tells_its_edges,
+    captures_into_graphs,
     a_stream_is_done_when_its_event_is,
     core_dump_settings,
 ]
