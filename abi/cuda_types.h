@@ -52,7 +52,9 @@ typedef unsigned int CUtensorMapSwizzle;
 typedef unsigned int CUtensorMapL2promotion;
 typedef unsigned int CUtensorMapFloatOOBfill;
 typedef unsigned int CUtensorMapIm2ColWideMode;
-typedef struct CUtensorMap CUtensorMap;
+typedef struct CUtensorMap {
+    uint64_t words[16]; /* the driver's own */
+} CUtensorMap;
 typedef struct CUexecAffinityParam CUexecAffinityParam;
 typedef struct CUmemDecompressParams CUmemDecompressParams;
 typedef struct CUDA_MEMCPY3D_BATCH_OP CUDA_MEMCPY3D_BATCH_OP;
