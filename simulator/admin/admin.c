@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "simulator/state/instances.h"
 #include "simulator/state/state.h"
 
 #define EXPORT __attribute__((visibility("default")))

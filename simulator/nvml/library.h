@@ -3,6 +3,7 @@
 #define UNIGPU_SIM_NVML_H
 
 #include "abi/nvml.h"
+#include "simulator/state/instances.h"
 #include "simulator/state/state.h"
 
 struct nvmlDevice_st {

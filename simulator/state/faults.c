@@ -1,4 +1,5 @@
 /* Faults of GPUs: XIDs and what they do, and the reset that heals them. */
+#include "simulator/state/instances.h"
 #include "simulator/state/state.h"
 
 enum {

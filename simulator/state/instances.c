@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "simulator/state/state.h"
-
 enum { KEPT_MIB = 256, KEPT_MORE_MIB = 128 };
 
 const sim_mig_kind *sim_mig_kind_at(const sim_profile *profile, unsigned place) {
@@ -103,7 +101,7 @@ static unsigned count_of(const sim_gpu *gpu, unsigned place) {
     return found;
 }
 
-/* How many instances of a kind fit beside what is taken. */
+/* How many instances of a kind fit next to what is taken. */
 static unsigned fitting(const sim_profile *profile, const sim_mig_kind *kind, unsigned slices) {
     unsigned starts[SIM_PARTS], count = sim_mig_starts(profile, kind, starts), found = 0;
     for (unsigned i = 0; i < count; i++) {

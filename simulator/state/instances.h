@@ -3,24 +3,12 @@
 #ifndef UNIGPU_SIM_INSTANCES_H
 #define UNIGPU_SIM_INSTANCES_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "simulator/state/profiles.h"
+#include "simulator/state/state.h"
 
 enum {
-    SIM_INSTANCES = 7, /* compute instances in a GPU instance, and GPU instances on a GPU */
-    SIM_PARTS = 15, /* numbers of GPU instances: one whole, two halves, four quarters, eight eighths */
     SIM_NO_PART = -1, /* no such part, or what was asked for is already taken */
     SIM_ANY_START = -1, /* wherever it leaves the most room for others */
 };
-
-/* A GPU instance. Its number, which is its place in the table, says which slices of memory it has. */
-typedef struct sim_part {
-    uint32_t kind; /* place among the kinds of its GPU, from 1 on; 0: there is no such instance */
-    uint32_t compute[SIM_INSTANCES]; /* slices of each compute instance, by its number; 0: there is none */
-    uint32_t start[SIM_INSTANCES]; /* the first slice of each */
-} sim_part;
 
 /* A compute instance, which is a MIG device, with the GPU instance that it is in. */
 typedef struct sim_instance {
@@ -31,9 +19,6 @@ typedef struct sim_instance {
     uint64_t memory; /* MiB, of the GPU instance */
     char name[32]; /* as 3g.20gb */
 } sim_instance;
-
-struct sim_machine;
-struct sim_gpu;
 
 /* The kind at a place among those of a GPU; NULL: there are no more. */
 const sim_mig_kind *sim_mig_kind_at(const sim_profile *profile, unsigned place);
@@ -51,26 +36,26 @@ unsigned sim_compute_starts(const sim_mig_kind *kind, unsigned slices, unsigned 
 bool sim_is_compute_size(const sim_mig_kind *kind, unsigned slices);
 
 /* The kind of a GPU instance, or NULL if there is none with this number, and its first slice of memory. */
-const sim_mig_kind *sim_part_at(const struct sim_gpu *gpu, unsigned id);
+const sim_mig_kind *sim_part_at(const sim_gpu *gpu, unsigned id);
 unsigned sim_part_start(const sim_profile *profile, const sim_mig_kind *kind, unsigned id);
 /* How many more of a kind fit. */
-unsigned sim_parts_left(const struct sim_gpu *gpu, unsigned place);
-unsigned sim_compute_left(const struct sim_gpu *gpu, unsigned id, unsigned slices);
+unsigned sim_parts_left(const sim_gpu *gpu, unsigned place);
+unsigned sim_compute_left(const sim_gpu *gpu, unsigned id, unsigned slices);
 
 /* Make and end instances. Return the number of the new one, or SIM_NO_PART. */
-int sim_part_make(struct sim_machine *machine, uint32_t gpu, unsigned place, int start);
-int sim_compute_make(struct sim_machine *machine, uint32_t gpu, unsigned id, unsigned slices, int start);
+int sim_part_make(sim_machine *machine, uint32_t gpu, unsigned place, int start);
+int sim_compute_make(sim_machine *machine, uint32_t gpu, unsigned id, unsigned slices, int start);
 /* False: compute instances are still in it. */
-bool sim_part_end(struct sim_machine *machine, uint32_t gpu, unsigned id);
-void sim_compute_end(struct sim_machine *machine, uint32_t gpu, unsigned id, unsigned compute_id);
-void sim_parts_clear(struct sim_gpu *gpu);
+bool sim_part_end(sim_machine *machine, uint32_t gpu, unsigned id);
+void sim_compute_end(sim_machine *machine, uint32_t gpu, unsigned id, unsigned compute_id);
+void sim_parts_clear(sim_gpu *gpu);
 
 /* What the compute instance with these numbers is; false: there is none. */
-bool sim_instance_at(const struct sim_gpu *gpu, unsigned id, unsigned compute_id, sim_instance *found);
+bool sim_instance_at(const sim_gpu *gpu, unsigned id, unsigned compute_id, sim_instance *found);
 /* The one at a place in the order of their numbers, from 0 on; false: there are fewer. */
-bool sim_instance_nth(const struct sim_gpu *gpu, unsigned index, sim_instance *found);
+bool sim_instance_nth(const sim_gpu *gpu, unsigned index, sim_instance *found);
 /* Makes GPU instances of so many slices, each with a compute instance that fills it, in place of those that there are; false: they
  * don't fit, or MIG mode is off. */
-bool sim_instances_set(struct sim_machine *machine, uint32_t gpu, const unsigned *sizes, unsigned count);
+bool sim_instances_set(sim_machine *machine, uint32_t gpu, const unsigned *sizes, unsigned count);
 
 #endif

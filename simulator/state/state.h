@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "simulator/state/instances.h"
+#include "simulator/state/mig_part.h"
 #include "simulator/state/profiles.h"
 
 enum {

@@ -96,7 +96,7 @@ def test_captures_into_graphs(graphs: dict[str, Any]) -> None:
 
 
 def test_recaptures(graphs: dict[str, Any]) -> None:
-    """The same nodes, with what differs told before it replaces the old; or an end, and a capture that is spoilt."""
+    """The same nodes, with what differs told before it replaces the old; or an end, and a capture that is invalid."""
     data, second_node, eligible, failed, invalidated = 7, True, 0, 918, 901
     assert graphs["recaptures"] == {
         "another value": [0, 0, 0],
