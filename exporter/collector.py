@@ -14,7 +14,7 @@ from exporter.dcgm import DcgmNames, Share
 from exporter.folders import Folders
 from exporter.gpu_totals import GrantedGpu
 from exporter.heads import Heads
-from unigpu import breaches, grants, names
+from unigpu import breaches, fit, grants, names
 from unigpu.node_report import Report
 from unigpu.telemetry import Telemetry
 from unigpu.units import BYTES_PER_MIB, Bytes, GpuUuid
@@ -96,6 +96,8 @@ class MetricsPage:
             [
                 exposition.USED.head,
                 *[lines.memory for lines in used],
+                exposition.KIND.head,
+                *[lines.kinds for lines in used],
                 exposition.PEAK.head,
                 *[lines.peak for lines in used],
                 exposition.FAILURES.head,
@@ -106,6 +108,8 @@ class MetricsPage:
                 *[lines.throttled for lines in used],
                 exposition.WAITS.head,
                 *[lines.waits for lines in used],
+                exposition.LAUNCHES.head,
+                *[lines.launches for lines in used],
                 exposition.PROCESSES.head,
                 *[lines.processes for lines in used],
                 exposition.CURRENT.head,
@@ -174,6 +178,13 @@ class _Gpus(Collector):
         fault = _per_gpu(names.METRIC_GPU_FAULT, "Why an unhealthy GPU is unhealthy, and since when; always 1.", _FAULT)
         foreign = _per_gpu(names.METRIC_GPU_FOREIGN, "Memory of the GPU that is in use and granted to no container.")
         given = _per_gpu(names.METRIC_GPU_MEMORY_GRANTED, "Memory of the GPU that containers on the node may have.")
+        free = _per_gpu(
+            names.METRIC_GPU_MEMORY_FREE,
+            "Memory of the GPU that is neither granted nor in use without a grant; 0 while the GPU is unhealthy.",
+        )
+        free_cores = _per_gpu(
+            names.METRIC_GPU_CORES_FREE, "Part of the GPU's compute time that isn't granted, 0 to 1; 0 likewise."
+        )
         shares = _per_gpu(names.METRIC_GPU_SHARES, "Shares of the GPU that containers on the node have.")
         indexes = {uuid: gpu.index for uuid, gpu in self._granted.items()}
         indexes |= {uuid: gpu.index for uuid, gpu in reported.items()}
@@ -201,9 +212,13 @@ class _Gpus(Collector):
             if told is not None:
                 healthy.add_metric(labels, int(told.healthy))
                 foreign.add_metric(labels, told.foreign * BYTES_PER_MIB)
+                left = gpu_totals.left(told, gpu)
+                free.add_metric(labels, left.memory * BYTES_PER_MIB)
+                free_cores.add_metric(labels, left.cores / fit.FULL)
                 if told.fault is not None:
                     fault.add_metric([*labels, told.fault.reason, told.fault.since], 1)
-        yield from (total, used, utilisation, temperature, power, clocks, healthy, fault, foreign, given, shares)
+        yield from (total, used, utilisation, temperature, power, clocks, healthy, fault, foreign, given)
+        yield from (free, free_cores, shares)
         yield from self._walls()
         up = GaugeMetricFamily(
             names.METRIC_EXPORTER_DRIVER, "Whether the driver answers the node agent.", labels=["node"]
