@@ -66,9 +66,7 @@ THROTTLED = Family(
     "Time that launches waited for the container's share, summed over launches.",
 )
 WAITS = Family(names.METRIC_THROTTLED_LAUNCHES, "counter", "Launches that waited for the container's share.")
-LAUNCHES = Family(
-    names.METRIC_LAUNCHES, "counter", "Launches of kernels and graphs since the container got its share."
-)
+LAUNCHES = Family(names.METRIC_LAUNCHES, "counter", "Launches of kernels and graphs since the container got its share.")
 INFO = Family(names.METRIC_CONTAINER_INFO, "gauge", "A container's share of a GPU and where it comes from; always 1.")
 PROCESSES = Family(
     names.METRIC_CONTAINER_PROCESSES, "gauge", "Living processes of the container that use its GPUs, as libvgpu counts."
@@ -182,7 +180,9 @@ def used(granted: Granted, usages: Iterable[GpuTotals], processes: int) -> Used:
     return Used(
         _text(f"{USED.name}{spelled} {gpu.used}\n" for spelled, gpu in both),
         _text(
-            f'{KIND.name}{spelled[:-1]},kind="{kind}"}} {amount}\n' for spelled, gpu in both for kind, amount in _kinds(gpu)
+            f'{KIND.name}{spelled[:-1]},kind="{kind}"}} {amount}\n'
+            for spelled, gpu in both
+            for kind, amount in _kinds(gpu)
         ),
         _text(f"{PEAK.name}{spelled} {gpu.peak}\n" for spelled, gpu in both),
         _text(f"{FAILURES.name}{spelled} {gpu.refused}\n" for spelled, gpu in both),

@@ -104,9 +104,7 @@ class Fleet:
             sum(state.cordoned for state in node.gpus),
             both,
             "".join(_lines(name, both)),
-            ""
-            if node.mode in modes.WHOLE_GPUS_ONLY
-            else "".join(_gpu_lines(node, self.typical, self._shares_per_gpu)),
+            "" if node.mode in modes.WHOLE_GPUS_ONLY else "".join(_gpu_lines(node, self.typical, self._shares_per_gpu)),
         )
 
 

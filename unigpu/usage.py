@@ -219,9 +219,7 @@ def _process(slot: int, record: bytes | bytearray, kinds: bytes | bytearray, gpu
     pairs = [_KINDS_GPU.unpack_from(kinds, KINDS_GPUS_OFFSET + gpu * KINDS_GPU_SIZE) for gpu in range(gpus)]
     # More than the whole is only written by who means harm.
     context = tuple(Bytes(min(pair[0], whole)) for pair, whole in zip(pairs, used, strict=True))
-    code = tuple(
-        Bytes(min(pair[1], whole - part)) for pair, whole, part in zip(pairs, used, context, strict=True)
-    )
+    code = tuple(Bytes(min(pair[1], whole - part)) for pair, whole, part in zip(pairs, used, context, strict=True))
     return ProcessUsage(slot, pid, used, context, code)
 
 
@@ -253,9 +251,7 @@ def moved(header: bytes | bytearray, before: Sequence[GpuTotals]) -> list[GpuTot
     for gpu, one in enumerate(before):
         launches = _TOTAL.unpack_from(header, TOTALS_OFFSET + gpu * TOTAL_SIZE)[-1]
         compute_ns, waited_ns, waits, waiting = compute(header, gpu)
-        now = replace(
-            one, compute_ns=compute_ns, waited_ns=waited_ns, waits=waits, waiting=waiting, launches=launches
-        )
+        now = replace(one, compute_ns=compute_ns, waited_ns=waited_ns, waits=waits, waiting=waiting, launches=launches)
         check(now, gpu)
         found.append(now)
     return found

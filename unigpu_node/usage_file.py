@@ -67,8 +67,8 @@ def open_for_reading(file: str | Path) -> int:
 def read(descriptor: int, gpus: int, most: Sequence[Bytes] | None = None) -> Usage:
     """Return the usage of the first `gpus` GPUs, its living processes asked for by their locks.
 
-    Only the header and what belongs to them is read: the file has room for many more. `most`: see `unigpu.usage.unpack`.
-    Raises OSError; Malformed where the file isn't a usage file.
+    Only the header and what belongs to them is read: the file has room for many more. `most`: see
+    `unigpu.usage.unpack`. Raises OSError; Malformed where the file isn't a usage file.
     """
     header = os.pread(descriptor, usage.SLOTS_OFFSET, 0)
     living = locks.living(descriptor) if header[: _HEADER.size] > bytes(_HEADER.size) else ()

@@ -70,7 +70,7 @@ struct vgpu_total {
     uint64_t refused;
     uint64_t context; /* cost of a context on this GPU when last measured, bytes */
     uint64_t implicit; /* bytes that the driver took for its own purposes, when last looked at; not in `used` */
-    uint64_t kinds;    /* number of changes of what slots note as context and code, see vgpu_kinds */
+    uint64_t kinds; /* number of changes of what slots note as context and code, see vgpu_kinds */
     uint64_t launches; /* of kernels and graphs, since the file was made */
 };
 
@@ -110,7 +110,7 @@ struct vgpu_kinds {
     uint64_t unused;
     struct vgpu_kinds_gpu {
         uint64_t context; /* bytes of contexts, with what their limits were raised by */
-        uint64_t code;    /* bytes of modules and libraries */
+        uint64_t code; /* bytes of modules and libraries */
     } gpus[VGPU_MAX_GPUS];
 };
 

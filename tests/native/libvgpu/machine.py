@@ -74,9 +74,7 @@ class Machine:
         """Bytes of contexts and of code, as the processes noted them."""
         content = self.usage_file.read_bytes()
         gpus = usage.KINDS_OFFSET + usage.KINDS_GPUS_OFFSET + gpu * usage.KINDS_GPU_SIZE
-        pairs = [
-            struct.unpack_from("<2Q", content, gpus + slot * usage.KINDS_SIZE) for slot in range(usage.SLOT_COUNT)
-        ]
+        pairs = [struct.unpack_from("<2Q", content, gpus + slot * usage.KINDS_SIZE) for slot in range(usage.SLOT_COUNT)]
         return sum(context for context, _ in pairs), sum(code for _, code in pairs)
 
     def run(self, *command: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
