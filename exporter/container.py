@@ -75,6 +75,8 @@ class Container:
         self.taken = taken
         """What the container was last seen to have taken, by GPU."""
         self._living: tuple[int, ...] = ()
+        self._questions: tuple[bytes, ...] = ()
+        """Whether they live still."""
         self.granted = exposition.granted(grant, None, node)
         self.used = exposition.Used()
         """Lines; empty where the usage file can't be read."""
@@ -141,10 +143,7 @@ class Container:
         descriptor, living = self._usage, self._living
         if len(living) > _FEW:
             return locks.living(descriptor).issuperset(living)
-        for slot in living:  # noqa: SIM110 a thousand times a scrape: a generator takes twice as long
-            if not locks.held(descriptor, slot):
-                return False
-        return True
+        return locks.all_held(descriptor, self._questions)
 
     def close(self) -> None:
         """Close the usage file."""
@@ -255,6 +254,7 @@ class Container:
             # Not mapped: a file that its container shortens would kill us.
             found = usage_file.read(descriptor, len(self.grant.shares), self._most(sizes))
             self._living = tuple(process.slot for process in found.processes)
+            self._questions = locks.questions(self._living)
             taken = tuple(found.gpus)
         self._usage_seen = head
         self.taken = tuple(map(_counted, taken, self.taken)) if len(self.taken) == len(taken) else taken

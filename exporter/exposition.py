@@ -7,6 +7,7 @@ values changes. The tests check the text against prometheus-client's own parser.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from unigpu import names
 from unigpu.grants import Grant
@@ -99,9 +100,8 @@ class Granted:
     info: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
-    """A container's lines that change with its account."""
+class Used(NamedTuple):
+    """A container's lines that change with its account, in the order of MOVING."""
 
     memory: bytes = b""
     kinds: bytes = b""
@@ -112,6 +112,10 @@ class Used:
     waits: bytes = b""
     launches: bytes = b""
     processes: bytes = b""
+
+
+MOVING = (USED, KIND, PEAK, FAILURES, SECONDS, THROTTLED, WAITS, LAUNCHES, PROCESSES)
+"""The families of a `Used`."""
 
 
 def granted(grant: Grant, policy: Policy | None, node: str) -> Granted:
