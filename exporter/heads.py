@@ -61,7 +61,7 @@ class Snapshots:
         """Return the copies of so many at a time, one behind the other; None where a file lost its beginning.
 
         `size` divides what one call of the kernel takes. There is no copy of all of them: memory for that would be
-        mapped anew each time, and its pages cost more than what is in them. Raises OSError.
+        mapped again each time, and its pages cost more than what is in them. Raises OSError.
         """
         found = []
         for first in range(0, len(views), _AT_ONCE):

@@ -1,5 +1,5 @@
 /* Synchronization with the GPU. Memory that was freed in stream order has returned to the GPU by then. A thread that waits
- * may not launch for long: what it has launched is told. */
+ * may not launch for long, so it reports what it has launched. */
 #include "libvgpu/compute/launch_thread.h"
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/pools.h"
