@@ -14,11 +14,12 @@ from exporter.dcgm import DcgmNames, Share
 from exporter.folders import Folders
 from exporter.gpu_totals import GrantedGpu
 from exporter.heads import Heads
-from unigpu import breaches, grants, names
+from unigpu import breaches, fit, grants, names
 from unigpu.node_report import Report
 from unigpu.telemetry import Telemetry
 from unigpu.units import BYTES_PER_MIB, Bytes, GpuUuid
 from unigpu.walls import Wall, Walls
+from unigpu_service import http
 
 Granted = Mapping[GpuUuid, GrantedGpu]
 
@@ -40,12 +41,10 @@ class MetricsPage:
         self._folders, self._driver, self._report, self._node, self._clock = folders, driver, report, node, clock
         self._containers: list[Container] = []
         self._heads = Heads()
-        self._steady: bytes = b""
+        self._steady: Sequence[bytes] = ()
         self._walls: Walls | None = None
         """By the node agent's last report; None: it doesn't say."""
-        self._moving: bytes = b""
-        self._used: list[exposition.Used] = []
-        self._current: list[bytes] = []
+        self._moving = Moving()
         self._granted: Granted = {}
         self._sizes: dict[GpuUuid, Bytes] = {}
         """Memory of each GPU as the driver last said, which a GPU keeps."""
@@ -68,17 +67,13 @@ class MetricsPage:
         report = self._report.read() or Report()
         if changed or not self._steady or report.walls != self._walls:
             self._walls = report.walls
-            self._steady = self._steady_lines()
+            self._steady = tuple(http.blocks(self._steady_lines()))
             self._granted = gpu_totals.granted(container.grant for container in self._containers)
-        used = [container.used for container in self._containers]
-        current = [container.current for container in self._containers]
-        if changed or not self._moving or used != self._used or current != self._current:
-            self._used, self._current = used, current
-            self._moving = self._moving_lines()
+        self._moving.take([(*container.used, container.current) for container in self._containers])
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Findings(self._node, self._granted, report))
         registry.register(_Gpus(self._node, self._granted, telemetry, report, self._clock() - began))
-        pieces = [generate_latest(registry), self._moving, self._steady]
+        pieces = [generate_latest(registry), *self._moving.pieces(), *self._steady]
         if self._dcgm is not None:
             pieces.append(self._dcgm.lines(self._shares(), telemetry, began))
         return pieces
@@ -89,53 +84,27 @@ class MetricsPage:
             for place, (share, taken) in enumerate(zip(container.grant.shares, container.taken, strict=False)):
                 yield Share(container.grant, share.gpu, container.limit(place), taken)
 
-    def _moving_lines(self) -> bytes:
-        """Lines of what containers use."""
-        used = self._used
-        return b"".join(
-            [
-                exposition.USED.head,
-                *[lines.memory for lines in used],
-                exposition.PEAK.head,
-                *[lines.peak for lines in used],
-                exposition.FAILURES.head,
-                *[lines.failures for lines in used],
-                exposition.SECONDS.head,
-                *[lines.seconds for lines in used],
-                exposition.THROTTLED.head,
-                *[lines.throttled for lines in used],
-                exposition.WAITS.head,
-                *[lines.waits for lines in used],
-                exposition.PROCESSES.head,
-                *[lines.processes for lines in used],
-                exposition.CURRENT.head,
-                *self._current,
-            ]
-        )
-
-    def _steady_lines(self) -> bytes:
+    def _steady_lines(self) -> Sequence[bytes]:
         """Lines that stay as they are until a folder comes or goes, or a limit changes."""
         granted = [container.granted for container in self._containers]
-        return b"".join(
-            [
-                exposition.LIMIT.head,
-                *[lines.limit for lines in granted],
-                exposition.CORES.head,
-                *[lines.cores for lines in granted],
-                exposition.CEILING.head,
-                *[lines.ceiling for lines in granted],
-                exposition.INFO.head,
-                *[lines.info for lines in granted],
-                *self._wall_lines(),
-                exposition.UNREADABLE.head,
-                *[exposition.unreadable(self._node, *key, grants.GRANT_FILE) for key in self._folders.broken],
-                *[
-                    exposition.unreadable(self._node, container.grant.pod_uid, container.grant.container, file)
-                    for container in self._containers
-                    for file in container.unreadable
-                ],
-            ]
-        )
+        return [
+            exposition.LIMIT.head,
+            *[lines.limit for lines in granted],
+            exposition.CORES.head,
+            *[lines.cores for lines in granted],
+            exposition.CEILING.head,
+            *[lines.ceiling for lines in granted],
+            exposition.INFO.head,
+            *[lines.info for lines in granted],
+            *self._wall_lines(),
+            exposition.UNREADABLE.head,
+            *[exposition.unreadable(self._node, *key, grants.GRANT_FILE) for key in self._folders.broken],
+            *[
+                exposition.unreadable(self._node, container.grant.pod_uid, container.grant.container, file)
+                for container in self._containers
+                for file in container.unreadable
+            ],
+        ]
 
     def _wall_lines(self) -> list[bytes]:
         """Lines of the walls that hold each container; none without a word of the agent."""
@@ -147,6 +116,42 @@ class MetricsPage:
             for container in self._containers
         )
         return [exposition.WALL.head, *found]
+
+
+class Moving:
+    """Lines of what containers use. Those of a few containers are put together again only where one of them changed."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[bytes, ...]] = []
+        self._groups: list[list[bytes]] = []
+        """Of each group of containers, its lines of each metric."""
+
+    def take(self, rows: list[tuple[bytes, ...]]) -> None:
+        """Bring the lines up to date. `rows`: of each container, its lines of each metric."""
+        before, self._rows = self._rows, rows
+        if len(before) != len(rows):
+            before, self._groups = [], [[b""] * len(_MOVING) for _ in range(0, len(rows), _GROUP)]
+        for number, group in enumerate(self._groups):
+            now, then = (some[number * _GROUP : (number + 1) * _GROUP] for some in (rows, before))
+            if now == then:
+                continue
+            for column in range(len(_MOVING)):
+                cells = [row[column] for row in now]
+                if not then or cells != [row[column] for row in then]:
+                    group[column] = b"".join(cells)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the lines of one metric after the other."""
+        for column, family in enumerate(_MOVING):
+            yield family.head
+            for group in self._groups:
+                yield group[column]
+
+
+_GROUP = 32
+"""Containers whose lines are put together. What a page is made of stays small, so that it finds its place in memory
+that is there: fresh pages for a megabyte cost more than what is written to them."""
+_MOVING = (*exposition.MOVING, exposition.CURRENT)
 
 
 class _Gpus(Collector):
@@ -174,6 +179,13 @@ class _Gpus(Collector):
         fault = _per_gpu(names.METRIC_GPU_FAULT, "Why an unhealthy GPU is unhealthy, and since when; always 1.", _FAULT)
         foreign = _per_gpu(names.METRIC_GPU_FOREIGN, "Memory of the GPU that is in use and granted to no container.")
         given = _per_gpu(names.METRIC_GPU_MEMORY_GRANTED, "Memory of the GPU that containers on the node may have.")
+        free = _per_gpu(
+            names.METRIC_GPU_MEMORY_FREE,
+            "Memory of the GPU that is neither granted nor in use without a grant; 0 while the GPU is unhealthy.",
+        )
+        free_cores = _per_gpu(
+            names.METRIC_GPU_CORES_FREE, "Part of the GPU's compute time that isn't granted, 0 to 1; 0 likewise."
+        )
         shares = _per_gpu(names.METRIC_GPU_SHARES, "Shares of the GPU that containers on the node have.")
         indexes = {uuid: gpu.index for uuid, gpu in self._granted.items()}
         indexes |= {uuid: gpu.index for uuid, gpu in reported.items()}
@@ -201,9 +213,13 @@ class _Gpus(Collector):
             if told is not None:
                 healthy.add_metric(labels, int(told.healthy))
                 foreign.add_metric(labels, told.foreign * BYTES_PER_MIB)
+                left = gpu_totals.left(told, gpu)
+                free.add_metric(labels, left.memory * BYTES_PER_MIB)
+                free_cores.add_metric(labels, left.cores / fit.FULL)
                 if told.fault is not None:
                     fault.add_metric([*labels, told.fault.reason, told.fault.since], 1)
-        yield from (total, used, utilisation, temperature, power, clocks, healthy, fault, foreign, given, shares)
+        yield from (total, used, utilisation, temperature, power, clocks, healthy, fault, foreign, given)
+        yield from (free, free_cores, shares)
         yield from self._walls()
         up = GaugeMetricFamily(
             names.METRIC_EXPORTER_DRIVER, "Whether the driver answers the node agent.", labels=["node"]

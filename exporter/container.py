@@ -27,8 +27,6 @@ _SET_ASIDE_NS = 30_000_000_000
 """How long a usage file that says what can't be isn't read again: reading it may be what it was made for."""
 _FEW = 4
 """So many living processes are asked for one by one; more are asked for with all their file's locks, and bounded."""
-_BUFFER = bytearray(usage.SIZE)
-"""For whole usage files, one after another: pages are made on one thread."""
 
 
 class Container:
@@ -72,12 +70,13 @@ class Container:
         self.rate_varies = False
         """Whether the current rate changes without any change of the limits."""
         self._usage = -1
-        self._usage_totals = usage.TOTALS_OFFSET + usage.TOTAL_SIZE * gpus
         self._usage_head = usage.COMPUTE_OFFSET + usage.COMPUTE_SIZE * gpus
         self._usage_seen: bytes | None = None
         self.taken = taken
         """What the container was last seen to have taken, by GPU."""
         self._living: tuple[int, ...] = ()
+        self._questions: tuple[bytes, ...] = ()
+        """Whether they live still."""
         self.granted = exposition.granted(grant, None, node)
         self.used = exposition.Used()
         """Lines; empty where the usage file can't be read."""
@@ -144,10 +143,7 @@ class Container:
         descriptor, living = self._usage, self._living
         if len(living) > _FEW:
             return locks.living(descriptor).issuperset(living)
-        for slot in living:  # noqa: SIM110 a thousand times a scrape: a generator takes twice as long
-            if not locks.held(descriptor, slot):
-                return False
-        return True
+        return locks.all_held(descriptor, self._questions)
 
     def close(self) -> None:
         """Close the usage file."""
@@ -246,25 +242,19 @@ class Container:
             self._usage = usage_file.open_for_reading(self._folder / grants.USAGE_FILE)
         descriptor = self._usage
         head = os.pread(descriptor, self._usage_head, 0)
-        seen, totals = self._usage_seen, self._usage_totals
-        still = seen is not None and len(head) == len(seen) and head[:totals] == seen[:totals]
+        seen = self._usage_seen
+        still = seen is not None and len(head) == self._usage_head and usage.same_memory(head, seen, len(self.taken))
         if still:
             still = self.all_live()
         if still:
             if head == seen:
                 return
-            taken = tuple(
-                GpuTotals(one.used, one.peak, one.refused, *usage.compute(head, gpu))
-                for gpu, one in enumerate(self.taken)
-            )
-            for gpu, one in enumerate(taken):
-                usage.check(one, gpu)
+            taken = tuple(usage.moved(head, self.taken))
         else:
             # Not mapped: a file that its container shortens would kill us.
-            length = os.preadv(descriptor, [_BUFFER], 0)
-            content = _BUFFER if length == usage.SIZE else _BUFFER[:length]
-            found = usage.unpack(content, len(self.grant.shares), locks.alive(descriptor), self._most(sizes))
+            found = usage_file.read(descriptor, len(self.grant.shares), self._most(sizes))
             self._living = tuple(process.slot for process in found.processes)
+            self._questions = locks.questions(self._living)
             taken = tuple(found.gpus)
         self._usage_seen = head
         self.taken = tuple(map(_counted, taken, self.taken)) if len(self.taken) == len(taken) else taken

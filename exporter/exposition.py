@@ -7,6 +7,7 @@ values changes. The tests check the text against prometheus-client's own parser.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from unigpu import names
 from unigpu.grants import Grant
@@ -32,6 +33,11 @@ class Family:
 
 
 USED = Family(names.METRIC_MEMORY_USED, "gauge", "GPU memory in use by the container's living processes.")
+KIND = Family(
+    names.METRIC_MEMORY_KIND,
+    "gauge",
+    "The same by what it is: data, context, code, or taken by the driver unasked; the kinds add up to what is in use.",
+)
 PEAK = Family(names.METRIC_MEMORY_PEAK, "gauge", "Most GPU memory that was in use since the container got its share.")
 FAILURES = Family(
     names.METRIC_ALLOCATION_FAILURES, "counter", "Allocations refused for the container's limit since it got its share."
@@ -61,6 +67,7 @@ THROTTLED = Family(
     "Time that launches waited for the container's share, summed over launches.",
 )
 WAITS = Family(names.METRIC_THROTTLED_LAUNCHES, "counter", "Launches that waited for the container's share.")
+LAUNCHES = Family(names.METRIC_LAUNCHES, "counter", "Launches of kernels and graphs since the container got its share.")
 INFO = Family(names.METRIC_CONTAINER_INFO, "gauge", "A container's share of a GPU and where it comes from; always 1.")
 PROCESSES = Family(
     names.METRIC_CONTAINER_PROCESSES, "gauge", "Living processes of the container that use its GPUs, as libvgpu counts."
@@ -93,17 +100,22 @@ class Granted:
     info: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
-    """A container's lines that change with its account."""
+class Used(NamedTuple):
+    """A container's lines that change with its account, in the order of MOVING."""
 
     memory: bytes = b""
+    kinds: bytes = b""
     peak: bytes = b""
     failures: bytes = b""
     seconds: bytes = b""
     throttled: bytes = b""
     waits: bytes = b""
+    launches: bytes = b""
     processes: bytes = b""
+
+
+MOVING = (USED, KIND, PEAK, FAILURES, SECONDS, THROTTLED, WAITS, LAUNCHES, PROCESSES)
+"""The families of a `Used`."""
 
 
 def granted(grant: Grant, policy: Policy | None, node: str) -> Granted:
@@ -171,13 +183,23 @@ def used(granted: Granted, usages: Iterable[GpuTotals], processes: int) -> Used:
     both = tuple(zip(gpus, usages, strict=True))
     return Used(
         _text(f"{USED.name}{spelled} {gpu.used}\n" for spelled, gpu in both),
+        _text(
+            f'{KIND.name}{spelled[:-1]},kind="{kind}"}} {amount}\n'
+            for spelled, gpu in both
+            for kind, amount in _kinds(gpu)
+        ),
         _text(f"{PEAK.name}{spelled} {gpu.peak}\n" for spelled, gpu in both),
         _text(f"{FAILURES.name}{spelled} {gpu.refused}\n" for spelled, gpu in both),
         _text(f"{SECONDS.name}{spelled} {gpu.compute_ns / NANO}\n" for spelled, gpu in both),
         _text(f"{THROTTLED.name}{spelled} {gpu.waited_ns / NANO}\n" for spelled, gpu in both),
         _text(f"{WAITS.name}{spelled} {gpu.waits}\n" for spelled, gpu in both),
+        _text(f"{LAUNCHES.name}{spelled} {gpu.launches}\n" for spelled, gpu in both),
         f"{PROCESSES.name}{granted.container} {processes}\n".encode(),
     )
+
+
+def _kinds(gpu: GpuTotals) -> tuple[tuple[str, int], ...]:
+    return ("data", gpu.data), ("context", gpu.context), ("code", gpu.code), ("driver", gpu.unasked)
 
 
 def walls(grant: Grant, node: str, standing: Collection[Wall], *, held: bool) -> bytes:

@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from unigpu import allocations
+from unigpu import allocations, fragmentation
 from unigpu.allocations import Allocation, GpuUsage
+from unigpu.fit import GpuState
+from unigpu.fragmentation import ShareSize
+from unigpu.gpus import Gpu
 from unigpu.grants import Grant
 from unigpu.units import GpuUuid
 
@@ -41,3 +44,9 @@ def granted(grants: Iterable[Grant]) -> Mapping[GpuUuid, GrantedGpu]:
                 indexes.get(gpu, before.index), models.get(gpu, before.model), before.usage.plus(use)
             )
     return gpus
+
+
+def left(gpu: Gpu, granted: GrantedGpu) -> ShareSize:
+    """Return what could still be granted of a GPU, by the rule of placement; cordons are the scheduler's affair."""
+    taken = granted.usage.plus(GpuUsage(memory=gpu.foreign))
+    return fragmentation.free(GpuState(gpu, taken))

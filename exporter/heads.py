@@ -10,6 +10,7 @@ nothing seems to have changed, each of them in its turn.
 """
 
 import errno
+import itertools
 import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ DESCRIPTORS = 3
 TURNS = 32
 """Each container is read with care at least once in so many times."""
 _AT_ONCE = os.sysconf("SC_IOV_MAX")
+_GROUP = 32
+"""Beginnings that are compared together."""
 
 
 class Snapshots:
@@ -54,6 +57,24 @@ class Snapshots:
                 found.append(copied[start:end])
         return found
 
+    def groups(self, views: Sequence[memoryview], size: int) -> list[bytes] | None:
+        """Return the copies of so many at a time, one behind the other; None where a file lost its beginning.
+
+        `size` divides what one call of the kernel takes. There is no copy of all of them: memory for that would be
+        mapped again each time, and its pages cost more than what is in them. Raises OSError.
+        """
+        found = []
+        for first in range(0, len(views), _AT_ONCE):
+            batch = views[first : first + _AT_ONCE]
+            copied, length = self._copy(batch)
+            end = 0
+            for group in range(0, len(batch), size):
+                start, end = end, end + sum(map(len, batch[group : group + size]))
+                found.append(copied[start:end])
+            if length != end:
+                return None
+        return found
+
     def _copy(self, batch: Sequence[memoryview]) -> tuple[mmap.mmap, int]:
         """Copy the first of these, up to one that isn't there; return the copies, and how many bytes they have."""
         size = sum(map(len, batch))
@@ -68,6 +89,47 @@ class Snapshots:
             if error.errno != errno.EFAULT:
                 raise
             return self._copied, 0
+
+
+class Copies:
+    """What many beginnings said the last time, so that those can be told that have changed since.
+
+    Most haven't, and one comparison says so of a whole group.
+    """
+
+    def __init__(self, snapshots: Snapshots, views: Sequence[memoryview]) -> None:
+        self._snapshots = snapshots
+        self._views = views
+        groups = (views[first : first + _GROUP] for first in range(0, len(views), _GROUP))
+        self._ends = [tuple(itertools.accumulate(map(len, group))) for group in groups]
+        """Of each in the copy of its group."""
+        self._seen = [b""] * len(self._ends)
+
+    def at(self, place: int) -> bytes:
+        """Return what the beginning at this place said the last time; nothing where it wasn't there."""
+        group, member = divmod(place, _GROUP)
+        ends = self._ends[group]
+        return self._seen[group][ends[member - 1] if member else 0 : ends[member]]
+
+    def changed(self) -> dict[int, bytes | None]:
+        """Return what has changed since the last call, by its place; None: it isn't there any more.
+
+        The first call returns all. Raises OSError.
+        """
+        copies = self._snapshots.groups(self._views, _GROUP)
+        if copies is None:
+            self._seen = [b""] * len(self._ends)
+            return dict(enumerate(self._snapshots.take(self._views)))
+        found: dict[int, bytes | None] = {}
+        for group, (now, before) in enumerate(zip(copies, self._seen, strict=True)):
+            if now != before:
+                start = 0
+                for place, end in enumerate(self._ends[group], group * _GROUP):
+                    if (copy := now[start:end]) != before[start:end]:
+                        found[place] = copy
+                    start = end
+        self._seen = copies
+        return found
 
 
 class Head:
@@ -90,27 +152,24 @@ class Head:
         for one in self._maps:
             one.close()
 
-    def unchanged(self, account: bytes, limits: bytes, now_ns: int) -> bool:
-        """Return whether what is known of the container still holds, given the beginnings as they are now."""
-        container = self.container
-        if account != self._seen or (limits != self._limits and not self._same_limits(limits)):
-            self._seen, self._limits = account, limits
-            return False
-        if container.rate_varies:
-            container.set_rates(limits, now_ns)
-        try:
-            return container.all_live()
-        except (OSError, errors.Malformed):
-            return False
+    def same_account(self, account: bytes) -> bool:
+        """Return whether the account is the one that the container was last read with; from now on it is."""
+        same, self._seen = account == self._seen, account
+        return same
 
-    def _same_limits(self, limits: bytes) -> bool:
-        """Whether only the live state changed, which the node agent writes all the time."""
+    def same_limits(self, limits: bytes) -> bool:
+        """Return whether only the live state changed, which the node agent writes all the time."""
         before = self._limits
-        return (
-            before is not None
-            and policy_file.sequence_of(before) == policy_file.sequence_of(limits)
-            and policy.guarded(before) == policy.guarded(limits)
-        )
+        if before is not None and (
+            limits == before
+            or (
+                policy_file.sequence_of(before) == policy_file.sequence_of(limits)
+                and policy.guarded(before) == policy.guarded(limits)
+            )
+        ):
+            return True
+        self._limits = limits
+        return False
 
 
 class Heads:
@@ -120,6 +179,9 @@ class Heads:
         self._turns, self._turn = turns, 0
         self._snapshots = Snapshots()
         self._heads: dict[Container, Head] = {}
+        self._accounts: Copies | None = None
+        """Of `_heads`, in their order, like `_limits`; None: they are others now."""
+        self._limits: Copies | None = None
         self._distrusted: set[Container] = set()
         """Their programs have cut a file away under its map: they are read with care from then on."""
 
@@ -132,45 +194,71 @@ class Heads:
         """Forget all other containers."""
         present = set(containers)
         for gone in self._heads.keys() - present:
-            self._heads.pop(gone).close()
+            self._drop(gone)
         self._distrusted &= present
 
     def refresh(self, containers: Sequence[Container], now_ns: int, sizes: Mapping[GpuUuid, Bytes]) -> bool:
         """Read what may have changed; arguments and result are those of `Container.refresh`, for all of them."""
-        heads, others = [], list(containers[self._turn :: self._turns])
+        heads = self._heads
+        again = dict.fromkeys(containers[self._turn :: self._turns])
         self._turn = (self._turn + 1) % self._turns
-        due = set(others)
         for container in containers:
-            if container in due:
-                continue
-            head = None if container.touched else self._heads.get(container)
-            if head is None:
-                others.append(container)
-            else:
-                heads.append(head)
-        accounts = self._snapshots.take([head.account for head in heads])
-        limits = self._snapshots.take([head.limits for head in heads])
-        for head, account, limit in zip(heads, accounts, limits, strict=True):
-            if account is None or limit is None:
-                self._distrusted.add(head.container)
-                others.append(head.container)
-            elif not head.unchanged(account, limit, now_ns):
-                others.append(head.container)
+            if container.touched or container not in heads:
+                again[container] = None
+        try:
+            self._compare(again)
+        except BaseException:
+            self._accounts = self._limits = None  # what has changed was said to nobody
+            raise
+        for place, (container, _) in enumerate(heads.items()):
+            if container not in again and not self._still(container, place, now_ns):
+                again[container] = None
         changed = False
-        for container in others:
+        for container in again:
             changed |= container.refresh(now_ns, sizes)
             self._map(container)
         return changed
+
+    def _compare(self, again: dict[Container, None]) -> None:
+        """Add the containers whose files have changed. Raises OSError."""
+        if self._accounts is None or self._limits is None:
+            self._accounts = Copies(self._snapshots, [head.account for head in self._heads.values()])
+            self._limits = Copies(self._snapshots, [head.limits for head in self._heads.values()])
+        accounts, limits = self._accounts.changed(), self._limits.changed()
+        if not accounts and not limits:
+            return
+        heads = list(self._heads.values())
+        for changed, same in ((accounts, Head.same_account), (limits, Head.same_limits)):
+            for place, copy in changed.items():
+                head = heads[place]
+                if copy is None:
+                    self._distrusted.add(head.container)
+                if copy is None or not same(head, copy):
+                    again[head.container] = None
+
+    def _still(self, container: Container, place: int, now_ns: int) -> bool:
+        """Whether what is known of the container still holds, if its files say the same."""
+        if container.rate_varies and self._limits is not None:
+            container.set_rates(self._limits.at(place), now_ns)
+        try:
+            return container.all_live()
+        except (OSError, errors.Malformed):
+            return False
 
     def _map(self, container: Container) -> None:
         """Map the files of a container for the next time, if they can be trusted to stay."""
         trusted = container.settled and not container.touched and container not in self._distrusted
         container.touched = False
         if not trusted:
-            if (head := self._heads.pop(container, None)) is not None:
-                head.close()
+            self._drop(container)
         elif container not in self._heads:
             try:
                 self._heads[container] = Head(container)
             except (OSError, ValueError):
                 return  # it is read with care the next time too
+            self._accounts = self._limits = None
+
+    def _drop(self, container: Container) -> None:
+        if (head := self._heads.pop(container, None)) is not None:
+            head.close()
+            self._accounts = self._limits = None

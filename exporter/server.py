@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from exporter.collector import MetricsPage
@@ -22,8 +23,8 @@ class Scrapes:
         """Let the thread end."""
         self._thread.shutdown()
 
-    async def page(self) -> bytes:
-        """Return the page. Raises Unavailable where the containers' folders can't be listed."""
+    async def page(self) -> Sequence[bytes]:
+        """Return the page in pieces. Raises Unavailable where the containers' folders can't be listed."""
         try:
             pieces = await asyncio.get_running_loop().run_in_executor(self._thread, self._page.collect)
         except OSError as error:
@@ -32,7 +33,7 @@ class Scrapes:
             self._problem = str(error)
             raise errors.Unavailable(f"containers' folders can't be listed: {error}") from error
         self._problem = ""
-        return b"".join(pieces)
+        return pieces
 
     async def unready(self, *, draining: bool) -> str | None:
         """Return why scrapes can't be served; None: they can. Raises Unavailable, as `page` does."""

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from unigpu import fragmentation, names
+from unigpu import fragmentation, modes, names
+from unigpu.fit import Node
 from unigpu.fragmentation import Both, Fragmentation, ShareSize
 from unigpu.ledger import CapacityLedger
 from unigpu.units import MiB
@@ -20,9 +21,11 @@ class _NodeFigures:
     fragmentation: Both
     text: str
     """Its lines of the metrics page."""
+    gpu_text: str
+    """Those about its GPUs."""
 
 
-_ABSENT = _NodeFigures((), 0, fragmentation.NOTHING, "")
+_ABSENT = _NodeFigures((), 0, fragmentation.NOTHING, "", "")
 
 
 class Fleet:
@@ -66,6 +69,10 @@ class Fleet:
         """Yield the lines of the metrics page about single nodes."""
         return (figures.text for figures in self._nodes.values() if figures.text)
 
+    def gpu_lines(self) -> Iterator[str]:
+        """Yield the lines of the metrics page about single GPUs."""
+        return (figures.gpu_text for figures in self._nodes.values() if figures.gpu_text)
+
     def _count(self, name: str) -> None:
         before = self._nodes.pop(name, _ABSENT)
         after = self._figures(name)
@@ -97,12 +104,13 @@ class Fleet:
             sum(state.cordoned for state in node.gpus),
             both,
             "".join(_lines(name, both)),
+            "" if node.mode in modes.WHOLE_GPUS_ONLY else "".join(_gpu_lines(node, self.typical, self._shares_per_gpu)),
         )
 
 
 def _lines(name: str, both: Both) -> Iterator[str]:
     """Yield the node's ratios that aren't 0."""
-    label = name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    label = _label(name)
     for by, found in zip(PURPOSES, both, strict=True):
         for resource, ratio in ratios(found):
             if ratio:
@@ -110,6 +118,23 @@ def _lines(name: str, both: Both) -> Iterator[str]:
                     f'{names.METRIC_SCHEDULER_NODE_FRAGMENTATION}{{node="{label}",resource="{resource}",by="{by}"}} '
                     f"{ratio:.4f}\n"
                 )
+
+
+def _gpu_lines(node: Node, typical: ShareSize, shares_per_gpu: int) -> Iterator[str]:
+    """Yield the ratios of its GPUs that aren't 0, for a typical share."""
+    label = _label(node.name)
+    for state in node.gpus:
+        gpu = state.gpu
+        for resource, ratio in ratios(fragmentation.of_gpu(state, typical, shares_per_gpu)):
+            if ratio:
+                yield (
+                    f'{names.METRIC_SCHEDULER_GPU_FRAGMENTATION}{{node="{label}",gpu="{gpu.index}",'
+                    f'uuid="{_label(gpu.uuid)}",resource="{resource}"}} {ratio:.4f}\n'
+                )
+
+
+def _label(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def ratios(found: Fragmentation) -> tuple[tuple[str, float], ...]:

@@ -35,16 +35,22 @@ class Metrics:
     def text(self) -> bytes:
         """Return the page in Prometheus' text format.
 
-        Lines about single nodes are thousands, and are kept ready: prometheus_client takes 5 µs for each.
+        Lines about single nodes and GPUs are thousands, and are kept ready: prometheus_client takes 5 µs for each.
         """
         page = prometheus_client.generate_latest(self.registry)
-        return page + "".join((_NODE_HEAD, *self._fleet.lines())).encode()
+        lines = (_NODE_HEAD, *self._fleet.lines(), _GPU_HEAD, *self._fleet.gpu_lines())
+        return page + "".join(lines).encode()
 
 
 _NODE_HEAD = (
     f"# HELP {names.METRIC_SCHEDULER_NODE_FRAGMENTATION} Part of a node's free resource that no typical share "
     "(by share), or no whole GPU (by gpu), could use; only nodes where it isn't 0.\n"
     f"# TYPE {names.METRIC_SCHEDULER_NODE_FRAGMENTATION} gauge\n"
+)
+_GPU_HEAD = (
+    f"# HELP {names.METRIC_SCHEDULER_GPU_FRAGMENTATION} Part of a GPU's free resource that no typical share could use; "
+    "only GPUs where it isn't 0.\n"
+    f"# TYPE {names.METRIC_SCHEDULER_GPU_FRAGMENTATION} gauge\n"
 )
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from unigpu import fit, modes
 from unigpu.allocations import GpuUsage
-from unigpu.fit import Node
+from unigpu.fit import GpuState, Node
 from unigpu.units import MiB, Percent
 
 MEMORY_STEP = 256
@@ -74,25 +74,43 @@ class Both(NamedTuple):
     gpu: Fragmentation
 
 
+_NONE = ShareSize(MiB(0), Percent(0))
 NOTHING = Both(Fragmentation(), Fragmentation())
+
+
+def free(state: GpuState) -> ShareSize:
+    """Return what is free of a GPU: nothing of one that is unhealthy, cordoned or given whole."""
+    gpu, taken = state.gpu, state.taken
+    if not gpu.healthy or state.cordoned or taken.whole:
+        return _NONE
+    return ShareSize(MiB(max(gpu.memory - taken.memory, 0)), Percent(max(fit.FULL - taken.cores, 0)))
+
+
+def takes(state: GpuState, left: ShareSize, typical: ShareSize, shares_per_gpu: int) -> bool:
+    """Return whether a GPU with this much left takes one more typical share."""
+    return left.memory >= typical.memory and left.cores >= typical.cores and state.taken.shares < shares_per_gpu
+
+
+def of_gpu(state: GpuState, typical: ShareSize, shares_per_gpu: int) -> Fragmentation:
+    """Return the fragmentation of one GPU for a typical share."""
+    left = free(state)
+    usable = left if takes(state, left, typical, shares_per_gpu) else _NONE
+    return Fragmentation(*left, *usable)
 
 
 def of_node(node: Node, typical: ShareSize, shares_per_gpu: int) -> Both:
     """Return the fragmentation of a node for a typical share and for whole GPUs."""
     memory = cores = usable_memory = usable_cores = whole_memory = whole_cores = 0
     for state in node.gpus:
-        gpu, taken = state.gpu, state.taken
-        if not gpu.healthy or state.cordoned or taken.whole:
-            continue
-        free_memory, free_cores = max(gpu.memory - taken.memory, 0), max(fit.FULL - taken.cores, 0)
-        memory += free_memory
-        cores += free_cores
-        if free_memory >= typical.memory and free_cores >= typical.cores and taken.shares < shares_per_gpu:
-            usable_memory += free_memory
-            usable_cores += free_cores
-        if not (taken.shares or taken.memory):
-            whole_memory += free_memory
-            whole_cores += free_cores
+        left = free(state)
+        memory += left.memory
+        cores += left.cores
+        if takes(state, left, typical, shares_per_gpu):
+            usable_memory += left.memory
+            usable_cores += left.cores
+        if not (state.taken.shares or state.taken.memory):
+            whole_memory += left.memory
+            whole_cores += left.cores
     return Both(
         NOTHING.share
         if node.mode in modes.WHOLE_GPUS_ONLY

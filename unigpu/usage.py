@@ -12,6 +12,7 @@ processes from dead ones.
     128     64n    GPUs' totals:  0 8 bytes in use · 8 8 last change: slot + 1 in the upper 16 bits, its number below
                                    16 8 highest use, bytes · 24 8 refused allocations · 32 8 cost of a context, bytes
                                    40 8 implicit memory: what the driver took unasked for its processes, bytes
+                                   48 8 number of changes of kinds, see below · 56 8 launches of kernels and graphs
     1152    128n   GPUs' compute: 0 8 balance: GPU time that may be used at once, ns; negative: debt
                                    8 8 CLOCK_MONOTONIC up to which it is earned, ns · 16 8 GPU time charged, ns
                                    24 8 time that launches waited, ns · 32 8 launches that waited
@@ -24,6 +25,8 @@ processes from dead ones.
     4096    576n   process slots:  0 4 pid in the container · 4 4 state, 0 free, 1 taken · 8 8 start time, clock ticks
                                    64 32n  GPUs: 0 8 bytes in use after an even change · 8 8 after an odd change
                                                   16 8 number of the last change · 24 8 highest number noted as counted
+    593920  272n   kinds of memory, by slot:  0 8 start time + 1 of the process that notes them
+                                              16 16n GPUs: 0 8 bytes of contexts · 8 8 bytes of code
 
 A process changes its slot's bytes and the GPU's total in three steps without a lock: it writes its new amount, then the
 change's number, then exchanges total and last change in one atomic operation. The next process to change the total
@@ -32,13 +35,18 @@ process's last change is in the total. Its bytes are returned exactly, by one ex
 the number after the dead process's last. A slot whose counted number is higher than its own last number has nothing in
 the total.
 
+A process notes which of its bytes are contexts and code after it has taken them, and before it gives them back. So the
+rest, the program's data, is never less than nothing, and the kinds always add up to the bytes in use. Files of programs
+whose libvgpu didn't know kinds end behind the slots, and a slot that such a program took has kinds of another start
+time: all of its bytes are data. That is why the version is the same.
+
 Every program of the container may write the file, so a reader trusts nothing in it. A number that no container can
 reach makes the whole file Implausible: the program that wrote it can have written the rest too.
 """
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unigpu import errors
@@ -56,7 +64,13 @@ SLOT_SIZE = 576
 SLOT_GPUS_OFFSET = 64
 SLOT_GPU_SIZE = 32
 SLOT_COUNT = 1024
-SIZE = SLOTS_OFFSET + SLOT_COUNT * SLOT_SIZE
+KINDS_OFFSET = SLOTS_OFFSET + SLOT_COUNT * SLOT_SIZE
+KINDS_SIZE = 272
+KINDS_GPUS_OFFSET = 16
+KINDS_GPU_SIZE = 16
+SIZE = KINDS_OFFSET + SLOT_COUNT * KINDS_SIZE
+SIZES = (SIZE, KINDS_OFFSET)
+"""Of files in use; the second is that of files without kinds, which libvgpu lengthens."""
 LOCKS_OFFSET = 1 << 30
 MAX_PROCESSES = 300
 """Living processes of one container. GPUs have contexts for fewer; more would make every reading slow."""
@@ -64,14 +78,18 @@ MAX_COUNT = 1 << 62
 """No counter gets here: it is more than a hundred years in nanoseconds."""
 
 _HEADER = struct.Struct("<II")
-_TOTAL = struct.Struct("<6Q")
+_TOTAL = struct.Struct("<6Q8xQ")
 _COMPUTE = struct.Struct("<qQQQQ24xII")
+_LAUNCHES = 56
+"""Where launches are in a GPU's totals. Nothing is behind them."""
 _CHARGED = struct.Struct("<16xQ40xII")
 """The fields of `_COMPUTE` that show how busy a container is: GPU time charged, next ticket, ticket being served."""
 _SLOT = struct.Struct("<IIQ")
 _SLOT_STATE = 4
 _TAKEN = re.compile(rb"[^\0]")
 _GPU = struct.Struct("<4Q")
+_KINDS = struct.Struct("<Q")
+_KINDS_GPU = struct.Struct("<2Q")
 
 
 class Implausible(errors.Malformed):
@@ -95,6 +113,19 @@ class GpuTotals:
     """Launches that waited."""
     waiting: bool = False
     """Whether a launch waits now."""
+    launches: int = 0
+    """Launches of kernels and graphs since then."""
+    context: Bytes = Bytes(0)
+    """Bytes in use for contexts, and for what their limits were raised by."""
+    code: Bytes = Bytes(0)
+    """Bytes in use for modules and libraries."""
+    unasked: Bytes = Bytes(0)
+    """Bytes that the driver took unasked: code when it first runs, stacks, buffers of its own."""
+
+    @property
+    def data(self) -> Bytes:
+        """Bytes in use for all else: what the programs allocated."""
+        return Bytes(self.used - self.context - self.code - self.unasked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +137,10 @@ class ProcessUsage:
     """Its pid in the container's pid namespace."""
     used: Sequence[Bytes]
     """Bytes in use by GPU, in the policy's order."""
+    context: Sequence[Bytes] = ()
+    """Those of them that are contexts; empty where the process doesn't say."""
+    code: Sequence[Bytes] = ()
+    """Those that are code; likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,38 +160,111 @@ def unpack(
     An empty or all-zero file belongs to a container in which no program has used a GPU yet.
     Raises Malformed if the version differs or the file is too short; Implausible for what can't be.
     """
-    nothing = Usage(tuple(GpuTotals(Bytes(0), Bytes(0), 0) for _ in range(gpus)), ())
-    if not content:
-        return nothing
-    if len(content) < SLOTS_OFFSET:
-        raise errors.Malformed(f"usage file has {len(content)} bytes, fewer than its header's {SLOTS_OFFSET}")
-    magic, version = _HEADER.unpack_from(content)
-    if magic == 0:
-        return nothing
-    if (magic, version) != (MAGIC, VERSION):
-        raise errors.Malformed(f"usage file is not of version {VERSION} (magic {magic:#x}, version {version})")
+    header = content[:SLOTS_OFFSET]
+    if not _begun(header):
+        return _nothing(gpus)
     processes = []
     # Few slots are taken, so one scan over the lowest byte of each slot's state skips the free ones.
-    states = content[SLOTS_OFFSET + _SLOT_STATE : SLOTS_OFFSET + SLOT_COUNT * SLOT_SIZE : SLOT_SIZE]
+    states = content[SLOTS_OFFSET + _SLOT_STATE : KINDS_OFFSET : SLOT_SIZE]
     for place in _TAKEN.finditer(states[: (len(content) - SLOTS_OFFSET) // SLOT_SIZE]):
         slot = place.start()
-        start = SLOTS_OFFSET + slot * SLOT_SIZE
-        pid, _, _ = _SLOT.unpack_from(content, start)
         if alive(slot):
-            words = range(start + SLOT_GPUS_OFFSET, start + SLOT_SIZE, SLOT_GPU_SIZE)
-            used = tuple(_used(content, word) for word in words[:gpus])
-            processes.append(ProcessUsage(slot, pid, used))
+            start, kinds = SLOTS_OFFSET + slot * SLOT_SIZE, KINDS_OFFSET + slot * KINDS_SIZE
+            processes.append(
+                _process(slot, content[start : start + SLOT_SIZE], content[kinds : kinds + KINDS_SIZE], gpus)
+            )
             if len(processes) > MAX_PROCESSES:
                 raise Implausible(f"usage file has more than {MAX_PROCESSES} living processes")
+    return _gather(header, processes, gpus, most)
+
+
+def unpack_living(
+    header: bytes, living: Mapping[int, tuple[bytes, bytes]], gpus: int, most: Sequence[Bytes] | None = None
+) -> Usage:
+    """Return what `unpack` does, from the file's header and the records of the slots whose processes live.
+
+    `living`: by slot, its SLOT_SIZE bytes and its KINDS_SIZE bytes; the latter may be missing. Raises as `unpack`.
+    """
+    if not _begun(header):
+        return _nothing(gpus)
+    taken = {
+        slot: records
+        for slot, records in living.items()
+        if len(records[0]) == SLOT_SIZE and records[0][_SLOT_STATE] != 0
+    }
+    return _gather(header, [_process(slot, *records, gpus) for slot, records in sorted(taken.items())], gpus, most)
+
+
+def _begun(header: bytes | bytearray) -> bool:
+    """Return whether a program has used the file. Raises Malformed if the version differs or it is too short."""
+    if not header:
+        return False
+    if len(header) < SLOTS_OFFSET:
+        raise errors.Malformed(f"usage file has {len(header)} bytes, fewer than its header's {SLOTS_OFFSET}")
+    magic, version = _HEADER.unpack_from(header)
+    if magic and (magic, version) != (MAGIC, VERSION):
+        raise errors.Malformed(f"usage file is not of version {VERSION} (magic {magic:#x}, version {version})")
+    return bool(magic)
+
+
+def _nothing(gpus: int) -> Usage:
+    return Usage(tuple(GpuTotals(Bytes(0), Bytes(0), 0) for _ in range(gpus)), ())
+
+
+def _process(slot: int, record: bytes | bytearray, kinds: bytes | bytearray, gpus: int) -> ProcessUsage:
+    pid, _, start = _SLOT.unpack_from(record)
+    used = tuple(_used(record, SLOT_GPUS_OFFSET + gpu * SLOT_GPU_SIZE) for gpu in range(gpus))
+    if len(kinds) < KINDS_SIZE or _KINDS.unpack_from(kinds)[0] != start + 1:
+        return ProcessUsage(slot, pid, used)
+    pairs = [_KINDS_GPU.unpack_from(kinds, KINDS_GPUS_OFFSET + gpu * KINDS_GPU_SIZE) for gpu in range(gpus)]
+    # More than the whole is only written by who means harm.
+    context = tuple(Bytes(min(pair[0], whole)) for pair, whole in zip(pairs, used, strict=True))
+    code = tuple(Bytes(min(pair[1], whole - part)) for pair, whole, part in zip(pairs, used, context, strict=True))
+    return ProcessUsage(slot, pid, used, context, code)
+
+
+def _gather(
+    header: bytes | bytearray, processes: Sequence[ProcessUsage], gpus: int, most: Sequence[Bytes] | None
+) -> Usage:
     totals = []
     for gpu in range(gpus):
-        _, _, peak, refused, _, implicit = _TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)
+        _, _, peak, refused, _, implicit, launches = _TOTAL.unpack_from(header, TOTALS_OFFSET + gpu * TOTAL_SIZE)
         by_processes = Bytes(sum(process.used[gpu] for process in processes))
-        found = GpuTotals(by_processes, Bytes(peak), refused, *compute(content, gpu))
+        found = GpuTotals(
+            by_processes,
+            Bytes(peak),
+            refused,
+            *compute(header, gpu),
+            launches,
+            Bytes(sum(process.context[gpu] for process in processes if process.context)),
+            Bytes(sum(process.code[gpu] for process in processes if process.code)),
+        )
         totals.append(
             _with_implicit(found, implicit if by_processes else 0, gpu, LARGEST if most is None else most[gpu])
         )
     return Usage(tuple(totals), tuple(processes))
+
+
+def moved(header: bytes | bytearray, before: Sequence[GpuTotals]) -> list[GpuTotals]:
+    """Return the totals with the counters that this header has; memory is what it was. Raises Implausible."""
+    found = []
+    for gpu, one in enumerate(before):
+        launches = _TOTAL.unpack_from(header, TOTALS_OFFSET + gpu * TOTAL_SIZE)[-1]
+        compute_ns, waited_ns, waits, waiting = compute(header, gpu)
+        now = replace(one, compute_ns=compute_ns, waited_ns=waited_ns, waits=waits, waiting=waiting, launches=launches)
+        check(now, gpu)
+        found.append(now)
+    return found
+
+
+def same_memory(header: bytes, before: bytes, gpus: int) -> bool:
+    """Return whether nothing but counters of time and launches differs between two readings of a header's beginning."""
+    start, length = 0, TOTALS_OFFSET + _LAUNCHES
+    for _ in range(gpus):
+        if header[start : start + length] != before[start : start + length]:
+            return False
+        start, length = start + length + TOTAL_SIZE - _LAUNCHES, _LAUNCHES
+    return len(header) == len(before)
 
 
 LARGEST = Bytes(MAX_MEMORY * BYTES_PER_MIB)
@@ -174,7 +282,7 @@ def _with_implicit(found: GpuTotals, implicit: int, gpu: int, most: Bytes = LARG
     if implicit == 0:
         return found
     used = Bytes(min(found.used + implicit, most))
-    return replace(found, used=used, peak=Bytes(max(used, found.peak)))
+    return replace(found, used=used, peak=Bytes(max(used, found.peak)), unasked=Bytes(used - found.used))
 
 
 def check(found: GpuTotals, gpu: int, most: Bytes = LARGEST) -> None:
@@ -186,6 +294,7 @@ def check(found: GpuTotals, gpu: int, most: Bytes = LARGEST) -> None:
         ("GPU time", found.compute_ns, MAX_COUNT),
         ("time waited", found.waited_ns, MAX_COUNT),
         ("launches that waited", found.waits, MAX_COUNT),
+        ("launches", found.launches, MAX_COUNT),
     ):
         if amount > limit:
             raise Implausible(f"usage file says {amount} as {name} of GPU {gpu}, more than {limit}")
@@ -204,7 +313,7 @@ def headers(content: bytes, gpus: int) -> list[GpuTotals]:
         raise errors.Malformed(f"usage file is not of version {VERSION}")
     found = []
     for gpu in range(gpus):
-        used, _, peak, refused, _, implicit = _TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)
+        used, _, peak, refused, _, implicit, _ = _TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE)
         found.append(_with_implicit(GpuTotals(Bytes(used), Bytes(peak), refused), implicit, gpu))
     return found
 
@@ -214,7 +323,7 @@ def totals(content: bytes, gpus: int) -> list[Bytes]:
     if len(content) < SLOTS_OFFSET or _HEADER.unpack_from(content) != (MAGIC, VERSION):
         return [Bytes(0)] * gpus
     found = (_TOTAL.unpack_from(content, TOTALS_OFFSET + gpu * TOTAL_SIZE) for gpu in range(gpus))
-    return [Bytes(used + implicit) for used, _, _, _, _, implicit in found]
+    return [Bytes(used + implicit) for used, _, _, _, _, implicit, _ in found]
 
 
 def compute(content: bytes | bytearray | memoryview, gpu: int) -> tuple[int, int, int, bool]:

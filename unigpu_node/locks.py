@@ -8,7 +8,7 @@ libvgpu doesn't take ends the search. Source: fcntl(2), F_GETLK.
 import fcntl
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from unigpu import usage, wishes
@@ -29,6 +29,19 @@ def _question(start: int, count: int) -> bytes:
 def held(descriptor: int, slot: int, count: int = 1) -> bool:
     """Return whether a process holds the lock of any of these slots of an open usage file. Raises OSError."""
     return fcntl.fcntl(descriptor, fcntl.F_GETLK, _question(usage.LOCKS_OFFSET + slot, count))[: len(_FREE)] != _FREE
+
+
+def questions(slots: Iterable[int]) -> tuple[bytes, ...]:
+    """Return what `all_held` has to be told of these slots."""
+    return tuple(_question(usage.LOCKS_OFFSET + slot, 1) for slot in slots)
+
+
+def all_held(descriptor: int, asked: Sequence[bytes]) -> bool:
+    """Return whether the lock of every slot is held that these questions are about. Raises OSError."""
+    for question in asked:  # noqa: SIM110 a thousand times a scrape: a generator takes twice as long
+        if fcntl.fcntl(descriptor, fcntl.F_GETLK, question)[0] == fcntl.F_UNLCK:
+            return False
+    return True
 
 
 def holders(descriptor: int) -> frozenset[int]:

@@ -6,6 +6,7 @@ It is read and never mapped: a container may shorten its file, and a mapped file
 import contextlib
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from unigpu import errors, usage
@@ -47,7 +48,7 @@ def usable(file: Path) -> bool:
         return False
     try:
         magic, version = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
-        whole = os.fstat(descriptor).st_size == usage.SIZE
+        whole = os.fstat(descriptor).st_size in usage.SIZES
         return whole and (magic == 0 or (magic, version) == (usage.MAGIC, usage.VERSION))
     except (OSError, struct.error):
         return False
@@ -63,12 +64,21 @@ def open_for_reading(file: str | Path) -> int:
     return os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
 
 
-def read(descriptor: int, gpus: int) -> Usage:
+def read(descriptor: int, gpus: int, most: Sequence[Bytes] | None = None) -> Usage:
     """Return the usage of the first `gpus` GPUs, its living processes asked for by their locks.
 
-    Raises OSError; Malformed where the file isn't a usage file.
+    Only the header and what belongs to them is read: the file has room for many more. `most`: see
+    `unigpu.usage.unpack`. Raises OSError; Malformed where the file isn't a usage file.
     """
-    return usage.unpack(os.pread(descriptor, usage.SIZE, 0), gpus, locks.alive(descriptor))
+    header = os.pread(descriptor, usage.SLOTS_OFFSET, 0)
+    living = locks.living(descriptor) if header[: _HEADER.size] > bytes(_HEADER.size) else ()
+    return usage.unpack_living(header, {slot: _records(descriptor, slot) for slot in living}, gpus, most)
+
+
+def _records(descriptor: int, slot: int) -> tuple[bytes, bytes]:
+    """What a slot's process wrote. Less where the file was cut."""
+    record = os.pread(descriptor, usage.SLOT_SIZE, usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE)
+    return record, os.pread(descriptor, usage.KINDS_SIZE, usage.KINDS_OFFSET + slot * usage.KINDS_SIZE)
 
 
 def read_totals(descriptor: int, gpus: int) -> list[Bytes]:

@@ -4,9 +4,9 @@ import contextlib
 import inspect
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from unigpu import errors
 
@@ -15,7 +15,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BACKLOG = 512
 
 Unready = Callable[[], str | Awaitable[str | None] | None]
-Page = Callable[[], bytes | Awaitable[bytes]]
+Text = bytes | Sequence[bytes]
+"""Of a page: whole, or in pieces."""
+Page = Callable[[], Text | Awaitable[Text]]
+_BLOCK = 96 << 10
+"""Bytes that are sent together: the C library has room for so many at hand, and asks the kernel for more."""
 
 
 def health(unready: Unready, metrics: Page | None = None) -> web.Application:
@@ -36,14 +40,22 @@ def health(unready: Unready, metrics: Page | None = None) -> web.Application:
             reason = str(error)
         return web.Response(status=503, text=f"{reason}\n") if reason else web.Response(text="ok\n")
 
-    async def scrape(_: web.Request) -> web.Response:
+    async def scrape(request: web.Request) -> web.StreamResponse:
         assert metrics is not None
         try:
             found = metrics()
             body = await found if inspect.isawaitable(found) else found
         except errors.Unavailable as error:
             return web.Response(status=503, text=f"{error}\n")
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+        if isinstance(body, bytes) or request.method != hdrs.METH_GET:
+            return web.Response(body=body if isinstance(body, bytes) else None, headers={"Content-Type": CONTENT_TYPE})
+        answer = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        answer.content_length = sum(map(len, body))
+        await answer.prepare(request)
+        for block in blocks(body):
+            await answer.write(block)
+        await answer.write_eof()
+        return answer
 
     application = web.Application()
     application.router.add_get("/healthz", healthz)
@@ -51,6 +63,20 @@ def health(unready: Unready, metrics: Page | None = None) -> web.Application:
     if metrics is not None:
         application.router.add_get("/metrics", scrape)
     return application
+
+
+def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in blocks of up to 96 KiB, small pieces put together. A piece isn't divided."""
+    together: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if together and size + len(piece) > _BLOCK:
+            yield b"".join(together)
+            together, size = [], 0
+        together.append(piece)
+        size += len(piece)
+    if together:
+        yield b"".join(together)
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,6 @@
 """The view as text: a tree that fits a terminal, or one line for each container. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from cli import text
@@ -42,25 +42,32 @@ def tree(view: View, style: Style, now: datetime, by: str = "container") -> Iter
     """Yield the lines of the table that people read: each node, its GPUs and their containers, with sums."""
     for note in view.notes:
         yield from text.wrap(note, style, first="Note: ")
-    yield from summary(view, style)
+    of_nodes = [node.sums for node in view.nodes]
+    yield from summary(view, Sums.over(of_nodes), style)
     if view.nodes:
         yield ""
-        yield from _tree(view, style, by)
+        yield from _tree(view, of_nodes, style, by)
     yield from pending(view, style, now)
 
 
-def _tree(view: View, style: Style, by: str) -> Iterator[str]:
+def _tree(view: View, of_nodes: Sequence[Sums], style: Style, by: str) -> Iterator[str]:
     rows: list[tuple[str, ...]] = []
     remarks: dict[int, list[tuple[str, str]]] = {}
-    for node in view.nodes:
-        rows.append(_node_row(node, view))
-        remarks[len(rows)] = list(_node_remarks(node))
+
+    def remark(said: Iterator[tuple[str, str]]) -> None:
+        if found := list(said):
+            remarks[len(rows)] = found
+
+    for node, sums in zip(view.nodes, of_nodes, strict=True):
+        rows.append(_node_row(node, sums, view))
+        remark(_node_remarks(node))
         for one in node.gpus if by != "node" else ():
             rows.append(_gpu_row(one, view))
-            remarks[len(rows)] = list(_gpu_remarks(one))
+            remark(_gpu_remarks(one))
             for tenant in one.tenants if by == "container" else ():
                 rows.append(_tenant_row(tenant))
-                remarks[len(rows)] = list(_tenant_remarks(tenant))
+                if tenant.changed or tenant.held or not tenant.in_force:
+                    remark(_tenant_remarks(tenant))
     for number, line in enumerate(text.table(_TREE, rows, style)):
         yield line
         for kind, said in remarks.get(number, ()):
@@ -69,9 +76,8 @@ def _tree(view: View, style: Style, by: str) -> Iterator[str]:
             yield from (style.mark(part, kind) for part in text.wrap(said, style, indent + "  ", first=first))
 
 
-def summary(view: View, style: Style) -> Iterator[str]:
-    """Yield one sentence on all GPUs, and one on what needs a person."""
-    sums = view.sums
+def summary(view: View, sums: Sums, style: Style) -> Iterator[str]:
+    """Yield one sentence on all GPUs, whose sums these are, and one on what needs a person."""
     if not view.nodes:
         if view.complete:
             yield from text.wrap(
@@ -148,8 +154,7 @@ def _cores(tenant: Tenant, unit: str, to: str) -> str:
     return f"{tenant.share.cores}{unit}" if tenant.share.cores else "any"
 
 
-def _node_row(node: NodeView, view: View) -> tuple[str, ...]:
-    sums = node.sums
+def _node_row(node: NodeView, sums: Sums, view: View) -> tuple[str, ...]:
     free = text.memory(sums.free) if view.complete else "?"
     return (text.safe(node.name), text.part(sums.granted, sums.memory), free, *_compute(sums))
 

@@ -5,7 +5,7 @@ frozen dataclasses.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -61,24 +61,56 @@ class PodShares(msgspec.Struct, frozen=True, gc=False):
     tenants: tuple[Tenant, ...]
 
 
-def pod_shares(metadata: Mapping[str, Any]) -> Iterator[PodShares]:
-    """Yield what a pod with this metadata has of each GPU; nothing for a pod without an allocation.
+def pod_shares(metadata: Mapping[str, Any]) -> Sequence[PodShares]:
+    """Return what a pod with this metadata has of each GPU; nothing for a pod without an allocation.
 
     Raises Malformed for an allocation that can't be read. Other annotations that can't be read count as absent.
     """
     annotations = metadata.get("annotations") or {}
     text = annotations.get(names.ANNOTATION_ALLOCATION)
     if text is None:
-        return
+        return ()
     allocation = allocations.load(text)
+    pod = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+    as_requested = names.ANNOTATION_LIMITS not in annotations and names.ANNOTATION_LIMITS_APPLIED not in annotations
+    if as_requested and len(allocation.containers) == 1:
+        ((container, shares),) = allocation.containers.items()
+        if len(shares) == 1:
+            return (_only(allocation.node, pod, container, shares[0], annotations.get(names.ANNOTATION_REQUEST, "")),)
     asked, wanted, applied = _annotations(annotations)
     unchanged = not wanted and applied is _NEVER_CHANGED
     counted = allocation if unchanged else limits.reserved_allocation(allocation, asked, wanted, applied)
     usage = allocations.pod_usage(counted, {name: one.role for name, one in asked.items()})
-    pod = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
     tenants = list(_tenants(allocation, asked, wanted, applied, pod))
-    for gpu, use in usage.items():
-        yield PodShares(allocation.node, gpu, use, tuple([one for one in tenants if one.share.gpu == gpu]))
+    return [
+        PodShares(allocation.node, gpu, use, tuple([one for one in tenants if one.share.gpu == gpu]))
+        for gpu, use in usage.items()
+    ]
+
+
+def _only(node: str, pod: tuple[str, str], container: str, share: Share, request: str) -> PodShares:
+    """Return what a pod has whose one container has one share, as requested: nearly every pod of a large cluster."""
+    dialect, ceiling, unthrottled = _requested(request, container)
+    highest = Percent(100) if unthrottled and share.cores else ceiling
+    tenant = Tenant(*pod, container, share, highest, dialect)
+    return PodShares(node, share.gpu, _use(share.memory, share.cores, whole=share.whole), (tenant,))
+
+
+@lru_cache(maxsize=4096)
+def _requested(text: str, container: str) -> tuple[str, Percent, bool]:
+    """Dialect and ceiling of a container, and whether its compute isn't limited, by the pod's request."""
+    try:
+        request = _request(text).containers.get(container)
+    except errors.Malformed:
+        request = None
+    becomes = _UNKNOWN if request is None else request
+    return ("" if request is None else request.dialect), becomes.ceiling, becomes.policy is ComputePolicy.UNLIMITED
+
+
+@lru_cache(maxsize=4096)
+def _use(memory: MiB, cores: int, *, whole: bool) -> GpuUsage:
+    """Shares of a large cluster come in few sizes."""
+    return GpuUsage(memory, cores, 1, whole)
 
 
 def _annotations(annotations: Mapping[str, str]) -> tuple[Mapping[str, Request], Limits, Applied]:

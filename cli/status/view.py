@@ -18,6 +18,9 @@ from unigpu.modes import NodeMode
 from unigpu.units import GpuUuid, MiB
 from unigpu.walls import Walls
 
+_UNREADABLE = (*documents.INVALID, errors.UnigpuError)
+"""What reading a pod's annotations of any content raises."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeObject:
@@ -180,9 +183,18 @@ def view(nodes: Iterable[NodeObject], pods: Iterable[Mapping[str, Any]]) -> View
     """
     found: dict[str, dict[GpuUuid, list[PodShares]]] = {}
     for metadata in pods:
-        with contextlib.suppress(*documents.INVALID, errors.UnigpuError):
-            for share in pod_shares(metadata):
-                found.setdefault(share.node, {}).setdefault(share.gpu, []).append(share)
+        try:
+            shares = pod_shares(metadata)
+        except _UNREADABLE:
+            continue
+        for share in shares:
+            of_node = found.get(share.node)
+            if of_node is None:
+                of_node = found[share.node] = {}
+            if share.gpu in of_node:
+                of_node[share.gpu].append(share)
+            else:
+                of_node[share.gpu] = [share]
     views = []
     for node in nodes:
         name = str(node.metadata.get("name") or "")
@@ -231,10 +243,18 @@ def _walls(text: str | None) -> Walls | None:
 def _gpu(uuid: GpuUuid, gpu: Gpu | None, shares: Sequence[PodShares], cordon: Cordon | None = None) -> GpuView:
     if not shares:
         return GpuView(uuid, gpu, cordon=cordon)
+    if len(shares) == 1:
+        return GpuView(uuid, gpu, shares[0].usage, _sorted(shares[0].tenants), cordon)
     tenants = [tenant for share in shares for tenant in share.tenants]
-    tenants.sort(key=lambda tenant: (tenant.namespace, tenant.pod, tenant.container))
-    taken = functools.reduce(GpuUsage.plus, (share.usage for share in shares))
-    return GpuView(uuid, gpu, taken, tuple(tenants), cordon)
+    taken = functools.reduce(GpuUsage.plus, [share.usage for share in shares])
+    return GpuView(uuid, gpu, taken, _sorted(tenants), cordon)
+
+
+def _sorted(tenants: Sequence[Tenant]) -> tuple[Tenant, ...]:
+    return tuple(sorted(tenants, key=_place))
+
+
+_place = operator.attrgetter("namespace", "pod", "container")
 
 
 def _of_namespace(node: NodeView, namespace: str) -> NodeView:

@@ -30,7 +30,7 @@ MAX_CORE_SHARE = 0.018
 """Most of a processor core that the loop may cost; with more containers it runs less often,"""
 MAX_PACE = 0.1
 """but at least once in so many seconds."""
-MAX_IDLE_CORE_SHARE = 0.008
+MAX_IDLE_CORE_SHARE = 0.005
 """Most of a core that it may cost while all are idle; with more containers it runs less often, down to `PACE_IDLE`."""
 _AVERAGE = 20
 """Rounds over which the cost is averaged."""

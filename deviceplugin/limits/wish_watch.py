@@ -7,7 +7,8 @@ puts in force, as it does for everybody. The program that asked waits for the an
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -26,17 +27,28 @@ from unigpu import errors, limits, logs, names
 from unigpu.allocations import Share
 from unigpu.wishes import Pace, Wish
 from unigpu_kube.objects import Ref
-from unigpu_node.containers import Key
+from unigpu_node.containers import Key, StoredGrant
 
 logger = logging.getLogger(__name__)
 
 PACE = 0.1
 """Seconds between two readings of all usage files."""
+MAX_CORE_SHARE = 0.003
+"""Most of a processor core that reading may cost; with more containers it happens less often,"""
+MAX_PACE = 0.4
+"""but at least once in so many seconds: a program waits for its answer."""
+_AVERAGE = 20
+"""Readings over which the cost is averaged."""
 AT_ONCE = 8
 """Wishes that are carried out at the same time: each is a write to the API server, which asks the webhook."""
 _TRIES = 3
 _ABOVE = "this cluster lets programs only lower their limits"
 _GONE = "the pod is being removed; accepted: a wish of the next one"
+
+
+def pause(cost: float) -> float:
+    """Return seconds to wait after a reading that takes so much of a core, in seconds."""
+    return max(PACE, min(cost / MAX_CORE_SHARE, MAX_PACE))
 
 
 class WishWatch:
@@ -69,21 +81,29 @@ class WishWatch:
 
     async def work(self) -> None:
         """Answer wishes as they come. Never returns."""
+        granted: list[tuple[Key, StoredGrant]] | None = None
+        cost = 0.0
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
-                    known = {
-                        key: (self._containers.of(*key), len(stored.grant.shares))
-                        for key, stored in self._grants.items()
-                    }
-                    self._paces = {key: pace for key, pace in self._paces.items() if key in known}
-                    now = self._clock()
-                    for key, wish in (await asyncio.to_thread(self._reader.read, known, now)).items():
+                    if granted != (now := self._grants.items()):
+                        granted = now
+                        known = {key: (self._containers.of(*key), len(one.grant.shares)) for key, one in granted}
+                        self._paces = {key: pace for key, pace in self._paces.items() if key in known}
+                    found, spent = await asyncio.to_thread(self._read, known)
+                    for key, wish in found.items():
                         if not wish.stale(self._clock()):
                             group.create_task(self._guarded(key, wish))
-                    await asyncio.sleep(PACE)
+                    cost += (spent - cost) / _AVERAGE
+                    await asyncio.sleep(pause(cost))
         finally:
             self._reader.close()
+
+    def _read(self, known: Mapping[Key, tuple[Path, int]]) -> tuple[dict[Key, Wish], float]:
+        """Return the new wishes, and the seconds of a core that it took to find them."""
+        began = time.thread_time()
+        found = self._reader.read(known, self._clock())
+        return found, time.thread_time() - began
 
     async def _guarded(self, key: Key, wish: Wish) -> None:
         """Answer one wish; a defect that it brings to light must not cost other containers theirs."""

@@ -98,6 +98,31 @@ NODE_BOARD = Board(
             (Query(f"unigpu_gpu_foreign_memory_bytes{_OF_NODE}", "GPU {{gpu}}"),),
         ),
         Panel(
+            "Free memory by GPU",
+            "Memory that is neither granted nor in use without a grant.",
+            "bytes",
+            (Query(f"unigpu_gpu_memory_free_bytes{_OF_NODE}", "GPU {{gpu}}"),),
+        ),
+        Panel(
+            "Free compute by GPU",
+            "Compute time that isn't granted.",
+            "percentunit",
+            (Query(f"unigpu_gpu_cores_free_ratio{_OF_NODE}", "GPU {{gpu}}"),),
+        ),
+        Panel(
+            "Free memory that no typical share can use",
+            "The free memory of GPUs on which a typical share doesn't fit; 0 where one does.",
+            "bytes",
+            (
+                Query(
+                    f"unigpu_gpu_memory_free_bytes{_OF_NODE} * on (node, uuid) group_left max by (node, uuid)"
+                    f' (unigpu_scheduler_gpu_fragmentation_ratio{{node="$node", resource="memory"}})'
+                    f" or 0 * unigpu_gpu_memory_free_bytes{_OF_NODE}",
+                    "GPU {{gpu}}",
+                ),
+            ),
+        ),
+        Panel(
             "Fragmentation",
             "Part of the node's free memory or compute that no typical share, or no whole container, can use; 0 where"
             " nothing is shown.",

@@ -21,6 +21,24 @@ POD_BOARD = Board(
             ),
         ),
         Panel(
+            "Memory by kind",
+            "What the memory in use is: data, contexts, code, and what the driver took unasked. It adds up to Memory.",
+            "bytes",
+            (
+                Query(
+                    f"sum by (container, gpu, kind) (unigpu_container_memory_kind_bytes{_OF_POD})",
+                    f"{_SERIES}: {{{{kind}}}}",
+                ),
+            ),
+            stacked=True,
+        ),
+        Panel(
+            "Launches",
+            "Launches of kernels and graphs per second.",
+            "ops",
+            (Query(f"rate(unigpu_container_launches_total{_OF_POD}[$__rate_interval])", _SERIES),),
+        ),
+        Panel(
             "Compute",
             "Part of the GPU's time: charged, the share, and the ceiling of a soft share while others are idle.",
             "percentunit",

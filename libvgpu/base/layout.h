@@ -70,7 +70,8 @@ struct vgpu_total {
     uint64_t refused;
     uint64_t context; /* cost of a context on this GPU when last measured, bytes */
     uint64_t implicit; /* bytes that the driver took for its own purposes, when last looked at; not in `used` */
-    uint64_t unused[2];
+    uint64_t kinds; /* number of changes of what slots note as context and code, see vgpu_kinds */
+    uint64_t launches; /* of kernels and graphs, since the file was made */
 };
 
 /* GPU time of one GPU. `balance` and `earned` are exchanged together. */
@@ -102,6 +103,17 @@ struct vgpu_slot {
     struct vgpu_slot_gpu gpus[VGPU_MAX_GPUS];
 };
 
+/* Which part of a slot's bytes is what. A process notes it after it has taken the bytes, and before it gives them back, so
+ * that the parts never exceed the whole. Programs with a libvgpu that didn't know this record leave it as it is. */
+struct vgpu_kinds {
+    uint64_t of; /* the slot's start time + 1, where this is of the process that has the slot */
+    uint64_t unused;
+    struct vgpu_kinds_gpu {
+        uint64_t context; /* bytes of contexts, with what their limits were raised by */
+        uint64_t code; /* bytes of modules and libraries */
+    } gpus[VGPU_MAX_GPUS];
+};
+
 /* Limits above the container's, for which a program asks the node agent. The program that waits for the answer holds the
  * lock of VGPU_WISH_LOCK. */
 struct vgpu_wish {
@@ -124,6 +136,7 @@ struct vgpu_usage {
     uint8_t unused_b[4096 - 128 - VGPU_MAX_GPUS * (sizeof(struct vgpu_total) + sizeof(struct vgpu_compute)) -
                      sizeof(struct vgpu_wish)];
     struct vgpu_slot slots[VGPU_SLOTS];
+    struct vgpu_kinds kinds[VGPU_SLOTS]; /* by slot */
 };
 
 _Static_assert(sizeof(struct vgpu_policy_gpu) == 128, "policy GPU");
@@ -141,6 +154,8 @@ _Static_assert(sizeof(struct vgpu_wish) == 272, "wish's size");
 _Static_assert(sizeof(struct vgpu_slot_gpu) == 32, "slot's GPU");
 _Static_assert(sizeof(struct vgpu_slot) == 576, "slot");
 _Static_assert(offsetof(struct vgpu_usage, slots) == 4096, "slots");
-_Static_assert(sizeof(struct vgpu_usage) == 4096 + 1024 * 576, "usage");
+_Static_assert(sizeof(struct vgpu_kinds) == 272, "kinds of a slot");
+_Static_assert(offsetof(struct vgpu_usage, kinds) == 4096 + 1024 * 576, "kinds");
+_Static_assert(sizeof(struct vgpu_usage) == 4096 + 1024 * (576 + 272), "usage");
 
 #endif

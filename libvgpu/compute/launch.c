@@ -18,6 +18,9 @@
 
 #define LEAD_MOST_NS 8000000u
 
+/* A thread that launches tells the account so often how many launches it made. */
+#define TELL_EVERY_NS 10000000u
+
 /* The default stream of each thread is another one. */
 static uint64_t stream_identity(const struct launch_thread *thread, CUstream stream) {
     return stream == CU_STREAM_PER_THREAD ? (uintptr_t)thread : stream == NULL ? 1 : (uintptr_t)stream;
@@ -58,6 +61,7 @@ static void charge_known(struct launch *launch, const struct cost_key *key, cons
     if (!due) {
         memo->cost = (int64_t)value;
         thread->tallies[memo - thread->memos].left = --memo->left;
+        thread->tallies[memo - thread->memos].told--; /* it is counted like every launch of the slow path */
         return;
     }
     /* Next to the container's own processes, a launch with a small share mostly finds the GPU idle: no lead needed. */
@@ -119,6 +123,10 @@ static void charge(struct launch *launch, const struct cost_key *key, struct lau
     int gpu = launch->gpu;
     uint64_t now = throttle_clock();
     launch_note_gpu(gpu);
+    if (now - thread->told_at >= TELL_EVERY_NS) {
+        thread->told_at = now;
+        launch_tell(thread);
+    }
     if (samples_under_way() > 0 && !captures_any()) {
         samples_read(site.context);
     }
@@ -216,6 +224,7 @@ static void end(struct launch *launch, CUresult result) {
         }
         return;
     }
+    thread->passed[launch->gpu]++;
     if (launch->sample != NULL) {
         sample_launched(launch->sample);
     }

@@ -1,6 +1,9 @@
 #include "libvgpu/compute/launch_thread.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "libvgpu/shared/account.h"
 
 /* The first launches of a key are measured, and later ones each time after so much GPU time. */
 #define FIRST_SAMPLES 6
@@ -19,11 +22,42 @@ static uint32_t gpus_seen;
 extern int __cxa_thread_atexit_impl(void (*end)(void *), void *object, void *library);
 extern void *__dso_handle;
 
+/* Adds up launches of a memo that the fast path made. */
+static void count_memo(struct launch_thread *thread, unsigned place) {
+    const struct launch_memo *memo = &thread->memos[place];
+    struct launch_tally *tally = &thread->tallies[place];
+    if (memo->credit != NULL) {
+        thread->passed[memo->credit - thread->credit.ns] += (uint32_t)(tally->told - memo->left);
+    }
+    tally->told = memo->left;
+}
+
+void launch_tell(struct launch_thread *thread) {
+    for (unsigned word = 0; word < LAUNCH_MEMOS / 64; word++) {
+        for (uint64_t rest = thread->used[word]; rest != 0; rest &= rest - 1) {
+            count_memo(thread, word * 64 + (unsigned)__builtin_ctzll(rest));
+        }
+    }
+    for (unsigned gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
+        if (thread->passed[gpu] != 0) {
+            account_count_launches(gpu, thread->passed[gpu]);
+            thread->passed[gpu] = 0;
+        }
+    }
+}
+
+void launch_tell_mine(void) {
+    if (own != NULL) {
+        launch_tell(own);
+    }
+}
+
 static void thread_ends(void *object) {
     struct launch_thread *thread = object;
     launch_mine = &no_thread;
     own = NULL;
     credit_return(&thread->credit);
+    launch_tell(thread);
     if (thread->run.sample != NULL) {
         sample_cancel(thread->run.sample);
     }
@@ -52,15 +86,16 @@ struct launch_thread *launch_thread_known(void) {
     return own;
 }
 
-/* Credit and events belong to the parent. */
+/* Credit, events and launches belong to the parent. */
 void launch_after_fork(void) {
     if (own == NULL) {
         return;
     }
     credit_forget(&own->credit);
     for (int place = 0; place < LAUNCH_MEMOS; place++) {
-        own->tallies[place].left = own->memos[place].left;
+        own->tallies[place].left = own->tallies[place].told = own->memos[place].left;
     }
+    memset(own->passed, 0, sizeof own->passed);
     own->run.sample = NULL;
     own->lead.cost = NULL;
     launch_mine = own;
@@ -112,13 +147,16 @@ void launch_remember(struct launch *launch, const struct cost_key *key, CUcontex
         return;
     }
     struct launch_memo *memo = launch_memo_of(thread, key);
+    unsigned place = (unsigned)(memo - thread->memos);
     uint32_t generation = __atomic_load_n(&cost_cache_generation, __ATOMIC_ACQUIRE);
     bool several = (gpus_seen & (gpus_seen - 1)) != 0;
+    count_memo(thread, place);
+    thread->used[place / 64] |= UINT64_C(1) << place % 64;
     *memo = (struct launch_memo){.key = *key,
                                  .cost = (int64_t)value,
                                  .credit = &thread->credit.ns[launch->gpu],
                                  .context = several ? context : NULL,
                                  .generation = generation,
                                  .left = (int32_t)jitter(thread, number)};
-    thread->tallies[memo - thread->memos] = (struct launch_tally){launch->cost, launch->meaning, memo->left};
+    thread->tallies[place] = (struct launch_tally){launch->cost, launch->meaning, memo->left, memo->left};
 }

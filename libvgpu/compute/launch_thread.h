@@ -25,6 +25,7 @@ struct launch_tally {
     struct cost *cost;
     uint32_t meaning; /* of the cost, when remembered */
     int32_t left;     /* `left` of the memo, when last added up */
+    int32_t told;     /* `left` of the memo, when last counted for the account */
 };
 
 /* A launch that one more of its kind follows at once: then the GPU is still ours, and the second is measured without
@@ -49,6 +50,9 @@ struct launch_thread {
     struct launch_run run;
     struct launch_lead lead;
     struct launch_tally tallies[LAUNCH_MEMOS];
+    uint64_t used[LAUNCH_MEMOS / 64]; /* bit mask of the memos that were ever used */
+    uint64_t passed[VGPU_MAX_GPUS];   /* launches that the account doesn't know yet */
+    uint64_t told_at;                 /* when the account was last told, ns */
     uint32_t random;
     uint32_t postponed; /* launches since a sample was due */
 };
@@ -94,6 +98,12 @@ bool launch_is_settled(const struct cost *cost);
 
 /* Adds up the launches of a memo that took the fast path. */
 void launch_count_passed(struct launch_thread *thread, struct launch_memo *memo);
+
+/* Tells the account how many launches the thread made, those of the fast path included. */
+void launch_tell(struct launch_thread *thread);
+
+/* Does so for the calling thread, if it has launched. */
+void launch_tell_mine(void);
 
 /* Lets launches of that cost, ns, take the fast path until the next sample is due. */
 void launch_remember(struct launch *launch, const struct cost_key *key, CUcontext context, uint64_t value);

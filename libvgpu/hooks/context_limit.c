@@ -5,6 +5,7 @@
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/nvml_delta.h"
 #include "libvgpu/memory/pages.h"
+#include "libvgpu/memory/quota.h"
 #include "libvgpu/memory/reservation.h"
 
 /* Held for the notes, not while the driver sets a limit: it may wait for the GPU. */
@@ -54,6 +55,8 @@ static CUresult note(struct reservation *reservation, CUcontext context, CUlimit
     uint64_t more = whole > has.bytes ? whole - has.bytes : 0;
     reservation_adjust(reservation, more < reservation->bytes ? more : reservation->bytes);
     if (noted) {
+        /* It is noted again with the rest. */
+        quota_note_kind(has.gpu, ACCOUNT_CONTEXT, -(int64_t)has.bytes);
         reservation->bytes += has.bytes;
         reservation->counted = true;
     }

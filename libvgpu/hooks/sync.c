@@ -1,9 +1,12 @@
-/* Synchronization with the GPU. Memory that was freed in stream order has returned to the GPU by then. */
+/* Synchronization with the GPU. Memory that was freed in stream order has returned to the GPU by then. A thread that waits
+ * may not launch for long, so it reports what it has launched. */
+#include "libvgpu/compute/launch_thread.h"
 #include "libvgpu/hooks/hooks.h"
 #include "libvgpu/memory/pools.h"
 
 static CUresult waited(CUresult result) {
     pools_settle();
+    launch_tell_mine();
     return result;
 }
 

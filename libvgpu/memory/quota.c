@@ -92,6 +92,12 @@ void quota_give(int gpu, uint64_t bytes) {
     }
 }
 
+void quota_note_kind(int gpu, enum account_kind kind, int64_t bytes) {
+    if (gpu != NO_GPU) {
+        account_note_kind((unsigned)gpu, kind, bytes);
+    }
+}
+
 uint64_t quota_used(int gpu) {
     return gpu == NO_GPU ? 0 : account_used((unsigned)gpu);
 }

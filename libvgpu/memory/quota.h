@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "libvgpu/shared/account.h"
+
 #define QUOTA_UNLIMITED UINT64_MAX
 
 enum quota_answer {
@@ -26,6 +28,9 @@ enum quota_answer quota_try(int gpu, uint64_t bytes);
 
 /* Gives bytes back to the share. */
 void quota_give(int gpu, uint64_t bytes);
+
+/* Notes what bytes that were taken are, for those who look on. Where negative, call before they are given back. */
+void quota_note_kind(int gpu, enum account_kind kind, int64_t bytes);
 
 /* Returns the bytes that the container may have of the GPU; QUOTA_UNLIMITED where its memory isn't limited. */
 uint64_t quota_limit(int gpu);

@@ -5,6 +5,15 @@
 #include "libvgpu/memory/pools.h"
 #include "libvgpu/memory/quota.h"
 
+static enum account_kind kind_of(enum allocation_kind kind) {
+    switch (kind) {
+    case ALLOCATION_CONTEXT:
+    case ALLOCATION_LIMIT: return ACCOUNT_CONTEXT;
+    case ALLOCATION_MODULE: return ACCOUNT_CODE;
+    default: return ACCOUNT_DATA;
+    }
+}
+
 /* Before a refusal, looks whether pools and graphs have released idle memory, or the driver what it took unasked. */
 static bool reserved(struct reservation *reservation, enum quota_answer answer) {
     if (answer == QUOTA_REFUSED) {
@@ -70,6 +79,7 @@ CUresult reservation_finish(struct reservation *reservation, CUresult result, st
     if (result != CUDA_SUCCESS || !reservation->counted) {
         return result;
     }
+    quota_note_kind(reservation->gpu, kind_of(key.kind), (int64_t)reservation->bytes);
     /* Without a note the bytes stay counted until the process ends: rather too much than too little. */
     allocations_add((struct allocation){.handle = key.handle,
                                         .limit = key.limit,
@@ -87,5 +97,6 @@ void reservation_release(const struct allocation *entry) {
     } else if (entry->kind == ALLOCATION_ARRAY) {
         bytes = pages_remove_hidden(entry->context, entry->bytes);
     }
+    quota_note_kind(entry->gpu, kind_of(entry->kind), -(int64_t)bytes);
     quota_give(entry->gpu, bytes);
 }

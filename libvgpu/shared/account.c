@@ -132,6 +132,17 @@ static bool seize(unsigned slot) {
     return true;
 }
 
+/* The kinds are of this process from here on. Before the slot is ready, as the number tells whom the record is of. */
+static void begin_kinds(unsigned slot, uint64_t start) {
+    struct vgpu_kinds *kinds = &shared.view->kinds[slot];
+    __atomic_store_n(&kinds->of, 0, __ATOMIC_RELEASE);
+    for (unsigned gpu = 0; gpu < VGPU_MAX_GPUS; gpu++) {
+        __atomic_store_n(&kinds->gpus[gpu].context, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&kinds->gpus[gpu].code, 0, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&kinds->of, start + 1, __ATOMIC_RELEASE);
+}
+
 static bool reservation(struct own *mine) {
     if (mine->slot != NO_SLOT) {
         if (mine->until_relock-- > 0) {
@@ -151,6 +162,7 @@ static bool reservation(struct own *mine) {
         __atomic_store_n(&view->slots[slot].state, 0, __ATOMIC_RELEASE);
         view->slots[slot].pid = (uint32_t)getpid();
         view->slots[slot].start = process_start((uint32_t)getpid());
+        begin_kinds(slot, view->slots[slot].start);
         __atomic_store_n(&view->slots[slot].state, 1, __ATOMIC_RELEASE);
         mine->slot = slot;
         mine->until_relock = RELOCK_EVERY;
@@ -205,6 +217,31 @@ void account_give(unsigned gpu, uint64_t bytes) {
     if (mine->slot != NO_SLOT) {
         slot_txn_commit(shared.view, mine->slot, gpu, -(int64_t)bytes, SLOT_TXN_NO_LIMIT);
     }
+    mutex_unlock(&mine->lock);
+}
+
+void account_note_kind(unsigned gpu, enum account_kind kind, int64_t bytes) {
+    struct own *mine = kind == ACCOUNT_DATA || bytes == 0 ? NULL : enter();
+    if (mine == NULL) {
+        return;
+    }
+    if (mine->slot != NO_SLOT) {
+        struct vgpu_kinds_gpu *kinds = &shared.view->kinds[mine->slot].gpus[gpu];
+        uint64_t *noted = kind == ACCOUNT_CONTEXT ? &kinds->context : &kinds->code;
+        uint64_t has = __atomic_load_n(noted, __ATOMIC_RELAXED);
+        uint64_t next = bytes < 0 && (uint64_t)-bytes > has ? 0 : has + (uint64_t)bytes;
+        __atomic_store_n(noted, next, __ATOMIC_RELEASE);
+        __atomic_add_fetch(&shared.view->totals[gpu].kinds, 1, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&mine->lock);
+}
+
+void account_count_launches(unsigned gpu, uint64_t launches) {
+    struct own *mine = enter();
+    if (mine == NULL) {
+        return;
+    }
+    __atomic_add_fetch(&shared.view->totals[gpu].launches, launches, __ATOMIC_RELAXED);
     mutex_unlock(&mine->lock);
 }
 

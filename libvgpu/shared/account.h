@@ -21,6 +21,15 @@ enum account_answer account_take(unsigned gpu, uint64_t bytes, uint64_t limit, b
 /* Gives bytes of a GPU back. */
 void account_give(unsigned gpu, uint64_t bytes);
 
+/* What bytes may be noted to be; all others are the program's data. */
+enum account_kind { ACCOUNT_DATA, ACCOUNT_CONTEXT, ACCOUNT_CODE };
+
+/* Notes what bytes of this process are, after they were taken; where negative, before they are given back. */
+void account_note_kind(unsigned gpu, enum account_kind kind, int64_t bytes);
+
+/* Adds to the container's launches. */
+void account_count_launches(unsigned gpu, uint64_t launches);
+
 /* Returns the bytes of the GPU that the container's living processes have, implicit memory included; 0 where the account
  * can't be used. */
 uint64_t account_used(unsigned gpu);

@@ -28,6 +28,7 @@ COUNTERS = (
     names.METRIC_THROTTLED_SECONDS,
     names.METRIC_THROTTLED_LAUNCHES,
     names.METRIC_ALLOCATION_FAILURES,
+    names.METRIC_LAUNCHES,
 )
 Labels = frozenset[tuple[str, str]]
 
@@ -211,6 +212,20 @@ def test_memory_is_what_the_gpus_say(run: Run) -> None:
         assert [_shown(last, uuid)] == _said(run, uuid, last.start, last.end)
 
 
+def test_kinds_of_memory_add_up_at_every_scrape(run: Run) -> None:
+    seen: dict[str, float] = {}
+    for scrape in run.scrapes:
+        used = scrape.samples.get(names.METRIC_MEMORY_USED, {})
+        sums = dict.fromkeys(used, 0.0)
+        for labels, value in scrape.samples.get(names.METRIC_MEMORY_KIND, {}).items():
+            assert value >= 0
+            kind = label(labels, "kind")
+            seen[kind] = max(seen.get(kind, 0), value)
+            sums[labels - {("kind", kind)}] += value
+        assert sums == used, scrape.start
+    assert seen["data"] >= 64 << 20 and seen["context"] > 0 and seen.keys() == {"data", "context", "code", "driver"}
+
+
 def _shown(scrape: Scrape, uuid: str) -> float:
     """Bytes of a GPU in use, by the page."""
     used = scrape.samples.get(names.METRIC_MEMORY_USED, {})
@@ -230,7 +245,7 @@ def test_no_counter_goes_back(run: Run, name: str) -> None:
             assert value >= last.get(labels, 0.0), (name, dict(labels), last[labels], value)
             last[labels] = value
     assert last
-    if name == names.METRIC_COMPUTE_SECONDS:
+    if name in (names.METRIC_COMPUTE_SECONDS, names.METRIC_LAUNCHES):
         assert max(last.values()) > 0
 
 

@@ -34,6 +34,8 @@ CONTAINER_METRICS = {
     names.METRIC_COMPUTE_SECONDS: 0,
     names.METRIC_THROTTLED_SECONDS: 0,
     names.METRIC_THROTTLED_LAUNCHES: 0,
+    names.METRIC_LAUNCHES: 0,
+    names.METRIC_MEMORY_KIND: 0,
     names.METRIC_CONTAINER_INFO: 1,
     names.METRIC_CONTAINER_PROCESSES: 0,
 }
@@ -142,6 +144,10 @@ def test_what_the_agent_reports(exporter: Start, driver: Driver, tmp_path: Path)
         first: 4096 << 20,
         second: 0,
     }
+    free = {labels["uuid"]: value for labels, value in samples[names.METRIC_GPU_MEMORY_FREE]}
+    assert free == {first: (15360 - 4096 - 1024) << 20, second: 0}
+    cores = {labels["uuid"]: value for labels, value in samples[names.METRIC_GPU_CORES_FREE]}
+    assert cores == {first: 0.7, second: 0}
     assert {labels["wall"]: value for labels, value in samples[names.METRIC_NODE_WALL]} == {
         "libvgpu": 1,
         "driver": 0,

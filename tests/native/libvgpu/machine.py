@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,13 @@ class Machine:
         """The GPU's total as the account has it."""
         start = usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE
         return int.from_bytes(self.usage_file.read_bytes()[start : start + 8], "little")
+
+    def kinds(self, gpu: int = 0) -> tuple[int, int]:
+        """Bytes of contexts and of code, as the processes noted them."""
+        content = self.usage_file.read_bytes()
+        gpus = usage.KINDS_OFFSET + usage.KINDS_GPUS_OFFSET + gpu * usage.KINDS_GPU_SIZE
+        pairs = [struct.unpack_from("<2Q", content, gpus + slot * usage.KINDS_SIZE) for slot in range(usage.SLOT_COUNT)]
+        return sum(context for context, _ in pairs), sum(code for _, code in pairs)
 
     def run(self, *command: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Runs a program with libvgpu to its end; fails with what it said if it doesn't end well."""

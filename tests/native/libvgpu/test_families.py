@@ -72,6 +72,13 @@ def test_none_escapes(machine: Machine, compiled: Callable[..., Path], family: s
         assert full <= limit, "not a byte over"
         assert full > limit - 2 * bytes_each - mib(34), "and all of the share can be had"
         assert machine.total(1) == full
+        kinds = machine.read_usage(2).gpus[1]
+        assert kinds.data + kinds.context + kinds.code == full
+        assert kinds.context > mib(100)
+        if family == "module":
+            assert kinds.data == 0, "all of it is code"
+        else:
+            assert kinds.code == 0
         go_on(program)
         assert step(program)[::2] == ["half", "CUDA_SUCCESS"]
         half = on_card(machine, program.pid)
@@ -82,9 +89,11 @@ def test_none_escapes(machine: Machine, compiled: Callable[..., Path], family: s
         go_on(program)
         assert step(program)[::2] == ["free", "CUDA_SUCCESS"]
         assert machine.total(1) == on_card(machine, program.pid)
+        assert machine.kinds(1) == (kinds.context, 0), "what is freed is no longer of a kind"
         go_on(program)
         assert program.wait(timeout=30) == 0
         assert machine.total(1) == 0, "nothing is left once the context has gone"
+        assert machine.kinds(1) == (0, 0)
     finally:
         program.kill()
         program.communicate()
@@ -146,15 +155,18 @@ def test_what_a_contexts_limits_take_is_held_to_the_share(
         full = machine.total(1)
         assert full == on_card(machine, program.pid) <= mib(LIMIT), "not a byte over"
         assert full > mib(LIMIT - 400), "and what there is can be had"
+        assert machine.kinds(1) == (full, 0), "it is the context's"
         go_on(program)
         assert step(program) == ["again", count, "CUDA_SUCCESS"], "lower, and up again: no more than before"
         assert machine.total(1) == full == on_card(machine, program.pid)
+        assert machine.kinds(1) == (full, 0)
         go_on(program)
         assert step(program) == ["absurd", count, "CUDA_ERROR_OUT_OF_MEMORY"]
         assert machine.total(1) == full
         go_on(program)
         assert program.wait(timeout=30) == 0
         assert machine.total(1) == 0, "it goes with the context"
+        assert machine.kinds(1) == (0, 0)
     finally:
         program.kill()
         program.communicate()

@@ -68,6 +68,9 @@ def test_memory_taken_unasked_leaves_less_for_allocations(container: Container, 
         full = container.on_card(program)
         assert mib(LIMIT - STEP - 34) < full <= mib(LIMIT), "not a byte over, and all of the share can be had"
         assert container.used() == full, "and the account says so"
+        kinds = container.machine.read_usage(2).gpus[1]
+        assert kinds.unasked > 0
+        assert kinds.data + kinds.context + kinds.code + kinds.unasked == full
 
 
 def test_a_program_that_asks_sees_it(container: Container) -> None:

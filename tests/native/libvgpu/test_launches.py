@@ -70,6 +70,7 @@ def test_what_the_kernels_take_is_charged(machine: Machine, launches: Path, door
     assert due <= gpu.compute_ns + MS, "nothing escapes"
     assert gpu.compute_ns <= due * 1.2 + 5 * MS
     assert not gpu.waiting
+    assert gpu.launches == said.get("launches", said["done"])
     if cores == 0:
         assert (gpu.waits, gpu.waited_ns) == (0, 0)
     else:
@@ -82,6 +83,7 @@ def test_short_ones_too(machine: Machine, launches: Path, cores: int) -> None:
     with program(machine, launches, "plain", 3000, 20_000, **trial(machine, cores)):
         pass
     assert charged(machine).compute_ns >= 0.95 * 60 * MS
+    assert charged(machine).launches == 3000, "those of the fast path too"
 
 
 def test_a_thread_that_ends_gives_back_what_it_took_ahead(machine: Machine, launches: Path) -> None:
@@ -123,12 +125,14 @@ def test_the_gpu_of_a_launch_is_that_of_its_stream(machine: Machine, compiled: C
     first, second = machine.read_usage(2).gpus[:2]
     assert first.compute_ns == pytest.approx(20 * 3 * MS, rel=0.2)
     assert second.compute_ns == 0
+    assert (first.launches, second.launches) == (20, 0)
 
 
 def test_launches_that_fail_cost_nothing(machine: Machine, launches: Path) -> None:
     with program(machine, launches, "failing", 1000, 3 * MS, **trial(machine, 10)):
         pass
     assert charged(machine).compute_ns < MS
+    assert charged(machine).launches < 1000, "a driver that refuses at once has launched nothing"
 
 
 def test_contexts_that_end_while_their_launches_are_measured(machine: Machine, launches: Path) -> None:

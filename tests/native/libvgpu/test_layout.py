@@ -60,6 +60,8 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         "vgpu_total.refused": (24, 8),
         "vgpu_total.context": (32, 8),
         "vgpu_total.implicit": (40, 8),
+        "vgpu_total.kinds": (48, 8),
+        "vgpu_total.launches": (56, 8),
         "vgpu_slot.pid": (0, 4),
         "vgpu_slot.state": (4, 4),
         "vgpu_slot.start": (8, 8),
@@ -67,6 +69,11 @@ def test_every_offset(compiled: Callable[..., Path]) -> None:
         "vgpu_slot_gpu.used": (0, 16),
         "vgpu_slot_gpu.change": (16, 8),
         "vgpu_slot_gpu.counted": (24, 8),
+        "vgpu_usage.kinds": (usage.KINDS_OFFSET, usage.SLOT_COUNT * usage.KINDS_SIZE),
+        "vgpu_kinds.of": (0, 8),
+        "vgpu_kinds.gpus": (usage.KINDS_GPUS_OFFSET, usage.MAX_GPUS * usage.KINDS_GPU_SIZE),
+        "vgpu_kinds_gpu.context": (0, 8),
+        "vgpu_kinds_gpu.code": (8, 8),
     }
     sizes = [policy.ENTRY_SIZE, usage.SIZE, usage.TOTAL_SIZE, usage.SLOT_SIZE, usage.SLOT_GPU_SIZE, policy.SIZE]
     sizes.append(usage.COMPUTE_SIZE)

@@ -12,7 +12,7 @@ import pytest
 from cli import __main__ as command
 from cli import text
 from cli.status import command as status_command
-from cli.status import document, pending, render, view
+from cli.status import document, pending, render, tenants, view
 from cli.status.view import NodeObject, View
 from cli.text import Style
 from tests.unit.cli import objects
@@ -20,8 +20,8 @@ from tests.unit.cli.objects import A, B, C, asked, gpu, metadata, node, share
 from unigpu import allocations, cordons, gpus, names, walls
 from unigpu.cordons import Cordon
 from unigpu.gpus import Fault
-from unigpu.requests import Role
-from unigpu.units import MiB
+from unigpu.requests import ComputePolicy, Request, Role
+from unigpu.units import MiB, Percent
 from unigpu.walls import Wall, Walls
 
 NARROW = Style(80)
@@ -54,6 +54,26 @@ def found() -> View:
     ]
     waiting = pending.pending([objects.pending("w", objects.UNSCHEDULABLE), {"metadata": {"name": "x"}}, {}])
     return dataclasses.replace(view.view(nodes, pods), pending=waiting)
+
+
+REQUESTS = (
+    asked(100, 30, dialect="hami"),
+    asked(100, 30, policy=ComputePolicy.SOFT, ceiling=Percent(80)),
+    asked(100, policy=ComputePolicy.UNLIMITED),
+)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("cores", [0, 30])
+@pytest.mark.parametrize("request_", [*REQUESTS, None])
+def test_a_pod_with_one_share_is_read_as_all_others_are(request_: Request | None, cores: int, whole: bool) -> None:
+    """Nearly every pod of a large cluster has one share, as requested, and is read in a shorter way."""
+    one = metadata("p", share(100, cores, whole=whole), request=request_)
+    if request_ is None:
+        one["annotations"][names.ANNOTATION_REQUEST] = "?"
+    # What the node agent says in other words, so that the longer way is taken.
+    other = {**one, "annotations": {**one["annotations"], names.ANNOTATION_LIMITS_APPLIED: "{}"}}
+    assert [*tenants.pod_shares(one)] == [*tenants.pod_shares(other)] != []
 
 
 def test_the_table_fits_80_columns_and_has_sums(found: View) -> None:

@@ -171,7 +171,7 @@ def test_pace_at_rest(node: Node, policies: list[ComputePolicy], pace: float | N
         (lending_loop.PACE, 0.0018, 0.1),
         (lending_loop.PACE, 1.0, lending_loop.MAX_PACE),
         (lending_loop.PACE_IDLE_LENDING, 0.0002, 0.2),
-        (lending_loop.PACE_IDLE_LENDING, 0.0024, 0.3),
+        (lending_loop.PACE_IDLE_LENDING, 0.0015, 0.3),
         (lending_loop.PACE_IDLE_LENDING, 1.0, lending_loop.PACE_IDLE),
         (lending_loop.PACE_IDLE, 1.0, lending_loop.PACE_IDLE),
     ],

@@ -96,6 +96,20 @@ class Tree:
             file.seek(usage.COMPUTE_OFFSET + gpu * usage.COMPUTE_SIZE + 16)
             file.write(struct.pack("<3Q", charged_ns, waited_ns, waits))
 
+    def launch(self, grant: grants.Grant, gpu: int, launches: int) -> None:
+        """Launches, as libvgpu counts them."""
+        with (self.folder(grant) / grants.USAGE_FILE).open("r+b") as file:
+            file.seek(usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE + 56)
+            file.write(struct.pack("<Q", launches))
+
+    def note_kinds(self, grant: grants.Grant, slot: int, context: int, code: int) -> None:
+        """Which of the bytes of a slot's process on the first GPU are what, as libvgpu notes it."""
+        with (self.folder(grant) / grants.USAGE_FILE).open("r+b") as file:
+            file.seek(usage.KINDS_OFFSET + slot * usage.KINDS_SIZE)
+            file.write(struct.pack("<4Q", 99 + 1, 0, context, code))
+            file.seek(usage.TOTALS_OFFSET + 48)
+            file.write(struct.pack("<Q", 1))
+
     def tell(self, grant: grants.Grant, now: float, looked_ns: int) -> None:
         """What the first GPU's moment is, as the node agent writes it."""
         with (self.folder(grant) / grants.POLICY_FILE).open("r+b") as file:

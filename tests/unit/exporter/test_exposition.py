@@ -41,7 +41,7 @@ def test_labels_survive(value: str) -> None:
 
 def test_usage_lines_are_what_prometheus_client_writes() -> None:
     usages = (
-        GpuTotals(Bytes(7), Bytes(9), 2, 1_500_000_000, 250_000_000, 12, True),
+        GpuTotals(Bytes(7), Bytes(9), 2, 1_500_000_000, 250_000_000, 12, True, 40),
         GpuTotals(Bytes(2**53 - 1), Bytes(0), 0),
     )
     lines = exposition.used(exposition.granted(GRANT, None, "node-1"), usages, 3)
@@ -52,6 +52,7 @@ def test_usage_lines_are_what_prometheus_client_writes() -> None:
         exposition.SECONDS: [1.5, 0.0],
         exposition.THROTTLED: [0.25, 0.0],
         exposition.WAITS: [12, 0],
+        exposition.LAUNCHES: [40, 0],
     }
 
     class Same(Collector):
@@ -70,9 +71,29 @@ def test_usage_lines_are_what_prometheus_client_writes() -> None:
     assert lines.processes == of_container
     registry = CollectorRegistry()
     registry.register(Same())
-    texts = (lines.memory, lines.peak, lines.failures, lines.seconds, lines.throttled, lines.waits)
+    texts = (lines.memory, lines.peak, lines.failures, lines.seconds, lines.throttled, lines.waits, lines.launches)
     ours = b"".join(family.head + text for family, text in zip(values, texts, strict=True))
     assert parsed(ours) == parsed(generate_latest(registry))
+
+
+def test_kinds_of_memory_are_lines_of_their_own() -> None:
+    usages = (
+        GpuTotals(Bytes(100), Bytes(100), 0, context=Bytes(30), code=Bytes(20), unasked=Bytes(5)),
+        GpuTotals(Bytes(7), Bytes(7), 0),
+    )
+    lines = exposition.used(exposition.granted(GRANT, None, "node-1"), usages, 1)
+    (family,) = text_string_to_metric_families((exposition.KIND.head + lines.kinds).decode())
+    found = {(sample.labels["uuid"], sample.labels["kind"]): sample.value for sample in family.samples}
+    assert found == {
+        ("GPU-a", "data"): 45,
+        ("GPU-a", "context"): 30,
+        ("GPU-a", "code"): 20,
+        ("GPU-a", "driver"): 5,
+        ("GPU-b", "data"): 7,
+        ("GPU-b", "context"): 0,
+        ("GPU-b", "code"): 0,
+        ("GPU-b", "driver"): 0,
+    }
 
 
 @pytest.mark.parametrize(

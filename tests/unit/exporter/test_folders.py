@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter import exposition
 from exporter.container import Container
 from exporter.folders import Folders
 from unigpu import grants, names, policy, usage
@@ -38,7 +39,8 @@ def lines(container: Container) -> dict[tuple[str, str], float]:
     """Value by metric and GPU."""
     granted = container.granted
     used = container.used
-    moving = [used.memory, used.peak, used.failures, used.seconds, used.throttled, used.waits, container.current]
+    moving = [used.memory, used.peak, used.failures, used.seconds, used.throttled, used.waits]
+    moving += [used.launches, container.current]
     text = b"".join([*moving, granted.limit, granted.cores, granted.ceiling, granted.info]).decode()
     return {
         (sample.name, sample.labels["uuid"]): sample.value
@@ -72,6 +74,7 @@ def test_a_container_is_there_from_its_grant_on_and_gone_with_its_folder(tree: A
         (names.METRIC_COMPUTE_SECONDS, "GPU-0"): 0,
         (names.METRIC_THROTTLED_SECONDS, "GPU-0"): 0,
         (names.METRIC_THROTTLED_LAUNCHES, "GPU-0"): 0,
+        (names.METRIC_LAUNCHES, "GPU-0"): 0,
         (names.METRIC_CONTAINER_INFO, "GPU-0"): 1,
     }
     assert not folders.refresh()
@@ -139,13 +142,33 @@ def test_gpu_time_is_seen_while_memory_stays_as_it_is(tree: Any, folders: Folder
     container = only(folders)
     for turn in range(1, 4):
         tree.charge(grant, 1, turn * 1_500_000_000, turn * 10_000_000, turn)
+        tree.launch(grant, 1, 10 * turn)
         container.refresh()
         told = lines(container)
         assert told[names.METRIC_COMPUTE_SECONDS, "GPU-1"] == turn * 1.5
         assert told[names.METRIC_THROTTLED_SECONDS, "GPU-1"] == turn / 100
         assert told[names.METRIC_THROTTLED_LAUNCHES, "GPU-1"] == turn
+        assert told[names.METRIC_LAUNCHES, "GPU-1"] == 10 * turn
         assert told[names.METRIC_COMPUTE_SECONDS, "GPU-0"] == 0
         assert (told[names.METRIC_MEMORY_USED, "GPU-0"], told[names.METRIC_MEMORY_USED, "GPU-1"]) == (70, 80)
+
+
+def test_a_kind_that_is_noted_later_is_seen(tree: Any, folders: Folders) -> None:
+    """A process notes what its bytes are a moment after it took them; a scrape may fall in between."""
+    grant = tree.grant()
+    tree.add(grant)
+    tree.use(grant, 3, 70)
+    tree.live(grant, 3)
+    container = only(folders)
+
+    def kinds() -> dict[str, float]:
+        container.refresh()
+        (family,) = text_string_to_metric_families((exposition.KIND.head + container.used.kinds).decode())
+        return {sample.labels["kind"]: sample.value for sample in family.samples}
+
+    assert kinds() == {"data": 70, "context": 0, "code": 0, "driver": 0}
+    tree.note_kinds(grant, 3, 40, 10)
+    assert kinds() == {"data": 20, "context": 40, "code": 10, "driver": 0}
 
 
 def test_gpu_time_never_goes_back_unless_it_starts_again(tree: Any, folders: Folders) -> None:

@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from exporter import gpu_totals
+from exporter.gpu_totals import GrantedGpu
+from unigpu.allocations import GpuUsage
+from unigpu.gpus import Gpu
 from unigpu.requests import Role
+from unigpu.units import GpuUuid, MiB
 
 
 @pytest.mark.parametrize(
@@ -31,3 +35,19 @@ def test_pods_add_up(tree: Any) -> None:
         "GPU-0": (0, 3 * 2048, 3),
         "GPU-1": (1, 2048, 1),
     }
+
+
+@pytest.mark.parametrize(
+    ("usage", "foreign", "healthy", "memory", "cores"),
+    [
+        (GpuUsage(), 0, True, 1000, 100),
+        (GpuUsage(MiB(600), 70, 2), 0, True, 400, 30),
+        (GpuUsage(MiB(600), 70, 2), 300, True, 100, 30),
+        (GpuUsage(MiB(1000), 130, 2), 300, True, 0, 0),
+        (GpuUsage(MiB(600), 100, 1, True), 0, True, 0, 0),
+        (GpuUsage(MiB(600), 70, 2), 0, False, 0, 0),
+    ],
+)
+def test_what_is_left(usage: GpuUsage, foreign: int, healthy: bool, memory: int, cores: int) -> None:
+    gpu = Gpu(GpuUuid("GPU-0"), 0, 0, "T4", MiB(1000), healthy, foreign=MiB(foreign))
+    assert gpu_totals.left(gpu, GrantedGpu(0, "T4", usage)) == (memory, cores)

@@ -59,6 +59,13 @@ def test_a_page() -> None:
     by_node = found[names.METRIC_SCHEDULER_NODE_FRAGMENTATION]
     assert by_node["share", "n1", "memory"] == 1
     assert by_node["share", 'n"2', "memory"] == 0.2
+    by_gpu = found[names.METRIC_SCHEDULER_GPU_FRAGMENTATION]
+    assert by_gpu == {
+        ("0", "n1", "memory", "n1-0"): 1,
+        ("0", "n1", "cores", "n1-0"): 1,
+        ("0", 'n"2', "memory", 'n"2-0'): 1,
+        ("0", 'n"2', "cores", 'n"2-0'): 1,
+    }
     assert found[names.METRIC_SCHEDULER_RELISTS] == {(): 3}
 
 
@@ -92,6 +99,11 @@ def test_figures_that_follow_changes_are_those_of_a_fresh_count() -> None:
         nodes = [node for name in of.nodes() if (node := of.node(name)) is not None]
         expected = fragmentation.total(fragmentation.of_node(node, following.typical, 16) for node in nodes)
         assert following.fragmentation == expected
+        assert len("".join(following.gpu_lines()).splitlines()) == sum(
+            (of_gpu.memory > 0) + (of_gpu.cores > 0)
+            for node in nodes
+            for of_gpu in (fragmentation.of_gpu(state, following.typical, 16) for state in node.gpus)
+        )
         assert following.nodes == len(nodes)
         assert following.gpus == sum(len(node.gpus) for node in nodes)
         assert sum(following.cordoned.values()) == sum(state.cordoned for node in nodes for state in node.gpus)

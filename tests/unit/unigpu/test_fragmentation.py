@@ -51,6 +51,16 @@ def test_of_a_node(case: str) -> None:
     assert found == (Fragmentation(*share), Fragmentation(*gpu))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_gpus_add_up_to_their_node(case: str) -> None:
+    on, share, _ = CASES[case]
+    of_gpus = [fragmentation.of_gpu(gpu, TYPICAL, 16) for gpu in on.gpus]
+    if on.mode is not NodeMode.TOPOLOGY:
+        assert sum(one.free_memory for one in of_gpus) == share[0]
+        assert sum(one.usable_cores for one in of_gpus) == share[3]
+    assert all(one.memory in (0, 1) and one.cores in (0, 1) for one in of_gpus)
+
+
 def test_ratios_and_sums() -> None:
     found = fragmentation.of_node(node(state(FREE), state(used(90, 50))), TYPICAL, 16).share
     assert found.memory == pytest.approx(10 / 110)

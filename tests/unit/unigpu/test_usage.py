@@ -29,6 +29,21 @@ class File:
             offset = start + usage.SLOT_GPUS_OFFSET + gpu * usage.SLOT_GPU_SIZE
             struct.pack_into("<4Q", self.content, offset, even, odd, change, 0)
 
+    def kinds(self, slot: int, start: int, *gpus: tuple[int, int]) -> None:
+        """Contexts and code of the process of a slot that started then."""
+        place = usage.KINDS_OFFSET + slot * usage.KINDS_SIZE
+        struct.pack_into("<Q", self.content, place, start + 1)
+        for gpu, pair in enumerate(gpus):
+            offset = place + usage.KINDS_GPUS_OFFSET + gpu * usage.KINDS_GPU_SIZE
+            struct.pack_into("<2Q", self.content, offset, *pair)
+
+    def launches(self, gpu: int, count: int) -> None:
+        struct.pack_into("<Q", self.content, usage.TOTALS_OFFSET + gpu * usage.TOTAL_SIZE + 56, count)
+
+
+STARTED = 99
+"""When the process of each slot did."""
+
 
 def all_alive(slot: int) -> bool:
     return True
@@ -98,6 +113,76 @@ def test_totals() -> None:
     assert usage.totals(bytes(file.content[: usage.SLOTS_OFFSET]), 2) == [0, 30]
     assert usage.totals(bytes(usage.SLOTS_OFFSET), 2) == [0, 0]
     assert usage.totals(b"", 1) == [0]
+
+
+@pytest.mark.parametrize(
+    ("started", "pairs", "context", "code"),
+    [
+        (STARTED, ((30, 20), (0, 7)), (30, 0), (20, 7)),
+        (STARTED - 1, ((30, 20), (0, 7)), (0, 0), (0, 0)),  # of the slot's former process
+        (STARTED, ((500, 20), (60, 600)), (100, 60), (0, 140)),  # more than there is
+    ],
+)
+def test_kinds_add_up_to_the_memory_in_use(
+    started: int, pairs: tuple[tuple[int, int], ...], context: tuple[int, int], code: tuple[int, int]
+) -> None:
+    file = File()
+    file.slot(5, 41, (100, 0, 0), (200, 0, 0))
+    file.slot(6, 42, (1, 0, 0), (2, 0, 0))
+    file.kinds(5, started, *pairs)
+    file.implicit(1, 50)
+    file.launches(1, 12)
+    got = usage.unpack(bytes(file.content), 2, all_alive).gpus
+    assert [(gpu.context, gpu.code, gpu.unasked) for gpu in got] == [
+        (context[0], code[0], 0),
+        (context[1], code[1], 50),
+    ]
+    assert [gpu.data for gpu in got] == [101 - context[0] - code[0], 202 - context[1] - code[1]]
+    assert [gpu.used for gpu in got] == [101, 252]
+    assert [gpu.launches for gpu in got] == [0, 12]
+
+
+def test_a_file_without_kinds_has_data_alone() -> None:
+    file = File()
+    file.slot(5, 41, (100, 0, 0))
+    file.kinds(5, STARTED, (30, 20))
+    (gpu,) = usage.unpack(bytes(file.content[: usage.KINDS_OFFSET]), 1, all_alive).gpus
+    assert (gpu.used, gpu.data) == (100, 100)
+
+
+def test_the_living_ones_alone_say_the_same() -> None:
+    file = File()
+    file.total(0, used=30, peak=50, refused=2)
+    file.slot(7, 10, (10, 0, 0))
+    file.kinds(7, STARTED, (4, 3))
+    file.slot(9, 11, (20, 0, 0))
+    content = bytes(file.content)
+
+    def records(slot: int) -> tuple[bytes, bytes]:
+        start, kinds = usage.SLOTS_OFFSET + slot * usage.SLOT_SIZE, usage.KINDS_OFFSET + slot * usage.KINDS_SIZE
+        return content[start : start + usage.SLOT_SIZE], content[kinds : kinds + usage.KINDS_SIZE]
+
+    whole = usage.unpack(content, 1, lambda slot: slot != 9)
+    # The lock of slot 8 is held, but no process has taken the slot yet.
+    living = {slot: records(slot) for slot in (8, 7)}
+    assert usage.unpack_living(content[: usage.SLOTS_OFFSET], living, 1) == whole
+    assert whole.gpus[0].data == 3
+    assert usage.unpack_living(content[: usage.SLOTS_OFFSET], {7: (content[:5], b"")}, 1).processes == ()
+
+
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_which_changes_are_of_memory(gpus: int) -> None:
+    file = File()
+    end = usage.COMPUTE_OFFSET + gpus * usage.COMPUTE_SIZE
+    before = bytes(file.content[:end])
+    for offset in range(0, end, 8):
+        gpu, field = divmod(offset - usage.TOTALS_OFFSET, usage.TOTAL_SIZE)
+        if usage.TOTALS_OFFSET <= offset < usage.COMPUTE_OFFSET and gpu >= gpus:
+            continue  # another container's GPUs would be there
+        changed = bytearray(before)
+        changed[offset] ^= 1
+        of_counters = offset >= usage.COMPUTE_OFFSET or (offset >= usage.TOTALS_OFFSET and field == 56)
+        assert usage.same_memory(bytes(changed), before, gpus) is of_counters, offset
 
 
 TOO_MUCH = 1 << 63

@@ -98,6 +98,29 @@ async def test_health_and_metrics() -> None:
         await fetch(port, "/healthz")
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_page_in_pieces(method: str) -> None:
+    pieces = [b"%d\n" % number * (number % 700) for number in range(3000)]
+    address = "http://127.0.0.1:{}/metrics"
+    async with (
+        http.listen(http.health(lambda: None, lambda: pieces), 0, host="127.0.0.1") as port,
+        aiohttp.ClientSession() as session,
+    ):
+        for _ in range(2):  # the connection can be used again
+            async with session.request(method, address.format(port)) as answer:
+                assert answer.status == 200 and answer.headers["Content-Type"] == http.CONTENT_TYPE
+                assert await answer.read() == (b"".join(pieces) if method == "GET" else b"")
+
+
+def test_blocks_are_the_same_bytes_and_bounded() -> None:
+    pieces = [b"x" * (number * 37 % 4000) for number in range(500)]
+    found = list(http.blocks(pieces))
+    assert b"".join(found) == b"".join(pieces)
+    assert 5 < len(found) < 20 and max(map(len, found)) <= 96 << 10
+    assert list(http.blocks([b"y" * 500_000])) == [b"y" * 500_000]
+    assert list(http.blocks([])) == []
+
+
 async def test_readiness_may_wait_and_fail() -> None:
     async def unready() -> str | None:
         raise errors.Unavailable("can't be listed")

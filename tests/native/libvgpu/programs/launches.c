@@ -227,6 +227,7 @@ static void reload(void) {
         many(plain, 1);
     }
     many(plain, count);
+    say("launches", 2 * count + 20);
     count = count * 11 + 200;
 }
 
@@ -257,6 +258,7 @@ static void update(void) {
         MUST(cuGraphLaunch(exec, stream));
     }
     MUST(cuCtxSynchronize());
+    say("launches", 2 * count + 1);
     count = count * 11 + 10;
 }
 

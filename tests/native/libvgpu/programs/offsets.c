@@ -52,6 +52,8 @@ int main(void) {
     SHOW(vgpu_total, refused);
     SHOW(vgpu_total, context);
     SHOW(vgpu_total, implicit);
+    SHOW(vgpu_total, kinds);
+    SHOW(vgpu_total, launches);
     SHOW(vgpu_slot, pid);
     SHOW(vgpu_slot, state);
     SHOW(vgpu_slot, start);
@@ -59,6 +61,11 @@ int main(void) {
     SHOW(vgpu_slot_gpu, used);
     SHOW(vgpu_slot_gpu, change);
     SHOW(vgpu_slot_gpu, counted);
+    SHOW(vgpu_usage, kinds);
+    SHOW(vgpu_kinds, of);
+    SHOW(vgpu_kinds, gpus);
+    SHOW(vgpu_kinds_gpu, context);
+    SHOW(vgpu_kinds_gpu, code);
     printf("sizes %zu %zu %zu %zu %zu %u %zu\n", sizeof(struct vgpu_policy_gpu), sizeof(struct vgpu_usage),
            sizeof(struct vgpu_total), sizeof(struct vgpu_slot), sizeof(struct vgpu_slot_gpu), VGPU_POLICY_SIZE,
            sizeof(struct vgpu_compute));

@@ -180,6 +180,10 @@ static bool unchanged(const struct victim *victim) {
             seen.slots[slot] = file->slots[slot];
             equal = false;
         }
+        if (!same(&file->kinds[slot], &seen.kinds[slot], sizeof seen.kinds[slot])) {
+            seen.kinds[slot] = file->kinds[slot];
+            equal = false;
+        }
     }
     return equal;
 }
