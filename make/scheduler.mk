@@ -20,5 +20,6 @@ check-fleet: $(SETUP) kwok ## 200 pods at once for the last 100 shares; the exte
 
 soak: soak-fleet
 ##@ Minutes to hours
-soak-fleet: $(SETUP) kwok ## check-fleet at length: 10 rounds of kills, and leader changes every 5 s for 2 minutes
+soak-fleet: $(SETUP) kwok ## check-fleet at length: 10 rounds of kills, leader changes every 5 s for 2 minutes, 500 sequences of events
+	UNIGPU_EXAMPLES=500 $(PYTHON) -m pytest -v tests/unit/scheduler/test_fleet_invariants.py
 	UNIGPU_SOAK=1 $(PYTHON) -m pytest -v tests/fleet
