@@ -10,7 +10,7 @@ from scheduler import binding, budget_cache, cache, fit_cache, metrics, preempti
 from scheduler.other_plugins import OtherPlugins
 from scheduler.settings import Settings
 from scheduler.shrinking import Shrinking
-from unigpu import api_objects, budgets, configured_dialects, ledger, logs, placement
+from unigpu import api_objects, budgets, configured_dialects, ledger, logs, placement, shrinks
 from unigpu.api_objects import NodeFacts, PodFacts
 from unigpu.budgets import Budget
 from unigpu_kube import client, objects, reflector
@@ -77,7 +77,12 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         )
 
     shrinking = (
-        Shrinking(api, capacity, rules, state.waiting, supervisor, vendors) if settings.shrink_before_evicting else None
+        Shrinking(
+            *(api, capacity, rules, state.waiting, supervisor, vendors),
+            tries_again=shrinks.tried_again(settings.kube_scheduler_version),
+        )
+        if settings.shrink_before_evicting
+        else None
     )
 
     def nodes_listed(listing: reflector.Listing[NodeFacts]) -> None:
@@ -135,6 +140,8 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
     async def settle() -> None:
         if await supervisor.first(nodes.synced, pods.synced):
             loop.keep()
+            if shrinking is not None:
+                await shrinking.resume()
 
     shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists, settings.shares_per_gpu)
     answers = server.Server(
