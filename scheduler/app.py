@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from scheduler import binding, budget_cache, cache, fit_cache, metrics, preemption, server, staleness_guard
+from scheduler.growth import Growth
 from scheduler.other_plugins import OtherPlugins
 from scheduler.settings import Settings
 from scheduler.shrinking import Shrinking
@@ -66,6 +67,18 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
 
     def pods_listed(listing: reflector.Listing[PodFacts]) -> None:
         binder.recheck(state.pods_listed(listing.items, {ref.uid for ref in listing.unreadable}))
+        if growth is not None:
+            growth.pods_listed(listing.items)
+
+    def pod_changed(facts: PodFacts) -> None:
+        state.pod_changed(facts)
+        if growth is not None:
+            growth.pod_changed(facts)
+
+    def pod_gone(ref: Ref) -> None:
+        state.pod_gone(ref.uid)
+        if growth is not None:
+            growth.pod_gone(ref.uid)
 
     def source(path: str, selector: str) -> reflector.Source:
         return reflector.Source(
@@ -76,32 +89,41 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
             silence=settings.watch_silence,
         )
 
+    tries_again = shrinks.tried_again(settings.kube_scheduler_version)
     shrinking = (
         Shrinking(
             *(api, capacity, rules, state.waiting, supervisor, vendors),
-            tries_again=shrinks.tried_again(settings.kube_scheduler_version),
+            tries_again=tries_again,
         )
         if settings.shrink_before_evicting
         else None
     )
+
+    growth = Growth(api) if tries_again else None
 
     def nodes_listed(listing: reflector.Listing[NodeFacts]) -> None:
         state.nodes_listed(listing.items)
         others.nodes_listed(listing.items)
         if shrinking is not None:
             shrinking.nodes_listed(listing.items)
+        if growth is not None:
+            growth.nodes_listed(listing.items)
 
     def node_changed(facts: NodeFacts) -> None:
         state.node_changed(facts)
         others.node_changed(facts)
         if shrinking is not None:
             shrinking.node_changed(facts)
+        if growth is not None:
+            growth.node_changed(facts)
 
     def node_gone(ref: Ref) -> None:
         state.node_gone(ref.name)
         others.node_gone(ref.name)
         if shrinking is not None:
             shrinking.node_gone(ref.name)
+        if growth is not None:
+            growth.node_gone(ref.name)
 
     nodes = reflector.Reflector[NodeFacts](
         api,
@@ -119,8 +141,8 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         reflector.Sink(
             api_objects.pod,
             pods_listed,
-            state.pod_changed,
-            gone=lambda ref: state.pod_gone(ref.uid),
+            pod_changed,
+            gone=pod_gone,
             unreadable=lambda _: None,  # its containers may be using what was confirmed earlier
         ),
     )
@@ -167,5 +189,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         supervisor.start("pods", pods.run())
         supervisor.start("budgets", disruption.run())
         supervisor.spawn("settle", settle())
+        if growth is not None:
+            supervisor.start("growth", growth.run(nodes.synced, pods.synced))
         yield Ports(port, metrics_port)
         logs.event(logger, "stopping")

@@ -1,4 +1,4 @@
-"""Has the kube-scheduler try a pod again for which room was made.
+"""Has the kube-scheduler try a pod again that waits, once there is room for it.
 
 Where a node grows, the kube-scheduler tries only pods again that fit the node with all their resources, also those that
 its configuration tells it to leave out (`isFit` in noderesources/fit.go of Kubernetes 1.36.3). A pod that keeps its
@@ -37,15 +37,29 @@ async def try_again(api: Client, pod: Ref, node: str) -> bool:
     return await _change(api, pod, node) is not None and await _change(api, pod, None) is not None
 
 
-async def _change(api: Client, pod: Ref, node: str | None) -> Mapping[str, Any] | None:
-    """Write the nomination of a pod that waits, and return the pod; None where it waits no longer."""
+async def try_now(api: Client, pod: Ref, node: str) -> bool:
+    """Have a pod tried again at once, and all of no higher priority with it; return False where it waits no longer.
+
+    One that is nominated already waits for others to leave, and is left alone. Raises as above.
+    """
+    return await _change(api, pod, node, free=True) is not None and await _change(api, pod, None) is not None
+
+
+async def _change(api: Client, pod: Ref, node: str | None, *, free: bool = False) -> Mapping[str, Any] | None:
+    """Write the nomination of a pod that waits, and return the pod; None where it waits no longer.
+
+    `free`: None as well where it is nominated already.
+    """
     for left in reversed(range(_TRIES)):
         found = await api.find(objects.pod(pod.namespace, pod.name))
         if found is None or found["metadata"]["uid"] != pod.uid or found["metadata"].get("deletionTimestamp"):
             return None
         if found["spec"].get("nodeName"):
             return None
-        if ((found.get("status") or {}).get("nominatedNodeName") or None) == node:
+        present = (found.get("status") or {}).get("nominatedNodeName") or None
+        if free and present is not None:
+            return None
+        if present == node:
             return found
         try:
             return await pods.nominate(api, pod, node, found["metadata"]["resourceVersion"])

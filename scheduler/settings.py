@@ -9,7 +9,8 @@ One pod holds two containers: a stock `kube-scheduler`, and this extender (`pyth
     probes       livenessProbe httpGet /healthz 8889 · readinessProbe httpGet /readyz 8889, periodSeconds 2
                  Ready means: nodes and pods are listed. Until then every verb answers an error, and pods are retried.
     ClusterRole  nodes: get, list, watch · pods: get, list, watch · pods/binding: create ·
-                 poddisruptionbudgets: list, watch · with --shrink-before-evicting pods/status: patch, events: create
+                 pods/status: patch · poddisruptionbudgets: list, watch ·
+                 events: create, with --shrink-before-evicting
                  The kube-scheduler needs the cluster roles system:kube-scheduler and system:volume-scheduler,
                  the role extension-apiserver-authentication-reader in kube-system, and its Lease.
     replicas     any number, with the kube-scheduler's leader election; each extender keeps its own ledger
@@ -76,8 +77,8 @@ class Settings(Logging):
     shrink_before_evicting: bool = False
     """Lower limits of less important pods before one of them is evicted, by what the node agents publish."""
     kube_scheduler_version: str = ""
-    """Version of the kube-scheduler in the same pod, such as v1.36.3. From 1.33 on, limits are also lowered for pods
-    that keep their vendor's resources: it tries them again. Empty: not known, and such pods evict at once."""
+    """Version of the kube-scheduler in the same pod, such as v1.36.3. From 1.33 on, pods that keep their vendor's
+    resources are tried again when a node grows, and limits are lowered for them too. Empty: not known."""
     api_timeout: float = option(5.0, above=0)
     """Seconds that the API server may take to answer a binding or to read one pod. After that the outcome counts as
     unknown, the share stays taken, and the binding is sent again until an answer comes."""

@@ -32,6 +32,8 @@ SCHEDULER = "scheduler"
 TOKENS = "tokens.csv"
 STAGES = settings.ROOT / "cluster" / "kwok" / "stages.yaml"
 LEASE = "unigpu-scheduler"
+VERSION = "1.36"
+"""Of `make cluster`'s kube-scheduler."""
 
 
 class ControlPlane:
@@ -264,7 +266,8 @@ class Replica:
         self.extender = plane.part(
             f"extender{name}",
             *(sys.executable, "-m", "scheduler", "--kubeconfig", str(config), "--log-json"),
-            *("--port", str(self.port), "--metrics-port", str(self.metrics_port), *arguments),
+            *("--port", str(self.port), "--metrics-port", str(self.metrics_port)),
+            *("--kube-scheduler-version", VERSION, *arguments),
         )
         document = _scheduler_configuration({"schedulerName": names.SCHEDULER_NAME})
         document["percentageOfNodesToScore"] = plane.nodes_percent

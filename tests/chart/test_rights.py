@@ -58,6 +58,7 @@ NEEDED: dict[Right, str] = {
     **needs(SCHEDULER, "", "nodes", "", list="inventories", watch="changes"),
     **needs(SCHEDULER, "", "pods", "", get="a binding's outcome", list="bookings", watch="changes"),
     **needs(SCHEDULER, "", "pods/binding", "", create="binds"),
+    **needs(SCHEDULER, "", "pods/status", "", patch="nominations, and limits of pods that make room"),
     **needs(SCHEDULER, "", "poddisruptionbudgets.policy", "", list="victims", watch="victims"),
     **needs(SCHEDULER, NAMESPACE, "leases.coordination.k8s.io", "", create="leader election"),
     **needs(
@@ -99,9 +100,7 @@ def test_every_rule_is_needed_and_none_is_missing(defaults: Rendered) -> None:
     assert rules(defaults) == set(NEEDED)
 
 
-SHRINKING = needs(SCHEDULER, "", "pods/status", "", patch="limits of pods that make room") | needs(
-    SCHEDULER, "", "events", "", create="about the pod that waits"
-)
+SHRINKING = needs(SCHEDULER, "", "events", "", create="about the pod that waits")
 
 
 def test_limits_are_lowered_only_where_a_value_says_so() -> None:

@@ -22,8 +22,6 @@ from unigpu_kube.objects import Ref
 GPUS = 2
 LOW, URGENT = 70, 40
 """GiB of each pod. Two of the first fill the node's totals but for 20 GiB."""
-VERSION = "1.36"
-"""Of `make cluster`'s kube-scheduler, or an earlier one that does the same."""
 IDLE = MiB(10 * MIB_PER_GIB)
 
 
@@ -86,7 +84,7 @@ async def test_nobody_is_evicted(plane: ControlPlane, agent: Agent, killed: bool
     await load.post(plane, paths.NODES, [objects.node(0, GPUS)])
     priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}}
     await plane.client.create("/apis/scheduling.k8s.io/v1/priorityclasses", priority | {"value": 1000})
-    replica = plane.replica(arguments=["--shrink-before-evicting", f"--kube-scheduler-version={VERSION}"])
+    replica = plane.replica(arguments=["--shrink-before-evicting"])
     await replica.start()
     low = [f"low-{number}" for number in range(GPUS)]
     await load.post(plane, load.PODS, (objects.pod(name, {objects.UNIGPU.resource: LOW}) for name in low))

@@ -53,7 +53,8 @@ class ApiServer:
         self.nominated: list[tuple[str, str | None]] = []
         """Each nomination that was written: pod, and node."""
         self.annotating: int | None = None
-        """So many changes of annotations are carried out, and later ones refused; None: all."""
+        """So many changes of annotations and nominations are carried out, and later ones refused; None: all."""
+        self.refused = 0
         self.said: list[Json] = []
         """Events that clients wrote."""
         self._changed = asyncio.Condition()
@@ -290,6 +291,7 @@ class ApiServer:
         if any(wanted[name] != present[name] for name in ("uid", "resourceVersion") if name in wanted):
             return _status(409, "the object has been modified")
         if self.annotating == 0:
+            self.refused += 1
             return _status(422, "told to refuse")
         if self.annotating is not None:
             self.annotating -= 1
