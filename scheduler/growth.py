@@ -1,7 +1,7 @@
 """Has the kube-scheduler try the pods again that wait, when a node joins or its totals grow.
 
 The kube-scheduler does so by itself for pods in unigpu's own resources. For one that keeps its vendor's resources it
-doesn't: see `scheduler.retries`. Without this, such a pod waits up to five minutes beside a node that joined for it.
+doesn't: see `scheduler.retries`. Without this, such a pod waits up to five minutes although a node has joined for it.
 One pod is nominated to the node and the nomination taken back at once: with it, every pod of no higher priority is
 tried again. So the most important one that waits is chosen. Each extender does this, also where another's
 kube-scheduler leads: once too often does no harm.

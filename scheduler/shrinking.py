@@ -47,7 +47,7 @@ _TRIES = 3
 _LOOK = 0.5
 """Seconds between two looks whether there is room."""
 _NEXT_TRY = 5.0
-"""Seconds for the kube-scheduler to place a pod that has room before it is told once more."""
+"""Seconds for the kube-scheduler to place a pod that has room before the end of its nomination is written once more."""
 _COMPONENT = "unigpu-scheduler"
 
 

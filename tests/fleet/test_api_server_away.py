@@ -162,7 +162,7 @@ async def restarts(fleet: Fleet) -> None:
 
 
 async def forgets(fleet: Fleet) -> None:
-    """It is away, and what happened meanwhile is compacted: no watch can go on from where it was."""
+    """It is away, and what happened in that time is compacted: no watch can go on from where it was."""
     before = await fleet.metric(names.METRIC_SCHEDULER_RELISTS)
     for each in fleet.wires:
         each.cut()
