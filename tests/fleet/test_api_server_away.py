@@ -20,9 +20,9 @@ from tests.fleet import fleets, wire
 from tests.fleet.wire import Wire
 from unigpu import errors, names
 
-NODES = 4
-MOST = NODES * fleets.PER_NODE * 3 // 4
-"""Pods that are there at once."""
+NODES = 10
+MOST = NODES * fleets.PER_NODE // 2
+"""Pods that are there at once. An extender that doesn't hear of their ends has room for as many again."""
 LEASE = (6, 4, 1)
 SLOW = 0.1
 """Seconds that a piece of an answer takes over the slow wire, and a piece of a request too."""
@@ -46,7 +46,7 @@ class Churn:
         await self.idle.wait()
 
     async def run(self) -> None:
-        """Create pods, and end the oldest once the fleet is nearly full, until stopped."""
+        """Create pods, and end the oldest once the fleet is half full, until stopped."""
         for number in itertools.count():
             if self.stopped:
                 self.idle.set()
@@ -58,7 +58,7 @@ class Churn:
             self.made += 1
             if len(self.there) > MOST:
                 await self._insist("delete", f"{load.PODS}/{self.there.pop(0)}", (200, 202, 404))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     async def _insist(self, method: str, path: str, done: tuple[int, ...], body: objects.Json | None = None) -> None:
         """Ask until the API server has done it; it may have done so before, and its answer was lost."""
@@ -218,8 +218,6 @@ async def fleet(plane: ControlPlane) -> AsyncIterator[Fleet]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            churn.stopped = True
-            plane.kill()
 
 
 @asynccontextmanager
@@ -227,11 +225,11 @@ async def working(plane: ControlPlane) -> AsyncIterator[Churn]:
     """Let pods come and go while the block lasts; what went wrong with that is raised at its end."""
     churn = Churn(plane)
     async with asyncio.TaskGroup() as group:
-        group.create_task(churn.run())
+        task = group.create_task(churn.run())
         try:
             yield churn
         finally:
-            churn.stopped = True
+            task.cancel()
 
 
 async def test_nothing_is_lost_or_doubled(fleet: Fleet, soak: bool) -> None:

@@ -3,6 +3,7 @@
 The kube-scheduler's own side of this is in tests/fleet/test_shrinks.py.
 """
 
+import functools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,16 @@ from scheduler import shrinking
 from tests.integration.scheduler import extender
 from tests.integration.scheduler.apiserver import ApiServer, Json
 from tests.integration.scheduler.extender import GPU, Caller, inventory, until
-from tests.integration.scheduler.test_shrinking import LOWERED, evicted, halves, in_force, memory_of, urgent, victims
+from tests.integration.scheduler.test_shrinking import (
+    LOWERED,
+    evicted,
+    fits,
+    halves,
+    in_force,
+    memory_of,
+    urgent,
+    victims,
+)
 from unigpu import names, shrinks
 
 WANTED = 8192
@@ -55,16 +65,21 @@ async def spared(api: ApiServer, caller: Caller, uids: dict[str, str]) -> str:
     return name
 
 
-async def test_the_nomination_is_taken_back_once_totals_and_gpus_have_room(api: ApiServer, tmp_path: Path) -> None:
+async def test_the_nomination_is_taken_back_once_totals_and_gpus_have_room(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shrinking, "_LOOK", 0.001)
     await api.add_node("n1", inventory("n1", 1))
     async with running(api, tmp_path) as caller:
         uids = await halves(api, caller, "a", "b")
-        await offer_totals(api, GPU)
+        await offer_totals(api, WANTED - 1)  # what the pods here ask for isn't in their specs
         name = await spared(api, caller, uids)
         await in_force(api, name)
-        await caller.until(names.METRIC_SCHEDULER_OVERBOOKED, 0)
+        await until(functools.partial(fits, caller, api.pod("urgent")), "room on the GPU")
+        for _ in range(100):  # in each of which it looks, too
+            await caller.metric(names.METRIC_SCHEDULER_NODES)
         assert api.pod("urgent")["status"]["nominatedNodeName"] == "n1", "the GPUs have room, and the totals don't"
-        await offer_totals(api, GPU + WANTED)
+        await offer_totals(api, WANTED)
         await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
         assert await caller.bind(api.pod("urgent"), "n1") == ""
 
