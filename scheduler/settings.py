@@ -81,7 +81,8 @@ class Settings(Logging):
     resources are tried again when a node grows, and limits are lowered for them too. Empty: not known."""
     api_timeout: float = option(5.0, above=0)
     """Seconds that the API server may take to answer a binding or to read one pod. After that the outcome counts as
-    unknown, the share stays taken, and the binding is sent again until an answer comes."""
+    unknown, the share stays taken, and the binding is sent again until an answer comes or
+    another replica may lead."""
     watch_seconds: int = option(240, minimum=1)
     """Seconds after which the API server ends a watch, which is then resumed."""
     watch_silence: float = option(90.0, above=0)

@@ -52,6 +52,7 @@ def test_an_urgent_pod_gets_room_and_nobody_is_evicted(
 ) -> None:
     if vendors and not settings.at_least(KUBERNETES, 33):
         pytest.skip("this kube-scheduler doesn't try such a pod again")
+    kube.run("delete", "events", "--all", "-n", namespace)
     before = capacity(kube)
     most, wanted = gpu_mib * MOST // 8, gpu_mib * 5 // 8
     # Four pods of the first leave half a GPU of the totals, which is too little for the second.
