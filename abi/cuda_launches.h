@@ -124,6 +124,19 @@ typedef struct CUDA_MEM_ALLOC_NODE_PARAMS {
     CUdeviceptr pointer;
 } CUDA_MEM_ALLOC_NODE_PARAMS;
 
+/* Of graph nodes that signal semaphores or wait for them; in CUgraphNodeParams a context follows. */
+typedef struct CUDA_EXT_SEM_SIGNAL_NODE_PARAMS {
+    CUexternalSemaphore *semaphores;
+    const CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS *params;
+    unsigned int count;
+} CUDA_EXT_SEM_SIGNAL_NODE_PARAMS;
+
+typedef struct CUDA_EXT_SEM_WAIT_NODE_PARAMS {
+    CUexternalSemaphore *semaphores;
+    const CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS *params;
+    unsigned int count;
+} CUDA_EXT_SEM_WAIT_NODE_PARAMS;
+
 typedef struct CUDA_BATCH_MEM_OP_NODE_PARAMS {
     CUcontext context;
     unsigned int count;
@@ -163,6 +176,14 @@ typedef struct CUgraphNodeParams {
         CUevent event;
         CUDA_MEM_ALLOC_NODE_PARAMS alloc;
         CUdeviceptr free_pointer;
+        struct {
+            CUDA_EXT_SEM_SIGNAL_NODE_PARAMS of;
+            CUcontext context;
+        } signal;
+        struct {
+            CUDA_EXT_SEM_WAIT_NODE_PARAMS of;
+            CUcontext context;
+        } wait;
         CUDA_BATCH_MEM_OP_NODE_PARAMS batch;
         CUDA_CONDITIONAL_NODE_PARAMS conditional;
     } as;

@@ -52,12 +52,12 @@ typedef unsigned int CUtensorMapSwizzle;
 typedef unsigned int CUtensorMapL2promotion;
 typedef unsigned int CUtensorMapFloatOOBfill;
 typedef unsigned int CUtensorMapIm2ColWideMode;
-typedef struct CUtensorMap CUtensorMap;
+typedef struct CUtensorMap {
+    uint64_t words[16]; /* the driver's own */
+} CUtensorMap;
 typedef struct CUexecAffinityParam CUexecAffinityParam;
 typedef struct CUmemDecompressParams CUmemDecompressParams;
 typedef struct CUDA_MEMCPY3D_BATCH_OP CUDA_MEMCPY3D_BATCH_OP;
-typedef struct CUDA_EXT_SEM_SIGNAL_NODE_PARAMS CUDA_EXT_SEM_SIGNAL_NODE_PARAMS;
-typedef struct CUDA_EXT_SEM_WAIT_NODE_PARAMS CUDA_EXT_SEM_WAIT_NODE_PARAMS;
 
 typedef void (*CUhostFn)(void *user_data);
 typedef int (*CUgraphRecaptureCallback)(void *data, CUgraphNode node, const void *original, const void *recaptured,

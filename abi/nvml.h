@@ -15,6 +15,8 @@ typedef struct nvmlDevice_st *nvmlDevice_t;
 typedef struct nvmlEventSet_st *nvmlEventSet_t;
 typedef struct nvmlUnit_st *nvmlUnit_t;
 
+#include "nvml_mig.h"
+
 /* Versioned structures begin with their own size and version. */
 #define NVML_VERSION(type, number) ((unsigned int)(sizeof(type) | ((unsigned int)(number) << 24)))
 
@@ -72,6 +74,7 @@ typedef enum nvmlGpuP2PCapsIndex_t {
     NVML_P2P_CAPS_INDEX_NVLINK = 2,
     NVML_P2P_CAPS_INDEX_ATOMICS = 3,
     NVML_P2P_CAPS_INDEX_PCI = 4,
+    NVML_P2P_CAPS_INDEX_UNKNOWN = 5,
 } nvmlGpuP2PCapsIndex_t;
 
 typedef enum nvmlClockType_t {

@@ -20,8 +20,10 @@ from unigpu import (
     lowering,
     placement,
     pod_resources,
+    remedies,
     room,
     shrinks,
+    survey,
     vendor_resources,
     victims,
 )
@@ -29,7 +31,7 @@ from unigpu.budgets import Budget
 from unigpu.cover import Steps
 from unigpu.fit import GpuState, Node
 from unigpu.ledger import Booking, CapacityLedger
-from unigpu.lowering import Amounts, Lowerable
+from unigpu.lowering import Lowerable
 from unigpu.placement import Rules, Unschedulable
 from unigpu.requests import PodRequest
 from unigpu.units import GpuUuid
@@ -68,6 +70,8 @@ class Rest:
     """What containers of each node could do without; nothing where limits aren't lowered to make room."""
     tries_again: bool = False
     """Whether limits are also lowered for pods that keep a vendor's resources: the kube-scheduler tries them again."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """Of nodes, as `kubectl get nodes` shows them; of others it isn't known."""
 
 
 NOTHING_ELSE = Rest()
@@ -144,6 +148,16 @@ def lowerable(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Sequence[Lowerabl
     return found
 
 
+def conditions(nodes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return each node's condition, of those that can be read."""
+    found = {}
+    for document in nodes:
+        with contextlib.suppress(*documents.INVALID):
+            node = api_objects.node(document)
+            found[node.name] = node.condition
+    return found
+
+
 def verdicts(of: CapacityLedger, pod: PlannedPod, rules: Rules, rest: Rest = NOTHING_ELSE) -> list[NodeVerdict]:
     """Return what each node with GPUs says, those that take the pod first, in the order that the scheduler prefers."""
     assert pod.request is not None
@@ -156,6 +170,22 @@ def verdicts(of: CapacityLedger, pod: PlannedPod, rules: Rules, rest: Rest = NOT
             verdict = _with_victims(verdict, of, pod, rules, rest)
         ranked.append((bool(verdict.reason), *_preference(of, node, pod.request, rules), name, verdict))
     return [verdict for *_, verdict in sorted(ranked, key=lambda entry: entry[:-1])]
+
+
+def helps(of: CapacityLedger, pod: PlannedPod, rules: Rules, rest: Rest = NOTHING_ELSE) -> list[str]:
+    """Return changes with which a pod that no node takes would be placed; those that `explain` names of one that waits.
+
+    What `verdicts` says of each node, victims and lowered limits, isn't said again.
+    """
+    assert pod.request is not None
+    candidates = []
+    for name in of.nodes():
+        node = of.node(name)
+        assert node is not None
+        condition = rest.conditions.get(name, "")
+        fits = placement.reason(node, pod.request, rules) is None
+        candidates.append(survey.candidate(of, node, lambda _: True, fits=fits, condition=condition))
+    return remedies.helps(candidates, pod.request, rules) or [remedies.NOTHING]
 
 
 def lines(pod: PlannedPod, found: Iterable[NodeVerdict]) -> Iterator[str]:
@@ -217,16 +247,7 @@ def _lowered(name: str, of: CapacityLedger, pod: PlannedPod, rules: Rules, rest:
     if not rest.tries_again and not vendor_resources.RESOURCES.keys().isdisjoint(pod.amounts):
         return ()  # a pod that keeps a vendor's resources evicts at once: see `scheduler.shrinking`
     found = shrinks.plan(pod.request, rules, node, able, Steps(MAX_STEPS))
-    return tuple(_smaller(bookings[one.pod].pod, one, to) for one, to in found.lowered) if found is not None else ()
-
-
-def _smaller(pod: str, one: Lowerable, to: Amounts) -> str:
-    parts = []
-    if to.memory != one.now.memory:
-        parts.append(f"memory {one.now.memory} -> {to.memory} MiB")
-    if to.cores != one.now.cores:
-        parts.append(f"cores {one.now.cores} -> {to.cores} %")
-    return f"pod {pod}, container {one.container}: {', '.join(parts)}"
+    return shrinks.in_words(found.lowered, bookings) if found is not None else ()
 
 
 def _priority(spec: Mapping[str, Any], rest: Rest) -> int:

@@ -92,6 +92,8 @@ def _show(given: argparse.Namespace, wanted: list[plan.PlannedPod], known: _Know
         found = plan.verdicts(ledger, pod, rules, known.rest) if pod.request is not None else []
         if pod.request is not None:
             print("\n".join(plan.lines(pod, found)))
+            if found and plan.unplaceable(pod, found):
+                print("\n".join(f"  {said}" for said in plan.helps(ledger, pod, rules, known.rest)))
         if plan.unplaceable(pod, found):
             code = NOWHERE
     if not wanted:
@@ -114,7 +116,10 @@ async def _ask(given: argparse.Namespace) -> _Known:
         nodes = await api.items(objects.NODES, limit=500)
         server = str((await api.get("/version")).get("gitVersion") or "")  # the kube-scheduler's too, by the chart
         rest = dataclasses.replace(
-            await _rest(api), lowerable=plan.lowerable(nodes), tries_again=shrinks.tried_again(server)
+            await _rest(api),
+            lowerable=plan.lowerable(nodes),
+            tries_again=shrinks.tried_again(server),
+            conditions=plan.conditions(nodes),
         )
         return _Known(nodes, await api.items(objects.PODS, limit=500), choices, rest)
 

@@ -5,9 +5,11 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from scheduler import binding, budget_cache, cache, fit_cache, metrics, preemption, server, staleness_guard
 from scheduler.growth import Growth
+from scheduler.no_room import NoRoomEvents
 from scheduler.other_plugins import OtherPlugins
 from scheduler.settings import Settings
 from scheduler.shrinking import Shrinking
@@ -48,6 +50,22 @@ class Ports:
     probes: int
 
 
+class _FollowsNodes(Protocol):
+    """Keeps something of each node besides the ledger."""
+
+    def nodes_listed(self, nodes: Sequence[NodeFacts], /) -> None: ...
+    def node_changed(self, facts: NodeFacts, /) -> None: ...
+    def node_gone(self, name: str, /) -> None: ...
+
+
+class _FollowsPods(Protocol):
+    """Keeps something of each pod besides the ledger."""
+
+    def pods_listed(self, pods: Sequence[PodFacts], /) -> None: ...
+    def pod_changed(self, facts: PodFacts, /) -> None: ...
+    def pod_gone(self, uid: str, /) -> None: ...
+
+
 @contextlib.asynccontextmanager
 async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> AsyncIterator[Ports]:
     """Run the whole service while the block lasts, its tasks under the supervisor."""
@@ -67,18 +85,8 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
 
     def pods_listed(listing: reflector.Listing[PodFacts]) -> None:
         binder.recheck(state.pods_listed(listing.items, {ref.uid for ref in listing.unreadable}))
-        if growth is not None:
-            growth.pods_listed(listing.items)
-
-    def pod_changed(facts: PodFacts) -> None:
-        state.pod_changed(facts)
-        if growth is not None:
-            growth.pod_changed(facts)
-
-    def pod_gone(ref: Ref) -> None:
-        state.pod_gone(ref.uid)
-        if growth is not None:
-            growth.pod_gone(ref.uid)
+        for follower in pod_followers:
+            follower.pods_listed(listing.items)
 
     def source(path: str, selector: str) -> reflector.Source:
         return reflector.Source(
@@ -99,31 +107,40 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         else None
     )
 
+    fits = fit_cache.FitCache(capacity, rules)
+    no_room = NoRoomEvents(api, capacity, fits, rules, state.waiting, shrinking)
     growth = Growth(api) if tries_again else None
+    pod_followers: list[_FollowsPods] = [no_room, *([growth] if growth is not None else [])]
+    followers: list[_FollowsNodes] = [
+        *(others, no_room),
+        *([shrinking] if shrinking is not None else []),
+        *([growth] if growth is not None else []),
+    ]
 
     def nodes_listed(listing: reflector.Listing[NodeFacts]) -> None:
         state.nodes_listed(listing.items)
-        others.nodes_listed(listing.items)
-        if shrinking is not None:
-            shrinking.nodes_listed(listing.items)
-        if growth is not None:
-            growth.nodes_listed(listing.items)
+        for follower in followers:
+            follower.nodes_listed(listing.items)
 
     def node_changed(facts: NodeFacts) -> None:
         state.node_changed(facts)
-        others.node_changed(facts)
-        if shrinking is not None:
-            shrinking.node_changed(facts)
-        if growth is not None:
-            growth.node_changed(facts)
+        for follower in followers:
+            follower.node_changed(facts)
 
     def node_gone(ref: Ref) -> None:
         state.node_gone(ref.name)
-        others.node_gone(ref.name)
-        if shrinking is not None:
-            shrinking.node_gone(ref.name)
-        if growth is not None:
-            growth.node_gone(ref.name)
+        for follower in followers:
+            follower.node_gone(ref.name)
+
+    def pod_changed(facts: PodFacts) -> None:
+        state.pod_changed(facts)
+        for follower in pod_followers:
+            follower.pod_changed(facts)
+
+    def pod_gone(ref: Ref) -> None:
+        state.pod_gone(ref.uid)
+        for follower in pod_followers:
+            follower.pod_gone(ref.uid)
 
     nodes = reflector.Reflector[NodeFacts](
         api,
@@ -168,7 +185,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
     shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists, settings.shares_per_gpu)
     answers = server.Server(
         capacity,
-        fit_cache.FitCache(capacity, rules),
+        fits,
         binder,
         guard,
         shown,
@@ -179,6 +196,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         state.waiting,
         preemption.Preemption(capacity, rules, state.waiting, protecting, vendors),
         shrinking,
+        no_room,
     )
     async with (
         http.listen(answers.application(), settings.port, host=LOOPBACK) as port,
@@ -188,6 +206,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         supervisor.start("nodes", nodes.run())
         supervisor.start("pods", pods.run())
         supervisor.start("budgets", disruption.run())
+        supervisor.start("events on pods without room", no_room.run())
         supervisor.spawn("settle", settle())
         if growth is not None:
             supervisor.start("growth", growth.run(nodes.synced, pods.synced))

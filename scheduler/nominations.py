@@ -86,6 +86,11 @@ class Nominations:
         self._held = {uid: entry for uid, entry in self._held.items() if now < entry[1]}
         return self._by_node.keys() | {nominee.node for nominee, _ in self._held.values()}
 
+    def awaits(self, uid: str) -> bool:
+        """Return whether room is being made for the pod."""
+        held = self._held.get(uid)
+        return uid in self._nodes or (held is not None and self._clock() < held[1])
+
     def ahead_of(self, uid: str, priority: int, node: str) -> list[Nominee]:
         """Return the pods whose room on the node a pod must leave alone, the most important first.
 

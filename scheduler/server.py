@@ -13,6 +13,7 @@ from aiohttp import web
 from scheduler import binding, filter_prioritize, wire
 from scheduler.fit_cache import FitCache
 from scheduler.metrics import Metrics
+from scheduler.no_room import NoRoomEvents
 from scheduler.nominations import Nominations
 from scheduler.other_plugins import OtherPlugins
 from scheduler.preemption import Preemption, Preemptor
@@ -46,8 +47,12 @@ class Server:
         waiting: Nominations,
         preemption: Preemption,
         shrinking: Shrinking | None = None,
+        no_room: NoRoomEvents | None = None,
     ) -> None:
-        """`unready` says why the ledger isn't complete yet; None: it is. `shrinking` None: limits aren't lowered."""
+        """`unready` says why the ledger isn't complete yet; None: it is.
+
+        `shrinking` None: limits aren't lowered; `no_room` None: pods aren't told what would help.
+        """
         self._ledger = ledger
         self._fits = fits
         self._binder = binder
@@ -60,6 +65,7 @@ class Server:
         self._waiting = waiting
         self._preemption = preemption
         self._shrinking = shrinking
+        self._no_room = no_room
 
     def application(self) -> web.Application:
         """Return the application for the kube-scheduler."""
@@ -129,6 +135,8 @@ class Server:
         if refused:
             result["FailedAndUnresolvableNodes"] = refused | result.get("FailedAndUnresolvableNodes", {})
         fitting = result["NodeNames"]
+        if not fitting and self._no_room is not None:
+            self._no_room.note(pod, request, names)
         failing: dict[str, str] = result.get("FailedAndUnresolvableNodes", {})
         logs.event(
             logger,

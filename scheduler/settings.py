@@ -8,9 +8,8 @@ One pod holds two containers: a stock `kube-scheduler`, and this extender (`pyth
                  0.0.0.0:8889    GET /healthz /readyz /metrics
     probes       livenessProbe httpGet /healthz 8889 · readinessProbe httpGet /readyz 8889, periodSeconds 2
                  Ready means: nodes and pods are listed. Until then every verb answers an error, and pods are retried.
-    ClusterRole  nodes: get, list, watch · pods: get, list, watch · pods/binding: create ·
-                 pods/status: patch · poddisruptionbudgets: list, watch ·
-                 events: create, with --shrink-before-evicting
+    ClusterRole  nodes: list, watch · pods: get, list, watch · pods/binding: create · pods/status: patch ·
+                 events: create · poddisruptionbudgets: list, watch
                  The kube-scheduler needs the cluster roles system:kube-scheduler and system:volume-scheduler,
                  the role extension-apiserver-authentication-reader in kube-system, and its Lease.
     replicas     any number, with the kube-scheduler's leader election; each extender keeps its own ledger

@@ -14,7 +14,7 @@ is left to be lowered.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler import nominations, retries
@@ -23,10 +23,12 @@ from scheduler.preemption import Preemptor
 from unigpu import api_objects, documents, errors, logs, lowering, names, placement, pod_resources, room, shrinks
 from unigpu.api_objects import NodeFacts
 from unigpu.cover import Steps
+from unigpu.fit import Node
 from unigpu.ledger import CapacityLedger
 from unigpu.lowering import Amounts
 from unigpu.placement import Rules
-from unigpu.shrinks import Plan
+from unigpu.requests import PodRequest
+from unigpu.shrinks import Giver, Plan
 from unigpu_kube import errors as kube_errors
 from unigpu_kube import events, objects, pods
 from unigpu_kube.client import Client
@@ -107,6 +109,14 @@ class Shrinking:
         """Forget a node."""
         self._texts.pop(name, None)
 
+    def could_lower(self, request: PodRequest, priority: int, name: str) -> Sequence[str]:
+        """Return whose limits could be lowered so that the node takes such a pod, in words; empty: nobody's."""
+        if name not in self._texts:
+            return ()
+        node, able = self._able(priority, name)
+        found = shrinks.plan(request, self._rules, node, able, Steps(MIN_STEPS)) if node is not None and able else None
+        return () if found is None else shrinks.in_words(found.lowered, self._ledger.bookings_on(name))
+
     async def spares(self, pod: Preemptor, offered: Iterable[str]) -> bool:
         """Return whether nobody is to be evicted for the pod now, because limits are being lowered for it."""
         now = self._clock()
@@ -163,20 +173,24 @@ class Shrinking:
         return best
 
     def _on_node(self, pod: Preemptor, name: str, steps: Steps) -> Plan | None:
-        node = self._ledger.node(name)
-        if node is None:
-            return None
-        try:
-            found = lowering.load(self._texts[name], (state.gpu for state in node.gpus))
-        except errors.Malformed as error:
-            logs.event(logger, "node unreadable", logging.WARNING, node=name, reason=error)
-            return None
-        able = shrinks.givers(found, self._ledger.bookings_on(name), pod.priority)
-        if not able:
+        node, able = self._able(pod.priority, name)
+        if node is None or not able:
             return None
         ahead = self._waiting.ahead_of(pod.uid, pod.priority, name)
         reserved = nominations.reserved(self._ledger, self._rules, name, ahead)
         return shrinks.plan(pod.request, self._rules, nominations.with_reserved(node, reserved), able, steps)
+
+    def _able(self, priority: int, name: str) -> tuple[Node | None, list[Giver]]:
+        """Return a node, and the containers on it that can be lowered for a pod of this priority."""
+        node = self._ledger.node(name)
+        if node is None:
+            return None, []
+        try:
+            found = lowering.load(self._texts[name], (state.gpu for state in node.gpus))
+        except errors.Malformed as error:
+            logs.event(logger, "node unreadable", logging.WARNING, node=name, reason=error)
+            return None, []
+        return node, shrinks.givers(found, self._ledger.bookings_on(name), priority)
 
     async def _carry_out(self, pod: Preemptor, nominee: Nominee, plan: Plan, attempt: _Attempt) -> None:
         """Write the limits pod by pod. Where one can't be written, the next attempt evicts."""

@@ -28,6 +28,9 @@ from unigpu.units import GpuUuid
 
 Json = Mapping[str, Any]
 
+READY = "Ready"
+"""Condition of a node that is ready and takes new pods."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
@@ -48,6 +51,8 @@ class NodeFacts:
     """What the node's status offers of `pod_resources.OWN`, in thousandths."""
     lowerable: str | None = None
     """The text of what its containers could do without, unread: it is seldom needed. See `unigpu.lowering`."""
+    condition: str = ""
+    """As `kubectl get nodes` shows it: READY, `NotReady`, `Ready,SchedulingDisabled`; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,20 @@ def node(document: Json) -> NodeFacts:
         vendor_resources.offered(document.get("status") or {}, annotations),
         _totals(document.get("status") or {}),
         annotations.get(names.ANNOTATION_LOWERABLE),
+        _condition(document),
     )
+
+
+def _condition(document: Json) -> str:
+    """Return the node's condition; empty where its kubelet hasn't reported one, or it can't be read."""
+    with contextlib.suppress(*documents.INVALID):
+        conditions = (document.get("status") or {}).get("conditions") or ()
+        ready = [one["status"] for one in conditions if one["type"] == READY]
+        words = [READY if ready[0] == "True" else f"Not{READY}"] if ready else []
+        if (document.get("spec") or {}).get("unschedulable"):
+            words.append("SchedulingDisabled")
+        return ",".join(words)
+    return ""
 
 
 def pod(document: Json) -> PodFacts:

@@ -120,6 +120,20 @@ def plan(pod: PodRequest, rules: Rules, node: Node, able: Sequence[Giver], steps
     return Plan(tuple(lowered), solution.cost)
 
 
+def in_words(lowered: Sequence[tuple[Lowerable, Amounts]], bookings: Mapping[str, Booking]) -> tuple[str, ...]:
+    """Return whose limits are lowered: `pod ns/name, container main: memory 4096 -> 1024 MiB`."""
+    return tuple(_smaller(bookings[one.pod].pod, one, to) for one, to in lowered)
+
+
+def _smaller(pod: str, one: Lowerable, to: Amounts) -> str:
+    parts = []
+    if to.memory != one.now.memory:
+        parts.append(f"memory {one.now.memory} -> {to.memory} MiB")
+    if to.cores != one.now.cores:
+        parts.append(f"cores {one.now.cores} -> {to.cores} %")
+    return f"pod {pod}, container {one.container}: {', '.join(parts)}"
+
+
 def _covers(use: GpuUsage, now: Amounts) -> bool:
     return not use.whole and use.memory >= now.memory and use.cores >= now.cores
 

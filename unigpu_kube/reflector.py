@@ -200,6 +200,7 @@ class Reflector(Generic[T]):
             logger,
             "object can't be read",
             logging.WARNING,
+            at=None,  # else a type checker takes the fields below for it
             path=self._source.path,
             **objects.log_fields(self._source.path, ref),
             reason=why,

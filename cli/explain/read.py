@@ -10,7 +10,7 @@ from cli.explain.facts import Json, Objects
 from cli.explain.report import Fact, Section
 from cli.status import pending, read
 from cli.status.view import View
-from unigpu import errors, names, requests
+from unigpu import errors, names, remedies, requests
 from unigpu.placement import Rules
 from unigpu.requests import PodRequest
 from unigpu_kube import errors as kube_errors
@@ -87,9 +87,7 @@ def explained(seen: View, asked: PodRequest, rules: Rules, most: int) -> Iterato
         return
     yield from waiting.by_gpu(found, asked, rules, most)
     helps = [Fact("", said) for said in waiting.helps(found, asked, rules)]
-    nothing = Fact(
-        "", "Nothing short of other nodes: no single change places it on the nodes as they are.", kind="warn"
-    )
+    nothing = Fact("", remedies.NOTHING, kind="warn")
     yield Section("What would help", tuple(helps) or (nothing,))
 
 

@@ -10,14 +10,13 @@ from typing import Any
 from cli.status.tenants import PodShares, Tenant, pod_shares
 from unigpu import cordons, documents, errors, fit, gpus, modes, names, walls
 from unigpu.allocations import GpuUsage
+from unigpu.api_objects import READY
 from unigpu.cordons import Cordon, Cordons
 from unigpu.fit import GpuState
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.units import GpuUuid, MiB
 from unigpu.walls import Walls
-
-READY = "Ready"
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,7 @@ class IncidentReports:
             logger,
             what,
             level,
+            at=None,  # else a type checker takes the fields below for it
             **fields,
             kind=finding.key.kind,
             gpu=finding.key.gpu,

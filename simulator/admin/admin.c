@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "simulator/state/instances.h"
 #include "simulator/state/state.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -155,8 +156,8 @@ int unigpu_sim_describe(const char *dir, char *text, size_t length) {
         }
         put(&to, "], \"instances\": [");
         sim_instance part;
-        for (unsigned j = 0; j < SIM_INSTANCES && sim_instance_at(gpu, j, &part); j++) {
-            put(&to, "%s\"%ug.%llugb\"", j ? ", " : "", part.slices, (unsigned long long)(part.memory + 1023) / 1024);
+        for (unsigned j = 0; sim_instance_nth(gpu, j, &part); j++) {
+            put(&to, "%s\"%s\"", j ? ", " : "", part.name);
         }
         put(&to, "], \"processes\": [");
         describe_processes(&to, machine, i);
@@ -231,7 +232,7 @@ int unigpu_sim_set_gpu(const char *dir, unsigned gpu, int compute_mode, int mig,
         set(&settings->mig, mig);
         set(&settings->mig_pending, mig);
         if (mig == 0) {
-            sim_instances_set(&machine->state->gpus[gpu], NULL, 0);
+            sim_instances_set(machine, gpu, NULL, 0);
         }
         set(&settings->memory_hidden, memory_hidden);
         set(&settings->listed_twice, listed_twice);
@@ -243,7 +244,7 @@ int unigpu_sim_set_gpu(const char *dir, unsigned gpu, int compute_mode, int mig,
 int unigpu_sim_set_instances(const char *dir, unsigned gpu, const unsigned *sizes, unsigned count) {
     sim_machine *machine;
     int status = find_gpu(dir, gpu, &machine);
-    if (status == SIM_OK && !sim_instances_set(&machine->state->gpus[gpu], sizes, count)) {
+    if (status == SIM_OK && !sim_instances_set(machine, gpu, sizes, count)) {
         errno = EINVAL;
         return SIM_FAILED;
     }

@@ -112,8 +112,7 @@ nvmlReturn_t nvmlDeviceGetSerial(nvmlDevice_t device, char *serial, unsigned int
 nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index) {
     sim_instance part;
     if (index && is_instance(device, &part)) {
-        *index = device->index; /* among the GPU's instances */
-        return NVML_SUCCESS;
+        return instance_index(device, &part, index);
     }
     NEED_DEVICE(device, index);
     *index = device->index;

@@ -10,54 +10,54 @@
 bool is_instance(nvmlDevice_t device, sim_instance *found) {
     nvmlDevice_t first = &nvml.instances[0][0];
     bool ours = nvml.refs && device >= first && device < first + sizeof nvml.instances / sizeof *first;
-    return ours && device->card && sim_instance_at(device->card, device->index, found);
+    return ours && device->card &&
+           sim_instance_at(device->card, device->index / SIM_INSTANCES, device->index % SIM_INSTANCES, found);
 }
 
-static nvmlDevice_t handle_of(nvmlDevice_t parent, unsigned place) {
+static nvmlDevice_t handle_of(nvmlDevice_t parent, const sim_instance *part) {
+    unsigned place = part->id * SIM_INSTANCES + part->compute_id;
     nvmlDevice_t handle = &nvml.instances[parent->gpu][place];
     *handle = (struct nvmlDevice_st){parent->gpu, place, parent->card, parent->profile};
     return handle;
 }
 
-/* The place of an instance, counted without the empty ones; -1: there are fewer. */
-static int place_of(const sim_gpu *card, unsigned index) {
+nvmlReturn_t instance_index(nvmlDevice_t instance, const sim_instance *of, unsigned *index) {
     sim_instance found;
-    for (unsigned place = 0; place < SIM_INSTANCES; place++) {
-        if (sim_instance_at(card, place, &found) && index-- == 0) {
-            return (int)place;
+    for (*index = 0; sim_instance_nth(instance->card, *index, &found); ++*index) {
+        if (found.id == of->id && found.compute_id == of->compute_id) {
+            return NVML_SUCCESS;
         }
     }
-    return -1;
+    return NVML_ERROR_NOT_FOUND;
 }
 
-/* The GPU's UUID, changed by the instance's number, in MIG's form. */
+/* The GPU's UUID, changed by the instance's numbers, in MIG's form. */
 nvmlReturn_t instance_uuid(nvmlDevice_t instance, char *uuid, unsigned length) {
     char text[48];
     const unsigned char *bytes = instance->card->uuid_bytes;
-    unsigned mark = (instance->index + 1) * 0x11U;
+    unsigned part = instance->index / SIM_INSTANCES, mark = (part + 1) * 0x11U;
+    unsigned compute = instance->index % SIM_INSTANCES * 0x11U;
     snprintf(text, sizeof text, "MIG-%02x%02x%02x%02x-%02x%02x-5%01x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-             bytes[0] ^ mark, bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6] & 15U, bytes[7], bytes[8],
-             bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15] ^ mark);
+             bytes[0] ^ mark, bytes[1] ^ compute, bytes[2], bytes[3], bytes[4], bytes[5], bytes[6] & 15U, bytes[7],
+             bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15] ^ mark);
     return give_text(uuid, length, text);
 }
 
 nvmlReturn_t instance_name(nvmlDevice_t instance, const sim_instance *of, char *name, unsigned length) {
     char text[96];
-    snprintf(text, sizeof text, "%s MIG %ug.%llugb", instance->profile->name, of->slices,
-             (unsigned long long)(of->memory + 1023) / 1024);
+    snprintf(text, sizeof text, "%s MIG %s", instance->profile->name, of->name);
     return give_text(name, length, text);
 }
 
 nvmlReturn_t instance_by_uuid(const char *uuid, nvmlDevice_t *instance) {
+    sim_instance part;
     for (unsigned i = 0; i < nvml.count; i++) {
-        for (unsigned index = 0; index < SIM_INSTANCES; index++) {
-            int place = place_of(nvml.devices[i].card, index);
+        for (unsigned index = 0; sim_instance_nth(nvml.devices[i].card, index, &part); index++) {
             char own[64] = "";
-            if (place >= 0) {
-                instance_uuid(handle_of(&nvml.devices[i], (unsigned)place), own, sizeof own);
-            }
-            if (place >= 0 && strcasecmp(own, uuid) == 0) {
-                *instance = handle_of(&nvml.devices[i], (unsigned)place);
+            nvmlDevice_t handle = handle_of(&nvml.devices[i], &part);
+            instance_uuid(handle, own, sizeof own);
+            if (strcasecmp(own, uuid) == 0) {
+                *instance = handle;
                 return NVML_SUCCESS;
             }
         }
@@ -85,12 +85,20 @@ nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current, un
     return NVML_SUCCESS;
 }
 
+static bool has_parts(const sim_gpu *card) {
+    bool found = false;
+    for (unsigned id = 0; id < SIM_PARTS; id++) {
+        found = found || sim_part_at(card, id);
+    }
+    return found;
+}
+
 nvmlReturn_t nvmlDeviceSetMigMode(nvmlDevice_t device, unsigned int mode, nvmlReturn_t *activation) {
     NEED_DEVICE(device, activation);
     NEED(mode <= NVML_DEVICE_MIG_ENABLE, NVML_ERROR_INVALID_ARGUMENT);
     NEED(device->profile->mig_slices, NVML_ERROR_NOT_SUPPORTED);
     NEED(geteuid() == 0, NVML_ERROR_NO_PERMISSION);
-    NEED(mode || place_of(device->card, 0) < 0, NVML_ERROR_IN_USE); /* instances have to be destroyed first */
+    NEED(mode || !has_parts(device->card), NVML_ERROR_IN_USE); /* instances have to be destroyed first */
     device->card->settings.mig_pending = mode;
     *activation = device->card->settings.mig != mode && device_in_use(device) ? NVML_ERROR_IN_USE : NVML_SUCCESS;
     if (*activation == NVML_SUCCESS) {
@@ -109,9 +117,9 @@ nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t device, unsigned i
     NEED_DEVICE(device, instance);
     NEED(device->profile->mig_slices, NVML_ERROR_NOT_SUPPORTED);
     NEED(index < (unsigned)device->profile->mig_slices, NVML_ERROR_INVALID_ARGUMENT);
-    int place = place_of(device->card, index);
-    NEED(place >= 0, NVML_ERROR_NOT_FOUND);
-    *instance = handle_of(device, (unsigned)place);
+    sim_instance part;
+    NEED(sim_instance_nth(device->card, index, &part), NVML_ERROR_NOT_FOUND);
+    *instance = handle_of(device, &part);
     return NVML_SUCCESS;
 }
 
@@ -142,18 +150,20 @@ nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t instance, unsigned int *id)
 
 nvmlReturn_t nvmlDeviceGetComputeInstanceId(nvmlDevice_t instance, unsigned int *id) {
     NEED_INSTANCE(of, instance, id);
-    *id = 0;
+    *id = of.compute_id;
     return NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetAttributes_v2(nvmlDevice_t instance, nvmlDeviceAttributes_t *attributes) {
-    static const unsigned char decoders[] = {0, 0, 1, 2, 2, 0, 0, 5}; /* by slices */
     NEED_INSTANCE(of, instance, attributes);
     *attributes = (nvmlDeviceAttributes_t){
         .multiprocessors = of.multiprocessors,
-        .copy_engines = of.slices,
-        .decoders = decoders[of.slices],
-        .gpu_slices = of.slices,
+        .copy_engines = of.kind->copy,
+        .decoders = of.kind->decode,
+        .encoders = of.kind->encode,
+        .jpeg_engines = of.kind->jpeg,
+        .flow_engines = of.kind->flow,
+        .gpu_slices = of.kind->slices,
         .compute_slices = of.slices,
         .memory_mib = of.memory,
     };

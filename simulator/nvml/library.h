@@ -3,13 +3,20 @@
 #define UNIGPU_SIM_NVML_H
 
 #include "abi/nvml.h"
+#include "simulator/state/instances.h"
 #include "simulator/state/state.h"
 
 struct nvmlDevice_st {
     uint32_t gpu;   /* the machine's number, also the device node's */
-    uint32_t index; /* NVML's number: the place among the GPUs visible here */
+    uint32_t
+        index; /* NVML's number: the place among the GPUs visible here; of a MIG instance, its place in the table */
     sim_gpu *card;
     const sim_profile *profile;
+};
+
+struct nvmlGpuInstance_st {
+    nvmlDevice_t device;
+    unsigned id;
 };
 
 typedef struct library {
@@ -17,7 +24,7 @@ typedef struct library {
     unsigned refs;
     unsigned count;
     struct nvmlDevice_st devices[SIM_MAX_GPUS];
-    struct nvmlDevice_st instances[SIM_MAX_GPUS][SIM_INSTANCES]; /* of MIG; `index` is the place */
+    struct nvmlDevice_st instances[SIM_MAX_GPUS][SIM_PARTS * SIM_INSTANCES]; /* MIG devices, by their numbers */
 } library;
 
 extern library nvml;
@@ -28,7 +35,13 @@ nvmlReturn_t device_check(nvmlDevice_t device);
 bool is_instance(nvmlDevice_t device, sim_instance *found);
 nvmlReturn_t instance_name(nvmlDevice_t instance, const sim_instance *of, char *name, unsigned length);
 nvmlReturn_t instance_uuid(nvmlDevice_t instance, char *uuid, unsigned length);
+/* Its place among the GPU's MIG devices. */
+nvmlReturn_t instance_index(nvmlDevice_t instance, const sim_instance *of, unsigned *index);
 nvmlReturn_t instance_by_uuid(const char *uuid, nvmlDevice_t *instance);
+/* The kind of a GPU instance; NULL: the handle is none of one that there is. */
+const sim_mig_kind *part_check(nvmlGpuInstance_t instance);
+/* The name of a kind of GPU instances, or of compute instances of so many slices in one: "MIG 1c.3g.20gb". */
+void part_name(nvmlDevice_t device, const sim_mig_kind *kind, unsigned slices, char name[96]);
 /* The time of day in microseconds. */
 unsigned long long wall_us(void);
 /* Branch of the driver: 535, 550, … */

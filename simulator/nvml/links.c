@@ -40,7 +40,11 @@ nvmlReturn_t nvmlDeviceGetP2PStatus(nvmlDevice_t first, nvmlDevice_t second, nvm
                                     nvmlGpuP2PStatus_t *status) {
     NEED_DEVICE(first, status);
     NEED_DEVICE(second, status);
-    NEED((unsigned)capability <= NVML_P2P_CAPS_INDEX_PCI, NVML_ERROR_INVALID_ARGUMENT);
+    NEED((unsigned)capability <= NVML_P2P_CAPS_INDEX_UNKNOWN, NVML_ERROR_INVALID_ARGUMENT);
+    if (capability == NVML_P2P_CAPS_INDEX_UNKNOWN) {
+        *status = NVML_P2P_STATUS_UNKNOWN; /* NVIDIA's own test asks for it, and for a status */
+        return NVML_SUCCESS;
+    }
     bool linked = first->card->links[second->gpu] > 0;
     bool reached = capability == NVML_P2P_CAPS_INDEX_PCI ? !linked && !first->profile->fan : linked;
     *status = reached ? NVML_P2P_STATUS_OK : NVML_P2P_STATUS_NOT_SUPPORTED;

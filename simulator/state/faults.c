@@ -1,4 +1,5 @@
 /* Faults of GPUs: XIDs and what they do, and the reset that heals them. */
+#include "simulator/state/instances.h"
 #include "simulator/state/state.h"
 
 enum {
@@ -48,6 +49,7 @@ void sim_gpu_reset(sim_machine *machine, uint32_t index) {
     __atomic_store_n(&faults->fatal_xid, 0, __ATOMIC_RELEASE);
     faults->last_xid = faults->rows_pending = 0;
     gpu->settings.mig = gpu->settings.mig_pending;
+    sim_parts_clear(gpu);
     __atomic_store_n(&gpu->ecc_corrected, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&gpu->ecc_uncorrected, 0, __ATOMIC_RELAXED);
     sim_mutex_unlock(machine, &gpu->lock);

@@ -5,6 +5,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A kind of MIG GPU instances. */
+typedef struct sim_mig_kind {
+    uint32_t number;    /* NVML's, of the same kind on every model */
+    uint32_t id;        /* the driver's, on this model */
+    const char *suffix; /* of its name */
+    uint32_t slices;    /* of multiprocessors; 0: the end of the list */
+    uint32_t memory;    /* slices of memory */
+    uint32_t most;      /* that a GPU can have */
+    uint32_t multiprocessors;
+    uint32_t copy, decode, encode, jpeg, flow; /* engines */
+} sim_mig_kind;
+
+extern const sim_mig_kind sim_mig_a100[], sim_mig_h100[], sim_mig_rtxpro6000[];
+
 typedef struct sim_profile {
     const char *key;  /* as in `unigpu-sim create --profile` */
     const char *name; /* as the driver reports it */
@@ -31,6 +45,7 @@ typedef struct sim_profile {
     bool fan;
     int mig_slices;          /* parts into which the GPU can be cut; 0: it can't */
     int mig_multiprocessors; /* of each */
+    const sim_mig_kind *mig_kinds;
 } sim_profile;
 
 /* What a driver on a GPU takes for the smallest things. */

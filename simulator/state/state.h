@@ -15,12 +15,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "simulator/state/mig_part.h"
 #include "simulator/state/profiles.h"
 
 enum {
     SIM_MAX_GPUS = 16,
     SIM_MAX_PROCESSES = 2048,
-    SIM_LAYOUT = 7,
+    SIM_LAYOUT = 8,
     SIM_MAX_LINKS = 18,
     SIM_MAX_EVENTS = 64,
     SIM_LANES = 8, /* parts of a GPU that kernels of one process take side by side */
@@ -28,7 +29,6 @@ enum {
     SIM_SPANS = 64,
     SIM_GROUPS = 32,
     SIM_LIMITS = 128,
-    SIM_INSTANCES = 7,
 };
 
 #define SIM_MAGIC "UNIGPUSM"
@@ -129,7 +129,7 @@ typedef struct sim_faults {
 typedef struct sim_settings {
     uint32_t compute_mode; /* CUDA's and NVML's number */
     uint32_t mig, mig_pending;
-    uint32_t instances[SIM_INSTANCES]; /* slices of each MIG instance; 0: none */
+    sim_part parts[SIM_PARTS]; /* GPU instances of MIG, by their numbers */
     uint32_t memory_hidden; /* memory of processes isn't available, as in guests */
     uint32_t listed_twice;  /* each process is in its list twice */
     uint32_t mps;           /* processes are clients of the multi-process service: in its list, too */
@@ -343,18 +343,6 @@ static inline void sim_process_check(sim_machine *machine, uint32_t from) {
         sim_process_await(machine, from);
     }
 }
-
-/* instances.c: MIG instances. */
-typedef struct sim_instance {
-    unsigned slices, multiprocessors;
-    unsigned id; /* of the GPU instance */
-    uint64_t memory; /* MiB */
-} sim_instance;
-
-/* What a MIG instance has; false: none is at that place, from 0 on. */
-bool sim_instance_at(const sim_gpu *gpu, unsigned place, sim_instance *found);
-/* Makes instances of so many slices, in place of those that there are; false: they don't fit, or MIG mode is off. */
-bool sim_instances_set(sim_gpu *gpu, const unsigned *sizes, unsigned count);
 
 /* faults.c */
 /* Reports an XID to readers of NVML events. Some end every context and make the GPU unusable until it is reset, 79 takes it

@@ -1,6 +1,9 @@
 """Totals: whole GPUs and percentages count as memory, and nodes publish vendors' capacities where the chart says so."""
 
 import datetime
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,6 +85,51 @@ def test_a_pod_of_higher_priority_gets_the_gpu_of_one_victim(
     tell(f"a whole GPU of higher priority: {', '.join(sorted(evicted))} was evicted")
     assert "urgent" in left and len(evicted) == 1
     kube.run("delete", "priorityclass", "totals-high")
+
+
+def own(memory: int) -> dict[str, str]:
+    return {names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: str(memory)}
+
+
+def told(kube: Kube, name: str) -> str | None:
+    """What the scheduler's event says would help the pod."""
+    selector = f"reason={names.EVENT_NO_ROOM},involvedObject.name={name}"
+    found = kube.json("get", "events", "-n", NAMESPACE, "--field-selector", selector)["items"]
+    return str(found[0]["message"]) if found else None
+
+
+def explained(kube: Kube, name: str) -> str:
+    command = [sys.executable, "-m", "cli", "explain", name, "-n", NAMESPACE, "--kubeconfig", str(kube.kubeconfig)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    return " ".join(done.stdout.partition("What would help")[2].partition("Latest events")[0].split())
+
+
+def test_a_pod_that_fits_the_totals_and_no_gpu_is_told_what_helps(
+    kube: Kube, namespace: str, gpu_mib: int, tell: Callable[[str], None]
+) -> None:
+    """Nobody is evicted for it. Both proposals of its event are followed, and help."""
+    held, wanted = gpu_mib * 3 // 4, gpu_mib // 2
+    kube.apply([pod(f"holder-{number}", own(held)) for number in range(GPUS)], namespace)
+    running(kube, GPUS)
+    kube.apply([pod("waits", own(wanted))], namespace)
+    said = wait_for(
+        "an event says what would help",
+        lambda: told(kube, "waits"),
+        PATIENCE,
+        lambda: kube.run("describe", "pod", "waits", "-n", NAMESPACE),
+    )
+    tell(said)
+    assert "so nobody is evicted there" in said
+    less = re.search(r"With up to (\d+) MiB instead of \d+ MiB, the pod fits on node \S+\.", said)
+    end = re.search(r"Once pod totals/(\S+) has ended, node \S+ takes it\.", said)
+    assert less is not None and end is not None, said
+    for proposal in (less[0], end[0]):
+        assert proposal in explained(kube, "waits"), "the command line says the same"
+    kube.apply([pod("smaller", own(int(less[1])))], namespace)
+    assert "smaller" in running(kube, GPUS + 1)
+    kube.run("delete", "pod", end[1], "-n", NAMESPACE, "--grace-period=1", timeout=PATIENCE)
+    assert "waits" in running(kube, GPUS + 1)
+    assert told(kube, "waits") == said, "one event"
 
 
 @pytest.fixture

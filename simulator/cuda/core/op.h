@@ -68,6 +68,7 @@ typedef struct op {
         struct {
             CUexternalSemaphore semaphore;
             uint64_t value;
+            struct semaphore_list *all; /* of a graph's node, which owns it, instead of the one */
         } semaphore;
         struct {
             CUdeviceptr address;

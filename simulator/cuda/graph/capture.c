@@ -9,6 +9,7 @@
 
 #include "simulator/cuda/graph/graph_copy.h"
 #include "simulator/cuda/graph/graph_exec.h"
+#include "simulator/cuda/graph/recapture.h"
 #include "simulator/cuda/graph/reuse.h"
 #include "simulator/cuda/stream/event.h"
 #include "simulator/cuda/stream/stream.h"
@@ -17,6 +18,7 @@ typedef struct capture {
     recorder base; /* first */
     CUgraph graph;
     bool given_graph; /* the caller's, which outlives the capture */
+    recapture again;  /* of a graph's nodes, instead of making new ones */
     CUstream origin;
     CUstream members[64]; /* streams in the capture, with the nodes that their next work waits for */
     struct {
@@ -77,17 +79,19 @@ static CUresult add(recorder *base, CUstream stream, const op *work) {
     NEED(!base->guard.broken, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     int place = member(in, stream);
     op kept = *work;
-    if (kept.kind == OP_KERNEL && kept.as.kernel.parameters) {
-        kept.as.kernel.parameters = malloc(kept.as.kernel.function->parameter_bytes);
-        NEED(kept.as.kernel.parameters, CUDA_ERROR_OUT_OF_MEMORY);
-        memcpy(kept.as.kernel.parameters, work->as.kernel.parameters, kept.as.kernel.function->parameter_bytes);
-    }
+    NEED_OK(graph_work_keep(&kept));
     const CUgraphNode *after = in->tails[place].nodes;
     size_t count = in->tails[place].count;
+    CUgraphNode made;
+    if (in->again.on) {
+        CUresult result = recapture_node(&in->again, stream->context, &kept, after, count, &made);
+        base->guard.broken = result != CUDA_SUCCESS;
+        NEED_OK(result);
+        return set_tail(in, place, &made, 1);
+    }
     if (kept.kind == OP_ALLOC) {
         NEED_OK(graph_memory(in->graph, stream->context, after, count, &kept.as.alloc.wanted));
     }
-    CUgraphNode made;
     NEED_OK(graph_add(in->graph, node_type_of(&kept), &kept, stream->context, after, count, &made));
     if (kept.kind == OP_ALLOC) {
         made->alloc = kept.as.alloc.wanted;
@@ -248,8 +252,21 @@ CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgra
                                      const CUgraphEdgeData *dependency_data, size_t dependency_count,
                                      CUstreamCaptureMode mode) {
     (void)dependency_data;
-    NEED(object_is(graph, KIND_GRAPH), CUDA_ERROR_INVALID_VALUE);
+    NEED(object_is(graph, KIND_GRAPH) && (dependencies || !dependency_count), CUDA_ERROR_INVALID_VALUE);
+    for (size_t i = 0; i < dependency_count; i++) {
+        NEED(object_is(dependencies[i], KIND_NODE) && dependencies[i]->graph == graph, CUDA_ERROR_INVALID_VALUE);
+    }
     return begin(stream, graph, dependencies, dependency_count, mode);
+}
+
+CUresult cuStreamBeginRecaptureToGraph(CUstream handle, CUstreamCaptureMode mode, CUgraph graph,
+                                       CUgraphRecaptureCallback callback, void *user_data) {
+    NEED_STREAM(stream, handle);
+    NEED(object_is(graph, KIND_GRAPH) && !graph->owned && !graph->captures, CUDA_ERROR_INVALID_VALUE);
+    NEED_OK(begin(handle, graph, NULL, 0, mode));
+    user_refs_drop(&graph->users);
+    capture_of(stream)->again = (recapture){true, graph->first, callback, user_data};
+    return CUDA_SUCCESS;
 }
 
 /* Whether every branch of the capture leads into its origin. */
@@ -272,8 +289,9 @@ CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
     NEED(in->base.guard.mode == CU_STREAM_CAPTURE_MODE_RELAXED || pthread_equal(in->base.guard.thread, pthread_self()),
          CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD);
     CUresult result = in->base.guard.broken ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-                      : joined(in)          ? CUDA_SUCCESS
-                                            : CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
+                      : !joined(in)         ? CUDA_ERROR_STREAM_CAPTURE_UNJOINED
+                      : in->again.next      ? CUDA_ERROR_GRAPH_RECAPTURE_FAILURE /* nodes are left */
+                                            : CUDA_SUCCESS;
     CUgraph made = in->graph;
     bool given = in->given_graph;
     end_capture(in);

@@ -5,6 +5,11 @@
 #include <string.h>
 
 #include "simulator/cuda/memory/graph_memory.h"
+#include "simulator/cuda/stream/semaphore.h"
+
+static bool is_of_semaphores(const op *work) {
+    return work->kind == OP_SIGNAL || work->kind == OP_AWAIT;
+}
 
 CUgraph graph_new(void) {
     static unsigned last_id;
@@ -15,10 +20,35 @@ CUgraph graph_new(void) {
     return made;
 }
 
-void graph_node_end(CUgraphNode node) {
-    if (node->work.kind == OP_KERNEL) {
-        free(node->work.as.kernel.parameters);
+CUresult graph_work_keep(op *work) {
+    if (work->kind == OP_KERNEL && work->as.kernel.parameters) {
+        const void *values = work->as.kernel.parameters;
+        work->as.kernel.parameters = malloc(work->as.kernel.function->parameter_bytes);
+        NEED(work->as.kernel.parameters, CUDA_ERROR_OUT_OF_MEMORY);
+        memcpy(work->as.kernel.parameters, values, work->as.kernel.function->parameter_bytes);
     }
+    if (is_of_semaphores(work)) {
+        const semaphore_list *all = work->as.semaphore.all;
+        size_t each = sizeof *all->semaphores + sizeof *all->params;
+        semaphore_list *copy = malloc(sizeof *copy + all->count * each);
+        NEED(copy, CUDA_ERROR_OUT_OF_MEMORY);
+        memcpy(copy, all, sizeof *copy + all->count * each);
+        copy->params = (CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS *)(copy->semaphores + copy->count);
+        work->as.semaphore.all = copy;
+    }
+    return CUDA_SUCCESS;
+}
+
+void graph_work_end(op *work) {
+    if (work->kind == OP_KERNEL) {
+        free(work->as.kernel.parameters);
+    } else if (is_of_semaphores(work)) {
+        free(work->as.semaphore.all);
+    }
+}
+
+void graph_node_end(CUgraphNode node) {
+    graph_work_end(&node->work);
     if (node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
         heap_unref(node->alloc.pointer);
     }

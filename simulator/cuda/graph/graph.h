@@ -57,6 +57,10 @@ CUresult graph_add_conditional(CUgraphNode *made, CUgraph graph, const CUgraphNo
         NEED(object_is(node, KIND_NODE) && (node)->type == (wanted), CUDA_ERROR_INVALID_VALUE); \
     } while (0)
 
+/* Gives work that a node is to keep copies of what the node owns of it; and ends those. */
+CUresult graph_work_keep(op *work);
+void graph_work_end(op *work);
+
 CUgraph graph_new(void);
 void graph_end(CUgraph graph);
 /* Ends a node that is no longer in its graph's list. */

@@ -38,14 +38,11 @@ CUresult graph_copy(CUgraph original, CUgraph *copy) {
     CUresult result = user_refs_copy(&made->users, original->users);
     for (CUgraphNode node = original->first; node && result == CUDA_SUCCESS; node = node->next) {
         op work = node->work;
-        if (work.kind == OP_KERNEL && work.as.kernel.parameters) {
-            size_t bytes = work.as.kernel.function->parameter_bytes;
-            work.as.kernel.parameters = malloc(bytes);
-            if (work.as.kernel.parameters) {
-                memcpy(work.as.kernel.parameters, node->work.as.kernel.parameters, bytes);
-            }
-        }
         CUgraphNode twin;
+        result = graph_work_keep(&work);
+        if (result != CUDA_SUCCESS) {
+            break;
+        }
         result = graph_add(made, node->type, &work, node->context, NULL, 0, &twin);
         if (result == CUDA_SUCCESS) {
             twin->original = node;

@@ -12,6 +12,7 @@
 #include "simulator/cuda/stream/event.h"
 #include "simulator/cuda/stream/queue.h"
 #include "simulator/cuda/stream/run.h"
+#include "simulator/cuda/stream/semaphore.h"
 
 static uint64_t run_graph(CUgraph graph, CUstream stream, uint64_t start);
 
@@ -57,6 +58,14 @@ static uint64_t run_node(CUgraphNode node, CUstream stream, uint64_t ready) {
     }
     case OP_SIGNAL:
     case OP_AWAIT:
+        device_queue_rest();
+        for (unsigned i = 0; i < work->as.semaphore.all->count; i++) {
+            const semaphore_list *all = work->as.semaphore.all;
+            op one = {.kind = work->kind, .as.semaphore = {all->semaphores[i], all->params[i].value, NULL}};
+            stream_run(stream, &one, ready);
+            ready = sim_later(ready, stream->ready_ns);
+        }
+        return ready;
     case OP_WAIT_VALUE:
     case OP_WRITE_VALUE: {
         device_queue_rest();
@@ -150,6 +159,7 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *graph_exec, CUgraph graph, uns
                                CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
     NEED(!(flags & ~known), CUDA_ERROR_INVALID_VALUE);
     NEED(!__atomic_load_n(&graph->instances, __ATOMIC_RELAXED) || !graph_owns_memory(graph), CUDA_ERROR_NOT_SUPPORTED);
+    NEED(!graph->captures, CUDA_ERROR_INVALID_VALUE); /* until the capture into it has ended */
     CUgraphExec made = object_new(KIND_EXEC, sizeof *made);
     NEED(made, CUDA_ERROR_OUT_OF_MEMORY);
     made->context = current;

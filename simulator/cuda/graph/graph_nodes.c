@@ -331,6 +331,12 @@ CUresult cuGraphAddNode(CUgraphNode *graph_node, CUgraph graph, const CUgraphNod
         return cuGraphAddMemAllocNode(graph_node, graph, dependencies, dependency_count, &wanted->as.alloc);
     case CU_GRAPH_NODE_TYPE_MEM_FREE:
         return cuGraphAddMemFreeNode(graph_node, graph, dependencies, dependency_count, wanted->as.free_pointer);
+    case CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL:
+        return cuGraphAddExternalSemaphoresSignalNode(graph_node, graph, dependencies, dependency_count,
+                                                      &wanted->as.signal.of);
+    case CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT:
+        return cuGraphAddExternalSemaphoresWaitNode(graph_node, graph, dependencies, dependency_count,
+                                                    &wanted->as.wait.of);
     case CU_GRAPH_NODE_TYPE_CONDITIONAL:
         NEED(graph_node, CUDA_ERROR_INVALID_VALUE);
         return graph_add_conditional(graph_node, graph, dependencies, dependency_count, &wanted->as.conditional);
@@ -364,6 +370,10 @@ CUresult cuGraphNodeSetParams(CUgraphNode node, CUgraphNodeParams *node_params) 
     case CU_GRAPH_NODE_TYPE_HOST: return cuGraphHostNodeSetParams(node, &node_params->as.host);
     case CU_GRAPH_NODE_TYPE_WAIT_EVENT: return cuGraphEventWaitNodeSetEvent(node, node_params->as.event);
     case CU_GRAPH_NODE_TYPE_EVENT_RECORD: return cuGraphEventRecordNodeSetEvent(node, node_params->as.event);
+    case CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL:
+        return cuGraphExternalSemaphoresSignalNodeSetParams(node, &node_params->as.signal.of);
+    case CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT:
+        return cuGraphExternalSemaphoresWaitNodeSetParams(node, &node_params->as.wait.of);
     default: return CUDA_ERROR_NOT_SUPPORTED;
     }
 }

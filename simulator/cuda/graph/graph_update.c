@@ -1,6 +1,7 @@
 /* Changing executable graphs. */
 #include "simulator/cuda/graph/graph_copy.h"
 #include "simulator/cuda/graph/graph_exec.h"
+#include "simulator/cuda/stream/semaphore.h"
 
 /* The new nodes keep the handles of the old ones, and stay disabled if those were. */
 static void replace(CUgraphExec exec, CUgraph fresh) {
@@ -83,9 +84,28 @@ CUresult cuGraphExecEventWaitNodeSetEvent(CUgraphExec exec, CUgraphNode node, CU
     return cuGraphEventWaitNodeSetEvent(twin, event);
 }
 
+/* The number of semaphores can't change. */
+#define EXEC_SEMAPHORES(name, params_type, node_type)                                               \
+    CUresult cuGraphExecExternalSemaphores##name##NodeSetParams(CUgraphExec exec, CUgraphNode node, \
+                                                                const params_type *node_params) {   \
+        NEED_TWIN(twin, exec, node);                                                                \
+        NEED(node_params && twin->type == (node_type), CUDA_ERROR_INVALID_VALUE);                   \
+        NEED(node_params->count == twin->work.as.semaphore.all->count, CUDA_ERROR_INVALID_VALUE);   \
+        return cuGraphExternalSemaphores##name##NodeSetParams(twin, node_params);                   \
+    }
+EXEC_SEMAPHORES(Signal, CUDA_EXT_SEM_SIGNAL_NODE_PARAMS, CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL)
+EXEC_SEMAPHORES(Wait, CUDA_EXT_SEM_WAIT_NODE_PARAMS, CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT)
+
 CUresult cuGraphExecNodeSetParams(CUgraphExec exec, CUgraphNode node, CUgraphNodeParams *node_params) {
     NEED_TWIN(twin, exec, node);
-    return cuGraphNodeSetParams(twin, node_params);
+    NEED(node_params, CUDA_ERROR_INVALID_VALUE);
+    switch (node_params->type) {
+    case CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL:
+        return cuGraphExecExternalSemaphoresSignalNodeSetParams(exec, node, &node_params->as.signal.of);
+    case CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT:
+        return cuGraphExecExternalSemaphoresWaitNodeSetParams(exec, node, &node_params->as.wait.of);
+    default: return cuGraphNodeSetParams(twin, node_params);
+    }
 }
 
 CUresult cuGraphNodeSetEnabled(CUgraphExec exec, CUgraphNode node, unsigned int is_enabled) {
@@ -130,6 +150,10 @@ static CUgraphExecUpdateResult compare(CUgraph old, CUgraph fresh, CUgraphNode *
             if (place_of(old, before->needs[i]) != place_of(fresh, after->needs[i])) {
                 return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
             }
+        }
+        bool semaphores = before->work.kind == OP_SIGNAL || before->work.kind == OP_AWAIT;
+        if (semaphores && before->work.as.semaphore.all->count != after->work.as.semaphore.all->count) {
+            return CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED;
         }
         if (before->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) {
             return CU_GRAPH_EXEC_UPDATE_ERROR_NOT_SUPPORTED;

@@ -50,6 +50,10 @@ CUresult cuGraphNodeGetParams(CUgraphNode node, CUgraphNodeParams *params) {
     case CU_GRAPH_NODE_TYPE_EMPTY: return CUDA_SUCCESS;
     case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
     case CU_GRAPH_NODE_TYPE_EVENT_RECORD: params->as.event = node->work.as.event.event; return CUDA_SUCCESS;
+    case CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL:
+        return cuGraphExternalSemaphoresSignalNodeGetParams(node, &params->as.signal.of);
+    case CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT:
+        return cuGraphExternalSemaphoresWaitNodeGetParams(node, &params->as.wait.of);
     case CU_GRAPH_NODE_TYPE_MEM_ALLOC: params->as.alloc = node->alloc; return CUDA_SUCCESS;
     case CU_GRAPH_NODE_TYPE_MEM_FREE: params->as.free_pointer = node->work.as.free; return CUDA_SUCCESS;
     case CU_GRAPH_NODE_TYPE_CONDITIONAL: params->as.conditional = node->conditional; return CUDA_SUCCESS;

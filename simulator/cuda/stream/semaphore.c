@@ -3,6 +3,8 @@
 #include "simulator/cuda/stream/semaphore.h"
 
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -46,6 +48,25 @@ CUresult cuDestroyExternalSemaphore(CUexternalSemaphore ext_sem) {
     }
     close(ext_sem->file);
     object_end(ext_sem);
+    return CUDA_SUCCESS;
+}
+
+CUresult semaphore_list_new(const CUexternalSemaphore *semaphores, const void *params, unsigned count,
+                            semaphore_list **made) {
+    _Static_assert(sizeof(CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS) == sizeof(CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS),
+                   "lists hold either");
+    NEED(semaphores && params && count, CUDA_ERROR_INVALID_VALUE);
+    for (unsigned i = 0; i < count; i++) {
+        NEED(object_is(semaphores[i], KIND_SEMAPHORE), CUDA_ERROR_INVALID_HANDLE);
+    }
+    size_t handles = count * sizeof *semaphores, values = count * sizeof(CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS);
+    semaphore_list *list = malloc(sizeof *list + handles + values);
+    NEED(list, CUDA_ERROR_OUT_OF_MEMORY);
+    list->count = count;
+    list->params = (CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS *)(list->semaphores + count);
+    memcpy(list->semaphores, semaphores, handles);
+    memcpy(list->params, params, values);
+    *made = list;
     return CUDA_SUCCESS;
 }
 

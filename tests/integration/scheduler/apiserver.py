@@ -56,7 +56,14 @@ class ApiServer:
         """So many changes of annotations and nominations are carried out, and later ones refused; None: all."""
         self.refused = 0
         self.said: list[Json] = []
-        """Events that clients wrote."""
+        """Events that clients wrote; of those with one name the first."""
+        self.saying: list[Json] = []
+        """Events that clients sent, also the refused ones."""
+        self.hold_saying = asyncio.Event()
+        """Cleared: events wait before they are written."""
+        self.hold_saying.set()
+        self.saying_status: int | None = None
+        """Answer events with this status."""
         self._changed = asyncio.Condition()
         self._watchers: list[web.Request] = []
         self._runner: web.AppRunner | None = None
@@ -304,8 +311,15 @@ class ApiServer:
         return web.json_response(await self._write("pods", key, document))
 
     async def _say(self, request: web.Request) -> web.Response:
-        self.said.append(await request.json())
-        return web.json_response(self.said[-1], status=201)
+        event = await request.json()
+        self.saying.append(event)
+        await self.hold_saying.wait()
+        if self.saying_status is not None:
+            return _status(self.saying_status, "told to refuse events")
+        if any(one["metadata"]["name"] == event["metadata"]["name"] for one in self.said):
+            return _status(409, "event exists")
+        self.said.append(event)
+        return web.json_response(event, status=201)
 
     async def _write(self, resource: str, key: str, document: Json) -> Json:
         before = self.objects[resource].get(key)

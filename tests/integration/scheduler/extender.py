@@ -102,7 +102,8 @@ async def until(condition: Any, what: str, seconds: float = 30.0) -> None:
 
 @contextlib.asynccontextmanager
 async def inside(api: ApiServer, folder: Path, **told: Any) -> AsyncIterator[Caller]:
-    """The extender in this process, ready."""
+    """The extender in this process, ready. It waits for answers as long as a test does, however slow the machine is."""
+    told = {"api_timeout": 60.0} | told
     config = folder / "kubeconfig"
     config.write_text(api.kubeconfig())
     wishes = settings.Settings(port=0, metrics_port=0, kubeconfig=config, **told)

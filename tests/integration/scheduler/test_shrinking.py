@@ -20,6 +20,13 @@ HALF = GPU // 2
 IDLE = MiB(1536)
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No attempt ends, and no node is left out, because the machine is slow."""
+    monkeypatch.setattr(shrinking, "PATIENCE", 3600.0)
+    monkeypatch.setattr(shrinking, "MAX_SECONDS", 3600.0)
+
+
 async def halves(api: ApiServer, caller: Caller, *pods: str) -> dict[str, str]:
     """Pods of priority 1 that have half a GPU each, on node n1, which offers what they don't hold; their UIDs."""
     found = {}

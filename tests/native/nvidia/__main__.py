@@ -106,7 +106,7 @@ def _table(results: dict[str, list[Outcome] | str]) -> str:
         lines.append(f"{name:28}" + "".join(f"{counts[head]:>17}" for head in heads))
     for name, found in results.items():
         for outcome in found if not isinstance(found, str) else ():
-            if outcome.cause in BAD or outcome.cause is Cause.OTHER:
+            if outcome.cause in (*BAD, Cause.OTHER, Cause.TEST):
                 test = outcome.test.rpartition("/")[2]
                 lines.append(f"{outcome.cause}: {name}: {test}: {said(outcome.text)[:160]}")
     return "\n".join(lines)

@@ -16,8 +16,10 @@ class Cause(enum.StrEnum):
     """It ran kernels and then compared: instructions don't run on the simulator, so nothing was computed."""
     CUDART = "cudart"
     """The CUDA runtime refuses any driver that isn't NVIDIA's own."""
+    TEST = "test's own"
+    """The test itself calls wrongly: it would fail on any GPU."""
     OTHER = "other"
-    """A package, a tool or a display is missing, or the test itself calls wrongly."""
+    """A package, a tool or a display is missing."""
     SIMULATOR = "simulator"
     """Whatever remains."""
     CRASH = "crash"
@@ -38,9 +40,9 @@ _DRIVER: Final = re.compile(r"CUDA_ERROR_\w+|CUresult|NVML_ERROR_\w+|NVMLError|C
 _MISSING: Final = re.compile(
     r"ModuleNotFoundError|ImportError|No module named|DynamicLibNotFound|cannot open shared object file"
     r"|fixture '\w+' not found|FileNotFoundError|NVRTC_ERROR|NVVM_ERROR|nvJitLinkError|nvFatbinError|CUFILE|cuFile"
-    r"|ArgumentError|TypeError: \w+\(\) (?:missing|takes|got)"
     r"|CompileException|CompileError|Cython\.Compiler"
 )
+_WRONG_CALL: Final = re.compile(r"ArgumentError|TypeError: \w+\(\) (?:missing|takes|got)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def cause(report: Mapping[str, Any]) -> Cause:
     text = str(report["text"])
     if _CUDART.search(text):
         return Cause.CUDART
+    if _WRONG_CALL.search(said(text)):
+        return Cause.TEST
     if _MISSING.search(said(text)):
         return Cause.OTHER
     if report["kernels"] and not _DRIVER.search(said(text)):

@@ -85,6 +85,35 @@ def test_what_is_told_of_nodes(graphs: dict[str, Any]) -> None:
     assert graphs["a_capture_tells_its_edges"] == [0, 1, 0]
 
 
+def test_captures_into_graphs(graphs: dict[str, Any]) -> None:
+    assert graphs["captures_into_graphs"] == {
+        "after another graph's": INVALID_VALUE,
+        "made executable": INVALID_VALUE,
+        "graph and dependency": [True, True],
+        "written": 4,
+        "nodes after the stream": 2,
+    }
+
+
+def test_recaptures(graphs: dict[str, Any]) -> None:
+    """The same nodes, with what differs told before it replaces the old; or an end, and a capture that is invalid."""
+    data, second_node, eligible, failed, invalidated = 7, True, 0, 918, 901
+    assert graphs["recaptures"] == {
+        "another value": [0, 0, 0],
+        "told": [[data, second_node, 2, 5, eligible]],
+        "user objects": 1,
+        "written": 5,
+        "nodes": 2,
+        "nobody listens": [0, 0, 0],
+        "the program refuses": [0, failed, invalidated],
+        "too few": [0, failed],
+        "too many": [0, 0, failed, invalidated],
+        "another kind": [failed, invalidated],
+        "the same memory": [[0, 0], True],
+        "other memory": [failed, invalidated],
+    }
+
+
 def test_a_stream_is_done_when_its_event_is(graphs: dict[str, Any]) -> None:
     assert graphs["a_stream_is_done_when_its_event_is"] == [0]
 

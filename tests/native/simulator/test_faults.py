@@ -4,6 +4,7 @@ import json
 import re
 import select
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,3 +174,24 @@ def test_what_nvidia_smi_shows_over_time_and_of_links(machine: "Machine") -> Non
     assert smi(machine, "topo", "-C", "-i", "0").strip() == "NUMA IDs of closest CPU: 0"
     own_node = smi(machine, "topo", "-m").splitlines()[1].split("\t")[-1]
     assert own_node == "N/A"
+
+
+def test_p2p_status_of_every_capability(machine: "Machine") -> None:
+    """NVIDIA's own test of pynvml asks for the unknown one as well."""
+    machine.create("--profile", "h100", "--gpus", "2")
+    program = """
+import json, pynvml as n
+n.nvmlInit()
+pair = [n.nvmlDeviceGetHandleByIndex(i) for i in range(2)]
+
+def answer(capability):
+    try:
+        return n.nvmlDeviceGetP2PStatus(*pair, capability)
+    except n.NVMLError as error:
+        return f"error {error.value}"
+
+print(json.dumps([answer(capability) for capability in range(7)]))
+"""
+    ok, not_supported, unknown = 0, 5, 6
+    done = subprocess.run([sys.executable, "-c", program], env=machine.environment(), capture_output=True, text=True)
+    assert json.loads(done.stdout) == [ok, ok, ok, ok, not_supported, unknown, "error 2"]

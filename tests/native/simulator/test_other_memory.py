@@ -27,6 +27,21 @@ def test_memory_and_semaphores_of_other_apis(machine: "Machine") -> None:
     assert seen["multicast_objects"] == {"supported": [0, NOT_SUPPORTED]}
 
 
+def test_graphs_have_nodes_for_semaphores(machine: "Machine") -> None:
+    """One node for all semaphores of a call. Their number in an executable graph can't change."""
+    signal, wait = 8, 9
+    assert run(machine, "a100-40", "1")["semaphores_as_nodes"] == {
+        "types": [signal, wait],
+        "signalled": [3, 4],
+        "told": [2, [3, 4], [True, True]],
+        "told of any": [wait, 2],
+        "changed when ready": [5, 6],
+        "general": signal,
+        "refused": [INVALID_VALUE, INVALID_VALUE, INVALID_HANDLE, INVALID_VALUE],
+        "captured": 1,
+    }
+
+
 def test_multicast_objects(machine: "Machine") -> None:
     """GPUs that a switch joins: a third in a team of two, memory of a stranger, a place twice, and beyond the end."""
     supported, bytes_each, mib_while_bound, mib_after = 1, 2 << 20, 4, 0

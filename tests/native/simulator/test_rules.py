@@ -100,7 +100,7 @@ def test_names_that_came_later(seen: Seen) -> None:
     """A feature that no GPU here has, a name before and after its first version, and a second meaning from 13.0 on."""
     invalid_context, not_supported = 201, 801
     assert seen["later_names"] == {
-        "cuTensorMapEncodeTiled 12000": [0, not_supported],
+        "cuGraphAddBatchMemOpNode 12000": [0, not_supported],
         "cuLogsCurrent 12080": [0, None],
         "cuLogsCurrent 12090": [0, not_supported],
         "cuCtxSynchronize 12090": invalid_context,

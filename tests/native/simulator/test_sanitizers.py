@@ -15,7 +15,18 @@ OPTIONS = {"ASAN_OPTIONS": "detect_leaks=0:exitcode=99", "UBSAN_OPTIONS": "halt_
 
 
 @pytest.mark.parametrize(
-    "program", ["bindings", "families", "launches", "rules", "code_rules", "graph_rules", "pool_ipc"]
+    "program",
+    [
+        "bindings",
+        "families",
+        "launches",
+        "rules",
+        "code_rules",
+        "graph_rules",
+        "pool_ipc",
+        "other_memory",
+        "tensor_maps",
+    ],
 )
 @pytest.mark.parametrize("kind", RUNTIMES)
 def test_nothing_to_say(machine: "Machine", sanitized: Path, clients: Path, kind: str, program: str) -> None:

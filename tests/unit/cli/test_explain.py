@@ -12,7 +12,8 @@ from cli.status import view
 from cli.text import Style
 from tests.unit.cli import objects
 from tests.unit.cli.objects import B, asked, gpu, metadata, node, share
-from unigpu import names, requests
+from unigpu import cordons, names, requests
+from unigpu.cordons import Cordon
 from unigpu.gpus import Fault
 from unigpu.placement import Rules
 from unigpu.requests import ComputePolicy, PodRequest, Preferences, Request
@@ -217,6 +218,18 @@ def test_no_node_has_gpus() -> None:
 def test_the_mode_of_a_node_keeps_a_share_out() -> None:
     lines, _ = explained(asked(1), node("n1", gpu(), labels={names.LABEL_MODE: "default"}))
     assert lines == ["GPU 0 T4: node offers whole GPUs only (mode default), but a share is requested"]
+
+
+@pytest.mark.parametrize(("reason", "said"), [("fans", "cordoned: fans"), ("", "cordoned")])
+def test_a_cordoned_gpu_is_named_as_such(reason: str, said: str) -> None:
+    cordoned = node("n1", gpu())
+    text = cordons.dump({objects.A: Cordon(reason)})
+    cordoned.metadata["annotations"][names.ANNOTATION_CORDONED] = text
+    lines, helps = explained(asked(1), cordoned)
+    assert lines == [f"GPU 0 T4: {said}"]
+    assert helps == [
+        "With GPU 0 of node n1 no longer cordoned, that node would take it: `kubectl unigpu uncordon n1/0`."
+    ]
 
 
 def test_closest_nodes_come_first() -> None:

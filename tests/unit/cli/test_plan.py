@@ -8,7 +8,7 @@ import pytest
 
 from cli import __main__ as command
 from cli import manifests, plan, plan_command
-from unigpu import allocations, budgets, cordons, gpus, lowering, names
+from unigpu import allocations, budgets, cordons, gpus, lowering, names, remedies
 from unigpu.allocations import Allocation, Share
 from unigpu.cordons import Cordon
 from unigpu.gpus import Gpu
@@ -148,6 +148,24 @@ def test_whose_limits_would_be_lowered_instead(tmp_path: Path) -> None:
     assert "    nobody is evicted; limits would be lowered: pod team/n11, container c: memory 90 -> 40 MiB" in list(
         plan.lines(pod, found.values())
     )
+
+
+def test_what_would_help_a_pod_that_no_node_takes(tmp_path: Path) -> None:
+    """In the words of `explain`, and of the event on a pod that waits."""
+    nodes = [node("n1", 1), node("n2", 1), node("n3", 1, "n3-0")]
+    nodes[1]["spec"] = {"unschedulable": True}
+    nodes[1]["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+    running = [bound("a", "n1", "n1-0", 50)]
+    rest = plan.Rest(conditions=plan.conditions([*nodes, {"metadata": None}]))
+    (pod,) = planned(tmp_path)
+    ledger = plan.ledger(nodes, running)
+    assert plan.helps(ledger, pod, Rules(), rest) == [
+        "Node n2 would fit, and is cordoned: `kubectl uncordon n2`.",
+        "With up to 50 MiB instead of 60 MiB, the pod fits on node n1.",
+        "With GPU 0 of node n3 no longer cordoned, that node would take it: `kubectl unigpu uncordon n3/0`.",
+        "Once pod team/a has ended, node n1 takes it.",
+    ]
+    assert plan.helps(plan.ledger([node("n1", 0)], ()), pod, Rules()) == [remedies.NOTHING]
 
 
 def test_a_refused_pod_and_one_without_gpus(tmp_path: Path) -> None:

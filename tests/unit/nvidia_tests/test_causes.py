@@ -23,7 +23,13 @@ from tests.native.nvidia.suites import FILE, suites
         ("failed", "a.py:3: in f\nE   CUDAError: CUDA_ERROR_INVALID_VALUE", True, Cause.SIMULATOR),
         ("failed", "E   assert <cudaError_t.cudaErrorInsufficientDriver: 35> == 0", False, Cause.CUDART),
         ("failed", "E   ModuleNotFoundError: No module named 'cupy'", True, Cause.OTHER),
-        ("failed", "E   TypeError: f() missing 1 required positional argument: 'index'", False, Cause.OTHER),
+        ("failed", "E   TypeError: f() missing 1 required positional argument: 'index'", False, Cause.TEST),
+        (
+            "failed",
+            "E   ctypes.ArgumentError: argument 3: TypeError: Don't know how to convert parameter 3",
+            False,
+            Cause.TEST,
+        ),
     ],
 )
 def test_cause(outcome: str, text: str, kernels: bool, expected: Cause) -> None:

@@ -35,7 +35,10 @@ class Cluster:
         if totals:
             node["status"] = {"allocatable": {f"unigpu.dev/{name}": str(amount) for name, amount in totals.items()}}
         self.cache.node_changed(api_objects.node(node))
-        self.preemption = Preemption(self.cache.ledger, RULES, self.cache.waiting, self.budgets, VENDORS)
+        # The clock stands still: no node is left out because the machine is slow.
+        self.preemption = Preemption(
+            self.cache.ledger, RULES, self.cache.waiting, self.budgets, VENDORS, clock=lambda: 0.0
+        )
 
     def run(self, name: str, *shares: Share, priority: int = 0, started: int = 0, **more: Any) -> None:
         """A pod on the node."""

@@ -48,6 +48,29 @@ def test_a_node() -> None:
     assert api_objects.node({"metadata": {"name": "n"}}) == api_objects.NodeFacts("n", (), NodeMode.MIXED, None)
 
 
+@pytest.mark.parametrize(
+    ("ready", "unschedulable", "said"),
+    [
+        ("True", False, "Ready"),
+        ("True", True, "Ready,SchedulingDisabled"),
+        ("Unknown", False, "NotReady"),
+        ("False", True, "NotReady,SchedulingDisabled"),
+        (None, True, "SchedulingDisabled"),
+        (None, False, ""),
+    ],
+)
+def test_the_condition_of_a_node_is_that_of_kubectl(ready: str | None, unschedulable: bool, said: str) -> None:
+    conditions = [{"type": "DiskPressure", "status": "False"}]
+    conditions += [{"type": "Ready", "status": ready}] if ready is not None else []
+    document = {
+        "metadata": {"name": "n"},
+        "spec": {"unschedulable": unschedulable},
+        "status": {"conditions": conditions},
+    }
+    assert api_objects.node(document).condition == said
+    assert api_objects.node({**document, "status": {"conditions": [None]}}).condition == ""
+
+
 def test_a_node_whose_inventory_can_t_be_read_has_no_gpus() -> None:
     found = api_objects.node({"metadata": {"name": "n", "annotations": {names.ANNOTATION_INVENTORY: "{"}}})
     assert found.gpus == ()

@@ -2,7 +2,9 @@
 
 import ctypes
 import json
+from collections.abc import Callable
 from ctypes import byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from typing import Any
 
 cuda = ctypes.CDLL("libcuda.so.1")
 CONDITIONAL, GRAPH, ALLOC = 13, 4, 10
@@ -155,6 +157,114 @@ def a_capture_tells_its_edges() -> list[object]:
     return seen
 
 
+def nodes_of(graph: c_void_p) -> list[int | None]:
+    count = c_size_t()
+    ok(cuda.cuGraphGetNodes(graph, None, byref(count)))
+    found = (c_void_p * count.value)()
+    ok(cuda.cuGraphGetNodes(graph, found, byref(count)))
+    return list(found)
+
+
+def captures_into_graphs() -> dict[str, object]:
+    """What a capture adds to a graph that there is, after which node; and what is refused."""
+    place, value, stream, ready, needed = c_uint64(), c_uint(), c_void_p(), c_void_p(), c_void_p()
+    ok(cuda.cuMemAlloc_v2(byref(place), c_size_t(4)))
+    ok(cuda.cuStreamCreate(byref(stream), 1))
+    graph, other, captured = new_graph(), new_graph(), c_void_p()
+    write(graph, place.value, 3)
+    write(other, place.value, 9)
+    first, stranger = c_void_p(nodes_of(graph)[0]), c_void_p(nodes_of(other)[0])
+    one, relaxed = c_size_t(1), 2
+    seen: dict[str, object] = {
+        "after another graph's": cuda.cuStreamBeginCaptureToGraph(stream, graph, byref(stranger), None, one, relaxed)
+    }
+    ok(cuda.cuStreamBeginCaptureToGraph(stream, graph, byref(first), None, one, relaxed))
+    ok(cuda.cuMemsetD32Async(place, 4, one, stream))
+    seen["made executable"] = cuda.cuGraphInstantiateWithFlags(byref(ready), graph, c_uint64(0))
+    ok(cuda.cuStreamEndCapture(stream, byref(captured)))
+    added = c_void_p(nodes_of(graph)[1])
+    ok(cuda.cuGraphNodeGetDependencies(added, byref(needed), byref(one)))
+    seen["graph and dependency"] = [captured.value == graph.value, needed.value == first.value]
+    launch(graph)
+    ok(cuda.cuMemcpyDtoH_v2(byref(value), place, c_size_t(4)))
+    seen["written"] = value.value
+    ok(cuda.cuStreamBeginCaptureToGraph(stream, graph, None, None, c_size_t(0), relaxed))
+    ok(cuda.cuStreamDestroy_v2(stream))
+    seen["nodes after the stream"] = len(nodes_of(graph))
+    return seen
+
+
+Recaptured = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, ctypes.POINTER(c_uint64), ctypes.POINTER(c_uint64), c_int)
+RELAXED, MIB = 2, 1 << 20
+
+
+def captured(stream: c_void_p, work: Callable[[], int]) -> c_void_p:
+    graph = c_void_p()
+    ok(cuda.cuStreamBeginCapture_v2(stream, RELAXED))
+    ok(work())
+    ok(cuda.cuStreamEndCapture(stream, byref(graph)))
+    return graph
+
+
+def recaptured(stream: c_void_p, graph: c_void_p, heard: object, *work: Callable[[], int]) -> list[int]:
+    """What each piece of work, and the end, returned."""
+    found = c_void_p()
+    ok(cuda.cuStreamBeginRecaptureToGraph(stream, RELAXED, graph, heard, c_void_p(7)))
+    return [*(each() for each in work), cuda.cuStreamEndCapture(stream, byref(found))]
+
+
+def recaptures() -> dict[str, object]:
+    """Two memsets, captured again: with another value, too few, of another kind, refused by the program; and memory."""
+    place, value, stream = c_uint64(), c_uint(), c_void_p()
+    ok(cuda.cuMemAlloc_v2(byref(place), c_size_t(8)))
+    ok(cuda.cuStreamCreate(byref(stream), 1))
+    told: list[list[int | bool | None]] = []
+    answer = [0]
+
+    def hear(data: int, node: int, before: Any, after: Any, status: int) -> int:
+        told.append([data, node == nodes_of(graph)[1], before[4] & 0xFFFFFFFF, after[4] & 0xFFFFFFFF, status])
+        return answer[0]
+
+    heard = Recaptured(hear)
+
+    def sets(number: int, at: int = 0) -> Callable[[], int]:
+        return lambda: int(cuda.cuMemsetD32Async(c_uint64(place.value + at), number, c_size_t(1), stream))
+
+    def both() -> int:
+        return sets(1)() or sets(2, 4)()
+
+    graph = captured(stream, both)
+    ended, user = [], c_void_p()
+    end = ctypes.CFUNCTYPE(None, c_void_p)(lambda _: ended.append(True))
+    ok(cuda.cuUserObjectCreate(byref(user), None, end, 1, 1))
+    ok(cuda.cuGraphRetainUserObject(graph, user, 1, 1))
+    seen: dict[str, object] = {"another value": recaptured(stream, graph, heard, sets(1), sets(5, 4))}
+    seen["told"], seen["user objects"] = list(told), len(ended)
+    launch(graph)
+    ok(cuda.cuMemcpyDtoH_v2(byref(value), c_uint64(place.value + 4), c_size_t(4)))
+    seen["written"], seen["nodes"] = value.value, len(nodes_of(graph))
+    seen["nobody listens"] = recaptured(stream, graph, None, sets(3), sets(4, 4))
+    answer[0] = 1
+    seen["the program refuses"] = recaptured(stream, graph, heard, sets(3), sets(9, 4))
+    seen["too few"] = recaptured(stream, captured(stream, both), None, sets(1))
+    seen["too many"] = recaptured(stream, captured(stream, both), None, sets(1), sets(2, 4), sets(3))
+    callback = ctypes.CFUNCTYPE(None, c_void_p)(lambda _: None)
+    seen["another kind"] = recaptured(
+        stream, captured(stream, both), None, lambda: int(cuda.cuLaunchHostFunc(stream, callback, None))
+    )
+
+    pointer = c_uint64()
+
+    def allocates(size: int) -> Callable[[], int]:
+        return lambda: int(cuda.cuMemAllocAsync(byref(pointer), c_size_t(size), stream))
+
+    own = captured(stream, allocates(MIB))
+    first = pointer.value
+    seen["the same memory"] = [recaptured(stream, own, None, allocates(MIB)), pointer.value == first]
+    seen["other memory"] = recaptured(stream, own, None, allocates(2 * MIB))
+    return seen
+
+
 def a_stream_is_done_when_its_event_is() -> list[int]:
     """What a query of an event returns after its idle stream was waited for, in many turns."""
     stream, event, seen = c_void_p(), c_void_p(), set()
@@ -190,6 +300,8 @@ RULES = [
     graphs_that_own_memory,
     numbers_and_parameters_of_nodes,
     a_capture_tells_its_edges,
+    captures_into_graphs,
+    recaptures,
     a_stream_is_done_when_its_event_is,
     core_dump_settings,
 ]

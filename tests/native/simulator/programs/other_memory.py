@@ -29,6 +29,14 @@ class Value(ctypes.Structure):
     _fields_ = [("value", c_uint64), ("rest", c_uint64 * 17)]
 
 
+class NodeOfSemaphores(ctypes.Structure):
+    _fields_ = [("semaphores", c_void_p), ("params", c_void_p), ("count", c_uint), ("context", c_void_p)]
+
+
+class NodeParams(ctypes.Structure):
+    _fields_ = [("type", c_uint), ("zeros", c_uint * 3), ("of", NodeOfSemaphores), ("rest", c_uint64 * 26)]
+
+
 class Team(ctypes.Structure):
     _fields_ = [("devices", c_uint), ("size", c_size_t), ("handle_types", c_uint64), ("flags", c_uint64)]
 
@@ -137,6 +145,99 @@ def semaphores_of_another_api() -> dict[str, list[int]]:
     return seen
 
 
+SIGNAL_NODE, WAIT_NODE = 8, 9
+
+
+def timelines(count: int) -> tuple[list[int], ctypes.Array[c_void_p]]:
+    """Semaphores with a counter each: the files that hold them, and their handles."""
+    files, imported = [os.memfd_create("timeline") for _ in range(count)], (c_void_p * count)()
+    for place, file in enumerate(files):
+        os.ftruncate(file, 8)
+        made = c_void_p()
+        ok(cuda.cuImportExternalSemaphore(byref(made), byref(Semaphore(type=TIMELINE, fd=os.dup(file)))))
+        imported[place] = made.value
+    return files, imported
+
+
+def counters(files: list[int]) -> list[int]:
+    return [int.from_bytes(os.pread(file, 8, 0), "little") for file in files]
+
+
+def node_of(semaphores: "ctypes.Array[c_void_p]", values: list[int]) -> NodeOfSemaphores:
+    """What a node is to do with the semaphores; the arrays that it points to live as long as it does."""
+    params = (Value * len(values))(*(Value(value=value) for value in values))
+    found = NodeOfSemaphores(ctypes.addressof(semaphores), ctypes.addressof(params), len(values))
+    found.arrays = (semaphores, params)
+    return found
+
+
+def launched(graph: c_void_p) -> c_void_p:
+    """A graph made ready and run to its end."""
+    ready, worker = c_void_p(), stream()
+    ok(cuda.cuGraphInstantiateWithFlags(byref(ready), graph, c_uint64(0)))
+    ok(cuda.cuGraphLaunch(ready, worker))
+    ok(cuda.cuStreamSynchronize(worker))
+    return ready
+
+
+def type_of(node: c_void_p) -> int:
+    found = c_int()
+    ok(cuda.cuGraphNodeGetType(node, byref(found)))
+    return found.value
+
+
+def semaphores_as_nodes() -> dict[str, object]:
+    """Two semaphores of one node: signalled by it, told, changed, in an executable graph, captured; and refusals."""
+    files, both = timelines(2)
+    graph, node, waits, general = c_void_p(), c_void_p(), c_void_p(), c_void_p()
+    ok(cuda.cuGraphCreate(byref(graph), 0))
+    wanted = node_of(both, [3, 4])
+    ok(cuda.cuGraphAddExternalSemaphoresSignalNode(byref(node), graph, None, c_size_t(0), byref(wanted)))
+    ok(cuda.cuGraphAddExternalSemaphoresWaitNode(byref(waits), graph, byref(node), c_size_t(1), byref(wanted)))
+    seen: dict[str, object] = {"types": [type_of(node), type_of(waits)]}
+    ready = launched(graph)
+    seen["signalled"] = counters(files)
+
+    told, of_any = NodeOfSemaphores(), NodeParams()
+    ok(cuda.cuGraphExternalSemaphoresSignalNodeGetParams(node, byref(told)))
+    ok(cuda.cuGraphNodeGetParams(waits, byref(of_any)))
+    values = ctypes.cast(told.params, ctypes.POINTER(Value))
+    handles = ctypes.cast(told.semaphores, ctypes.POINTER(c_void_p))
+    seen["told"] = [told.count, [values[i].value for i in range(2)], [handles[i] == both[i] for i in range(2)]]
+    seen["told of any"] = [of_any.type, of_any.of.count]
+
+    higher = node_of(both, [5, 6])
+    ok(cuda.cuGraphExecExternalSemaphoresSignalNodeSetParams(ready, node, byref(higher)))
+    worker = stream()
+    ok(cuda.cuGraphLaunch(ready, worker))
+    ok(cuda.cuStreamSynchronize(worker))
+    seen["changed when ready"] = counters(files)
+    ok(cuda.cuGraphExternalSemaphoresSignalNodeSetParams(node, byref(node_of(both, [7, 8]))))
+    ok(cuda.cuGraphNodeSetParams(waits, byref(NodeParams(type=WAIT_NODE, of=higher))))
+    ok(cuda.cuGraphAddNode(byref(general), graph, None, c_size_t(0), byref(NodeParams(type=SIGNAL_NODE, of=higher))))
+    launched(graph)
+    seen["general"] = type_of(general)
+
+    one = node_of(both, [9])
+    stranger = node_of((c_void_p * 1)(4096), [1])
+    seen["refused"] = [
+        cuda.cuGraphExecExternalSemaphoresSignalNodeSetParams(ready, node, byref(one)),
+        cuda.cuGraphExternalSemaphoresWaitNodeGetParams(node, byref(told)),
+        cuda.cuGraphAddExternalSemaphoresSignalNode(byref(c_void_p()), graph, None, c_size_t(0), byref(stranger)),
+        cuda.cuGraphAddExternalSemaphoresSignalNode(
+            byref(c_void_p()), graph, None, c_size_t(0), byref(NodeOfSemaphores())
+        ),
+    ]
+
+    captured, count = c_void_p(), c_size_t()
+    ok(cuda.cuStreamBeginCapture_v2(worker, 2))
+    ok(cuda.cuSignalExternalSemaphoresAsync(both, ctypes.c_void_p(higher.params), 2, worker))
+    ok(cuda.cuStreamEndCapture(worker, byref(captured)))
+    ok(cuda.cuGraphGetNodes(captured, None, byref(count)))
+    seen["captured"] = count.value
+    return seen
+
+
 def multicast_objects() -> dict[str, object]:
     """Whether a GPU takes part; joining; binding; what is held; mapping. On other machines: the first two."""
     supported, team, size = c_int(), c_uint64(), c_size_t()
@@ -181,6 +282,9 @@ ok(cuda.cuDevicePrimaryCtxRetain(byref(context), 0))
 ok(cuda.cuCtxSetCurrent(context))
 print(
     json.dumps(
-        {rule.__name__: rule() for rule in (memory_of_another_api, semaphores_of_another_api, multicast_objects)}
+        {
+            rule.__name__: rule()
+            for rule in (memory_of_another_api, semaphores_of_another_api, semaphores_as_nodes, multicast_objects)
+        }
     )
 )

@@ -168,7 +168,7 @@ def names_of_null() -> list[int]:
 def later_names() -> dict[str, int | list[int | None]]:
     """By name and CUDA version: whether cuGetProcAddress finds it, and what calling it with the context returns."""
     seen: dict[str, int | list[int | None]] = {}
-    for name, version in ((b"cuTensorMapEncodeTiled", 12000), (b"cuLogsCurrent", 12080), (b"cuLogsCurrent", 12090)):
+    for name, version in ((b"cuGraphAddBatchMemOpNode", 12000), (b"cuLogsCurrent", 12080), (b"cuLogsCurrent", 12090)):
         found = c_void_p()
         status = cuda.cuGetProcAddress_v2(name, byref(found), version, c_uint64(0), byref(c_int()))
         call = ctypes.CFUNCTYPE(c_int, c_void_p)(found.value) if found.value else None
