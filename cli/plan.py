@@ -68,6 +68,8 @@ class Rest:
     budgets: Sequence[Budget] = ()
     lowerable: Mapping[str, Sequence[Lowerable]] = field(default_factory=dict)
     """What containers of each node could do without; nothing where limits aren't lowered to make room."""
+    tries_again: bool = False
+    """Whether limits are also lowered for pods that keep a vendor's resources: the kube-scheduler tries them again."""
     conditions: Mapping[str, str] = field(default_factory=dict)
     """Of nodes, as `kubectl get nodes` shows them; of others it isn't known."""
 
@@ -240,7 +242,9 @@ def _lowered(name: str, of: CapacityLedger, pod: PlannedPod, rules: Rules, rest:
     """Return in words whose limits would be lowered, so that a node takes the pod; empty: that makes no room."""
     node, bookings = of.node(name), of.bookings_on(name)
     able = shrinks.givers(rest.lowerable.get(name, ()), bookings, pod.priority)
-    if pod.request is None or node is None or not able or not vendor_resources.RESOURCES.keys().isdisjoint(pod.amounts):
+    if pod.request is None or node is None or not able:
+        return ()
+    if not rest.tries_again and not vendor_resources.RESOURCES.keys().isdisjoint(pod.amounts):
         return ()  # a pod that keeps a vendor's resources evicts at once: see `scheduler.shrinking`
     found = shrinks.plan(pod.request, rules, node, able, Steps(MAX_STEPS))
     return shrinks.in_words(found.lowered, bookings) if found is not None else ()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli import options, plan
-from unigpu import budgets, documents, errors
+from unigpu import budgets, documents, errors, shrinks
 from unigpu.budgets import Budget
 from unigpu.placement import Rules
 from unigpu.requests import PlacementPolicy
@@ -114,7 +114,13 @@ async def _ask(given: argparse.Namespace) -> _Known:
         metadata = namespace["metadata"]
         choices = namespaces.apply(choices, metadata.get("annotations") or {}, metadata.get("labels") or {})
         nodes = await api.items(objects.NODES, limit=500)
-        rest = dataclasses.replace(await _rest(api), lowerable=plan.lowerable(nodes), conditions=plan.conditions(nodes))
+        server = str((await api.get("/version")).get("gitVersion") or "")  # the kube-scheduler's too, by the chart
+        rest = dataclasses.replace(
+            await _rest(api),
+            lowerable=plan.lowerable(nodes),
+            tries_again=shrinks.tried_again(server),
+            conditions=plan.conditions(nodes),
+        )
         return _Known(nodes, await api.items(objects.PODS, limit=500), choices, rest)
 
 

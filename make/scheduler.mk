@@ -15,10 +15,11 @@ bench-burst: packages cluster native ## 100 pods with shares on one node at once
 	$(PYTHON) bench/burst.py
 
 ##@ One promise, one check
-check-fleet: $(SETUP) kwok ## 200 pods at once for the last 100 shares; the extender killed at each step of a bind; leader changes
+check-fleet: $(SETUP) kwok ## 200 pods at once for the last 100 shares; the extender killed at each step of a bind; leader changes; the API server slow, silent, restarted
 	$(PYTHON) -m pytest -v tests/fleet
 
 soak: soak-fleet
 ##@ Minutes to hours
-soak-fleet: $(SETUP) kwok ## check-fleet at length: 10 rounds of kills, and leader changes every 5 s for 2 minutes
+soak-fleet: $(SETUP) kwok ## check-fleet at length: 10 rounds of kills, leader changes every 5 s for 2 minutes, 20 faults of the API server, 500 sequences of events
+	UNIGPU_EXAMPLES=500 $(PYTHON) -m pytest -v tests/unit/scheduler/test_fleet_invariants.py
 	UNIGPU_SOAK=1 $(PYTHON) -m pytest -v tests/fleet

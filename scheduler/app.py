@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from scheduler import binding, budget_cache, cache, fit_cache, metrics, preemption, server, staleness_guard
+from scheduler.growth import Growth
 from scheduler.no_room import NoRoomEvents
 from scheduler.other_plugins import OtherPlugins
 from scheduler.settings import Settings
 from scheduler.shrinking import Shrinking
-from unigpu import api_objects, budgets, configured_dialects, ledger, logs, placement
+from unigpu import api_objects, budgets, configured_dialects, ledger, logs, placement, shrinks
 from unigpu.api_objects import NodeFacts, PodFacts
 from unigpu.budgets import Budget
 from unigpu_kube import client, objects, reflector
@@ -57,6 +58,14 @@ class _FollowsNodes(Protocol):
     def node_gone(self, name: str, /) -> None: ...
 
 
+class _FollowsPods(Protocol):
+    """Keeps something of each pod besides the ledger."""
+
+    def pods_listed(self, pods: Sequence[PodFacts], /) -> None: ...
+    def pod_changed(self, facts: PodFacts, /) -> None: ...
+    def pod_gone(self, uid: str, /) -> None: ...
+
+
 @contextlib.asynccontextmanager
 async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> AsyncIterator[Ports]:
     """Run the whole service while the block lasts, its tasks under the supervisor."""
@@ -76,7 +85,8 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
 
     def pods_listed(listing: reflector.Listing[PodFacts]) -> None:
         binder.recheck(state.pods_listed(listing.items, {ref.uid for ref in listing.unreadable}))
-        no_room.pods_listed(listing.items)
+        for follower in pod_followers:
+            follower.pods_listed(listing.items)
 
     def source(path: str, selector: str) -> reflector.Source:
         return reflector.Source(
@@ -87,13 +97,25 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
             silence=settings.watch_silence,
         )
 
+    tries_again = shrinks.tried_again(settings.kube_scheduler_version)
     shrinking = (
-        Shrinking(api, capacity, rules, state.waiting, supervisor, vendors) if settings.shrink_before_evicting else None
+        Shrinking(
+            *(api, capacity, rules, state.waiting, supervisor, vendors),
+            tries_again=tries_again,
+        )
+        if settings.shrink_before_evicting
+        else None
     )
 
     fits = fit_cache.FitCache(capacity, rules)
     no_room = NoRoomEvents(api, capacity, fits, rules, state.waiting, shrinking)
-    followers: list[_FollowsNodes] = [others, no_room, *([shrinking] if shrinking is not None else [])]
+    growth = Growth(api) if tries_again else None
+    pod_followers: list[_FollowsPods] = [no_room, *([growth] if growth is not None else [])]
+    followers: list[_FollowsNodes] = [
+        *(others, no_room),
+        *([shrinking] if shrinking is not None else []),
+        *([growth] if growth is not None else []),
+    ]
 
     def nodes_listed(listing: reflector.Listing[NodeFacts]) -> None:
         state.nodes_listed(listing.items)
@@ -112,11 +134,13 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
 
     def pod_changed(facts: PodFacts) -> None:
         state.pod_changed(facts)
-        no_room.pod_changed(facts)
+        for follower in pod_followers:
+            follower.pod_changed(facts)
 
     def pod_gone(ref: Ref) -> None:
         state.pod_gone(ref.uid)
-        no_room.pod_gone(ref.uid)
+        for follower in pod_followers:
+            follower.pod_gone(ref.uid)
 
     nodes = reflector.Reflector[NodeFacts](
         api,
@@ -155,6 +179,8 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
     async def settle() -> None:
         if await supervisor.first(nodes.synced, pods.synced):
             loop.keep()
+            if shrinking is not None:
+                await shrinking.resume()
 
     shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists, settings.shares_per_gpu)
     answers = server.Server(
@@ -182,5 +208,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         supervisor.start("budgets", disruption.run())
         supervisor.start("events on pods without room", no_room.run())
         supervisor.spawn("settle", settle())
+        if growth is not None:
+            supervisor.start("growth", growth.run(nodes.synced, pods.synced))
         yield Ports(port, metrics_port)
         logs.event(logger, "stopping")

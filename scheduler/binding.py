@@ -2,7 +2,8 @@
 
 Nothing waits between the choice and the count, so no two bindings can get the same share, and they are written
 concurrently. Where no answer says how a binding ended, its share stays taken and the same binding is sent again: either
-it is accepted, or the refusal and the pod itself show what became of the first.
+it is accepted, or the refusal and the pod itself show what became of the first. Where another replica may lead by then,
+only the pod itself is read: the share may have been given to another pod.
 """
 
 import logging
@@ -37,6 +38,8 @@ class _Attempt:
     pod: Ref
     allocation: Allocation
     booking: Booking
+    chosen: float
+    """When, by the guard's clock."""
 
 
 class Binder:
@@ -124,7 +127,9 @@ class Binder:
         allocation = placement.place(node, request, self._rules)
         pod = f"{args['PodNamespace']}/{args['PodName']}"
         booking = self._cache.assume(args["PodUID"], pod, request, allocation)
-        return _Attempt(Ref(args["PodNamespace"], args["PodName"], args["PodUID"]), allocation, booking)
+        return _Attempt(
+            Ref(args["PodNamespace"], args["PodName"], args["PodUID"]), allocation, booking, self._guard.now()
+        )
 
     async def _write(self, attempt: _Attempt) -> None:
         """Write it, or find it written. Raises Rejected: it isn't and won't be; Unavailable: not known."""
@@ -139,6 +144,14 @@ class Binder:
                 raise errors.Unavailable(f"binding refused ({refusal}), and the pod can't be read: {error}") from error
             if not self._learn(attempt.pod.uid, attempt.booking, document):
                 raise
+
+    async def _look(self, attempt: _Attempt) -> None:
+        """Find out whether it is written. Raises Unavailable: not known."""
+        try:
+            document = await self._api.find(objects.pod(attempt.pod.namespace, attempt.pod.name))
+        except Rejected as error:
+            raise errors.Unavailable(f"the pod can't be read: {error}") from error
+        self._learn(attempt.pod.uid, attempt.booking, document)
 
     def _learn(self, uid: str, booking: Booking, document: Json | None) -> bool:
         """Take over what the API server shows of a pod. Returns whether it is bound to the node of `booking`."""
@@ -161,7 +174,10 @@ class Binder:
                 if self._cache.ledger.booking(attempt.pod.uid) is not attempt.booking:
                     break
                 try:
-                    await self._write(attempt)
+                    if self._guard.uninterrupted(attempt.chosen):
+                        await self._write(attempt)
+                    else:
+                        await self._look(attempt)
                 except errors.Unavailable:
                     continue
                 except Rejected as error:

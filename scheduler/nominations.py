@@ -74,6 +74,10 @@ class Nominations:
         self._by_node.clear()
         self._nodes.clear()
 
+    def all(self) -> list[Nominee]:
+        """Return the pods that are nominated, as the API server shows them."""
+        return [nominee for waiting in self._by_node.values() for nominee in waiting.values()]
+
     def nodes(self) -> Set[str]:
         """Return the nodes on which pods wait for room."""
         if not self._held:

@@ -8,8 +8,8 @@ One pod holds two containers: a stock `kube-scheduler`, and this extender (`pyth
                  0.0.0.0:8889    GET /healthz /readyz /metrics
     probes       livenessProbe httpGet /healthz 8889 · readinessProbe httpGet /readyz 8889, periodSeconds 2
                  Ready means: nodes and pods are listed. Until then every verb answers an error, and pods are retried.
-    ClusterRole  nodes: list, watch · pods: get, list, watch · pods/binding: create · events: create ·
-                 poddisruptionbudgets: list, watch · with --shrink-before-evicting also pods/status: patch
+    ClusterRole  nodes: list, watch · pods: get, list, watch · pods/binding: create · pods/status: patch ·
+                 events: create · poddisruptionbudgets: list, watch
                  The kube-scheduler needs the cluster roles system:kube-scheduler and system:volume-scheduler,
                  the role extension-apiserver-authentication-reader in kube-system, and its Lease.
     replicas     any number, with the kube-scheduler's leader election; each extender keeps its own ledger
@@ -41,7 +41,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unigpu import configured_dialects, errors, names
+from unigpu import configured_dialects, errors, names, shrinks
 from unigpu.requests import PlacementPolicy
 from unigpu_service import settings
 from unigpu_service.settings import PORT_MAX, Logging, option
@@ -75,9 +75,13 @@ class Settings(Logging):
     dialects.hamiResourceNames."""
     shrink_before_evicting: bool = False
     """Lower limits of less important pods before one of them is evicted, by what the node agents publish."""
+    kube_scheduler_version: str = ""
+    """Version of the kube-scheduler in the same pod, such as v1.36.3. From 1.33 on, pods that keep their vendor's
+    resources are tried again when a node grows, and limits are lowered for them too. Empty: not known."""
     api_timeout: float = option(5.0, above=0)
     """Seconds that the API server may take to answer a binding or to read one pod. After that the outcome counts as
-    unknown, the share stays taken, and the binding is sent again until an answer comes."""
+    unknown, the share stays taken, and the binding is sent again until an answer comes or
+    another replica may lead."""
     watch_seconds: int = option(240, minimum=1)
     """Seconds after which the API server ends a watch, which is then resumed."""
     watch_silence: float = option(90.0, above=0)
@@ -91,6 +95,8 @@ class Settings(Logging):
             configured_dialects.load(self.dialects)
         except errors.Malformed as error:
             yield f"--dialects: {error}"
+        if self.kube_scheduler_version and shrinks.version(self.kube_scheduler_version) is None:
+            yield f"--kube-scheduler-version = {self.kube_scheduler_version}: not a version; accepted: such as v1.36.3"
 
 
 def parse(arguments: Sequence[str]) -> Settings:

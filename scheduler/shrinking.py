@@ -2,23 +2,25 @@
 
 Asked for victims, the extender first looks for containers that could do with less (`unigpu.shrinks`), by what the node
 agents publish. If they make room on an offered node, it writes their lower limits and answers that no node has victims.
-The pod stays pending; the node's capacity grows once the limits are in force, and the kube-scheduler tries it again.
-Where that doesn't come about in time, the pod's next attempt evicts.
+The pod stays pending, nominated to that node; the node's capacity grows once the limits are in force, and the
+kube-scheduler tries it again (`scheduler.retries`). Where that doesn't come about in time, the pod's next attempt
+evicts.
 
 What is lowered is written on the pods, with what they had before. Only the attempts are remembered here: an extender
-that starts again may plan once more, by what is left to be lowered.
+that starts again goes on to wait for the room, by nominations and records, and asked again may plan once more, by what
+is left to be lowered.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scheduler import nominations
+from scheduler import nominations, retries
 from scheduler.nominations import Nominations, Nominee
 from scheduler.preemption import Preemptor
-from unigpu import api_objects, documents, errors, logs, lowering, names, pod_resources, shrinks
+from unigpu import api_objects, documents, errors, logs, lowering, names, placement, pod_resources, room, shrinks
 from unigpu.api_objects import NodeFacts
 from unigpu.cover import Steps
 from unigpu.fit import Node
@@ -44,6 +46,10 @@ MAX_STEPS, MIN_STEPS = 5000, 100
 MAX_SECONDS = 0.5
 """After which no other node is looked at: all scheduling waits."""
 _TRIES = 3
+_LOOK = 0.5
+"""Seconds between two looks whether there is room."""
+_NEXT_TRY = 5.0
+"""Seconds for the kube-scheduler to place a pod that has room before the end of its nomination is written once more."""
 _COMPONENT = "unigpu-scheduler"
 
 
@@ -67,17 +73,20 @@ class Shrinking:
         waiting: Nominations,
         supervisor: Supervisor,
         uncounted: Collection[str] = (),
+        *,
+        tries_again: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`uncounted` are resources that the kube-scheduler leaves out; `clock` has seconds, `now` seconds since the
-        epoch."""
+        """`uncounted` are resources that the kube-scheduler leaves out; `tries_again`: it tries a pod again that is no
+        longer nominated; `clock` has seconds, `now` seconds since the epoch."""
         self._api = api
         self._ledger = ledger
         self._rules = rules
         self._waiting = waiting
         self._supervisor = supervisor
         self._uncounted = frozenset(uncounted)
+        self._tries_again = tries_again
         self._clock = clock
         self._now = now
         self._texts: dict[str, str] = {}
@@ -115,10 +124,8 @@ class Shrinking:
         attempt = self._attempts.get(pod.uid)
         if attempt is not None:
             return now < attempt.until
-        if self._uncounted & pod_resources.of_pod(pod.spec).keys():
-            # Where a node grows, the kube-scheduler tries only pods again that fit it with all their resources, also
-            # those that it leaves out otherwise (`isFit` in noderesources/fit.go of Kubernetes 1.36.3).
-            return False
+        if not self._tries_again and self._uncounted & pod_resources.of_pod(pod.spec).keys():
+            return False  # nothing would make the kube-scheduler try it again: see `retries`
         found = await self._plan(pod, list(offered))
         if found is None or pod.uid in self._attempts:
             return False
@@ -133,8 +140,23 @@ class Shrinking:
             pod_resources.of_pod(pod.spec),
         )
         self._waiting.hold(nominee, attempt.until)
-        self._supervisor.spawn(f"lower limits for {nominee.pod}", self._carry_out(pod, node, plan, attempt))
+        self._supervisor.spawn(f"lower limits for {nominee.pod}", self._carry_out(pod, nominee, plan, attempt))
         return True
+
+    async def resume(self) -> None:
+        """Wait for the room that an earlier extender began to make. Called once nodes and pods are known."""
+        for nominee in self._waiting.all() if self._tries_again else ():
+            try:
+                found = await self._api.short_list(objects.PODS, {"fieldSelector": f"spec.nodeName={nominee.node}"})
+            except errors.UnigpuError as error:
+                logs.event(logger, "lowered limits unknown", logging.WARNING, node=nominee.node, reason=error)
+                continue
+            records = [lowering.record(one["metadata"].get("annotations") or {}) for one in found]
+            if any(record is not None and record.purpose == nominee.pod for record in records):
+                now = self._clock()
+                attempt = _Attempt(now, now + PATIENCE)
+                self._waiting.hold(nominee, attempt.until)
+                self._supervisor.spawn(f"wait for room for {nominee.pod}", self._see_through(nominee, attempt))
 
     async def _plan(self, pod: Preemptor, offered: list[str]) -> tuple[str, Plan] | None:
         """Return the node on which lower limits do the least harm, and whose; None if they make room on none."""
@@ -170,8 +192,9 @@ class Shrinking:
             return None, []
         return node, shrinks.givers(found, self._ledger.bookings_on(name), priority)
 
-    async def _carry_out(self, pod: Preemptor, node: str, plan: Plan, attempt: _Attempt) -> None:
+    async def _carry_out(self, pod: Preemptor, nominee: Nominee, plan: Plan, attempt: _Attempt) -> None:
         """Write the limits pod by pod. Where one can't be written, the next attempt evicts."""
+        node = nominee.node
         by_pod: dict[str, dict[str, Amounts]] = {}
         for found, to in plan.lowered:
             by_pod.setdefault(found.pod, {})[found.container] = to
@@ -188,6 +211,45 @@ class Shrinking:
         logs.event(logger, "limits lowered", pod=purpose, pod_uid=pod.uid, node=node, lowered=lowered)
         if lowered:
             await self._tell(pod, node, lowered)
+        if self._tries_again:
+            await self._see_through(nominee, attempt)
+
+    async def _see_through(self, nominee: Nominee, attempt: _Attempt) -> None:
+        """Have the pod tried again once there is room for it, and once nobody is spared for it any longer."""
+        waits = await self._written(retries.nominate, nominee)
+        while waits and self._clock() < attempt.until:
+            pause = _LOOK
+            if self._has_room(nominee):
+                waits = await self._written(retries.try_again, nominee)
+                pause = _NEXT_TRY
+            await asyncio.sleep(max(0.0, min(pause, attempt.until - self._clock())))
+        if waits:
+            await self._written(retries.try_again, nominee)
+
+    async def _written(self, change: Callable[[Client, Ref, str], Awaitable[bool]], nominee: Nominee) -> bool:
+        """Return whether the pod still waits; also where the API server didn't take the change."""
+        if self._ledger.booking(nominee.uid) is not None:
+            return False
+        namespace, _, name = nominee.pod.partition("/")
+        try:
+            return await change(self._api, Ref(namespace, name, nominee.uid), nominee.node)
+        except errors.UnigpuError as error:
+            logs.event(
+                logger, "nomination not written", logging.WARNING, pod=nominee.pod, node=nominee.node, reason=error
+            )
+            return True
+
+    def _has_room(self, nominee: Nominee) -> bool:
+        """Return whether a pod that waits for its node to have room fits it now, by its totals and by its GPUs."""
+        name = nominee.node
+        node, bookings = self._ledger.node(name), self._ledger.bookings_on(name)
+        ahead = self._waiting.ahead_of(nominee.uid, nominee.priority, name)
+        more = [one.amounts for one in ahead if one.uid not in bookings]
+        lacking = room.lacking(nominee.amounts, self._ledger.totals(name), bookings.values(), more)
+        if node is None or any(amount > 0 for amount in lacking.values()):
+            return False
+        reserved = nominations.reserved(self._ledger, self._rules, name, ahead)
+        return placement.reason(nominations.with_reserved(node, reserved), nominee.request, self._rules) is None
 
     async def _lower(self, title: str, uid: str, to: Mapping[str, Amounts], purpose: str) -> bool:
         """Lower one pod's limits; return False where it is gone or has less already.

@@ -29,7 +29,7 @@ class StalenessGuard:
         self._read = read
         self._cache = cache
         self._clock = clock
-        self._requested = float("-inf")
+        self._requested = self._since = float("-inf")
         self._fresh: dict[str, asyncio.Future[None]] = {}
 
     def note_request(self) -> None:
@@ -37,7 +37,16 @@ class StalenessGuard:
         now = self._clock()
         if now - self._requested > IDLE:
             self._fresh = {}
+            self._since = now
         self._requested = now
+
+    def now(self) -> float:
+        """Return the time by which `uninterrupted` counts."""
+        return self._clock()
+
+    def uninterrupted(self, since: float) -> bool:
+        """Return whether no other replica can have led since then: requests have come all the time."""
+        return self._since <= since and self._clock() - self._requested <= IDLE
 
     async def ensure_fresh(self, node: str) -> None:
         """Wait until the node's ledger shows what was true at some time after the last pause.

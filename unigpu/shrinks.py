@@ -6,6 +6,7 @@ gives no more than is needed, and never goes below the least that its node agent
 share of a GPU that has no slot left, can't be had in this way.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,23 @@ from unigpu.placement import Rules
 from unigpu.requests import PodRequest
 from unigpu.units import GpuUuid, MiB, Percent
 from unigpu.ways import Way
+
+TRIED_AGAIN_SINCE = (1, 33)
+"""Version of the first kube-scheduler that tries a pod again which is no longer nominated to a node. Only by that does
+it try a pod that keeps a vendor's resources again once limits were lowered for it."""
+_VERSION = re.compile(r"v?([0-9]+)[.]([0-9]+)([^0-9].*)?")
+
+
+def version(text: str) -> tuple[int, int] | None:
+    """Return major and minor version, such as those of `v1.36.3`; None for what isn't a version."""
+    found = _VERSION.fullmatch(text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def tried_again(kube_scheduler: str) -> bool:
+    """Return whether a kube-scheduler of this version tries a pod again that is no longer nominated to a node."""
+    found = version(kube_scheduler)
+    return found is not None and found >= TRIED_AGAIN_SINCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What unigpu does with single pods and nodes: bind and annotate.
+"""What unigpu does with single pods and nodes: bind, annotate, nominate and evict.
 
 Sources: the Kubernetes API reference for Binding, Pod and Node. A pod's annotations can be changed by way of its
 status, which needs less than the right to change pods.
@@ -53,6 +53,16 @@ async def annotate_by_status(
     if version:
         metadata["resourceVersion"] = version
     return await client.patch(f"{objects.pod(pod.namespace, pod.name)}/status", {"metadata": metadata})
+
+
+async def nominate(client: Client, pod: objects.Ref, node: str | None, version: str) -> Json:
+    """Say on which node a pod that hasn't changed since that version is going to be; None: nobody knows.
+
+    Raises Conflict where it has changed, or where the pod of that name is another one; Missing, Rejected, Unavailable.
+    """
+    metadata = {"uid": pod.uid, "resourceVersion": version}
+    body = {"metadata": metadata, "status": {"nominatedNodeName": node}}
+    return await client.patch(f"{objects.pod(pod.namespace, pod.name)}/status", body)
 
 
 async def evict(client: Client, pod: objects.Ref, grace: int | None = None) -> None:

@@ -32,6 +32,8 @@ SCHEDULER = "scheduler"
 TOKENS = "tokens.csv"
 STAGES = settings.ROOT / "cluster" / "kwok" / "stages.yaml"
 LEASE = "unigpu-scheduler"
+VERSION = "1.36"
+"""Of `make cluster`'s kube-scheduler."""
 
 
 class ControlPlane:
@@ -42,9 +44,10 @@ class ControlPlane:
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True)
         self.parts: dict[str, Part] = {}
-        self._etcd, self._etcd_peer, self._api, self._webhook, self._webhook_health = free_ports(5)
+        etcd, self._etcd_peer, self._api, self._webhook, self._webhook_health = free_ports(5)
         self.nodes_percent = 100
         """How much of the nodes the kube-scheduler with the extender looks at, as the chart sets it."""
+        self.etcd = f"http://127.0.0.1:{etcd}"
         self.server = f"https://127.0.0.1:{self._api}"
         self.client: Client
         self.session: aiohttp.ClientSession
@@ -90,7 +93,7 @@ class ControlPlane:
 
     async def start_api_server(self) -> None:
         """Start etcd and API server, and wait until they answer."""
-        etcd, peer = (f"http://127.0.0.1:{port}" for port in (self._etcd, self._etcd_peer))
+        etcd, peer = self.etcd, f"http://127.0.0.1:{self._etcd_peer}"
         self.program(
             "etcd",
             f"--data-dir={self.folder / 'etcd'}",
@@ -263,7 +266,8 @@ class Replica:
         self.extender = plane.part(
             f"extender{name}",
             *(sys.executable, "-m", "scheduler", "--kubeconfig", str(config), "--log-json"),
-            *("--port", str(self.port), "--metrics-port", str(self.metrics_port), *arguments),
+            *("--port", str(self.port), "--metrics-port", str(self.metrics_port)),
+            *("--kube-scheduler-version", VERSION, *arguments),
         )
         document = _scheduler_configuration({"schedulerName": names.SCHEDULER_NAME})
         document["percentageOfNodesToScore"] = plane.nodes_percent

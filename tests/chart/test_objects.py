@@ -131,6 +131,15 @@ def test_kube_scheduler_has_the_clusters_version(cluster: str, values: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("cluster", "tag", "version"),
+    [("v1.33.4", "", "v1.33"), ("v1.33.4+k3s1", "local", "v1.33"), ("v1.33.0", "v1.32.9", "v1.32")],
+)
+def test_the_extender_knows_kube_schedulers_version(cluster: str, tag: str, version: str) -> None:
+    made = render("--kube-version", cluster, values={"scheduler.image.tag": tag})
+    assert f"--kube-scheduler-version={version}" in made.containers()["extender"]["args"]
+
+
+@pytest.mark.parametrize(
     ("values", "image"),
     [
         ({"global.registry": "r.example"}, f"r.example/unigpu:{VERSION}"),

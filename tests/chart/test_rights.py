@@ -58,6 +58,7 @@ NEEDED: dict[Right, str] = {
     **needs(SCHEDULER, "", "nodes", "", list="inventories", watch="changes"),
     **needs(SCHEDULER, "", "pods", "", get="a binding's outcome", list="bookings", watch="changes"),
     **needs(SCHEDULER, "", "pods/binding", "", create="binds"),
+    **needs(SCHEDULER, "", "pods/status", "", patch="nominations, and limits of pods that make room"),
     **needs(SCHEDULER, "", "events", "", create="about pods that wait"),
     **needs(SCHEDULER, "", "poddisruptionbudgets.policy", "", list="victims", watch="victims"),
     **needs(SCHEDULER, NAMESPACE, "leases.coordination.k8s.io", "", create="leader election"),
@@ -98,13 +99,7 @@ def rules(rendered: Rendered) -> set[Right]:
 
 def test_every_rule_is_needed_and_none_is_missing(defaults: Rendered) -> None:
     assert rules(defaults) == set(NEEDED)
-
-
-SHRINKING = needs(SCHEDULER, "", "pods/status", "", patch="limits of pods that make room")
-
-
-def test_limits_are_lowered_only_where_a_value_says_so() -> None:
-    assert rules(render(values={"limits.shrinkBeforeEvicting": "true"})) == {*NEEDED, *SHRINKING}
+    assert rules(render(values={"limits.shrinkBeforeEvicting": "true"})) == set(NEEDED)
 
 
 def review(account: str, where: str, resource: str, name: str, verb: str) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster import images
+from cluster import images, settings
 from demo import install
 from demo.kube import Kube, wait_for
 from tests.cluster import test_room as room
+from tests.cluster.harness import KUBERNETES
 from tests.cluster.test_own_words import pod
 from tests.cluster.test_room import GPUS, MOST, PATIENCE, memory, until_placed, urgent
 from tests.cluster.test_totals import capacity
@@ -45,9 +46,13 @@ def said(kube: Kube, namespace: str, reason: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("shrinking")
+@pytest.mark.parametrize("vendors", [False, True], ids=["unigpu's resources", "a vendor's resources"])
 def test_an_urgent_pod_gets_room_and_nobody_is_evicted(
-    kube: Kube, namespace: str, gpu_mib: int, tmp_path: Path, tell: Callable[[str], None]
+    kube: Kube, namespace: str, gpu_mib: int, tmp_path: Path, tell: Callable[[str], None], vendors: bool
 ) -> None:
+    if vendors and not settings.at_least(KUBERNETES, 33):
+        pytest.skip("this kube-scheduler doesn't try such a pod again")
+    kube.run("delete", "events", "--all", "-n", namespace)
     before = capacity(kube)
     most, wanted = gpu_mib * MOST // 8, gpu_mib * 5 // 8
     # Four pods of the first leave half a GPU of the totals, which is too little for the second.
@@ -62,12 +67,18 @@ def test_an_urgent_pod_gets_room_and_nobody_is_evicted(
         return all(uid in text for uid in uids)
 
     wait_for("the node offers what they don't hold", offered, PATIENCE)
+    asking = urgent("urgent", wanted)
+    if vendors:
+        asking["spec"]["containers"][0]["resources"]["limits"] = {
+            "nvidia.com/gpu": "1",
+            "nvidia.com/gpumem": str(wanted),
+        }
     manifest = tmp_path / "urgent.json"
-    manifest.write_text(json.dumps(urgent("urgent", wanted)))
+    manifest.write_text(json.dumps(asking))
     planned = room.run(kube, "plan", "-f", str(manifest), "-n", namespace)
     assert "    nobody is evicted; limits would be lowered: pod room/low-" in planned.stdout, planned.stdout
     start = time.monotonic()
-    kube.apply([urgent("urgent", wanted)], namespace)
+    kube.apply([asking], namespace)
     until_placed(kube, "all pods run", lambda found: found.keys() == {*low, "urgent"})
     tell(f"four pods with 7/8 of a GPU each; an urgent one with 5/8 ran {time.monotonic() - start:.1f} s later")
     assert uids < {one["metadata"]["uid"] for one in kube.items("pods", namespace)}, "nobody was evicted"

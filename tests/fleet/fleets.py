@@ -39,6 +39,16 @@ async def bound(plane: ControlPlane, count: int) -> Holdings:
     return found
 
 
+async def settled(plane: ControlPlane, names: Iterable[str]) -> None:
+    """Wait until exactly these pods are bound, and those that were ended before are gone."""
+    expected = sorted(names)
+
+    async def all_bound() -> bool:
+        return sorted((await books.read(plane)).bound) == expected
+
+    await until(all_bound, f"these {len(expected)} pods are bound, and no others")
+
+
 async def none(plane: ControlPlane) -> None:
     """Wait until there are no pods."""
 

@@ -63,8 +63,7 @@ async def test_leader_changes(plane: ControlPlane, soak: bool) -> None:
             leader, other = other, leader
             seen = len(churn.there)
             await until(lambda seen=seen: _goes_on(plane, churn, seen), "the new leader binds")  # type: ignore[misc]
-    found = await fleets.bound(plane, len(churn.there))
-    assert sorted(found.bound) == sorted(churn.there)
+    await fleets.settled(plane, churn.there)
     await fleets.agree(plane, leader, other)
 
 

@@ -1,7 +1,7 @@
 """Limits lowered for an urgent pod, behind a real kube-scheduler: it waits, is tried again, and gets the room."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
@@ -73,8 +73,14 @@ async def lowered(plane: ControlPlane) -> dict[str, tuple[Json, Record]]:
     return found
 
 
+OWN = {names.RESOURCE_VGPU: 1, names.RESOURCE_MEMORY: URGENT * MIB_PER_GIB}
+KEPT = {objects.UNIGPU.resource: URGENT}
+"""The node has none of it, and the kube-scheduler leaves it out, but not where it asks whom a grown node helps."""
+
+
+@pytest.mark.parametrize("asked", [OWN, KEPT], ids=["unigpu's resources", "a vendor's resources"])
 @pytest.mark.parametrize("killed", [False, True], ids=["", "extender killed in between"])
-async def test_nobody_is_evicted(plane: ControlPlane, agent: Agent, killed: bool) -> None:
+async def test_nobody_is_evicted(plane: ControlPlane, agent: Agent, killed: bool, asked: Mapping[str, int]) -> None:
     await load.post(plane, paths.NODES, [objects.node(0, GPUS)])
     priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}}
     await plane.client.create("/apis/scheduling.k8s.io/v1/priorityclasses", priority | {"value": 1000})
@@ -84,7 +90,6 @@ async def test_nobody_is_evicted(plane: ControlPlane, agent: Agent, killed: bool
     await load.post(plane, load.PODS, (objects.pod(name, {objects.UNIGPU.resource: LOW}) for name in low))
     before = await fleets.bound(plane, GPUS)
     await agent.offer()
-    asked = {names.RESOURCE_VGPU: 1, names.RESOURCE_MEMORY: URGENT * MIB_PER_GIB}
     await load.post(plane, load.PODS, [objects.pod("urgent-0", asked, priorityClassName="high")])
     found: dict[str, tuple[Json, Record]] = {}
 

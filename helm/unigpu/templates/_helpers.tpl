@@ -34,6 +34,12 @@ kube-scheduler's image. Its tag follows the cluster, of which some distributions
 {{- include "unigpu.image" (dict "root" . "image" $image) }}
 {{- end }}
 
+{{/* kube-scheduler's version: what its tag begins with, else the cluster's. */}}
+{{- define "unigpu.kubeSchedulerVersion" -}}
+{{- $form := "^v?[0-9]+[.][0-9]+" -}}
+{{- regexFind $form (.Values.scheduler.image.tag | default "") | default (regexFind $form .Capabilities.KubeVersion.Version) }}
+{{- end }}
+
 {{/* Name of a part's service account: dict "root" $ "values" .Values.webhook "component" "webhook" */}}
 {{- define "unigpu.serviceAccountName" -}}
 {{ .values.serviceAccount.name | default (printf "unigpu-%s" .component) }}

@@ -50,8 +50,11 @@ class ApiServer:
         self.show_events.set()
         self.status: int | None = None
         """Answer everything with this status."""
+        self.nominated: list[tuple[str, str | None]] = []
+        """Each nomination that was written: pod, and node."""
         self.annotating: int | None = None
-        """So many changes of annotations are carried out, and later ones refused; None: all."""
+        """So many changes of annotations and nominations are carried out, and later ones refused; None: all."""
+        self.refused = 0
         self.said: list[Json] = []
         """Events that clients wrote; of those with one name the first."""
         self.saying: list[Json] = []
@@ -284,7 +287,8 @@ class ApiServer:
         return _status(201, "")
 
     async def _annotate(self, request: web.Request) -> web.Response:
-        """A merge patch of annotations, by way of the status, with the preconditions that the real one checks."""
+        """A merge patch of annotations or of the nomination, by way of the status, with the preconditions that the real
+        one checks."""
         key, patch = _path_key(request), await request.json()
         assert request.content_type == "application/merge-patch+json"
         document = self.objects["pods"].get(key)
@@ -294,11 +298,15 @@ class ApiServer:
         if any(wanted[name] != present[name] for name in ("uid", "resourceVersion") if name in wanted):
             return _status(409, "the object has been modified")
         if self.annotating == 0:
+            self.refused += 1
             return _status(422, "told to refuse")
         if self.annotating is not None:
             self.annotating -= 1
-        changed = {**present.get("annotations", {}), **wanted["annotations"]}
+        changed = {**present.get("annotations", {}), **wanted.get("annotations", {})}
         document = copy.deepcopy(document)
+        for name, value in patch.get("status", {}).items():
+            self.nominated.append((document["metadata"]["name"], value))
+            document["status"][name] = value
         document["metadata"]["annotations"] = {name: text for name, text in changed.items() if text is not None}
         return web.json_response(await self._write("pods", key, document))
 

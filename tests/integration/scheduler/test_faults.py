@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from scheduler import staleness_guard
 from tests.integration.scheduler import extender
 from tests.integration.scheduler.apiserver import ApiServer
 from tests.integration.scheduler.extender import asking, inventory, until
@@ -52,6 +55,25 @@ async def test_a_binding_whose_answer_is_lost_before_the_write_is_sent_again(api
         assert len(api.bindings) == 4
         assert len({json.dumps(binding, sort_keys=True) for binding in api.bindings}) == 1
         await caller.until(ASSUMED, 0)
+
+
+@pytest.mark.parametrize("written", [False, True])
+async def test_a_binding_is_not_sent_again_where_another_replica_may_lead(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    """That one may have given the share to another pod."""
+    monkeypatch.setattr(staleness_guard, "IDLE", 0.0)
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        pod = await api.add_pod("p", asking(memory=20000))
+        api.lose_before, api.lose_after = (0, 1) if written else (1, 0)
+        assert "doesn't answer" in await caller.bind(pod, "n1")
+        await caller.until(ASSUMED, 0)
+        await caller.until(PODS, 1 if written else 0)
+        assert len(api.bindings) == 1
+        assert ("nodeName" in api.pod("p")["spec"]) == written
+        other = await api.add_pod("other", asking(memory=20000))
+        assert (await caller.bind(other, "n1") == "") != written
 
 
 async def test_a_pod_that_vanishes_while_its_binding_is_unknown_gives_its_share_back(

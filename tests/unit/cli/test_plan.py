@@ -1,5 +1,6 @@
 """`kubectl unigpu plan`: where pods would go, from objects alone."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,9 @@ def test_whose_limits_would_be_lowered_instead(tmp_path: Path) -> None:
     file.write_text(vendors)
     (other,) = [pod for manifest in plan.read([str(file)]) for pod in plan.pods(manifest, Options(), rest)]
     assert not any(one.lowered for one in plan.verdicts(plan.ledger(nodes, running), other, Rules(), rest))
+    again = dataclasses.replace(rest, tries_again=True)
+    tried = {one.name: one.lowered for one in plan.verdicts(plan.ledger(nodes, running), other, Rules(), again)}
+    assert tried["n1"] == ("pod team/n11, container c: memory 90 -> 40 MiB",), "from Kubernetes 1.33 on"
     assert found["n1"].lowered == ("pod team/n11, container c: memory 90 -> 40 MiB",)
     assert (found["n1"].victims, found["n2"].lowered, found["n3"].reason) == ((), (), "")
     assert found["n2"].victims == ("pod team/n20",)

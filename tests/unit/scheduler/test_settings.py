@@ -17,7 +17,7 @@ def test_everything_can_be_told() -> None:
     told = (
         "--port 1 --metrics-port 2 --kubeconfig k --context c --scheduler-name s --shares-per-gpu 4 "
         "--gpu-policy topology-aware --node-policy spread --api-timeout 1.5 --watch-seconds 7 --watch-silence 9 "
-        "--page 3 --log-json --log-level debug"
+        "--page 3 --kube-scheduler-version v1.36.3 --log-json --log-level debug"
     )
     assert settings.parse(told.split()) == Settings(
         port=1,
@@ -32,6 +32,7 @@ def test_everything_can_be_told() -> None:
         watch_seconds=7,
         watch_silence=9.0,
         page=3,
+        kube_scheduler_version="v1.36.3",
         log_json=True,
         log_level="debug",
     )

@@ -1,0 +1,156 @@
+"""A pod for which limits were lowered is tried again: also one that keeps its vendor's resources.
+
+The kube-scheduler's own side of this is in tests/fleet/test_shrinks.py.
+"""
+
+import functools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler import shrinking
+from tests.integration.scheduler import extender
+from tests.integration.scheduler.apiserver import ApiServer, Json
+from tests.integration.scheduler.extender import GPU, Caller, inventory, until
+from tests.integration.scheduler.test_shrinking import (
+    LOWERED,
+    evicted,
+    fits,
+    halves,
+    in_force,
+    memory_of,
+    urgent,
+    victims,
+)
+from unigpu import names, shrinks
+
+WANTED = 8192
+KEPT = {"aliyun.com/gpu-mem": "8", names.RESOURCE_VGPU: "1", names.RESOURCE_MEMORY: str(WANTED)}
+
+
+@asynccontextmanager
+async def running(api: ApiServer, folder: Path) -> AsyncIterator[Caller]:
+    async with extender.inside(api, folder, shrink_before_evicting=True, kube_scheduler_version="v1.33.0") as caller:
+        yield caller
+
+
+async def kept(api: ApiServer) -> Json:
+    """A pod of higher priority that keeps a vendor's resource beside unigpu's."""
+    pod = await urgent(api, WANTED)
+
+    def write(document: Json) -> None:
+        document["spec"]["containers"][0]["resources"] = {"requests": KEPT, "limits": KEPT}
+
+    return await api.change("pods", f"default/{pod['metadata']['name']}", write)
+
+
+async def offer_totals(api: ApiServer, memory: int) -> None:
+    amounts = {names.RESOURCE_MEMORY: str(memory)}
+    await api.change("nodes", "n1", lambda node: node["status"].update(capacity=amounts, allocatable=amounts))
+
+
+def lowered(api: ApiServer, uids: Mapping[str, Any]) -> list[str]:
+    return [name for name in uids if LOWERED in api.pod(name)["metadata"]["annotations"]]
+
+
+async def spared(api: ApiServer, caller: Caller, uids: dict[str, str]) -> str:
+    """Ask for victims of a pod that keeps a vendor's resource, and return whose limits are lowered instead."""
+    pod = await kept(api)
+    assert await caller.preempt(pod, victims(uids, "a")) == {}
+    await until(lambda: api.nominated == [("urgent", "n1")], "the pod to be nominated")
+    (name,) = lowered(api, uids)
+    return name
+
+
+async def test_the_nomination_is_taken_back_once_totals_and_gpus_have_room(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shrinking, "_LOOK", 0.001)
+    await api.add_node("n1", inventory("n1", 1))
+    async with running(api, tmp_path) as caller:
+        uids = await halves(api, caller, "a", "b")
+        await offer_totals(api, WANTED - 1)  # what the pods here ask for isn't in their specs
+        name = await spared(api, caller, uids)
+        await in_force(api, name)
+        await until(functools.partial(fits, caller, api.pod("urgent")), "room on the GPU")
+        for _ in range(100):  # in each of which it looks, too
+            await caller.metric(names.METRIC_SCHEDULER_NODES)
+        assert api.pod("urgent")["status"]["nominatedNodeName"] == "n1", "the GPUs have room, and the totals don't"
+        await offer_totals(api, WANTED)
+        await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
+        assert await caller.bind(api.pod("urgent"), "n1") == ""
+
+
+async def test_it_is_told_once_more_while_the_pod_waits(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have tried the pod before it saw the node grow."""
+    monkeypatch.setattr(shrinking, "_NEXT_TRY", 0.1)
+    await api.add_node("n1", inventory("n1", 1))
+    async with running(api, tmp_path) as caller:
+        uids = await halves(api, caller, "a", "b")
+        await in_force(api, await spared(api, caller, uids))
+        again = [("urgent", None), ("urgent", "n1"), ("urgent", None)]
+        await until(lambda: api.nominated[1:4] == again, "two more writes")
+
+
+@pytest.mark.parametrize("end", ["bound", "deleted"])
+async def test_a_pod_that_waits_no_longer_is_left_alone(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(shrinking, "PATIENCE", 1.0)
+    await api.add_node("n1", inventory("n1", 1))
+    async with running(api, tmp_path) as caller:
+        uids = await halves(api, caller, "a", "b")
+        await spared(api, caller, uids)
+        if end == "deleted":
+            await api.remove("pods", "default/urgent")
+        else:
+            await api.change("pods", "default/urgent", lambda pod: pod["spec"].update(nodeName="n2"))
+        # Another pod's attempt begins later, and ends later.
+        pod = await urgent(api, 4096, "another")
+        assert await caller.preempt(pod, victims(uids, "a")) == {}
+        await until(lambda: ("another", None) in api.nominated, "the other's patience to end")
+        assert [each for each in api.nominated if each[0] == "urgent"] == [("urgent", "n1")]
+
+
+async def test_where_no_room_comes_it_is_tried_again_and_evicts(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shrinking, "PATIENCE", 0.5)
+    await api.add_node("n1", inventory("n1", 1))
+    async with running(api, tmp_path) as caller:
+        uids = await halves(api, caller, "a", "b")
+        await spared(api, caller, uids)
+        await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
+        assert await evicted(caller, api.pod("urgent"), victims(uids, "a"))
+
+
+async def test_an_extender_that_starts_again_goes_on(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    arguments = ("--shrink-before-evicting", "--kube-scheduler-version", "v1.36.3")
+    async with extender.outside(api, tmp_path, *arguments) as first:
+        await until(first.caller.ready, "the extender to be ready")
+        uids = await halves(api, first.caller, "a", "b")
+        name = await spared(api, first.caller, uids)
+        await first.kill()
+    assert memory_of(api, name) == GPU // 2 - WANTED
+    # Others were evicted for this pod: it is none of the extender's affair.
+    await urgent(api, 1024, "evicts")
+    await api.change("pods", "default/evicts", lambda pod: pod["status"].update(nominatedNodeName="n1"))
+    async with extender.outside(api, tmp_path, *arguments) as second:
+        await until(second.caller.ready, "the extender to be ready")
+        await in_force(api, name)
+        await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
+    assert api.pod("evicts")["status"]["nominatedNodeName"] == "n1"
+
+
+@pytest.mark.parametrize(
+    ("version", "possible"),
+    [("v1.36.3", True), ("1.33", True), ("v1.32.9", False), ("v1.4", False), ("v1.33+", True), ("", False)],
+)
+def test_since_kubernetes_1_33(version: str, possible: bool) -> None:
+    assert shrinks.tried_again(version) == possible
