@@ -17,11 +17,12 @@ import yaml
 
 from cluster import build
 from tests.unit.docs import test_kueue as arithmetic
+from tests.unit.docs.pages import ROOT
 from unigpu import names
 
 PROGRAM = build.kueue().output
-EXAMPLE = arithmetic.ROOT / "examples/kueue/transformations.yaml"
-PAGE = arithmetic.ROOT / "docs/reference/kueue.md"
+EXAMPLE = ROOT / "examples/kueue/transformations.yaml"
+PAGE = ROOT / "docs/reference/kueue.md"
 _BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not build.kueue().is_current(), reason="`make check-kueue` builds what this needs")
