@@ -8,8 +8,10 @@ Python environment nor anything that was built; Debian's packages and Go's cache
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -46,12 +48,10 @@ class Reader:
 
     def run(self, text: str, seconds: float = 300.0) -> str:
         """Run a command; return what it prints. A failure fails the test."""
-        away = ("PYTEST_", "MAKE", "PYTHON", "VIRTUAL_ENV", "UNIGPU_", "KUBECONFIG")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(away)}
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", f"{self.setup}\n{text}"],
             cwd=self.folder,
-            env=environment,
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -63,13 +63,41 @@ class Reader:
 
     def type(self, beginning: str, own: Mapping[str, str] | None = None, seconds: float = 300.0) -> str:
         """Run the page's command that begins like this, with the reader's own words in place of the page's."""
-        printed = readme.command(beginning)
+        printed = text = readme.command(beginning)
         self.typed.add(printed)
-        text = printed
         for words, instead in (own or {}).items():
             assert text.count(words) == 1, f"{words!r} isn't in {printed!r} once"
             text = text.replace(words, instead)
         return self.run(text, seconds)
+
+    def watch(self, beginning: str, words: str) -> None:
+        """Run the page's command, which goes on until it is interrupted, until it has printed the words."""
+        printed = readme.command(beginning)
+        self.typed.add(printed)
+        process = subprocess.Popen(
+            ["bash", "-euc", f"{self.setup}\nexec {printed}"],
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        guard = threading.Timer(120.0, process.kill)
+        guard.start()
+        try:
+            seen = any(words in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+        finally:
+            guard.cancel()
+        assert seen and process.returncode in (0, 128 + signal.SIGINT), process.returncode
+
+
+def environment() -> dict[str, str]:
+    """Return the variables of a new shell, without those of this test and of make."""
+    away = ("PYTEST_", "MAKE", "PYTHON", "VIRTUAL_ENV", "UNIGPU_", "KUBECONFIG")
+    return {name: value for name, value in os.environ.items() if not name.startswith(away)}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +150,7 @@ def test_the_commands_work_on_the_demos_cluster(reader: Reader, demo: str, tmp_p
     assert "unigpu.dev/memory" in reader.type("kubectl unigpu translate")
     reader.run("kubectl apply -f pod.yaml && kubectl wait pod/trainer --for=condition=Ready --timeout=120s")
     assert re.search(r"default/trainer main +4 GiB", reader.type("kubectl unigpu status"))
-    assert "default/trainer" in reader.type("kubectl unigpu top")
+    reader.watch("kubectl unigpu top", "default/trainer")
     assert "aliyun.com/gpu-mem" in reader.type("kubectl unigpu explain")
     reader.type("kubectl unigpu limit")
     assert re.search(r"default/trainer main +8 GiB", reader.type("kubectl unigpu status"))
