@@ -208,7 +208,7 @@ def test_the_chart_installs_as_printed(reader: Reader, plain: str) -> None:
     reader.type(f"{INSTALL} --set global", {"REGISTRY": REGISTRY})
     for part in ("deployment/unigpu-webhook", "deployment/unigpu-scheduler", "daemonset/unigpu-node-agent"):
         reader.run(f"kubectl -n unigpu-system rollout status {part} --timeout=180s")
-    assert "0 GPUs" in reader.type("kubectl unigpu status")
+    assert "No GPUs" in reader.type("kubectl unigpu status")
 
 
 def test_every_command_of_the_page_was_run(reader: Reader, plain: str) -> None:
