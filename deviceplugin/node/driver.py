@@ -19,7 +19,7 @@ _MODULE = Path("/sys/module/nvidia")
 _PCI = Path("/sys/bus/pci/devices")
 _NVIDIA = "0x10de"
 _DISPLAY = "0x03"
-"""Beginning of the class of graphics cards and of GPUs without outputs."""
+"""Beginning of the class of GPUs, with outputs and without."""
 _NEEDED = {
     "nvidiactl": "accepted: a driver that is loaded (nvidia-modprobe)",
     "nvidia-uvm": "accepted: its module loaded, and the node made (nvidia-modprobe -u)",

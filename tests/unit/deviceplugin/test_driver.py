@@ -135,8 +135,8 @@ def test_folder_that_goes_while_it_is_read_is_said_in_words(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("vendor", "kind", "needless"),
     [
-        ("0x8086", "0x030000", True),  # another maker's graphics card
-        ("0x10de", "0x040300", True),  # the sound of a graphics card
+        ("0x8086", "0x030000", True),  # another maker's GPU
+        ("0x10de", "0x040300", True),  # the sound device of a GPU
         ("0x10de", "0x030200", False),
         ("0x10de", "0x030000", False),
         ("", "", True),
