@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = commands.add_parser("build", help="build the programs whose sources have changed")
     sub.add_argument("--kwok", action="store_true", help="and kwok, which plays thousands of nodes")
+    sub.add_argument("--kueue", action="store_true", help="only kueue-counts, which says what Kueue counts for a pod")
     versioned(sub)
     sub.set_defaults(run=_build)
     sub = command("up", "start the cluster, or repair it if it is running")
@@ -94,13 +95,16 @@ def _wanted(chosen: argparse.Namespace) -> settings.Settings:
 
 def _build(chosen: argparse.Namespace) -> int:
     settings.check_kubernetes(chosen.kubernetes)
+    if chosen.kueue:
+        build.build_if_needed(build.kueue())
+        return 0
     if not build.is_current() or (chosen.kubernetes and not build.kubernetes(chosen.kubernetes).is_current()):
         doctor.raise_for(doctor.build_problems())
     build.build_all()
     if chosen.kubernetes:
         build.build_kubernetes(chosen.kubernetes)
     if chosen.kwok:
-        build.build_kwok()
+        build.build_if_needed(build.kwok())
     return 0
 
 

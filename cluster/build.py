@@ -1,14 +1,16 @@
 """Build the programs of the cluster from source: `python -m cluster build`. Uses only the standard library.
 
-Three Go modules, because their dependencies clash: Kubernetes with etcd and Helm as one binary (one link instead of
-eight), containerd with its shim and its client, and kwok, which plays nodes for tests and benchmarks of many and is
-built only when it is asked for. So is each older Kubernetes, which has a module with its own programs alone: etcd, Helm
-and containerd of the other modules serve it too. The version of each is in its go.mod.
+Four Go modules, because their dependencies clash: Kubernetes with etcd and Helm as one binary (one link instead of
+eight), containerd with its shim and its client, kwok, which plays nodes for tests and benchmarks of many, and Kueue's
+arithmetic as a program. The last two are built only when they are asked for. So is each older Kubernetes, which has a
+module with its own programs alone: etcd, Helm and containerd of the other modules serve it too. The version of each is
+in its go.mod.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -31,6 +33,10 @@ MEMORY_FOR_SPEED = 3 * 1024**3
 LEAN = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false")
 """No debug information, which makes the binary a third smaller, and inlining only in Go's standard library, which makes
 compilation a fifth shorter. On a one-machine cluster, build time matters more than the speed of these programs."""
+
+OVERLAY = "overlay.json"
+"""File of a module with sources that it takes from another's folder, as Go's option -overlay reads it. Links would do
+the same, but not every copy of a checkout keeps them."""
 
 
 def build_all() -> None:
@@ -61,12 +67,9 @@ def _link(folder: pathlib.Path, names: Sequence[str]) -> None:
             link.symlink_to("kubernetes")
 
 
-def build_kwok() -> None:
-    """Build kwok if it is missing or its sources changed. Raises BuildFailed, PreflightError."""
+def build_if_needed(module: Module) -> None:
+    """Build kwok() or kueue() if it is missing or its sources changed. Raises BuildFailed, PreflightError."""
     settings.BIN.mkdir(parents=True, exist_ok=True)
-    version = required("kwok", "sigs.k8s.io/kwok")
-    flags = f"-s -w -X sigs.k8s.io/kwok/pkg/consts.Version={version}"
-    module = Module("kwok", ("tool",), settings.BIN / "kwok", flags, ("kwok",), settings.BIN)
     if not module.is_current():
         module.build()
 
@@ -119,11 +122,20 @@ class Module:
         """File with the hash of the inputs that it was built from."""
         return self.folder / f".{self.name}.stamp"
 
+    def sources(self) -> dict[str, pathlib.Path]:
+        """Return the files of its Go sources by the names under which they are compiled."""
+        folder = SOURCES / self.name
+        found = {file.name: file for file in folder.glob("*.go")}
+        if (folder / OVERLAY).exists():
+            shared = json.loads((folder / OVERLAY).read_text())["Replace"]
+            found |= {name: (folder / path).resolve() for name, path in shared.items()}
+        return found
+
     def inputs(self) -> str:
         """Hash of sources, pinned dependencies and flags."""
         folder = SOURCES / self.name
-        sources = [*folder.glob("*.go"), folder / "go.mod", folder / "go.sum"]
-        return stamps.digest(sources, [*LEAN, self.link_flags, *self.packages])
+        files = [*self.sources().values(), folder / "go.mod", folder / "go.sum"]
+        return stamps.digest(files, [*LEAN, self.link_flags, *self.packages])
 
     def is_current(self) -> bool:
         """Return whether its programs were built from its current inputs."""
@@ -133,8 +145,11 @@ class Module:
         """Compile and link. Raises BuildFailed."""
         value = self.inputs()
         with progress.step(f"building {self.name} from source"):
-            command = ["go", "build", *LEAN, "-ldflags", self.link_flags, "-o", str(self.output), *self.packages]
-            run(command, SOURCES / self.name, {"CGO_ENABLED": "0", **_collector()})
+            folder = SOURCES / self.name
+            overlay = [f"-overlay={OVERLAY}"] if (folder / OVERLAY).exists() else []
+            flags = [*LEAN, *overlay, "-ldflags", self.link_flags]
+            command = ["go", "build", *flags, "-o", str(self.output), *self.packages]
+            run(command, folder, {"CGO_ENABLED": "0", **_collector()})
         stamps.leave(self.stamp, value)
 
 
@@ -150,6 +165,17 @@ def kubernetes(version: str = "") -> Module:
     name = f"kubernetes-{version}" if version else "kubernetes"
     folder = settings.kubernetes_programs(version)
     return Module(name, (".",), folder / "kubernetes", _kubernetes_flags(name), ("kubernetes",), folder)
+
+
+def kwok() -> Module:
+    """Return the module of the program that plays nodes."""
+    flags = f"-s -w -X sigs.k8s.io/kwok/pkg/consts.Version={required('kwok', 'sigs.k8s.io/kwok')}"
+    return Module("kwok", ("tool",), settings.BIN / "kwok", flags, ("kwok",), settings.BIN)
+
+
+def kueue() -> Module:
+    """Return the module of the program that counts as Kueue does."""
+    return Module("kueue", (".",), settings.BIN / "kueue-counts", "-s -w", ("kueue-counts",), settings.BIN)
 
 
 def _modules() -> tuple[Module, Module]:

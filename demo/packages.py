@@ -22,6 +22,10 @@ TESTS = (
 RELEASE = (
     doctor.Package("mmdebstrap", "mmdebstrap", "makes the images' base from Debian packages"),
     doctor.Package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "compiles libvgpu and the simulator for arm64"),
+    # Only recommended by the compiler, and recommendations aren't followed.
+    doctor.Package(
+        "libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/include/stdio.h", "arm64's C library, to compile with"
+    ),
     doctor.Package("qemu-user-static", "qemu-aarch64-static", "runs programs of arm64 in `make check-dist`"),
     doctor.Package("skopeo", "skopeo", "pushes images in `make check-dist`"),
     doctor.Package("docker-registry", "docker-registry", "receives images in `make check-dist`"),

@@ -104,6 +104,7 @@ class Agent:
         """`node`: the node object as it is now; empty where nobody answers. `unlabelled`: why containers may not read
         the agent's files."""
         self._settings = settings
+        self._parts = parts
         self._unlabelled = unlabelled
         earlier = published_inventory(node)
         self._runtime = RuntimeCheck(None if settings.simulator_dir is not None else settings.host_root)
@@ -206,11 +207,16 @@ class Agent:
         supervisor.start("grant repair", self._repair.run(_TIDY))
 
     def unready(self) -> str:
-        """Return what keeps the agent from serving containers, a reason a line; empty where it is ready."""
+        """Return what keeps the agent from serving containers, a reason a line; empty where it is ready.
+
+        On a node without GPUs there is nothing to serve, and nothing to wait for: an installation on all nodes of a
+        cluster would never be complete.
+        """
+        idle = not self._gpus.answered and not self._gpus.known.gpus and self._parts.needless()
         reasons = {
-            "NVML hasn't answered yet": not self._gpus.answered,
+            "NVML hasn't answered yet": not self._gpus.answered and not idle,
             "the agent isn't registered with the kubelet": bool(self._gpus.known.gpus) and not self._kubelet.registered,
-            "the node object doesn't show the GPUs yet": not self._publisher.published,
+            "the node object doesn't show the GPUs yet": not self._publisher.published and not idle,
             "the API server doesn't answer: limits don't change, and only containers that ran here before start": (
                 self._pods.away > _AWAY
             ),

@@ -58,10 +58,13 @@ soak-cluster: packages cluster native ## check-allocation with 20 rounds
 VERSIONS := 1.29 1.32
 ON := tests/cluster tests/chart/test_effects.py
 
-.PHONY: check-package check-versions
+.PHONY: check-package check-readme check-versions
 ##@ One promise, one check
 check-package: packages cluster native ## Upgrade, rollback, uninstall and reinstall while a pod runs; a namespace goes back to its old system and moves in again
 	UNIGPU_SOAK=1 $(CHECK) tests/cluster/test_package.py tests/cluster/test_operator.py
+
+check-readme: packages cluster ## README's commands, copied from the page: `make demo` in a fresh checkout, all others on its cluster and on one without GPUs
+	UNIGPU_SOAK=1 $(CHECK) tests/unit/docs/test_readme.py tests/cluster/test_readme.py
 
 ##@ Minutes to hours
 check-versions: packages cluster native clients bench-compute-programs ## The cluster's tests, and each value of the chart, on older Kubernetes (VERSIONS=, ON=)

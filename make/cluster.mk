@@ -29,3 +29,9 @@ images: $(SETUP) cluster build/lib/libvgpu.so build/probe/probe ## Build the mis
 ##@ Start here
 doctor: ## Check whether this machine can run the local cluster
 	@$(if $(wildcard $(PYTHON)),$(PYTHON),python3) -m cluster doctor $(CLUSTER_NAME) $(CLUSTER_SIZE)
+
+.PHONY: check-kueue
+##@ One promise, one check
+check-kueue: $(SETUP) ## The transformations of examples/kueue, read, validated and computed by Kueue's own code (built in a minute or two)
+	@python3 -m cluster build --kueue
+	$(CHECK) tests/integration/docs/test_kueue_counts.py tests/unit/docs/test_kueue.py

@@ -28,15 +28,15 @@ def main() -> int:
     )
     given = parser.parse_args()
     try:
-        make(given.output, given.architectures.split(","))
+        make(given.output, given.architectures.split(","), source.last_commit())
     except ReleaseError as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def make(output: pathlib.Path, architectures: list[str]) -> None:
-    """Build everything into a folder, which is replaced at the end. Raises ReleaseError."""
+def make(output: pathlib.Path, architectures: list[str], commit: str) -> None:
+    """Build everything of a commit into a folder, which is replaced at the end. Raises ReleaseError."""
     changed = source.uncommitted()
     if changed:
         progress.note(f"Not in the release, because not committed: {', '.join(changed[:5])}{' …' * (len(changed) > 5)}")
@@ -45,7 +45,7 @@ def make(output: pathlib.Path, architectures: list[str]) -> None:
         scratch.chmod(0o755)  # mmdebstrap's child may be another user
         out = scratch / "out"
         out.mkdir()
-        exported = source.export(scratch / "source")
+        exported = source.export(scratch / "source", commit)
         built = {}
         for architecture in architectures:
             with progress.step(f"libvgpu, simulator and probe for {architecture}"):

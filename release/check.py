@@ -42,8 +42,9 @@ def main() -> int:
         require("skopeo", "docker-registry", "qemu-aarch64-static")
         with tempfile.TemporaryDirectory(prefix="unigpu-release-check-") as folder:
             scratch = pathlib.Path(folder)
-            build.make(output, list(native.MACHINES))
-            build.make(scratch / "again", list(native.MACHINES))
+            commit = source.last_commit()  # of both builds, whatever is committed in between
+            build.make(output, list(native.MACHINES), commit)
+            build.make(scratch / "again", list(native.MACHINES), commit)
             steps: list[tuple[str, Callable[[pathlib.Path, pathlib.Path], None]]] = [
                 ("two builds have the same bytes", same_bytes),
                 ("the wheels run in clean environments", wheels_run),
@@ -127,7 +128,7 @@ def other_processor(output: pathlib.Path, scratch: pathlib.Path) -> None:
     with tarfile.open(output / f"libvgpu-{version(output)}-linux-arm64.tar.gz") as tar:
         tar.extractall(scratch, filter="data")
     libvgpu = scratch / f"libvgpu-{version(output)}-linux-arm64" / "libvgpu.so"
-    exported = source.export(scratch / "emulated")
+    exported = source.export(scratch / "emulated", source.last_commit())
     built = native.build(exported, "arm64", scratch)
     machine = str(scratch / "machine-arm64")
     run([sys.executable, "-m", "simulator", "create", "--dir", machine, "--profile", "t4"], source.ROOT)

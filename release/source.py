@@ -25,15 +25,20 @@ class Source:
     """Time of the commit in seconds since 1970: the time of every file in a release, so that two builds are equal."""
 
 
-def export(into: pathlib.Path) -> Source:
-    """Export the last commit into a new folder. Raises ReleaseError if this isn't a git checkout."""
+def last_commit() -> str:
+    """Return the commit that a release is made of. Raises ReleaseError if this isn't a git checkout."""
+    return _git("rev-parse", "HEAD")
+
+
+def export(into: pathlib.Path, commit: str) -> Source:
+    """Export a commit into a new folder. Raises ReleaseError if this isn't a git checkout."""
     into.mkdir(parents=True)
     archive = into.with_name(f"{into.name}.tar")
-    _git("archive", "--format=tar", f"--output={archive}", "HEAD")
+    _git("archive", "--format=tar", f"--output={archive}", commit)
     with tarfile.open(archive) as tar:
         tar.extractall(into, filter="tar")
     archive.unlink()
-    commit, epoch = _git("log", "-1", "--format=%H %ct").split()
+    epoch = _git("log", "-1", "--format=%ct", commit)
     project = tomllib.loads((into / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return Source(into, project["version"], commit, int(epoch))
 

@@ -1,5 +1,6 @@
 """The driver, real or simulated: what a container gets of it with its GPUs, and where the agent finds NVML."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,10 @@ from unigpu.gpus import Gpu
 from unigpu_node.driver_root import CUDA, NVML, DriverRoot
 
 _MODULE = Path("/sys/module/nvidia")
+_PCI = Path("/sys/bus/pci/devices")
+_NVIDIA = "0x10de"
+_DISPLAY = "0x03"
+"""Beginning of the class of GPUs, with outputs and without."""
 _NEEDED = {
     "nvidiactl": "accepted: a driver that is loaded (nvidia-modprobe)",
     "nvidia-uvm": "accepted: its module loaded, and the node made (nvidia-modprobe -u)",
@@ -42,6 +47,9 @@ class Driver(Protocol):
 
     def instance(self) -> str:
         """Return what differs each time the driver is loaded; empty where it isn't loaded."""
+
+    def needless(self) -> bool:
+        """Return whether the node has neither the driver nor a GPU that would need one."""
 
 
 def of(settings: Settings) -> Driver:
@@ -99,6 +107,17 @@ class Simulated:
         """The state file's inode: a state that is created again is another driver."""
         return _inode(self.state / "state")
 
+    def needless(self) -> bool:
+        """Never: somebody asked for simulated GPUs on this node."""
+        return False
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
 
 def _inode(path: Path) -> str:
     try:
@@ -117,9 +136,16 @@ def _there(mounts: Sequence[cdi.Mount]) -> tuple[cdi.Mount, ...]:
 class Real:
     """NVIDIA's driver, installed on the node or by a container under a root of its own."""
 
-    def __init__(self, host: Path, root: PurePosixPath, default: frozenset[Capability] = driver_parts.BASIC) -> None:
+    def __init__(
+        self,
+        host: Path,
+        root: PurePosixPath,
+        default: frozenset[Capability] = driver_parts.BASIC,
+        pci: Path = _PCI,
+    ) -> None:
         """`host`: where the agent sees the node's root. `root`: the driver's root on the node. `default`: capabilities
-        of a container whose author names none."""
+        of a container whose author names none. `pci`: where the kernel lists the node's devices."""
+        self._pci = pci
         self._root = DriverRoot(host, root)
         self._files = DriverFiles(self._root, NvidiaSpecs(host))
         self._default = default
@@ -157,6 +183,16 @@ class Real:
     def instance(self) -> str:
         """The inode of the module's folder in sysfs, which the kernel numbers afresh at each load."""
         return _inode(_MODULE)
+
+    def needless(self) -> bool:
+        """No library of the driver, and no GPU of NVIDIA's on the bus. A GPU without PCI comes with its driver."""
+        with contextlib.suppress(errors.Unavailable, OSError):
+            self.nvml()
+            return False
+        return not any(
+            _read(device / "vendor") == _NVIDIA and _read(device / "class").startswith(_DISPLAY)
+            for device in self._pci.glob("*")
+        )
 
     @property
     def _common_parts(self) -> frozenset[Part]:

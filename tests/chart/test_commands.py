@@ -12,14 +12,14 @@ VALUES = ("--set", "--set-string", "--set-json")
 
 
 def settings() -> dict[tuple[str, ...], Path]:
-    """Return what commands set of our chart's values, each with a page that has it."""
-    found = {}
+    """Return what commands set of our chart's values, each with the first page that has it."""
+    found: dict[tuple[str, ...], Path] = {}
     for page in pages():
         for verb in ("install", "upgrade"):
             for words in commands(page, "helm", verb):
                 if "helm/unigpu" in words:
                     pairs = itertools.pairwise(words)
-                    found[tuple(word for pair in pairs if pair[0] in VALUES for word in pair)] = page
+                    found.setdefault(tuple(word for pair in pairs if pair[0] in VALUES for word in pair), page)
     return found
 
 

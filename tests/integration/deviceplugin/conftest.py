@@ -58,6 +58,8 @@ class Machine:
         self.agent: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.arguments: list[str] = []
+        self.driver = ["--simulator-dir", str(self.sim), "--simulator-lib", str(self.lib)]
+        """Arguments that say where the driver is."""
         self.sim.mkdir()
         self.lib.mkdir()
         (self.sim / "state").touch()
@@ -105,8 +107,7 @@ class Machine:
                     *("--state-dir", str(self.state)),
                     *("--cdi-dir", str(self.cdi)),
                     *("--library", str(self.image)),
-                    *("--simulator-dir", str(self.sim)),
-                    *("--simulator-lib", str(self.lib)),
+                    *self.driver,
                     *("--kubeconfig", str(kubeconfig)),
                     *("--health-port", str(self.port)),
                     *("--probe-interval", "0.2", "--probe-deadline", "2", "--xid-quiet", "3"),

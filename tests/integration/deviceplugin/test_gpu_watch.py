@@ -1,5 +1,9 @@
 """GPUs that fail and recover, and a driver that hangs or takes its process down."""
 
+from pathlib import Path
+
+import pytest
+
 from tests.integration.deviceplugin.conftest import NODE, Machine, one, until, uuid
 from tests.integration.deviceplugin.test_agent import refusal
 from unigpu import gpus, names, telemetry
@@ -187,3 +191,22 @@ async def test_a_container_runtime_without_cdi_is_said_and_no_gpu_offered(machin
     await machine.api.put("nodes", node)
     await capacity(machine, 4 * 24576, 400)
     await machine.kubelet.prestart(pod, "main")
+
+
+@pytest.mark.skipif(Path("/sys/module/nvidia").exists(), reason="this machine has a GPU")
+async def test_a_node_without_gpus_is_ready_and_one_whose_driver_lacks_is_not(machine: Machine) -> None:
+    """In a cluster without a node selector the agent is on every node, and `helm install --wait` waits for all."""
+    machine.driver = ["--host-root", str(machine.root / "empty")]
+    problem = "NVML doesn't answer"
+    machine.run()
+    await until(lambda: problem in machine.log.read_text(), problem)
+    await machine.answers("/readyz", 200)
+    machine.kill()
+
+    # The driver is there, and NVML doesn't answer.
+    library = machine.root / "empty/usr/lib64/libnvidia-ml.so.1"
+    library.parent.mkdir(parents=True)
+    library.write_text("no library")
+    machine.run()
+    await until(lambda: machine.log.read_text().count(problem) == 2, problem)
+    await machine.answers("/readyz", 503)

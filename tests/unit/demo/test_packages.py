@@ -43,3 +43,10 @@ def test_lists_that_can_not_be_fetched_do_not_matter(apt: Path, tmp_path: Path) 
     )
     assert packages.install([ABSENT]) == 0
     assert "no-such-package" in (tmp_path / "asked").read_text().splitlines()[-1]
+
+
+def test_a_compiler_for_another_processor_comes_with_its_library() -> None:
+    """Debian only recommends the headers, and `install` takes no recommendations: without them nothing compiles."""
+    named = {package.name for package in packages.RELEASE}
+    compilers = {name for name in named if name.startswith("gcc-")}
+    assert compilers == {"gcc-aarch64-linux-gnu"} and "libc6-dev-arm64-cross" in named

@@ -130,3 +130,30 @@ def test_folder_that_goes_while_it_is_read_is_said_in_words(tmp_path: Path, monk
     monkeypatch.setattr(Path, "iterdir", gone)
     with pytest.raises(errors.Unavailable, match=f"^can't read {folder}: No such file or directory$"):
         driver.Real(tmp_path, PurePosixPath("/")).common()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "needless"),
+    [
+        ("0x8086", "0x030000", True),  # another maker's GPU
+        ("0x10de", "0x040300", True),  # the sound device of a GPU
+        ("0x10de", "0x030200", False),
+        ("0x10de", "0x030000", False),
+        ("", "", True),
+    ],
+)
+def test_a_node_without_gpus_needs_no_driver(tmp_path: Path, vendor: str, kind: str, needless: bool) -> None:
+    device = tmp_path / "pci" / "0000:01:00.0"
+    if vendor:
+        device.mkdir(parents=True)
+        (device / "vendor").write_text(f"{vendor}\n")
+        (device / "class").write_text(f"{kind}\n")
+    node = tmp_path / "node"
+    real = driver.Real(node, PurePosixPath("/"), pci=tmp_path / "pci")
+    assert real.needless() == needless
+    install(node)
+    assert not real.needless(), "a driver that is there should answer"
+
+
+def test_simulated_gpus_are_wanted(tmp_path: Path) -> None:
+    assert not driver.Simulated(tmp_path, tmp_path).needless()

@@ -12,7 +12,7 @@ from tests.unit.docs.pages import ROOT
 PAGE = ROOT / "docs/contributing/examples.md"
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _STEP = re.compile(r"^`([\w./-]+)`[^\n]*:$|^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_SOURCES = shutil.ignore_patterns("build", ".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
+SOURCES = shutil.ignore_patterns("build", ".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def created() -> set[str]:
 
 def copy(folder: Path) -> Path:
     """Copy the project's sources into the folder, with this checkout's Python environment."""
-    shutil.copytree(ROOT, folder, ignore=_SOURCES, dirs_exist_ok=True)
+    shutil.copytree(ROOT, folder, ignore=SOURCES, dirs_exist_ok=True)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     for name in ("pyproject.toml", "requirements-dev.lock"):
         os.utime(folder / name, (0, 0))  # make takes the environment for current

@@ -1,7 +1,8 @@
 """The transformations for Kueue give what admission gives, by the arithmetic that Kueue documents.
 
 Source: `applyResourceTransformations` in pkg/workload/workload.go of Kueue 0.17, and `multiplyBy` in the reference of
-its configuration. Kueue adds up what the containers of a pod ask for, and transforms the sum.
+its configuration. Kueue adds up what the containers of a pod ask for, and transforms the sum. That this is what Kueue's
+code does is checked by tests/integration/docs/test_kueue_counts.py.
 """
 
 from collections.abc import Mapping

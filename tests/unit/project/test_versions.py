@@ -37,7 +37,14 @@ def test_make_checks_every_older_version() -> None:
 def test_versions_share_their_sources() -> None:
     """A change of what a program is started with reaches every version."""
     for version in settings.OLDER_KUBERNETES:
-        folder = ROOT / f"cluster/kubernetes-{version}"
-        assert {file.name for file in folder.glob("*.go")} == {"components.go", "kubelet.go", "main.go"}
+        sources = build.kubernetes(version).sources()
+        assert set(sources) == {"components.go", "kubelet.go", "main.go"}
         for name in ("components.go", "main.go"):
-            assert (folder / name).resolve() == ROOT / "cluster/kubernetes" / name
+            assert sources[name] == ROOT / "cluster/kubernetes" / name
+
+
+def test_what_go_compiles_is_go() -> None:
+    """A checkout that turned links into files with a path in them is seen here, and not by a compiler."""
+    for module in (build.kubernetes(), *map(build.kubernetes, settings.OLDER_KUBERNETES), build.kueue()):
+        for name, file in module.sources().items():
+            assert re.search(r"^package main$", file.read_text(), re.MULTILINE), f"{module.name}: {name}"

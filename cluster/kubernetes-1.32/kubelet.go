@@ -1,1 +1,0 @@
-../kubernetes-1.29/kubelet.go
