@@ -8,7 +8,7 @@ libvgpu doesn't take ends the search. Source: fcntl(2), F_GETLK.
 import fcntl
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from unigpu import usage, wishes
@@ -97,21 +97,6 @@ def living(descriptor: int) -> frozenset[int]:
             raise usage.Implausible(f"usage file has more than {usage.MAX_PROCESSES} living processes")
         ranges += [(low, high) for low, high in ((start, first), (first + 1, end)) if low < high]
     return frozenset(found)
-
-
-def alive(descriptor: int) -> Callable[[int], bool]:
-    """Return whether the process of a slot of this file lives, as `unigpu.usage.unpack` wants it.
-
-    The locks are read at the first question. It raises what `living` raises.
-    """
-    known: list[frozenset[int]] = []
-
-    def answer(slot: int) -> bool:
-        if not known:
-            known.append(living(descriptor))
-        return slot in known[0]
-
-    return answer
 
 
 def _ask(descriptor: int, start: int, count: int) -> bytes:
