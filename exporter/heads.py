@@ -106,7 +106,7 @@ class Copies:
         self._seen = [b""] * len(self._ends)
 
     def at(self, place: int) -> bytes:
-        """Return what the beginning at this place said the last time; nothing where it wasn't there."""
+        """Return what the beginning at this place said the last time; nothing where one of them wasn't there."""
         group, member = divmod(place, _GROUP)
         ends = self._ends[group]
         return self._seen[group][ends[member - 1] if member else 0 : ends[member]]
@@ -239,7 +239,10 @@ class Heads:
     def _still(self, container: Container, place: int, now_ns: int) -> bool:
         """Whether what is known of the container still holds, if its files say the same."""
         if container.rate_varies and self._limits is not None:
-            container.set_rates(self._limits.at(place), now_ns)
+            head = self._limits.at(place)
+            if not head:
+                return False  # another's policy has vanished, and with it the copies of all
+            container.set_rates(head, now_ns)
         try:
             return container.all_live()
         except (OSError, errors.Malformed):

@@ -202,6 +202,17 @@ def test_a_file_that_vanishes_under_its_map_costs_its_own_container_alone(tree: 
     assert reader.again() == [second.pod]
 
 
+def test_so_does_a_policy_beside_containers_whose_rate_varies(tree: Any, reader: Reader) -> None:
+    first, second, _ = settled(tree, reader)
+    tree.limit(first, 512, 25, 2, ComputePolicy.SOFT)
+    tree.tell(first, 80, time.monotonic_ns() + 3_600_000_000_000)
+    reader.settle()
+    os.truncate(tree.folder(second) / grants.POLICY_FILE, 0)
+    for _ in range(2):
+        assert reader.look() == fresh(tree.root)
+    assert reader.again() == [second.pod]
+
+
 def test_a_file_that_is_cut_where_it_has_zeros_is_noticed_in_its_turn(tree: Any) -> None:
     reader = Reader(tree.root, turns=4)
     try:
