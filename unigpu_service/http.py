@@ -51,10 +51,11 @@ def health(unready: Unready, metrics: Page | None = None) -> web.Application:
             return web.Response(body=body if isinstance(body, bytes) else None, headers={"Content-Type": CONTENT_TYPE})
         answer = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
         answer.content_length = sum(map(len, body))
-        await answer.prepare(request)
-        for block in blocks(body):
-            await answer.write(block)
-        await answer.write_eof()
+        with contextlib.suppress(ConnectionError):  # who asked may not wait for the end
+            await answer.prepare(request)
+            for block in blocks(body):
+                await answer.write(block)
+            await answer.write_eof()
         return answer
 
     application = web.Application()

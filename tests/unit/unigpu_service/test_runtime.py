@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from unigpu import errors
 from unigpu_service import http, main, runtime
@@ -110,6 +112,28 @@ async def test_a_page_in_pieces(method: str) -> None:
             async with session.request(method, address.format(port)) as answer:
                 assert answer.status == 200 and answer.headers["Content-Type"] == http.CONTENT_TYPE
                 assert await answer.read() == (b"".join(pieces) if method == "GET" else b"")
+
+
+async def test_somebody_who_leaves_before_the_page_has_ended_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    ended = asyncio.Event()
+
+    @web.middleware
+    async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        finally:
+            ended.set()
+
+    application = http.health(lambda: None, lambda: [b"x" * (1 << 20)] * 64)
+    application.middlewares.append(note)
+    async with http.listen(application, 0, host="127.0.0.1") as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+        await reader.readexactly(1 << 16)
+        writer.transport.abort()
+        await ended.wait()
+        assert await fetch(port, "/healthz") == (200, "ok\n")
+    assert caplog.records == []
 
 
 def test_blocks_are_the_same_bytes_and_bounded() -> None:
