@@ -42,6 +42,8 @@ class MetricsPage:
         self._containers: list[Container] = []
         self._heads = Heads()
         self._steady: Sequence[bytes] = ()
+        self._changed = True
+        """Whether they are no longer those of what was read; it stays so until a page is made."""
         self._walls: Walls | None = None
         """By the node agent's last report; None: it doesn't say."""
         self._moving = Moving()
@@ -59,16 +61,17 @@ class MetricsPage:
         telemetry = self._driver.read()
         if telemetry is not None:
             self._sizes |= {gpu.uuid: gpu.total for gpu in telemetry.gpus}
-        changed = self._folders.refresh()
-        if changed:
+        if self._folders.refresh():
+            self._changed = True
             self._containers = self._folders.containers()
             self._heads.keep(self._containers)
-        changed |= self._heads.refresh(self._containers, time.monotonic_ns(), self._sizes)
+        self._changed |= self._heads.refresh(self._containers, time.monotonic_ns(), self._sizes)
         report = self._report.read() or Report()
-        if changed or not self._steady or report.walls != self._walls:
+        if self._changed or report.walls != self._walls:
             self._walls = report.walls
             self._steady = tuple(http.blocks(self._steady_lines()))
             self._granted = gpu_totals.granted(container.grant for container in self._containers)
+            self._changed = False
         self._moving.take([(*container.used, container.current) for container in self._containers])
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Findings(self._node, self._granted, report))
