@@ -13,7 +13,7 @@ CLUSTER = Board(
         stat("Pods with GPUs", "Pods that have a share or whole GPUs.", "short", "max(unigpu_scheduler_pods)"),
         stat(
             "Unhealthy GPUs",
-            "GPUs for which the driver no longer answers.",
+            "GPUs with a fault, or not fit to be shared. Nothing new is placed on them.",
             "short",
             "count(unigpu_gpu_healthy == 0) or vector(0)",
             alarming=True,
@@ -100,7 +100,7 @@ CLUSTER = Board(
         ),
         Panel(
             "Free memory by node",
-            "Memory that no container has. A share fits only if one GPU has enough of it.",
+            "Memory that no container has, unhealthy GPUs included. A share fits only if one GPU has enough of it.",
             "bytes",
             (
                 Query(

@@ -13,7 +13,7 @@ NODE_BOARD = Board(
         stat("Shares", "Containers that have a share of a GPU.", "short", f"sum(unigpu_gpu_shares{_OF_NODE})"),
         stat(
             "Unhealthy GPUs",
-            "GPUs for which the driver no longer answers.",
+            "GPUs with a fault, or not fit to be shared. Nothing new is placed on them.",
             "short",
             f"count(unigpu_gpu_healthy{_OF_NODE} == 0) or vector(0)",
             alarming=True,
