@@ -56,6 +56,8 @@ LOOK = "get list watch"
                 ("", "nodes", "list watch", ""),
                 ("", "pods", LOOK, ""),
                 ("", "pods/binding", "create", ""),
+                ("", "pods/status", "patch", ""),
+                ("", "events", "create", ""),
                 ("policy", "poddisruptionbudgets", "list watch", ""),
             ],
         ),

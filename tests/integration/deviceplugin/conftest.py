@@ -58,8 +58,8 @@ class Machine:
         self.agent: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.arguments: list[str] = []
-        self.driver = ["--simulator-dir", str(self.sim), "--simulator-lib", str(self.lib)]
-        """Arguments that say where the driver is."""
+        self.driver: list[str] | None = None
+        """Arguments that say where the driver is; without them it is the one in `sim` and `lib`."""
         self.sim.mkdir()
         self.lib.mkdir()
         (self.sim / "state").touch()
@@ -107,7 +107,7 @@ class Machine:
                     *("--state-dir", str(self.state)),
                     *("--cdi-dir", str(self.cdi)),
                     *("--library", str(self.image)),
-                    *self.driver,
+                    *self._driver(),
                     *("--kubeconfig", str(kubeconfig)),
                     *("--health-port", str(self.port)),
                     *("--probe-interval", "0.2", "--probe-deadline", "2", "--xid-quiet", "3"),
@@ -138,6 +138,10 @@ class Machine:
         status = self.agent.wait(PATIENCE)
         self.agent = None
         return status
+
+    def _driver(self) -> list[str]:
+        played = ["--simulator-dir", str(self.sim), "--simulator-lib", str(self.lib)]
+        return played if self.driver is None else self.driver
 
     async def serving(self, slots: int = 64) -> None:
         """Wait until the kubelet has so many healthy slots and the node object its resources."""
