@@ -235,7 +235,13 @@ class Shrinking:
             return await change(self._api, Ref(namespace, name, nominee.uid), nominee.node)
         except errors.UnigpuError as error:
             logs.event(
-                logger, "nomination not written", logging.WARNING, pod=nominee.pod, node=nominee.node, reason=error
+                logger,
+                "nomination not written",
+                logging.WARNING,
+                pod=nominee.pod,
+                pod_uid=nominee.uid,
+                node=nominee.node,
+                reason=error,
             )
             return True
 

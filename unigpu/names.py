@@ -43,6 +43,8 @@ EVENT_GPU_ASSIGNED: Final = "GpuAssigned"
 EVENT_MEMORY_REFUSED: Final = "GpuMemoryRefused"
 EVENT_REQUEST_WARNING: Final = "GpuRequestWarning"
 """About the controller of a pod that was admitted with a warning."""
+EVENT_ADMISSION_SKIPPED: Final = "GpuAdmissionSkipped"
+"""About a pod that asks for GPUs in a vendor's words and was created while no webhook answered."""
 
 # Reasons of events about pods and nodes.
 EVENT_BREACH: Final = "GpuBreach"

@@ -100,15 +100,10 @@ CLUSTER = Board(
         ),
         Panel(
             "Free memory by node",
-            "Memory that no container has, unhealthy GPUs included. A share fits only if one GPU has enough of it.",
+            "Memory of healthy GPUs that is neither granted nor in use without a grant. A share fits only if one GPU"
+            " has enough of it.",
             "bytes",
-            (
-                Query(
-                    "sum by (node) (clamp_min(unigpu_gpu_memory_total_bytes"
-                    " - on (node, uuid) unigpu_gpu_memory_granted_bytes, 0))",
-                    "{{node}}",
-                ),
-            ),
+            (Query("sum by (node) (unigpu_gpu_memory_free_bytes)", "{{node}}"),),
         ),
         Panel(
             "Utilisation by node",

@@ -77,6 +77,7 @@ def test_without_the_cleanup_only_the_test_is_left(every_option: Rendered) -> No
 def test_names_are_the_projects(jobs: ModuleType, defaults: Rendered) -> None:
     assert (jobs.INVENTORY, jobs.REQUEST) == (names.ANNOTATION_INVENTORY, names.ANNOTATION_REQUEST)
     assert (jobs.PUBLISHED, jobs.WALLS) == (names.ANNOTATION_PUBLISHED, names.ANNOTATION_WALLS)
+    assert jobs.LOWERABLE == names.ANNOTATION_LOWERABLE
     assert (jobs.ALLOCATION, jobs.SCHEDULER) == (names.ANNOTATION_ALLOCATION, names.SCHEDULER_NAME)
     assert jobs.SLOTS == names.RESOURCE_VGPU
     assert {jobs.SLOTS, *jobs.WRITTEN_BY_AGENTS} == set(names.UNIFIED_RESOURCES)
@@ -133,6 +134,7 @@ AGENTS = {
     names.ANNOTATION_INVENTORY: "{}",
     names.ANNOTATION_PUBLISHED: "aliyun.com/gpu-mem",
     names.ANNOTATION_WALLS: "{}",
+    names.ANNOTATION_LOWERABLE: "{}",
 }
 """Annotations that a node agent writes."""
 

@@ -15,7 +15,6 @@ from unigpu import names
 PATIENCE = 120.0
 NAMESPACE = "webhook-down"
 DEPLOYMENT = ("deployment", names.SERVICE_WEBHOOK, "-n", names.SYSTEM_NAMESPACE)
-SKIPPED = "GpuAdmissionSkipped"
 Tell = Callable[[str], None]
 
 ASKING: dict[str, dict[str, Any]] = {
@@ -112,7 +111,7 @@ def stuck(kube: Kube, name: str) -> str | None:
     """Why the pod's program doesn't run: the scheduler, the node, or the runtime says so; None while nobody does."""
     selector = f"type=Warning,involvedObject.name={name}"
     events = kube.json("get", "events", "-n", NAMESPACE, "--field-selector", selector)["items"]
-    found = [event for event in events if event["reason"] != SKIPPED]
+    found = [event for event in events if event["reason"] != names.EVENT_ADMISSION_SKIPPED]
     return f"{found[-1]['reason']}: {found[-1]['message'].splitlines()[0]}" if found else None
 
 
@@ -158,7 +157,7 @@ def test_ignore_lets_pods_in_without_gpus_and_they_are_reported(
     up(kube)
     for name in ASKING:
         wait_for(f"{name} is reported", functools.partial(reported, kube, name), PATIENCE)
-        tell(f"Ignore  {name:26} reported: event {SKIPPED}: {reported(kube, name)}")
+        tell(f"Ignore  {name:26} reported: event {names.EVENT_ADMISSION_SKIPPED}: {reported(kube, name)}")
     counts = wait_for("every replica counts them", lambda: counted(kube), PATIENCE)
     tell(f"Ignore  {names.METRIC_WEBHOOK_SKIPPED} {counts}")
 
@@ -173,7 +172,7 @@ def output(kube: Kube, name: str) -> str | None:
 
 def reported(kube: Kube, name: str) -> str | None:
     """The message of the event on the pod."""
-    selector = f"reason={SKIPPED},involvedObject.name={name}"
+    selector = f"reason={names.EVENT_ADMISSION_SKIPPED},involvedObject.name={name}"
     events = kube.json("get", "events", "-n", NAMESPACE, "--field-selector", selector)["items"]
     assert len(events) < 2, "reported twice"
     return str(events[0]["message"]) if events else None

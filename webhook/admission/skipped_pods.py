@@ -16,7 +16,6 @@ from webhook.translation import pod_reading, pods
 from webhook.translation.options import Options
 
 log = logging.getLogger(__name__)
-REASON = "GpuAdmissionSkipped"
 _PAGE = 100
 """Whole pods in one page: bounds the time for which reading a page delays reviews."""
 
@@ -100,7 +99,7 @@ class SkippedPods:
             pod,
             kind=Kind.POD,
             name=f"unigpu-skipped-{pod.uid}",
-            reason=REASON,
+            reason=names.EVENT_ADMISSION_SKIPPED,
             message=f"{fields}: no unigpu webhook saw the pod when it was created: none answered, or its namespace was "
             "excluded then; it has no share of a GPU and no limits; accepted: the same pod, deleted and created again",
             component="unigpu-webhook",

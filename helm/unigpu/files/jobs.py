@@ -26,6 +26,7 @@ INVENTORY = "unigpu.dev/inventory"
 PUBLISHED = "unigpu.dev/published-resources"
 """Vendors' resources whose capacity the agent wrote too."""
 WALLS = "unigpu.dev/walls"
+LOWERABLE = "unigpu.dev/lowerable"
 REQUEST = "unigpu.dev/request"
 ALLOCATION = "unigpu.dev/allocation"
 SLOTS = "unigpu.dev/vgpu"
@@ -226,7 +227,7 @@ def _clean(api: ApiServer, node: Json) -> bool:
     capacities = {name: None for name in written if name in node.get("status", {}).get("capacity", {})}
     if capacities:
         api.call("PATCH", f"{path}/status", {"status": {"capacity": capacities}})
-    stale = {name: None for name in (INVENTORY, PUBLISHED, WALLS) if name in annotations}
+    stale = {name: None for name in (INVENTORY, PUBLISHED, WALLS, LOWERABLE) if name in annotations}
     if stale:
         api.call("PATCH", path, {"metadata": {"annotations": stale}})
     return bool(stale or capacities)

@@ -7,7 +7,7 @@ import pytest
 
 from unigpu import errors, names
 from unigpu_kube import client
-from webhook.admission.skipped_pods import REASON, SkippedPods
+from webhook.admission.skipped_pods import SkippedPods
 from webhook.translation.options import Options
 
 
@@ -46,7 +46,7 @@ async def test_who_slipped_past_is_reported_once(apiserver: Any, search: Skipped
     assert await search.search() == 2
     reported = events(apiserver)
     assert sorted(item["involvedObject"]["name"] for item in reported) == ["by-annotation", "slipped"]
-    assert all(item["reason"] == REASON and item["type"] == "Warning" for item in reported)
+    assert all(item["reason"] == names.EVENT_ADMISSION_SKIPPED and item["type"] == "Warning" for item in reported)
     assert "aliyun.com/gpu-mem" in next(item["message"] for item in reported if "mem" in item["message"])
 
 
