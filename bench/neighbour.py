@@ -31,6 +31,8 @@ from tests.integration.deviceplugin.conftest import Machine, one
 HONEST = 20
 PROMISED = 1.10
 """How much longer things may take."""
+SETTLED = 1.5
+"""Seconds from the end of a round to the next one."""
 HOSTILE = """
 import fcntl, os, signal, struct, sys, time
 signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -148,6 +150,8 @@ async def measure(rounds: int) -> int:
             await starts(machine, 0)
             for round in range(1, 2 * rounds + 1):
                 kind = "with" if round % 2 else "without"
+                # A slot that was just given back isn't given away again before runtimes have noticed.
+                await asyncio.sleep(SETTLED)
                 with contextlib.ExitStack() as stack:
                     if kind == "with":
                         await asyncio.to_thread(stack.enter_context, running(HOSTILE, *files))
