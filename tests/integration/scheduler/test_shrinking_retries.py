@@ -97,7 +97,7 @@ async def test_it_is_told_once_more_while_the_pod_waits(
         await until(lambda: api.nominated[1:4] == again, "two more writes")
 
 
-@pytest.mark.parametrize("end", ["bound", "deleted"])
+@pytest.mark.parametrize("end", ["bound", "deleted", "evicts elsewhere"])
 async def test_a_pod_that_waits_no_longer_is_left_alone(
     api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
@@ -108,6 +108,8 @@ async def test_a_pod_that_waits_no_longer_is_left_alone(
         await spared(api, caller, uids)
         if end == "deleted":
             await api.remove("pods", "default/urgent")
+        elif end == "evicts elsewhere":
+            await api.change("pods", "default/urgent", lambda pod: pod["status"].update(nominatedNodeName="n2"))
         else:
             await api.change("pods", "default/urgent", lambda pod: pod["spec"].update(nodeName="n2"))
         # Another pod's attempt begins later, and ends later.
