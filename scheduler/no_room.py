@@ -168,7 +168,11 @@ class NoRoomEvents:
         uid = metadata["uid"]
         now = self._clock()
         told = self._known.get(uid)
-        if not nodes or uid in self._waiting or len(self._waiting) >= MOST_WAITING:
+        noted = self._waiting.get(uid)
+        if noted is not None and nodes:  # one that is nominated is tried on that node alone first
+            noted.request, noted.nodes, noted.shared = request, nodes, False
+            self._wake.set()  # so that names are shared
+        if not nodes or noted is not None or len(self._waiting) >= MOST_WAITING:
             return
         if told is not None and now < told.again:
             return
