@@ -299,7 +299,10 @@ async def test_a_pod_that_goes_while_its_event_is_written_is_not_remembered(clus
     assert cluster.events._known.keys() == {"later"}
 
 
-@pytest.mark.parametrize("error", [errors.Unavailable("gone"), Rejected(403, "no"), KeyError("a fault of ours")])
+@pytest.mark.parametrize(
+    "error",
+    [errors.Unavailable("gone"), Rejected(403, "no"), KeyError("a fault of ours"), AssertionError("another")],
+)
 async def test_what_could_not_be_written_is_said_at_the_next_attempt(cluster: Cluster, error: Exception) -> None:
     cluster.api.refuse = error
     cluster.note()
