@@ -36,6 +36,8 @@ class Growth:
         self._node = ""
         """The node that grew last."""
         self._grown = asyncio.Event()
+        self._open: tuple[Ref, str] | None = None
+        """A nomination that may have been written, and not been taken back."""
 
     def nodes_listed(self, nodes: Iterable[NodeFacts]) -> None:
         """Take over all nodes that there are."""
@@ -91,8 +93,15 @@ class Growth:
 
     async def _try_again(self, node: str) -> None:
         """Raises Unavailable, Rejected, Conflict."""
+        if self._open is not None:
+            await retries.take_back(self._api, *self._open)
+            self._open = None
         for facts in sorted(self._waiting.values(), key=lambda facts: (-facts.priority, facts.uid)):
             namespace, _, name = facts.key.partition("/")
-            if await retries.try_now(self._api, Ref(namespace, name, facts.uid), node):
+            pod = Ref(namespace, name, facts.uid)
+            self._open = pod, node
+            tried = await retries.try_now(self._api, pod, node)
+            self._open = None
+            if tried:
                 logs.event(logger, "pods tried again", node=node, pod=facts.key, pod_uid=facts.uid)
                 return

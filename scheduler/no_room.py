@@ -23,7 +23,7 @@ from scheduler import fit_cache, no_room_words
 from scheduler.fit_cache import FitCache
 from scheduler.nominations import Nominations
 from scheduler.shrinking import Shrinking
-from unigpu import api_objects, documents, errors, logs, names, placement, remedies, survey
+from unigpu import api_objects, logs, names, placement, remedies, survey
 from unigpu.api_objects import NodeFacts, PodFacts
 from unigpu.fit import Node
 from unigpu.ledger import Booking, CapacityLedger
@@ -168,7 +168,11 @@ class NoRoomEvents:
         uid = metadata["uid"]
         now = self._clock()
         told = self._known.get(uid)
-        if not nodes or uid in self._waiting or len(self._waiting) >= MOST_WAITING:
+        noted = self._waiting.get(uid)
+        if noted is not None and nodes:  # one that is nominated is tried on that node alone first
+            noted.request, noted.nodes, noted.shared = request, nodes, False
+            self._wake.set()  # so that names are shared
+        if not nodes or noted is not None or len(self._waiting) >= MOST_WAITING:
             return
         if told is not None and now < told.again:
             return
@@ -189,7 +193,7 @@ class NoRoomEvents:
             pause = 0.0
             try:
                 pause = PACE if await self._tell(one) else 0.0
-            except (errors.UnigpuError, *documents.INVALID) as error:  # nothing here may keep pods from being placed
+            except Exception as error:  # nothing here may keep pods from being placed
                 pause = PACE
                 title, uid = one.ref.title, one.ref.uid
                 logs.event(logger, "event not written", logging.WARNING, pod=title, pod_uid=uid, reason=repr(error))

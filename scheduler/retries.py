@@ -9,7 +9,7 @@ going to be; once the room is there, the nomination is taken back, and the pod i
 which kube-schedulers have this event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from unigpu_kube import errors as kube_errors
@@ -31,24 +31,36 @@ async def nominate(api: Client, pod: Ref, node: str) -> bool:
 async def try_again(api: Client, pod: Ref, node: str) -> bool:
     """Take the pod's nomination to the node back, so that it is tried again; return False where it waits no longer.
 
-    A nomination that the kube-scheduler has taken back before, after an attempt without room, is written once more.
-    Raises Unavailable, Rejected, Conflict.
+    A nomination that the kube-scheduler has taken back before, after an attempt without room, is written once more. One
+    to another node is left alone, and False is returned: others were evicted there for the pod. Raises Unavailable,
+    Rejected, Conflict.
     """
-    return await _change(api, pod, node) is not None and await _change(api, pod, None) is not None
+    return await _change(api, pod, node, (node, None)) is not None and await take_back(api, pod, node)
 
 
 async def try_now(api: Client, pod: Ref, node: str) -> bool:
     """Have a pod tried again at once, and all of no higher priority with it; return False where it waits no longer.
 
-    One that is nominated already waits for others to leave, and is left alone. Raises as above.
+    One that is nominated already waits for others to leave, and is left alone. Raises as above; the nomination may have
+    been written then.
     """
-    return await _change(api, pod, node, free=True) is not None and await _change(api, pod, None) is not None
+    return await _change(api, pod, node, (None,)) is not None and await take_back(api, pod, node)
 
 
-async def _change(api: Client, pod: Ref, node: str | None, *, free: bool = False) -> Mapping[str, Any] | None:
+async def take_back(api: Client, pod: Ref, node: str) -> bool:
+    """End the pod's nomination to the node, if it is there; return False where it waits no longer, or for another node.
+
+    Raises as above.
+    """
+    return await _change(api, pod, None, (node, None)) is not None
+
+
+async def _change(
+    api: Client, pod: Ref, node: str | None, instead_of: Collection[str | None] | None = None
+) -> Mapping[str, Any] | None:
     """Write the nomination of a pod that waits, and return the pod; None where it waits no longer.
 
-    `free`: None as well where it is nominated already.
+    None as well where the present nomination is none of `instead_of`: somebody else's, then.
     """
     for left in reversed(range(_TRIES)):
         found = await api.find(objects.pod(pod.namespace, pod.name))
@@ -57,7 +69,7 @@ async def _change(api: Client, pod: Ref, node: str | None, *, free: bool = False
         if found["spec"].get("nodeName"):
             return None
         present = (found.get("status") or {}).get("nominatedNodeName") or None
-        if free and present is not None:
+        if instead_of is not None and present not in instead_of:
             return None
         if present == node:
             return found

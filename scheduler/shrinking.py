@@ -146,6 +146,8 @@ class Shrinking:
     async def resume(self) -> None:
         """Wait for the room that an earlier extender began to make. Called once nodes and pods are known."""
         for nominee in self._waiting.all() if self._tries_again else ():
+            if self._others_leave(nominee):
+                continue  # the attempt is over, and the nomination the kube-scheduler's
             try:
                 found = await self._api.short_list(objects.PODS, {"fieldSelector": f"spec.nodeName={nominee.node}"})
             except errors.UnigpuError as error:
@@ -223,8 +225,18 @@ class Shrinking:
                 waits = await self._written(retries.try_again, nominee)
                 pause = _NEXT_TRY
             await asyncio.sleep(max(0.0, min(pause, attempt.until - self._clock())))
-        if waits:
+        if waits and not self._others_leave(nominee):
             await self._written(retries.try_again, nominee)
+
+    def _others_leave(self, nominee: Nominee) -> bool:
+        """Return whether the kube-scheduler has evicted others from the node, for this pod most likely.
+
+        Without its nomination it would evict more of them. It tries the pod again when they have left.
+        """
+        return any(
+            one.priority < nominee.priority and one.evictee is not None and one.evictee.preempted
+            for one in self._ledger.bookings_on(nominee.node).values()
+        )
 
     async def _written(self, change: Callable[[Client, Ref, str], Awaitable[bool]], nominee: Nominee) -> bool:
         """Return whether the pod still waits; also where the API server didn't take the change."""

@@ -34,6 +34,8 @@ class Evictee:
     """Seconds since the epoch; infinity: not yet."""
     leaving: bool = False
     """It is being deleted, so evicting it costs nothing."""
+    preempted: bool = False
+    """It is being deleted because the kube-scheduler evicted it for another pod."""
     ties: Tie = Tie.NONE
     label_pairs: Pairs = ()
     amount_pairs: Pairs = ()
@@ -52,10 +54,13 @@ class Evictee:
 def evictee(document: Json) -> Evictee:
     """Return what counts of a pod. Raises an error of `documents.INVALID` for what isn't one."""
     metadata, spec = document["metadata"], document["spec"]
-    started = (document.get("status") or {}).get("startTime")
+    status = document.get("status") or {}
+    started = status.get("startTime")
+    leaving = bool(metadata.get("deletionTimestamp"))
     return Evictee(
         started=datetime.datetime.fromisoformat(started).timestamp() if started else math.inf,
-        leaving=bool(metadata.get("deletionTimestamp")),
+        leaving=leaving,
+        preempted=leaving and any(map(_by_preemption, status.get("conditions") or ())),
         ties=ties(spec),
         label_pairs=_shared(tuple(sorted((metadata.get("labels") or {}).items()))),
         amount_pairs=_shared(tuple(sorted(pod_resources.of_pod(spec).items()))),
@@ -82,6 +87,12 @@ def depends_on_neighbours(spec: Json) -> bool:
         or spec.get("resourceClaims")
         or any(one.get("whenUnsatisfiable") == "DoNotSchedule" for one in spec.get("topologySpreadConstraints") or ())
     )
+
+
+def _by_preemption(condition: Json) -> bool:
+    """Return whether a pod's condition says so; as `podTerminatingByPreemption` of the kube-scheduler reads it."""
+    told = condition.get("type"), condition.get("status"), condition.get("reason")
+    return told == ("DisruptionTarget", "True", "PreemptionByScheduler")
 
 
 def _required(spec: Json, kind: str) -> bool:

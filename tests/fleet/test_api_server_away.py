@@ -49,9 +49,14 @@ class Churn:
 
     async def run(self) -> None:
         """Create pods, and end the oldest once the fleet is half full, until stopped."""
+        try:
+            await self._run()
+        finally:
+            self.idle.set()  # also where it has failed: nobody waits in vain
+
+    async def _run(self) -> None:
         for number in itertools.count():
             if self.stopped:
-                self.idle.set()
                 return
             name = f"pod-{number}"
             body = objects.pod(name, {objects.UNIGPU.resource: fleets.SHARE})

@@ -42,14 +42,17 @@ class Wire:
             ends.callback(writer.transport.abort)
             if not self._whole:
                 return
+            self._open.add(writer)
+            ends.callback(self._open.discard, writer)
             try:
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             except OSError:  # nobody listens
                 return
             ends.callback(far_writer.transport.abort)
-            both = {writer, far_writer}
-            self._open |= both
-            ends.callback(self._open.difference_update, both)
+            if writer.transport.is_closing():  # it was cut meanwhile
+                return
+            self._open.add(far_writer)
+            ends.callback(self._open.discard, far_writer)
             pumps = {
                 asyncio.ensure_future(self._pump(reader, far_writer, back=False)),
                 asyncio.ensure_future(self._pump(far_reader, writer, back=True)),

@@ -78,6 +78,21 @@ async def test_asked_again_where_the_api_server_refuses(api: ApiServer, tmp_path
         await until(lambda: api.nominated == [("one", "n1"), ("one", None)], "one round")
 
 
+async def test_a_nomination_that_could_not_be_taken_back_does_not_stay(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    for name, priority in (("less", 1), ("most", 7)):
+        await waiting(api, name, priority)
+    async with running(api, tmp_path):
+        api.annotating = 1
+        await grow(api, "n1", 100)
+        await until(lambda: api.refused, "a refusal")
+        assert api.nominated == [("most", "n1")]
+        api.annotating = None
+        await until(lambda: api.nominated[1:2] == [("most", None)], "it to be taken back")
+        await until(lambda: api.nominated[-1][1] is None and len(api.nominated) >= 4, "another round")
+        assert [api.pod(name)["status"].get("nominatedNodeName") for name in ("less", "most")] == [None, None]
+
+
 async def test_an_older_kube_scheduler_would_not_notice(api: ApiServer, tmp_path: Path) -> None:
     await api.add_node("n1", inventory("n1", 1))
     await waiting(api, "one", 1)

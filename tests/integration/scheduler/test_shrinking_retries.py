@@ -4,6 +4,7 @@ The kube-scheduler's own side of this is in tests/fleet/test_shrinks.py.
 """
 
 import functools
+from asyncio import all_tasks
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -97,7 +98,7 @@ async def test_it_is_told_once_more_while_the_pod_waits(
         await until(lambda: api.nominated[1:4] == again, "two more writes")
 
 
-@pytest.mark.parametrize("end", ["bound", "deleted"])
+@pytest.mark.parametrize("end", ["bound", "deleted", "evicts elsewhere"])
 async def test_a_pod_that_waits_no_longer_is_left_alone(
     api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
@@ -108,6 +109,8 @@ async def test_a_pod_that_waits_no_longer_is_left_alone(
         await spared(api, caller, uids)
         if end == "deleted":
             await api.remove("pods", "default/urgent")
+        elif end == "evicts elsewhere":
+            await api.change("pods", "default/urgent", lambda pod: pod["status"].update(nominatedNodeName="n2"))
         else:
             await api.change("pods", "default/urgent", lambda pod: pod["spec"].update(nodeName="n2"))
         # Another pod's attempt begins later, and ends later.
@@ -127,6 +130,41 @@ async def test_where_no_room_comes_it_is_tried_again_and_evicts(
         await spared(api, caller, uids)
         await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
         assert await evicted(caller, api.pod("urgent"), victims(uids, "a"))
+
+
+@pytest.mark.parametrize(
+    ("restarted", "why"),
+    [(False, "PreemptionByScheduler"), (True, "PreemptionByScheduler"), (False, "EvictionByEvictionAPI")],
+)
+async def test_while_others_leave_for_it_the_nomination_stays(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool, why: str
+) -> None:
+    """They were evicted because no room had come. Without its nomination, the pod would have more of them evicted."""
+    await api.add_node("n1", inventory("n1", 2))
+    async with running(api, tmp_path) as caller:
+        uids = await halves(api, caller, "a", "b", "c", "leaving")
+
+    def leave(pod: Json) -> None:
+        pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": why}]
+
+    await api.change("pods", "default/leaving", leave)
+    if not restarted:
+        monkeypatch.setattr(shrinking, "PATIENCE", 0.1)
+    async with running(api, tmp_path) as caller:  # it knows who is leaving
+        await spared(api, caller, uids)
+        if not restarted:
+            await until(idle, "the attempt to end")
+    if restarted:
+        async with running(api, tmp_path):
+            await until(idle, "what was begun to be looked at")
+    stays = why == "PreemptionByScheduler"
+    assert api.nominated[1:] == ([] if stays else [("urgent", None)])
+
+
+def idle() -> bool:
+    """Return whether neither an attempt is under way nor the look for those that others began."""
+    return not any(task.get_name().startswith(("settle", "lower limits", "wait for room")) for task in all_tasks())
 
 
 async def test_an_extender_that_starts_again_goes_on(api: ApiServer, tmp_path: Path) -> None:

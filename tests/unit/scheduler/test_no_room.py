@@ -123,6 +123,18 @@ async def test_what_is_said(cluster: Cluster) -> None:
     ), "a pod of another namespace and of equal priority isn't named"
 
 
+async def test_a_pod_that_was_tried_on_one_node_first_is_told_of_all(cluster: Cluster) -> None:
+    cluster.ledger.set_node("n1", cluster.gpus("n1"), NodeMode.MIXED, None)
+    for gpu in range(2):
+        cluster.take(f"other/c{gpu}", gpu, 350, "n1")
+    cluster.note(nodes=["n0"])  # as the kube-scheduler asks where the pod was nominated
+    cluster.note(nodes=["n0", "n1"])
+    await cluster.settle()
+    (said,) = cluster.api.said
+    assert said.startswith("The totals of 2 nodes have room for the pod")
+    assert "The most that is free on one GPU: 650 MiB (GPU 0 of node n1)." in said
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -287,7 +299,10 @@ async def test_a_pod_that_goes_while_its_event_is_written_is_not_remembered(clus
     assert cluster.events._known.keys() == {"later"}
 
 
-@pytest.mark.parametrize("error", [errors.Unavailable("gone"), Rejected(403, "no"), KeyError("a fault of ours")])
+@pytest.mark.parametrize(
+    "error",
+    [errors.Unavailable("gone"), Rejected(403, "no"), KeyError("a fault of ours"), AssertionError("another")],
+)
 async def test_what_could_not_be_written_is_said_at_the_next_attempt(cluster: Cluster, error: Exception) -> None:
     cluster.api.refuse = error
     cluster.note()
