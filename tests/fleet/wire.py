@@ -49,7 +49,7 @@ class Wire:
             except OSError:  # nobody listens
                 return
             ends.callback(far_writer.transport.abort)
-            if writer.transport.is_closing():  # it was cut meanwhile
+            if writer.transport.is_closing():  # it was cut while this side connected
                 return
             self._open.add(far_writer)
             ends.callback(self._open.discard, far_writer)
