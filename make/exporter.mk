@@ -1,7 +1,7 @@
 .PHONY: bench-exporter
 
 ##@ Benchmarks
-bench-exporter: $(SETUP) ## Exporter: duration of a scrape, for 128 and 16,000 shares
+bench-exporter: $(SETUP) ## Exporter: duration of a scrape, for 128 and 1,024 shares
 	$(PYTHON) bench/exporter.py
 
 .PHONY: check-prometheus
