@@ -1,12 +1,13 @@
 """Decide which nodes take a pod, and which of those are best. Nothing here waits."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from scheduler import nominations, wire
 from scheduler.fit_cache import FitCache
 from scheduler.nominations import Nominations
-from unigpu import errors, placement
+from unigpu import api_objects, errors, placement
 from unigpu.headroom import OPENS
 from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
@@ -32,20 +33,22 @@ def spare_waiting(
     rules: Rules,
     waiting: Nominations,
     found: wire.FilterResult,
-    uid: str,
-    pod: PodRequest,
-    priority: int,
+    pod: Mapping[str, Any],
+    request: PodRequest,
 ) -> None:
-    """Take out nodes whose room is kept for a pod of at least this priority for which it was made there."""
+    """Take out nodes whose room is kept for a pod of at least this pod's priority for which it was made there."""
+    uid, priority = pod["metadata"]["uid"], api_objects.priority(pod)
+    namespace = pod["metadata"].get("namespace", "default")
     names = found.get("NodeNames") or []
     for name in waiting.nodes() & set(names):
         ahead = waiting.ahead_of(uid, priority, name)
         kept = nominations.reserved(ledger, rules, name, ahead)
         node = ledger.node(name)
-        if kept and node is not None and placement.reason(nominations.with_reserved(node, kept), pod, rules):
+        if kept and node is not None and placement.reason(nominations.with_reserved(node, kept), request, rules):
             names.remove(name)
             failing = found.setdefault("FailedAndUnresolvableNodes", {})
-            failing[name] = f"its room is kept for pod {ahead[0].pod}, for which it was made"
+            first = api_objects.shown_to(namespace, ahead[0].pod, ahead[0].uid)
+            failing[name] = f"its room is kept for pod {first}, for which it was made"
 
 
 def refuse_all(names: Sequence[str], why: errors.UnigpuError) -> wire.FilterResult:

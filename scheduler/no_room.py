@@ -286,15 +286,20 @@ class NoRoomEvents:
         return no_room_words.message(one.request, seen, closest[0].name, reason.text, largest, helps)
 
     def _candidate(self, one: _Waiting, node: Node) -> Candidate:
-        """Return a node that doesn't take the pod. Named are pods that give way to it, or belong to its people."""
+        """Return a node that doesn't take the pod. Proposed are pods that give way to it, or belong to its people."""
 
         def may_leave(booking: Booking) -> bool:
             return booking.priority < one.priority or booking.pod.startswith(f"{one.ref.namespace}/")
 
         def lowered() -> Sequence[str]:
-            return () if self._shrinking is None else self._shrinking.could_lower(one.request, one.priority, node.name)
+            if self._shrinking is None:
+                return ()
+            return self._shrinking.could_lower(one.request, one.priority, node.name, shown)
 
-        return survey.candidate(self._ledger, node, may_leave, lowered=lowered)
+        def shown(pod: str, uid: str) -> str:
+            return api_objects.shown_to(one.ref.namespace, pod, uid)
+
+        return survey.candidate(self._ledger, node, may_leave, lowered=lowered, shown=shown)
 
     def _closed_ones(self, one: _Waiting) -> list[Candidate]:
         """Return nodes that would take the pod if they took any. Labels of nodes aren't known here."""

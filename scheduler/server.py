@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -123,15 +123,14 @@ class Server:
         self._binder.remember(uid, request)
         refused = self._others.refusals(pod, names)
         names = [name for name in names if name not in refused] if refused else names
-        priority = api_objects.priority(pod)
-        result = self._fitting(request, uid, priority, names)
+        result = self._fitting(pod, request, names)
         nominated = (pod.get("status") or {}).get("nominatedNodeName")
         if nominated and nominated in result.get("FailedAndUnresolvableNodes", {}):
             try:
                 await self._guard.refresh(nominated)
             except errors.UnigpuError as error:
                 return "error", {"Error": str(error)}
-            result = self._fitting(request, uid, priority, names)
+            result = self._fitting(pod, request, names)
         if refused:
             result["FailedAndUnresolvableNodes"] = refused | result.get("FailedAndUnresolvableNodes", {})
         fitting = result["NodeNames"]
@@ -150,11 +149,11 @@ class Server:
         )
         return ("fits" if fitting else "none"), result
 
-    def _fitting(self, request: PodRequest, uid: str, priority: int, names: Sequence[str]) -> wire.FilterResult:
+    def _fitting(self, pod: Mapping[str, Any], request: PodRequest, names: Sequence[str]) -> wire.FilterResult:
         """Return which nodes take the pod, and leave other pods the room that was made for them."""
         result = filter_prioritize.filter_nodes(self._fits, request, names)
         if self._waiting.nodes():
-            filter_prioritize.spare_waiting(self._ledger, self._rules, self._waiting, result, uid, request, priority)
+            filter_prioritize.spare_waiting(self._ledger, self._rules, self._waiting, result, pod, request)
         return result
 
     async def _prioritize(self, args: wire.Args) -> tuple[str, list[wire.HostPriority]]:

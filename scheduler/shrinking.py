@@ -109,13 +109,18 @@ class Shrinking:
         """Forget a node."""
         self._texts.pop(name, None)
 
-    def could_lower(self, request: PodRequest, priority: int, name: str) -> Sequence[str]:
-        """Return whose limits could be lowered so that the node takes such a pod, in words; empty: nobody's."""
+    def could_lower(
+        self, request: PodRequest, priority: int, name: str, shown: Callable[[str, str], str]
+    ) -> Sequence[str]:
+        """Return whose limits could be lowered so that the node takes such a pod, in words; empty: nobody's.
+
+        `shown` makes of a pod's `namespace/name` and UID what it is called.
+        """
         if name not in self._texts:
             return ()
         node, able = self._able(priority, name)
         found = shrinks.plan(request, self._rules, node, able, Steps(MIN_STEPS)) if node is not None and able else None
-        return () if found is None else shrinks.in_words(found.lowered, self._ledger.bookings_on(name))
+        return () if found is None else shrinks.in_words(found.lowered, self._ledger.bookings_on(name), shown)
 
     async def spares(self, pod: Preemptor, offered: Iterable[str]) -> bool:
         """Return whether nobody is to be evicted for the pod now, because limits are being lowered for it."""
@@ -200,17 +205,17 @@ class Shrinking:
         by_pod: dict[str, dict[str, Amounts]] = {}
         for found, to in plan.lowered:
             by_pod.setdefault(found.pod, {})[found.container] = to
-        lowered = []
+        lowered: dict[str, str] = {}
         purpose = api_objects.key(pod.document)
         try:
             for uid, amounts in by_pod.items():
                 booking = self._ledger.booking(uid)
                 if booking is not None and await self._lower(booking.pod, uid, amounts, purpose):
-                    lowered.append(booking.pod)
+                    lowered[uid] = booking.pod
         except (errors.UnigpuError, *documents.INVALID) as error:
             attempt.until = self._clock()
             logs.event(logger, "limits not lowered", logging.WARNING, pod=purpose, pod_uid=pod.uid, reason=error)
-        logs.event(logger, "limits lowered", pod=purpose, pod_uid=pod.uid, node=node, lowered=lowered)
+        logs.event(logger, "limits lowered", pod=purpose, pod_uid=pod.uid, node=node, lowered=list(lowered.values()))
         if lowered:
             await self._tell(pod, node, lowered)
         if self._tries_again:
@@ -295,12 +300,14 @@ class Shrinking:
             return True
         return False
 
-    async def _tell(self, pod: Preemptor, node: str, lowered: Iterable[str]) -> None:
-        """Write an event about the pod that waits."""
+    async def _tell(self, pod: Preemptor, node: str, lowered: Mapping[str, str]) -> None:
+        """Write an event about the pod that waits. `lowered`: `namespace/name` by UID."""
         metadata = pod.document["metadata"]
-        said = f"limits of {', '.join(f'pod {one}' for one in lowered)} are lowered on node {node}; nobody is evicted"
+        ref = Ref(metadata.get("namespace", "default"), metadata["name"], pod.uid)
+        shown = [f"pod {api_objects.shown_to(ref.namespace, one, uid)}" for uid, one in lowered.items()]
+        said = f"limits of {', '.join(shown)} are lowered on node {node}; nobody is evicted"
         event = events.body(
-            Ref(metadata.get("namespace", "default"), metadata["name"], pod.uid),
+            ref,
             kind=events.Kind.POD,
             name=f"{metadata['name'][:200].rstrip('.-')}.room.{int(self._now() * 1000):x}",
             reason=names.EVENT_MAKING_ROOM,

@@ -198,6 +198,14 @@ def key(document: Json) -> str:
     return f"{metadata.get('namespace', 'default')}/{metadata['name']}"
 
 
+def shown_to(namespace: str, pod: str, uid: str) -> str:
+    """Return how a pod `namespace/name` is called in words that everybody in this namespace may read.
+
+    Pods of other namespaces are known by their UID alone, as in kube-scheduler's own events.
+    """
+    return pod if pod.startswith(f"{namespace}/") else f"{uid} of another namespace"
+
+
 def priority(document: Json) -> int:
     """Return the pod's priority, as admission resolved it."""
     return int(document["spec"].get("priority") or 0)

@@ -7,7 +7,7 @@ share of a GPU that has no slot left, can't be had in this way.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from unigpu import cover, fit, placement, ways
@@ -120,9 +120,16 @@ def plan(pod: PodRequest, rules: Rules, node: Node, able: Sequence[Giver], steps
     return Plan(tuple(lowered), solution.cost)
 
 
-def in_words(lowered: Sequence[tuple[Lowerable, Amounts]], bookings: Mapping[str, Booking]) -> tuple[str, ...]:
-    """Return whose limits are lowered: `pod ns/name, container main: memory 4096 -> 1024 MiB`."""
-    return tuple(_smaller(bookings[one.pod].pod, one, to) for one, to in lowered)
+def in_words(
+    lowered: Sequence[tuple[Lowerable, Amounts]],
+    bookings: Mapping[str, Booking],
+    shown: Callable[[str, str], str] = lambda pod, _: pod,
+) -> tuple[str, ...]:
+    """Return whose limits are lowered: `pod ns/name, container main: memory 4096 -> 1024 MiB`.
+
+    `shown` makes of a pod's `namespace/name` and UID what it is called.
+    """
+    return tuple(_smaller(shown(bookings[one.pod].pod, one.pod), one, to) for one, to in lowered)
 
 
 def _smaller(pod: str, one: Lowerable, to: Amounts) -> str:

@@ -50,7 +50,7 @@ class Candidate:
     condition: str = READY
     """As `kubectl get nodes` shows it; empty: not known."""
     pods: Callable[[], Mapping[str, Leaver]] = _nobody
-    """The pods whose end may be proposed, by `namespace/name`."""
+    """The pods whose end may be proposed, by what they are called."""
     lowered: Callable[[], Sequence[str]] = _nothing
     """Whose limits could be lowered so that the node takes the pod, in words; empty: that makes no room."""
 
@@ -68,14 +68,20 @@ def candidate(
     fits: bool = False,
     condition: str = READY,
     lowered: Callable[[], Sequence[str]] = _nothing,
+    shown: Callable[[str, str], str] = lambda pod, _: pod,
 ) -> Candidate:
-    """Return a node of the ledger as a candidate; `may_leave` says which of its pods may be named."""
-    return Candidate(node, fits, condition, functools.partial(_leavers, ledger, node.name, may_leave), lowered)
+    """Return a node of the ledger as a candidate; `may_leave` says which of its pods may be proposed.
+
+    `shown` makes of a pod's `namespace/name` and UID what it is called.
+    """
+    return Candidate(node, fits, condition, functools.partial(_leavers, ledger, node.name, may_leave, shown), lowered)
 
 
-def _leavers(ledger: CapacityLedger, name: str, may_leave: Callable[[Booking], bool]) -> dict[str, Leaver]:
-    bookings = ledger.bookings_on(name).values()
-    return {one.pod: Leaver(one.uses, one.priority) for one in bookings if may_leave(one)}
+def _leavers(
+    ledger: CapacityLedger, name: str, may_leave: Callable[[Booking], bool], shown: Callable[[str, str], str]
+) -> dict[str, Leaver]:
+    bookings = ledger.bookings_on(name).items()
+    return {shown(one.pod, uid): Leaver(one.uses, one.priority) for uid, one in bookings if may_leave(one)}
 
 
 _Ranked = tuple[int, int, Node]

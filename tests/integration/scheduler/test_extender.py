@@ -190,6 +190,10 @@ async def test_room_that_was_made_is_kept_for_whom_it_was_made(api: ApiServer, t
         await until(kept, "the room to be kept")
         found = await caller.filter(other, ["n1"])
         assert "is kept for pod default/urgent" in found["FailedAndUnresolvableNodes"]["n1"]
+        other["metadata"]["namespace"] = "elsewhere"
+        found = await caller.filter(other, ["n1"])
+        uid = urgent["metadata"]["uid"]
+        assert f"is kept for pod {uid} of another namespace" in found["FailedAndUnresolvableNodes"]["n1"]
         small = await api.add_pod("small", asking(memory=1000), priority=1)
         assert (await caller.filter(small, ["n1"]))["NodeNames"] == ["n1"], "it leaves room enough"
         assert (await caller.filter(urgent, ["n1"]))["NodeNames"] == ["n1"]

@@ -169,11 +169,14 @@ async def test_several_nodes_and_gpus_elsewhere_that_would_be_large_enough(clust
     assert "With up to 700 MiB instead of 2000 MiB, the pod fits on node n2." in said
 
 
-async def test_pods_that_give_way_are_named_whoever_they_belong_to(cluster: Cluster) -> None:
-    cluster.take("other/b", 1, 400, priority=-1)
+async def test_pods_of_other_namespaces_that_give_way_are_proposed_by_their_uid(cluster: Cluster) -> None:
+    cluster.ledger.release("uid-other/b")
+    cluster.ledger.book("0a1b", Booking("other/b", "n0", {GpuUuid("n0-1"): GpuUsage(MiB(400), 10, 1)}, priority=-1))
     cluster.note()
     await cluster.settle()
-    assert cluster.api.said[0].endswith("Once pod other/b has ended, node n0 takes it.")
+    (said,) = cluster.api.said
+    assert said.endswith("Once pod 0a1b of another namespace has ended, node n0 takes it.")
+    assert "other/b" not in said
 
 
 @pytest.mark.parametrize(
