@@ -23,12 +23,19 @@ from unigpu_kube import events
 from unigpu_kube.events import Severity
 from unigpu_kube.objects import Ref
 from unigpu_node import usage_file
-from unigpu_node.containers import Key
+from unigpu_node.containers import Key, StoredGrant
 
-PACE = 1.0
-"""Seconds between two readings of what was refused."""
+PACE, MAX_PACE = 1.0, 5.0
+"""Seconds between two readings of what was refused, at least and at most."""
+MAX_CORE_SHARE = 0.003
+"""Part of a core that the readings may take before they become rarer."""
 QUIET = 600.0
 """Seconds after an event about a container's refusals in which there is no other."""
+
+
+def pause(spent: float) -> float:
+    """Return the seconds until the next reading, after one that took `spent` seconds of a core."""
+    return min(MAX_PACE, max(PACE, spent / MAX_CORE_SHARE))
 
 
 class PodEvents:
@@ -62,16 +69,25 @@ class PodEvents:
 
     async def run(self) -> None:
         """Watch for refusals. Never returns."""
+        spent = 0.0
         while True:
-            await asyncio.sleep(PACE)
+            await asyncio.sleep(pause(spent))
             known = self._grants.items()
             keys = {key for key, _ in known}
             self._refused = {key: counts for key, counts in self._refused.items() if key in keys}
             self._told = {key: told for key, told in self._told.items() if key in keys}
+            # One hop to a thread for all containers: a hop takes several times as long as a reading.
+            found, spent = await asyncio.to_thread(self._read_all, known)
             for key, stored in known:
-                found = await asyncio.to_thread(self._read, key, len(stored.grant.shares))
-                if found is not None:
-                    self._compare(key, stored.grant, found)
+                if key in found:
+                    self._compare(key, stored.grant, found[key])
+
+    def _read_all(self, known: Sequence[tuple[Key, StoredGrant]]) -> tuple[dict[Key, Sequence[usage.GpuTotals]], float]:
+        """Return the counters of all containers that can be read, and the seconds of a core that it took."""
+        began = time.thread_time()
+        read = ((key, self._read(key, len(stored.grant.shares))) for key, stored in known)
+        found = {key: counts for key, counts in read if counts is not None}
+        return found, time.thread_time() - began
 
     def _read(self, key: Key, gpus: int) -> Sequence[usage.GpuTotals] | None:
         """The counters of a container's usage file; None where it can't be read, or says what can't be."""
