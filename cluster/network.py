@@ -14,10 +14,9 @@ from __future__ import annotations
 import ipaddress
 import json
 import pathlib
-import subprocess
 from collections.abc import Iterable
 
-from cluster import errors, settings, units
+from cluster import commands, errors, settings, units
 
 CANDIDATES = tuple(ipaddress.IPv4Network(f"10.{number}.0.0/16") for number in (*range(201, 250), *range(101, 200)))
 """Subnets to choose from: the first that overlaps no address and no route of the host is used."""
@@ -99,7 +98,7 @@ def remove(bridge: str) -> None:
     for link in _ip_json("link", "show"):
         name = str(link["ifname"])
         if name == bridge or name.startswith(f"{bridge}-"):
-            subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+            commands.run(["ip", "link", "delete", name])
 
 
 def plug(cable: units.Network, pid: int) -> None:
@@ -127,7 +126,7 @@ def settle(cable: units.Network) -> None:
 
 
 def _ip(*arguments: str) -> str:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    done = commands.run(["ip", *arguments])
     if done.returncode != 0:
         raise errors.StepFailed(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout

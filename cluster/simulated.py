@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pathlib
-import subprocess
 import sys
 
-from cluster import errors, nodes, settings, state
+from cluster import commands, errors, nodes, settings, state
 
 LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1")
 
@@ -32,7 +31,7 @@ def create(layout: settings.Layout, known: state.State, node: str) -> None:
     if folder.exists() and any(folder.iterdir()):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
+    done = commands.run(
         [
             str(command()),
             "create",
@@ -42,10 +41,7 @@ def create(layout: settings.Layout, known: state.State, node: str) -> None:
             known.settings.profile,
             "--gpus",
             str(known.settings.gpus),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=settings.ROOT,
+        ]
     )
     if done.returncode != 0:
         raise errors.StepFailed(f"Can't create the simulated GPUs of {node}: {done.stderr.strip()}")

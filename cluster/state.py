@@ -96,12 +96,15 @@ def load(layout: settings.Layout) -> State | None:
 def locked(layout: settings.Layout) -> Iterator[int]:
     """Hold the cluster's lock, so that only one `up` or `down` runs at a time. Yields its descriptor.
 
-    A starting unit inherits the descriptor until it has recorded itself, so that nothing can happen in between.
+    A starting unit inherits the descriptor until it has recorded itself, so that nothing can happen in between. So does
+    every command that writes to the cluster's folder or network (`commands.run`): if this process is killed, the
+    command goes on without it, and the lock stays held until it has ended.
     """
     layout.lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.set_inheritable(descriptor, True)
         yield descriptor
     finally:
         os.close(descriptor)

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 
-from cluster import images, linux, node_config, progress, settings, units
+from cluster import commands, images, linux, node_config, progress, settings, units
 
 FOLDER = images.FOLDER / "unpacked"
 ROOT = FOLDER / "containerd"
@@ -65,10 +65,7 @@ def copy_to(node_root: pathlib.Path, node_record: pathlib.Path) -> None:
         shutil.rmtree(node_root, ignore_errors=True)
         # Across file systems, hard links are impossible and the files are copied.
         for how in (["--link"], []):
-            if (
-                subprocess.run(["cp", "--archive", *how, str(ROOT), str(node_root)], capture_output=True).returncode
-                == 0
-            ):
+            if commands.run(["cp", "--archive", *how, str(ROOT), str(node_root)]).returncode == 0:
                 break
             shutil.rmtree(node_root, ignore_errors=True)
         for database in ROOT.glob("*/*.db"):

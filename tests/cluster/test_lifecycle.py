@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -187,6 +188,38 @@ def test_up_goes_on_after_a_kill_in_the_middle() -> None:
         harness.run(NAME, "up", *SIZE)
         assert len(harness.get(NAME, "nodes")["items"]) == 2
     finally:
+        harness.run(NAME, "down")
+    assert harness.leftovers(NAME) == []
+
+
+SLOW_CP = """#!/bin/sh
+echo > "{folder}/started"
+while [ ! -e "{folder}/continue" ]; do sleep 0.05; done
+exec /bin/cp "$@"
+"""
+
+
+def test_down_waits_for_a_command_that_outlived_its_up(tmp_path: Path) -> None:
+    harness.run(NAME, "down")
+    (tmp_path / "cp").write_text(SLOW_CP.format(folder=tmp_path))
+    (tmp_path / "cp").chmod(0o755)
+    process = subprocess.Popen(
+        harness.command(NAME, "up", *SIZE),
+        cwd=settings.ROOT,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        harness.wait("the images are being copied to a node", (tmp_path / "started").exists)
+    finally:
+        process.kill()
+        process.wait()
+    try:
+        with settings.Layout(NAME).lock.open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        (tmp_path / "continue").touch()
         harness.run(NAME, "down")
     assert harness.leftovers(NAME) == []
 

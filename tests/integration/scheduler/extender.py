@@ -85,7 +85,7 @@ class Caller:
         return await self.metric(name) == value
 
 
-async def until(condition: Any, what: str, seconds: float = 30.0) -> None:
+async def until(condition: Any, what: str, seconds: float = 120.0) -> None:
     """Wait for a condition, an async function or a plain one."""
     try:
         async with asyncio.timeout(seconds):

@@ -88,7 +88,7 @@ def test_short_ones_too(machine: Machine, launches: Path, cores: int) -> None:
 
 def test_a_thread_that_ends_gives_back_what_it_took_ahead(machine: Machine, launches: Path) -> None:
     with program(machine, launches, "thread", 200, 50_000, **trial(machine)):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not 9 * MS <= (seen := charged(machine).compute_ns) <= 13 * MS:
             assert time.monotonic() < deadline, seen
 

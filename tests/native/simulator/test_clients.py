@@ -120,7 +120,7 @@ def test_nvtop(machine: "Machine", busy: int) -> None:
         environment = machine.environment(TERM="xterm", LINES="40", COLUMNS="120")
         os.execve(NVTOP, [str(NVTOP)], environment)
     drawn = ""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     try:
         while not ("1.692Gi/23.988Gi" in drawn and str(busy) in drawn):
             assert time.monotonic() < deadline, drawn[-2000:]

@@ -20,7 +20,7 @@ GPU_IS_LOST, UNKNOWN = 15, 999
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "never came true"
         time.sleep(0.002)
