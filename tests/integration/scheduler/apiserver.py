@@ -36,10 +36,17 @@ class ApiServer:
         """Every binding that was received, also the refused ones."""
         self.lists = 0
         self.watches = 0
+        self.reads = 0
+        """Of single pods."""
         self.lose_before = 0
         """So many bindings to come are not carried out, and their connection breaks."""
         self.lose_after = 0
         """So many bindings to come are carried out, and their connection breaks."""
+        self.slow = 0
+        """So many bindings to come are carried out once `land` is set, also if their client has gone by then."""
+        self.land = asyncio.Event()
+        self.binding_status: int | None = None
+        """Answer bindings with this status, but for the slow ones."""
         self.hold_answers = asyncio.Event()
         """Cleared: bindings are carried out, and their answers wait."""
         self.hold_answers.set()
@@ -247,6 +254,7 @@ class ApiServer:
         return response
 
     async def _get_pod(self, request: web.Request) -> web.Response:
+        self.reads += 1
         document = self.objects["pods"].get(_path_key(request))
         return _status(404, "pod not found") if document is None else web.json_response(document)
 
@@ -258,12 +266,18 @@ class ApiServer:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.writes != 0)
-        if request.transport is None or request.transport.is_closing():
-            return web.Response()
-        if self.writes is not None:
-            self.writes -= 1
+        if self.slow:
+            self.slow -= 1
+            await self.land.wait()
+        elif self.binding_status is not None:
+            return _status(self.binding_status, "told to refuse bindings")
+        else:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self.writes != 0)
+            if request.transport is None or request.transport.is_closing():
+                return web.Response()
+            if self.writes is not None:
+                self.writes -= 1
         key = _path_key(request)
         document = self.objects["pods"].get(key)
         metadata = binding["metadata"]
