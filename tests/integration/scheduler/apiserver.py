@@ -61,7 +61,11 @@ class ApiServer:
         """Each nomination that was written: pod, and node."""
         self.annotating: int | None = None
         """So many changes of annotations and nominations are carried out, and later ones refused; None: all."""
+        self.annotating_status = 422
+        """What those are refused with."""
         self.refused = 0
+        self.listing_status: int | None = None
+        """Answer lists of a node's pods with this status."""
         self.said: list[Json] = []
         """Events that clients wrote; of those with one name the first."""
         self.saying: list[Json] = []
@@ -179,6 +183,9 @@ class ApiServer:
         async def answer(request: web.Request) -> web.StreamResponse:
             if request.query.get("watch") == "true":
                 return await self._watch(request, resource)
+            if self.listing_status is not None and "spec.nodeName=" in request.query.get("fieldSelector", ""):
+                self.refused += 1
+                return _status(self.listing_status, "told to refuse")
             return self._list(request, resource)
 
         return answer
@@ -313,7 +320,7 @@ class ApiServer:
             return _status(409, "the object has been modified")
         if self.annotating == 0:
             self.refused += 1
-            return _status(422, "told to refuse")
+            return _status(self.annotating_status, "told to refuse")
         if self.annotating is not None:
             self.annotating -= 1
         changed = {**present.get("annotations", {}), **wanted.get("annotations", {})}
