@@ -64,6 +64,10 @@ class ApiServer:
         self.annotating_status = 422
         """What those are refused with."""
         self.refused = 0
+        self.refusing: dict[str, int] = {}
+        """Refuse changes of annotations and nominations of these pods, by name, with a status."""
+        self.refusals: list[str] = []
+        """Names of the pods for which that was done."""
         self.listing_status: int | None = None
         """Answer lists of a node's pods with this status."""
         self.said: list[Json] = []
@@ -318,6 +322,10 @@ class ApiServer:
         wanted, present = patch["metadata"], document["metadata"]
         if any(wanted[name] != present[name] for name in ("uid", "resourceVersion") if name in wanted):
             return _status(409, "the object has been modified")
+        name = document["metadata"]["name"]
+        if name in self.refusing:
+            self.refusals.append(name)
+            return _status(self.refusing[name], f"told to refuse {name}")
         if self.annotating == 0:
             self.refused += 1
             return _status(self.annotating_status, "told to refuse")
