@@ -32,7 +32,7 @@ class StalenessGuard:
         self._requested = self._since = float("-inf")
         self._fresh: dict[str, asyncio.Future[None]] = {}
         self.led = asyncio.Event()
-        """Set when requests come after a pause: another replica may have led. Whoever waits for it clears it."""
+        """Set when requests come after a pause: another replica may have led. The task that waits for it clears it."""
 
     def note_request(self) -> None:
         """Note that the kube-scheduler sends a request of any kind."""

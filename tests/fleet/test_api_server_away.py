@@ -28,7 +28,7 @@ LEASE = (9, 3, 1)
 five, that isn't less than the extender's own measure of a pause."""
 SILENCE = "600"
 """Seconds without a byte after which a watch counts as dead: more than this test takes. So no extender is helped by
-beginning its watches anew; the API server's end of a watch, or what follows in it, must be enough."""
+beginning its watches again; the API server's end of a watch, or what follows in it, must be enough."""
 SLOW = 0.1
 """Seconds that a piece of an answer takes over the slow wire, and a piece of a request too."""
 MORE = 10

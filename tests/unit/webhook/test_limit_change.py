@@ -262,7 +262,7 @@ def test_lowered_limits_are_given_back_although_the_maximum_is_less_by_now(had: 
     assert change("ann", had).outcome == "forged"
     assert "exceeds this namespace's maximum" in change("ann", had, ends=False).reason
     full = make_pod({"x": Request(gpus=1, memory=MiB(16384 - 1024))}, uid="other")
-    assert "free for this container" in change("agent", had, books=node(full)).reason, "the GPU needs room as ever"
+    assert "free for this container" in change("agent", had, books=node(full)).reason, "the GPU needs room as before"
     pod["metadata"]["annotations"][LIMITS] = text("2Gi")
     assert change("agent", had).outcome == "refused", "somebody has changed the limits since"
 
