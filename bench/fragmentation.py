@@ -129,8 +129,8 @@ def unigpu() -> Choose:
         if not names:
             return None
         scores = filter_prioritize.prioritize(ledger, PlacementPolicy.BINPACK, names, fits, pod)
-        best = max(scores, key=lambda entry: entry["Score"])
-        node = ledger.node(best["Host"])
+        points = {entry["Host"]: entry["Score"] for entry in scores}
+        node = ledger.node(max(names, key=lambda name: points.get(name, 0)))
         assert node is not None
         return placement.place(node, pod, RULES)
 

@@ -182,6 +182,15 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
             if shrinking is not None:
                 await shrinking.resume()
 
+    async def take_over(shrinking: Shrinking) -> None:
+        """Go on with what an extender began whose kube-scheduler led until now. Never returns."""
+        for known in (nodes.synced, pods.synced):
+            await known.wait()
+        while True:
+            await guard.led.wait()
+            guard.led.clear()
+            await shrinking.resume()
+
     shown = metrics.Metrics(capacity, lambda: nodes.lists + pods.lists, settings.shares_per_gpu)
     answers = server.Server(
         capacity,
@@ -208,6 +217,8 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         supervisor.start("budgets", disruption.run())
         supervisor.start("events on pods without room", no_room.run())
         supervisor.spawn("settle", settle())
+        if shrinking is not None:
+            supervisor.start("room that others began to make", take_over(shrinking))
         if growth is not None:
             supervisor.start("growth", growth.run(nodes.synced, pods.synced))
         yield Ports(port, metrics_port)

@@ -1,9 +1,13 @@
 """Choose the GPUs, count them as taken, write binding and allocation in one step, and find out how it ended.
 
 Nothing waits between the choice and the count, so no two bindings can get the same share, and they are written
-concurrently. Where no answer says how a binding ended, its share stays taken and the same binding is sent again: either
-it is accepted, or the refusal and the pod itself show what became of the first. Where another replica may lead by then,
-only the pod itself is read: the share may have been given to another pod.
+concurrently. Where no answer says how a binding ended, its share stays taken and the same binding is sent again until
+it is accepted, or the pod shows what became of the first. Where another replica may lead by then, only the pod itself
+is read: the share may have been given to another pod. Once the kube-scheduler asks again, the node is read, and the
+binding is sent again if its share is still free.
+
+A pod that isn't bound doesn't show that it won't be: the API server may carry out a sending that it never answered. So
+the share stays taken until the pod is bound, gone or being deleted, which no sending outlives, or until `LATE`.
 """
 
 import logging
@@ -13,7 +17,7 @@ from dataclasses import dataclass
 
 from scheduler import staleness_guard, wire
 from scheduler.cache import ClusterCache
-from unigpu import allocations, api_objects, errors, logs, names, placement
+from unigpu import allocations, api_objects, errors, fit, logs, names, placement
 from unigpu.allocations import Allocation
 from unigpu.ledger import Booking
 from unigpu.placement import Rules
@@ -29,9 +33,13 @@ logger = logging.getLogger(__name__)
 
 MOST_REMEMBERED = 10_000
 """Pods whose request is remembered from filter to bind; an older one is read from the API server."""
+LATE = 180.0
+"""Seconds after which a binding that the API server didn't answer isn't carried out any longer. It ends a request after
+60 seconds (`--request-timeout`) and waits seconds for etcd; Linux sends what is left of a closed connection for up to
+100 seconds more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Attempt:
     """One binding: what is written, and what is booked for it until its outcome is known."""
 
@@ -39,7 +47,9 @@ class _Attempt:
     allocation: Allocation
     booking: Booking
     chosen: float
-    """When, by the guard's clock."""
+    """When, by the guard's clock, or when it was last known that the share is still free."""
+    unanswered: float = float("-inf")
+    """When a sending last ended without an answer, by the guard's clock."""
 
 
 class Binder:
@@ -136,22 +146,23 @@ class Binder:
         text = allocations.dump(attempt.allocation)
         try:
             await pods.bind(self._api, attempt.pod, attempt.allocation.node, {names.ANNOTATION_ALLOCATION: text})
-        except Rejected as refusal:
+        except errors.Unavailable:
+            attempt.unanswered = self._guard.now()
+            raise
+        except Rejected:
             # Refused for what the pod is now: bound by an earlier sending, perhaps, whose answer was lost.
-            try:
-                document = await self._api.find(objects.pod(attempt.pod.namespace, attempt.pod.name))
-            except Rejected as error:
-                raise errors.Unavailable(f"binding refused ({refusal}), and the pod can't be read: {error}") from error
-            if not self._learn(attempt.pod.uid, attempt.booking, document):
+            if not await self._look(attempt):
                 raise
 
-    async def _look(self, attempt: _Attempt) -> None:
-        """Find out whether it is written. Raises Unavailable: not known."""
+    async def _look(self, attempt: _Attempt) -> bool:
+        """Return whether it is written. Raises Unavailable: not known, or it may be written later."""
         try:
             document = await self._api.find(objects.pod(attempt.pod.namespace, attempt.pod.name))
         except Rejected as error:
             raise errors.Unavailable(f"the pod can't be read: {error}") from error
-        self._learn(attempt.pod.uid, attempt.booking, document)
+        if _takes_a_node(attempt.pod.uid, document) and self._guard.now() - attempt.unanswered <= LATE:
+            raise errors.Unavailable("the pod isn't bound yet, and an earlier sending may bind it")
+        return self._learn(attempt.pod.uid, attempt.booking, document)
 
     def _learn(self, uid: str, booking: Booking, document: Json | None) -> bool:
         """Take over what the API server shows of a pod. Returns whether it is bound to the node of `booking`."""
@@ -174,7 +185,7 @@ class Binder:
                 if self._cache.ledger.booking(attempt.pod.uid) is not attempt.booking:
                     break
                 try:
-                    if self._guard.uninterrupted(attempt.chosen):
+                    if await self._share_is_kept(attempt):
                         await self._write(attempt)
                     else:
                         await self._look(attempt)
@@ -195,6 +206,29 @@ class Binder:
             bound=bound,
         )
 
+    async def _share_is_kept(self, attempt: _Attempt) -> bool:
+        """Return whether no other pod can have got the share, so that the binding may be sent again.
+
+        Raises Unavailable: not known.
+        """
+        if self._guard.uninterrupted(attempt.chosen):
+            return True
+        asked = self._guard.now()
+        if not self._guard.uninterrupted(asked):
+            return False
+        node, uid = attempt.allocation.node, attempt.pod.uid
+        try:
+            await self._guard.ensure_fresh(node)
+        except Rejected as error:
+            raise errors.Unavailable(f"the pods of node {node} can't be read: {error}") from error
+        if not self._guard.uninterrupted(asked) or self._cache.ledger.booking(uid) is not attempt.booking:
+            return False
+        others = self._cache.ledger.without(node, {uid})
+        if others is None or not fit.has_room(others, attempt.booking.uses, self._rules.shares_per_gpu):
+            return False
+        attempt.chosen = asked
+        return True
+
     async def _recheck(self, uid: str, booking: Booking) -> None:
         namespace, _, name = booking.pod.partition("/")
         backoff = Backoff()
@@ -208,3 +242,10 @@ class Binder:
                 continue
             self._learn(uid, booking, document)
             return
+
+
+def _takes_a_node(uid: str, document: Json | None) -> bool:
+    """Return whether the API server would still bind the pod of that UID."""
+    if document is None or document["metadata"]["uid"] != uid or document["metadata"].get("deletionTimestamp"):
+        return False
+    return not document["spec"].get("nodeName") and not api_objects.ended(document)

@@ -1,7 +1,8 @@
 """The cluster as the API server shows it, and the bindings of this process that it doesn't show yet.
 
 A binding is assumed before it is written, so that no other pod gets the same share in the time between. Only the truth
-ends an assumption: the API server shows the pod bound or gone, or has refused the binding for good. No clock does.
+ends an assumption: the API server shows the pod bound or gone, or has refused the binding for good. No clock does, but
+for the time that no sending outlives (`scheduler.binding.LATE`).
 """
 
 import logging

@@ -8,7 +8,6 @@ from scheduler import nominations, wire
 from scheduler.fit_cache import FitCache
 from scheduler.nominations import Nominations
 from unigpu import api_objects, errors, placement
-from unigpu.headroom import OPENS
 from unigpu.ledger import CapacityLedger
 from unigpu.placement import Rules
 from unigpu.requests import PlacementPolicy, PodRequest
@@ -67,31 +66,33 @@ def prioritize(
 
     With binpack and a pod that asks for shares, the node comes first where the share leaves the least on the GPU that
     it would get, and nodes that would have to open an empty GPU come last. Scores use the whole range, however little
-    the nodes differ.
+    the nodes differ. What all nodes have in common is taken off, and nodes without a point are left out: for the
+    kube-scheduler that is the same, and it takes longer to read an answer than to give it.
     """
-    fullness = ledger.fullness(names)
-    if not fullness:
-        return []
     if policy is not PlacementPolicy.SPREAD and fits is not None and pod is not None:
         grades = fits.grades(pod, names)
         if grades is not None:
-            return _by_grade(names, grades, fullness)
-    low, high = min(fullness), max(fullness)
+            return _by_grade(names, grades)
+    fullness = ledger.fullness(names)
+    low, high = min(fullness, default=0), max(fullness, default=0)
     if low == high:
-        return [{"Host": name, "Score": 0} for name in names]
+        return []
     span = high - low
-    most = wire.MOST_SCORE
     if policy is PlacementPolicy.SPREAD:
-        scores = [(high - full) * most // span for full in fullness]
+        points = {full: (high - full) * wire.MOST_SCORE // span for full in set(fullness)}
     else:
-        scores = [(full - low) * most // span for full in fullness]
-    return [{"Host": name, "Score": score} for name, score in zip(names, scores, strict=True)]
+        points = {full: (full - low) * wire.MOST_SCORE // span for full in set(fullness)}
+    return _with_points(names, fullness, points)
 
 
-def _by_grade(names: Sequence[str], grades: Sequence[int], fullness: Sequence[int]) -> list[wire.HostPriority]:
+def _by_grade(names: Sequence[str], grades: Sequence[int]) -> list[wire.HostPriority]:
     """Return a point less for each grade that is worse than the best, so that the best nodes stand out."""
-    most = wire.MOST_SCORE
-    # Among nodes that open a GPU, the fullest node.
-    keys = [grade if grade < OPENS else OPENS - full for grade, full in zip(grades, fullness, strict=True)]
-    ranks = {key: most - rank for rank, key in enumerate(heapq.nsmallest(most, set(keys)))}
-    return [{"Host": name, "Score": ranks.get(key, 0)} for name, key in zip(names, keys, strict=True)]
+    best = heapq.nsmallest(wire.MOST_SCORE + 1, set(grades))
+    return _with_points(names, grades, {grade: len(best) - 1 - rank for rank, grade in enumerate(best)})
+
+
+def _with_points(names: Sequence[str], keys: Sequence[int], points: Mapping[int, int]) -> list[wire.HostPriority]:
+    having = {key: point for key, point in points.items() if point > 0}
+    if not having:
+        return []
+    return [{"Host": name, "Score": having[key]} for name, key in zip(names, keys, strict=True) if key in having]

@@ -43,7 +43,9 @@ class _Table:
     fitting: set[str] = field(default_factory=set)
     briefs: dict[str, str] = field(default_factory=dict)
     """Reasons of nodes that don't take the pod, as far as they were asked for."""
-    grades: dict[str, int | None] = field(default_factory=dict)
+    grades: dict[str, int] = field(default_factory=dict)
+    graded: set[str] = field(default_factory=set)
+    """Nodes that have a grade; others count as if they would have to open a GPU."""
     asked: dict[Members, Asked] = field(default_factory=dict)
     phrases: dict[Reasons, str] = field(default_factory=dict)
     by_signature: dict[int, Reason | None] = field(default_factory=dict)
@@ -82,25 +84,35 @@ class FitCache:
     def grades(self, pod: PodRequest, names: Sequence[str]) -> list[int] | None:
         """Return for each of the nodes how well the pod would fit there, lower is better; see `headroom.grade`.
 
-        Return None if there is no grade for such a pod on any of the nodes.
+        Among nodes that would have to open a GPU, the fullest is the best. Return None if there is no grade for such a
+        pod on any of the nodes.
         """
         self._refresh()
         table = self._table(pod)
         if table.stale:
             self._renew(table, names)
         known = table.grades
-        for name in names:
-            if name not in known:
-                known[name] = self._grade(table, name)
-        found = [known[name] for name in names]
-        return None if all(one is None for one in found) else [headroom.OPENS if one is None else one for one in found]
+        try:
+            found = list(map(known.__getitem__, names))
+        except KeyError:
+            for name in names:
+                if name not in known:
+                    self._grade(table, name)
+            found = list(map(known.__getitem__, names))
+        return None if table.graded.isdisjoint(names) else found
 
-    def _grade(self, table: _Table, name: str) -> int | None:
+    def _grade(self, table: _Table, name: str) -> None:
         members = self._headroom.of(name)
-        if members is None:
-            return None
-        asked = self._asked(table, members)
-        return headroom.grade(members.group, members.room(name), asked, self._rules.shares_per_gpu)
+        grade = None
+        if members is not None:
+            asked = self._asked(table, members)
+            grade = headroom.grade(members.group, members.room(name), asked, self._rules.shares_per_gpu)
+        if grade is not None:
+            table.graded.add(name)
+        if grade is None or grade >= headroom.OPENS:
+            (full,) = self._ledger.fullness((name,))
+            grade = headroom.OPENS - full
+        table.grades[name] = grade
 
     def _refresh(self) -> None:
         """Bring the headroom of changed nodes up to date."""
@@ -149,6 +161,7 @@ class FitCache:
             stale.discard(name)
             table.briefs.pop(name, None)
             table.grades.pop(name, None)
+            table.graded.discard(name)
             if self._takes(table, name, name in named):
                 table.fitting.add(name)
             else:

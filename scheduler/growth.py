@@ -5,15 +5,22 @@ doesn't: see `scheduler.retries`. Without this, such a pod waits up to five minu
 One pod is nominated to the node and the nomination taken back at once: with it, every pod of no higher priority is
 tried again. So the most important one that waits is chosen. Each extender does this, also where another's
 kube-scheduler leads: once too often does no harm.
+
+A pod that the API server doesn't let be nominated costs nobody but itself: the next one stands for the others, and that
+pod is tried again by itself for as long as that is quicker than the kube-scheduler's own five minutes.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from scheduler import retries
 from unigpu import errors, logs
 from unigpu.api_objects import NodeFacts, PodFacts
+from unigpu_kube import errors as kube_errors
 from unigpu_kube.client import Client
 from unigpu_kube.objects import Ref
 
@@ -23,21 +30,53 @@ SETTLE = 1.0
 """Seconds from a node's growth to the attempts: kube-scheduler sees the node by a watch of its own, and nodes that join
 together need one round."""
 AGAIN = 5.0
-"""Seconds after which the API server is asked again that didn't answer."""
+"""Seconds after which the API server is asked again that didn't answer, or refused something."""
+LONGER = 3
+"""How many times longer each next such pause of one pod is."""
+TRIES = 5
+"""How many times a pod is tried that is refused: the last time after three and a half minutes."""
+MOST_REFUSED = 8
+"""Pods that are refused one after the other before the next ones have to wait, too: the fault isn't the pods'."""
+LONGEST = 60.0
+"""Seconds at most from one attempt to take a nomination back to the next: it keeps room from others."""
+
+
+@dataclass(slots=True)
+class _Refused:
+    """A pod that the API server doesn't let be nominated. Kept while the pod waits, so that it is logged once."""
+
+    tries: int
+    due: float
+    """When it is tried again by itself, if it is."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A nomination that may have been written, and not been taken back."""
+
+    pod: Ref
+    node: str
+    pause: float = 0.0
+    due: float = float("-inf")
+    """When it is to be taken back."""
 
 
 class Growth:
     """Follows the totals of all nodes, and which pods wait."""
 
-    def __init__(self, api: Client) -> None:
+    def __init__(self, api: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` has seconds."""
         self._api = api
+        self._clock = clock
         self._totals: dict[str, Mapping[str, int]] = {}
         self._waiting: dict[str, PodFacts] = {}
         self._node = ""
         """The node that grew last."""
         self._grown = asyncio.Event()
-        self._open: tuple[Ref, str] | None = None
-        """A nomination that may have been written, and not been taken back."""
+        self._rest = False
+        """Whether pods are left that haven't been tried since."""
+        self._open: dict[str, _Open] = {}
+        self._refused: dict[str, _Refused] = {}
 
     def nodes_listed(self, nodes: Iterable[NodeFacts]) -> None:
         """Take over all nodes that there are."""
@@ -81,27 +120,108 @@ class Growth:
         for event in known:
             await event.wait()
         while True:
-            await self._grown.wait()
-            await asyncio.sleep(SETTLE)
-            self._grown.clear()
+            grown = await self._wait()
+            if grown:
+                await asyncio.sleep(SETTLE)
+                self._grown.clear()
             try:
-                await self._try_again(self._node)
+                await self._end_nominations()
+                self._rest = not await self._try_again(self._node, grown=grown)
+                away = self._rest
             except errors.UnigpuError as error:
                 logs.event(logger, "pods not tried again", logging.WARNING, node=self._node, reason=error)
+                if grown:
+                    self._grown.set()
+                away = True
+            if away:
                 await asyncio.sleep(AGAIN)
-                self._grown.set()
 
-    async def _try_again(self, node: str) -> None:
-        """Raises Unavailable, Rejected, Conflict."""
-        if self._open is not None:
-            await retries.take_back(self._api, *self._open)
-            self._open = None
-        for facts in sorted(self._waiting.values(), key=lambda facts: (-facts.priority, facts.uid)):
-            namespace, _, name = facts.key.partition("/")
-            pod = Ref(namespace, name, facts.uid)
-            self._open = pod, node
-            tried = await retries.try_now(self._api, pod, node)
-            self._open = None
+    async def _wait(self) -> bool:
+        """Wait until a node has grown, or there is something to be done again; return whether a node has grown."""
+        dues = [one.due for one in self._open.values()]
+        dues += [one.due for one in self._refused.values() if one.tries < TRIES]
+        now = self._clock()
+        if not self._rest and not any(due <= now for due in dues):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(dues) - now if dues else None):
+                    await self._grown.wait()
+        return self._grown.is_set()
+
+    async def _try_again(self, node: str, *, grown: bool) -> bool:
+        """Have one pod stand for all, and those tried that it doesn't stand for. Return False where some are left.
+
+        Raises Unavailable where the API server doesn't answer.
+        """
+        for uid in self._refused.keys() - self._waiting.keys() - self._open.keys():
+            del self._refused[uid]
+        in_a_row = 0
+        for facts in self._candidates(grown=grown):
+            tried = await self._try_one(facts, node)
             if tried:
                 logs.event(logger, "pods tried again", node=node, pod=facts.key, pod_uid=facts.uid)
-                return
+                self._stand_for_others(facts)
+                return True
+            in_a_row = in_a_row + 1 if tried is None else 0
+            if in_a_row >= MOST_REFUSED:
+                return False
+        return True
+
+    def _candidates(self, *, grown: bool) -> list[PodFacts]:
+        """Return the pods that are tried until one isn't refused, the most important first, and refused ones last."""
+        now, refused = self._clock(), self._refused
+
+        def is_tried(uid: str) -> bool:
+            one = refused.get(uid)
+            if one is None:
+                return grown or self._rest
+            return grown if one.tries >= TRIES else one.due <= now
+
+        found = [facts for uid, facts in self._waiting.items() if uid not in self._open and is_tried(uid)]
+        return sorted(found, key=lambda facts: (facts.uid in refused, -facts.priority, facts.uid))
+
+    def _stand_for_others(self, facts: PodFacts) -> None:
+        """Note that all pods of no higher priority are tried with this one."""
+        self._refused.pop(facts.uid, None)
+        for uid, one in self._refused.items():
+            other = self._waiting.get(uid)
+            if other is None or other.priority <= facts.priority:
+                one.tries = TRIES
+
+    async def _try_one(self, facts: PodFacts, node: str) -> bool | None:
+        """Return whether the pod is tried again; None where the API server refuses it. Raises Unavailable."""
+        namespace, _, name = facts.key.partition("/")
+        pod = Ref(namespace, name, facts.uid)
+        begun = self._open[facts.uid] = _Open(pod, node)
+        try:
+            tried = await retries.try_now(self._api, pod, node)
+        except (kube_errors.Rejected, kube_errors.ServerError) as error:
+            former = self._refused.get(facts.uid)
+            tries = 1 if former is None else former.tries + 1
+            due = self._clock() + AGAIN * LONGER ** (min(tries, TRIES) - 1)
+            self._refused[facts.uid] = _Refused(tries, due)
+            begun.due = self._clock() + AGAIN
+            if former is None:
+                _log("pod not tried again", pod, node, error)
+            return None
+        del self._open[facts.uid]
+        return tried
+
+    async def _end_nominations(self) -> None:
+        """Take back what may have been written. Raises Unavailable where the API server doesn't answer."""
+        now = self._clock()
+        for uid, one in list(self._open.items()):
+            if one.due > now:
+                continue
+            try:
+                await retries.take_back(self._api, one.pod, one.node)
+            except (kube_errors.Rejected, kube_errors.ServerError) as error:
+                if not one.pause:
+                    _log("nomination not taken back yet", one.pod, one.node, error)
+                one.pause = min(LONGEST, LONGER * one.pause or AGAIN)
+                one.due = self._clock() + one.pause
+                continue
+            del self._open[uid]
+
+
+def _log(what: str, pod: Ref, node: str, error: errors.UnigpuError) -> None:
+    logs.event(logger, what, logging.WARNING, pod=pod.title, pod_uid=pod.uid, node=node, reason=error)

@@ -7,8 +7,9 @@ kube-scheduler tries it again (`scheduler.retries`). Where that doesn't come abo
 evicts.
 
 What is lowered is written on the pods, with what they had before. Only the attempts are remembered here: an extender
-that starts again goes on to wait for the room, by nominations and records, and asked again may plan once more, by what
-is left to be lowered.
+that starts again, or whose kube-scheduler begins to lead, goes on to wait for the room, by nominations and records, and
+asked again may plan once more, by what is left to be lowered. Where the API server doesn't answer or refuses, a step is
+tried again: to lower limits while the attempt lasts, the rest for as long as the pod waits.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from unigpu.requests import PodRequest
 from unigpu.shrinks import Giver, Plan
 from unigpu_kube import errors as kube_errors
 from unigpu_kube import events, objects, pods
+from unigpu_kube.backoff import Backoff
 from unigpu_kube.client import Client
 from unigpu_kube.objects import Ref
 from unigpu_service.runtime import Supervisor
@@ -50,6 +52,8 @@ _LOOK = 0.5
 """Seconds between two looks whether there is room."""
 _NEXT_TRY = 5.0
 """Seconds for the kube-scheduler to place a pod that has room before the end of its nomination is written once more."""
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Seconds between tries of what must be done some time; the last one repeats."""
 _COMPONENT = "unigpu-scheduler"
 
 
@@ -91,6 +95,8 @@ class Shrinking:
         self._now = now
         self._texts: dict[str, str] = {}
         self._attempts: dict[str, _Attempt] = {}
+        self._served: set[str] = set()
+        """UIDs of the pods for which limits are being lowered, or room is awaited, by this extender."""
 
     def nodes_listed(self, nodes: Iterable[NodeFacts]) -> None:
         """Take over what all nodes publish."""
@@ -145,25 +151,44 @@ class Shrinking:
             pod_resources.of_pod(pod.spec),
         )
         self._waiting.hold(nominee, attempt.until)
+        self._served.add(pod.uid)
         self._supervisor.spawn(f"lower limits for {nominee.pod}", self._carry_out(pod, nominee, plan, attempt))
         return True
 
     async def resume(self) -> None:
-        """Wait for the room that an earlier extender began to make. Called once nodes and pods are known."""
-        for nominee in self._waiting.all() if self._tries_again else ():
-            if self._others_leave(nominee):
-                continue  # the attempt is over, and the nomination the kube-scheduler's
-            try:
-                found = await self._api.short_list(objects.PODS, {"fieldSelector": f"spec.nodeName={nominee.node}"})
-            except errors.UnigpuError as error:
+        """Wait for the room that another extender began to make. Called once nodes and pods are known.
+
+        Returns once each nomination has been looked at; nodes whose pods can't be read are asked again.
+        """
+        backoff = Backoff(_PAUSES)
+        left = {one.uid for one in self._waiting.all()} if self._tries_again else set()
+        while left:
+            for nominee in self._waiting.all():
+                if nominee.uid in left and await self._take_up(nominee, backoff):
+                    left.discard(nominee.uid)
+            left &= {one.uid for one in self._waiting.all()}
+            if left:
+                await backoff.pause()
+
+    async def _take_up(self, nominee: Nominee, backoff: Backoff) -> bool:
+        """Wait for the room for a pod, if another extender began to make it; return whether that is known."""
+        if nominee.uid in self._served or self._others_leave(nominee):
+            return True  # the attempt is this extender's, or over, and the nomination the kube-scheduler's
+        try:
+            found = await self._api.short_list(objects.PODS, {"fieldSelector": f"spec.nodeName={nominee.node}"})
+        except errors.UnigpuError as error:
+            if not backoff.failures:
                 logs.event(logger, "lowered limits unknown", logging.WARNING, node=nominee.node, reason=error)
-                continue
-            records = [lowering.record(one["metadata"].get("annotations") or {}) for one in found]
-            if any(record is not None and record.purpose == nominee.pod for record in records):
-                now = self._clock()
-                attempt = _Attempt(now, now + PATIENCE)
-                self._waiting.hold(nominee, attempt.until)
-                self._supervisor.spawn(f"wait for room for {nominee.pod}", self._see_through(nominee, attempt))
+            return False
+        records = [lowering.record(one["metadata"].get("annotations") or {}) for one in found]
+        begun = any(record is not None and record.purpose == nominee.pod for record in records)
+        if begun and nominee.uid not in self._served:
+            now = self._clock()
+            attempt = _Attempt(now, now + PATIENCE)
+            self._waiting.hold(nominee, attempt.until)
+            self._served.add(nominee.uid)
+            self._supervisor.spawn(f"wait for room for {nominee.pod}", self._see_through(nominee, attempt))
+        return True
 
     async def _plan(self, pod: Preemptor, offered: list[str]) -> tuple[str, Plan] | None:
         """Return the node on which lower limits do the least harm, and whose; None if they make room on none."""
@@ -207,31 +232,52 @@ class Shrinking:
             by_pod.setdefault(found.pod, {})[found.container] = to
         lowered: dict[str, str] = {}
         purpose = api_objects.key(pod.document)
-        try:
-            for uid, amounts in by_pod.items():
-                booking = self._ledger.booking(uid)
+        backoff = Backoff(_PAUSES)
+        while by_pod:
+            uid, amounts = next(iter(by_pod.items()))
+            booking = self._ledger.booking(uid)
+            try:
                 if booking is not None and await self._lower(booking.pod, uid, amounts, purpose):
                     lowered[uid] = booking.pod
-        except (errors.UnigpuError, *documents.INVALID) as error:
-            attempt.until = self._clock()
-            logs.event(logger, "limits not lowered", logging.WARNING, pod=purpose, pod_uid=pod.uid, reason=error)
+            except (errors.Unavailable, kube_errors.Conflict) as error:
+                if not backoff.failures:
+                    logs.event(logger, "limits not lowered yet", pod=purpose, pod_uid=pod.uid, reason=error)
+                await backoff.pause()
+                if self._clock() < attempt.until and self._ledger.booking(pod.uid) is None:
+                    continue
+                break
+            except (errors.UnigpuError, *documents.INVALID) as error:
+                attempt.until = self._clock()
+                logs.event(logger, "limits not lowered", logging.WARNING, pod=purpose, pod_uid=pod.uid, reason=error)
+                break
+            del by_pod[uid]
         logs.event(logger, "limits lowered", pod=purpose, pod_uid=pod.uid, node=node, lowered=list(lowered.values()))
         if lowered:
             await self._tell(pod, node, lowered)
         if self._tries_again:
             await self._see_through(nominee, attempt)
+        self._served.discard(pod.uid)
 
     async def _see_through(self, nominee: Nominee, attempt: _Attempt) -> None:
         """Have the pod tried again once there is room for it, and once nobody is spared for it any longer."""
-        waits = await self._written(retries.nominate, nominee)
-        while waits and self._clock() < attempt.until:
+        backoff = Backoff(_PAUSES)
+        waits = await self._written(retries.nominate, nominee, backoff)
+        while waits is not False and self._clock() < attempt.until:
             pause = _LOOK
             if self._has_room(nominee):
-                waits = await self._written(retries.try_again, nominee)
+                waits = await self._written(retries.try_again, nominee, backoff)
                 pause = _NEXT_TRY
-            await asyncio.sleep(max(0.0, min(pause, attempt.until - self._clock())))
-        if waits and not self._others_leave(nominee):
-            await self._written(retries.try_again, nominee)
+            if waits is None:
+                await backoff.pause()
+            else:
+                await asyncio.sleep(max(0.0, min(pause, attempt.until - self._clock())))
+        while waits is not False and not self._others_leave(nominee):
+            # A nomination that stays keeps room from others, and its pod from being tried.
+            waits = await self._written(retries.try_again, nominee, backoff)
+            if waits is not None:
+                break
+            await backoff.pause()
+        self._served.discard(nominee.uid)
 
     def _others_leave(self, nominee: Nominee) -> bool:
         """Return whether the kube-scheduler has evicted others from the node, for this pod most likely.
@@ -243,24 +289,29 @@ class Shrinking:
             for one in self._ledger.bookings_on(nominee.node).values()
         )
 
-    async def _written(self, change: Callable[[Client, Ref, str], Awaitable[bool]], nominee: Nominee) -> bool:
-        """Return whether the pod still waits; also where the API server didn't take the change."""
+    async def _written(
+        self, change: Callable[[Client, Ref, str], Awaitable[bool]], nominee: Nominee, backoff: Backoff
+    ) -> bool | None:
+        """Return whether the pod still waits; None where the API server didn't take the change."""
         if self._ledger.booking(nominee.uid) is not None:
             return False
         namespace, _, name = nominee.pod.partition("/")
         try:
-            return await change(self._api, Ref(namespace, name, nominee.uid), nominee.node)
+            waits = await change(self._api, Ref(namespace, name, nominee.uid), nominee.node)
         except errors.UnigpuError as error:
-            logs.event(
-                logger,
-                "nomination not written",
-                logging.WARNING,
-                pod=nominee.pod,
-                pod_uid=nominee.uid,
-                node=nominee.node,
-                reason=error,
-            )
-            return True
+            if not backoff.failures:
+                logs.event(
+                    logger,
+                    "nomination not written",
+                    logging.WARNING,
+                    pod=nominee.pod,
+                    pod_uid=nominee.uid,
+                    node=nominee.node,
+                    reason=error,
+                )
+            return None
+        backoff.reset()
+        return waits
 
     def _has_room(self, nominee: Nominee) -> bool:
         """Return whether a pod that waits for its node to have room fits it now, by its totals and by its GPUs."""
@@ -275,7 +326,7 @@ class Shrinking:
         return placement.reason(nominations.with_reserved(node, reserved), nominee.request, self._rules) is None
 
     async def _lower(self, title: str, uid: str, to: Mapping[str, Amounts], purpose: str) -> bool:
-        """Lower one pod's limits; return False where it is gone or has less already.
+        """Lower one pod's limits; return False where it is gone or has less already, unless for the same purpose.
 
         Raises Unavailable, Rejected, Malformed, Denied.
         """
@@ -289,7 +340,8 @@ class Shrinking:
             requests = api_objects.request(document).containers
             changed = lowering.lower(annotations, requests, to, purpose, int(self._now()))
             if changed is None:
-                return False
+                record = lowering.record(annotations)
+                return record is not None and record.purpose == purpose  # by a write whose answer was lost
             try:
                 ref = Ref(namespace, name, uid)
                 await pods.annotate_by_status(self._api, ref, changed, metadata["resourceVersion"])

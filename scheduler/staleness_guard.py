@@ -31,6 +31,8 @@ class StalenessGuard:
         self._clock = clock
         self._requested = self._since = float("-inf")
         self._fresh: dict[str, asyncio.Future[None]] = {}
+        self.led = asyncio.Event()
+        """Set when requests come after a pause: another replica may have led. The task that waits for it clears it."""
 
     def note_request(self) -> None:
         """Note that the kube-scheduler sends a request of any kind."""
@@ -38,6 +40,7 @@ class StalenessGuard:
         if now - self._requested > IDLE:
             self._fresh = {}
             self._since = now
+            self.led.set()
         self._requested = now
 
     def now(self) -> float:

@@ -2,7 +2,7 @@
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from unigpu import allocations
@@ -10,7 +10,7 @@ from unigpu.allocations import GpuUsage, Share
 from unigpu.gpus import Gpu
 from unigpu.modes import NodeMode
 from unigpu.requests import PlacementPolicy, Preferences, Request, Role
-from unigpu.units import MiB, Percent
+from unigpu.units import GpuUuid, MiB, Percent
 
 FULL = 100
 """Percent of a GPU's compute time that all its shares together can guarantee."""
@@ -124,6 +124,23 @@ def check_fit_together(state: GpuState, own: PodShares, shares_per_gpu: int) -> 
         elif taken.shares + use.shares > shares_per_gpu:
             return UnfitReason.SHARES
     return None
+
+
+def has_room(node: Node, uses: Mapping[GpuUuid, GpuUsage], shares_per_gpu: int) -> bool:
+    """Return whether each of these GPUs of the node has room for what one pod takes of it."""
+    states = {state.gpu.uuid: state for state in node.gpus}
+    for gpu, use in uses.items():
+        state = states.get(gpu)
+        if state is None:
+            return False
+        taken = state.taken
+        if taken.whole or (use.whole and (taken.shares or taken.memory)):
+            return False
+        if taken.memory + use.memory > state.gpu.memory or taken.cores + use.cores > FULL:
+            return False
+        if taken.shares + use.shares > shares_per_gpu:
+            return False
+    return True
 
 
 def fullness(state: GpuState) -> int:

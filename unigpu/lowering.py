@@ -225,6 +225,16 @@ def record(annotations: Mapping[str, str]) -> Record | None:
     return found if found.holds(annotations) else None
 
 
+def gives_back(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+    """Return whether this change of a pod's annotations gives back what was lowered, and no more than that."""
+    found = record(before)
+    return (
+        found is not None
+        and names.ANNOTATION_LOWERED not in after
+        and after.get(names.ANNOTATION_LIMITS) == found.before
+    )
+
+
 def lower(
     annotations: Mapping[str, str], requests: Mapping[str, Request], to: Mapping[str, Amounts], purpose: str, at: int
 ) -> dict[str, str] | None:

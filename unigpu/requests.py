@@ -8,9 +8,13 @@ from typing import Any
 
 from unigpu import documents, errors
 from unigpu.documents import MAX_INDEX, MAX_NUMBER, whole
+from unigpu.remembered import remembered
 from unigpu.units import FULL, MAX_MEMORY, MiB, Percent
 
 VERSION = 1
+MOST_KNOWN = 512
+"""Annotations that are remembered as they were read. Each is read several times in each service, and pods of one
+template have the same."""
 
 
 class ComputePolicy(enum.StrEnum):
@@ -139,8 +143,9 @@ def _fields(request: Request) -> dict[str, Any]:
     return fields
 
 
+@remembered(MOST_KNOWN)
 def load(text: str) -> PodRequest:
-    """Return the request that `dump` wrote.
+    """Return the request that `dump` wrote. It may be the same object as of an earlier call: don't change it.
 
     Raises Malformed that says what is wrong.
     """

@@ -62,6 +62,8 @@ class LoweringWatch:
         self._measured_at = float("-inf")
         self._later: dict[str, float] = {}
         """By pod UID: before when limits that were refused aren't tried again."""
+        self._refused: dict[str, str] = {}
+        """By pod UID: why they were refused last, which is logged once."""
         self._wake = asyncio.Event()
         cache.subscribe(self._changed, self._gone)
 
@@ -143,8 +145,11 @@ class LoweringWatch:
         try:
             changed = await self._api.set_limits(ref, str(pod.version or ""), annotations)
         except errors.UnigpuError as error:
-            logs.event(logger, "lowered limits stay", pod=pod.title, pod_uid=pod.uid, reason=error)
+            if self._refused.get(pod.uid) != str(error):
+                self._refused[pod.uid] = str(error)
+                logs.event(logger, "lowered limits stay", pod=pod.title, pod_uid=pod.uid, reason=error)
             return False
+        self._refused.pop(pod.uid, None)
         if changed is not None:
             self._cache.observe(pods.read(changed))
             logs.event(logger, what, pod=pod.title, pod_uid=pod.uid)
@@ -157,4 +162,5 @@ class LoweringWatch:
 
     def _gone(self, uid: str) -> None:
         self._later.pop(uid, None)
+        self._refused.pop(uid, None)
         self._wake.set()

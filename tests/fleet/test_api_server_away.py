@@ -26,6 +26,9 @@ MOST = NODES * fleets.PER_NODE // 2
 LEASE = (9, 3, 1)
 """Between the last request of a leader that ends and the first of another lie six seconds at least; as the chart's
 five, that isn't less than the extender's own measure of a pause."""
+SILENCE = "600"
+"""Seconds without a byte after which a watch counts as dead: more than this test takes. So no extender is helped by
+beginning its watches again; the API server's end of a watch, or what follows in it, must be enough."""
 SLOW = 0.1
 """Seconds that a piece of an answer takes over the slow wire, and a piece of a request too."""
 MORE = 10
@@ -215,7 +218,8 @@ async def fleet(plane: ControlPlane) -> AsyncIterator[Fleet]:
         wire.between(plane, names.ACCOUNT_SCHEDULER) as of_extenders,
         working(plane) as churn,
     ):
-        replicas = [plane.replica(name, lease=LEASE) for name in ("-1", "-2")]
+        told = ("--watch-silence", SILENCE)
+        replicas = [plane.replica(name, lease=LEASE, arguments=told) for name in ("-1", "-2")]
         for replica in replicas:
             await replica.start()
         found = Fleet(plane, (of_schedulers, of_extenders), churn, replicas)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unigpu import errors, findings, limits, names, requests
+from unigpu import errors, findings, limits, lowering, names, requests
 from unigpu.ledger import CapacityLedger
 from webhook.admission import admission_review
 from webhook.admission.admission_review import Review
@@ -131,7 +131,8 @@ def _update(review: Review, options: Options, trusted_writers: Sequence[str], no
         return _refused(review, Translation(problems=hiding))
     if not relimited:
         return Verdict(admission_review.allow(review.uid, _without_effect(review)), "untouched")
-    return _limits(review, before, after, options, node)
+    given_back = trusted and lowering.gives_back(before, after)
+    return _limits(review, before, after, options, node, given_back=given_back)
 
 
 def _hiding(review: Review, annotations: Mapping[str, str]) -> tuple[findings.Problem, ...]:
@@ -161,8 +162,10 @@ def _limits(
     after: Mapping[str, str],
     options: Options,
     node: CapacityLedger | None,
+    *,
+    given_back: bool,
 ) -> Verdict:
-    change = limit_change.evaluate(review.old, before, after, options.rules)
+    change = limit_change.evaluate(review.old, before, after, options.rules, given_back=given_back)
     problems = change.problems
     if not problems and change.node:
         if node is None:

@@ -59,10 +59,12 @@ class AcceptedChange:
     """The pod's usage under it."""
 
 
-def evaluate(pod: Item, before: Annotations, after: Annotations, rules: Rules) -> Change:
+def evaluate(pod: Item, before: Annotations, after: Annotations, rules: Rules, *, given_back: bool = False) -> Change:
     """Check the change against the pod, with its annotations before and after.
 
-    `rules` are those of its namespace.
+    `rules` are those of its namespace. `given_back`: unigpu had lowered the limits for a while, and gives back what
+    they were. The namespace's maximum isn't asked for that: a pod whose limits weren't lowered keeps what it has, too,
+    when the maximum becomes less.
     """
     asked = _asked(before)
     if not asked:
@@ -80,7 +82,7 @@ def evaluate(pod: Item, before: Annotations, after: Annotations, rules: Rules) -
         return Change(tuple(problems))
     if _phase(pod) in _PHASES_ENDED:
         return Change(warnings=(_ended(after),))
-    for name in changed:
+    for name in () if given_back else changed:
         now, then = (limits.effective(asked[name], of.get(name)) for of in (had, wanted))
         problems += _forbidden(name, now, then, rules)
     allocation = _allocation(before)

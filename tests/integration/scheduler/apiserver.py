@@ -36,10 +36,17 @@ class ApiServer:
         """Every binding that was received, also the refused ones."""
         self.lists = 0
         self.watches = 0
+        self.reads = 0
+        """Of single pods."""
         self.lose_before = 0
         """So many bindings to come are not carried out, and their connection breaks."""
         self.lose_after = 0
         """So many bindings to come are carried out, and their connection breaks."""
+        self.slow = 0
+        """So many bindings to come are carried out once `land` is set, also if their client has gone by then."""
+        self.land = asyncio.Event()
+        self.binding_status: int | None = None
+        """Answer bindings with this status, but for the slow ones."""
         self.hold_answers = asyncio.Event()
         """Cleared: bindings are carried out, and their answers wait."""
         self.hold_answers.set()
@@ -54,7 +61,15 @@ class ApiServer:
         """Each nomination that was written: pod, and node."""
         self.annotating: int | None = None
         """So many changes of annotations and nominations are carried out, and later ones refused; None: all."""
+        self.annotating_status = 422
+        """What those are refused with."""
         self.refused = 0
+        self.refusing: dict[str, int] = {}
+        """Refuse changes of annotations and nominations of these pods, by name, with a status."""
+        self.refusals: list[str] = []
+        """Names of the pods for which that was done."""
+        self.listing_status: int | None = None
+        """Answer lists of a node's pods with this status."""
         self.said: list[Json] = []
         """Events that clients wrote; of those with one name the first."""
         self.saying: list[Json] = []
@@ -172,6 +187,9 @@ class ApiServer:
         async def answer(request: web.Request) -> web.StreamResponse:
             if request.query.get("watch") == "true":
                 return await self._watch(request, resource)
+            if self.listing_status is not None and "spec.nodeName=" in request.query.get("fieldSelector", ""):
+                self.refused += 1
+                return _status(self.listing_status, "told to refuse")
             return self._list(request, resource)
 
         return answer
@@ -247,6 +265,7 @@ class ApiServer:
         return response
 
     async def _get_pod(self, request: web.Request) -> web.Response:
+        self.reads += 1
         document = self.objects["pods"].get(_path_key(request))
         return _status(404, "pod not found") if document is None else web.json_response(document)
 
@@ -258,12 +277,18 @@ class ApiServer:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.writes != 0)
-        if request.transport is None or request.transport.is_closing():
-            return web.Response()
-        if self.writes is not None:
-            self.writes -= 1
+        if self.slow:
+            self.slow -= 1
+            await self.land.wait()
+        elif self.binding_status is not None:
+            return _status(self.binding_status, "told to refuse bindings")
+        else:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self.writes != 0)
+            if request.transport is None or request.transport.is_closing():
+                return web.Response()
+            if self.writes is not None:
+                self.writes -= 1
         key = _path_key(request)
         document = self.objects["pods"].get(key)
         metadata = binding["metadata"]
@@ -297,9 +322,13 @@ class ApiServer:
         wanted, present = patch["metadata"], document["metadata"]
         if any(wanted[name] != present[name] for name in ("uid", "resourceVersion") if name in wanted):
             return _status(409, "the object has been modified")
+        name = document["metadata"]["name"]
+        if name in self.refusing:
+            self.refusals.append(name)
+            return _status(self.refusing[name], f"told to refuse {name}")
         if self.annotating == 0:
             self.refused += 1
-            return _status(422, "told to refuse")
+            return _status(self.annotating_status, "told to refuse")
         if self.annotating is not None:
             self.annotating -= 1
         changed = {**present.get("annotations", {}), **wanted.get("annotations", {})}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scheduler import staleness_guard
+from scheduler import binding, staleness_guard
 from tests.integration.scheduler import extender
 from tests.integration.scheduler.apiserver import ApiServer
 from tests.integration.scheduler.extender import asking, inventory, until
@@ -63,6 +63,7 @@ async def test_a_binding_is_not_sent_again_where_another_replica_may_lead(
 ) -> None:
     """That one may have given the share to another pod."""
     monkeypatch.setattr(staleness_guard, "IDLE", 0.0)
+    monkeypatch.setattr(binding, "LATE", 0.5)
     await api.add_node("n1", inventory("n1", 1))
     async with extender.inside(api, tmp_path) as caller:
         pod = await api.add_pod("p", asking(memory=20000))
@@ -74,6 +75,84 @@ async def test_a_binding_is_not_sent_again_where_another_replica_may_lead(
         assert ("nodeName" in api.pod("p")["spec"]) == written
         other = await api.add_pod("other", asking(memory=20000))
         assert (await caller.bind(other, "n1") == "") != written
+
+
+@pytest.mark.parametrize("leads", [True, False])
+async def test_a_share_stays_taken_while_its_binding_may_still_be_written(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads: bool
+) -> None:
+    """The API server is slow to write it. That the pod isn't bound, and that a second sending is refused, says nothing
+    of the first."""
+    if not leads:
+        monkeypatch.setattr(staleness_guard, "IDLE", 0.0)
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path, api_timeout=0.5) as caller:
+        pod = await api.add_pod("p", asking(memory=20000))
+        other = await api.add_pod("other", asking(memory=20000))
+        api.slow, api.binding_status = 1, 403
+        assert (await caller.filter(pod, ["n1"]))["NodeNames"] == ["n1"]
+        assert "doesn't answer" in await caller.bind(pod, "n1")
+        await until(lambda: api.reads >= 2, "the pod to be read")
+        assert len(api.bindings) > 1 if leads else len(api.bindings) == 1
+        assert await caller.metric(ASSUMED) == 1
+        api.binding_status = None
+        assert (await caller.filter(other, ["n1"]))["NodeNames"] == []
+        api.land.set()
+        await until_settled(caller, pod)
+        await caller.until(ASSUMED, 0)
+        assert (count_bound(api), await caller.metric(PODS), await caller.metric(OVERBOOKED)) == (1, 1, 0)
+        assert extender.taken(api) == {"GPU-n1-0": 20000}
+
+
+@pytest.mark.parametrize("end", ["is being deleted", "is gone", "another's"])
+async def test_a_share_is_free_once_no_sending_can_be_written(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(staleness_guard, "IDLE", 0.0)
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        api.show_events.clear()
+        pod = await api.add_pod("p", asking(memory=20000))
+        api.lose_before = 1
+        assert "doesn't answer" in await caller.bind(pod, "n1")
+        if end == "is gone":
+            await api.remove("pods", "default/p")
+        elif end == "another's":
+            await api.change("pods", "default/p", lambda pod: pod["spec"].update(nodeName="n2"))
+        else:
+            await api.change(
+                "pods", "default/p", lambda pod: pod["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z")
+            )
+        await caller.until(PODS, 0)
+        api.show_events.set()
+
+
+@pytest.mark.parametrize("free", [True, False])
+async def test_after_a_pause_a_binding_is_sent_again_where_its_share_is_free(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: bool
+) -> None:
+    """Without other pods the kube-scheduler asks nothing while a binding isn't answered, as if another replica led."""
+    monkeypatch.setattr(staleness_guard, "IDLE", 0.3)
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path) as caller:
+        pod = await api.add_pod("p", asking(memory=20000))
+        api.lose_before = 1_000_000
+        assert (await caller.filter(pod, ["n1"]))["NodeNames"] == ["n1"]
+        assert "doesn't answer" in await caller.bind(pod, "n1")
+        await until(lambda: api.reads, "the pod to be read, instead of the binding to be sent")
+        api.lose_before, sent = 0, len(api.bindings)
+        assert await caller.metric(ASSUMED) == 1
+        if not free:
+            await bound_elsewhere(api, "theirs", "n1", "GPU-n1-0", 20000)
+        reads = api.reads
+
+        async def asked_again() -> bool:
+            assert "isn't known yet" in (await caller.filter(pod, ["n1"])).get("Error", "isn't known yet")
+            return count_bound(api) == 1 if free else api.reads >= reads + 2
+
+        await until(asked_again, "the binding to be sent again, or the pod to be read")
+        assert len(api.bindings) == sent + (1 if free else 0)
+        assert ("nodeName" in api.pod("p")["spec"]) == free
 
 
 async def test_a_pod_that_vanishes_while_its_binding_is_unknown_gives_its_share_back(

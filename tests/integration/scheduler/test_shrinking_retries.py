@@ -15,7 +15,7 @@ import pytest
 from scheduler import shrinking
 from tests.integration.scheduler import extender
 from tests.integration.scheduler.apiserver import ApiServer, Json
-from tests.integration.scheduler.extender import GPU, Caller, inventory, until
+from tests.integration.scheduler.extender import GPU, Caller, asking, inventory, until
 from tests.integration.scheduler.test_shrinking import (
     LOWERED,
     evicted,
@@ -184,6 +184,79 @@ async def test_an_extender_that_starts_again_goes_on(api: ApiServer, tmp_path: P
         await in_force(api, name)
         await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
     assert api.pod("evicts")["status"]["nominatedNodeName"] == "n1"
+
+
+async def begun(api: ApiServer, folder: Path) -> str:
+    """Have an extender begin to make room and die, and return whose limits it lowered."""
+    async with extender.outside(
+        api, folder, "--shrink-before-evicting", "--kube-scheduler-version", "v1.36.3"
+    ) as first:
+        await until(first.caller.ready, "the extender to be ready")
+        uids = await halves(api, first.caller, "a", "b")
+        name = await spared(api, first.caller, uids)
+        await first.kill()
+    return name
+
+
+@pytest.mark.parametrize("status", [403, 503])
+async def test_what_could_not_be_read_at_the_start_is_read_later(api: ApiServer, tmp_path: Path, status: int) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    name = await begun(api, tmp_path)
+    api.listing_status = status
+    async with running(api, tmp_path):
+        await in_force(api, name)
+        await until(lambda: api.refused > 2, "it to be asked again")
+        assert api.nominated == [("urgent", "n1")]
+        api.listing_status = None
+        await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
+
+
+async def test_an_extender_takes_over_when_its_kube_scheduler_begins_to_lead(api: ApiServer, tmp_path: Path) -> None:
+    await api.add_node("n1", inventory("n1", 1))
+    async with running(api, tmp_path) as standby:
+        name = await begun(api, tmp_path)
+        await in_force(api, name)
+        await standby.until(names.METRIC_SCHEDULER_ASSUMED, 0)
+        assert api.nominated == [("urgent", "n1")]
+        other = await api.add_pod("other", asking(memory=1))
+        await standby.filter(other, ["n1"])
+        await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
+
+
+@pytest.mark.parametrize("status", [503, 422])
+async def test_the_end_of_a_nomination_is_written_however_long_that_takes(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(shrinking, "PATIENCE", 0.3)
+    await api.add_node("n1", inventory("n1", 1))
+    async with running(api, tmp_path) as caller:
+        uids = await halves(api, caller, "a", "b")
+        api.annotating, api.annotating_status = 2, status  # lower limits, and the nomination
+        await spared(api, caller, uids)
+        await until(lambda: api.refused > 3, "refusals after the attempt")
+        assert api.nominated == [("urgent", "n1")]
+        api.annotating = None
+        await until(lambda: api.nominated[1:] == [("urgent", None)], "the kube-scheduler to be told")
+        await until(idle, "the attempt to end")
+
+
+async def test_lower_limits_are_written_once_the_api_server_answers(api: ApiServer, tmp_path: Path) -> None:
+    """Of two pods that have to give, the first was written when it was away; nobody is evicted for that."""
+    await api.add_node("n1", inventory("n1", 1))
+    async with running(api, tmp_path) as caller:
+        uids = await halves(api, caller, "a", "b")
+        api.annotating, api.annotating_status = 1, 503
+        pod = await urgent(api, 18_000)
+        offered = victims(uids, "a", "b")
+        assert await caller.preempt(pod, offered) == {}
+        await until(lambda: api.refused > 2, "the second to be refused")
+        assert len(lowered(api, uids)) == 1
+        assert await caller.preempt(pod, offered) == {}, "nobody is evicted"
+        api.annotating = None
+        await until(lambda: len(lowered(api, uids)) == 2, "both to be lowered")
+        assert sum(memory_of(api, name) for name in uids) == GPU - 18_000
+        await until(lambda: api.said, "the pod to be told")
+        assert all(f"default/{name}" in api.said[0]["message"] for name in uids)
 
 
 @pytest.mark.parametrize(

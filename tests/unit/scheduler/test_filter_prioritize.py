@@ -1,10 +1,11 @@
 """Filter and prioritize on ledgers of generated clusters."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from scheduler import filter_prioritize
+from scheduler import filter_prioritize, wire
 from scheduler.fit_cache import MOST_SHAPES, FitCache
 from unigpu import placement
 from unigpu.allocations import GpuUsage
@@ -116,30 +117,42 @@ def test_few_failing_nodes_are_counted_and_many_read_alike() -> None:
     assert "FailedAndUnresolvableNodes" not in filter_prioritize.filter_nodes(fits, pod(1), ["n0"])
 
 
+def points(found: Sequence[wire.HostPriority], names: Sequence[str]) -> list[int]:
+    """The nodes' scores as the kube-scheduler adds them up: a node that isn't named has none."""
+    scores = {entry["Host"]: entry["Score"] for entry in found}
+    assert len(scores) == len(found) and scores.keys() <= set(names)
+    assert all(0 < score <= wire.MOST_SCORE for score in scores.values()), "nobody is named without a point"
+    return [scores.get(name, 0) for name in names]
+
+
 def test_scores() -> None:
     of = ledger_of(3)
     assert filter_prioritize.prioritize(of, PlacementPolicy.BINPACK, []) == []
     names = ["n0", "n1", "n2", "unknown"]
-    assert [entry["Score"] for entry in filter_prioritize.prioritize(of, PlacementPolicy.BINPACK, names)] == [
-        0,
-        0,
-        0,
-        0,
-    ]
+
+    def scores(policy: PlacementPolicy) -> list[int]:
+        return points(filter_prioritize.prioritize(of, policy, names), names)
+
+    assert scores(PlacementPolicy.BINPACK) == [0, 0, 0, 0]
     of.book("1", booking("n1", 0, 10))
     of.book("2", booking("n2", 0, 90))
-    assert [entry["Score"] for entry in filter_prioritize.prioritize(of, PlacementPolicy.BINPACK, names)] == [
-        0,
-        1,
-        10,
-        0,
-    ]
-    assert [entry["Score"] for entry in filter_prioritize.prioritize(of, PlacementPolicy.SPREAD, names)] == [
-        10,
-        8,
-        0,
-        10,
-    ]
+    assert scores(PlacementPolicy.BINPACK) == [0, 1, 10, 0]
+    assert scores(PlacementPolicy.SPREAD) == [10, 8, 0, 10]
+
+
+def test_no_more_nodes_are_named_than_stand_out() -> None:
+    of = ledger_of(40)
+    fits = FitCache(of, RULES)
+    names = [f"n{number}" for number in range(40)]
+
+    def scores() -> list[int]:
+        return points(filter_prioritize.prioritize(of, PlacementPolicy.BINPACK, names, fits, pod(1)), names)
+
+    assert scores() == [0] * 40
+    for number in range(39):
+        of.book(str(number), booking(f"n{number}", 0, 85 - number))
+        worse = [max(0, min(number + 1, wire.MOST_SCORE) - place) for place in range(40)]
+        assert scores() == worse, "a point less for each worse grade, and the worst has none"
 
 
 def test_a_share_goes_where_it_leaves_least_and_empty_gpus_come_last() -> None:
@@ -151,8 +164,8 @@ def test_a_share_goes_where_it_leaves_least_and_empty_gpus_come_last() -> None:
     names = ["n0", "n1", "n2", "n3"]
 
     def scores(wish: PodRequest, policy: PlacementPolicy = PlacementPolicy.BINPACK) -> list[int]:
-        return [entry["Score"] for entry in filter_prioritize.prioritize(of, policy, names, fits, wish)]
+        return points(filter_prioritize.prioritize(of, policy, names, fits, wish), names)
 
-    assert scores(pod(20)) == [7, 9, 10, 8], "the fullest node would have to open a GPU"
+    assert scores(pod(20)) == [0, 2, 3, 1], "the fullest node would have to open a GPU"
     assert scores(pod(20), PlacementPolicy.SPREAD) == [10, 7, 4, 0]
     assert scores(PodRequest({"main": Request(1, whole=True)})) == [0, 3, 6, 10], "by fullness"

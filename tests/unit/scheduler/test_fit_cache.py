@@ -130,7 +130,7 @@ def test_a_grade_is_what_the_share_leaves_on_the_gpu_that_placement_takes(seed: 
             (share,) = placement.place(node, wish, RULES).containers["main"]
             (state,) = (state for state in node.gpus if state.gpu.uuid == share.gpu)
             left = fit.leftover(100, memory, cores, state.taken.memory, state.taken.cores)
-            assert grade == (left if state.taken.shares else headroom.OPENS)
+            assert grade == (left if state.taken.shares else headroom.OPENS - of.fullness([name])[0])
             graded += 1
         change(of, chance)
     assert graded

@@ -216,3 +216,24 @@ class Sequences(RuleBasedStateMachine):
 
 Sequences.TestCase.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
 TestSequences = Sequences.TestCase
+
+
+def test_room_for_what_one_pod_takes() -> None:
+    ledger = ledger_of(n=[gpu("a"), gpu("b")])
+    ledger.book("1", booking("n", a=use(40, 60)))
+    node = ledger.node("n")
+    assert node is not None
+    for shares, fits, uses in (
+        (2, True, {"a": use(60, 40)}),
+        (2, True, {"a": use(60, 40), "b": use(100, whole=True)}),
+        (1, False, {"a": use(1)}),
+        (2, False, {"a": use(61)}),
+        (2, False, {"a": use(1, 41)}),
+        (2, False, {"a": use(1, whole=True)}),
+        (2, False, {"gone": use(1)}),
+    ):
+        assert fit.has_room(node, {GpuUuid(name): taken for name, taken in uses.items()}, shares) == fits, uses
+    ledger.book("2", booking("n", b=use(100, 100, whole=True)))
+    node = ledger.node("n")
+    assert node is not None
+    assert not fit.has_room(node, {GpuUuid("b"): use(0)}, 2), "it is another's as a whole"

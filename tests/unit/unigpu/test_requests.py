@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from unigpu import errors, requests
+from unigpu import errors, remembered, requests
 from unigpu.requests import ComputePolicy, PlacementPolicy, PodRequest, Preferences, Request, Role
 from unigpu.units import MiB, Percent
 
@@ -95,3 +95,15 @@ def test_malformed_documents(text: str) -> None:
 def test_malformed_preferences(preferences: object) -> None:
     with pytest.raises(errors.Malformed):
         requests.load(json.dumps({"version": 1, "containers": {}, "preferences": preferences or {"x": 1}}))
+
+
+def test_what_was_read_before_is_the_same() -> None:
+    """And what can't be read is refused each time."""
+    text = requests.dump(PodRequest({"main": Request(gpus=1, memory=MiB(7))}))
+    assert requests.load(text) is requests.load(text)
+    for _ in range(2):
+        with pytest.raises(errors.Malformed):
+            requests.load(text[:-1])
+    long = text.replace('"dialect":"unigpu"', f'"dialect":"{"x" * remembered.LONGEST}"')
+    assert requests.load(long) == requests.load(long)
+    assert requests.load(long) is not requests.load(long), "long ones aren't kept"

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.webhook.conftest import ask
-from unigpu import allocations, gpus, names, requests
+from unigpu import allocations, gpus, lowering, names, requests
 from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
 from unigpu.ledger import CapacityLedger
+from unigpu.lowering import Amounts
 from unigpu.requests import PodRequest, Request, Role
 from unigpu.units import GpuUuid, MiB, Percent
 from webhook.admission import review
@@ -235,6 +236,35 @@ def test_what_the_namespace_may_use(largest: dict[str, str], before: str | None,
     annotations = {f"{names.DOMAIN}/max-{name}": value for name, value in largest.items()}
     verdict = update(make_pod(limits=before), after, node(), namespaces.apply(Options(), annotations))
     assert (said in verdict.reason) if said else verdict.outcome == "limited", verdict.reason
+
+
+@pytest.mark.parametrize("had", [None, text("6Gi", cores=50)])
+def test_lowered_limits_are_given_back_although_the_maximum_is_less_by_now(had: str | None) -> None:
+    """As a pod whose limits weren't lowered keeps what it has. Nobody else may raise them again, and by no more."""
+    maximum = {names.ANNOTATION_MAX_MEMORY: "2Gi", names.ANNOTATION_MAX_CORES: "20"}
+    options, books = namespaces.apply(Options(), maximum), node()
+    pod = make_pod(limits=had)
+    to = {"main": Amounts(MiB(1024), Percent(5))}
+    lower = lowering.lower(pod["metadata"]["annotations"], {"main": ASKED}, to, "team/urgent", 1)
+    assert lower is not None
+    pod["metadata"]["annotations"] |= lower | {APPLIED: lower[LIMITS]}
+
+    def change(user: str, wanted: str | None, *, ends: bool = True, books: CapacityLedger = books) -> Verdict:
+        new = with_limits(pod, wanted)
+        if ends:
+            del new["metadata"]["annotations"][names.ANNOTATION_LOWERED]
+        asked = ask(new, operation="UPDATE", oldObject=pod, userInfo={"username": user})
+        return review.review_validation(asked, options, ("scheduler", "agent"), books)
+
+    assert change("agent", had).outcome == "limited"
+    assert change("agent", text("3Gi")).outcome == "refused", "not what was lowered"
+    assert change("agent", had, ends=False).outcome == "refused", "not an end of it"
+    assert change("ann", had).outcome == "forged"
+    assert "exceeds this namespace's maximum" in change("ann", had, ends=False).reason
+    full = make_pod({"x": Request(gpus=1, memory=MiB(16384 - 1024))}, uid="other")
+    assert "free for this container" in change("agent", had, books=node(full)).reason, "the GPU needs room as before"
+    pod["metadata"]["annotations"][LIMITS] = text("2Gi")
+    assert change("agent", had).outcome == "refused", "somebody has changed the limits since"
 
 
 @pytest.mark.parametrize(
