@@ -73,7 +73,7 @@ struct cost {
     bool taken, learning;
     uint64_t added[COST_ADDED]; /* by its last launches on several streams, ns; only samples_read.c touches these */
     unsigned adds;
-    bool fills; /* the GPU: see occupancy_fills; read and written without the lock */
+    unsigned part; /* of the GPU: see occupancy_part; read and written without the lock */
     bool settled;         /* more samples would hardly change the value; read without the lock */
     uint64_t asked_at;    /* time of the first launch, ns */
     uint64_t runs_since;  /* when the GPU was first seen to run that launch, ns; 0: not yet; without the lock */

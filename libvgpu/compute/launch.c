@@ -153,7 +153,7 @@ static void charge(struct launch *launch, const struct cost_key *key, struct lau
         return;
     }
     if (value == 0 && cost_cache_begin_learning(launch->cost, throttle_clock())) {
-        __atomic_store_n(&launch->cost->fills, occupancy_fills(key), __ATOMIC_RELAXED);
+        __atomic_store_n(&launch->cost->part, occupancy_part(key), __ATOMIC_RELAXED);
         set_provisional(launch, first_launch_charge(launch->cost, &thread->credit, &site, gpu_time_limited(gpu)));
         return;
     }

@@ -1,13 +1,11 @@
-/* Whether a kernel leaves room on the GPU for another at the same time. */
+/* How much room a kernel leaves on the GPU for another at the same time. */
 #ifndef UNIGPU_COMPUTE_OCCUPANCY_H
 #define UNIGPU_COMPUTE_OCCUPANCY_H
 
-#include <stdbool.h>
-
 #include "libvgpu/compute/cost_cache.h"
 
-/* Whether the launch has at least as many blocks as the current context's GPU holds at once. Kernels like it run one after
- * another, on whatever streams they are. False where that isn't known. */
-bool occupancy_fills(const struct cost_key *key);
+/* Returns the launch's blocks over those that the current context's GPU holds at once, in parts of ENDS_WHOLE and rounded up;
+ * at most ENDS_WHOLE: kernels like it run one after another, on whatever streams they are. 0 where that isn't known. */
+unsigned occupancy_part(const struct cost_key *key);
 
 #endif

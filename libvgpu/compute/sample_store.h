@@ -8,6 +8,7 @@
 
 #include "libvgpu/base/lock.h"
 #include "libvgpu/compute/cost_cache.h"
+#include "libvgpu/compute/ends.h"
 #include "libvgpu/driver/driver.h"
 
 /* A run's launches go to so many streams at most. */
@@ -44,6 +45,7 @@ struct sample {
 struct sample_pairs {
     CUcontext context;
     CUevent latest; /* the latest end of a sample that was read; NULL: none */
+    struct ends ends; /* it and those before it, while launches go to several streams */
     bool late; /* the host was interrupted before it recorded that, so that the GPU may have ended earlier */
     unsigned held;
     unsigned made;

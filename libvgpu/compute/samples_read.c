@@ -11,9 +11,10 @@
 /* One call asks about so many unfinished samples: later ones of a stream don't finish earlier. */
 #define UNDONE_MOST 32
 
-/* How long a sample took, ns, and how much of that began after every other sample had ended. */
+/* How long a sample took, and how much of that was after the end of every other one. */
 struct span {
-    uint64_t whole, added;
+    struct ends_launch end;
+    struct ends *ends; /* those before it; NULL: all launches go to one stream */
     bool sure; /* the end before it is known */
 };
 
@@ -36,13 +37,31 @@ static bool agrees(struct cost *cost, uint64_t added) {
     return found;
 }
 
+/* Returns the GPU time that a launch which is measured by itself took of its own: what it added, where others may have had
+ * turns in between no more than what it takes alone. */
+static uint64_t own_of(struct span *span, enum estimate_view view, uint64_t elapsed, uint64_t cost) {
+    span->end.whole = elapsed;
+    if (span->ends == NULL) {
+        return view == ESTIMATE_COMPANY && cost < elapsed ? cost : elapsed;
+    }
+    if (view == ESTIMATE_CLEAR) {
+        return ends_charge(span->ends, &span->end, elapsed);
+    }
+    if (span->end.part != ENDS_WHOLE) {
+        return ends_charge(span->ends, &span->end, cost);
+    }
+    /* What fills the GPU runs alone, so that it takes its whole time, in whatever order it is read. */
+    ends_add(span->ends, &span->end, cost);
+    return cost;
+}
+
 /* Adds a finished sample to its cost, and corrects charges: the launch's own, where it was provisional, and earlier
  * ones. */
-static void learn(struct sample *sample, struct span span, uint64_t now) {
+static void learn(struct sample *sample, struct span *span, uint64_t now) {
     static struct reading_gaps gaps;
     struct cost *cost = sample->cost;
     struct reading_facts facts = {.at = now,
-                                  .whole = span.whole,
+                                  .whole = span->end.whole,
                                   .host = sample->ended_at - sample->begun_at,
                                   .gap = sample->gap,
                                   .asked_for = sample->asked_for,
@@ -50,15 +69,15 @@ static void learn(struct sample *sample, struct span span, uint64_t now) {
                                   .launches = sample->launches,
                                   .view = neighbours_view(sample->gpu),
                                   .backlogged = sample->backlogged,
-                                  .several = streams_several(sample->gpu, now),
+                                  .several = span->ends != NULL,
                                   .behind = sample->behind,
                                   .together = sample->together};
-    /* A kernel that fills the GPU began when the one before it had ended. An end that a busy host recorded late makes the next
-     * one too short, so one of the last ones must agree. */
-    if (facts.launches == 1 && facts.several && span.sure && span.added > 0 && span.added < span.whole &&
-        __atomic_load_n(&cost->fills, __ATOMIC_RELAXED)) {
-        if (agrees(cost, span.added)) {
-            facts.whole = span.added;
+    /* A kernel began when there was room for it: one that fills the GPU, when the one before it had ended. An end that a busy
+     * host recorded late makes the next one too short, so one of the last ones must agree. */
+    if (facts.launches == 1 && facts.several && span->sure && span->end.part > 0 && span->end.added > 0) {
+        uint64_t ran = (uint64_t)(span->end.at - ends_begin(span->ends, &span->end));
+        if (ran < span->end.whole && agrees(cost, ran)) {
+            facts.whole = ran;
             facts.host = 0;
             facts.backlogged = true;
         }
@@ -77,12 +96,7 @@ static void learn(struct sample *sample, struct span span, uint64_t now) {
     reading.sample.charged = sample->charged >= 0 && !in_company && !facts.several ? elapsed : 0;
     int64_t missing = cost_cache_add(cost, reading.sample, sample->meaning);
     if (sample->charged >= 0) {
-        /* What fills the GPU runs alone, so that it takes its whole time, in whatever order it is read. */
-        bool whole = facts.several && facts.view != ESTIMATE_CLEAR && __atomic_load_n(&cost->fills, __ATOMIC_RELAXED);
-        uint64_t own = facts.several && !whole && span.added < elapsed ? span.added : elapsed;
-        if ((in_company || (facts.several && facts.view != ESTIMATE_CLEAR)) && (cost->value < own || whole)) {
-            own = cost->value;
-        }
+        uint64_t own = own_of(span, facts.view, elapsed, cost->value);
         uint64_t part = throttle_part(gpu_time_account(sample->gpu), own, elapsed, now);
         /* Next to others of the container it is charged the time that was left for it. */
         missing += (int64_t)(in_company ? part : own) - sample->charged;
@@ -149,23 +163,30 @@ static void order(struct sample *sample) {
     }
 }
 
-/* Keeps the sample's end where it is the latest, and returns how long after the one before it was; -1: unknown, or not
- * at all. */
-static int64_t advance(struct sample_pairs *pairs, struct sample *sample) {
-    int64_t further = -1;
+/* Sets when the sample ended, and what it added, by the latest end before it. Keeps its end where that is the latest. */
+static void advance(struct sample_pairs *pairs, struct sample *sample, struct ends_launch *end) {
     CUevent spare = pairs->latest;
     if (spare != NULL) {
-        further = between(spare, sample->after);
+        int64_t further = between(spare, sample->after);
+        end->at = ends_last(&pairs->ends) + further;
         if (further <= 0) {
-            return 0;
+            end->added = 0;
+            return;
         }
+        end->added = (uint64_t)further < end->whole ? (uint64_t)further : end->whole;
     } else if (DRIVER(cuEventCreate)(&spare, CU_EVENT_DEFAULT) != CUDA_SUCCESS) {
-        return -1;
+        return;
     }
     pairs->latest = sample->after;
     pairs->late = interrupted(sample);
     sample->after = spare;
-    return further;
+}
+
+/* Threads' default streams are different ones of the same name. */
+static uint64_t stream_of(const struct sample *sample) {
+    return sample->stream == CU_STREAM_PER_THREAD ? ENDS_NO_STREAM
+           : sample->stream == NULL               ? (uintptr_t)CU_STREAM_LEGACY
+                                                  : (uintptr_t)sample->stream;
 }
 
 static CUresult query(const struct sample *sample) {
@@ -201,17 +222,31 @@ static void add_finished(struct sample **batch, struct sample *sample, CUevent r
     *link = sample;
 }
 
+/* Launches on several streams add to what others did before them. */
+static void learn_with_ends(struct sample *sample, struct sample_pairs *pairs, uint64_t whole, uint64_t now) {
+    struct span span = {.end = {.whole = whole,
+                                .added = whole,
+                                .late = interrupted(sample) ? sample->gap : 0,
+                                .stream = stream_of(sample),
+                                .part = __atomic_load_n(&sample->cost->part, __ATOMIC_RELAXED)},
+                        .sure = !pairs->late};
+    if (streams_several(sample->gpu, now)) {
+        span.ends = &pairs->ends;
+        advance(pairs, sample, &span.end);
+    }
+    learn(sample, &span, now);
+    if (span.ends != NULL && sample->charged < 0) {
+        ends_add(span.ends, &span.end, cost_known(sample->cost) * sample->launches);
+    }
+}
+
 static void read_one(struct sample *sample, uint64_t now) {
     struct sample_pairs *pairs = sample_store_of(sample->context);
     if (sample->result == CUDA_SUCCESS && pairs != NULL) {
         order(sample);
         int64_t whole = between(sample->before, sample->after);
-        bool sure = !pairs->late;
-        int64_t further = streams_several(sample->gpu, now) ? advance(pairs, sample) : -1;
         if (whole >= 0) {
-            learn(sample,
-                  (struct span){(uint64_t)whole, (uint64_t)(further >= 0 && further < whole ? further : whole), sure},
-                  now);
+            learn_with_ends(sample, pairs, (uint64_t)whole, now);
         }
     }
     if (sample->learning) {
