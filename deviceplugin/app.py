@@ -1,5 +1,6 @@
 """Wires the agent's parts together, and runs them until a signal."""
 
+import asyncio
 import contextlib
 import dataclasses
 import logging
@@ -54,7 +55,8 @@ from unigpu.units import MIB_PER_GIB, MiB
 from unigpu.walls import Wall, Walls
 from unigpu_kube import client
 from unigpu_kube.client import Json
-from unigpu_service import http
+from unigpu_node.folder_watch import FolderWatch
+from unigpu_service import descriptors, http
 from unigpu_service.runtime import Supervisor, supervise
 
 logger = logging.getLogger(__name__)
@@ -62,12 +64,15 @@ logger = logging.getLogger(__name__)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _PROC = Path("/proc")
 _TIDY = 5.0
+_TOGETHER = 0.02
+"""Seconds for which changes of containers' files are collected."""
 _AWAY = 3
 """Requests in a row that may fail before the agent isn't ready: an API server that restarts is away for so long."""
 
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises UnigpuError, or an ExceptionGroup, where that isn't possible."""
+    descriptors.allow_most()  # of each container some files stay open
     parts = driver.of(settings)
     specs = CdiStore(settings.cdi_dir)
     installed = libvgpu_install.install(settings.library, settings.libraries, specs.common())
@@ -115,10 +120,12 @@ class Agent:
         self._grants = GrantLedger(self._containers.load())
         self.metrics = Metrics(self.unready, lambda: len(self._grants))
         self._lending = LendingLoop()
+        self._notified = False
+        """Whether those who keep containers' files open are about to be told that some were written."""
         cache = PodCache()
-        policies = PolicyWriter(self._containers, self._grants, self._node, self._notify_lending)
+        self._policies = PolicyWriter(self._containers, self._grants, self._node, self._notify_lending)
         reports = LimitReports(api, settings.node, self.metrics.count)
-        self._limits = LimitReconciler(cache, self._grants, self._node, policies, reports)
+        self._limits = LimitReconciler(cache, self._grants, self._node, self._policies, reports)
         writer = SpecWriter(specs, self._containers, parts, installed)
         self._wishes = WishWatch(
             *(api, cache, self._grants, self._node, self._containers, self._limits),
@@ -184,7 +191,7 @@ class Agent:
     def _driver_wall(self, parts: Driver, cache: PodCache) -> DriverWall:
         root = self._settings.cgroup_root
         found = control_groups.hierarchy(root, stand_in=isinstance(parts, driver.Simulated)) if root else None
-        groups = ControlGroups(found) if found is not None else None
+        groups = ControlGroups(found, watch=FolderWatch()) if found is not None else None
         why_not = driver_wall.why_not(root)
         return DriverWall(groups, why_not, parts, self._node, self._grants, cache, self._findings_changed)
 
@@ -225,7 +232,16 @@ class Agent:
         return "\n".join([*(reason for reason, holds in reasons.items() if holds), *filter(None, folders)])
 
     def _notify_lending(self) -> None:
+        """Have everybody who keeps containers' files open look at them again: soon, for a thousand may follow."""
+        if not self._notified:
+            self._notified = True
+            asyncio.get_running_loop().call_later(_TOGETHER, self._files_written)
+
+    def _files_written(self) -> None:
+        self._notified = False
         self._lending.observe(self._containers.of(*key) for key in self._grants.keys())  # noqa: SIM118
+        for reader in (self._wishes, self._pod_events, self._policies):
+            reader.files_written()
 
     def _vendor_capacity(self, found: Sequence[Gpu], freed: Freed) -> VendorCapacity:
         registered = self._owners.registered()

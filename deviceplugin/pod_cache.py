@@ -15,6 +15,8 @@ class PodCache:
 
     def __init__(self) -> None:
         self._pods: dict[str, Pod] = {}
+        self.version = 0
+        """Another one after each change."""
         self._sandbox_lost: dict[str, float] = {}
         """By UID. Kept apart from the pod: its status forgets the loss as soon as a new sandbox is there."""
         self._on_annotations: list[Callable[[str], None]] = []
@@ -46,6 +48,7 @@ class PodCache:
         if known is not None and known.version > pod.version:
             return False
         self._pods[pod.uid] = pod
+        self.version += 1
         self.note_sandbox(pod)
         if known is None or known.annotations != pod.annotations:
             for call in self._on_annotations:
@@ -64,6 +67,7 @@ class PodCache:
     def forget(self, uid: str) -> None:
         """Forget a pod that is gone or has finished."""
         self._pods.pop(uid, None)
+        self.version += 1
         self._sandbox_lost.pop(uid, None)
         for call in self._on_gone:
             call(uid)

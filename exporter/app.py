@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import resource
 
 from exporter import agent_files, heads
 from exporter.collector import MetricsPage
@@ -12,7 +11,7 @@ from exporter.server import Scrapes
 from exporter.settings import Settings
 from unigpu import logs
 from unigpu_node.folder_watch import FolderWatch
-from unigpu_service import http, runtime
+from unigpu_service import descriptors, http, runtime
 
 logger = logging.getLogger(__name__)
 OTHER_FILES = 256
@@ -46,6 +45,4 @@ async def run(settings: Settings) -> None:
 
 def _open_files() -> int:
     """How many containers' files may stay open: as many as the system allows, with some left for connections."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(0, hard - OTHER_FILES)
+    return max(0, descriptors.allow_most() - OTHER_FILES)

@@ -1,135 +1,26 @@
 """Which containers have to be read again: those whose files' beginnings changed, or whose processes ended.
 
-Asking for each of a thousand files by itself takes most of a scrape. So the beginnings are mapped, and the kernel
-copies a thousand of them with one system call. Programs may shorten a mapped file, and touching what isn't
-there any more would kill the exporter; the kernel's copy just ends there. The copies only say that something has
-changed: what is said of a container is always what `Container` reads with care.
+Asking for each of a thousand files by itself takes most of a scrape, so copies of their beginnings are compared
+(`unigpu_node.file_heads`). The copies only say that something has changed: what is said of a container is always what
+`Container` reads with care.
 
 A file that is cut where it has zeros anyway looks the same in memory. So a few containers are read each time although
 nothing seems to have changed, each of them in its turn.
 """
 
-import errno
-import itertools
 import mmap
-import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from exporter.container import Container
 from unigpu import errors, policy
 from unigpu.units import Bytes, GpuUuid
 from unigpu_node import policy_file
+from unigpu_node.file_heads import Copies, Snapshots
 
 DESCRIPTORS = 3
 """How many a container takes that is watched in this way: the usage file, and one for each map."""
 TURNS = 32
 """Each container is read with care at least once in so many times."""
-_AT_ONCE = os.sysconf("SC_IOV_MAX")
-_GROUP = 32
-"""Beginnings that are compared together."""
-
-
-class Snapshots:
-    """Copies of mapped memory that may not be there any more."""
-
-    def __init__(self) -> None:
-        self._scratch = os.memfd_create("heads", os.MFD_CLOEXEC)
-        self._copied: mmap.mmap | None = None
-
-    def close(self) -> None:
-        """Give the memory back."""
-        if self._copied is not None:
-            self._copied.close()
-        os.close(self._scratch)
-
-    def take(self, views: Sequence[memoryview]) -> list[bytes | None]:
-        """Return a copy of each; None where a file no longer has its beginning. Raises OSError."""
-        found: list[bytes | None] = []
-        while len(found) < len(views):
-            batch = views[len(found) : len(found) + _AT_ONCE]
-            copied, length = self._copy(batch)
-            end = 0
-            for view in batch:
-                start, end = end, end + len(view)
-                if end > length:
-                    found.append(None)
-                    break
-                found.append(copied[start:end])
-        return found
-
-    def groups(self, views: Sequence[memoryview], size: int) -> list[bytes] | None:
-        """Return the copies of so many at a time, one behind the other; None where a file lost its beginning.
-
-        `size` divides what one call of the kernel takes. There is no copy of all of them: memory for that would be
-        mapped again each time, and its pages cost more than what is in them. Raises OSError.
-        """
-        found = []
-        for first in range(0, len(views), _AT_ONCE):
-            batch = views[first : first + _AT_ONCE]
-            copied, length = self._copy(batch)
-            end = 0
-            for group in range(0, len(batch), size):
-                start, end = end, end + sum(map(len, batch[group : group + size]))
-                found.append(copied[start:end])
-            if length != end:
-                return None
-        return found
-
-    def _copy(self, batch: Sequence[memoryview]) -> tuple[mmap.mmap, int]:
-        """Copy the first of these, up to one that isn't there; return the copies, and how many bytes they have."""
-        size = sum(map(len, batch))
-        if self._copied is None or len(self._copied) < size:
-            if self._copied is not None:
-                self._copied.close()
-            os.ftruncate(self._scratch, size)
-            self._copied = mmap.mmap(self._scratch, size)
-        try:
-            return self._copied, os.pwritev(self._scratch, batch, 0)
-        except OSError as error:
-            if error.errno != errno.EFAULT:
-                raise
-            return self._copied, 0
-
-
-class Copies:
-    """What many beginnings said the last time, so that those can be told that have changed since.
-
-    Most haven't, and one comparison says so of a whole group.
-    """
-
-    def __init__(self, snapshots: Snapshots, views: Sequence[memoryview]) -> None:
-        self._snapshots = snapshots
-        self._views = views
-        groups = (views[first : first + _GROUP] for first in range(0, len(views), _GROUP))
-        self._ends = [tuple(itertools.accumulate(map(len, group))) for group in groups]
-        """Of each in the copy of its group."""
-        self._seen = [b""] * len(self._ends)
-
-    def at(self, place: int) -> bytes:
-        """Return what the beginning at this place said the last time; nothing where one of them wasn't there."""
-        group, member = divmod(place, _GROUP)
-        ends = self._ends[group]
-        return self._seen[group][ends[member - 1] if member else 0 : ends[member]]
-
-    def changed(self) -> dict[int, bytes | None]:
-        """Return what has changed since the last call, by its place; None: it isn't there any more.
-
-        The first call returns all. Raises OSError.
-        """
-        copies = self._snapshots.groups(self._views, _GROUP)
-        if copies is None:
-            self._seen = [b""] * len(self._ends)
-            return dict(enumerate(self._snapshots.take(self._views)))
-        found: dict[int, bytes | None] = {}
-        for group, (now, before) in enumerate(zip(copies, self._seen, strict=True)):
-            if now != before:
-                start = 0
-                for place, end in enumerate(self._ends[group], group * _GROUP):
-                    if (copy := now[start:end]) != before[start:end]:
-                        found[place] = copy
-                    start = end
-        self._seen = copies
-        return found
 
 
 class Head:

@@ -14,8 +14,8 @@ proto-check: $(SETUP) ## Check that the node agent's generated messages are curr
 	  cmp -s "$$file" "$(WIRE)/$${file##*/}" || { echo "$(WIRE)/$${file##*/} is not what its .proto file gives: run 'make proto'"; exit 1; }; \
 	done
 
-.PHONY: bench-neighbour bench-lending check-live-limits soak-live-limits
-bench: bench-lending bench-neighbour
+.PHONY: bench-neighbour bench-lending bench-rest check-live-limits soak-live-limits
+bench: bench-lending bench-neighbour bench-rest
 soak: soak-live-limits
 
 ##@ Benchmarks
@@ -24,6 +24,9 @@ bench-neighbour: $(SETUP) ## Node agent and exporter: starts of 20 containers an
 
 bench-lending: $(SETUP) ## Node agent: CPU time of the loop that lends idle shares, for 128 containers
 	$(PYTHON) bench/lending.py
+
+bench-rest: $(SETUP) ## Node agent and exporter: processor time at rest, for 0, 64, 256 and 1,024 shares
+	$(PYTHON) bench/rest.py
 
 ##@ One promise, one check
 check-live-limits: packages cluster native clients ## Limits changed by annotation on a running numba program: time until they are in force, and refusals

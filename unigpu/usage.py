@@ -57,6 +57,10 @@ VERSION = 1
 MAX_GPUS = 16
 TOTALS_OFFSET = 128
 TOTAL_SIZE = 64
+MEMORY_SIZE = 48
+"""What a GPU's totals say of memory, at their beginning."""
+REFUSED_OFFSET, REFUSED_SIZE = 24, 8
+"""Of the counter of refused allocations, in a GPU's totals."""
 COMPUTE_OFFSET = 1152
 COMPUTE_SIZE = 128
 SLOTS_OFFSET = 4096
@@ -82,6 +86,7 @@ _TOTAL = struct.Struct("<6Q8xQ")
 _COMPUTE = struct.Struct("<qQQQQ24xII")
 _LAUNCHES = 56
 """Where launches are in a GPU's totals. Nothing is behind them."""
+_CHARGED_OFFSET = 16
 _CHARGED = struct.Struct("<16xQ40xII")
 """The fields of `_COMPUTE` that show how busy a container is: GPU time charged, next ticket, ticket being served."""
 _SLOT = struct.Struct("<IIQ")
@@ -339,6 +344,12 @@ def charges(gpus: int) -> struct.Struct:
     """
     skip, rest = COMPUTE_OFFSET, COMPUTE_SIZE - _CHARGED.size
     return struct.Struct(f"<{skip}x" + f"{_CHARGED.format.removeprefix('<')}{rest}x" * gpus)
+
+
+def charges_part(gpus: int) -> tuple[int, int]:
+    """Return start and end of the part of a header from which `charges` reads."""
+    first = COMPUTE_OFFSET + _CHARGED_OFFSET
+    return first, first + (gpus - 1) * COMPUTE_SIZE + _CHARGED.size - _CHARGED_OFFSET
 
 
 def _used(content: bytes | bytearray, offset: int) -> Bytes:

@@ -137,9 +137,14 @@ class Mapped:
             os.close(self.descriptor)
             raise
         self._words = memoryview(self._view).cast("Q")
+        self.heartbeat = memoryview(self._view)[
+            policy.HEARTBEAT_OFFSET : policy.HEARTBEAT_OFFSET + policy.HEARTBEAT.size
+        ]
+        """The place of the heartbeat, into which the kernel copies: see `unigpu_node.heartbeats`."""
 
     def close(self) -> None:
         """Let the file go."""
+        self.heartbeat.release()
         self._words.release()
         self._view.close()
         os.close(self.descriptor)
@@ -163,7 +168,3 @@ class Mapped:
     def set_live_state(self, gpu: int, current_rate: float, neighbour_load: float) -> None:
         """Write the live state of the GPU at this place of the policy, percent both, in one store."""
         self._words[policy.live_state_offset(gpu) // 8] = policy.live_state_word(current_rate, neighbour_load)
-
-    def set_heartbeat(self, now_ns: int) -> None:
-        """Say that the live states hold from now on; `now_ns` is CLOCK_MONOTONIC."""
-        self._words[policy.HEARTBEAT_OFFSET // 8] = now_ns

@@ -86,6 +86,15 @@ def read_totals(descriptor: int, gpus: int) -> list[Bytes]:
     return usage.totals(os.pread(descriptor, usage.SLOTS_OFFSET, 0), gpus)
 
 
+def in_order(file: str | Path) -> bool:
+    """Return whether the file has the permissions and the size that it was made with, or isn't there."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 a thousand at a time
+    except OSError:
+        return True
+    return status.st_mode & _EVERYBODY == _EVERYBODY and not _too_large(status)
+
+
 def open_to_all(file: Path) -> None:
     """Let every user read and write the file again, where its container has changed that. Raises OSError."""
     if file.stat().st_mode & _EVERYBODY != _EVERYBODY:
@@ -99,7 +108,7 @@ def cut(file: Path) -> int:
     Raises OSError; BlockingIOError while a container has a lease on the file.
     """
     before = file.stat()
-    if before.st_size <= ALLOWANCE and before.st_blocks * _BLOCK <= ALLOWANCE:
+    if not _too_large(before):
         return 0
     descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     try:
@@ -114,6 +123,10 @@ def cut(file: Path) -> int:
     finally:
         os.close(descriptor)
     return max(before.st_blocks - after.st_blocks, 0) * _BLOCK
+
+
+def _too_large(status: os.stat_result) -> bool:
+    return status.st_size > ALLOWANCE or status.st_blocks * _BLOCK > ALLOWANCE
 
 
 def in_use(file: Path) -> bool:

@@ -25,6 +25,7 @@ from unigpu.requests import Role
 from unigpu_kube.objects import Ref
 from unigpu_kube.reflector import Listing, Reflector, Sink
 from unigpu_node.containers import Key, StoredGrant
+from unigpu_service import ticks
 
 logger = logging.getLogger(__name__)
 
@@ -130,23 +131,37 @@ class GrantCollector:
         specs whenever one changes. Never returns.
         """
         while True:
-            await asyncio.sleep(interval)
+            await ticks.tick(interval)
             await self.release_lingering()
             if self._problem:
                 self._gc_cdi_specs()
-            now = time.time()
-            for (uid, container), stored in list(self._grants.items()):
-                pod = self._cache.get(uid)
-                progress = pod.progress.get(container) if pod is not None else None
-                since = progress.running_since if progress is not None else None
-                given_back = await asyncio.to_thread(self._containers.mend_usage, uid, container)
-                if given_back:
+            for key, given_back in (await asyncio.to_thread(self._mend_usage, self._grants.keys())).items():
+                stored = self._grants.get(key)
+                if stored is not None:
                     logs.event(
                         logger, "usage file cut back", logging.WARNING, bytes=given_back, **stored.grant.log_fields
                     )
-                prepared = slot_owner.known_time(stored.prepared, now) or 0.0
-                if now - prepared > slot_owner.SETTLE and since is not None and since >= math.floor(prepared):
-                    self._remove_spec(stored)
+            self._remove_served_specs()
+
+    def _mend_usage(self, keys: Sequence[Key]) -> dict[Key, int]:
+        """Mend the usage files of all containers; return the bytes that were given back, by container."""
+        given_back = {key: self._containers.mend_usage(*key) for key in self._containers.out_of_order(keys)}
+        return {key: amount for key, amount in given_back.items() if amount}
+
+    def _remove_served_specs(self) -> None:
+        present = self._specs.slots()
+        if not present:
+            return  # as on most nodes most of the time: the grants needn't be gone through
+        now = time.time()
+        for (uid, container), stored in self._grants.items():
+            if present.isdisjoint(stored.grant.slots):
+                continue
+            pod = self._cache.get(uid)
+            progress = pod.progress.get(container) if pod is not None else None
+            since = progress.running_since if progress is not None else None
+            prepared = slot_owner.known_time(stored.prepared, now) or 0.0
+            if now - prepared > slot_owner.SETTLE and since is not None and since >= math.floor(prepared):
+                self._remove_spec(stored)
 
     def _gc_cdi_specs(self) -> None:
         try:

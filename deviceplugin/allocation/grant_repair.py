@@ -15,9 +15,13 @@ from deviceplugin.pod_cache import PodCache
 from deviceplugin.pods import Pod
 from deviceplugin.store.container_store import ContainerStore
 from unigpu import errors, logs
-from unigpu_node.containers import Key
+from unigpu_node.containers import Key, Stamp
+from unigpu_service import ticks
 
 logger = logging.getLogger(__name__)
+
+AT_ONCE = 128
+"""Pods that are looked at together: of a thousand, each gets its turn within a minute."""
 
 
 class GrantRepair:
@@ -39,17 +43,33 @@ class GrantRepair:
         self._containers = containers
         self._notify_lending = notify_lending
         self._problems: dict[Key, str] = {}
+        self._damaged: set[Key] = set()
+        self._sound: dict[Key, Stamp] = {}
+        """Grants that were in order when they were last read."""
+        self._turn: list[str] = []
+        """Pods whose turn is still to come."""
 
     async def run(self, interval: float) -> None:
-        """Look for damaged grants every `interval` seconds. Never returns."""
+        """Look for damaged grants every `interval` seconds, of so many pods at a time. Never returns."""
         while True:
-            await asyncio.sleep(interval)
-            damaged = await asyncio.to_thread(self._containers.damaged)
+            await ticks.tick(interval)
+            damaged = await asyncio.to_thread(self._look)
             self._problems = {key: problem for key, problem in self._problems.items() if key in damaged}
             for key in damaged:
                 pod = self._cache.get(key[0])
                 if pod is not None:
                     await self._restore(key, pod)
+
+    def _look(self) -> set[Key]:
+        """Return the grants that are known to be damaged, after a look at the pods whose turn it is."""
+        if not self._turn:
+            self._turn = self._containers.pods()
+            present = set(self._turn)
+            self._sound = {key: stamp for key, stamp in self._sound.items() if key[0] in present}
+        now, self._turn = self._turn[:AT_ONCE], self._turn[AT_ONCE:]
+        again = {*now, *(uid for uid, _ in self._damaged)}
+        self._damaged = set(self._containers.damaged(sorted(again), self._sound))
+        return self._damaged
 
     async def _restore(self, key: Key, pod: Pod) -> None:
         uid, container = key

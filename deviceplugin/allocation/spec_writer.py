@@ -76,6 +76,10 @@ class SpecWriter:
         """Remove the container's spec, unless its slot has another owner by now. Raises Unavailable."""
         self._specs.remove(min(grant.slots), self._folder(grant))
 
+    def slots(self) -> frozenset[str]:
+        """Return the slots that have a spec."""
+        return frozenset(self._specs.slots())
+
     def gc(self, pod_uids: frozenset[str]) -> None:
         """Remove specs of pods other than these. Raises Unavailable."""
         for slot in self._specs.slots():

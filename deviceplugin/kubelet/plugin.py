@@ -20,6 +20,7 @@ import grpc.aio
 
 from deviceplugin.kubelet.wire import kubelet_plugin_pb2 as wire
 from unigpu import cdi, errors, logs, names
+from unigpu_service import ticks
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Plugin:
         """Wait until the next poll is due, the stream ends, or a socket appears or disappears while there is none."""
         before = self._sockets()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._poll):
+            async with asyncio.timeout_at(ticks.due(self._poll)):
                 await self._no_stream.wait()
                 # Files have no event to wait for.
                 while self._streams == 0 and self._sockets() == before:  # noqa: ASYNC110

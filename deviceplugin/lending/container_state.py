@@ -1,5 +1,7 @@
 """One container's files, kept open: what its programs were charged, and what they may use now."""
 
+import contextlib
+import mmap
 import os
 from operator import ne, sub
 from pathlib import Path
@@ -26,7 +28,6 @@ class ContainerState:
 
     def __init__(self, folder: Path) -> None:
         """Open the files. Raises OSError, Malformed."""
-        self._folder = folder
         self._usage = usage_file.open_for_reading(folder / grants.USAGE_FILE)
         try:
             self._policy = Mapped(folder / grants.POLICY_FILE)
@@ -34,6 +35,13 @@ class ContainerState:
             os.close(self._usage)
             raise
         self._inodes = _inode(os.fstat(self._usage)), _inode(os.fstat(self._policy.descriptor))
+        self._usage_path, self._policy_path = f"{folder}/{grants.USAGE_FILE}", f"{folder}/{grants.POLICY_FILE}"
+        self._account: mmap.mmap | None = None
+        """The usage file's header, mapped; None: it is too short, or was cut."""
+        with contextlib.suppress(OSError, ValueError):
+            self._account = mmap.mmap(self._usage, usage.SLOTS_OFFSET, prot=mmap.PROT_READ)
+        self.account = memoryview(b"")
+        """What programs were charged of its GPUs. Only the kernel may copy from it: see `unigpu_node.file_heads`."""
         self._sequence = -1
         self._head = b""
         self._charges = usage.charges(0)
@@ -49,15 +57,33 @@ class ContainerState:
         self.waiting: list[bool] = []
         """Whether a launch waited at the last sample."""
 
+    @property
+    def trusted(self) -> bool:
+        """Whether `account` shows each change; without that it takes a sample to know."""
+        return self._account is not None
+
+    @property
+    def heartbeat(self) -> memoryview:
+        """Where the heartbeat is written, by the kernel: see `unigpu_node.heartbeats`."""
+        return self._policy.heartbeat
+
+    def distrust(self) -> None:
+        """Take in that the usage file was cut away under its map."""
+        self.account.release()
+        if self._account is not None:
+            self._account.close()
+            self._account = None
+
     def close(self) -> None:
         """Close the files."""
+        self.distrust()
         self._policy.close()
         os.close(self._usage)
 
     def is_current(self) -> bool:
         """Return whether the folder still has the files that are open."""
         try:
-            named = (self._folder / grants.USAGE_FILE).stat(), (self._folder / grants.POLICY_FILE).stat()
+            named = os.stat(self._usage_path), os.stat(self._policy_path)  # noqa: PTH116 a thousand at a time
         except OSError:
             return False
         return (_inode(named[0]), _inode(named[1])) == self._inodes
@@ -85,6 +111,10 @@ class ContainerState:
         if gpus != self.gpus:
             self._charges = usage.charges(len(gpus))
             self._no_charge, self._no_waiter = [0] * len(gpus), [False] * len(gpus)
+            if self._account is not None:
+                start, end = usage.charges_part(len(gpus))
+                self.account.release()
+                self.account = memoryview(self._account)[start:end]
         self.gpus, self.claimants = gpus, found
         self.reset()
         return True
@@ -128,13 +158,13 @@ class ContainerState:
                 self._totals = tuple(self._no_charge)
         return None
 
+    def rest(self) -> None:
+        """Take in that nothing was charged since the last sample, and nobody waits."""
+        self.charged, self.waiting = self._no_charge, self._no_waiter
+
     def set_live_state(self, gpu: int, now: float, others: float) -> None:
         """Write what the container may use `now` of the GPU at this place, and what `others` use, both in percent."""
         self._policy.set_live_state(gpu, now, others)
-
-    def set_heartbeat(self, moment_ns: int) -> None:
-        """Make the live state hold from this moment on."""
-        self._policy.set_heartbeat(moment_ns)
 
     def _forget(self) -> None:
         """Forget the totals that were read: the next sample is compared with nothing."""

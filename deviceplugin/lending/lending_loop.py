@@ -9,9 +9,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from deviceplugin.lending.changes import Changes
 from deviceplugin.lending.container_state import ContainerState
 from unigpu import errors, lending, logs
 from unigpu.units import GpuUuid
@@ -39,7 +40,9 @@ MIN_INTERVAL_NS = 20_000_000
 IDLE_AFTER_NS = 1_000_000_000
 """How long all must have been idle before the slower pace."""
 REOPEN_NS = 5_000_000_000
-"""Time between two checks that the open files are still those in the folders; the agent reports its own changes."""
+"""Time between two tries of files that couldn't be used,"""
+CHECK_NS = 30_000_000_000
+"""and between two checks that the open files are still those in the folders; the agent reports its own changes."""
 
 
 class LendingLoop:
@@ -114,9 +117,10 @@ class LendingRound:
         """By folder: why its files can't be used."""
         self._gpus: list[_Gpu] = []
         """GPUs that several containers share."""
+        self._changes = Changes()
         self._sampled_ns = clock() - MIN_INTERVAL_NS
         self._busy_ns = 0
-        self._reopened_ns = 0
+        self._reopened_ns = self._checked_ns = 0
 
     def run(self, folders: frozenset[Path]) -> float | None:
         """Read all usage files and write what follows from them; return the seconds until the next round.
@@ -125,24 +129,23 @@ class LendingRound:
         policies in them may have changed.
         """
         now_ns = self._clock()
-        if folders is not self._folders or now_ns - self._reopened_ns > REOPEN_NS:
-            self._folders, self._reopened_ns = folders, now_ns
-            self._reopen()
         if now_ns - self._sampled_ns < MIN_INTERVAL_NS:
             return PACE
-        damaged = [(path, error) for path, state in self._states.items() if (error := state.sample()) is not None]
-        for path, error in damaged:
-            self._drop(path, error)
-        if damaged:
-            self._group_by_gpu()
+        if folders is not self._folders or now_ns - self._checked_ns > CHECK_NS:
+            self._folders = folders
+            self._reopened_ns = self._checked_ns = now_ns
+            self._check()
+            self._reopen()
+        elif now_ns - self._reopened_ns > REOPEN_NS:
+            self._reopened_ns = now_ns
+            self._reopen()
+        worked = self._sample(now_ns)
         if not self._states:
             return PACE_IDLE if self._problems else None
         elapsed_ns, self._sampled_ns = now_ns - self._sampled_ns, now_ns
-        busy = [gpu.run(elapsed_ns) for gpu in self._gpus]
+        busy = [gpu.run(elapsed_ns) for gpu in self._gpus if not gpu.rests or not gpu.states.isdisjoint(worked)]
         if any(busy):
             self._busy_ns = now_ns
-        for state in self._states.values():
-            state.set_heartbeat(now_ns)
         lends = any(gpu.lends for gpu in self._gpus)
         if now_ns - self._busy_ns < IDLE_AFTER_NS:
             return PACE if lends else PACE_REPORT_ONLY
@@ -154,27 +157,63 @@ class LendingRound:
             state.close()
         self._states.clear()
         self._gpus = []
+        self._changes.close()
 
-    def _reopen(self) -> None:
-        """Open new folders, close removed and replaced ones, and read the policies that changed."""
+    def _sample(self, now_ns: int) -> set[ContainerState]:
+        """Read what was charged where it has changed, and make all live states hold; return whose has changed.
+
+        What follows is stored into the policies' maps: the heartbeats go first, because the kernel writes those, and
+        finds out which file isn't there any more.
+        """
+        worked = self._changes.look(self._states)
+        damaged = [(state, error) for state in worked if (error := state.sample()) is not None]
+        self._drop_all([(self._changes.path(state), error) for state, error in damaged])
+        gone = self._changes.beat(self._states, now_ns)
+        self._drop_all([(path, errors.Malformed("policy file was cut")) for path in gone])
+        return worked
+
+    def _drop_all(self, damaged: Sequence[tuple[Path, Exception]]) -> None:
+        for path, error in damaged:
+            self._drop(path, error)
+        if damaged:
+            self._group_by_gpu()
+
+    def _check(self) -> None:
+        """Close removed and replaced folders, and read the policies that changed."""
         moved = False
-        for path in [path for path, state in self._states.items() if not state.is_current()]:
-            self._states.pop(path).close()
-            moved = True
-        for path in [path for path in self._states if path not in self._folders]:
+        for path in [
+            path for path, state in self._states.items() if path not in self._folders or not state.is_current()
+        ]:
             self._states.pop(path).close()
             moved = True
         self._problems = {path: problem for path, problem in self._problems.items() if path in self._folders}
-        for path in self._folders:
-            try:
-                if path not in self._states:
-                    self._states[path] = ContainerState(path)
-                moved |= self._states[path].reload_policy()
-                self._problems.pop(path, None)
-            except (OSError, errors.Malformed) as error:
-                moved |= self._drop(path, error)
+        for path in list(self._states):
+            moved |= self._reload(path)
         if moved:
             self._group_by_gpu()
+
+    def _reopen(self) -> None:
+        """Open folders that aren't open yet."""
+        moved = False
+        for path in self._folders - self._states.keys():
+            try:
+                self._states[path] = ContainerState(path)
+                moved = True
+            except (OSError, errors.Malformed) as error:
+                self._drop(path, error)
+            else:
+                self._reload(path)
+        if moved:
+            self._group_by_gpu()
+
+    def _reload(self, path: Path) -> bool:
+        """Read an open folder's policy where it changed; return whether the containers' claims may have."""
+        try:
+            moved = self._states[path].reload_policy()
+        except (OSError, errors.Malformed) as error:
+            return self._drop(path, error)
+        self._problems.pop(path, None)
+        return moved
 
     def _drop(self, path: Path, error: Exception) -> bool:
         """Continue without the container, and try it again later; return whether it was open."""
@@ -188,6 +227,7 @@ class LendingRound:
 
     def _group_by_gpu(self) -> None:
         """Group the containers by GPU, and keep the GPUs that several share."""
+        self._changes.forget()
         members: dict[GpuUuid, list[tuple[ContainerState, int]]] = {}
         for state in self._states.values():
             for place, gpu in enumerate(state.gpus):
@@ -208,6 +248,9 @@ class _Gpu:
         self._demands: list[float] | None = None
         self._rates: list[float] = [0.0] * len(members)
         self._all_idle = [lending.IDLE] * len(members)
+        self.states = frozenset(state for state, _ in members)
+        self.rests = False
+        """Whether all are idle and know it: a round in which none of them works would change nothing."""
         self.lends = lending.lends(self._claimants)
         self.shared = len(members) > 1
 
@@ -229,4 +272,5 @@ class _Gpu:
             for (state, place, _), now, others in zip(self._members, self._rates, used, strict=True):
                 state.set_live_state(place, now, others)
         self._demands = demands
+        self.rests = not busy
         return busy

@@ -19,6 +19,7 @@ from deviceplugin.pod_cache import PodCache
 from deviceplugin.pods import Pod
 from unigpu import errors, logs, lowering, names
 from unigpu.limits import Applied
+from unigpu_service import ticks
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,10 @@ class LimitReconciler:
         self._wake = asyncio.Event()
         self._outdated: set[str] = set()
         """UIDs of pods whose policies may no longer follow from what is known."""
+        self._limited: set[str] = set()
+        """UIDs of pods with limits of their own."""
+        self._settled: set[str] = set()
+        """Those of them whose limits are in force, and that hold nothing beyond them."""
         cache.subscribe(self._mark, self._forget)
 
     def mark_all(self) -> None:
@@ -58,16 +63,14 @@ class LimitReconciler:
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    async with asyncio.timeout(_RECHECK):
+                    async with asyncio.timeout_at(ticks.due(_RECHECK)):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
                 self._wake.clear()
                 outdated, self._outdated = self._outdated, set()
-                for uid in self._grants.pod_uids():
-                    pod = self._cache.get(uid)
-                    if pod is not None and (uid in outdated or _has_limits(pod)):
-                        group.create_task(self._guarded(uid, rewrite=uid in outdated))
+                for uid in await self._due(outdated):
+                    group.create_task(self._guarded(uid, rewrite=uid in outdated))
 
     async def settle(self, pod: Pod) -> Pod:
         """Carry out the pod's limits before a container of it starts; return the pod as it is then."""
@@ -84,11 +87,24 @@ class LimitReconciler:
         """
         await self._reconcile(uid, rewrite=True)
 
+    async def _due(self, outdated: set[str]) -> list[str]:
+        """Return the pods to reconcile: a settled one only if programs' memory in use has changed since."""
+        here = self._grants.pod_uids()
+        limited = here & self._limited
+        moved = await self._policies.moved(limited) if limited else frozenset()
+        due = (outdated & here) | (limited - self._settled) | moved
+        return [uid for uid in due if uid in self._cache]
+
     def _mark(self, uid: str) -> None:
         self._outdated.add(uid)
+        self._settled.discard(uid)
+        pod = self._cache.get(uid)
+        (self._limited.add if pod is not None and _has_limits(pod) else self._limited.discard)(uid)
         self._wake.set()
 
     def _forget(self, uid: str) -> None:
+        self._limited.discard(uid)
+        self._settled.discard(uid)
         self._reports.forget(uid)
         self._grants.clear_overuse(uid)
         if uid in self._locks and not self._locks[uid].locked():
@@ -106,9 +122,11 @@ class LimitReconciler:
     async def _reconcile(self, uid: str, *, rewrite: bool) -> None:
         """Make the three records of one pod equal. What prevents it is logged, and tried again."""
         async with self._locks.setdefault(uid, asyncio.Lock()):
+            self._settled.discard(uid)
             pod = self._cache.get(uid)
             if pod is None:
                 return
+            refused = False
             try:
                 change = changes.pending(pod, self._node.now.labels) if _has_limits(pod) else None
                 if change is not None:
@@ -119,13 +137,13 @@ class LimitReconciler:
                 self._reports.problem(pod, "limits wait", error)
                 return
             except (errors.Denied, errors.Malformed) as error:
-                change = None
+                change, refused = None, True
                 await self._reports.refuse(pod, str(error), self._changes_so_far(pod))
             pod = self._cache.get(uid) or pod
             if rewrite or change is not None:
                 await self._write(pod)
-            if _has_limits(pod):
-                await self._update_held(pod)
+            if _has_limits(pod) and await self._update_held(pod) and not refused and uid not in self._outdated:
+                self._settled.add(uid)
 
     async def _write(self, pod: Pod) -> None:
         try:
@@ -167,17 +185,20 @@ class LimitReconciler:
         if change.containers:
             self._reports.count("changed")
 
-    async def _update_held(self, pod: Pod) -> None:
-        """Keep the annotation equal to what is held beyond the limits, until that memory is free."""
+    async def _update_held(self, pod: Pod) -> bool:
+        """Keep the annotation equal to what is held beyond the limits, until that memory is free; return whether it
+        is."""
         try:
             applied = pod.applied()
             if not applied.limits and not applied.held:
-                return
+                return True
             over = await self._policies.measure(pod, changes.held(pod, applied.limits, self._node.now.labels))
             if over != applied.held:
                 await self._annotate(pod, Applied(applied.limits, over))
         except errors.UnigpuError as error:
             self._reports.problem(pod, "memory held beyond its limit not reported", error)
+            return False
+        return not over
 
     async def _annotate(self, pod: Pod, applied: Applied) -> None:
         self._cache.observe(await self._reports.annotate(pod, applied))

@@ -24,6 +24,7 @@ from unigpu.lowering import Freed, Keep, Lowerable, Record
 from unigpu.units import MiB
 from unigpu_kube.objects import Ref
 from unigpu_node.containers import Key, StoredGrant
+from unigpu_service import ticks
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class LoweringWatch:
         """By pod UID: before when limits that were refused aren't tried again."""
         self._refused: dict[str, str] = {}
         """By pod UID: why they were refused last, which is logged once."""
+        self._lowered: set[str] = set()
+        """UIDs of pods whose limits were lowered."""
         self._wake = asyncio.Event()
         cache.subscribe(self._changed, self._gone)
 
@@ -73,7 +76,7 @@ class LoweringWatch:
         while True:
             await self._look()
             try:
-                async with asyncio.timeout(_LOOK):
+                async with asyncio.timeout_at(ticks.due(_LOOK)):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -85,7 +88,7 @@ class LoweringWatch:
 
     async def _look(self) -> None:
         await self._renew_offer()
-        found = [pod for pod in self._cache.all() if names.ANNOTATION_LOWERED in pod.annotations]
+        found = [pod for uid in sorted(self._lowered) if (pod := self._cache.get(uid)) is not None]
         gpus = list(self._node.now.gpus.values())
         if not gpus:
             return
@@ -158,9 +161,13 @@ class LoweringWatch:
     def _changed(self, uid: str) -> None:
         pod = self._cache.get(uid)
         if pod is not None and names.ANNOTATION_LOWERED in pod.annotations:
+            self._lowered.add(uid)
             self._wake.set()
+        else:
+            self._lowered.discard(uid)
 
     def _gone(self, uid: str) -> None:
+        self._lowered.discard(uid)
         self._later.pop(uid, None)
         self._refused.pop(uid, None)
         self._wake.set()

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from deviceplugin.allocation import allocate
 from deviceplugin.allocation.grant_ledger import GrantLedger
@@ -10,11 +12,19 @@ from deviceplugin.limits import changes
 from deviceplugin.limits.changes import Held
 from deviceplugin.node.node_state import NodeState
 from deviceplugin.pods import Pod
+from deviceplugin.store import usage_heads
 from deviceplugin.store.container_store import ContainerStore
-from unigpu import limits, logs
+from deviceplugin.store.usage_heads import UsageHeads
+from unigpu import limits, logs, usage
 from unigpu.units import GpuUuid, MiB
+from unigpu_node.containers import Key
 
 logger = logging.getLogger(__name__)
+
+
+def _in_use(gpus: int) -> usage_heads.Part:
+    """Return the part of a usage file's header that says how much memory of each GPU is in use."""
+    return usage.TOTALS_OFFSET, usage.TOTALS_OFFSET + (gpus - 1) * usage.TOTAL_SIZE + usage.MEMORY_SIZE
 
 
 class PolicyWriter:
@@ -31,6 +41,31 @@ class PolicyWriter:
         self._grants = grants
         self._node = node
         self._notify_lending = notify_lending
+        self._heads = UsageHeads(_in_use)
+        self._watched: Mapping[Key, tuple[Path, int]] = {}
+        self._watching: tuple[frozenset[str], int] = frozenset(), -1
+        """Of which pods, and of which grants, `_watched` is."""
+
+    def files_written(self) -> None:
+        """Take in that the agent has written containers' files: they may be others now."""
+        self._heads.check()
+
+    async def moved(self, uids: frozenset[str]) -> frozenset[str]:
+        """Return those of these pods of which the memory in use may have changed since the last call."""
+        watching = uids, self._grants.version
+        if watching != self._watching:
+            self._watching = watching
+            self._watched = {
+                (uid, container): (self._containers.of(uid, container), len(stored.grant.shares))
+                for uid in uids
+                for container, stored in self._grants.of_pod(uid).items()
+            }
+        now = time.monotonic_ns()
+        if self._heads.settled(self._watched, now):
+            changed = self._heads.changed(self._watched, now)
+        else:
+            changed = await asyncio.to_thread(self._heads.changed, self._watched, now)
+        return frozenset(uid for uid, _ in changed)
 
     async def decrease(self, pod: Pod, container: str, before: Held, after: Held) -> None:
         """Put in force the tighter of both. A container that hasn't started is left alone. Raises Unavailable."""

@@ -27,7 +27,8 @@ from unigpu import errors, limits, logs, names
 from unigpu.allocations import Share
 from unigpu.wishes import Pace, Wish
 from unigpu_kube.objects import Ref
-from unigpu_node.containers import Key, StoredGrant
+from unigpu_node.containers import Key
+from unigpu_service import ticks
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ MAX_CORE_SHARE = 0.003
 """Most of a processor core that reading may cost; with more containers it happens less often,"""
 MAX_PACE = 0.4
 """but at least once in so many seconds: a program waits for its answer."""
+REST_PACE = 0.25
+"""The same, but at least, while nobody has asked"""
+LIVELY_NS = 10_000_000_000
+"""for so long, and no container has come: most programs ask when they start."""
 _AVERAGE = 20
 """Readings over which the cost is averaged."""
 AT_ONCE = 8
@@ -81,23 +86,43 @@ class WishWatch:
 
     async def work(self) -> None:
         """Answer wishes as they come. Never returns."""
-        granted: list[tuple[Key, StoredGrant]] | None = None
-        cost = 0.0
+        known: Mapping[Key, tuple[Path, int]] = {}
+        version, cost, asked = -1, 0.0, 0
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
-                    if granted != (now := self._grants.items()):
-                        granted = now
-                        known = {key: (self._containers.of(*key), len(one.grant.shares)) for key, one in granted}
+                    if version != self._grants.version:
+                        version, known = self._grants.version, self._known()
                         self._paces = {key: pace for key, pace in self._paces.items() if key in known}
-                    found, spent = await asyncio.to_thread(self._read, known)
-                    for key, wish in found.items():
-                        if not wish.stale(self._clock()):
-                            group.create_task(self._guarded(key, wish))
+                        asked = self._clock()
+                    # Most of the time nobody has asked, and that is no more than one system call.
+                    began = time.thread_time()
+                    idle, spent = self._reader.idle(known, self._clock()), time.thread_time() - began
+                    found: Mapping[Key, Wish] = {}
+                    if not idle:
+                        found, reading = await asyncio.to_thread(self._read, known)
+                        spent += reading
+                        for key, wish in found.items():
+                            if not wish.stale(self._clock()):
+                                group.create_task(self._guarded(key, wish))
                     cost += (spent - cost) / _AVERAGE
-                    await asyncio.sleep(pause(cost))
+                    if found:
+                        asked = self._clock()
+                    if known:
+                        lively = self._clock() - asked < LIVELY_NS
+                        await ticks.tick(pause(cost) if lively else max(REST_PACE, pause(cost)))
+                    else:
+                        await self._grants.filled()
         finally:
             self._reader.close()
+
+    def files_written(self) -> None:
+        """Take in that the agent has written containers' files: they may be others now."""
+        self._reader.check()
+
+    def _known(self) -> dict[Key, tuple[Path, int]]:
+        """Each container's folder and number of GPUs."""
+        return {key: (self._containers.of(*key), len(one.grant.shares)) for key, one in self._grants.items()}
 
     def _read(self, known: Mapping[Key, tuple[Path, int]]) -> tuple[dict[Key, Wish], float]:
         """Return the new wishes, and the seconds of a core that it took to find them."""

@@ -21,11 +21,14 @@ from deviceplugin.pod_cache import PodCache
 from unigpu import driver_limits, errors, logs
 from unigpu.driver_limits import Amounts, Hard, PodGroup, PodShares, Step
 from unigpu.units import Bytes, GpuUuid, to_bytes
+from unigpu_service import ticks
 
 logger = logging.getLogger(__name__)
 
 _INTERVAL = 0.5
 """Seconds between two comparisons: half of what a changed limit may take."""
+_INTERVAL_NONE = 5.0
+"""The same, where the driver has no limits: seconds until another driver is noticed."""
 _PREPARE = 2.0
 """Seconds for which a container's start waits for its pod's limit."""
 _DEADLINE = 5.0
@@ -75,6 +78,8 @@ class DriverWall:
         """Of which life of the driver, and of which GPUs, `_able` says so."""
         self._asked_at = self._read_at = float("-inf")
         self._in_force: dict[str, Hard] = {}
+        self._settled: tuple[object, ...] = ()
+        """Of what the limits were made that are in force, all of them."""
         self._problem = ""
 
     async def run(self) -> None:
@@ -84,7 +89,8 @@ class DriverWall:
         try:
             while True:
                 await self._compare()
-                await asyncio.sleep(_INTERVAL)
+                known_to_lack = self._groups is None or (self._asked is not None and not self._able)
+                await ticks.tick(_INTERVAL_NONE if known_to_lack else _INTERVAL)
         finally:
             await self._calls.close()
 
@@ -131,8 +137,12 @@ class DriverWall:
     async def _set(self, groups: ControlGroups) -> None:
         """Raises Unavailable."""
         there = await asyncio.to_thread(groups.read)
+        made_of = there, self._grants.version, self._cache.version, self._node.now
+        again = not self._calls.running or self._clock() - self._read_at >= _READ_AGAIN
+        if not again and made_of == self._settled:
+            return
         present = [folder for group in there for folder in (group.folder, *group.containers.values())]
-        if not self._calls.running or self._clock() - self._read_at >= _READ_AGAIN:
+        if again:
             self._in_force = await self._read(present)
             self._read_at = self._clock()
         wanted = driver_limits.wanted(there, self._shares(there), self._totals())
@@ -142,6 +152,7 @@ class DriverWall:
         self._in_force = driver_limits.after(self._in_force, done, frozenset(present))
         self._log(done)
         problems = [str(problem) for problem in outcomes if problem]
+        self._settled = () if problems else made_of
         if problems:
             await self._recheck(groups, steps, outcomes)
 

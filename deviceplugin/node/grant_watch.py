@@ -54,6 +54,9 @@ class GrantWatch:
         self._changed = changed
         self._watched = Watched()
         self._known: frozenset[Key] = frozenset()
+        self._examined: tuple[object, ...] = ()
+        """What the last examination was made of, but for locks and processes' ends."""
+        self._skipped = False
         self.offenders: Offenders | None = None
         """Ends the processes of a breach that lasts; None: they are only reported."""
 
@@ -84,6 +87,8 @@ class GrantWatch:
 
     async def observe(self, sample: Processes) -> None:
         """Judge one sample of the processes on the GPUs."""
+        if self._same(sample):
+            return
         pids = {one.pid for listed in sample.values() for one in listed}
         findings = [lasting.finding for lasting in self._watched.findings.values()]
         pids |= {one.pid for finding in findings if finding.key.gpu not in sample for one in finding.processes}
@@ -112,6 +117,19 @@ class GrantWatch:
         self._judge(processes, allowances, held, set(sample), living)
         if self.offenders is not None:
             self.offenders.forget(living)
+
+    def _same(self, sample: Processes) -> bool:
+        """Return whether an examination can only find what the last one found, which was nothing.
+
+        A process may have ended and another have its pid, or one may have given up its lock. So of two samples in a
+        row that are the same one is always examined, unless nobody uses a GPU.
+        """
+        now = sample, self._grants.version, self._cache.version, self._node.now
+        if now != self._examined or self._watched.findings or (self._skipped and any(sample.values())):
+            self._examined, self._skipped = now, False
+            return False
+        self._skipped = True
+        return True
 
     def container_of(self, info: ProcessInfo) -> Key | None:
         """Return the container with a grant in which a process runs, by the container's ID; None: not known."""

@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from deviceplugin.allocation.allocate import Decision
 from deviceplugin.allocation.grant_ledger import GrantLedger
@@ -17,13 +18,16 @@ from deviceplugin.node.incident_reports import IncidentReports
 from deviceplugin.node.node_state import NodeState
 from deviceplugin.pod_cache import PodCache
 from deviceplugin.pods import Pod
+from deviceplugin.store import usage_heads
 from deviceplugin.store.container_store import ContainerStore
+from deviceplugin.store.usage_heads import UsageHeads
 from unigpu import errors, grants, names, usage
 from unigpu_kube import events
 from unigpu_kube.events import Severity
 from unigpu_kube.objects import Ref
 from unigpu_node import usage_file
-from unigpu_node.containers import Key, StoredGrant
+from unigpu_node.containers import Key
+from unigpu_service import ticks
 
 PACE, MAX_PACE = 1.0, 5.0
 """Seconds between two readings of what was refused, at least and at most."""
@@ -36,6 +40,12 @@ QUIET = 600.0
 def pause(spent: float) -> float:
     """Return the seconds until the next reading, after one that took `spent` seconds of a core."""
     return min(MAX_PACE, max(PACE, spent / MAX_CORE_SHARE))
+
+
+def _refused(gpus: int) -> usage_heads.Part:
+    """Return the part of a usage file's header that has the counters of refusals."""
+    first = usage.TOTALS_OFFSET + usage.REFUSED_OFFSET
+    return first, first + (gpus - 1) * usage.TOTAL_SIZE + usage.REFUSED_SIZE
 
 
 class PodEvents:
@@ -56,6 +66,11 @@ class PodEvents:
         """By container: the counters of refusals that were last read, by GPU."""
         self._told: dict[Key, float] = {}
         """By container: when its refusals were last an event."""
+        self._heads = UsageHeads(_refused)
+        self._folders: Mapping[Key, tuple[Path, int]] = {}
+        """By container: its folder, and its number of GPUs."""
+        self._version = -1
+        """Of the grants that `_folders` was made of."""
         self._limited: dict[str, Pod] = {}
         """By UID: pods with limits of their own."""
         cache.subscribe(self._observe, self._gone)
@@ -67,25 +82,54 @@ class PodEvents:
         identity = (grant.container, *(f"{share.gpu}/{share.memory}/{share.cores}" for share in grant.shares))
         self._reports.about_pod(grant.pod_uid, names.EVENT_GPU_ASSIGNED, text, Severity.NORMAL, *identity)
 
+    def files_written(self) -> None:
+        """Take in that the agent has written containers' files: they may be others now."""
+        self._heads.check()
+
     async def run(self) -> None:
         """Watch for refusals. Never returns."""
         spent = 0.0
-        while True:
-            await asyncio.sleep(pause(spent))
-            known = self._grants.items()
-            keys = {key for key, _ in known}
-            self._refused = {key: counts for key, counts in self._refused.items() if key in keys}
-            self._told = {key: told for key, told in self._told.items() if key in keys}
-            # One hop to a thread for all containers: a hop takes several times as long as a reading.
-            found, spent = await asyncio.to_thread(self._read_all, known)
-            for key, stored in known:
-                if key in found:
-                    self._compare(key, stored.grant, found[key])
+        try:
+            while True:
+                await ticks.tick(pause(spent))
+                if self._version != self._grants.version:
+                    self._version = self._grants.version
+                    self._folders = {
+                        key: (self._containers.of(*key), len(stored.grant.shares))
+                        for key, stored in self._grants.items()
+                    }
+                    self._refused = {key: counts for key, counts in self._refused.items() if key in self._folders}
+                    self._told = {key: told for key, told in self._told.items() if key in self._folders}
+                changed, spent = self._changed(opening=False)
+                if changed is None or changed:
+                    # One hop to a thread for all containers: a hop takes several times as long as a reading.
+                    found, reading = await asyncio.to_thread(self._read_all, changed)
+                    spent += reading
+                    for key, totals in found.items():
+                        stored = self._grants.get(key)
+                        if stored is not None:
+                            self._compare(key, stored.grant, totals)
+                await self._grants.filled()
+        finally:
+            self._heads.close()
 
-    def _read_all(self, known: Sequence[tuple[Key, StoredGrant]]) -> tuple[dict[Key, Sequence[usage.GpuTotals]], float]:
-        """Return the counters of all containers that can be read, and the seconds of a core that it took."""
+    def _changed(self, *, opening: bool) -> tuple[list[Key] | None, float]:
+        """Return the containers whose counters may have changed, and the seconds of a core that it took to find out.
+
+        `opening`: whether files may be opened for it. None: they must be.
+        """
+        began, now = time.thread_time(), time.monotonic_ns()
+        if not opening and not self._heads.settled(self._folders, now):
+            return None, 0.0
+        return list(self._heads.changed(self._folders, now)), time.thread_time() - began
+
+    def _read_all(self, changed: Sequence[Key] | None) -> tuple[dict[Key, Sequence[usage.GpuTotals]], float]:
+        """Return the totals of these containers that can be read, and the seconds of a core that it took; None: of
+        those that have changed."""
         began = time.thread_time()
-        read = ((key, self._read(key, len(stored.grant.shares))) for key, stored in known)
+        if changed is None:
+            changed = self._changed(opening=True)[0] or ()
+        read = ((key, self._read(key, self._folders[key][1])) for key in changed)
         found = {key: counts for key, counts in read if counts is not None}
         return found, time.thread_time() - began
 

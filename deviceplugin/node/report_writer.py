@@ -1,6 +1,5 @@
 """Writes the node's report for the exporter, and reads what an earlier agent left."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from unigpu.gpus import Gpu
 from unigpu.node_report import Entry, Report
 from unigpu.walls import Walls
 from unigpu_node import files
+from unigpu_service import ticks
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ReportWriter:
     async def renew(self) -> None:
         """Show that this agent lives; write the report again where that failed, or it is gone. Never returns."""
         while True:
-            await asyncio.sleep(_RENEW)
+            await ticks.tick(_RENEW)
             if not self._text:
                 continue
             try:

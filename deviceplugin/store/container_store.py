@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from deviceplugin.store import files
@@ -17,7 +17,7 @@ from unigpu.policy import Policy
 from unigpu.units import BYTES_PER_MIB, MAX_MEMORY, GpuUuid, MiB
 from unigpu_node import containers, policy_file, usage_file
 from unigpu_node import files as node_files
-from unigpu_node.containers import Key, StoredGrant
+from unigpu_node.containers import Key, Stamp, StoredGrant
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,29 @@ class ContainerStore:
             logs.event(logger, "grant can't be read", logging.WARNING, file=file, reason=reason)
         return found
 
-    def damaged(self) -> list[Key]:
-        """Return the containers whose grant exists and isn't one."""
-        return [key for key in self.names() if self._is_damaged(key)]
+    def pods(self) -> list[str]:
+        """Return the UIDs of all pods that have a folder, sorted."""
+        try:
+            return sorted(os.listdir(self.root))  # noqa: PTH208 a thousand at a time
+        except OSError:
+            return []
+
+    def damaged(self, pods: Iterable[str], sound: dict[Key, Stamp]) -> list[Key]:
+        """Return the containers of these pods whose grant exists and isn't one.
+
+        `sound`: the stamps of grants that were in order the last time, which are read again only when theirs is
+        another one. It is brought up to date.
+        """
+        found = []
+        for pod in pods:
+            with contextlib.suppress(OSError):
+                for key, stamp in containers.pod_stamps(self.root, pod):
+                    if sound.get(key) != stamp:
+                        if self._is_damaged(key):
+                            found.append(key)
+                        else:
+                            sound[key] = stamp
+        return found
 
     def _is_damaged(self, key: Key) -> bool:
         try:
@@ -176,6 +196,15 @@ class ContainerStore:
     def in_use(self, pod_uid: str, container: str) -> bool:
         """Return whether a program of the container uses its GPUs: each holds a lock on the usage file."""
         return usage_file.in_use(self.of(pod_uid, container) / grants.USAGE_FILE)
+
+    def out_of_order(self, keys: Iterable[Key]) -> list[Key]:
+        """Return the containers to whose usage files `mend_usage` has something to do."""
+        root = str(self.root)
+        return [
+            (uid, container)
+            for uid, container in keys
+            if not usage_file.in_order(f"{root}/{uid}/{container}/{grants.USAGE_FILE}")
+        ]
 
     def mend_usage(self, pod_uid: str, container: str) -> int:
         """Undo what programs may have done to the container's usage file: its permissions, and what it takes of the

@@ -71,6 +71,10 @@ class Specs:
     def gc(self, uids: frozenset[str]) -> None:
         """As if none were left."""
 
+    def slots(self) -> frozenset[str]:
+        """None has a spec."""
+        return frozenset()
+
 
 class Setting:
     """A collector whose only grant belongs to a pod that is gone."""

@@ -266,6 +266,25 @@ def test_goes_on_when_a_file_vanishes_or_is_damaged(node: Node, file: str, damag
     assert soft.live_state[0] == 100
 
 
+@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize(("file", "length"), [("policy", 100), ("policy", 0), ("usage", 100), ("usage", 0)])
+def test_files_that_are_cut_between_two_rounds_cost_the_others_nothing(
+    node: Node, file: str, length: int, works: bool
+) -> None:
+    soft, hard, broken = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 40), node.add("broken", HARD, 30)
+    for _ in range(3):
+        busy(soft, hard, broken)
+        node.run()
+    if works:
+        broken.work(20)
+    os.truncate(broken.folder / file, length)
+    for _ in range(8):
+        busy(soft, hard)
+        node.run()
+    assert soft.live_state[0] == 60
+    assert soft.sampled_at == hard.sampled_at == node.now
+
+
 async def test_on_its_thread(tmp_path: Path) -> None:
     node = Node(tmp_path)
     soft, hard = node.add("soft", SOFT, 30, 100), node.add("hard", HARD, 70)

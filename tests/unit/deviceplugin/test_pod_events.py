@@ -1,6 +1,7 @@
 """How often what was refused is read, and that one thread reads it for all containers."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,10 +37,29 @@ async def test_a_round_takes_one_thread_for_all_containers(monkeypatch: pytest.M
     class Played(pod_events.PodEvents):
         def __init__(self) -> None:
             self._grants: Any = self
+            self._containers: Any = self
+            self._heads: Any = self
             self._refused, self._told = {}, {}
+            self._folders, self._version = {}, -1
+            self.version = 0
 
         def items(self) -> list[Any]:
             return [((f"uid-{number}", "main"), Stored) for number in range(50)]
+
+        def get(self, key: Any) -> Any:
+            return Stored
+
+        def of(self, uid: str, container: str) -> Path:
+            return Path(uid, container)
+
+        def settled(self, containers: Any, now_ns: int) -> bool:
+            return False
+
+        def changed(self, containers: Any, now_ns: int) -> Any:
+            return dict.fromkeys(containers)
+
+        def close(self) -> None:
+            """As the files' reader."""
 
         def _read(self, key: Any, gpus: int) -> list[usage.GpuTotals] | None:
             return None if key[0] == "uid-0" else []

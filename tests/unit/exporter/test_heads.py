@@ -12,7 +12,7 @@ import pytest
 
 from exporter.container import Container
 from exporter.folders import Folders
-from exporter.heads import DESCRIPTORS, Heads, Snapshots
+from exporter.heads import DESCRIPTORS, Heads
 from unigpu import grants, policy, usage
 from unigpu.requests import ComputePolicy
 from unigpu_node.folder_watch import FolderWatch
@@ -294,11 +294,3 @@ def test_descriptors_are_bounded_and_given_back(tree: Any) -> None:
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def test_more_views_than_one_call_takes() -> None:
-    snapshots = Snapshots()
-    wanted = [number.to_bytes(2, "little") * (number % 5 + 1) for number in range(3000)]
-    assert snapshots.take([memoryview(one) for one in wanted]) == wanted
-    assert snapshots.take([]) == []
-    snapshots.close()

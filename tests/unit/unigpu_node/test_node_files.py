@@ -20,6 +20,7 @@ from unigpu.policy import GpuLimit, Policy
 from unigpu.requests import ComputePolicy
 from unigpu.units import Bytes, GpuUuid, MiB, Percent
 from unigpu_node import containers, files, locks, policy_file, usage_file
+from unigpu_node.heartbeats import Heartbeats
 
 GPU = GpuUuid("GPU-1")
 GRANT = Grant("team", "training", "uid-1", "main", ("s1",), (Share(GPU, MiB(1), Percent(10)),), {GPU: 0}, True, "hami")
@@ -104,11 +105,11 @@ def test_what_is_no_policy(tmp_path: Path, content: bytes) -> None:
 
 def test_live_state_through_the_map(folder: Path) -> None:
     file = folder / grants.POLICY_FILE
-    mapped = policy_file.Mapped(file)
+    mapped, heartbeats = policy_file.Mapped(file), Heartbeats()
     try:
         mapped.set_live_state(0, 42.5, 10)
         assert policy_file.read_live_rates(file, 1, 0) == (42.5,) or policy.FRESH_NS <= 0
-        mapped.set_heartbeat(5_000_000_000)
+        assert heartbeats.write(5_000_000_000, [mapped.heartbeat]) == []
         assert policy_file.read_live_rates(file, 1, 5_000_000_001) == (42.5,)
         assert policy_file.read_live_rates(file, 1, 5_000_000_000 + policy.FRESH_NS) == (0.0,)
         assert mapped.sequence == 0
@@ -118,8 +119,11 @@ def test_live_state_through_the_map(folder: Path) -> None:
             mapped.check()
         with pytest.raises(errors.Malformed):
             policy_file.read_live_rates(file, 1, 0)
+        os.truncate(file, 0)
+        assert heartbeats.write(6_000_000_000, [mapped.heartbeat]) == [0]
     finally:
         mapped.close()
+        heartbeats.close()
 
 
 HOLDER = """
