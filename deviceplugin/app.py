@@ -11,6 +11,7 @@ from deviceplugin.allocation.grant_collector import GrantCollector
 from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.allocation.grant_repair import GrantRepair
 from deviceplugin.allocation.spec_writer import SpecWriter
+from deviceplugin.allocation.usage_guard import UsageGuard
 from deviceplugin.kubelet import plugin
 from deviceplugin.kubelet.owner_lookup import OwnerLookup
 from deviceplugin.kubelet.plugin import Plugin
@@ -140,6 +141,7 @@ class Agent:
         self._owners = owners
         self._incidents = IncidentReports(api, self._node, self._grants, cache)
         self._pod_events = PodEvents(self._incidents, cache, self._grants, self._node, self._containers)
+        self._guard = UsageGuard(self._containers, self._grants, self._pod_events.cut_back, self.metrics.count_cut)
         self._wall = self._driver_wall(parts, cache)
         allocator = Allocator(
             *(self._node, owners, cache, self._grants, self._containers, writer, self._limits, self._collector),
@@ -204,6 +206,7 @@ class Agent:
         supervisor.start("incidents", self._incidents.run())
         supervisor.start("report", self._report.renew())
         supervisor.start("tidying", self._collector.tidy(_TIDY))
+        supervisor.start("usage files", self._guard.run(_TIDY))
         supervisor.start("grant repair", self._repair.run(_TIDY))
 
     def unready(self) -> str:
@@ -225,6 +228,7 @@ class Agent:
         return "\n".join([*(reason for reason, holds in reasons.items() if holds), *filter(None, folders)])
 
     def _notify_lending(self) -> None:
+        self._guard.wake()
         self._lending.observe(self._containers.of(*key) for key in self._grants.keys())  # noqa: SIM118
 
     def _vendor_capacity(self, found: Sequence[Gpu], freed: Freed) -> VendorCapacity:

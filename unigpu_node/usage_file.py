@@ -4,6 +4,7 @@ It is read and never mapped: a container may shorten its file, and a mapped file
 """
 
 import contextlib
+import fcntl
 import os
 import struct
 from collections.abc import Sequence
@@ -114,6 +115,24 @@ def cut(file: Path) -> int:
     finally:
         os.close(descriptor)
     return max(before.st_blocks - after.st_blocks, 0) * _BLOCK
+
+
+def open_to_write(file: Path) -> bool:
+    """Return whether a process has the file open for writing, or mapped so: the kernel then refuses a read lease.
+
+    Raises OSError, where there is no such file or its file system has no leases; BlockingIOError while a container has
+    a lease on it.
+    """
+    descriptor = open_for_reading(file)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    else:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def in_use(file: Path) -> bool:

@@ -123,8 +123,7 @@ class GrantCollector:
         await self._release(list(self._lingering))
 
     async def tidy(self, interval: float) -> None:
-        """Every `interval` seconds release lingering grants, remove the CDI specs of running containers, and mend usage
-        files.
+        """Every `interval` seconds release lingering grants, and remove the CDI specs of running containers.
 
         A spec has served once its container runs. It must not be read for another container, and runtimes read all
         specs whenever one changes. Never returns.
@@ -139,11 +138,6 @@ class GrantCollector:
                 pod = self._cache.get(uid)
                 progress = pod.progress.get(container) if pod is not None else None
                 since = progress.running_since if progress is not None else None
-                given_back = await asyncio.to_thread(self._containers.mend_usage, uid, container)
-                if given_back:
-                    logs.event(
-                        logger, "usage file cut back", logging.WARNING, bytes=given_back, **stored.grant.log_fields
-                    )
                 prepared = slot_owner.known_time(stored.prepared, now) or 0.0
                 if now - prepared > slot_owner.SETTLE and since is not None and since >= math.floor(prepared):
                     self._remove_spec(stored)
