@@ -26,7 +26,7 @@ PAUSE, SHARE = 0.01, 0.02
 """Seconds between two rounds at least, and the part of a core that rounds may take: programs choose how often files
 change."""
 QUIET = 600.0
-"""Seconds after a container's file was told of in which it isn't told of again; each cut is counted."""
+"""Seconds after an event about a container's file in which there is no other; each cut is counted."""
 
 Told = Callable[[Grant, int], None]
 
@@ -51,9 +51,9 @@ class UsageGuard:
         self._armed: set[Key] = set()
         """Containers whose files are watched, or can't be."""
         self._last: dict[Key, float] = {}
-        """When each container was last told of."""
+        """When each container last had an event."""
         self._kept: frozenset[str] = frozenset()
-        """Files of removed containers that were told of."""
+        """Files of removed containers that the log has."""
 
     async def run(self, interval: float) -> None:
         """Keep the files to their size. Never returns. `interval`: seconds between two looks at all of them."""
