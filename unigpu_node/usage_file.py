@@ -6,6 +6,7 @@ It is read and never mapped: a container may shorten its file, and a mapped file
 import contextlib
 import fcntl
 import os
+import signal
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,6 +126,8 @@ def open_to_write(file: Path) -> bool:
     """
     descriptor = open_for_reading(file)
     try:
+        # A process that opens the file just then causes a signal, of a kind that is ignored: SIGIO would end this one.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
         return True
