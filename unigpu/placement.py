@@ -318,10 +318,11 @@ def _sets_by_links(options: list[_Option], count: int) -> Iterator[tuple[_Option
             if chosen not in seen:
                 yield tuple(options[place] for place in chosen)
         return
+    effort = links.EFFORT // len(options)
     for left_out in range(len(options)):
         # Every GPU of the best set may be the one that another container needs.
         kept = [place for place in range(len(options)) if place != left_out]
-        found = links.best([[table[one][other] for other in kept] for one in kept], count)
+        found = links.best([[table[one][other] for other in kept] for one in kept], count, effort)
         chosen = tuple(kept[place] for place in found)
         if chosen not in seen:
             seen.add(chosen)
