@@ -12,6 +12,7 @@ from deviceplugin.allocation.grant_collector import GrantCollector
 from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.allocation.grant_repair import GrantRepair
 from deviceplugin.allocation.spec_writer import SpecWriter
+from deviceplugin.allocation.usage_guard import UsageGuard
 from deviceplugin.kubelet import plugin
 from deviceplugin.kubelet.owner_lookup import OwnerLookup
 from deviceplugin.kubelet.plugin import Plugin
@@ -147,6 +148,7 @@ class Agent:
         self._owners = owners
         self._incidents = IncidentReports(api, self._node, self._grants, cache)
         self._pod_events = PodEvents(self._incidents, cache, self._grants, self._node, self._containers)
+        self._guard = UsageGuard(self._containers, self._grants, self._pod_events.cut_back, self.metrics.count_cut)
         self._wall = self._driver_wall(parts, cache)
         allocator = Allocator(
             *(self._node, owners, cache, self._grants, self._containers, writer, self._limits, self._collector),
@@ -211,6 +213,7 @@ class Agent:
         supervisor.start("incidents", self._incidents.run())
         supervisor.start("report", self._report.renew())
         supervisor.start("tidying", self._collector.tidy(_TIDY))
+        supervisor.start("usage files", self._guard.run(_TIDY))
         supervisor.start("grant repair", self._repair.run(_TIDY))
 
     def unready(self) -> str:
@@ -239,6 +242,7 @@ class Agent:
 
     def _files_written(self) -> None:
         self._notified = False
+        self._guard.wake()
         self._lending.observe(self._containers.of(*key) for key in self._grants.keys())  # noqa: SIM118
         for reader in (self._wishes, self._pod_events, self._policies):
             reader.files_written()

@@ -36,6 +36,11 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._cuts = prometheus_client.Counter(
+            names.METRIC_AGENT_USAGE_FILE_CUTS.removesuffix("_total"),
+            "How often a usage file that a container made longer was cut back.",
+            registry=self.registry,
+        )
         for outcome in ("allocated", "denied", "unavailable", "error"):
             self._seconds.labels(outcome)  # a rate needs the 0 before the first one
         for change in ("changed", "refused"):
@@ -64,6 +69,10 @@ class Metrics:
     def count(self, change: Change) -> None:
         """Count a change of a pod's limits."""
         self._changes.labels(change).inc()
+
+    def count_cut(self) -> None:
+        """Count a usage file that was cut back."""
+        self._cuts.inc()
 
     def text(self) -> bytes:
         """Return the page in Prometheus' text format."""

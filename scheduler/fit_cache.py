@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 from unigpu import headroom, placement
 from unigpu.headroom import Asked, Group, Headroom, Members, Never, Question, Reasons
 from unigpu.ledger import CapacityLedger
-from unigpu.placement import Reason, Rules
+from unigpu.placement import Effort, Reason, Rules
 from unigpu.requests import PodRequest
 
 MOST_SHAPES = 64
 """Shapes that are remembered, the latest."""
 MOST_SIGNATURES = 50_000
 """Kinds of nodes whose answer is remembered for each shape."""
+MOST_EFFORT = 100_000
+"""Shares to look at for one answer, see `placement.Effort`. Nodes that are left count as taking no pod for now, and the
+next question about the same shape goes on with them."""
+POSTPONED = Reason(*["the pod's containers take long to place together, and this node wasn't looked at yet"] * 2)
 FEW = 16
 """Up to that many failing nodes, each reason has the number of GPUs. With more, reasons have no numbers, so that equal
 ones add up in the kube-scheduler's message."""
@@ -60,10 +64,12 @@ class FitCache:
         self._headroom = Headroom(rules.shares_per_gpu)
         self._stale = set(ledger.nodes())
         self._tables: OrderedDict[Shape, _Table] = OrderedDict()
+        self._effort = Effort()
         ledger.watch(self._changed)
 
     def of(self, pod: PodRequest, names: Sequence[str]) -> Fit:
         """Return which of the nodes take the pod, and why the others don't."""
+        self._effort = Effort()
         self._refresh()
         table = self._table(pod)
         if table.stale:
@@ -87,6 +93,7 @@ class FitCache:
         Among nodes that would have to open a GPU, the fullest is the best. Return None if there is no grade for such a
         pod on any of the nodes.
         """
+        self._effort = Effort()
         self._refresh()
         table = self._table(pod)
         if table.stale:
@@ -162,12 +169,16 @@ class FitCache:
             table.briefs.pop(name, None)
             table.grades.pop(name, None)
             table.graded.discard(name)
-            if self._takes(table, name, name in named):
+            takes = self._takes(table, name, name in named)
+            if takes:
                 table.fitting.add(name)
-            else:
-                table.fitting.discard(name)
+                continue
+            table.fitting.discard(name)
+            if takes is None:
+                stale.add(name)
 
-    def _takes(self, table: _Table, name: str, named: bool) -> bool:
+    def _takes(self, table: _Table, name: str, named: bool) -> bool | None:
+        """Whether a node takes the pod; None: it wasn't looked at, for that would take too long now."""
         members = self._headroom.of(name)
         if members is None:
             return False
@@ -179,7 +190,8 @@ class FitCache:
                 found = headroom.has(members.room(name), question)
                 if found or question.exact:
                     return found
-        return self._reason(table, name) is None
+        reason = self._reason(table, name)
+        return None if reason is POSTPONED else reason is None
 
     def _asked(self, table: _Table, members: Members) -> Asked:
         known = table.asked.get(members)
@@ -225,13 +237,16 @@ class FitCache:
         if node is None:
             return placement.NO_GPUS
         preferences = table.pod.preferences
+        late = self._effort.spent >= MOST_EFFORT and len(table.pod.containers) > 1
         if preferences.use_uuids or preferences.avoid_uuids:
-            return placement.reason(node, table.pod, self._rules)
+            return POSTPONED if late else placement.reason(node, table.pod, self._rules, self._effort)
         signature = self._ledger.signature(name)
         if signature not in table.by_signature:
+            if late:
+                return POSTPONED
             if len(table.by_signature) > MOST_SIGNATURES:
                 table.by_signature.clear()
-            table.by_signature[signature] = placement.reason(node, table.pod, self._rules)
+            table.by_signature[signature] = placement.reason(node, table.pod, self._rules, self._effort)
         return table.by_signature[signature]
 
     def _changed(self, name: str) -> None:

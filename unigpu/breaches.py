@@ -18,6 +18,8 @@ TOLERANCE_PERCENT = 2
 """The same, as percent of the share; the larger of the two counts."""
 TOLERANCE_PROCESS = to_bytes(MiB(2))
 """Bytes besides for each process: the driver rounds each one's memory up to a page."""
+UNCLAIMED = to_bytes(MiB(512))
+"""Bytes that may be in use on a GPU without a process that holds them: what the driver takes besides."""
 _STEP = 64
 """MiB to which foreign memory is rounded up, so that the node object isn't rewritten for each small allocation."""
 
@@ -38,6 +40,8 @@ class Kind(enum.StrEnum):
     """A container's process uses a GPU without libvgpu: it holds no lock on the usage file."""
     STRANGER = "stranger"
     """A process outside every container with a grant holds memory."""
+    UNCLAIMED = "unclaimed"
+    """Memory is in use that no process holds: one has handed it on as a descriptor, and ended."""
     UNENFORCED = "unenforced"
     """As MEMORY, where nothing is enforced: it counts as taken, and nobody is to blame."""
 
@@ -172,6 +176,47 @@ def _of_container(
         yield Finding(Key(kind, gpu, pod_uid, container), used, allowed, _sorted(unmanaged or group))
     if unmanaged and allowance.enforced:
         yield Finding(Key(Kind.UNMANAGED, gpu, pod_uid, container), used, allowed or used, _sorted(unmanaged))
+
+
+def beyond_processes(processes: Iterable[Process], used: Mapping[GpuUuid, Bytes]) -> set[GpuUuid]:
+    """Return the GPUs on which more is in use than processes hold by UNCLAIMED; none where a process's memory isn't
+    known. What containers have charged themselves decides then: see `unclaimed`."""
+    held: dict[GpuUuid, int] = {}
+    unknown = set()
+    for process in processes:
+        held[process.gpu] = held.get(process.gpu, 0) + (process.memory or 0) + TOLERANCE_PROCESS
+        if process.memory is None:
+            unknown.add(process.gpu)
+    return {gpu for gpu, amount in used.items() if gpu not in unknown and amount > held.get(gpu, 0) + UNCLAIMED}
+
+
+def unclaimed(
+    gpu: GpuUuid,
+    used: Bytes,
+    processes: Iterable[Process],
+    allowances: Mapping[ContainerKey, Allowance],
+    charged: Mapping[ContainerKey, Bytes],
+) -> Finding | None:
+    """Return that memory of a GPU is in use which neither a process holds nor a container has charged itself.
+
+    NVML counts managed memory to no process, and libvgpu charges it: so each container counts with the larger of the
+    two. Its own account it may forge, but for no more than it was granted. On a GPU that is granted whole, all is its
+    owner's.
+    """
+    held: dict[ContainerKey, int] = {}
+    for process in processes:
+        if process.gpu == gpu:
+            owner = process.pod_uid, process.container
+            held[owner] = held.get(owner, 0) + (process.memory or 0) + TOLERANCE_PROCESS
+    for owner, allowance in allowances.items():
+        if gpu in allowance.memory and owner[1]:
+            granted = allowance.memory[gpu]
+            if granted is None:
+                return None
+            own = charged.get(owner, Bytes(0))
+            held[owner] = max(held.get(owner, 0), min(own, granted) if allowance.enforced else own)
+    rest = Bytes(used - sum(held.values()))
+    return Finding(Key(Kind.UNCLAIMED, gpu), rest) if rest > UNCLAIMED else None
 
 
 def tolerance(allowed: Bytes, processes: int) -> Bytes:

@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from unigpu import documents, errors
 from unigpu.documents import MAX_INDEX, MAX_NUMBER, flag, whole
 from unigpu.units import MAX_MEMORY, GpuUuid, MiB
 
+Listed = TypeVar("Listed", bound=Sized)
 VERSION = 1
+MOST = 64
+"""GPUs of one node. A node that says more would cost the scheduler time that others wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,20 @@ def load(text: str) -> tuple[Gpu, ...]:
     from unigpu import quick_forms  # not at the top: it imports this module
 
     if (known := quick_forms.inventory(text)) is not None:
-        return known
+        return _bounded(known)
     try:
         document = documents.decode(text)
         if document["version"] != VERSION:
             raise errors.Malformed(f"inventory annotation has version {document['version']}, not {VERSION}")
-        return tuple(map(_gpu, document["gpus"]))
+        return tuple(map(_gpu, _bounded(document["gpus"])))
     except documents.INVALID as error:
         raise errors.Malformed(f"inventory annotation can't be read: {documents.brief(error)}") from error
+
+
+def _bounded(found: Listed) -> Listed:
+    if len(found) > MOST:
+        raise errors.Malformed(f"inventory annotation has {len(found)} GPUs; accepted: {MOST} at most")
+    return found
 
 
 def _gpu(item: Mapping[str, Any]) -> Gpu:

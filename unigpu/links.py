@@ -8,17 +8,20 @@ least that good, and then, among those sets, the largest sum.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-MAX_STEPS = 200_000
-"""Most sets to begin before the best one so far is taken. No node of 16 GPUs in the tests comes near it."""
+EFFORT = 600_000
+"""How long to search before the best set so far is taken: steps, each as long as the square of the number of
+candidates. A node says itself how its GPUs are linked, and could say what takes years. No node of 16 GPUs in the tests
+needs a quarter of it."""
 
 Links = Sequence[Sequence[int]]
 """Quality of the link between each two candidates; symmetric, and the diagonal isn't read."""
 
 
-def best(links: Links, count: int) -> tuple[int, ...]:
+def best(links: Links, count: int, effort: int = EFFORT) -> tuple[int, ...]:
     """Return the positions of the `count` candidates with the best links, in ascending order.
 
-    Of equal sets it is the lexicographically first. `count` is between 1 and the number of candidates.
+    Of equal sets it is the lexicographically first. `count` is between 1 and the number of candidates. With less
+    `effort` than the search needs, a set with worse links may be returned.
     """
     size = len(links)
     if count == 1:
@@ -26,16 +29,19 @@ def best(links: Links, count: int) -> tuple[int, ...]:
     if count == size:
         return tuple(range(size))
     levels = sorted({links[one][other] for one in range(size) for other in range(one)}, reverse=True)
-    search = _Search(links, count)
+    steps = max(1, effort // size**2)
+    cliques = _Cliques(steps)
     # The weakest link of a set is one of the levels; more sets qualify as it falls.
-    low, high = 0, len(levels) - 1
+    # At the last all are neighbours: any set qualifies.
+    low, high, known = 0, len(levels) - 1, tuple(range(count))
     while low < high:
         middle = (low + high) // 2
-        if _has_clique(_neighbours(links, levels[middle]), (1 << size) - 1, count):
-            high = middle
+        found = cliques.find(_neighbours(links, levels[middle]), (1 << size) - 1, count)
+        if found is not None:
+            high, known = middle, tuple(sorted(found))
         else:
             low = middle + 1
-    return search.run(_neighbours(links, levels[low]))
+    return _Search(links, count, steps, known).run(_neighbours(links, levels[low]))
 
 
 def _neighbours(links: Links, level: int) -> list[int]:
@@ -46,25 +52,34 @@ def _neighbours(links: Links, level: int) -> list[int]:
     ]
 
 
-def _has_clique(neighbours: Sequence[int], candidates: int, count: int) -> bool:
-    """Return whether `count` of the candidates are all neighbours of each other."""
-    if count == 0:
-        return True
-    # A member needs count - 1 neighbours among the candidates; the others go first.
-    while True:
-        kept = sum(1 << one for one in _members(candidates) if (neighbours[one] & candidates).bit_count() >= count - 1)
-        if kept == candidates:
-            break
-        candidates = kept
-    if candidates.bit_count() < count:
-        return False
-    for one in _members(candidates):
-        if _has_clique(neighbours, candidates & neighbours[one], count - 1):
-            return True
-        candidates &= ~(1 << one)
-        if candidates.bit_count() < count:
-            return False
-    return False
+@dataclass(slots=True)
+class _Cliques:
+    """Looks for candidates that are all neighbours of each other."""
+
+    left: int
+    """Steps; without any left there is none, as far as is known."""
+
+    def find(self, neighbours: Sequence[int], candidates: int, count: int) -> tuple[int, ...] | None:
+        """Return `count` of the candidates that are, None where there are no such, or none were found in time."""
+        if count == 0:
+            return ()
+        # A member needs count - 1 neighbours among the candidates; the others go first.
+        while True:
+            kept = sum(
+                1 << one for one in _members(candidates) if (neighbours[one] & candidates).bit_count() >= count - 1
+            )
+            if kept == candidates:
+                break
+            candidates = kept
+        for one in _members(candidates):
+            self.left -= 1
+            if candidates.bit_count() < count or self.left < 0:
+                return None
+            rest = self.find(neighbours, candidates & neighbours[one], count - 1)
+            if rest is not None:
+                return (one, *rest)
+            candidates &= ~(1 << one)
+        return None
 
 
 def _members(bits: int) -> Iterator[int]:
@@ -80,7 +95,10 @@ class _Search:
 
     links: Links
     count: int
-    steps: int = 0
+    left: int
+    """Steps."""
+    known: tuple[int, ...]
+    """A set whose links are all good enough."""
     sum: int = -1
     found: tuple[int, ...] = ()
     neighbours: Sequence[int] = field(default_factory=tuple)
@@ -89,10 +107,11 @@ class _Search:
         self.neighbours = neighbours
         size = len(self.links)
         # A sum that is reached anyway spares most of the search, which still finds the first set in order that has it.
-        grown = [self._grow(seed) for seed in range(size)]
-        self.sum = max((self._sum(members) for members in grown if members), default=0) - 1
+        grown = [self.known, *filter(None, (self._grow(seed) for seed in range(size)))]
+        reached = max(grown, key=self._sum)
+        self.sum = self._sum(reached) - 1
         self._extend((), 0, (1 << size) - 1, [0] * size)
-        return self.found
+        return self.found or tuple(sorted(reached))
 
     def _extend(self, chosen: tuple[int, ...], total: int, candidates: int, gains: Sequence[int]) -> None:
         """Add candidates, which are all neighbours of those chosen. `gains` are the sums of their links to those."""
@@ -101,7 +120,7 @@ class _Search:
             self.sum, self.found = total, chosen
             return
         for one in _members(candidates):
-            if candidates.bit_count() < missing or (self.steps >= MAX_STEPS and self.found):
+            if candidates.bit_count() < missing or self.left <= 0:
                 return
             if total + self._bound(candidates, gains, missing) <= self.sum:
                 return
@@ -109,7 +128,7 @@ class _Search:
             rest = candidates & self.neighbours[one]
             if rest.bit_count() < missing - 1:
                 continue
-            self.steps += 1
+            self.left -= 1
             row = self.links[one]
             reached = total + gains[one]
             if missing == 1:

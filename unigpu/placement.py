@@ -22,6 +22,16 @@ MAX_SETS = 1000
 however many there are."""
 MAX_TRIALS = 500
 """Most attempts to put a container on GPUs before a pod of several containers counts as unschedulable."""
+MOST_EFFORT = 15_000
+"""Shares of a pod's other containers to look at before a pod of several containers counts as unschedulable."""
+
+
+@dataclass(slots=True)
+class Effort:
+    """What an answer has cost. A pod's author chooses how long a search takes, and other pods wait for it."""
+
+    spent: int = 0
+    """Shares that were looked at; each look takes some ten microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +66,10 @@ _EMPTY = "node has no GPUs reported by the node agent"
 NO_GPUS = Reason(_EMPTY, _EMPTY)
 
 
-def place(node: Node, pod: PodRequest, rules: Rules) -> Allocation:
+def place(node: Node, pod: PodRequest, rules: Rules, effort: Effort | None = None) -> Allocation:
     """Choose GPUs for every container of the pod, whose containers are in the order in which they start.
 
-    Raises Unschedulable.
+    Adds to `effort` what it cost. Raises Unschedulable.
     """
     reason = _check_each(node, pod, rules)
     if reason is not None:
@@ -67,18 +77,26 @@ def place(node: Node, pod: PodRequest, rules: Rules) -> Allocation:
     policy = pod.preferences.gpu_policy or node.gpu_policy or rules.gpu_policy
     search = _Search(node, pod, policy, rules.shares_per_gpu, MAX_TRIALS)
     order = sorted(pod.containers, key=lambda name: _hardest_first(pod.containers[name]))
-    if not search.fill(order, 0):
-        raise Unschedulable(_not_together(tuple(pod.containers)))
+    found = search.fill(order, 0)
+    if effort is not None:
+        effort.spent += search.spent + len(pod.containers) * len(node.gpus) // _CHECKS
+    if not found:
+        raise Unschedulable(_not_together(tuple(pod.containers)) if search.goes_on else _too_long(len(order)))
     return Allocation(node.name, {name: search.chosen[name] for name in pod.containers})
 
 
-def reason(node: Node, pod: PodRequest, rules: Rules) -> Reason | None:
-    """Return why `place` would refuse the pod, or None if it would place it. Fast for a pod with one GPU container."""
+def reason(node: Node, pod: PodRequest, rules: Rules, effort: Effort | None = None) -> Reason | None:
+    """Return why `place` would refuse the pod, or None if it would place it. Fast for a pod with one GPU container.
+
+    Adds to `effort` what it cost.
+    """
     found = _check_each(node, pod, rules)
+    if effort is not None:
+        effort.spent += len(pod.containers) * len(node.gpus) // _CHECKS
     if found is not None or len(pod.containers) == 1:
         return found
     try:
-        place(node, pod, rules)
+        place(node, pod, rules, effort)
     except Unschedulable as error:
         return error.reason
     return None
@@ -117,6 +135,13 @@ def _not_together(containers: tuple[str, ...]) -> Reason:
     return Reason(text, text)
 
 
+def _too_long(containers: int) -> Reason:
+    text = (
+        f"{containers} containers with GPUs take too long to place together; accepted: fewer of them, or of their GPUs"
+    )
+    return Reason(text, text)
+
+
 @functools.lru_cache(maxsize=4096)
 def _too_few_gpus(name: str, key: _RequestKey, total: int, unfit: tuple[UnfitReason, ...]) -> Reason:
     gpus, memory, percent, cores, whole = key
@@ -135,6 +160,8 @@ def brief(name: str, request: Request, unfit: Collection[UnfitReason]) -> str:
     return f"container {name} needs {fit.describe(request)}: GPUs {fit.list_reasons(unfit)}"
 
 
+_CHECKS = 16
+"""Checks of one share against one GPU that take as long as a look at another share of the pod."""
 _ALL_ADDITIONAL = 2001
 """Additional demand on a GPU of which the pod has nothing yet: the whole share."""
 _Entry = tuple[str, Role, Share]
@@ -161,11 +188,20 @@ class _Search:
     shares_per_gpu: int
     trials: int
     chosen: dict[str, tuple[Share, ...]] = field(default_factory=dict)
+    spent: int = 0
+    """See Effort."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more may be looked at."""
+        return self.spent < MOST_EFFORT
 
     def fill(self, order: list[str], position: int) -> bool:
         """Place the containers from `position` on. Return False, with `chosen` unchanged, if they don't all fit."""
         if position == len(order):
             return True
+        if not self.goes_on:
+            return False
         name = order[position]
         for shares in self._sets(name):
             self.trials -= 1
@@ -173,7 +209,7 @@ class _Search:
             if self.fill(order, position + 1):
                 return True
             del self.chosen[name]
-            if self.trials <= 0:
+            if self.trials <= 0 or not self.goes_on:
                 return False
         return False
 
@@ -206,6 +242,7 @@ class _Search:
             if present is None:
                 found.append((state, share, fit.UNUSED, _ALL_ADDITIONAL))
                 continue
+            self.spent += len(present) + 1
             together = self._in_start_order([*present, (name, request.role, share)])
             if fit.check_fit_together(state, together, self.shares_per_gpu) is None:
                 before = _peak(_without_names(present))
@@ -318,10 +355,11 @@ def _sets_by_links(options: list[_Option], count: int) -> Iterator[tuple[_Option
             if chosen not in seen:
                 yield tuple(options[place] for place in chosen)
         return
+    effort = links.EFFORT // len(options)
     for left_out in range(len(options)):
         # Every GPU of the best set may be the one that another container needs.
         kept = [place for place in range(len(options)) if place != left_out]
-        found = links.best([[table[one][other] for other in kept] for one in kept], count)
+        found = links.best([[table[one][other] for other in kept] for one in kept], count, effort)
         chosen = tuple(kept[place] for place in found)
         if chosen not in seen:
             seen.add(chosen)

@@ -4,7 +4,9 @@ It is read and never mapped: a container may shorten its file, and a mapped file
 """
 
 import contextlib
+import fcntl
 import os
+import signal
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,6 +129,26 @@ def cut(file: Path) -> int:
 
 def _too_large(status: os.stat_result) -> bool:
     return status.st_size > ALLOWANCE or status.st_blocks * _BLOCK > ALLOWANCE
+
+
+def open_to_write(file: Path) -> bool:
+    """Return whether a process has the file open for writing, or mapped so: the kernel then refuses a read lease.
+
+    Raises OSError, where there is no such file or its file system has no leases; BlockingIOError while a container has
+    a lease on it.
+    """
+    descriptor = open_for_reading(file)
+    try:
+        # A process that opens the file just then causes a signal, of a kind that is ignored: SIGIO would end this one.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    else:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def in_use(file: Path) -> bool:

@@ -124,8 +124,7 @@ class GrantCollector:
         await self._release(list(self._lingering))
 
     async def tidy(self, interval: float) -> None:
-        """Every `interval` seconds release lingering grants, remove the CDI specs of running containers, and mend usage
-        files.
+        """Every `interval` seconds release lingering grants, and remove the CDI specs of running containers.
 
         A spec has served once its container runs. It must not be read for another container, and runtimes read all
         specs whenever one changes. Never returns.
@@ -135,18 +134,7 @@ class GrantCollector:
             await self.release_lingering()
             if self._problem:
                 self._gc_cdi_specs()
-            for key, given_back in (await asyncio.to_thread(self._mend_usage, self._grants.keys())).items():
-                stored = self._grants.get(key)
-                if stored is not None:
-                    logs.event(
-                        logger, "usage file cut back", logging.WARNING, bytes=given_back, **stored.grant.log_fields
-                    )
             self._remove_served_specs()
-
-    def _mend_usage(self, keys: Sequence[Key]) -> dict[Key, int]:
-        """Mend the usage files of all containers; return the bytes that were given back, by container."""
-        given_back = {key: self._containers.mend_usage(*key) for key in self._containers.out_of_order(keys)}
-        return {key: amount for key, amount in given_back.items() if amount}
 
     def _remove_served_specs(self) -> None:
         present = self._specs.slots()

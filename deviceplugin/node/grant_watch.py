@@ -28,7 +28,7 @@ from unigpu.node_report import Entry
 from unigpu.units import Bytes, GpuUuid, MiB, to_bytes
 from unigpu_kube.objects import Ref
 from unigpu_node import locks, usage_file
-from unigpu_node.containers import Key
+from unigpu_node.containers import Key, StoredGrant
 
 
 class GrantWatch:
@@ -89,9 +89,9 @@ class GrantWatch:
         """Judge one sample of the processes on the GPUs."""
         if self._same(sample):
             return
-        pids = {one.pid for listed in sample.values() for one in listed}
+        pids = {one.pid for listed in sample.listed.values() for one in listed}
         findings = [lasting.finding for lasting in self._watched.findings.values()]
-        pids |= {one.pid for finding in findings if finding.key.gpu not in sample for one in finding.processes}
+        pids |= {one.pid for finding in findings if finding.key.gpu not in sample.listed for one in finding.processes}
         infos = await asyncio.to_thread(self._table.read, pids)
         owners = {pid: self._owner(info) for pid, info in infos.items()}
         stored = dict(self._grants.items())
@@ -107,29 +107,74 @@ class GrantWatch:
                 infos[one.pid].started,
                 infos[one.pid].name,
             )
-            for gpu, listed in sample.items()
+            for gpu, listed in sample.listed.items()
             for one in listed
             if one.pid in infos
         ]
         self._known = frozenset(stored)
         allowances = self._allowances({key: one.grant for key, one in stored.items()}, locked)
         living = {info.identity for info in infos.values()}
-        self._judge(processes, allowances, held, set(sample), living)
+        # Those that have just ended may hold memory for a moment yet.
+        ended = [
+            Process(one.pid, gpu, one.memory)
+            for gpu, listed in sample.listed.items()
+            for one in listed
+            if one.pid not in infos
+        ]
+        unclaimed = await self._unclaimed(sample, [*processes, *ended], allowances, stored)
+        self._judge(processes, allowances, held, set(sample.listed), living, unclaimed)
         if self.offenders is not None:
             self.offenders.forget(living)
 
     def _same(self, sample: Processes) -> bool:
         """Return whether an examination can only find what the last one found, which was nothing.
 
-        A process may have ended and another have its pid, or one may have given up its lock. So of two samples in a
-        row that are the same one is always examined, unless nobody uses a GPU.
+        A process may have ended and another have its pid, one may have given up its lock, or a container may have
+        charged itself less. So of two samples in a row that are the same one is always examined, unless nobody uses a
+        GPU.
         """
         now = sample, self._grants.version, self._cache.version, self._node.now
-        if now != self._examined or self._watched.findings or (self._skipped and any(sample.values())):
+        used = any(sample.listed.values()) or breaches.beyond_processes((), sample.used)
+        if now != self._examined or self._watched.findings or (self._skipped and used):
             self._examined, self._skipped = now, False
             return False
         self._skipped = True
         return True
+
+    async def _unclaimed(
+        self,
+        sample: Processes,
+        processes: Sequence[Process],
+        allowances: Mapping[Key, Allowance],
+        stored: Mapping[Key, StoredGrant],
+    ) -> list[Finding]:
+        """What no process holds and no container has charged itself. Files are read only where something seems so.
+
+        A GPU with a fault isn't judged: in MIG mode, for one, its processes aren't those of its instances.
+        """
+        kept = {key: _at_least(one, self._grants.overuse.get(key, {})) for key, one in allowances.items()}
+        sound = {gpu: used for gpu, used in sample.used.items() if gpu in sample.listed and self._sound(gpu)}
+        found = []
+        for gpu in sorted(breaches.beyond_processes(processes, sound)):
+            places = {
+                key: (place, len(one.grant.shares))
+                for key, one in stored.items()
+                for place, share in enumerate(one.grant.shares)
+                if share.gpu == gpu
+            }
+            charged = await asyncio.to_thread(self._charged, places)
+            finding = breaches.unclaimed(gpu, sound[gpu], processes, kept, charged)
+            if finding is not None:
+                found.append(finding)
+        return found
+
+    def _sound(self, gpu: GpuUuid) -> bool:
+        known = self._node.now.gpus.get(gpu)
+        return known is not None and known.fault is None
+
+    def _charged(self, places: Mapping[Key, tuple[int, int]]) -> dict[Key, Bytes]:
+        """What each container has charged itself for the GPU that is at this place among so many of its own."""
+        return {key: to_bytes(self._containers.used(*key, gpus)[place]) for key, (place, gpus) in places.items()}
 
     def container_of(self, info: ProcessInfo) -> Key | None:
         """Return the container with a grant in which a process runs, by the container's ID; None: not known."""
@@ -203,11 +248,12 @@ class GrantWatch:
         held: Mapping[Key, Mapping[GpuUuid, MiB]],
         gpus: set[GpuUuid],
         living: set[Identity],
+        unclaimed: Sequence[Finding],
     ) -> None:
         before = dict(self._watched.ceilings)
         before |= {key: {gpu: to_bytes(memory) for gpu, memory in used.items()} for key, used in held.items()}
         ceilings, settled = breaches.settle(before, allowances, processes)
-        found = breaches.examine(processes, settled)
+        found = [*breaches.examine(processes, settled), *unclaimed]
         now = time.monotonic()
         shown = self.entries
         findings, began, ended = breaches.follow(self._watched.findings, found, gpus, living, now, _utc())
@@ -237,6 +283,17 @@ class GrantWatch:
             pod.name if pod is not None else "",
             tuple(one.identity for one in finding.processes),
         )
+
+
+def _at_least(allowance: Allowance, held: Mapping[GpuUuid, MiB]) -> Allowance:
+    """The allowance with what programs held when their limit was lowered, and hold still."""
+    if not held:
+        return allowance
+    memory = {
+        gpu: None if amount is None else Bytes(max(amount, to_bytes(held.get(gpu, MiB(0)))))
+        for gpu, amount in allowance.memory.items()
+    }
+    return dataclasses.replace(allowance, memory=memory)
 
 
 def _together(several: Sequence[Allowance]) -> Allowance:

@@ -23,6 +23,8 @@ def began(finding: Finding, gpus: Mapping[GpuUuid, Gpu]) -> str:
             return f"{_container(finding)} uses {used}, a GPU that isn't granted to it; {blamed}"
         case Kind.UNMANAGED:
             return f"{_container(finding)} uses {gpu} without libvgpu, which holds a lock for each process; {blamed}"
+        case Kind.UNCLAIMED:
+            return f"{used} are in use and no process holds them: one may have handed them on, and ended"
         case Kind.STRANGER if key.pod_uid:
             return f"{_container(finding)} has no grant on this node and holds {used}; {blamed}"
         case Kind.STRANGER:
@@ -39,6 +41,8 @@ def ended(finding: Finding, since: str, gpus: Mapping[GpuUuid, Gpu]) -> str:
             what = f"{_container(finding)} no longer uses {gpu}, which isn't granted to it"
         case Kind.UNMANAGED:
             what = f"{_container(finding)} no longer uses {gpu} without libvgpu"
+        case Kind.UNCLAIMED:
+            what = f"no memory of {gpu} is in use any more that no process holds"
         case Kind.STRANGER if finding.key.pod_uid:
             what = f"{_container(finding)} without a grant no longer holds memory of {gpu}"
         case Kind.STRANGER:

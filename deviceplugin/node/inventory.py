@@ -1,7 +1,7 @@
 """Reads a line of the probe: one sample of the node's GPUs, or of the processes on them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deviceplugin.node.health import GpuReading, Sample
@@ -22,8 +22,13 @@ class ProcessReading:
     """None: the driver doesn't say."""
 
 
-Processes = Mapping[GpuUuid, Sequence[ProcessReading]]
-"""The processes on each GPU that can be read."""
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The processes on the GPUs that can be read."""
+
+    listed: Mapping[GpuUuid, Sequence[ProcessReading]]
+    used: Mapping[GpuUuid, Bytes] = field(default_factory=dict)
+    """Memory in use of each GPU, by whomever; GPUs of which the driver doesn't say it are absent."""
 
 
 def read(line: bytes) -> Sample | Processes:
@@ -36,7 +41,7 @@ def read(line: bytes) -> Sample | Processes:
         if "error" in document:
             raise errors.Unavailable(f"the driver doesn't answer: {document['error']}")
         if "processes" in document:
-            return _processes(document["processes"])
+            return _processes(document)
         return Sample(
             readings=tuple(_reading(item) for item in document["gpus"]),
             xids={
@@ -49,13 +54,16 @@ def read(line: bytes) -> Sample | Processes:
 
 
 def _processes(document: Mapping[str, Any]) -> Processes:
-    return {
-        GpuUuid(uuid): tuple(
-            ProcessReading(whole(pid, MAX_NUMBER), None if memory is None else Bytes(whole(memory, _MAX_BYTES)))
-            for pid, memory in listed
-        )
-        for uuid, listed in document.items()
-    }
+    return Processes(
+        listed={
+            GpuUuid(uuid): tuple(
+                ProcessReading(whole(pid, MAX_NUMBER), None if memory is None else Bytes(whole(memory, _MAX_BYTES)))
+                for pid, memory in listed
+            )
+            for uuid, listed in document["processes"].items()
+        },
+        used={GpuUuid(uuid): Bytes(whole(amount, _MAX_BYTES)) for uuid, amount in document.get("used", {}).items()},
+    )
 
 
 def _reading(item: Mapping[str, Any]) -> GpuReading:

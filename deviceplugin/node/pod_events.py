@@ -86,6 +86,12 @@ class PodEvents:
         """Take in that the agent has written containers' files: they may be others now."""
         self._heads.check()
 
+    def cut_back(self, grant: grants.Grant, amount: int) -> None:
+        """Say that a container's usage file took more of the disk than it may."""
+        text = pod_words.cut_back(grant.container, amount)
+        identity = (grant.container, str(int(time.time())))
+        self._reports.about_pod(grant.pod_uid, names.EVENT_USAGE_FILE_CUT, text, Severity.WARNING, *identity)
+
     async def run(self) -> None:
         """Watch for refusals. Never returns."""
         spent = 0.0

@@ -28,6 +28,14 @@ def _share(share: Share, cores: int) -> str:
     return f"{memory}, {f'{cores} % of its compute time' if cores else 'compute time without limit'}"
 
 
+def cut_back(container: str, amount: int) -> str:
+    """Return that a container made its usage file longer, which libvgpu never does."""
+    return (
+        f"container {container} made its usage file take {to_mib(Bytes(amount))} MiB more of the node's disk than it "
+        "needs; it was cut back, and will be each time"
+    )
+
+
 def refused(grant: Grant, place: int, used: Bytes, gpus: Mapping[GpuUuid, Gpu]) -> str:
     """Return that a program wanted more memory than its container may have of the GPU at this place."""
     share = grant.shares[place]

@@ -98,6 +98,16 @@ class Probe:
                 found[uuid] = _processes(handle)
         return found
 
+    def used(self) -> dict[str, int]:
+        """Return the bytes in use of each GPU that can be read, without what the driver keeps for itself; GPUs whose
+        driver doesn't tell these apart are absent."""
+        found = {}
+        for uuid, handle in self._handles.items():
+            with contextlib.suppress(pynvml.NVMLError):
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+                found[uuid] = min(int(memory.used), int(memory.total))
+        return found
+
     def wait(self, seconds: float) -> dict[str, list[int]]:
         """Return the XIDs of each GPU as soon as there are any; none after so many seconds, or where the driver reports
         no events."""
@@ -271,7 +281,8 @@ def main() -> int:
                 due = time.monotonic() + seconds - pause / 2
                 print(json.dumps({"gpus": probe.sample(), "xids": xids, "session": probe.session}), flush=True)
             if process_seconds:
-                print(json.dumps({"processes": probe.processes()}), flush=True)
+                used = probe.used()  # first: what a process takes between the two is its own
+                print(json.dumps({"processes": probe.processes(), "used": used}), flush=True)
             xids = probe.wait(pause)
     except BrokenPipeError:
         return 0

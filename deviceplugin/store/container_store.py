@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from deviceplugin.store import files
+from deviceplugin.store.remnants import Remnants
 from unigpu import errors, grants, limits, logs, policy
 from unigpu.allocations import Share
 from unigpu.grants import Grant
@@ -27,6 +28,8 @@ class ContainerStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.remnants = Remnants(root.with_name(f"{root.name}.removed"))
+        """Usage files of removed containers that programs still write."""
         self._writing = threading.Lock()
 
     def of(self, pod_uid: str, container: str) -> Path:
@@ -219,6 +222,7 @@ class ContainerStore:
     def remove(self, pod_uid: str, container: str) -> None:
         """Remove the container's folder, if it exists."""
         with self._writing, contextlib.suppress(OSError):
+            self.remnants.take(self.of(pod_uid, container) / grants.USAGE_FILE)
             shutil.rmtree(self.of(pod_uid, container), ignore_errors=True)
             (self.root / pod_uid).rmdir()
 
@@ -230,6 +234,7 @@ class ContainerStore:
             boot = ""
         # Processes of an earlier run are dead by now; their totals are kept.
         if boot != grant.boot or not usage_file.usable(file):
+            self.remnants.take(file)
             usage_file.create(file)
 
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from demo.kube import CommandFailed, Kube, wait_for
 from tests.cluster.test_breach import (
@@ -50,6 +51,11 @@ FORGED_USAGE = (
     f"exec {PROBE} --no-take --hold 2600 --stay"
 )
 """The container's total is set back to zero after its first allocation."""
+GROWN_USAGE = (
+    f"dd if=/dev/zero of={names.CONTAINER_USAGE} bs=1048576 count=64 seek=1 conv=notrunc; "
+    f"until [ $(stat -c %s {names.CONTAINER_USAGE}) -le 1048576 ]; do sleep 0.1; done; {LOOK}"
+)
+"""The file is made 65 MiB long, and the program starts once it was cut back."""
 
 
 def as_root(document: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +100,34 @@ def test_usage_that_is_written_down_is_noticed(kube: Kube, probe_image: str, nam
     tell(f"forged usage: event and metric within {time.monotonic() - began:.1f} s; promised {PROMISED:.0f} s")
     assert any(f"and {MIB} MiB are granted" in text for text in texts)
     assert published(kube) == {("forges", "memory")}
+
+
+def cuts(kube: Kube) -> float:
+    """How often the node agents have cut back a usage file."""
+    agents = kube.items("pods", names.SYSTEM_NAMESPACE, f"{names.LABEL_COMPONENT}=node-agent")
+    folder = f"/api/v1/namespaces/{names.SYSTEM_NAMESPACE}/pods"
+    pages = [
+        kube.raw(f"{folder}/{agent['metadata']['name']}:{names.PORT_PLUGIN_HEALTH}/proxy/metrics") for agent in agents
+    ]
+    return sum(
+        sample.value
+        for page in pages
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == names.METRIC_AGENT_USAGE_FILE_CUTS
+    )
+
+
+def test_a_usage_file_that_takes_the_disk_is_noticed(kube: Kube, probe_image: str, namespace: str, tell: Tell) -> None:
+    before = cuts(kube)
+    kube.apply([pod("grows", probe_image, ["sh", "-c", GROWN_USAGE], MIB)], namespace)
+    seen = wait_for("the program runs", lambda: holds(kube, "grows"), PATIENCE, lambda: describe(kube, "grows"))
+    began = time.monotonic()
+    texts = wait_for("an event says so", lambda: told(kube, names.EVENT_USAGE_FILE_CUT, "Pod"), PATIENCE)
+    tell(f"usage file of 64 MiB: event within {time.monotonic() - began:.1f} s; promised {PROMISED:.0f} s")
+    assert "container main made its usage file take" in texts[0]
+    assert cuts(kube) > before
+    assert [gpu["total_bytes"] for gpu in seen["gpus"]] == [MIB << 20]
 
 
 def test_a_container_cannot_hide_from_an_exporter_that_is_not_root(

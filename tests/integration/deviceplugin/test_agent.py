@@ -106,7 +106,7 @@ async def test_its_own_metrics(machine: Machine) -> None:
     seconds, changes = f"{names.METRIC_AGENT_ALLOCATION}_count", names.METRIC_AGENT_LIMIT_CHANGES
     expected = {f"{seconds} {outcome}": 0.0 for outcome in ("allocated", "denied", "unavailable", "error")}
     expected |= {f"{changes} changed": 0.0, f"{changes} refused": 0.0}
-    expected |= {names.METRIC_AGENT_READY: 1.0, names.METRIC_AGENT_GRANTS: 0.0}
+    expected |= {names.METRIC_AGENT_READY: 1.0, names.METRIC_AGENT_GRANTS: 0.0, names.METRIC_AGENT_USAGE_FILE_CUTS: 0.0}
     assert await figures(machine) == expected
     pod = await machine.create("first", main=one(0, 4096, 50))
     await machine.kubelet.prestart(pod, "main")

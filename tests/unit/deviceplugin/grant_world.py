@@ -5,7 +5,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +14,7 @@ import pytest
 from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.node.grant_watch import GrantWatch
 from deviceplugin.node.incident_reports import IncidentReports
-from deviceplugin.node.inventory import ProcessReading
+from deviceplugin.node.inventory import Processes, ProcessReading
 from deviceplugin.node.node_state import Node, NodeState
 from deviceplugin.node.process_table import ProcessTable
 from deviceplugin.node_api import NodeApi, Refused
@@ -105,21 +105,32 @@ class World:
         (folder / "comm").write_text(name + "\n")
         (folder / "stat").write_text(f"{pid} ({name}) S {' '.join(['1'] * 18)} {started} 0 0\n")
 
-    async def observe(self, *found: tuple[int, GpuUuid, int], gpus: tuple[GpuUuid, ...] = (A, B)) -> None:
-        await self.watch.observe(
-            {
-                gpu: tuple(ProcessReading(pid, to_bytes(MiB(memory))) for pid, on, memory in found if on == gpu)
-                for gpu in gpus
-            }
-        )
+    async def observe(
+        self,
+        *found: tuple[int, GpuUuid, int],
+        gpus: tuple[GpuUuid, ...] = (A, B),
+        used: Mapping[GpuUuid, int] | None = None,
+    ) -> None:
+        """`used`: MiB in use of each GPU; what the processes hold, where nothing else is said."""
+        listed = {
+            gpu: tuple(ProcessReading(pid, to_bytes(MiB(memory))) for pid, on, memory in found if on == gpu)
+            for gpu in gpus
+        }
+        held = {gpu: sum(memory for _, on, memory in found if on == gpu) for gpu in gpus} | dict(used or {})
+        await self.watch.observe(Processes(listed, {gpu: to_bytes(MiB(amount)) for gpu, amount in held.items()}))
 
-    async def lasting(self, *found: tuple[int, GpuUuid, int], gpus: tuple[GpuUuid, ...] = (A, B)) -> None:
+    async def lasting(
+        self,
+        *found: tuple[int, GpuUuid, int],
+        gpus: tuple[GpuUuid, ...] = (A, B),
+        used: Mapping[GpuUuid, int] | None = None,
+    ) -> None:
         """The same in each sample, for as long as a finding needs to count or to end."""
         deadline = time.monotonic() + breaches.CONFIRM + 0.1
         while time.monotonic() < deadline:
-            await self.observe(*found, gpus=gpus)
+            await self.observe(*found, gpus=gpus, used=used)
             await asyncio.sleep(0.05)
-        await self.observe(*found, gpus=gpus)
+        await self.observe(*found, gpus=gpus, used=used)
 
     async def written(self) -> list[tuple[str, str, str]]:
         """The events, once all that wait are written."""

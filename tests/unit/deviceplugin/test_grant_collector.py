@@ -167,28 +167,3 @@ def test_the_files_of_a_running_container_are_never_replaced(setting: Setting) -
     setting.store.write(GRANT, LIMITS, running=True)
     assert [file.stat().st_ino for file in files] == before
     assert setting.store.load().keys() == {("uid", "main")}
-
-
-def test_a_usage_file_that_takes_the_disk_is_cut_back(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = setting.folder / grants.USAGE_FILE
-    with file.open("r+b") as opened:
-        os.posix_fallocate(opened.fileno(), 0, 4 << 20)
-
-    real, cut = setting.store.mend_usage, asyncio.Event()
-
-    async def until_it_was_cut() -> None:
-        loop = asyncio.get_running_loop()
-
-        def noticed(uid: str, container: str) -> int:
-            given_back = real(uid, container)
-            loop.call_soon_threadsafe(cut.set)
-            return given_back
-
-        monkeypatch.setattr(setting.store, "mend_usage", noticed)
-        tidying = asyncio.create_task(setting.collector.tidy(0))
-        await asyncio.wait_for(cut.wait(), 30)
-        tidying.cancel()
-
-    asyncio.run(until_it_was_cut())
-    assert file.stat().st_size == usage.SIZE
-    assert real("uid", "main") == 0

@@ -6,7 +6,7 @@ import pytest
 
 from deviceplugin.node import inventory
 from deviceplugin.node.health import GpuReading, Sample
-from deviceplugin.node.inventory import ProcessReading
+from deviceplugin.node.inventory import Processes, ProcessReading
 from unigpu import errors, telemetry
 from unigpu.gpus import Gpu
 from unigpu.telemetry import GpuTelemetry
@@ -45,8 +45,11 @@ def test_read() -> None:
 
 
 def test_read_processes() -> None:
-    line = b'{"processes": {"GPU-a": [[7, 1024], [8, null]], "GPU-b": []}}'
-    assert inventory.read(line) == {"GPU-a": (ProcessReading(7, Bytes(1024)), ProcessReading(8, None)), "GPU-b": ()}
+    line = b'{"processes": {"GPU-a": [[7, 1024], [8, null]], "GPU-b": []}, "used": {"GPU-a": 2048}}'
+    found = inventory.read(line)
+    assert isinstance(found, Processes)
+    assert found.listed == {"GPU-a": (ProcessReading(7, Bytes(1024)), ProcessReading(8, None)), "GPU-b": ()}
+    assert found.used == {"GPU-a": 2048}
 
 
 def test_read_what_the_driver_refuses() -> None:

@@ -136,7 +136,7 @@ READING = {
     "xids": {"GPU-1": [79]},
     "session": "1",
 }
-PROCESSES = {"processes": {"GPU-1": [[7, 1024], [8, None]]}}
+PROCESSES = {"processes": {"GPU-1": [[7, 1024], [8, None]]}, "used": {"GPU-1": 1 << 30}}
 POD = {
     "metadata": {
         "name": "pod",

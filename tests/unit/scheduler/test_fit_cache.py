@@ -1,10 +1,12 @@
 """Fits by headroom, compared with placement's own answer for each node, on clusters of every kind."""
 
 import random
+from typing import Any
 
 import pytest
 
-from scheduler.fit_cache import FEW, FitCache
+from scheduler import fit_cache
+from scheduler.fit_cache import FEW, POSTPONED, FitCache
 from unigpu import fit, headroom, placement
 from unigpu.allocations import GpuUsage
 from unigpu.gpus import Gpu
@@ -153,3 +155,33 @@ def test_a_node_without_gpus_left_is_forgotten() -> None:
     assert fits.of(wish, ["n"]).fitting == ["n"]
     of.remove_node("n")
     assert fits.of(wish, ["n"]).failing == {"n": placement.NO_GPUS.text}
+
+
+def test_a_pod_that_takes_long_to_judge_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its containers fit one by one on each node, and together on the last alone. Each answer looks at a few nodes."""
+    monkeypatch.setattr(fit_cache, "MOST_EFFORT", 400)
+    of = CapacityLedger()
+    for place, name in enumerate(NODES):
+        size = 300 if name == NODES[-1] else 100 + place  # no two nodes are alike
+        node_gpus = [Gpu(GpuUuid(f"{name}-{index}"), index, index, "A10", MiB(size)) for index in range(3)]
+        of.set_node(name, node_gpus, NodeMode.MIXED, None)
+    fits = FitCache(of, Rules(shares_per_gpu=20))
+    wish = PodRequest({f"c{number}": Request(1, MiB(71)) for number in range(4)})
+    asked = []
+    real = placement.reason
+
+    def counted(*given: Any) -> Any:
+        asked.append(given[0].name)
+        return real(*given)
+
+    monkeypatch.setattr(placement, "reason", counted)
+    rounds: list[int] = []
+    while NODES[-1] not in (found := fits.of(wish, NODES)).fitting or POSTPONED.text in found.failing.values():
+        assert set(found.fitting) <= {NODES[-1]}
+        assert found.failing.keys() | set(found.fitting) == set(NODES)
+        rounds.append(len(asked) - sum(rounds))
+        assert len(rounds) < len(NODES)
+    assert len(rounds) > 2 and max(rounds) < len(NODES) // 2
+    assert sorted(asked) == sorted(NODES[:-1]), "each once; the last is seen to have room without a search"
+    assert found.fitting == [NODES[-1]]
+    assert fits.of(PodRequest({"main": Request(1, MiB(71))}), NODES).fitting == NODES

@@ -1,5 +1,7 @@
 """The inventory annotation."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,3 +57,14 @@ def test_foreign_memory_is_optional() -> None:
 def test_malformed_annotations(text: str) -> None:
     with pytest.raises(errors.Malformed):
         gpus.load(text)
+
+
+@pytest.mark.parametrize("more", [{}, {"later": 1}])
+def test_a_node_that_claims_more_gpus_than_a_node_has(more: dict[str, int]) -> None:
+    """In the quick form and in one with a field that isn't known."""
+    found = [Gpu(GpuUuid(f"GPU-{index}"), index, index, "T4", MiB(1000)) for index in range(gpus.MOST + 1)]
+    document = json.loads(gpus.dump(found[:-1])) | more
+    assert gpus.load(json.dumps(document)) == tuple(found[:-1])
+    document = json.loads(gpus.dump(found)) | more
+    with pytest.raises(errors.Malformed, match=r"65 GPUs; accepted: 64 at most"):
+        gpus.load(json.dumps(document))

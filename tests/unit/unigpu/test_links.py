@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -97,18 +98,45 @@ def test_links_without_any_order(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_sixteen_gpus_without_any_order_are_searched_to_the_end(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sixteen_gpus_without_any_order_are_searched_to_the_end(seed: int) -> None:
     found = scrambled(random.Random(seed), 16, [10, 20, 30, 40, 50, 100, 200])
     chosen = links.best(found, 8)
     assert chosen == best_of_all(found, 8)
-    monkeypatch.setattr(links, "MAX_STEPS", 10**9)
-    assert links.best(found, 8) == chosen
+    assert links.best(found, 8, links.EFFORT // 4) == chosen
+    assert links.best(found, 8, 10**9) == chosen
 
 
-def test_a_search_that_is_cut_short_still_gives_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "MAX_STEPS", 1)
+def test_a_search_that_is_cut_short_still_gives_a_set() -> None:
     for seed in range(5):
-        assert len(set(links.best(scrambled(random.Random(seed), 12, [10, 50, 100]), 5))) == 5
+        assert len(set(links.best(scrambled(random.Random(seed), 12, [10, 50, 100]), 5, effort=1))) == 5
+
+
+def groups(one: int, other: int) -> int:
+    """Seven groups; only GPUs of different groups are linked well. No eight are, and to prove that takes a search
+    through the sets with one GPU of each group."""
+    return ACROSS if one % 7 == other % 7 else NVLINK
+
+
+@pytest.mark.parametrize("size", [28, 64])
+@pytest.mark.parametrize("count", [4, 8, 16])
+def test_links_that_a_node_made_up_are_searched_for_a_bounded_time(
+    size: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 8 * links.EFFORT // size**2 + 4 * size * count
+    """Each step goes through the candidates a few times, and so does the first guess."""
+    asked = 0
+    real = links._members
+
+    def counted(bits: int) -> Iterator[int]:
+        nonlocal asked
+        asked += 1
+        assert asked <= most
+        return real(bits)
+
+    monkeypatch.setattr(links, "_members", counted)
+    for link in (groups, lambda one, other: random.Random(f"{min(one, other)} {max(one, other)}").choice((1, 2))):
+        asked = 0
+        assert len(set(links.best(table(size, link), count))) == count
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

@@ -6,7 +6,7 @@ from tests.unit.unigpu.placements import FREE, FULL_GPU, HALF, MIXED, RULES, nod
 from unigpu import placement
 from unigpu.fit import Node
 from unigpu.modes import NodeMode
-from unigpu.placement import Unschedulable
+from unigpu.placement import Rules, Unschedulable
 from unigpu.requests import Request
 from unigpu.units import Percent
 
@@ -78,7 +78,23 @@ def test_brief_reasons_leave_numbers_of_gpus_out() -> None:
     )
 
 
+MANY = Rules(shares_per_gpu=1000)
+
+
 def test_reason_of_containers_that_fit_only_one_by_one() -> None:
     found = placement.reason(node(FREE), pod(share(20000), share(20000)), RULES)
     assert found is not None
     assert found.text == "containers c0, c1 fit one by one, but not together"
+
+
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_a_pod_of_so_many_containers_that_nobody_waits_for_it(gpus: int) -> None:
+    """Its author chooses how long a search takes."""
+    effort = placement.Effort()
+    found = placement.reason(node(*[FREE] * 8), pod(*[share(10, gpus=gpus)] * 250), MANY, effort)
+    assert found is not None
+    assert found.text.startswith("250 containers with GPUs take too long to place together; accepted: fewer")
+    assert effort.spent <= placement.MOST_EFFORT + 8 * 250
+    effort = placement.Effort()
+    assert placement.reason(node(*[FREE] * 8), pod(*[share(10, gpus=gpus)] * 32), MANY, effort) is None
+    assert effort.spent < placement.MOST_EFFORT // 4

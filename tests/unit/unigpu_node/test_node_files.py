@@ -367,3 +367,46 @@ def test_a_lease_on_the_usage_file_keeps_nobody_waiting(folder: Path) -> None:
         assert usage_file.used(file, 1) is None
         usage_file.create(file)
         assert usage_file.usable(file)
+
+
+OPENED_MEANWHILE = """
+import fcntl, os, sys
+from pathlib import Path
+from unigpu_node import usage_file
+real, refused = fcntl.fcntl, 0
+def interrupted(descriptor, call, *argument):
+    global refused
+    answer = real(descriptor, call, *argument)
+    if call == fcntl.F_SETLEASE and argument == (fcntl.F_RDLCK,):
+        child = os.fork()
+        if child == 0:
+            try:
+                os.open(sys.argv[1], os.O_RDWR | os.O_NONBLOCK)
+            except BlockingIOError:
+                os._exit(7)
+            os._exit(0)
+        refused = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return answer
+fcntl.fcntl = interrupted
+print(usage_file.open_to_write(Path(sys.argv[1])), refused)
+"""
+
+
+def test_a_program_that_opens_the_file_meanwhile_does_no_harm(folder: Path) -> None:
+    """The kernel sends the holder of a lease a signal that by default ends it."""
+    command = [sys.executable, "-c", OPENED_MEANWHILE, str(folder / grants.USAGE_FILE)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "False 7\n"), done.stderr
+
+
+def test_who_has_the_file_open_to_write(folder: Path) -> None:
+    file = folder / grants.USAGE_FILE
+    assert not usage_file.open_to_write(file)
+    with file.open("rb"):
+        assert not usage_file.open_to_write(file)
+    with file.open("r+b") as opened:
+        assert usage_file.open_to_write(file)
+        mapped = mmap.mmap(opened.fileno(), usage.SIZE)
+    assert usage_file.open_to_write(file)
+    mapped.close()
+    assert not usage_file.open_to_write(file)
