@@ -124,7 +124,7 @@ def children(pid: int) -> list[int]:
 
 
 async def shares_of_a_core(pids: dict[str, list[int]], seconds: float, port: int = 0) -> dict[str, float]:
-    """Return percent of a core by name; with a `port`, the exporter there is scraped meanwhile."""
+    """Return percent of a core by name; with a `port`, the exporter there is scraped while that is measured."""
     before = {name: sum(map(spent, which)) for name, which in pids.items()}
     began = time.monotonic()
     while (left := began + seconds - time.monotonic()) > 0:

@@ -126,15 +126,22 @@ class World:
         used: Mapping[GpuUuid, int] | None = None,
     ) -> None:
         """The same in each sample, for as long as a finding needs to count or to end."""
+        # Two at each end: of two samples that are the same, the watch may skip one.
+        for _ in range(2):
+            await self.observe(*found, gpus=gpus, used=used)
         deadline = time.monotonic() + breaches.CONFIRM + 0.1
         while time.monotonic() < deadline:
             await self.observe(*found, gpus=gpus, used=used)
             await asyncio.sleep(0.05)
-        await self.observe(*found, gpus=gpus, used=used)
+        for _ in range(2):
+            await self.observe(*found, gpus=gpus, used=used)
 
     async def written(self) -> list[tuple[str, str, str]]:
-        """The events, once all that wait are written."""
+        """The events, once all that wait are written; while the API server is down, those from before."""
         task = asyncio.create_task(self.reports.run())
+        async with asyncio.timeout(60):
+            while self.reports._waiting and not self.api.down:  # noqa: ASYNC110 nobody says that the last is written
+                await asyncio.sleep(0.001)
         await asyncio.sleep(0.05)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

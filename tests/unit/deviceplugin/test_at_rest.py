@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from deviceplugin.allocation import grant_repair
-from deviceplugin.allocation.grant_collector import GrantCollector
 from deviceplugin.allocation.grant_ledger import GrantLedger
 from deviceplugin.allocation.grant_repair import GrantRepair
+from deviceplugin.allocation.usage_guard import UsageGuard
 from deviceplugin.limits.limit_reconciler import LimitReconciler
 from deviceplugin.limits.policy_writer import PolicyWriter
 from deviceplugin.node.node_state import Node, NodeState
@@ -45,30 +45,17 @@ def store_of(root: Path) -> ContainerStore:
     return store
 
 
-class Specs:
-    """No container has a spec any more."""
-
-    def slots(self) -> frozenset[str]:
-        return frozenset()
-
-    def remove(self, grant: Grant) -> None:
-        raise AssertionError("there is nothing to remove")
-
-
-async def test_tidying_takes_one_hop_and_mends_only_what_needs_it(
+async def test_usage_files_take_one_hop_and_only_what_needs_it_is_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of(tmp_path)
-    ledger = GrantLedger(store.load())
-    collector = GrantCollector(cast("Any", None), PodCache(), ledger, store, cast("Any", Specs()), lambda: None)
+    guard = UsageGuard(store, GrantLedger(store.load()), cast("Any", None), cast("Any", None))
     (store.of("uid-3", "main") / grants.USAGE_FILE).chmod(0o600)
     hops, mended = [], []
     to_thread, mend = asyncio.to_thread, store.mend_usage
 
     async def counted(function: Any, *arguments: Any) -> Any:
         hops.append(function.__name__)
-        if len(hops) == 3:
-            raise asyncio.CancelledError
         return await to_thread(function, *arguments)
 
     def noted(uid: str, container: str) -> int:
@@ -77,9 +64,9 @@ async def test_tidying_takes_one_hop_and_mends_only_what_needs_it(
 
     monkeypatch.setattr(asyncio, "to_thread", counted)
     monkeypatch.setattr(store, "mend_usage", noted)
-    with pytest.raises(asyncio.CancelledError):
-        await collector.tidy(0)
-    assert mended == ["uid-3"], "in the first of two rounds"
+    await guard.round(whole=True)
+    assert mended == ["uid-3"]
+    assert len(hops) == 2, "the containers' files, and those of removed containers"
     assert (store.of("uid-3", "main") / grants.USAGE_FILE).stat().st_mode & 0o777 == 0o666
 
 
@@ -107,7 +94,7 @@ def test_sound_grants_are_read_once_and_damaged_ones_until_they_are_restored(
     file.write_text("{")
     seen = [repair._look() for _ in range(6)]
     assert {("uid-5", "main")} in seen
-    assert repair._look() == {("uid-5", "main")}, "again, whoever's turn it is"
+    assert repair._look() == {("uid-5", "main")}, "again, even out of its turn"
     file.write_text(whole)
     assert repair._look() == set()
 
@@ -165,7 +152,7 @@ async def test_limits_in_force_are_checked_again_when_memory_in_use_changes(tmp_
 
     everybody = sorted(f"uid-{number}" for number in range(COUNT))
     assert await look() == everybody
-    await look()  # what was written meanwhile
+    await look()  # what was written since
     assert await look() == []
     descriptor = os.open(store.of("uid-9", "main") / grants.USAGE_FILE, os.O_RDWR)
     os.pwrite(descriptor, (50 << 20).to_bytes(8, "little"), usage.TOTALS_OFFSET)
@@ -177,7 +164,7 @@ async def test_limits_in_force_are_checked_again_when_memory_in_use_changes(tmp_
 
 
 class Reports:
-    """Nobody is told anything."""
+    """No event is written."""
 
     def problem(self, pod: Pod, what: str, error: Exception) -> bool:
         raise AssertionError(f"{what}: {error}")

@@ -88,6 +88,22 @@ async def test_where_nothing_is_enforced_the_account_counts_in_full(
     assert world.kinds() == []
 
 
+async def test_an_account_that_is_less_later_is_seen_although_nothing_else_changes(
+    world: World, keeper: Callable[[Path], int]
+) -> None:
+    """The program has ended, and its memory is charged until the node agent notices that."""
+    folder = world.grant(memory=3200)
+    keeper(folder)
+    world.pod(main=MAIN)
+    charge(folder, 3000)
+    for _ in range(3):
+        await world.observe(used={A: 3000})
+    assert world.kinds() == []
+    charge(folder, 0)
+    await world.lasting(used={A: 3000})
+    assert world.kinds() == [(Kind.UNCLAIMED, A, "")]
+
+
 async def test_what_the_driver_takes_besides_is_nobodys(world: World) -> None:
     await world.lasting(used={A: 512, B: 500})
     assert world.kinds() == []

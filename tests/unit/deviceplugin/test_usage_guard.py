@@ -5,7 +5,7 @@ import contextlib
 import logging
 import mmap
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.unit.deviceplugin.test_grant_collector import GRANT, LEASE, LIMITS, r
 from unigpu import grants, usage
 from unigpu.grants import Grant
 from unigpu_node import folder_watch, usage_file
+from unigpu_node.containers import Key
 from unigpu_node.folder_watch import FolderWatch
 
 KEY = (GRANT.pod_uid, GRANT.container)
@@ -40,13 +41,14 @@ class Setting:
         self.looks = 0
         self.cuts = 0
         self.told: list[tuple[Grant, int]] = []
-        real = self.store.mend_usage
+        real = self.store.out_of_order
 
-        def mend(pod_uid: str, container: str) -> int:
-            self.looks += 1
-            return real(pod_uid, container)
+        def look(keys: Iterable[Key]) -> list[Key]:
+            asked = list(keys)
+            self.looks += len(asked)
+            return real(asked)
 
-        self.store.mend_usage = mend  # type: ignore[method-assign]
+        self.store.out_of_order = look  # type: ignore[method-assign]
 
     def guard(self, watch: FolderWatch | None = None) -> UsageGuard:
         """A guard that starts now."""
