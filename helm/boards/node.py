@@ -211,7 +211,13 @@ NODE_BOARD = Board(
             "What holds the node's containers to their memory: 1 where a wall stands, 0 where the node lacks it.",
             "short",
             (Query(f"min by (wall) (unigpu_node_wall{_OF_NODE})", "{{wall}}"),),
-            width=24,
+        ),
+        Panel(
+            "Usage files cut back",
+            "How often per second the node agent cut back a usage file that a container had made longer."
+            " Nothing but an attack makes one longer.",
+            "short",
+            (Query(f"sum(rate(unigpu_agent_usage_file_cuts_total{_OF_NODE}[$__rate_interval]))", "files"),),
         ),
         Panel(
             "Breaches",
