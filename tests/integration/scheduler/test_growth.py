@@ -88,8 +88,9 @@ async def test_a_nomination_that_could_not_be_taken_back_does_not_stay(api: ApiS
         await until(lambda: api.refused, "a refusal")
         assert api.nominated == [("most", "n1")]
         api.annotating = None
-        await until(lambda: api.nominated[1:2] == [("most", None)], "it to be taken back")
-        await until(lambda: api.nominated[-1][1] is None and len(api.nominated) >= 4, "another round")
+        # Whether the other pod is refused too, or nominated before that is taken back, is a matter of moments.
+        await until(lambda: ("most", None) in api.nominated, "it to be taken back")
+        await until(lambda: len(api.nominated) >= 4 and api.nominated[-1][1] is None, "another round")
         assert [api.pod(name)["status"].get("nominatedNodeName") for name in ("less", "most")] == [None, None]
 
 
