@@ -56,7 +56,7 @@ UNIT_TEST_PROCESSES ?= 2
 packages: ## Install the Debian packages that the cluster and the tests need
 	@python3 -m demo.packages --tests
 
-test-unit: $(SETUP) ## Unit tests: under a minute, without root, Go or a cluster
+test-unit: $(SETUP) ## Unit tests: two minutes, without root, Go or a cluster
 	$(PYTHON) -m pytest -q -n $(UNIT_TEST_PROCESSES) tests/unit
 
 # One process has the cluster's tests, which mostly wait; the others share the rest. All that they use is built before.
