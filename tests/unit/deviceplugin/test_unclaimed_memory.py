@@ -23,12 +23,18 @@ def charge(folder: Path, memory: int) -> None:
         os.pwrite(file.fileno(), struct.pack("<Q", memory << 20), usage.TOTALS_OFFSET)
 
 
-async def test_it_is_said_and_counted(world: World, keeper: Callable[[Path], int]) -> None:
-    """A program took 3,000 MiB, left them with a helper that uses no GPU, and ended; the next one takes 3,000 again."""
-    folder = world.grant()
+def program(world: World, folder: Path, keeper: Callable[[Path], int]) -> int:
+    """Start the container's program, which holds libvgpu's lock; return its pid."""
     pid = keeper(folder)
     world.pod(main=MAIN)
     world.process(pid, MAIN)
+    return pid
+
+
+async def test_it_is_said_and_counted(world: World, keeper: Callable[[Path], int]) -> None:
+    """A program took 3,000 MiB, left them with a helper that uses no GPU, and ended; the next one takes 3,000 again."""
+    folder = world.grant()
+    pid = program(world, folder, keeper)
     charge(folder, 3000)
     await world.observe((pid, A, 3000), used={A: 6000})
     assert world.kinds() == []
@@ -45,9 +51,7 @@ async def test_it_is_said_and_counted(world: World, keeper: Callable[[Path], int
 
 async def test_a_forged_account_hides_no_more_than_was_granted(world: World, keeper: Callable[[Path], int]) -> None:
     folder = world.grant(memory=3200)
-    pid = keeper(folder)
-    world.pod(main=MAIN)
-    world.process(pid, MAIN)
+    pid = program(world, folder, keeper)
     charge(folder, 20_000)
     await world.lasting((pid, A, 100), used={A: 9000})
     assert world.kinds() == [(Kind.UNCLAIMED, A, "")]
@@ -57,9 +61,7 @@ async def test_a_forged_account_hides_no_more_than_was_granted(world: World, kee
 async def test_managed_memory_is_the_containers_own(world: World, keeper: Callable[[Path], int]) -> None:
     """NVML counts it to no process, and libvgpu charges it."""
     folder = world.grant(memory=3200)
-    pid = keeper(folder)
-    world.pod(main=MAIN)
-    world.process(pid, MAIN)
+    pid = program(world, folder, keeper)
     charge(folder, 3000)
     await world.lasting((pid, A, 100), used={A: 3100})
     assert world.kinds() == []
@@ -67,9 +69,7 @@ async def test_managed_memory_is_the_containers_own(world: World, keeper: Callab
 
 async def test_so_is_what_it_held_when_its_limit_was_lowered(world: World, keeper: Callable[[Path], int]) -> None:
     folder = world.grant(memory=500)
-    pid = keeper(folder)
-    world.pod(main=MAIN)
-    world.process(pid, MAIN)
+    pid = program(world, folder, keeper)
     world.grants.set_overuse((UID, "main"), {A: MiB(3000)})
     charge(folder, 3000)
     await world.lasting((pid, A, 100), used={A: 3100})
@@ -80,9 +80,7 @@ async def test_where_nothing_is_enforced_the_account_counts_in_full(
     world: World, keeper: Callable[[Path], int]
 ) -> None:
     folder = world.grant(memory=500, isolated=False)
-    pid = keeper(folder)
-    world.pod(main=MAIN)
-    world.process(pid, MAIN)
+    pid = program(world, folder, keeper)
     charge(folder, 3000)
     await world.lasting((pid, A, 100), used={A: 3100})
     assert world.kinds() == []
