@@ -101,6 +101,8 @@ class Binder:
         try:
             request = await self._request(args)
             await self._guard.ensure_fresh(node)
+            if self._guard.left() <= 0:
+                raise errors.Unavailable("the API server took too long to answer: another replica may lead by now")
             attempt = self._assume(args, request)
             try:
                 await self._write(attempt)
@@ -142,10 +144,17 @@ class Binder:
         )
 
     async def _write(self, attempt: _Attempt) -> None:
-        """Write it, or find it written. Raises Rejected: it isn't and won't be; Unavailable: not known."""
-        text = allocations.dump(attempt.allocation)
+        """Write it, or find it written. Raises Rejected: it isn't and won't be; Unavailable: not known.
+
+        Sending ends before another replica can lead, which would not see in the pods of a node what arrives later: an
+        API server that starts lets a request wait for seconds.
+        """
+        within = min(self._api.deadline, self._guard.left())
+        if within <= 0:
+            raise errors.Unavailable("another replica may lead before the binding has arrived")
+        written = {names.ANNOTATION_ALLOCATION: allocations.dump(attempt.allocation)}
         try:
-            await pods.bind(self._api, attempt.pod, attempt.allocation.node, {names.ANNOTATION_ALLOCATION: text})
+            await pods.bind(self._api, attempt.pod, attempt.allocation.node, written, within=within)
         except errors.Unavailable:
             attempt.unanswered = self._guard.now()
             raise

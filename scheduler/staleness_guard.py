@@ -18,6 +18,8 @@ from unigpu_kube.client import Json
 IDLE = 5.0
 """Seconds without a request after which another replica may have led; a lease takes longer than that to change hands
 unless it is given back, and then its former holder ends."""
+LANDING = 1.0
+"""Seconds that what was sent may still take to be carried out once its sender has given up."""
 
 Read = Callable[[str], Awaitable[Sequence[Json]]]
 
@@ -50,6 +52,13 @@ class StalenessGuard:
     def uninterrupted(self, since: float) -> bool:
         """Return whether no other replica can have led since then: requests have come all the time."""
         return self._since <= since and self._clock() - self._requested <= IDLE
+
+    def left(self) -> float:
+        """Return for how many seconds a sending may go on, so that no other replica leads before it has ended.
+
+        0 or less: none may begin.
+        """
+        return self._requested + IDLE - LANDING - self._clock()
 
     async def ensure_fresh(self, node: str) -> None:
         """Wait until the node's ledger shows what was true at some time after the last pause.

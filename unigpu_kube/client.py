@@ -135,9 +135,12 @@ class Client:
             if not more:
                 return found
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> Json:
-        """Create an object in the collection. Raises Conflict where its name is taken."""
-        return await self._ask("POST", path, body=body)
+    async def create(self, path: str, body: Mapping[str, Any], *, within: float | None = None) -> Json:
+        """Create an object in the collection. Raises Conflict where its name is taken.
+
+        `within`: seconds after which the connection is ended, and nothing more is sent; None: the usual deadline.
+        """
+        return await self._ask("POST", path, body=body, within=within)
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> Json:
         """Replace an object. Raises Conflict where it has changed since the version that the body names."""

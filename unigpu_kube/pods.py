@@ -11,10 +11,12 @@ from unigpu_kube import objects
 from unigpu_kube.client import Client, Json
 
 
-async def bind(client: Client, pod: objects.Ref, node: str, annotations: Mapping[str, str]) -> None:
+async def bind(
+    client: Client, pod: objects.Ref, node: str, annotations: Mapping[str, str], *, within: float | None = None
+) -> None:
     """Bind the pod with that UID to the node and set annotations of it, in one write.
 
-    Raises Conflict where the pod is bound already, is being deleted, or has another UID; Missing, Rejected,
+    `within`: seconds after which sending it is given up; None: the usual deadline. Raises Conflict where the pod is bound already, is being deleted, or has another UID; Missing, Rejected,
     Unavailable.
     """
     body = {
@@ -28,7 +30,7 @@ async def bind(client: Client, pod: objects.Ref, node: str, annotations: Mapping
         },
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     }
-    await client.create(f"{objects.pod(pod.namespace, pod.name)}/binding", body)
+    await client.create(f"{objects.pod(pod.namespace, pod.name)}/binding", body, within=within)
 
 
 async def annotate(client: Client, pod: Mapping[str, Any], annotations: Mapping[str, str | None]) -> Json:

@@ -23,6 +23,11 @@ ASSUMED = names.METRIC_SCHEDULER_ASSUMED
 OVERBOOKED = names.METRIC_SCHEDULER_OVERBOOKED
 
 
+def another_may_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the extender count with another one as soon as it has sent something."""
+    monkeypatch.setattr(staleness_guard.StalenessGuard, "uninterrupted", lambda *_: False)
+
+
 async def test_a_binding_whose_answer_is_lost_after_the_write_counts(api: ApiServer, tmp_path: Path) -> None:
     await api.add_node("n1", inventory("n1", 1))
     async with extender.inside(api, tmp_path) as caller:
@@ -62,7 +67,7 @@ async def test_a_binding_is_not_sent_again_where_another_replica_may_lead(
     api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
 ) -> None:
     """That one may have given the share to another pod."""
-    monkeypatch.setattr(staleness_guard, "IDLE", 0.0)
+    another_may_lead(monkeypatch)
     monkeypatch.setattr(binding, "LATE", 0.5)
     await api.add_node("n1", inventory("n1", 1))
     async with extender.inside(api, tmp_path) as caller:
@@ -77,6 +82,21 @@ async def test_a_binding_is_not_sent_again_where_another_replica_may_lead(
         assert (await caller.bind(other, "n1") == "") != written
 
 
+async def test_a_binding_that_waits_for_the_api_server_is_given_up_before_another_can_lead(
+    api: ApiServer, tmp_path: Path
+) -> None:
+    """It would be carried out unseen by the other one, which may have given the share to another pod by then."""
+    await api.add_node("n1", inventory("n1", 1))
+    async with extender.inside(api, tmp_path, api_timeout=1e6) as caller:
+        pod = await api.add_pod("p", asking(memory=20000))
+        api.slow = 1
+        assert "doesn't answer" in await caller.bind(pod, "n1")
+        api.land.set()
+        await until_settled(caller, pod)
+        await caller.until(ASSUMED, 0)
+        assert count_bound(api) == 1
+
+
 @pytest.mark.parametrize("leads", [True, False])
 async def test_a_share_stays_taken_while_its_binding_may_still_be_written(
     api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads: bool
@@ -84,7 +104,7 @@ async def test_a_share_stays_taken_while_its_binding_may_still_be_written(
     """The API server is slow to write it. That the pod isn't bound, and that a second sending is refused, says nothing
     of the first."""
     if not leads:
-        monkeypatch.setattr(staleness_guard, "IDLE", 0.0)
+        another_may_lead(monkeypatch)
     await api.add_node("n1", inventory("n1", 1))
     async with extender.inside(api, tmp_path, api_timeout=0.5) as caller:
         pod = await api.add_pod("p", asking(memory=20000))
@@ -108,7 +128,7 @@ async def test_a_share_stays_taken_while_its_binding_may_still_be_written(
 async def test_a_share_is_free_once_no_sending_can_be_written(
     api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr(staleness_guard, "IDLE", 0.0)
+    another_may_lead(monkeypatch)
     await api.add_node("n1", inventory("n1", 1))
     async with extender.inside(api, tmp_path) as caller:
         api.show_events.clear()
@@ -132,7 +152,8 @@ async def test_after_a_pause_a_binding_is_sent_again_where_its_share_is_free(
     api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: bool
 ) -> None:
     """Without other pods the kube-scheduler asks nothing while a binding isn't answered, as if another replica led."""
-    monkeypatch.setattr(staleness_guard, "IDLE", 0.3)
+    monkeypatch.setattr(staleness_guard, "IDLE", 1.0)
+    monkeypatch.setattr(staleness_guard, "LANDING", 0.0)
     await api.add_node("n1", inventory("n1", 1))
     async with extender.inside(api, tmp_path) as caller:
         pod = await api.add_pod("p", asking(memory=20000))
