@@ -17,8 +17,8 @@ def filter_nodes(fits: FitCache, pod: PodRequest, names: Sequence[str]) -> wire.
     """Return which of the nodes take the pod, and why the others don't.
 
     The others are all reported as beyond preemption: by their totals, which are all that the kube-scheduler knows, they
-    have room without any victim, so it would find none. Nodes whose totals don't suffice never get here;
-    `scheduler.preemption` chooses their victims.
+    have room without any victim, so it would find none (but see `keep_nomination`). Nodes whose totals don't suffice
+    never get here; `scheduler.preemption` chooses their victims.
     """
     fit = fits.of(pod, names)
     result = wire.FilterResult(NodeNames=fit.fitting)
@@ -48,6 +48,17 @@ def spare_waiting(
             failing = found.setdefault("FailedAndUnresolvableNodes", {})
             first = api_objects.shown_to(namespace, ahead[0].pod, ahead[0].uid)
             failing[name] = f"its room is kept for pod {first}, for which it was made"
+
+
+def keep_nomination(found: wire.FilterResult, nominated: str) -> None:
+    """If the pod's node is among those that fail it, report it as one that may take it once others have left.
+
+    Otherwise the kube-scheduler takes the nomination back as soon as the first of several victims has left, if the
+    node's totals suffice by then: others would be given the room that was made so far, and more pods evicted.
+    """
+    reason = found.get("FailedAndUnresolvableNodes", {}).pop(nominated, None)
+    if reason is not None:
+        found["FailedNodes"] = {nominated: reason}
 
 
 def refuse_all(names: Sequence[str], why: errors.UnigpuError) -> wire.FilterResult:

@@ -6,7 +6,7 @@ totals. Which GPU becomes free it doesn't know.
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from unigpu import allocations, placement
@@ -78,6 +78,14 @@ class Nominations:
         """Return the pods that are nominated, as the API server shows them."""
         return [nominee for waiting in self._by_node.values() for nominee in waiting.values()]
 
+    def node_of(self, uid: str) -> str | None:
+        """Return the node that a pod is nominated to, as the API server shows it."""
+        return self._nodes.get(uid)
+
+    def on(self, node: str) -> list[Nominee]:
+        """Return the pods that are nominated to the node, as the API server shows them."""
+        return list(self._by_node.get(node, {}).values())
+
     def nodes(self) -> Set[str]:
         """Return the nodes on which pods wait for room."""
         if not self._held:
@@ -115,10 +123,13 @@ class Nominations:
         return sorted(found, key=lambda nominee: (-nominee.priority, nominee.uid))
 
 
-def reserved(ledger: CapacityLedger, rules: Rules, name: str, nominees: Iterable[Nominee]) -> dict[GpuUuid, GpuUsage]:
+def reserved(
+    ledger: CapacityLedger, rules: Rules, name: str, nominees: Iterable[Nominee], going: Collection[str] = ()
+) -> dict[GpuUuid, GpuUsage]:
     """Return what these pods will take of each GPU of a node, once the pods that are leaving are gone.
 
-    A pod that still has no room then, because its victims have not begun to leave, takes nothing yet.
+    `going` are UIDs of pods that will leave too, which doesn't show yet. A pod that still has no room then, because its
+    victims have not begun to leave, takes nothing yet.
     """
     found: dict[GpuUuid, GpuUsage] = {}
     leaving = {
@@ -126,7 +137,7 @@ def reserved(ledger: CapacityLedger, rules: Rules, name: str, nominees: Iterable
         for uid, booking in ledger.bookings_on(name).items()
         if booking.evictee is not None and booking.evictee.leaving
     }
-    node = ledger.without(name, leaving)
+    node = ledger.without(name, leaving.union(going))
     for nominee in nominees:
         if node is None or ledger.booking(nominee.uid) is not None:
             continue

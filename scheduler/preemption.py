@@ -4,8 +4,12 @@ The kube-scheduler chooses victims by the node's totals, and spares the pods tha
 again among the pods of lower priority that have shares of GPUs (`unigpu.victims`). What else the kube-scheduler had in
 mind is kept: its victims without a share, those that hold what isn't a resource, and as much of every other resource as
 its victims would have freed, or as the pod asks for.
+
+Of two urgent pods at once, each has its own victims (`scheduler.named_victims`), and no more go than both need: where a
+pod's GPU is free already, and the node's totals only lack what leaves for the other pod, it has to wait, not to evict.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +17,8 @@ from typing import Any
 
 from scheduler import nominations, wire
 from scheduler.budget_cache import BudgetCache
-from scheduler.nominations import Nominations
+from scheduler.named_victims import Going, NamedVictims
+from scheduler.nominations import Nominations, Nominee
 from unigpu import api_objects, evictees, pod_resources, room, victims
 from unigpu.cover import Steps
 from unigpu.evictees import Tie
@@ -53,6 +58,11 @@ class Preemptor:
         """Its priority."""
         return api_objects.priority(self.document)
 
+    def on(self, node: str) -> Nominee:
+        """Return it as a pod that waits for room there."""
+        amounts = pod_resources.of_pod(self.spec)
+        return Nominee(self.uid, api_objects.key(self.document), node, self.priority, self.request, amounts)
+
 
 class Preemption:
     """Chooses victims by what the extender knows of the cluster."""
@@ -73,6 +83,7 @@ class Preemption:
         self._budgets = budgets
         self._uncounted = frozenset(uncounted)
         self._clock = clock
+        self._named = NamedVictims(waiting, clock)
 
     def choose(
         self, pod: Preemptor, offered: Mapping[str, wire.MetaVictims]
@@ -80,25 +91,46 @@ class Preemption:
         """Yield each node with its victims; None where no victims make room."""
         share = max(MIN_STEPS, MAX_STEPS // max(1, len(offered)))
         end = self._clock() + MAX_SECONDS
-        some = False
+        kept: dict[str, wire.MetaVictims] = {}
         for name, found in offered.items():
-            if some and self._clock() > end:
-                return
+            if kept and self._clock() > end:
+                break
             victims_here = self.on_node(pod, name, found, Steps(share))
-            some = some or victims_here is not None
+            if victims_here is not None:
+                kept[name] = victims_here
             yield name, victims_here
+        self._named.note(
+            pod.on(next(iter(kept), "")), {name: self._booked(name, found) for name, found in kept.items()}
+        )
+
+    def _booked(self, name: str, found: wire.MetaVictims) -> dict[str, Booking]:
+        bookings = self._ledger.bookings_on(name)
+        return {victim["UID"]: bookings[victim["UID"]] for victim in found["Pods"] if victim["UID"] in bookings}
+
+    def goes_on(self, uid: str, node: str) -> bool:
+        """Return whether pods that were evicted are still on a node to which that pod is nominated."""
+        bookings = self._ledger.bookings_on(node)
+        going = self._named.on(node, uid)
+        named = going.victims.keys() | going.own.keys()
+        return not bookings.keys().isdisjoint(named) or any(map(_preempted, bookings.values()))
 
     def on_node(self, pod: Preemptor, name: str, offered: wire.MetaVictims, steps: Steps) -> wire.MetaVictims | None:
-        """Return the victims on one node, the most important first; None if none make room."""
+        """Return the victims on one node, the most important first; None if none make room, or it is being made."""
         order = [victim["UID"] for victim in offered["Pods"]]
-        question, others = self._question(pod, name, order)
+        going = self._named.on(name, pod.uid)
+        question, others = self._question(pod, name, order, going)
         chosen = victims.choose(question, steps)
         if chosen is None:
             return None
         before = [uid for uid in order if uid in question.candidates]
         if not chosen and before:
             # The kube-scheduler sees a lack that isn't seen here.
-            return offered
+            if self._totals_will_do(pod, name, going, going.victims.keys()):
+                return None
+            again = frozenset(going.own.keys() & question.candidates.keys())
+            if not again or not self._totals_will_do(pod, name, going, going.victims.keys() | again):
+                return offered
+            chosen = again
         violations = offered["NumPDBViolations"]
         if self._budgets.known:
             # What other victims add to the kube-scheduler's figure stays.
@@ -107,7 +139,22 @@ class Preemption:
         merged = _merge(question, victims.in_order(question, chosen), order)
         return {"Pods": [{"UID": uid} for uid in merged], "NumPDBViolations": violations}
 
-    def _question(self, pod: Preemptor, name: str, order: Sequence[str]) -> tuple[Question, set[str]]:
+    def _totals_will_do(self, pod: Preemptor, name: str, going: Going, gone: Collection[str]) -> bool:
+        """Return whether the node's totals lack something now, as the kube-scheduler may count, and nothing once these
+        have left, and all that were evicted for others."""
+        bookings = self._ledger.bookings_on(name)
+        waiting = [
+            one.amounts
+            for one in (*self._waiting.on(name), *going.nominees)
+            if one.uid not in bookings and one.uid != pod.uid and one.priority >= pod.priority
+        ]
+        left = [booking for uid, booking in bookings.items() if uid not in gone and not _preempted(booking)]
+        wanted, totals = pod_resources.of_pod(pod.spec), self._ledger.totals(name)
+        now = room.lacking(wanted, totals, {**going.victims, **going.own, **bookings}.values(), waiting)
+        later = room.lacking(wanted, totals, left, waiting)
+        return max(now.values(), default=0) > 0 >= max(later.values(), default=0)
+
+    def _question(self, pod: Preemptor, name: str, order: Sequence[str], going: Going) -> tuple[Question, set[str]]:
         """Return the question to `unigpu.victims`, and the offered victims that are none of its candidates."""
         bookings = self._ledger.bookings_on(name)
         lower = {
@@ -117,13 +164,19 @@ class Preemption:
         }
         others = set(order) - lower.keys()
         ahead = self._waiting.ahead_of(pod.uid, pod.priority, name)
-        reserved = nominations.reserved(self._ledger, self._rules, name, ahead)
+        equal = self._waiting.node_of(pod.uid) != name  # else it was there first
+        ahead += [
+            one for one in going.nominees if one.priority > pod.priority or (equal and one.priority == pod.priority)
+        ]
+        reserved = nominations.reserved(self._ledger, self._rules, name, ahead, going.victims)
 
         def without(uids: Collection[str]) -> Node:
             node = self._ledger.without(name, {*uids, *others}) or Node(name, ())
             return nominations.with_reserved(node, reserved)
 
         candidates, allowed = room.candidates(lower, self._budgets.of)
+        for uid in (going.victims.keys() | going.own.keys()) & candidates.keys():
+            candidates[uid] = dataclasses.replace(candidates[uid], leaving=True)
         before = {uid for uid in order if uid in candidates}
         question = Question(
             pod.request,
@@ -160,6 +213,10 @@ class Preemption:
             if need > 0 and resource not in self._uncounted:
                 lacking[resource] = need
         return lacking
+
+
+def _preempted(booking: Booking) -> bool:
+    return booking.evictee is not None and booking.evictee.preempted
 
 
 def _tied(booking: Booking, pod: Preemptor) -> bool:

@@ -131,12 +131,14 @@ class Server:
             except errors.UnigpuError as error:
                 return "error", {"Error": str(error)}
             result = self._fitting(pod, request, names)
+            if self._preemption.goes_on(uid, nominated):
+                filter_prioritize.keep_nomination(result, nominated)
         if refused:
             result["FailedAndUnresolvableNodes"] = refused | result.get("FailedAndUnresolvableNodes", {})
         fitting = result["NodeNames"]
         if not fitting and self._no_room is not None:
             self._no_room.note(pod, request, names)
-        failing: dict[str, str] = result.get("FailedAndUnresolvableNodes", {})
+        failing = result.get("FailedNodes", {}) | result.get("FailedAndUnresolvableNodes", {})
         logs.event(
             logger,
             "filtered" if fitting else "no node fits",

@@ -24,8 +24,11 @@ class FilterResult(TypedDict):
     """Answer of filter."""
 
     NodeNames: NotRequired[list[str]]
+    FailedNodes: NotRequired[dict[str, str]]
+    """Nodes that don't take the pod now, with the reason. A nomination to one of them stays."""
     FailedAndUnresolvableNodes: NotRequired[dict[str, str]]
-    """Nodes that don't take the pod, with the reason; the kube-scheduler looks for no victims there."""
+    """Nodes that don't take the pod, with the reason; the kube-scheduler looks for no victims there, and takes back
+    a nomination to one of them."""
     Error: NotRequired[str]
 
 

@@ -16,8 +16,8 @@ async def bind(
 ) -> None:
     """Bind the pod with that UID to the node and set annotations of it, in one write.
 
-    `within`: seconds after which sending it is given up; None: the usual deadline. Raises Conflict where the pod is bound already, is being deleted, or has another UID; Missing, Rejected,
-    Unavailable.
+    `within`: seconds after which sending it is given up; None: the usual deadline. Raises Conflict where the pod is
+    bound already, is being deleted, or has another UID; Missing, Rejected, Unavailable.
     """
     body = {
         "apiVersion": "v1",

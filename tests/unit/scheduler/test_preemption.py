@@ -1,11 +1,12 @@
 """The extender's preempt: which victims it keeps, adds and spares, next to what the kube-scheduler offers."""
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from scheduler import wire
+from scheduler import named_victims, wire
 from scheduler.budget_cache import BudgetCache
 from scheduler.cache import ClusterCache
 from scheduler.preemption import Preemption, Preemptor
@@ -26,7 +27,8 @@ VENDORS = {"nvidia.com/gpu"}
 class Cluster:
     """One node, `n`, of GPUs with 100 MiB, and what runs there."""
 
-    def __init__(self, gpus_of_node: int = 2, **totals: int) -> None:
+    def __init__(self, gpus_of_node: int = 2, clock: Callable[[], float] = lambda: 0.0, **totals: int) -> None:
+        """The clock stands still, so that no node is left out because the machine is slow."""
         self.cache = ClusterCache(CapacityLedger())
         self.budgets = BudgetCache()
         self.budgets.listed([])
@@ -35,19 +37,22 @@ class Cluster:
         if totals:
             node["status"] = {"allocatable": {f"unigpu.dev/{name}": str(amount) for name, amount in totals.items()}}
         self.cache.node_changed(api_objects.node(node))
-        # The clock stands still: no node is left out because the machine is slow.
-        self.preemption = Preemption(
-            self.cache.ledger, RULES, self.cache.waiting, self.budgets, VENDORS, clock=lambda: 0.0
-        )
+        self.clock = clock
+        self.preemption = self.started()
+
+    def started(self) -> Preemption:
+        """As of an extender that has named nobody yet."""
+        return Preemption(self.cache.ledger, RULES, self.cache.waiting, self.budgets, VENDORS, self.clock)
 
     def run(self, name: str, *shares: Share, priority: int = 0, started: int = 0, **more: Any) -> None:
         """A pod on the node."""
+        status = more.pop("status", {})
         document = pod(name, [Request(len(shares), shares[0].memory)], priority, **more)
         annotations = document["metadata"]["annotations"]
         annotations[names.ANNOTATION_ALLOCATION] = allocations.dump(Allocation("n", {"c0": shares}))
         document["spec"]["nodeName"] = "n"
         start = datetime.datetime.fromtimestamp(1_000_000 + started, datetime.UTC)
-        document["status"] = {"startTime": start.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        document["status"] = {"startTime": start.strftime("%Y-%m-%dT%H:%M:%SZ"), **status}
         self.cache.pod_changed(api_objects.pod(document))
 
     def protect(self, allowed: int, **labels: str) -> None:
@@ -62,7 +67,12 @@ class Cluster:
         )
 
     def preempt(self, wanted: Json, *offered: str, violations: int = 0) -> list[str] | None:
-        """The victims for the pod in place of these."""
+        """The victims for the pod in place of these, whatever was asked before."""
+        self.preemption = self.started()
+        return self.preempt_next(wanted, *offered, violations=violations)
+
+    def preempt_next(self, wanted: Json, *offered: str, violations: int = 0) -> list[str] | None:
+        """The victims for the pod in place of these, right after those that were asked for before."""
         found = self.answer(wanted, *offered, violations=violations)
         return None if found is None else [victim["UID"] for victim in found["Pods"]]
 
@@ -227,6 +237,7 @@ def test_budgets_are_spared_and_counted() -> None:
         "Pods": [{"UID": "b"}, {"UID": "a"}],
         "NumPDBViolations": 1,
     }
+    cluster.preemption = cluster.started()
     found = cluster.answer(asks(60), "plain", "a", violations=3)
     assert found is not None
     assert found["NumPDBViolations"] == 2, "two are of pods that only the kube-scheduler knows"
@@ -258,8 +269,8 @@ def test_room_that_another_pod_waits_for_isn_t_counted() -> None:
     first["status"]["nominatedNodeName"] = "n"
     cluster.cache.pod_changed(api_objects.pod(first))
     assert cluster.preempt(asks(60), "a") == ["b"]
-    assert cluster.preempt(asks(60, priority=10), "a") == ["a"], "it is more important than the one that waits"
     assert cluster.preempt(first, "a") == ["a"], "it is the one that waits"
+    assert cluster.preempt(asks(60, priority=10), "a") == ["a"], "it is more important than the one that waits"
     cluster.cache.pod_gone("first")
     assert cluster.preempt(asks(60), "a") == ["a"]
 
@@ -282,3 +293,32 @@ def test_a_lack_that_only_the_kube_scheduler_sees_is_left_to_it() -> None:
     cluster = Cluster()
     cluster.run("a", on(0, 10))
     assert cluster.preempt(asks(60), "a") == ["a"]
+
+
+def test_victims_of_one_aren_t_named_for_another() -> None:
+    """Nobody has seen yet that the first one's victim is evicted; if it is still there later, it wasn't."""
+    now = [0.0]
+    cluster = Cluster(clock=lambda: now[0])
+    cluster.run("a", on(0, 60))
+    cluster.run("b", on(1, 60), started=1)
+    first, second = pod("first", [Request(1, MiB(60))]), pod("second", [Request(1, MiB(60))])
+    assert cluster.preempt_next(first, "b") == ["b"]
+    assert cluster.preempt_next(second, "b") == ["a"]
+    assert cluster.preempt_next(first, "b") == ["b"], "the same again"
+    now[0] += named_victims.UNSEEN
+    assert cluster.preempt_next(second, "b") == ["b"]
+
+
+def test_who_only_waits_for_totals_evicts_nobody() -> None:
+    """There is room on the first GPU; the totals lack what leaves for another pod."""
+    cluster = Cluster(memory=200)
+    memory = "unigpu.dev/memory"
+    cluster.run("a", on(1, 70), amounts={memory: 70})
+    cluster.run("b", on(1, 20), amounts={memory: 20}, started=1)
+    first, second = (pod(name, [Request(1, MiB(60))], amounts={memory: 60}) for name in ("first", "second"))
+    for one in (first, second):
+        one["status"]["nominatedNodeName"] = "n"
+        cluster.cache.pod_changed(api_objects.pod(one))
+    assert cluster.preempt(first, "b") == ["b"], "nobody leaves"
+    assert cluster.preempt(second, "a") == ["a"]
+    assert cluster.preempt_next(first, "b") is None

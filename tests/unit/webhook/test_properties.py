@@ -39,7 +39,7 @@ RESOURCES: st.SearchStrategy[dict[str, Any]] = st.one_of(
     LIMITS.map(lambda limits: {"limits": limits}),
     LIMITS.map(lambda limits: {"limits": limits, "requests": dict(limits)}),
     st.fixed_dictionaries({"limits": LIMITS, "requests": LIMITS}),
-    st.just({}),
+    st.builds(dict),
 )
 CONTAINER = st.fixed_dictionaries(
     {"name": NAMES},
@@ -79,7 +79,7 @@ PODS = st.fixed_dictionaries(
             optional={
                 "initContainers": CONTAINERS,
                 "schedulerName": st.sampled_from(["default-scheduler", "volcano", "other", "unigpu-scheduler"]),
-                "nodeSelector": st.just({"x": "y"}),
+                "nodeSelector": st.builds(dict, x=st.just("y")),
             },
         ),
     }
