@@ -51,7 +51,7 @@ class NamedVictims:
         self._named: dict[str, _Named] = {}
 
     def note(self, nominee: Nominee, victims: Mapping[str, Victims]) -> None:
-        """Note which victims the kube-scheduler was told for a pod, by node; it will choose one of the nodes."""
+        """Note which victims were named for a pod, by node; the kube-scheduler will choose one of the nodes."""
         if not victims:
             return
         self._expire()
