@@ -6,9 +6,11 @@ for the time that no sending outlives (`scheduler.binding.LATE`).
 """
 
 import logging
+import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
+from scheduler.named_victims import NamedVictims
 from scheduler.nominations import Nominations
 from unigpu import allocations, api_objects, logs
 from unigpu.allocations import Allocation
@@ -25,9 +27,11 @@ logger = logging.getLogger(__name__)
 class ClusterCache:
     """A ledger that follows lists and watches of nodes and pods."""
 
-    def __init__(self, ledger: CapacityLedger) -> None:
+    def __init__(self, ledger: CapacityLedger, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` has seconds."""
         self.ledger = ledger
-        self.waiting = Nominations()
+        self.waiting = Nominations(clock)
+        self.named = NamedVictims(self.waiting, clock)
         self._nodes: set[str] = set()
         self._doubtful: set[str] = set()
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -73,6 +77,8 @@ class ClusterCache:
                 reason=facts.problem,
             )
         self._doubt(facts.uid, facts.problem)
+        if facts.node:
+            self.named.forget(facts.uid)
         if facts.allocation is not None:
             uses = api_objects.usage(facts)
             booking = Booking(facts.key, facts.node, uses, priority=facts.priority, evictee=facts.evictee)
@@ -122,6 +128,7 @@ class ClusterCache:
         uses = allocations.pod_usage(allocation, {name: one.role for name, one in request.containers.items()})
         booking = Booking(pod, allocation.node, uses, confirmed=False)
         self.ledger.book(uid, booking)
+        self.named.forget(uid)
         return booking
 
     def withdraw(self, uid: str, booking: Booking) -> None:
@@ -135,6 +142,7 @@ class ClusterCache:
             self._ended.popitem(last=False)
         self._doubtful.discard(uid)
         self.waiting.pod_gone(uid)
+        self.named.forget(uid)
         self.ledger.release(uid)
 
     def _doubt(self, what: str, problem: str) -> None:

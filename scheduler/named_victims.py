@@ -64,6 +64,10 @@ class NamedVictims:
         }
         self._named[nominee.uid] = _Named(nominee, nodes)
 
+    def forget(self, uid: str) -> None:
+        """Forget what was named for a pod that is bound by now, or gone."""
+        self._named.pop(uid, None)
+
     def on(self, node: str, uid: str) -> Going:
         """Return what happens on the node, as a pod with that UID sees it."""
         found = Going()

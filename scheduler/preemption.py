@@ -72,6 +72,7 @@ class Preemption:
         ledger: CapacityLedger,
         rules: Rules,
         waiting: Nominations,
+        named: NamedVictims,
         budgets: BudgetCache,
         uncounted: Collection[str],
         clock: Callable[[], float] = time.monotonic,
@@ -83,7 +84,7 @@ class Preemption:
         self._budgets = budgets
         self._uncounted = frozenset(uncounted)
         self._clock = clock
-        self._named = NamedVictims(waiting, clock)
+        self._named = named
 
     def choose(
         self, pod: Preemptor, offered: Mapping[str, wire.MetaVictims]

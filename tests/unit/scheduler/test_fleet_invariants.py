@@ -29,7 +29,7 @@ class Cluster(RelimitedCluster):
         wanted["spec"]["priority"] = priority
         budgets = BudgetCache()
         budgets.listed([])
-        chooser = Preemption(self.cache.ledger, RULES, self.cache.waiting, budgets, ())
+        chooser = Preemption(self.cache.ledger, RULES, self.cache.waiting, self.cache.named, budgets, ())
         offered: wire.MetaVictims = {"Pods": [], "NumPDBViolations": 0}
         found = dict(chooser.choose(Preemptor(wanted, wish), {name: offered}))[name]
         lower = {

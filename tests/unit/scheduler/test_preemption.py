@@ -9,6 +9,7 @@ import pytest
 from scheduler import named_victims, wire
 from scheduler.budget_cache import BudgetCache
 from scheduler.cache import ClusterCache
+from scheduler.named_victims import NamedVictims
 from scheduler.preemption import Preemption, Preemptor
 from unigpu import allocations, api_objects, budgets, gpus, names, requests
 from unigpu.allocations import Allocation, Share
@@ -29,7 +30,8 @@ class Cluster:
 
     def __init__(self, gpus_of_node: int = 2, clock: Callable[[], float] = lambda: 0.0, **totals: int) -> None:
         """The clock stands still, so that no node is left out because the machine is slow."""
-        self.cache = ClusterCache(CapacityLedger())
+        self.clock = clock
+        self.cache = ClusterCache(CapacityLedger(), clock)
         self.budgets = BudgetCache()
         self.budgets.listed([])
         inventory = gpus.dump([Gpu(GpuUuid(f"g{at}"), at, at, "X", GPU) for at in range(gpus_of_node)])
@@ -37,12 +39,13 @@ class Cluster:
         if totals:
             node["status"] = {"allocatable": {f"unigpu.dev/{name}": str(amount) for name, amount in totals.items()}}
         self.cache.node_changed(api_objects.node(node))
-        self.clock = clock
         self.preemption = self.started()
 
     def started(self) -> Preemption:
         """As of an extender that has named nobody yet."""
-        return Preemption(self.cache.ledger, RULES, self.cache.waiting, self.budgets, VENDORS, self.clock)
+        cache = self.cache
+        cache.named = NamedVictims(cache.waiting, self.clock)
+        return Preemption(cache.ledger, RULES, cache.waiting, cache.named, self.budgets, VENDORS, self.clock)
 
     def run(self, name: str, *shares: Share, priority: int = 0, started: int = 0, **more: Any) -> None:
         """A pod on the node."""
@@ -281,7 +284,8 @@ def test_where_time_runs_out_one_node_with_victims_is_enough() -> None:
     cluster.run("b", on(1, 60))
     now = iter(range(100))
     chooser = Preemption(
-        cluster.cache.ledger, RULES, cluster.cache.waiting, cluster.budgets, (), clock=lambda: 0.6 * next(now)
+        *(cluster.cache.ledger, RULES, cluster.cache.waiting, cluster.cache.named, cluster.budgets, ()),
+        clock=lambda: 0.6 * next(now),
     )
     victims: wire.MetaVictims = {"Pods": [{"UID": "a"}], "NumPDBViolations": 0}
     preemptor = Preemptor(asks(60), api_objects.request(asks(60)))
@@ -322,3 +326,18 @@ def test_who_only_waits_for_totals_evicts_nobody() -> None:
     assert cluster.preempt(first, "b") == ["b"], "nobody leaves"
     assert cluster.preempt(second, "a") == ["a"]
     assert cluster.preempt_next(first, "b") is None
+
+
+@pytest.mark.parametrize("end", ["is bound", "is gone"])
+def test_what_was_named_for_a_pod_ends_with_its_wait(end: str) -> None:
+    cluster = Cluster()
+    cluster.run("a", on(0, 60))
+    cluster.run("b", on(1, 60), started=1)
+    assert cluster.preempt_next(pod("first", [Request(1, MiB(60))]), "b") == ["b"]
+    assert cluster.cache.named.on("n", "second").victims.keys() == {"b"}
+    cluster.cache.pod_gone("b")
+    if end == "is bound":
+        cluster.run("first", on(1, 60), priority=9)
+    else:
+        cluster.cache.pod_gone("first")
+    assert cluster.cache.named.on("n", "second") == named_victims.Going()
