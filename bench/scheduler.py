@@ -142,9 +142,7 @@ async def over_http(ledger: CapacityLedger, all_names: list[str], count: int) ->
             PlacementPolicy.BINPACK,
             other_plugins.OtherPlugins(vendor_resources.RESOURCES),
             state.waiting,
-            preemption.Preemption(
-                ledger, RULES, state.waiting, state.named, budget_cache.BudgetCache(), vendor_resources.RESOURCES
-            ),
+            preemption.Preemption(state, RULES, budget_cache.BudgetCache(), vendor_resources.RESOURCES),
         )
         runner = web.AppRunner(answers.application(), access_log=None)
         await runner.setup()

@@ -203,7 +203,7 @@ async def serve(settings: Settings, api: Client, supervisor: Supervisor) -> Asyn
         settings.node_policy,
         others,
         state.waiting,
-        preemption.Preemption(capacity, rules, state.waiting, state.named, protecting, vendors),
+        preemption.Preemption(state, rules, protecting, vendors),
         shrinking,
         no_room,
     )

@@ -89,6 +89,10 @@ class ClusterCache:
             if assumed is not None and not assumed.confirmed:
                 self.ledger.release(facts.uid)
 
+    def has_ended(self, uid: str) -> bool:
+        """Return whether a pod is known to be gone or to have ended, of the last `MOST_ENDED` ones."""
+        return uid in self._ended
+
     def pod_gone(self, uid: str) -> None:
         """Release what a pod has that is gone or has ended."""
         self._end(uid)

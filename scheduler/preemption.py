@@ -17,13 +17,14 @@ from typing import Any
 
 from scheduler import nominations, wire
 from scheduler.budget_cache import BudgetCache
-from scheduler.named_victims import Going, NamedVictims
-from scheduler.nominations import Nominations, Nominee
+from scheduler.cache import ClusterCache
+from scheduler.named_victims import Going
+from scheduler.nominations import Nominee
 from unigpu import api_objects, evictees, pod_resources, room, victims
 from unigpu.cover import Steps
 from unigpu.evictees import Tie
 from unigpu.fit import Node
-from unigpu.ledger import Booking, CapacityLedger
+from unigpu.ledger import Booking
 from unigpu.placement import Rules
 from unigpu.requests import PodRequest
 from unigpu.victims import Question
@@ -69,22 +70,21 @@ class Preemption:
 
     def __init__(
         self,
-        ledger: CapacityLedger,
+        cache: ClusterCache,
         rules: Rules,
-        waiting: Nominations,
-        named: NamedVictims,
         budgets: BudgetCache,
         uncounted: Collection[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`uncounted` are resources that the kube-scheduler leaves out; `clock` has seconds."""
-        self._ledger = ledger
+        self._cache = cache
+        self._ledger = cache.ledger
         self._rules = rules
-        self._waiting = waiting
+        self._waiting = cache.waiting
+        self._named = cache.named
         self._budgets = budgets
         self._uncounted = frozenset(uncounted)
         self._clock = clock
-        self._named = named
 
     def choose(
         self, pod: Preemptor, offered: Mapping[str, wire.MetaVictims]
@@ -117,8 +117,10 @@ class Preemption:
 
     def on_node(self, pod: Preemptor, name: str, offered: wire.MetaVictims, steps: Steps) -> wire.MetaVictims | None:
         """Return the victims on one node, the most important first; None if none make room, or it is being made."""
-        order = [victim["UID"] for victim in offered["Pods"]]
+        # Of one that has ended, no event would follow, which the kube-scheduler may wait for.
+        order = [victim["UID"] for victim in offered["Pods"] if not self._cache.has_ended(victim["UID"])]
         going = self._named.on(name, pod.uid)
+        bookings = self._ledger.bookings_on(name)
         question, others = self._question(pod, name, order, going)
         chosen = victims.choose(question, steps)
         if chosen is None:
@@ -130,8 +132,13 @@ class Preemption:
                 return None
             again = frozenset(going.own.keys() & question.candidates.keys())
             if not again or not self._totals_will_do(pod, name, going, going.victims.keys() | again):
-                return offered
+                return {**offered, "Pods": [{"UID": uid} for uid in order]}
             chosen = again
+        if self._waiting.node_of(pod.uid) == name:
+            # It is told when those have left. While others are evicted for it, the kube-scheduler wouldn't notice.
+            chosen = frozenset(uid for uid in chosen if uid not in going.victims and not _preempted(bookings[uid]))
+        if not chosen and not others:
+            return None
         violations = offered["NumPDBViolations"]
         if self._budgets.known:
             # What other victims add to the kube-scheduler's figure stays.

@@ -29,7 +29,7 @@ class Cluster(RelimitedCluster):
         wanted["spec"]["priority"] = priority
         budgets = BudgetCache()
         budgets.listed([])
-        chooser = Preemption(self.cache.ledger, RULES, self.cache.waiting, self.cache.named, budgets, ())
+        chooser = Preemption(self.cache, RULES, budgets, ())
         offered: wire.MetaVictims = {"Pods": [], "NumPDBViolations": 0}
         found = dict(chooser.choose(Preemptor(wanted, wish), {name: offered}))[name]
         lower = {
@@ -38,7 +38,7 @@ class Cluster(RelimitedCluster):
             if booking.priority < priority and booking.evictee is not None
         }
         if found is None:
-            assert not self._fits(name, lower, wish)
+            assert self._fits(name, set(), wish) or not self._fits(name, lower, wish)
             return
         victims = [victim["UID"] for victim in found["Pods"]]
         assert set(victims) <= lower

@@ -43,9 +43,8 @@ class Cluster:
 
     def started(self) -> Preemption:
         """As of an extender that has named nobody yet."""
-        cache = self.cache
-        cache.named = NamedVictims(cache.waiting, self.clock)
-        return Preemption(cache.ledger, RULES, cache.waiting, cache.named, self.budgets, VENDORS, self.clock)
+        self.cache.named = NamedVictims(self.cache.waiting, self.clock)
+        return Preemption(self.cache, RULES, self.budgets, VENDORS, self.clock)
 
     def run(self, name: str, *shares: Share, priority: int = 0, started: int = 0, **more: Any) -> None:
         """A pod on the node."""
@@ -283,10 +282,7 @@ def test_where_time_runs_out_one_node_with_victims_is_enough() -> None:
     cluster.run("a", on(0, 60))
     cluster.run("b", on(1, 60))
     now = iter(range(100))
-    chooser = Preemption(
-        *(cluster.cache.ledger, RULES, cluster.cache.waiting, cluster.cache.named, cluster.budgets, ()),
-        clock=lambda: 0.6 * next(now),
-    )
+    chooser = Preemption(cluster.cache, RULES, cluster.budgets, (), clock=lambda: 0.6 * next(now))
     victims: wire.MetaVictims = {"Pods": [{"UID": "a"}], "NumPDBViolations": 0}
     preemptor = Preemptor(asks(60), api_objects.request(asks(60)))
     offered = {"none": victims, "nothing": victims, "n": victims, "late": victims, "later": victims}

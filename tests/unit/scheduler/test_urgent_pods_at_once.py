@@ -81,11 +81,14 @@ class Played:
         kind, at = step
         if kind == "try":
             awake = [name for name in self.waiting if name not in self.bound and name not in self.asleep]
-            awake = [name for name in awake if all(name != who for _, who in self.evictions)]
             if awake:
                 self.attempt(awake[at % len(awake)])
         elif kind == "evict" and self.evictions:
-            self.evict(*self.evictions.pop(at % len(self.evictions)))
+            entry = self.evictions[at % len(self.evictions)]
+            of_same = [each for each in self.evictions if each[1] == entry[1]]
+            entry = of_same[at % max(1, len(of_same) - 1)]  # the last one comes last
+            self.evictions.remove(entry)
+            self.evict(*entry)
         elif kind == "end":
             going = [name for name, low in self.there.items() if low.deleting]
             if going:
@@ -107,10 +110,18 @@ class Played:
 
         def seen() -> None:
             del self.kube[name]
-            self.asleep.clear()
+            self.asleep = {pod for pod in self.asleep if self.evicts(pod)}
 
         self.kube_events.append(seen)
         self.extender_events.append(lambda: self.cluster.cache.pod_gone(name))
+
+    def evicts(self, name: str) -> bool:
+        """Whether the kube-scheduler won't take the pod up, as it evicts for it still (`isRunningPreemption`).
+
+        What happens meanwhile it isn't told of later.
+        """
+        left = [victim for victim, who in self.evictions if who == name]
+        return len(left) > 1 or any(not self.kube[victim].deleting for victim in left if victim in self.kube)
 
     def nominate(self, name: str, *, to_it: bool) -> None:
         if to_it != (name in self.nominated):
