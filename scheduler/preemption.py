@@ -134,8 +134,8 @@ class Preemption:
             if not again or not self._totals_will_do(pod, name, going, going.victims.keys() | again):
                 return {**offered, "Pods": [{"UID": uid} for uid in order]}
             chosen = again
-        # It is told when those have left that leave for others. While pods are evicted for it, the kube-scheduler
-        # wouldn't notice. But without a victim it isn't nominated.
+        # The kube-scheduler notices when those have left that leave for others; while it evicts for this pod it
+        # wouldn't. But without a victim the pod isn't nominated.
         alone = frozenset(uid for uid in chosen if uid not in going.victims and not _preempted(bookings[uid]))
         if alone or self._waiting.node_of(pod.uid) == name:
             chosen = alone

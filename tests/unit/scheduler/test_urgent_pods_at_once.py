@@ -133,7 +133,7 @@ class Played:
     def evicts(self, name: str) -> bool:
         """Whether the kube-scheduler won't take the pod up, as it evicts for it still (`isRunningPreemption`).
 
-        What happens meanwhile it isn't told of later.
+        What happens in that time it never hears of.
         """
         left = self.evictions.get(name, [])
         return len(left) > 1 or any(not self.kube[victim].deleting for victim in left if victim in self.kube)
