@@ -79,9 +79,9 @@ class Settings(Logging):
     """Version of the kube-scheduler in the same pod, such as v1.36.3. From 1.33 on, pods that keep their vendor's
     resources are tried again when a node grows, and limits are lowered for them too. Empty: not known."""
     api_timeout: float = option(5.0, above=0)
-    """Seconds that the API server may take to answer a binding or to read one pod. After that the outcome counts as
-    unknown, the share stays taken, and the binding is sent again until an answer comes or
-    another replica may lead."""
+    """Seconds that the API server may take to answer a binding or to read one pod; a binding is given up within four
+    seconds in any case, before another replica can lead. After that the outcome counts as unknown, the share stays
+    taken, and the binding is sent again until an answer comes or another replica may lead."""
     watch_seconds: int = option(240, minimum=1)
     """Seconds after which the API server ends a watch, which is then resumed."""
     watch_silence: float = option(90.0, above=0)
