@@ -13,10 +13,10 @@ import aiohttp
 from scheduler import app, settings
 from tests.integration.scheduler.apiserver import ApiServer
 from unigpu import allocations, gpus, names, requests
-from unigpu.allocations import Allocation
+from unigpu.allocations import Allocation, Share
 from unigpu.gpus import Gpu
 from unigpu.requests import PodRequest, Request
-from unigpu.units import GpuUuid, MiB
+from unigpu.units import GpuUuid, MiB, Percent
 from unigpu_kube import client
 from unigpu_service import runtime
 
@@ -191,3 +191,10 @@ def taken(api: ApiServer) -> dict[str, int]:
             for share in shares:
                 found[share.gpu] = found.get(share.gpu, 0) + share.memory
     return found
+
+
+async def bound_elsewhere(api: ApiServer, name: str, node: str, gpu: str, memory: int) -> None:
+    """A pod that somebody else bound and placed."""
+    given = Allocation(node, {"main": (Share(GpuUuid(gpu), MiB(memory), Percent(0)),)})
+    annotations = asking(memory=memory) | {names.ANNOTATION_ALLOCATION: allocations.dump(given)}
+    await api.add_pod(name, annotations, nodeName=node)

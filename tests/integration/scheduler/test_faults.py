@@ -13,10 +13,8 @@ import pytest
 from scheduler import binding, staleness_guard
 from tests.integration.scheduler import extender
 from tests.integration.scheduler.apiserver import ApiServer
-from tests.integration.scheduler.extender import asking, inventory, until
-from unigpu import allocations, names
-from unigpu.allocations import Allocation, Share
-from unigpu.units import GpuUuid, Percent
+from tests.integration.scheduler.extender import asking, bound_elsewhere, inventory, until
+from unigpu import names
 
 PODS = names.METRIC_SCHEDULER_PODS
 ASSUMED = names.METRIC_SCHEDULER_ASSUMED
@@ -254,44 +252,6 @@ async def test_what_another_replica_bound_is_read_before_the_first_binding(api: 
         api.show_events.set()
 
 
-async def test_a_promised_node_is_read_before_it_is_refused(api: ApiServer, tmp_path: Path) -> None:
-    await api.add_node("n1", inventory("n1", 1))
-    await bound_elsewhere(api, "victim", "n1", "GPU-n1-0", 24576)
-    async with extender.inside(api, tmp_path) as caller:
-        await until(lambda: api.watches == 3, "all watches")
-        api.show_events.clear()
-        await api.remove("pods", "default/victim")
-        pod = await api.add_pod("p", asking(memory=20000))
-        assert (await caller.filter(pod, ["n1"]))["NodeNames"] == []
-        pod["status"]["nominatedNodeName"] = "n1"
-        assert (await caller.filter(pod, ["n1"]))["NodeNames"] == ["n1"]
-        api.show_events.set()
-
-
-async def test_a_promised_node_is_read_before_its_room_is_kept_for_another(api: ApiServer, tmp_path: Path) -> None:
-    """Two pods wait for two victims; that the second victim is gone is known to the kube-scheduler alone."""
-    await api.add_node("n1", inventory("n1", 2))
-    for number in range(2):
-        await bound_elsewhere(api, f"victim-{number}", "n1", f"GPU-n1-{number}", 24576)
-    async with extender.inside(api, tmp_path) as caller:
-        await until(lambda: api.watches == 3, "all watches")
-        urgent = []
-        for number in range(2):
-            await api.add_pod(f"urgent-{number}", asking(memory=20000), priority=5)
-            await api.change(
-                "pods", f"default/urgent-{number}", lambda pod: pod["status"].update(nominatedNodeName="n1")
-            )
-            urgent.append(api.pod(f"urgent-{number}"))
-        await api.remove("pods", "default/victim-0")
-        await caller.until(PODS, 1)
-        one = [await caller.filter(pod, ["n1"]) for pod in urgent]
-        assert sorted(len(found["NodeNames"]) for found in one) == [0, 1], "there is room for one of them"
-        api.show_events.clear()
-        await api.remove("pods", "default/victim-1")
-        assert [(await caller.filter(pod, ["n1"]))["NodeNames"] for pod in urgent] == [["n1"], ["n1"]]
-        api.show_events.set()
-
-
 async def test_nothing_is_answered_before_everything_is_listed(api: ApiServer, tmp_path: Path) -> None:
     await api.add_node("n1", inventory("n1", 1))
     pod = await api.add_pod("p", asking(memory=1000))
@@ -381,13 +341,6 @@ async def started(*arguments: str) -> tuple[int | None, str]:
     )
     _, text = await process.communicate()
     return process.returncode, text.decode()
-
-
-async def bound_elsewhere(api: ApiServer, name: str, node: str, gpu: str, memory: int) -> None:
-    """A pod that somebody else bound and placed."""
-    given = Allocation(node, {"main": (Share(GpuUuid(gpu), memory, Percent(0)),)})  # type: ignore[arg-type]
-    annotations = asking(memory=memory) | {names.ANNOTATION_ALLOCATION: allocations.dump(given)}
-    await api.add_pod(name, annotations, nodeName=node)
 
 
 async def until_settled(caller: extender.Caller, pod: dict[str, Any]) -> None:
