@@ -101,7 +101,7 @@ class Binder:
         try:
             request = await self._request(args)
             await self._guard.ensure_fresh(node)
-            if self._guard.left() <= 0:
+            if self._guard.time_left() <= 0:
                 raise errors.Unavailable("the API server took too long to answer: another replica may lead by now")
             attempt = self._assume(args, request)
             try:
@@ -149,7 +149,7 @@ class Binder:
         Sending ends before another replica can lead, which would not see in the pods of a node what arrives later: an
         API server that starts lets a request wait for seconds.
         """
-        within = min(self._api.deadline, self._guard.left())
+        within = min(self._api.deadline, self._guard.time_left())
         if within <= 0:
             raise errors.Unavailable("another replica may lead before the binding has arrived")
         written = {names.ANNOTATION_ALLOCATION: allocations.dump(attempt.allocation)}

@@ -127,13 +127,9 @@ class Preemption:
             return None
         before = [uid for uid in order if uid in question.candidates]
         if not chosen and before:
-            # The kube-scheduler sees a lack that isn't seen here.
-            if self._totals_will_do(pod, name, going, going.victims.keys()):
+            chosen = self._for_unseen_lack(pod, name, going, frozenset(before), question.candidates)
+            if not chosen:
                 return None
-            again = frozenset(going.own.keys() & question.candidates.keys())
-            if not again or not self._totals_will_do(pod, name, going, going.victims.keys() | again):
-                return {**offered, "Pods": [{"UID": uid} for uid in order]}
-            chosen = again
         # The kube-scheduler notices when those have left that leave for others; while it evicts for this pod it
         # wouldn't. But without a victim the pod isn't nominated.
         alone = frozenset(uid for uid in chosen if uid not in going.victims and not _preempted(bookings[uid]))
@@ -148,6 +144,21 @@ class Preemption:
             violations = victims.cost(question, chosen)[0] + more
         merged = _merge(question, victims.in_order(question, chosen), order)
         return {"Pods": [{"UID": uid} for uid in merged], "NumPDBViolations": violations}
+
+    def _for_unseen_lack(
+        self, pod: Preemptor, name: str, going: Going, before: frozenset[str], candidates: Collection[str]
+    ) -> frozenset[str]:
+        """Return who goes although there is room on the GPUs: the kube-scheduler sees a lack that isn't seen here.
+
+        Nobody where it only counts pods that leave for others; those that were named for this pod before, where they
+        were to free the totals; else whom the kube-scheduler chose.
+        """
+        if self._totals_will_do(pod, name, going, going.victims.keys()):
+            return frozenset()
+        again = frozenset(uid for uid in going.own if uid in candidates)
+        if again and self._totals_will_do(pod, name, going, going.victims.keys() | again):
+            return again
+        return before
 
     def _totals_will_do(self, pod: Preemptor, name: str, going: Going, gone: Collection[str]) -> bool:
         """Return whether the node's totals lack something now, as the kube-scheduler may count, and nothing once these

@@ -53,7 +53,7 @@ class StalenessGuard:
         """Return whether no other replica can have led since then: requests have come all the time."""
         return self._since <= since and self._clock() - self._requested <= IDLE
 
-    def left(self) -> float:
+    def time_left(self) -> float:
         """Return for how many seconds a sending may go on, so that no other replica leads before it has ended.
 
         0 or less: none may begin.
